@@ -1,0 +1,145 @@
+"""``GraphDef``: the immutable shape of a graph, as a flat table; a pytree without leaves.
+
+Each row is one object of the graph in the order of the first visit: a node, a container or a state.  An edge
+is the number of a row, or a `Const`.  Equal graphs have one GraphDef *object*: equality is identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+
+from ._layout import Layout, StateSpec, intern, restrict
+from ._static import Const, static_key
+
+__all__ = ["Edge", "GraphDef", "Row"]
+
+Edge = int | Const
+
+
+class Row(NamedTuple):
+    """One object of a graph.
+
+    Attributes:
+        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "state" or "known".
+        type: Its class.
+        keys: The keys of its edges, in the order in which they are put back.
+        edges: For each key a row number or a Const.
+        extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object.
+    """
+
+    kind: str
+    type: type[Any]
+    keys: tuple[Any, ...]
+    edges: tuple[Edge, ...]
+    extra: Any = ()
+
+
+def _row_key(row: Row) -> Hashable:
+    return (
+        row.kind,
+        row.type,
+        tuple([(type(k), k) for k in row.keys]),
+        tuple([e if type(e) is int else e.key for e in row.edges]),
+        static_key(row.extra),
+    )
+
+
+class GraphDef:
+    """The static shape of a graph: classes, attribute names, static values, sharing; no array.
+
+    Made by `graphdef`, `treefy_split` and their like. Equal graphs have the same GraphDef object, so comparing is
+    ``is``. As a pytree it has no leaves: it passes through JAX as structure, and is part of every cache key.
+
+    Attributes:
+        root: The edge that leads to the root.
+        rows: The table of objects.
+
+    Example:
+        >>> from brainstate_graph import Node, State, graphdef
+        >>> class Gain(Node):
+        ...     def __init__(self, k):
+        ...         self.k = State(k)
+        >>> graphdef(Gain(1.0)) is graphdef(Gain(2.0))
+        True
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "root", "rows")
+
+    root: Edge
+    rows: tuple[Row, ...]
+
+    @staticmethod
+    def of(root: Edge, rows: Sequence[Row]) -> GraphDef:
+        """Return the interned GraphDef with this table."""
+        table = tuple(rows)
+
+        def make() -> GraphDef:
+            graphdef = object.__new__(GraphDef)
+            graphdef.root, graphdef.rows = root, table
+            return graphdef
+
+        root_key = root if type(root) is int else root.key  # type: ignore[union-attr]
+        return intern((GraphDef, root_key, tuple(map(_row_key, table))), make)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GraphDef.of, (self.root, self.rows)
+
+    def __copy__(self) -> GraphDef:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GraphDef:
+        return self
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return f"GraphDef({self.root!r})"
+        kinds = [row.kind for row in self.rows]
+        return f"GraphDef({self.rows[0].type.__name__}, nodes={kinds.count('node')}, states={len(self.state_rows)})"
+
+    @cached_property
+    def state_rows(self) -> tuple[int, ...]:
+        """The row numbers of the states, in order."""
+        return tuple(i for i, row in enumerate(self.rows) if row.kind == "state")
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, Any], ...]:
+        """For each row where it was first met: the row above it (-1 for the root) and the key there."""
+        found: list[tuple[int, Any] | None] = [None] * len(self.rows)
+        if self.rows:
+            found[0] = (-1, None)
+        for number, row in enumerate(self.rows):
+            for key, edge in zip(row.keys, row.edges, strict=True):
+                if type(edge) is int and edge > number and found[edge] is None:
+                    found[edge] = (number, key)
+        return tuple(found)  # type: ignore[arg-type]
+
+    def layout_of(self, rows: Sequence[int]) -> Layout:
+        """Return the paths of these rows."""
+        # row i is entry i - 1, so that the root, row 0, is entry -1
+        entries = [(parent - 1, key) for parent, key in self.entries[1:]]
+        specs = [
+            StateSpec(row.type, row.extra) if row.kind == "state" else None for row in (self.rows[i] for i in rows)
+        ]
+        return restrict(entries, [i - 1 for i in rows], specs)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The paths of all states."""
+        return self.layout_of(self.state_rows)
+
+    @cached_property
+    def partitions(self) -> dict[Hashable, tuple[tuple[Layout, tuple[int, ...]], ...]]:
+        """What groups of filters select, remembered where it depends on the GraphDef alone."""
+        return {}
+
+    @cached_property
+    def positions(self) -> dict[Layout, list[int | None]]:
+        """Where the values of a layout belong among the states of this graph, remembered."""
+        return {}
+
+
+jax.tree_util.register_static(GraphDef)

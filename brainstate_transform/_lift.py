@@ -1,0 +1,305 @@
+"""The recipe: split what a call touches, run a pure core through a JAX transform, merge what came back.
+
+*core*: the pure function ``core(states, *args, **kwargs) -> (out, written)`` that a transform hands to JAX.
+*rule*: what makes ``jit`` jit and ``vmap`` vmap: ``rule(core) -> run`` with the same signature in and out.
+
+``lift(jax.checkpoint, fun)`` is the whole of `checkpoint`; every transform of this package is a rule and `lift`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from brainstate_graph import Node, Overlay, State, note_reads, now
+
+from ._seal import PLAIN, Held, Sealed, Slot, seal, seal_result, unseal, unseal_result
+from ._touched import Plan, Touched
+from ._values import Named, Rows, StateValues, Written
+
+__all__ = ["Core", "Lifted", "Retry", "Staged", "StraysMet", "lift"]
+
+Run = Callable[..., Any]
+
+
+class Retry(Exception):
+    """A trace was given up, and the call is to be done in another way; never seen outside the package."""
+
+
+class StraysMet(Retry):
+    """States beyond the touched graph were met while tracing; the call is tried once more with them."""
+
+    def __init__(self, states: Sequence[State[Any]]) -> None:
+        super().__init__(
+            f"{len(states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this text means "
+            "that a rule hid the exception from `lift`."
+        )
+        self.states = tuple(states)
+
+
+class Core:
+    """The pure function of a user's function: states and arguments in, result and written states out.
+
+    Args:
+        fun: The user's function.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import Core, StateValues
+        >>> s = State(1.0)
+        >>> def add(x):
+        ...     s.value += x
+        ...     return s.value
+        >>> out, written = Core(add)(StateValues.read([s]), 2.0)
+        >>> out, written.items(), s.value
+        (3.0, [(State(1.0), 3.0)], 1.0)
+    """
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        if not callable(fun):
+            raise TypeError(f"expected a function to transform, not {fun!r}")
+        self.fun = fun
+        self.touched = Touched(fun)
+        self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
+        self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
+        with contextlib.suppress(TypeError, ValueError):  # builtins have none; a parameter may be called as ours
+            self.__signature__ = _with_states(inspect.signature(fun))  # JAX takes the names of the arguments from it
+        self._staged: tuple[Any, Any] | None = None
+
+    def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+        return self.run(states, args, kwargs)
+
+    def run(
+        self, states: StateValues, args: tuple[Any, ...], kwargs: dict[str, Any], overlay: Overlay | None = None
+    ) -> tuple[Any, Written]:
+        """Run the user's function in an overlay.
+
+        Args:
+            states: The states whose values are given; the values of others come from around.
+            args: Positional arguments, nodes sealed.
+            kwargs: Keyword arguments, nodes sealed.
+            overlay: The overlay to use; a rule may give its own kind.
+
+        Returns:
+            The result, and what was written.
+
+        Raises:
+            StraysMet: `states` is a touched graph, and the function used a state beyond it.
+        """
+        which = states.which
+        plan = which.plan if isinstance(which, Rows) else None
+        overlay = Overlay() if overlay is None else overlay
+        since = now()
+        with overlay:
+            overlay.bind(states.states, states.values)
+            args, kwargs = self.open(args, kwargs, plan)
+            out = self.fun(*args, **kwargs)
+            out = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
+        written = overlay.written()
+        if plan is None:
+            return out, Written((tuple(s for s, _ in written), None), [v for _, v in written])
+        places = {id(state): place for place, state in enumerate(plan.table)}
+        used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
+        strays = [s for s in dict.fromkeys(used) if id(s) not in places]
+        if strays:
+            if not jax.config.jax_disable_jit:  # which traces nothing, so that nothing was baked in
+                raise StraysMet(strays)
+            return out, Written((tuple(s for s, _ in written), None), [v for _, v in written])
+        which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})))
+        return out, Written(which, [v for _, v in written])
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
+        """Put the nodes back among the arguments."""
+        return unseal((args, kwargs), () if plan is None else plan.nodes)
+
+    def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
+        """Find out which states the function writes for arguments like these, tracing it once.
+
+        The trace is kept: calling the core with the result, as a loop does with its carry, does not run the
+        user's function again.
+
+        Args:
+            *args: Arguments, or their shapes.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            The states with their current values.
+        """
+        for _ in range(2):
+            plan = self.touched.plan()
+            whole = plan.values()
+            staged = jax.jit(functools.partial(Core.__call__, self))
+            try:
+                _, written = staged.eval_shape(whole, *args, **kwargs)
+                break
+            except StraysMet as met:
+                self.touched.counting(met.states)
+        else:
+            raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
+        self._staged = (staged, plan)
+        return StateValues.read([plan.table[i] for i in written.which[0]])
+
+    def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:
+        """Call the function that `written_by` traced.
+
+        Args:
+            states: The states that `written_by` returned, with the values to start from.
+            *args: Positional arguments.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            The result, and the same states with their new values.
+        """
+        assert self._staged is not None, "call written_by first"
+        staged, plan = self._staged
+        whole = plan.values()
+        given = dict(zip(states.states, states.values, strict=True))
+        whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
+        out, written = staged(whole, *args, **kwargs)
+        note_used(plan.table, written)
+        return out, states.updated(written.named(plan.table))
+
+
+def _with_states(user: inspect.Signature) -> inspect.Signature:
+    states = inspect.Parameter("states", inspect.Parameter.POSITIONAL_ONLY)
+    return user.replace(parameters=[states, *user.parameters.values()])
+
+
+def note_used(table: Sequence[State[Any]], written: Written) -> None:
+    """Record in the enclosing trace what a staged function reads."""
+    if written.which[1]:
+        note_reads([table[i] for i in written.which[1]])
+
+
+class Lifted:
+    """A function that runs through a JAX transform and knows of states; what `lift` returns.
+
+    It can be called, and used as a method.  ``__wrapped__`` is the user's function.
+    """
+
+    def __init__(
+        self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
+    ) -> None:
+        self.__wrapped__ = funs[0]
+        functools.update_wrapper(self, funs[0], updated=())
+        if name is not None:
+            self.__name__ = name
+        self._rule = rule
+        self.functions = funs
+        self._inputs = inputs
+        self.cores = tuple(map(self._core, funs))
+        self._run = rule(*self.cores)
+        self._touched = self.cores[0].touched
+        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    _core: Callable[..., Core] = Core
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs, nodes = seal(args, kwargs, self.functions[0])
+        states = _NONE if self._inputs is None else StateValues.read(self._inputs())
+        if nodes:
+            args, kwargs = hold(args, nodes), hold(kwargs, nodes)
+        out, written = self._run(states, *args, **kwargs)
+        written.write()
+        return unseal_result(out)
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        if isinstance(instance, Node):  # an argument like others: models of one shape share a program
+            return types.MethodType(self, instance)
+        try:
+            bound = self._bound.get(instance)
+        except TypeError:  # not hashable
+            return self._rebind(instance)
+        if bound is None:
+            bound = self._bound[instance] = self._rebind(instance)
+        return bound
+
+    def _rebind(self, instance: Any) -> Any:
+        # A weak method would be needed to let the instance go; a reference cycle does as well, as the weak table
+        # holds the value strongly only while the key lives elsewhere.
+        return self._like(types.MethodType(self.functions[0], instance))
+
+    def _like(self, fun: Callable[..., Any]) -> Lifted:
+        return type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {getattr(self, '__qualname__', self.functions[0])!r}>"
+
+
+class Staged(Lifted):
+    """A lifted function whose rule compiles: it is given the whole touched graph, by structure."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        touched = self._touched
+        plan = touched.current
+        if kwargs or not PLAIN.issuperset(map(type, args)):
+            args, kwargs, nodes = seal(args, kwargs, self.functions[0])
+            plan = touched.plan(nodes)
+        elif plan is None or not plan.is_current():
+            plan = touched.plan()
+        try:  # an empty `**kwargs` costs 1 microsecond to pass on
+            out, written = self._run(plan.values(), *args, **kwargs) if kwargs else self._run(plan.values(), *args)
+        except Retry as again:
+            plan, out, written = self._retry(again, plan, args, kwargs)
+        plan.write(written)
+        return out if type(out) is not Sealed else unseal_result(out, plan.snapshot.objects)
+
+    def _retry(self, again: Retry, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Plan, Any, Written]:
+        if not isinstance(again, StraysMet):
+            raise again
+        plan = self._touched.counting(again.states, plan.nodes)
+        return plan, *self._run(plan.values(), *args, **kwargs)
+
+
+_NONE = StateValues(Named(()), ())
+
+
+def hold(tree: Any, nodes: Sequence[Node]) -> Any:
+    """Put placeholders that carry the node itself for numbered ones."""
+    return jax.tree.map(
+        lambda x: Held(nodes[x.item]) if isinstance(x, Slot) else x, tree, is_leaf=lambda x: isinstance(x, Slot)
+    )
+
+
+def lift(
+    rule: Callable[..., Run],
+    *funs: Callable[..., Any],
+    inputs: Any = None,
+    name: str | None = None,
+) -> Lifted:
+    """Turn a transform of pure functions into one that knows of states.
+
+    Args:
+        rule: ``rule(core, ...) -> run``, called once, with one `Core` for each of `funs`. Both are functions
+            ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
+            the signature as it is, is a rule already.
+        *funs: The user's functions.
+        inputs: Which states `run` gets as first argument, as `StateValues`: None for none (the function finds
+            them where they are), ``"touched"`` for all of the touched graph, in a form that can be compiled once and
+            used for every graph of the same shape, or a function that returns the States.
+        name: The name of the result; that of the first function if None.
+
+    Returns:
+        The function that knows of states: a call splits, runs, and writes what was written, or raises and writes
+        nothing.
+
+    Example:
+        >>> import jax
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import lift
+        >>> count = State(0)
+        >>> def f(x):
+        ...     count.value += 1
+        ...     return x * 2.0
+        >>> lift(jax.checkpoint, f)(3.0), count
+        (6.0, State(1))
+    """
+    return Staged(rule, funs, None, name) if inputs == "touched" else Lifted(rule, funs, inputs, name)

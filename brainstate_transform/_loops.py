@@ -1,0 +1,150 @@
+"""``scan`` and ``for_loop``: what the body writes is carried, what it only reads is closed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from brainstate_graph import locate
+
+from ._lift import Core, Run, lift
+from ._values import StateValues, Written
+
+__all__ = ["for_loop", "scan"]
+
+
+def _length(xs: Any, length: int | None, user: str) -> int:
+    sizes = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
+        if not jnp.ndim(leaf):
+            raise ValueError(f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over")
+        sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
+    if length is not None:
+        sizes["length="] = length
+    if not sizes:
+        raise ValueError(f"the number of steps of `{user}` is not known: give xs or length=")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"the number of steps of `{user}` is not the same everywhere: {sizes}")
+    return int(next(iter(sizes.values())))
+
+
+def _first(xs: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x)), xs)
+
+
+def _refuse_drift(core: Core, carry: StateValues, init: Any, xs: Any) -> None:
+    """Refuse a body that changes the shape or dtype of a state, in words that name the state."""
+    before = jax.eval_shape(lambda v: v, carry.values)
+    after = jax.eval_shape(lambda s, c, x: core.staged(s, c, x)[1], carry, init, xs).values
+    for state, old, new in zip(carry.states, before, after, strict=True):
+        same = jax.tree.structure(old) == jax.tree.structure(new) and all(
+            a.shape == b.shape and (a.dtype == b.dtype or a.weak_type)
+            for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        )
+        if not same:
+            raise TypeError(
+                f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a loop "
+                "needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
+            )
+
+
+def _avals(tree: Any) -> str:
+    shown = [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(tree)]
+    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})"
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Any, Any]:
+    """Run ``carry, y = f(carry, x)`` along the leading axis of `xs`, as one compiled loop; `f` may use states.
+
+    Args:
+        f: The body.
+        init: The first carry.
+        xs: Arrays with the steps along their first axis, or None.
+        length: The number of steps, where `xs` is None.
+        reverse: Whether to run from the last step to the first.
+        unroll: As in ``jax.lax.scan``.
+
+    Returns:
+        The last carry, and the stacked `y`.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import scan
+        >>> seen = State(jnp.array(0.0))
+        >>> def body(carry, x):
+        ...     seen.value += x
+        ...     return carry * x, carry
+        >>> carry, ys = scan(body, 1.0, jnp.arange(1.0, 4.0))
+        >>> float(carry), ys, float(seen.value)
+        (6.0, Array([1., 1., 2.], dtype=float32), 6.0)
+    """
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
+            count = _length(xs, length, core.__qualname__)
+            first = _first(xs)
+            states = core.written_by(init, first)
+            _refuse_drift(core, states, init, first)
+
+            def body(carry: tuple[StateValues, Any], x: Any) -> tuple[tuple[StateValues, Any], Any]:
+                out, states = core.staged(carry[0], carry[1], x)
+                if not isinstance(out, tuple) or len(out) != 2:
+                    raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
+                return (states, out[0]), out[1]
+
+            (states, last), ys = jax.lax.scan(
+                body, (states, init), xs, length=count, reverse=reverse, unroll=unroll
+            )
+            return (last, ys), states.as_written()
+
+        return run
+
+    return lift(rule, f)(init, xs)
+
+
+def for_loop(
+    f: Callable[..., Any], *xs: Any, length: int | None = None, reverse: bool = False, unroll: int | bool = 1
+) -> Any:
+    """Run ``y = f(*x)`` along the leading axes of `xs`, as one compiled loop; `f` may use states.
+
+    Args:
+        f: The body.
+        *xs: Arrays or pytrees with the steps along their first axis.
+        length: The number of steps, where there are no `xs`.
+        reverse: Whether to run from the last step to the first.
+        unroll: As in ``jax.lax.scan``.
+
+    Returns:
+        The stacked `y`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import for_loop
+        >>> total = State(0.0)
+        >>> def add(x):
+        ...     total.value += x
+        ...     return total.value
+        >>> for_loop(add, jnp.arange(4.0))
+        Array([0., 1., 3., 6.], dtype=float32)
+    """
+
+    def body(_: None, x: tuple[Any, ...]) -> tuple[None, Any]:
+        return None, f(*x)
+
+    body.__name__ = getattr(f, "__name__", "for_loop body")
+    body.__qualname__ = getattr(f, "__qualname__", body.__name__)
+    return scan(body, None, xs, length, reverse, unroll)[1]

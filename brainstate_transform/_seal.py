@@ -1,0 +1,227 @@
+"""Nodes as arguments and results: JAX sees placeholders without leaves in their stead.
+
+Inside, the function gets the very objects that the caller passed: nothing is rebuilt, since tracing never touches
+a live State.  A node that it returns comes back as itself if the caller could hold it already, and is made anew
+outside if it was made inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from brainstate_graph import (
+    GraphDef,
+    Node,
+    Overlay,
+    State,
+    StateArgumentError,
+    born_after,
+    flatten,
+    read_values,
+    unflatten,
+)
+
+__all__ = ["PLAIN", "Held", "Known", "Sealed", "Slot", "seal", "seal_result", "unseal", "unseal_result"]
+
+# Exact types of arguments that are leaves and neither Node nor State.
+PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+
+
+class _Placeholder:
+    """A pytree without leaves."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.item!r})"
+
+
+class _ByValue(_Placeholder):
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.item == other.item  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.item))
+
+
+@jax.tree_util.register_static
+class Slot(_ByValue):
+    """The node number `item` among those of this call."""
+
+    __slots__ = ()
+
+
+@jax.tree_util.register_static
+class Known(_ByValue):
+    """The object of row `item` of the touched graph."""
+
+    __slots__ = ()
+
+
+@jax.tree_util.register_static
+class Held(_Placeholder):
+    """One particular object, known by identity."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Held and self.item is other.item
+
+    def __hash__(self) -> int:
+        return id(self.item)
+
+
+def _is_object(leaf: Any) -> bool:
+    return isinstance(leaf, (Node, State))
+
+
+def _has_objects(tree: Any) -> bool:
+    return any(map(_is_object, jax.tree.leaves(tree)))
+
+
+def seal(
+    args: tuple[Any, ...], kwargs: dict[str, Any], user: Callable[..., Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], list[Node]]:
+    """Put placeholders for the nodes among the arguments.
+
+    Args:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        user: The user's function, for the error message.
+
+    Returns:
+        The arguments with a `Slot` for each node, and the nodes.
+
+    Raises:
+        StateArgumentError: A bare State is among them.
+    """
+    if not kwargs and PLAIN.issuperset(map(type, args)):
+        return args, kwargs, []
+    leaves = jax.tree.leaves((args, kwargs))
+    if not any(map(_is_object, leaves)):
+        PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer))
+        return args, kwargs, []
+    nodes: list[Node] = []
+    numbers: dict[int, int] = {}
+
+    def placeholder(path: Any, leaf: Any) -> Any:
+        if isinstance(leaf, State):
+            where = jax.tree_util.keystr(path[1:]).replace("[", "argument ", 1).replace("]", "", 1)
+            raise StateArgumentError(
+                f"{where} of {_name(user)} is a State, {leaf!r}. States are not passed to transformed functions: "
+                "let the function close over it, pass the Node that holds it, or pass its `.value`."
+            )
+        if not isinstance(leaf, Node):
+            return leaf
+        if id(leaf) not in numbers:
+            numbers[id(leaf)] = len(nodes)
+            nodes.append(leaf)
+        return Slot(numbers[id(leaf)])
+
+    args, kwargs = jax.tree_util.tree_map_with_path(placeholder, (args, kwargs))
+    return args, kwargs, nodes
+
+
+def unseal(tree: Any, nodes: Sequence[Any]) -> Any:
+    """Put the nodes back for their placeholders."""
+    if not any(isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=_is_placeholder)):
+        return tree
+    return jax.tree.map(
+        lambda x: nodes[x.item] if isinstance(x, Slot) else x.item if isinstance(x, Held) else x,
+        tree,
+        is_leaf=_is_placeholder,
+    )
+
+
+def _is_placeholder(item: Any) -> bool:
+    return isinstance(item, _Placeholder)
+
+
+@jax.tree_util.register_pytree_node_class
+class Sealed:
+    """A result that holds nodes: placeholders, and the values of the states made inside."""
+
+    __slots__ = ("known", "shape", "tree", "values")
+
+    def __init__(self, tree: Any, values: Any, shape: GraphDef, known: tuple[Any, ...]) -> None:
+        self.tree = tree
+        self.values = values
+        self.shape = shape
+        self.known = known
+
+    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[GraphDef, tuple[Any, ...]]]:
+        return (self.tree, self.values), (self.shape, self.known)
+
+    @classmethod
+    def tree_unflatten(cls, aux: tuple[GraphDef, tuple[Any, ...]], children: tuple[Any, Any]) -> Sealed:
+        return cls(*children, *aux)
+
+
+def seal_result(
+    out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]
+) -> Any:
+    """Put placeholders for the nodes in a result, while the overlay in which it was made is open.
+
+    Args:
+        out: What the user's function returned.
+        overlay: The overlay that it ran in.
+        since: The tick of the clock when it started; nodes born later were made inside.
+        rows: Row numbers of the objects of the touched graph by ``id``, where one is given.
+        user: The user's function, for the error message.
+
+    Returns:
+        `out` itself where it holds no node, else a `Sealed`.
+    """
+    leaves = jax.tree.leaves(out)
+    if not any(map(_is_object, leaves)):
+        return out
+    for path, leaf in jax.tree_util.tree_leaves_with_path(out):
+        if isinstance(leaf, State):
+            raise StateArgumentError(
+                f"result{jax.tree_util.keystr(path)} of {_name(user)} is a State, {leaf!r}. States are not returned "
+                "from transformed functions: return its `.value`, or the Node that holds it."
+            )
+    known: list[Any] = []
+    numbers: dict[int, int] = {}
+
+    def held(item: Any) -> int | None:
+        if overlay.created(item) if isinstance(item, State) else born_after(item, since):
+            return None
+        if id(item) not in numbers:
+            numbers[id(item)] = len(known)
+            row = None if rows is None else rows.get(id(item))
+            known.append(Held(item) if row is None else Known(row))
+        return numbers[id(item)]
+
+    nodes = [leaf for leaf in leaves if isinstance(leaf, Node)]
+    flat = flatten(nodes, held)
+    values = read_values([flat.objects[i] for i in flat.graphdef.state_rows])
+    numbering = iter(range(len(nodes)))
+    tree = jax.tree.map(lambda x: Slot(next(numbering)) if isinstance(x, Node) else x, out)
+    return Sealed(tree, values, flat.graphdef, tuple(known))
+
+
+def unseal_result(out: Any, objects: Sequence[Any] = ()) -> Any:
+    """Put nodes for their placeholders: the caller's own, or new ones.
+
+    Args:
+        out: A result of a transform.
+        objects: The objects of the touched graph, by row.
+    """
+    if type(out) is not Sealed:
+        return out
+    known = [objects[k.item] if isinstance(k, Known) else k.item for k in out.known]
+    nodes, _ = unflatten(out.shape, out.values, known)
+    return unseal(out.tree, nodes)
+
+
+def _name(user: Callable[..., Any]) -> str:
+    return f"`{getattr(user, '__qualname__', None) or type(user).__name__}`"

@@ -1,0 +1,180 @@
+"""``StateValues``: the values of some states as a pytree; which states they are is its static part.
+
+This is what crosses into a JAX transform and back.  Two ways to say which states:
+
+- `Named`: these very State objects.
+- `Rows`: places in the table of a touched graph.  It speaks of structure only, so a program compiled for one model
+  serves every model of the same shape.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+from brainstate_graph import GraphDef, State, read_values, write_values
+
+if TYPE_CHECKING:
+    from ._touched import Plan
+
+__all__ = ["Named", "Rows", "StateValues", "Written"]
+
+
+class Named:
+    """Particular states, by identity."""
+
+    __slots__ = ("_hash", "states")
+
+    def __init__(self, states: Iterable[State[Any]]) -> None:
+        self.states = tuple(states)
+        self._hash = hash(self.states)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Named and self.states == other.states
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Rows:
+    """Places in the table of a touched graph.
+
+    Attributes:
+        shape: The shape of the touched graph.
+        strays: How many states beyond the graph the table has.
+        chosen: The places, or None for the whole table.
+        donated: How many of the first of them give their buffers away.
+    """
+
+    __slots__ = ("__weakref__", "_plan", "chosen", "donated", "shape", "strays")
+
+    def __init__(self, shape: GraphDef, strays: int, chosen: tuple[int, ...] | None, donated: int, plan: Plan) -> None:
+        self.shape = shape
+        self.strays = strays
+        self.chosen = chosen
+        self.donated = donated
+        self._plan = weakref.ref(plan)  # JAX keeps the static parts of its cache keys alive; models must not be
+
+    @property
+    def plan(self) -> Plan:
+        plan = self._plan()
+        assert plan is not None, "a touched graph was used after its call"
+        return plan
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is Rows
+            and self.shape is other.shape
+            and self.strays == other.strays
+            and self.chosen == other.chosen
+            and self.donated == other.donated
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.shape), self.strays, self.chosen))
+
+
+class StateValues:
+    """Values of states; a pytree with one child per state.
+
+    Args:
+        which: The states.
+        values: Their values, in the same order.
+
+    Example:
+        >>> import jax
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import StateValues
+        >>> jax.tree.leaves(StateValues.read([State(1.0), State(2.0)]))
+        [1.0, 2.0]
+    """
+
+    __slots__ = ("values", "which")
+
+    def __init__(self, which: Named | Rows, values: Sequence[Any]) -> None:
+        self.which = which
+        self.values = values
+
+    @staticmethod
+    def read(states: Iterable[State[Any]]) -> StateValues:
+        """Return the current values of these states."""
+        named = Named(states)
+        return StateValues(named, read_values(named.states))
+
+    @staticmethod
+    def of(states: Iterable[State[Any]], values: Sequence[Any]) -> StateValues:
+        """Return these states with these values."""
+        return StateValues(Named(states), values)
+
+    @property
+    def states(self) -> Sequence[State[Any]]:
+        """The states."""
+        which = self.which
+        return which.states if isinstance(which, Named) else which.plan.inputs
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def only(self, states: Iterable[State[Any]]) -> StateValues:
+        """Return the values of some of the states."""
+        wanted = set(states)
+        kept = [(s, v) for s, v in zip(self.states, self.values, strict=True) if s in wanted]
+        return StateValues.of([s for s, _ in kept], [v for _, v in kept])
+
+    def as_written(self) -> Written:
+        """Return all of them as written."""
+        return Written((tuple(self.states), None), self.values)
+
+    def updated(self, written: Written) -> StateValues:
+        """Return the same states with the values that `written` has for some of them.
+
+        Raises:
+            ValueError: `written` has a state that is not among these.
+        """
+        new = dict(written.items())
+        values = [new.pop(state, value) for state, value in zip(self.states, self.values, strict=True)]
+        if new:
+            raise ValueError(f"the function wrote {list(new)}, which it did not write when it was looked at first")
+        return StateValues(self.which, values)
+
+
+class Written:
+    """The states that a function wrote, with their new values; a pytree with one child per state.
+
+    Attributes:
+        which: A pair: the states, and None; or their places in the table of a touched graph, and the places of all
+            that the function used.
+        values: The new values.
+    """
+
+    __slots__ = ("values", "which")
+
+    def __init__(self, which: tuple[tuple[Any, ...], tuple[int, ...] | None], values: Sequence[Any]) -> None:
+        self.which = which
+        self.values = values
+
+    def items(self) -> list[tuple[State[Any], Any]]:
+        """Return the pairs of state and new value."""
+        return list(zip(self.which[0], self.values, strict=True))
+
+    def named(self, table: Sequence[State[Any]]) -> Written:
+        """Return the same by State instead of place, for use within this call."""
+        places, used = self.which
+        return self if used is None else Written((tuple(table[i] for i in places), None), self.values)
+
+    def write(self) -> None:
+        """Assign the values to the live states, or to the enclosing trace; all or none."""
+        write_values(self.which[0], self.values)
+
+    def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
+        """Return the part whose states are accepted."""
+        kept = [(s, v) for s, v in self.items() if accept(s)]
+        return Written((tuple(s for s, _ in kept), None), [v for _, v in kept])
+
+
+jax.tree_util.register_pytree_node(StateValues, lambda v: (v.values, v.which), StateValues)
+
+
+jax.tree_util.register_pytree_node(Written, lambda w: (w.values, w.which), Written)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Callable, Sequence
 from typing import Any as AnyType
-from typing import Union, get_args, get_origin
+from typing import Union, cast, get_args, get_origin
 
 from ._show import dotted
 
-__all__ = ["All", "Any", "Everything", "Filter", "Not", "Nothing", "OfType", "PathContains", "WithTag", "partition", "to_predicate"]
+__all__ = [
+    "All",
+    "Any",
+    "Everything",
+    "Filter",
+    "Not",
+    "Nothing",
+    "OfType",
+    "PathContains",
+    "WithTag",
+    "partition",
+    "to_predicate",
+]
 
-Filter = AnyType  # a type, `A | B`, a tag, a predicate `(path, state) -> bool`, `...`, a bool, None, or a list of filters
+Filter = (
+    AnyType  # a type, `A | B`, a tag, a predicate `(path, state) -> bool`, `...`, a bool, None, or a list of filters
+)
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 
 
@@ -36,7 +51,13 @@ class _Base:
 
 
 class Everything(_Base):
-    """Accepts all; ``...`` and True are short for it."""
+    """Accepts all; ``...`` and True are short for it.
+
+    Example:
+        >>> from brainstate_graph import Everything
+        >>> Everything()(("w",), None)
+        True
+    """
 
     __slots__ = ()
 
@@ -48,7 +69,13 @@ class Everything(_Base):
 
 
 class Nothing(_Base):
-    """Accepts none; None and False are short for it."""
+    """Accepts none; None and False are short for it.
+
+    Example:
+        >>> from brainstate_graph import Nothing
+        >>> Nothing()(("w",), None)
+        False
+    """
 
     __slots__ = ()
 
@@ -60,7 +87,13 @@ class Nothing(_Base):
 
 
 class OfType(_Base):
-    """Accepts a state or node of this class, and the plain-data form of one; a class is short for it."""
+    """Accepts a state or node of this class, and the plain-data form of one; a class is short for it.
+
+    Example:
+        >>> from brainstate_graph import OfType, State, TreefyState
+        >>> OfType(State)(("w",), TreefyState(State, 1.0))
+        True
+    """
 
     __slots__ = ()
 
@@ -75,7 +108,13 @@ class OfType(_Base):
 
 
 class WithTag(_Base):
-    """Accepts a state that has this tag; a string is short for it."""
+    """Accepts a state that has this tag; a string is short for it.
+
+    Example:
+        >>> from brainstate_graph import State, WithTag
+        >>> WithTag("frozen")(("w",), State(1.0, tag="frozen"))
+        True
+    """
 
     __slots__ = ()
 
@@ -90,7 +129,13 @@ class WithTag(_Base):
 
 
 class PathContains(_Base):
-    """Accepts what has this key as one step of its path."""
+    """Accepts what has this key as one step of its path.
+
+    Example:
+        >>> from brainstate_graph import PathContains
+        >>> PathContains("head")(("head", "w"), None)
+        True
+    """
 
     __slots__ = ()
 
@@ -110,7 +155,13 @@ class _Combined(_Base):
 
 
 class Any(_Combined):
-    """Accepts what one of the filters accepts; a list or tuple is short for it."""
+    """Accepts what one of the filters accepts; a list or tuple is short for it.
+
+    Example:
+        >>> from brainstate_graph import Any, PathContains
+        >>> Any("frozen", PathContains("head"))(("head", "w"), None)
+        True
+    """
 
     __slots__ = ()
 
@@ -119,7 +170,13 @@ class Any(_Combined):
 
 
 class All(_Combined):
-    """Accepts what every one of the filters accepts."""
+    """Accepts what every one of the filters accepts.
+
+    Example:
+        >>> from brainstate_graph import All, PathContains
+        >>> All(PathContains("head"), PathContains("w"))(("head", "b"), None)
+        False
+    """
 
     __slots__ = ()
 
@@ -128,7 +185,13 @@ class All(_Combined):
 
 
 class Not(_Combined):
-    """Accepts what the filter does not."""
+    """Accepts what the filter does not.
+
+    Example:
+        >>> from brainstate_graph import Not, PathContains
+        >>> Not(PathContains("head"))(("body", "w"), None)
+        True
+    """
 
     __slots__ = ()
 
@@ -163,9 +226,10 @@ def to_predicate(filter: Filter) -> Predicate:
     if isinstance(filter, (list, tuple)):
         return Any(*filter)
     if callable(filter):
-        return filter
+        return cast(Predicate, filter)
     raise TypeError(
-        f"{filter!r} is not a filter: use a State class, a tag, `...`, a predicate (path, state) -> bool, or a list of those"
+        f"{filter!r} is not a filter: use a State class, a tag, `...`, a predicate "
+        "(path, state) -> bool, or a list of those"
     )
 
 
@@ -181,7 +245,7 @@ def partition(
     Raises:
         ValueError: `exhaustive`, and no filter accepts some item; or ``...`` stands before another filter.
     """
-    for earlier, later in zip(filters, filters[1:], strict=False):
+    for earlier, later in itertools.pairwise(filters):
         if (earlier is ... or earlier is True) and not (later is ... or later is True):
             raise ValueError("`...` takes all that is left, so it stands last among the filters")
     predicates = [to_predicate(f) for f in filters]
@@ -199,5 +263,7 @@ def partition(
             rest.append(i)
     if rest and exhaustive:
         names = ", ".join(dotted(path_of(i)) for i in rest[:8]) + (", ..." if len(rest) > 8 else "")
-        raise ValueError(f"Non-exhaustive filters: no filter accepts {names}. Add `...` as the last filter to take the rest.")
+        raise ValueError(
+            f"Non-exhaustive filters: no filter accepts {names}. Add `...` as the last filter to take the rest."
+        )
     return groups

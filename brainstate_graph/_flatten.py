@@ -5,7 +5,6 @@ Both directions work with an explicit stack, so that the depth of a model is no 
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
@@ -89,7 +88,8 @@ def _one_level(item: Any) -> tuple[list[Any], Any, list[Any]]:
 def _plain_constants(items: tuple[Any, ...], depth: int = 8) -> bool:
     """Tell whether a tuple holds frozen values only, so that it is one static value."""
     return all(
-        _plain_constants(x, depth - 1) if type(x) is tuple and depth else type(x) in _STATIC and is_frozen(x) for x in items
+        _plain_constants(x, depth - 1) if type(x) is tuple and depth else type(x) in _STATIC and is_frozen(x)
+        for x in items
     )
 
 
@@ -118,7 +118,9 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
     holder: list[Edge] = [0]
     stack: list[tuple[list[Edge], int, Any, int, Any]] = [(holder, 0, root, -1, None)]
 
-    def add(kind: str, item: Any, parent: int, key: Any, keys: Sequence[Any], children: Sequence[Any], extra: Any = ()) -> int:
+    def add(
+        kind: str, item: Any, parent: int, key: Any, keys: Sequence[Any], children: Sequence[Any], extra: Any = ()
+    ) -> int:
         number = len(rows)
         edges: list[Edge] = [0] * len(keys)
         rows.append(Row(kind, type(item), tuple(keys), (), extra))
@@ -130,8 +132,7 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
             visit = [slot[k] for k in sibling_order(keys)] if kind != "node" else range(len(keys))
         else:
             visit = range(len(keys))
-        for i in reversed(visit):
-            stack.append((edges, i, children[i], number, keys[i]))
+        stack.extend((edges, i, children[i], number, keys[i]) for i in reversed(visit))
         return number
 
     def where(parent: int, key: Any) -> str:
@@ -169,7 +170,7 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
         elif kind is tuple and not _plain_constants(item):
             edges[slot] = add("tuple", item, parent, key, range(len(item)), item)
         elif isinstance(item, tuple) and hasattr(kind, "_fields"):
-            edges[slot] = add("namedtuple", item, parent, key, kind._fields, item)
+            edges[slot] = add("namedtuple", item, parent, key, getattr(kind, "_fields", ()), item)
         elif kind in _STATIC or kind is tuple or jax.tree_util.all_leaves([item]):
             try:
                 edges[slot] = const = Const(item)

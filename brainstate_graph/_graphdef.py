@@ -38,12 +38,16 @@ class Row(NamedTuple):
     extra: Any = ()
 
 
+def _edge_key(edge: Edge) -> Hashable:
+    return edge if isinstance(edge, int) else edge.key
+
+
 def _row_key(row: Row) -> Hashable:
     return (
         row.kind,
         row.type,
         tuple([(type(k), k) for k in row.keys]),
-        tuple([e if type(e) is int else e.key for e in row.edges]),
+        tuple([_edge_key(e) for e in row.edges]),
         static_key(row.extra),
     )
 
@@ -82,8 +86,7 @@ class GraphDef:
             graphdef.root, graphdef.rows = root, table
             return graphdef
 
-        root_key = root if type(root) is int else root.key  # type: ignore[union-attr]
-        return intern((GraphDef, root_key, tuple(map(_row_key, table))), make)
+        return intern((GraphDef, _edge_key(root), tuple(map(_row_key, table))), make)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GraphDef.of, (self.root, self.rows)

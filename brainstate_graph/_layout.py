@@ -77,9 +77,7 @@ class Layout:
     specs: tuple[StateSpec | None, ...]
 
     @staticmethod
-    def of(
-        entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]
-    ) -> Layout:
+    def of(entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]) -> Layout:
         """Return the interned layout with these parts."""
         parts = (tuple(entries), tuple(leaves), tuple(specs))
 
@@ -165,7 +163,7 @@ class Layout:
         """Return the entry that `path` leads to (-1 for the root), or None."""
         entry: int | None = -1
         for key in path:
-            entry = self.steps.get((entry, key))  # type: ignore[arg-type]
+            entry = self.steps.get((entry, key))
             if entry is None:
                 return None
         return entry
@@ -205,9 +203,7 @@ class Layout:
         ]
 
 
-def restrict(
-    entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]
-) -> Layout:
+def restrict(entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]) -> Layout:
     """Return the layout of the given leaves, without the entries that lead to none of them."""
     needed: set[int] = set()
     for entry in leaves:

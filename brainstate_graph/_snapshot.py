@@ -29,6 +29,17 @@ class Snapshot:
         graphdef: The shape.
         objects: The live object of each row of the shape.
         states: The live states, in the order of the shape.
+
+    Example:
+        >>> from brainstate_graph import Snapshot, State
+        >>> model = [State(1.0)]
+        >>> snapshot = Snapshot(model)
+        >>> model[0].value = 2.0
+        >>> snapshot.is_current()
+        True
+        >>> model.append(State(3.0))
+        >>> snapshot.is_current()
+        False
     """
 
     __slots__ = ("_nodes", "_tick", "_ticks", "_watches", "graphdef", "objects", "root", "states")

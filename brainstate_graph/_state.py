@@ -12,20 +12,31 @@ Every other way to a value (splitting, cloning, copying, merging) goes through t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from ._errors import TraceContextError
 from ._locate import path_to
 from ._show import describe
 
-__all__ = ["Overlay", "State", "locate", "make_state", "note_reads", "outside", "read_values", "tracing", "write_values"]
+__all__ = [
+    "Overlay",
+    "State",
+    "locate",
+    "make_state",
+    "note_reads",
+    "outside",
+    "read_values",
+    "tracing",
+    "write_values",
+]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -153,7 +164,7 @@ def _refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> N
             f"the value of {locate(state)} cannot be or hold another State; assign `other.value`, "
             "or hold the States in a Node, list or dict"
         )
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         home = state._birth if overlay is None else overlay._created.get(state, overlay._trace)
         if home is None or home != _trace_now():
             raise TraceContextError(
@@ -238,8 +249,17 @@ def tracing() -> bool:
 
 
 @contextmanager
-def outside() -> Iterator[None]:
-    """Leave every overlay of this thread for a moment, to make a State that outlives the trace."""
+def outside() -> Generator[None]:
+    """Leave every overlay of this thread for a moment, to make a State that outlives the trace.
+
+    Example:
+        >>> from brainstate_graph import Overlay, State, outside
+        >>> with Overlay():
+        ...     with outside():
+        ...         s = State(1.0)
+        >>> s.value
+        1.0
+    """
     top, _stack.top = _stack.top, None
     try:
         with jax.ensure_compile_time_eval():

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from ._errors import GraphError
 from ._node import Node
@@ -60,7 +61,7 @@ def is_frozen(value: Any) -> bool:
         return False
     if dataclasses.is_dataclass(value):
         # by declaration only: a frozen dataclass may hold a list
-        frozen: bool = getattr(kind, "__dataclass_params__").frozen
+        frozen: bool = kind.__dataclass_params__.frozen
         return frozen and all(is_frozen(getattr(value, f.name, None)) for f in dataclasses.fields(value))
     return True
 
@@ -101,10 +102,8 @@ def static_key(value: Any) -> Hashable:
         return (kind, value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, np.generic):
         return (kind, value.dtype.str, value.tobytes())
-    if isinstance(value, jax.core.Tracer):
-        raise GraphError(
-            "a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`."
-        )
+    if isinstance(value, Tracer):
+        raise GraphError("a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`.")
     if isinstance(value, functools.partial):
         return (kind, static_key(value.func), static_key(value.args), static_key(value.keywords))
     if isinstance(value, slice):

@@ -98,7 +98,7 @@ def _treefy_flatten_keys(ref: TreefyState) -> tuple[Any, ...]:
 jax.tree_util.register_pytree_with_keys(
     TreefyState,
     _treefy_flatten_keys,
-    lambda spec, children: _treefy(spec, children[0]),
+    lambda spec, children: _treefy(spec, next(iter(children))),
     lambda ref: ((ref.value,), StateSpec(ref.type, ref._meta)),
 )
 
@@ -148,7 +148,9 @@ class StateTree(Mapping[Any, Any]):
         parents = {parent for parent, _ in self._layout.entries}
         for place, leaf in enumerate(self._layout.leaves):
             if leaf < 0 or leaf in parents:
-                raise ValueError(f"the path {self._layout.path(place)!r} is the beginning of another: it cannot be nested")
+                raise ValueError(
+                    f"the path {self._layout.path(place)!r} is the beginning of another: it cannot be nested"
+                )
         return NestedDict._of(self._layout, self._values)
 
     def split(self: S, first: Filter, /, *rest: Filter) -> tuple[S, ...]:
@@ -159,7 +161,7 @@ class StateTree(Mapping[Any, Any]):
         """
         return self._parts((first, *rest), exhaustive=True)
 
-    def filter(self: S, first: Filter, /, *rest: Filter) -> Any:
+    def filter(self, first: Filter, /, *rest: Filter) -> Any:
         """Return the tree of what a filter accepts; a tuple of trees for several filters."""
         parts = self._parts((first, *rest), exhaustive=False)
         return parts if rest else parts[0]
@@ -187,18 +189,20 @@ class StateTree(Mapping[Any, Any]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self) or self._layout is not other._layout:
             return False
-        return all(a is b or bool(jax.numpy.array_equal(a, b)) for a, b in zip(
-            jax.tree.leaves(self._values), jax.tree.leaves(other._values), strict=True))
+        return all(
+            a is b or bool(jax.numpy.array_equal(a, b))
+            for a, b in zip(jax.tree.leaves(self._values), jax.tree.leaves(other._values), strict=True)
+        )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._layout, self._values)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
-            f"a {type(self).__name__} does not change. Write `tree = tree | {type(self).__name__}.from_flat({{path: value}})`, "
-            "or map it: `jax.tree.map(f, tree)`."
+            f"a {type(self).__name__} does not change. Write "
+            f"`tree = tree | {type(self).__name__}.from_flat({{path: value}})`, or map it: `jax.tree.map(f, tree)`."
         )
 
 
@@ -229,7 +233,7 @@ class NestedDict(StateTree):
 
     __slots__ = ()
 
-    def __new__(cls, items: Mapping[Any, Any] = {}) -> NestedDict:  # noqa: B006 - never mutated
+    def __new__(cls, items: Mapping[Any, Any] = {}) -> NestedDict:
         if isinstance(items, StateTree):
             return items.to_nest()
         flat: list[tuple[Path, Any]] = []
@@ -302,7 +306,7 @@ class FlattedDict(StateTree):
 
     __slots__ = ()
 
-    def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:  # noqa: B006 - never mutated
+    def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:
         return cls.from_flat(items)
 
     def __getitem__(self, path: Path) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from ._errors import GraphError
-from ._filter import Everything, Filter, OfType, WithTag, partition, to_predicate
+from ._filter import Everything, Filter, OfType, WithTag, partition
 from ._flatten import unflatten
 from ._graphdef import GraphDef
 from ._layout import Layout
-from ._node import Node
-from ._show import describe, dotted
+from ._show import dotted
 from ._snapshot import Snapshot, snapshot
 from ._state import State, read_values
-from ._tree import FlattedDict, NestedDict, StateTree, TreefyState, join
+from ._tree import FlattedDict, NestedDict, StateTree, join
 
 __all__ = ["clone", "graphdef", "nodes", "states", "treefy_merge", "treefy_split", "treefy_states", "update_states"]
 
@@ -102,6 +101,11 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
 
     Returns:
         A NestedDict; a tuple of them for two filters or more.
+
+    Example:
+        >>> from brainstate_graph import State, treefy_states
+        >>> treefy_states({"k": State(3.0)}).to_pure_dict()
+        {'k': 3.0}
     """
     trees = _trees(snapshot(node), filters, exhaustive=False)
     return trees if len(filters) > 1 else trees[0]
@@ -139,9 +143,17 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
 
     Raises:
         GraphError: A state is missing, unexpected, or given twice; the message lists the paths.
+
+    Example:
+        >>> from brainstate_graph import State, treefy_merge, treefy_split
+        >>> shape, tree = treefy_split({"k": State(3.0)})
+        >>> treefy_merge(shape, {"k": 4.0})
+        {'k': State(4.0)}
     """
     if not isinstance(graphdef, GraphDef):
-        raise TypeError(f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`")
+        raise TypeError(
+            f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
+        )
     values: list[Any] = [_ABSENT] * len(graphdef.state_rows)
     problems: list[str] = []
     for data in trees:
@@ -168,6 +180,13 @@ def update_states(node: Any, *trees: Any) -> None:
 
     Raises:
         GraphError: The graph has no state at some path, or its kind differs; the message lists all, nothing is written.
+
+    Example:
+        >>> from brainstate_graph import State, update_states
+        >>> model = {"k": State(3.0)}
+        >>> update_states(model, {"k": 5.0})
+        >>> model
+        {'k': State(5.0)}
     """
     snap = snapshot(node)
     tree = join([_as_tree(t) for t in trees], FlattedDict, last_wins=True)
@@ -178,9 +197,8 @@ def update_states(node: Any, *trees: Any) -> None:
         if place is None:
             problems.append(f"unexpected: {dotted(tree._layout.path(number))}")
         elif spec is not None and spec.kind is not type(snap.states[place]):
-            problems.append(
-                f"{dotted(tree._layout.path(number))} is a {type(snap.states[place]).__name__}, not a {spec.kind.__name__}"
-            )
+            live = type(snap.states[place]).__name__
+            problems.append(f"{dotted(tree._layout.path(number))} is a {live}, not a {spec.kind.__name__}")
         else:
             chosen.append(snap.states[place])
     if problems:
@@ -207,6 +225,11 @@ def states(node: Any, *filters: Filter) -> Any:
     Returns:
         A FlattedDict from path to State; a tuple of them for two filters or more. A shared state stands once, under
         the path where it is met first.
+
+    Example:
+        >>> from brainstate_graph import State, states
+        >>> states({"a": State(1.0), "b": [State(2.0)]})
+        FlattedDict({('a',): State(1.0), ('b', 0): State(2.0)})
     """
     snap = snapshot(node)
     found = tuple(
@@ -229,6 +252,11 @@ def nodes(node: Any, *filters: Filter) -> Any:
 
     Returns:
         A FlattedDict from path to Node; a tuple of them for two filters or more.
+
+    Example:
+        >>> from brainstate_graph import Node, nodes
+        >>> list(nodes([Node(), Node()]))
+        [(0,), (1,)]
     """
     snap = snapshot(node)
     rows = [i for i, row in enumerate(snap.graphdef.rows) if row.kind == "node"]
@@ -237,6 +265,17 @@ def nodes(node: Any, *filters: Filter) -> Any:
 
 
 def clone(node: N) -> N:
-    """Return a copy of a graph: new nodes and states, the same values, sharing kept."""
+    """Return a copy of a graph: new nodes and states, the same values, sharing kept.
+
+    Args:
+        node: A Node, or a container of them.
+
+    Example:
+        >>> from brainstate_graph import State, clone
+        >>> shared = State(1.0)
+        >>> a, b = clone([shared, shared])
+        >>> a is b, a is shared
+        (True, False)
+    """
     snap = snapshot(node)
     return cast(N, unflatten(snap.graphdef, read_values(snap.states))[0])

@@ -15,7 +15,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from brainstate_graph import Node, State, StateTree
+from brainstate_graph import Node, State
+from brainstate_graph.extend import StateTree
 
 __all__ = ["Capture"]
 

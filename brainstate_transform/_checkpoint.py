@@ -45,9 +45,7 @@ def checkpoint(
     if any(n < 0 for n in numbers):
         raise ValueError(f"static_argnums={static_argnums!r}: count from the front, starting with 0")
     shifted = tuple(n + 1 for n in numbers)  # the states come first
-    return lift(
-        lambda core: jax.checkpoint(core, prevent_cse=prevent_cse, policy=policy, static_argnums=shifted), fun
-    )
+    return lift(lambda core: jax.checkpoint(core, prevent_cse=prevent_cse, policy=policy, static_argnums=shifted), fun)
 
 
 remat = checkpoint

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from brainstate_graph import locate
+
+from brainstate_graph.extend import locate
 
 from ._lift import Core, Run, lift
 from ._values import StateValues, Written
@@ -43,7 +44,9 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     _check_pred(pred)
     for fun in (true_fun, false_fun):
         if not callable(fun):
-            raise TypeError(f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`")
+            raise TypeError(
+                f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
+            )
 
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, pred: Any, *operands: Any) -> tuple[Any, Written]:

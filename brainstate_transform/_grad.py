@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from brainstate_graph import Overlay, locate
+
+from brainstate_graph import Overlay
+from brainstate_graph.extend import locate
 
 from ._lift import Core, Lifted, Run, lift
 from ._select import Selection, select
@@ -84,8 +86,8 @@ def _refuse_unused(chosen: Selection, overlay: Overlay, core: Core) -> None:
     ]
     if unused:
         raise ValueError(
-            f"`{core.__qualname__}` does not use these states, so there is nothing to differentiate: {', '.join(unused)}. "
-            "Leave them out of `wrt`."
+            f"`{core.__qualname__}` does not use these states, so there is nothing to differentiate: "
+            f"{', '.join(unused)}. Leave them out of `wrt`."
         )
 
 
@@ -122,7 +124,7 @@ def grad(
         >>> from brainstate_graph import State
         >>> from brainstate_transform import grad
         >>> w = State(3.0)
-        >>> float(grad(lambda x: x * w.value ** 2, w)(2.0))
+        >>> float(grad(lambda x: x * w.value**2, w)(2.0))
         12.0
     """
     if fun is None:
@@ -164,8 +166,8 @@ def value_and_grad(
         >>> from brainstate_graph import State
         >>> from brainstate_transform import value_and_grad
         >>> w = State(3.0)
-        >>> value, gradient = value_and_grad(lambda: w.value ** 2, w)()
-        >>> value, float(gradient)
+        >>> value, gradient = value_and_grad(lambda: w.value**2, w)()
+        >>> float(value), float(gradient)
         (9.0, 6.0)
     """
     if fun is None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from brainstate_graph import Node, Static, tracing
 from jax.extend.core import jaxpr_as_fun
 
-from ._lift import Core, Retry, Run, Staged
+from brainstate_graph import Node, Static
+from brainstate_graph.extend import tracing
+
+from ._lift import Core, Retry, Run, Staged, without_jit
 from ._seal import seal
 from ._touched import Plan
 from ._values import StateValues, Written
@@ -51,9 +53,10 @@ class _JitCore(Core):
         return super().run(states, args, kwargs, overlay)
 
     def _must_look(self, states: StateValues) -> bool:
-        if tracing() or jax.config.jax_disable_jit:
+        if without_jit():
             return False
-        return states.which.chosen is not None or self.careful or len(states) > _UNUSED
+        # A choice made for calls from outside does not hold in here, and a trace of a choice would bake in the rest.
+        return states.which.chosen is not None or (not tracing() and (self.careful or len(states) > _UNUSED))
 
     def open(self, args: Any, kwargs: Any, plan: Plan | None) -> Any:
         args, kwargs = super().open(args, kwargs, plan)
@@ -95,7 +98,7 @@ class JittedFunction(Staged):
         name: str | None = None,
         **options: Any,
     ) -> None:
-        self._made_with = {
+        self._made_with: dict[str, Any] = {
             "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
             "donate_argnames": donate_argnames, "donate_states": donate_states, "in_shardings": in_shardings,
             "out_shardings": out_shardings, "name": name, **options,
@@ -128,9 +131,9 @@ class JittedFunction(Staged):
         assert isinstance(core, _JitCore)
         self._jit_core = core
         core.careful = donate_states
-        self._compiled = self._run
+        self._compiled: Any = self._run
         if donate_states:
-            self._run = self._run_donating
+            self._run: Run = self._run_donating
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
@@ -160,8 +163,8 @@ class JittedFunction(Staged):
             hash(value)
         except TypeError:
             raise ValueError(
-                f"static argument {place!r} of `{self._jit_core.__qualname__}` is not hashable: {type(value).__name__}. Pass "
-                "a tuple for a list, or an array as an ordinary argument."
+                f"static argument {place!r} of `{self._jit_core.__qualname__}` is not hashable, being a "
+                f"{type(value).__name__}. Pass a tuple for a list, or an array as an ordinary argument."
             ) from None
         return Static(value)
 
@@ -182,6 +185,8 @@ class JittedFunction(Staged):
         whole = plan.choosing(None)
         core.mode.looking = True
         try:
+            if tracing():
+                return whole, *self._run(whole.values(), *args, **kwargs)
             traced = self._lowerable(whole, args, kwargs).trace
             which = traced.out_info[1].which
             before = plan.which.chosen or ()
@@ -277,8 +282,8 @@ def _refuse_shared(states: Sequence[Any], values: Sequence[Any]) -> None:
             other = owners.setdefault(id(leaf), state)
             if other is not state:
                 raise ValueError(
-                    f"donate_states: {state!r} and {other!r} hold the same array, whose buffer can be given away once only. "
-                    "Copy it: `state.value = jnp.array(state.value)`."
+                    f"donate_states: {state!r} and {other!r} hold the same array, whose buffer can be given "
+                    "away once only. Copy it: `state.value = jnp.array(state.value)`."
                 )
 
 
@@ -297,7 +302,7 @@ def _replay(
 def _unused(leaf: Any) -> Any:
     """Something of the right shape and dtype in a place where nobody looks, without memory behind it."""
     dtype = jax.numpy.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+    if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return leaf
     return np.broadcast_to(np.zeros((), dtype), np.shape(leaf))
 
@@ -310,7 +315,9 @@ def _both_ways(
     named = () if names is None else (names,) if isinstance(names, str) else tuple(names)
     try:
         parameters = [
-            p for p in inspect.signature(fun).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            p
+            for p in inspect.signature(fun).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
     except (TypeError, ValueError):
         return nums, named
@@ -370,7 +377,8 @@ def jit(
         >>> @jit(static_argnames="by")
         ... def step(by):
         ...     count.value += by
-        >>> step(by=2); step(3)
+        >>> step(by=2)
+        >>> step(3)
         >>> int(count.value)
         5
     """

@@ -12,9 +12,7 @@ __all__ = ["Lanes", "register_lanes"]
 _kinds: dict[type[State[Any]], tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {}
 
 
-def register_lanes(
-    kind: type[State[Any]], enter: Callable[[Any, Any], Any], leave: Callable[[Any], Any]
-) -> None:
+def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], leave: Callable[[Any], Any]) -> None:
     """Declare what states of a kind hold in each lane of a mapped function.
 
     Args:
@@ -25,7 +23,8 @@ def register_lanes(
     Example:
         >>> from brainstate_graph import State
         >>> from brainstate_transform import register_lanes
-        >>> class Ticket(State): pass
+        >>> class Ticket(State):
+        ...     pass
         >>> register_lanes(Ticket, lambda value, lane: value + lane, lambda value: value + 1000)
     """
     _kinds[kind] = (enter, leave)

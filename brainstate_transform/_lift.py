@@ -17,13 +17,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from brainstate_graph import Node, Overlay, State, note_reads, now
+
+from brainstate_graph import Node, Overlay, State
+from brainstate_graph.extend import note_reads, now
 
 from ._seal import PLAIN, Held, Sealed, Slot, seal, seal_result, unseal, unseal_result
 from ._touched import Plan, Touched
 from ._values import Named, Rows, StateValues, Written
 
-__all__ = ["Core", "Lifted", "Retry", "Staged", "StraysMet", "lift"]
+__all__ = ["Core", "Lifted", "Retry", "Staged", "StraysMet", "hold", "lift", "without_jit"]
 
 Run = Callable[..., Any]
 
@@ -37,10 +39,18 @@ class StraysMet(Retry):
 
     def __init__(self, states: Sequence[State[Any]]) -> None:
         super().__init__(
-            f"{len(states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this text means "
-            "that a rule hid the exception from `lift`."
+            f"{len(states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
+            "text means that a rule hid the exception from `lift`."
         )
         self.states = tuple(states)
+
+
+_config: Any = jax.config  # its options are attributes that a type checker does not know
+
+
+def without_jit() -> bool:
+    """Tell whether JAX runs without compiling, and so without tracing."""
+    return bool(_config.jax_disable_jit)
 
 
 class Core:
@@ -108,7 +118,7 @@ class Core:
         used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
         strays = [s for s in dict.fromkeys(used) if id(s) not in places]
         if strays:
-            if not jax.config.jax_disable_jit:  # which traces nothing, so that nothing was baked in
+            if not without_jit():  # which traces nothing, so that nothing was baked in
                 raise StraysMet(strays)
             return out, Written((tuple(s for s, _ in written), None), [v for _, v in written])
         which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})))
@@ -181,6 +191,12 @@ class Lifted:
     """A function that runs through a JAX transform and knows of states; what `lift` returns.
 
     It can be called, and used as a method.  ``__wrapped__`` is the user's function.
+
+    Example:
+        >>> import jax
+        >>> from brainstate_transform import lift
+        >>> lift(jax.checkpoint, abs)
+        <Lifted of 'abs'>
     """
 
     def __init__(
@@ -252,7 +268,9 @@ class Staged(Lifted):
         plan.write(written)
         return out if type(out) is not Sealed else unseal_result(out, plan.snapshot.objects)
 
-    def _retry(self, again: Retry, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Plan, Any, Written]:
+    def _retry(
+        self, again: Retry, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Plan, Any, Written]:
         if not isinstance(again, StraysMet):
             raise again
         plan = self._touched.counting(again.states, plan.nodes)
@@ -299,7 +317,7 @@ def lift(
         >>> def f(x):
         ...     count.value += 1
         ...     return x * 2.0
-        >>> lift(jax.checkpoint, f)(3.0), count
-        (6.0, State(1))
+        >>> float(lift(jax.checkpoint, f)(3.0)), int(count.value)
+        (6.0, 1)
     """
     return Staged(rule, funs, None, name) if inputs == "touched" else Lifted(rule, funs, inputs, name)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from brainstate_graph import locate
+
+from brainstate_graph.extend import locate
 
 from ._lift import Core, Run, lift
 from ._values import StateValues, Written
@@ -19,7 +20,9 @@ def _length(xs: Any, length: int | None, user: str) -> int:
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
-            raise ValueError(f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over")
+            raise ValueError(
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+            )
         sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
     if length is not None:
         sizes["length="] = length
@@ -45,8 +48,8 @@ def _refuse_drift(core: Core, carry: StateValues, init: Any, xs: Any) -> None:
         )
         if not same:
             raise TypeError(
-                f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a loop "
-                "needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
+                f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a "
+                "loop needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
             )
 
 
@@ -88,8 +91,8 @@ def scan(
         ...     seen.value += x
         ...     return carry * x, carry
         >>> carry, ys = scan(body, 1.0, jnp.arange(1.0, 4.0))
-        >>> float(carry), ys, float(seen.value)
-        (6.0, Array([1., 1., 2.], dtype=float32), 6.0)
+        >>> float(carry), ys.tolist(), float(seen.value)
+        (6.0, [1.0, 1.0, 2.0], 6.0)
     """
 
     def rule(core: Core) -> Run:
@@ -105,9 +108,7 @@ def scan(
                     raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
                 return (states, out[0]), out[1]
 
-            (states, last), ys = jax.lax.scan(
-                body, (states, init), xs, length=count, reverse=reverse, unroll=unroll
-            )
+            (states, last), ys = jax.lax.scan(body, (states, init), xs, length=count, reverse=reverse, unroll=unroll)
             return (last, ys), states.as_written()
 
         return run

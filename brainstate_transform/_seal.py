@@ -12,17 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from brainstate_graph import (
-    GraphDef,
-    Node,
-    Overlay,
-    State,
-    StateArgumentError,
-    born_after,
-    flatten,
-    read_values,
-    unflatten,
-)
+from jax.core import Tracer
+
+from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
+from brainstate_graph.extend import born_after, flatten, read_values, unflatten
 
 __all__ = ["PLAIN", "Held", "Known", "Sealed", "Slot", "seal", "seal_result", "unseal", "unseal_result"]
 
@@ -46,7 +39,7 @@ class _ByValue(_Placeholder):
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.item == other.item  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.item == other.item
 
     def __hash__(self) -> int:
         return hash((type(self), self.item))
@@ -83,10 +76,6 @@ def _is_object(leaf: Any) -> bool:
     return isinstance(leaf, (Node, State))
 
 
-def _has_objects(tree: Any) -> bool:
-    return any(map(_is_object, jax.tree.leaves(tree)))
-
-
 def seal(
     args: tuple[Any, ...], kwargs: dict[str, Any], user: Callable[..., Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], list[Node]]:
@@ -107,7 +96,7 @@ def seal(
         return args, kwargs, []
     leaves = jax.tree.leaves((args, kwargs))
     if not any(map(_is_object, leaves)):
-        PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer))
+        PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer))
         return args, kwargs, []
     nodes: list[Node] = []
     numbers: dict[int, int] = {}
@@ -165,9 +154,7 @@ class Sealed:
         return cls(*children, *aux)
 
 
-def seal_result(
-    out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]
-) -> Any:
+def seal_result(out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]) -> Any:
     """Put placeholders for the nodes in a result, while the overlay in which it was made is open.
 
     Args:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-from brainstate_graph import FlattedDict, Node, State, dotted, states
+
+from brainstate_graph import FlattedDict, Node, State, states
+from brainstate_graph.extend import dotted
 
 from ._touched import Touched
 
@@ -75,7 +77,9 @@ def select(selector: Any, touched: Touched | None, argument: str) -> Selection:
                 )
         live, names, order = _unique((jax.tree_util.keystr(path) or argument, leaf) for path, leaf in pairs)
         chosen = Selection(live, names, lambda values: jax.tree.unflatten(treedef, [values[i] for i in order]))
-    elif touched is not None and (selector is ... or isinstance(selector, (type, str, list, tuple)) or callable(selector)):
+    elif touched is not None and (
+        selector is ... or isinstance(selector, (type, str, list, tuple)) or callable(selector)
+    ):
         chosen = _of_paths(states(touched.plan().snapshot.root, selector))
     else:
         raise TypeError(f"{argument}={selector!r} selects no states: give a State, a Node, states by path, or a filter")

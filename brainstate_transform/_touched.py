@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from brainstate_graph import (
-    Node,
-    Snapshot,
-    State,
-    fields_of,
-    new_node,
-    notes,
-    read_values,
-    write_values,
-)
+from brainstate_graph import Node, Snapshot, State
+from brainstate_graph.extend import fields_of, new_node, notes, read_values, write_values
 
 from ._capture import Capture
 from ._values import Rows, StateValues, Written
@@ -97,7 +89,7 @@ class Touched:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
         # For each shape met: the places of the states to pass, and how many of them are donated.
-        self.chosen: dict[Any, tuple[tuple[int, ...], int]] = {}
+        self.chosen: dict[Any, tuple[tuple[int, ...] | None, int]] = {}
         self.current: Plan | None = None  # of calls without nodes among the arguments: the usual case
         self._token = _Token()
 
@@ -129,7 +121,7 @@ class Touched:
         if strays:
             inside = set(snapshot.states)
             strays = tuple(s for s in strays if s not in inside)
-        return Plan(snapshot, strays, nodes, *self.chosen.get((snapshot.graphdef, len(strays)), ()))
+        return Plan(snapshot, strays, nodes, *self.chosen.get((snapshot.graphdef, len(strays)), (None, 0)))
 
     def choose(self, old: Plan, chosen: tuple[int, ...], donated: int) -> Plan:
         """Pass only the `chosen` states from now on, where the touched graph has the shape of `old`."""

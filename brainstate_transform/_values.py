@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-from brainstate_graph import GraphDef, State, read_values, write_values
+
+from brainstate_graph import GraphDef, State
+from brainstate_graph.extend import read_values, write_values
 
 if TYPE_CHECKING:
     from ._touched import Plan
@@ -26,6 +28,9 @@ class Named:
     """Particular states, by identity."""
 
     __slots__ = ("_hash", "states")
+
+    chosen = None
+    donated = 0
 
     def __init__(self, states: Iterable[State[Any]]) -> None:
         self.states = tuple(states)
@@ -147,6 +152,14 @@ class Written:
         which: A pair: the states, and None; or their places in the table of a touched graph, and the places of all
             that the function used.
         values: The new values.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import StateValues
+        >>> s = State(1.0)
+        >>> StateValues.of([s], [2.0]).as_written().write()
+        >>> s.value
+        2.0
     """
 
     __slots__ = ("values", "which")

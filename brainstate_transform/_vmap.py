@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from brainstate_graph import State, locate
+
+from brainstate_graph import State
+from brainstate_graph.extend import locate
 
 from ._errors import BatchAxisError
 from ._lanes import Lanes
@@ -35,11 +37,15 @@ def _axes(selector: Any, touched: Touched, argument: str) -> dict[State[Any], in
     return axes
 
 
-def _size(args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any, states: dict[int, StateValues], user: str) -> int:
+def _size(
+    args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any, states: dict[int, StateValues], user: str
+) -> int:
     """The number of lanes, from the first argument or state that is mapped."""
     axes = (in_axes,) * len(args) if isinstance(in_axes, int) or in_axes is None else tuple(in_axes)
     if len(axes) != len(args):
-        raise ValueError(f"in_axes={in_axes!r} has {len(axes)} entries, but `{user}` was called with {len(args)} arguments")
+        raise ValueError(
+            f"in_axes={in_axes!r} has {len(axes)} entries, but `{user}` was called with {len(args)} arguments"
+        )
 
     def sizes(axis: Any, tree: Any) -> list[int]:
         return [] if axis is None else [jnp.shape(x)[axis] for x in jax.tree.leaves(tree) if jnp.ndim(x)]
@@ -105,7 +111,7 @@ def vmap(
             vmap, in_axes=in_axes, out_axes=out_axes, in_states=in_states, out_states=out_states, axis_name=axis_name,
             axis_size=axis_size, spmd_axis_name=spmd_axis_name,
         )  # fmt: skip
-    options = {"axis_name": axis_name, "spmd_axis_name": spmd_axis_name}
+    options: dict[str, Any] = {"axis_name": axis_name, "spmd_axis_name": spmd_axis_name}
 
     def rule(core: Core) -> Run:
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
@@ -118,16 +124,18 @@ def vmap(
             }
             lanes = axis_size if axis_size is not None else _size(args, kwargs, in_axes, groups, core.__qualname__)
 
-            def lane(groups: dict[int, StateValues], number: Any, args: Any, kwargs: Any) -> Any:
+            def lane(
+                overlay: Callable[[Any], Lanes], groups: dict[int, StateValues], number: Any, args: Any, kwargs: Any
+            ) -> Any:
                 states = [s for g in groups.values() for s in g.states]
                 values = [v for g in groups.values() for v in g.values]
-                out, written = core.run(StateValues.of(states, values), args, kwargs, Lanes(number))
+                out, written = core.run(StateValues.of(states, values), args, kwargs, overlay(number))
                 apart = {axis: written.pick(lambda s, a=axis: axes_out.get(s) == a) for axis in set(axes_out.values())}
                 return out, apart, written.pick(lambda s: s not in axes_out)
 
-            def mapped(shared: Any) -> Any:
+            def mapped(shared: Any, overlay: Callable[[Any], Lanes]) -> Any:
                 return jax.vmap(
-                    lane,
+                    functools.partial(lane, overlay),
                     in_axes=({axis: axis for axis in groups}, 0, in_axes, 0),
                     out_axes=(out_axes, {axis: axis for axis in set(axes_out.values())}, shared),
                     axis_size=lanes,
@@ -135,9 +143,10 @@ def vmap(
                 )(groups, jnp.arange(lanes), args, kwargs)
 
             try:
-                out, apart, common = mapped(None)
+                out, apart, common = mapped(None, Lanes)
             except ValueError as error:
-                _explain(error, lambda: mapped(0), core)
+                if "out_axes" in str(error):
+                    _name_batched(core, axes_out, lambda overlay: jax.eval_shape(lambda: mapped(0, overlay)))
                 raise
             parts = [*apart.values(), common]
             states = tuple(s for part in parts for s in part.which[0])
@@ -148,33 +157,31 @@ def vmap(
     return lift(rule, fun)
 
 
-def _explain(error: ValueError, retry: Callable[[], Any], core: Core) -> None:
+def _name_batched(core: Core, mapped: dict[State[Any], int], again: Callable[[Callable[[Any], Lanes]], Any]) -> None:
     """Say which states were written per lane, where JAX says only that some output was."""
-    if "out_axes" not in str(error):
-        return
-    guilty: list[State[Any]] = []
-    probe = core.run
+    batched: dict[State[Any], None] = {}
 
-    def watching(*args: Any) -> tuple[Any, Written]:
-        out, written = probe(*args)
-        for number, (state, value) in enumerate(written.items()):
-            written.values[number] = jax.tree.map(lambda x, s=state: _batched(x, s, guilty), value)  # type: ignore[index]
-        return out, written
+    class Watching(Lanes):
+        __slots__ = ()
 
-    core.run = watching  # type: ignore[method-assign]
-    try:
-        jax.eval_shape(retry)
-    finally:
-        del core.run
-    if guilty:
-        names = ", ".join(locate(s) for s in dict.fromkeys(guilty))
+        def written(self) -> list[tuple[State[Any], Any]]:
+            def watched(state: State[Any], value: Any) -> Any:
+                return jax.tree.map(functools.partial(_watch, lambda: batched.setdefault(state)), value)
+
+            return [(state, watched(state, value)) for state, value in super().written()]
+
+    again(Watching)
+    names = ", ".join(locate(state) for state in batched if state not in mapped)
+    if names:
         raise BatchAxisError(
             f"`{core.__qualname__}` writes a value that differs per lane to {names}, which all lanes share. Name it in "
             "`in_states` if it has one value per lane already, in `out_states` if it is to get one."
         ) from None
 
 
-def _batched(value: Any, state: State[Any], guilty: list[State[Any]]) -> Any:
+def _watch(note: Callable[[], Any], value: Any) -> Any:
+    """Return `value`, and call `note` if it is mapped."""
+
     @jax.custom_batching.custom_vmap
     def probe(x: Any) -> Any:
         return x
@@ -182,7 +189,7 @@ def _batched(value: Any, state: State[Any], guilty: list[State[Any]]) -> Any:
     @probe.def_vmap
     def _(axis_size: int, in_batched: list[bool], x: Any) -> tuple[Any, bool]:
         if in_batched[0]:
-            guilty.append(state)
+            note()
         return x, in_batched[0]
 
     return probe(value)

@@ -1,0 +1,31 @@
+"""For those who build transforms and containers on the graph: the parts under the verbs.
+
+Users of models need none of this; `brainstate_transform` is written on it.
+"""
+
+from ._flatten import flatten, unflatten
+from ._node import born_after, fields_of, new_node, notes, now
+from ._show import describe, dotted
+from ._state import locate, make_state, note_reads, read_values, tracing, write_values
+from ._static import static_key
+from ._tree import StateTree
+
+__all__ = [
+    "StateTree",
+    "born_after",
+    "describe",
+    "dotted",
+    "fields_of",
+    "flatten",
+    "locate",
+    "make_state",
+    "new_node",
+    "note_reads",
+    "notes",
+    "now",
+    "read_values",
+    "static_key",
+    "tracing",
+    "unflatten",
+    "write_values",
+]  # fmt: skip

@@ -1,0 +1,394 @@
+"""``StatefulFunction`` and ``make_jaxpr``: a function as a jaxpr, with the states that it reads and writes."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+from brainstate_graph import Overlay, State
+from brainstate_graph.extend import describe, locate, read_values, write_values
+
+from ._lift import Core, hold, without_jit
+from ._seal import seal, unseal_result
+from ._traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
+from ._values import StateValues
+
+__all__ = ["StatefulFunction", "make_jaxpr"]
+
+_MAXSIZE = 128
+_OPTIMIZATIONS = ("constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce")
+
+
+def _abstract(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple(jax.typeof(x) for x in leaves)
+
+
+def _by_cache(doc: str, get: Callable[[Entry], Any]) -> tuple[Any, Any]:
+    """The two accessors to one part of an entry: by arguments, and by cache key."""
+
+    def by_arguments(self: StatefulFunction, *args: Any, compile_if_miss: bool = True, **kwargs: Any) -> Any:
+        return get(self._entry(args, kwargs, compile_if_miss))
+
+    def by_cache(self: StatefulFunction, cache_key: Hashable) -> Any:
+        return get(self._require(cache_key))
+
+    by_arguments.__doc__ = f"""Return {doc} for these arguments.
+
+        Args:
+            *args: The positional arguments.
+            compile_if_miss: Whether to trace the function if it was not traced for such arguments.
+            **kwargs: The keyword arguments.
+
+        Raises:
+            ValueError: There is no trace for them, and `compile_if_miss` is False.
+        """
+    by_cache.__doc__ = f"""Return {doc} under a cache key.
+
+        Args:
+            cache_key: From `get_arg_cache_key`.
+
+        Raises:
+            ValueError: There is no trace under the key.
+        """
+    return by_arguments, by_cache
+
+
+class StatefulFunction:
+    """A function traced to a jaxpr in which the states that it uses are explicit inputs and outputs.
+
+    Args:
+        fun: The function; it may read and write states. Nodes may be passed and returned, bare States may not.
+        static_argnums: Positions of static arguments; negative ones count from the end.
+        static_argnames: Names of static keyword arguments.
+        axis_env: Pairs of axis name and size that the function sees as mapped axes.
+        name: A name for messages; that of `fun` if None.
+        return_only_write: Whether states that are only read are left out of the outputs.
+        ir_optimizations: One or several of "constant_fold", "algebraic_simplification", "copy_propagation", "cse",
+            "dce"; accepted and checked, and left to XLA, which does all of them.
+
+    Raises:
+        ValueError: An unknown optimization.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import StatefulFunction
+        >>> state = State(jnp.array([1.0, 2.0]))
+        >>> def f(x):
+        ...     state.value += x
+        ...     return state.value * 2
+        >>> sf = StatefulFunction(f)
+        >>> sf(jnp.array([0.5, 0.5])), sf.get_write_states(jnp.array([0.5, 0.5]))
+        (Array([3., 5.], dtype=float32), (State(f32[2]),))
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        static_argnums: int | Iterable[int] = (),
+        static_argnames: str | Iterable[str] = (),
+        axis_env: Sequence[tuple[Hashable, int]] | None = None,
+        name: str | None = None,
+        return_only_write: bool = True,
+        ir_optimizations: str | Sequence[str] | None = None,
+    ) -> None:
+        self.fun = fun
+        self.static_argnums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+        self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+        self.axis_env = axis_env
+        self.name = name
+        self.return_only_write = return_only_write
+        wanted = (ir_optimizations,) if isinstance(ir_optimizations, str) else tuple(ir_optimizations or ())
+        unknown = [w for w in wanted if w not in _OPTIMIZATIONS]
+        if unknown:
+            raise ValueError(f"unknown ir_optimizations {unknown}; there are {list(_OPTIMIZATIONS)}")
+        self.ir_optimizations = wanted or None
+        self._core = Core(fun)
+        self.functions = (fun,)
+        self._cache = Cache(_MAXSIZE)
+        self._tracing = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"StatefulFunction({self.name or self._core.__qualname__})"
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def _sort(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+        """Sort the arguments: static positions, dynamic positional, static and dynamic keywords."""
+        numbers = set()
+        for n in self.static_argnums:
+            if not -len(args) <= n < len(args):
+                raise ValueError(
+                    f"static_argnums has {n}, but `{self._core.__qualname__}` was called with {len(args)} "
+                    "positional arguments"
+                )
+            numbers.add(n % len(args))
+        static = tuple((n, StaticKey(args[n])) for n in sorted(numbers))
+        dynamic = tuple(a for n, a in enumerate(args) if n not in numbers)
+        static_kw = tuple((k, StaticKey(kwargs[k])) for k in sorted(kwargs) if k in self.static_argnames)
+        dynamic_kw = {k: kwargs[k] for k in sorted(kwargs) if k not in self.static_argnames}
+        return static, dynamic, static_kw, dynamic_kw
+
+    def get_arg_cache_key(self, *args: Any, compile_if_miss: bool = False, **kwargs: Any) -> CacheKey:
+        """Return the key under which the trace for these arguments is kept.
+
+        Args:
+            *args: The positional arguments.
+            compile_if_miss: Whether to trace the function if there is none.
+            **kwargs: The keyword arguments.
+
+        Returns:
+            A hashable named tuple ``(static_args, dyn_args, static_kwargs, dyn_kwargs)``; the dynamic parts are pairs
+            of tree structure and abstract values.
+        """
+        args, kwargs, nodes = seal(args, kwargs, self.fun)
+        key = self._key(args, kwargs, nodes)
+        if compile_if_miss:
+            self._fresh(key, args, kwargs, nodes)
+        return key
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], nodes: Sequence[Any]) -> CacheKey:
+        static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
+        return CacheKey(static, _abstract(dynamic), static_kw, _abstract(dynamic_kw))
+
+    # -- tracing -------------------------------------------------------------------------------------------------------
+
+    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any], compile_if_miss: bool) -> Entry:
+        args, kwargs, nodes = seal(args, kwargs, self.fun)
+        key = self._key(args, kwargs, nodes)
+        return self._fresh(key, args, kwargs, nodes) if compile_if_miss else self._require(key)
+
+    def _require(self, key: Hashable) -> Entry:
+        entry = self._cache.get(key)
+        if entry is None:
+            raise ValueError(
+                f"{self!r} was not traced for the key {key}. Call `make_jaxpr` with such arguments first. "
+                f"The keys there are: {self._cache.keys()}"
+            )
+        return entry
+
+    def _fresh(self, key: Hashable, args: Any, kwargs: Any, nodes: Sequence[Any]) -> Entry:
+        """Return the entry under `key`, traced anew where the touched graph or its states are not as they were."""
+        plan = self._core.touched.plan(nodes)
+        entry = self._cache.get(key)
+        if entry is not None and entry.shape is plan.which.shape and entry.avals == _avals_of(entry.trace.states):
+            return entry
+        with self._tracing:  # one thread traces; the others find what it made
+            entry = self._cache.get(key)
+            if entry is not None and entry.shape is plan.which.shape and entry.avals == _avals_of(entry.trace.states):
+                return entry
+            self._cache.drop(key)
+            entry = self._trace(args, kwargs, nodes, plan.which.shape)
+            self._cache.put(key, entry)
+            return entry
+
+    def _trace(self, args: Any, kwargs: Any, nodes: Sequence[Any], shape: Any) -> Entry:
+        static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
+
+        def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
+            rest = iter(dynamic)
+            placed = dict(static)
+            full = tuple(placed[i].value if i in placed else next(rest) for i in range(len(static) + len(dynamic)))
+            kw = {**dynamic_kw, **{k: v.value for k, v in static_kw}}
+            full, kw = hold((full, kw), nodes)
+            overlay = Overlay()
+            out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
+            used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
+            seen.append((used, {s for s, _ in written.items()}))
+            new = dict(written.items())
+            kept = [new.get(s, v) if s in new or not self.return_only_write else None
+                    for s, v in zip(states, values, strict=True)]  # fmt: skip
+            return out, kept
+
+        # The touched graph first; a second look where the function met states beyond it, or does not use some.
+        seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
+        states: tuple[State[Any], ...] = tuple(self._core.touched.plan(nodes).table)
+        while True:
+            traced, out = self._make(pure, read_values(states, False), dynamic, dynamic_kw)
+            used, written = seen[-1]
+            if set(used) == set(states):
+                break
+            if len(seen) > 4:
+                raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
+            states = tuple(used)
+        trace = StateTraceStack(states, [s in written for s in states])
+        return Entry(traced, out, trace, _avals_of(states), shape, jax.jit(jaxpr_as_fun(traced)))
+
+    def _make(self, pure: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
+        if self.axis_env:
+            for axis, size in self.axis_env:
+                pure = _with_axis(pure, axis, size)
+        return jax.make_jaxpr(pure, return_shape=True)(*args)
+
+    def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
+        """Trace the function for these arguments and keep the jaxpr; no state changes.
+
+        Returns:
+            The StatefulFunction itself.
+
+        Raises:
+            StateArgumentError: A State is passed or returned; both a TypeError and a ValueError.
+            ValueError: ``static_argnums`` has a position that is not there.
+        """
+        self._entry(args, kwargs, True)
+        return self
+
+    get_jaxpr, get_jaxpr_by_cache = _by_cache("the ClosedJaxpr", lambda e: e.jaxpr)
+    get_out_shapes, get_out_shapes_by_cache = _by_cache(
+        "the pair of result shapes and state shapes", lambda e: e.out_shapes
+    )
+    get_out_treedef, get_out_treedef_by_cache = _by_cache(
+        "the tree structure of the result", lambda e: jax.tree.structure(e.out_shapes[0])
+    )
+    get_state_trace, get_state_trace_by_cache = _by_cache("the StateTraceStack", lambda e: e.trace)
+    get_states, get_states_by_cache = _by_cache("the states read or written", lambda e: tuple(e.trace.states))
+    get_read_states, get_read_states_by_cache = _by_cache(
+        "the states read and not written", lambda e: e.trace.get_read_states()
+    )
+    get_write_states, get_write_states_by_cache = _by_cache("the states written", lambda e: e.trace.get_write_states())
+
+    # -- calling -------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, entry: Entry, values: Sequence[Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+        _, dynamic, _, dynamic_kw = self._sort(args, kwargs)
+        flat = entry.call(*jax.tree.leaves((list(values), dynamic, dynamic_kw)))
+        return jax.tree.unflatten(jax.tree.structure(entry.out_shapes), flat)
+
+    def jaxpr_call(self, state_vals: Sequence[Any], *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], Any]:
+        """Evaluate the jaxpr as a pure function; no live state is read or written.
+
+        Args:
+            state_vals: A value for each state of ``get_states``, in its order.
+            *args: The positional arguments.
+            **kwargs: The keyword arguments.
+
+        Returns:
+            The new state values, with None for those only read where `return_only_write`, and the result.
+
+        Raises:
+            ValueError: There is not one value for each state.
+        """
+        args, kwargs, nodes = seal(args, kwargs, self.fun)
+        entry = self._fresh(self._key(args, kwargs, nodes), args, kwargs, nodes)
+        if len(state_vals) != len(entry.trace.states):
+            raise ValueError(f"{self!r} uses {len(entry.trace.states)} states, but {len(state_vals)} values were given")
+        out, new = self._evaluate(entry, state_vals, args, kwargs)
+        return tuple(new), unseal_result(out)
+
+    def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the jaxpr with the current values of the states, and write what it writes."""
+        if without_jit():
+            return self.fun(*args, **kwargs)
+        args, kwargs, nodes = seal(args, kwargs, self.fun)
+        entry = self._fresh(self._key(args, kwargs, nodes), args, kwargs, nodes)
+        trace = entry.trace
+        out, new = self._evaluate(entry, read_values(trace.states), args, kwargs)
+        written = [(s, v) for s, v, w in zip(trace.states, new, trace.been_writen, strict=True) if w]
+        write_values([s for s, _ in written], [v for _, v in written])
+        return unseal_result(out)
+
+    __call__ = jaxpr_call_auto
+
+    # -- housekeeping --------------------------------------------------------------------------------------------------
+
+    def clear_cache(self) -> None:
+        """Forget all traces."""
+        self._cache.clear()
+        self._core.touched.forget()
+
+    def get_cache_stats(self) -> dict[str, Any]:
+        """Return ``{"compilation_cache": {"size", "maxsize", "hits", "misses", "hit_rate"}}``."""
+        return {"compilation_cache": self._cache.stats()}
+
+    def validate_states(self, cache_key: Hashable) -> bool:
+        """Check that the states of a trace are still as they were traced.
+
+        Returns:
+            True.
+
+        Raises:
+            ValueError: The shape, dtype or structure of some states has changed; the message lists them.
+        """
+        entry = self._require(cache_key)
+        changed = [
+            f"{locate(state)} was {_shown(old)} and is {describe(state.value)}"
+            for state, old, new in zip(entry.trace.states, entry.avals, _avals_of(entry.trace.states), strict=True)
+            if old != new
+        ]
+        if changed:
+            raise ValueError(f"states of {self!r} have changed since it was traced: {'; '.join(changed)}")
+        return True
+
+    def validate_all_states(self) -> dict[Any, Any]:
+        """Check the states of every trace; return for each key True or the message of the error."""
+        results: dict[Any, Any] = {}
+        for key in self._cache.keys():  # noqa: SIM118 - not a mapping
+            try:
+                results[key] = self.validate_states(key)
+            except ValueError as error:
+                results[key] = str(error)
+        return results
+
+
+def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
+    return tuple(map(_abstract, read_values(states, False)))
+
+
+def _shown(aval: tuple[Any, tuple[Any, ...]]) -> str:
+    return ", ".join(describe(jax.ShapeDtypeStruct(a.shape, a.dtype)) for a in aval[1])
+
+
+def _with_axis(pure: Callable[..., Any], axis: Hashable, size: int) -> Callable[..., Any]:
+    """Bind a mapped axis of which every lane gets the same arguments."""
+
+    @functools.wraps(pure)
+    def bound(*args: Any) -> Any:
+        return jax.vmap(lambda: pure(*args), axis_name=axis, axis_size=size, out_axes=None)()
+
+    return bound
+
+
+def make_jaxpr(
+    fun: Callable[..., Any],
+    static_argnums: int | Iterable[int] = (),
+    static_argnames: str | Iterable[str] = (),
+    axis_env: Sequence[tuple[Hashable, int]] | None = None,
+    return_shape: bool = False,
+    return_only_write: bool = False,
+) -> Callable[..., Any]:
+    """Make a function that returns the jaxpr of `fun`, with its states as explicit inputs and outputs.
+
+    Args:
+        fun: The function.
+        static_argnums: As for `StatefulFunction`.
+        static_argnames: As for `StatefulFunction`.
+        axis_env: As for `StatefulFunction`.
+        return_shape: Whether to return the result shapes too.
+        return_only_write: Whether states that are only read are left out of the outputs.
+
+    Returns:
+        A function with the arguments of `fun` that returns ``(jaxpr, states)`` or ``(jaxpr, states, shapes)``.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import make_jaxpr
+        >>> w = State(2.0)
+        >>> jaxpr, states = make_jaxpr(lambda x: x * w.value)(3.0)
+        >>> len(jaxpr.jaxpr.invars), states
+        (2, (State(2.0),))
+    """
+    stateful = StatefulFunction(fun, static_argnums, static_argnames, axis_env, None, return_only_write)
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        stateful.make_jaxpr(*args, **kwargs)
+        found = (stateful.get_jaxpr(*args, **kwargs), stateful.get_states(*args, **kwargs))
+        return (*found, stateful.get_out_shapes(*args, **kwargs)[0]) if return_shape else found
+
+    functools.update_wrapper(traced, fun, updated=())
+    return traced

@@ -1,0 +1,146 @@
+"""What `StatefulFunction` keeps: traces by the kinds of arguments, at most so many."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from jax.extend.core import ClosedJaxpr
+
+from brainstate_graph import State
+from brainstate_graph.extend import read_values, static_key
+
+__all__ = ["Cache", "CacheKey", "Entry", "StateTraceStack", "StaticKey"]
+
+
+class CacheKey(NamedTuple):
+    """What tells one trace of a function from another.
+
+    Example:
+        >>> from brainstate_transform import StatefulFunction
+        >>> StatefulFunction(lambda x, n: x, static_argnums=1).get_arg_cache_key(1.0, 2).static_args
+        ((1, 2),)
+    """
+
+    static_args: tuple[Any, ...]
+    dyn_args: Any
+    static_kwargs: tuple[Any, ...]
+    dyn_kwargs: Any
+
+
+class StateTraceStack:
+    """The states that a function used, in the order of first access.
+
+    Attributes:
+        states: All of them.
+        been_writen: For each whether it was written.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import StatefulFunction
+        >>> w = State(2.0)
+        >>> StatefulFunction(lambda: w.value).get_state_trace().get_read_states()
+        (State(2.0),)
+    """
+
+    def __init__(self, states: Sequence[State[Any]], been_writen: Sequence[bool]) -> None:
+        self.states = list(states)
+        self.been_writen = list(been_writen)
+
+    def get_read_states(self) -> tuple[State[Any], ...]:
+        """Return the states that were read and not written."""
+        return tuple(s for s, w in zip(self.states, self.been_writen, strict=True) if not w)
+
+    def get_write_states(self) -> tuple[State[Any], ...]:
+        """Return the states that were written."""
+        return tuple(s for s, w in zip(self.states, self.been_writen, strict=True) if w)
+
+    def get_state_values(self) -> tuple[Any, ...]:
+        """Return the current values of all states."""
+        return tuple(read_values(self.states))
+
+
+class Entry(NamedTuple):
+    jaxpr: ClosedJaxpr
+    out_shapes: Any  # of the result, nodes sealed
+    trace: StateTraceStack
+    avals: tuple[Any, ...]  # of the states when they were traced
+    shape: Any  # the GraphDef of the touched graph then
+    call: Callable[..., Any]
+
+
+class Cache:
+    """The most recently used entries, at most `maxsize`; safe to use from several threads."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self._lock = threading.RLock()
+        self._maxsize = maxsize
+        self._hits = self._misses = 0
+
+    def get(self, key: Hashable) -> Entry | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._entries.move_to_end(key)
+            return entry
+
+    def put(self, key: Hashable, entry: Entry) -> None:
+        with self._lock:
+            self._entries[key] = entry
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._maxsize:
+                self._entries.popitem(last=False)
+
+    def drop(self, key: Hashable) -> None:
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+            self._hits = self._misses = 0
+
+    def keys(self) -> list[Hashable]:
+        with self._lock:
+            return list(self._entries)
+
+    def stats(self) -> dict[str, Any]:
+        with self._lock:
+            asked = self._hits + self._misses
+            rate = self._hits / asked if asked else 0.0
+            return {
+                "size": len(self._entries), "maxsize": self._maxsize, "hits": self._hits, "misses": self._misses,
+                "hit_rate": rate,
+            }  # fmt: skip
+
+
+class StaticKey:
+    """A static argument as part of a key: compared by type and value."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any) -> None:
+        try:
+            hash(value)
+        except TypeError:
+            if not isinstance(value, (list, dict, set)):
+                raise TypeError(
+                    f"a static argument must be hashable, not {type(value).__name__}; pass arrays as ordinary arguments"
+                ) from None
+        self.key = static_key(value)
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is StaticKey and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return repr(self.value)

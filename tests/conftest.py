@@ -1,0 +1,49 @@
+"""What holds for every test: one device, no silent broadcasting, repeatable examples."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import jax
+import pytest
+
+# The environment for the subprocesses that tests start; the configuration for this process, where a pytest plugin
+# may have imported JAX before us. One CPU device, so that results do not depend on the machine.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+_QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)
+hypothesis.settings.register_profile("explore", max_examples=1000, **_QUIET)  # HYPOTHESIS_PROFILE=explore
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-graph-cache", action="store_true", help="take every graph apart anew: same results, slower")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("no_graph_cache"):
+        from brainstate_graph import Snapshot
+
+        Snapshot.enabled = False
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    cache = "off" if config.getoption("no_graph_cache") else "on"
+    leaks = "on" if jax.config.jax_check_tracer_leaks else "off"
+    return f"jax {jax.__version__}, graph cache {cache}, leak check {leaks}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skips = {}
+    if config.getoption("no_graph_cache"):
+        skips["graph_cache"] = pytest.mark.skip(reason="the graph cache is off")
+    if jax.config.jax_check_tracer_leaks:
+        skips["counts_traces"] = pytest.mark.skip(reason="JAX traces anew each time while it looks for leaks")
+    for item in items:
+        for marker, skip in skips.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(skip)

@@ -1,0 +1,152 @@
+"""Every code block of README.md and docs/*.md runs, and prints what the page says.
+
+The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
+``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
+the line before it is an HTML comment that says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import pytest
+
+from tests.public.sources import ROOT
+
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+
+
+class Block(NamedTuple):
+    """A fenced block: what stands behind the fence, its text, and the numbers of its two fence lines."""
+
+    info: str
+    code: str
+    first: int
+    last: int
+
+
+def blocks_of(text: str) -> list[Block]:
+    found: list[Block] = []
+    fence, first, info, lines = "", 0, "", []
+    for number, line in enumerate(text.splitlines(), start=1):
+        opening = re.match(r"\s*(`{3,}|~{3,})\s*(.*?)\s*$", line)
+        if not fence and opening:
+            fence, info, first, lines = opening[1], opening[2], number, []
+        elif fence and opening and opening[1].startswith(fence) and not opening[2]:
+            found.append(Block(info, "\n".join(lines), first, number))
+            fence = ""
+        elif fence:
+            lines.append(line)
+    assert not fence, f"the block that begins in line {first} does not end"
+    return found
+
+
+def printed_by(block: Block, following: Block | None, text: str) -> str | None:
+    """What the page says that a block prints; None where it says nothing."""
+    if following is None or following.info not in ("text", "output"):
+        return None
+    between = text.splitlines()[block.last : following.first - 1]
+    return None if any(line.strip() for line in between) else following.code
+
+
+def tidy(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
+def run_page(text: str, filename: str) -> None:
+    module = types.ModuleType(re.sub(r"\W", "_", Path(filename).name))  # a module, so that its classes can be pickled
+    sys.modules[module.__name__] = module
+    lines, blocks = text.splitlines(), blocks_of(text)
+    try:
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            language, *words = block.info.split() or [""]
+            if language != "python":
+                continue
+            where = f"{filename}:{block.first}"
+            if words == ["no-run"]:
+                before = lines[block.first - 2] if block.first > 1 else ""
+                assert re.match(r"\s*<!--\s*\w.*-->", before), f"{where}: say in a comment above why it is not run"
+                continue
+            assert not words, f"{where}: unknown word behind `python`: {' '.join(words)}"
+            expected, out = printed_by(block, following, text), io.StringIO()
+            with contextlib.redirect_stdout(out):
+                # as many empty lines above as the page has, so that a traceback names the line of the page
+                exec(compile("\n" * block.first + block.code, filename, "exec"), vars(module))
+                jax.effects_barrier()  # jax.debug.print may be late
+            if expected is not None:
+                assert tidy(out.getvalue()) == tidy(expected), f"{where} prints something else than the page says"
+    finally:
+        del sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page.read_text(), str(page))
+
+
+GOOD = """\
+```python
+a = 1
+print(a + 1)
+```
+
+```text
+2
+```
+
+<!-- no-run: it never ends -->
+```python no-run
+while True: pass
+```
+
+```sh
+rm everything
+```
+
+```python
+print("not compared", a)
+```
+
+Words between.
+
+```text
+something else
+```
+"""
+
+
+def test_a_good_page_passes():
+    run_page(GOOD, "good.md")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("```python\nprint(1)\n```\n```text\n2\n```", AssertionError, "bad.md:1 prints something else"),
+        ("```python\nprint(1)\n```\n\n```output\n```", AssertionError, "prints something else"),
+        ("words\n```python no-run\npass\n```", AssertionError, "bad.md:2: say in a comment"),
+        ("<!-- -->\n```python no-run\npass\n```", AssertionError, "say in a comment"),
+        ("```python norun\npass\n```", AssertionError, "unknown word"),
+        ("```python\npass\n", AssertionError, "does not end"),
+        ("```python\nx = 1\n```\n```python\ny\n```", NameError, "y"),
+    ],
+)
+def test_a_bad_page_fails(text, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        run_page(text, "bad.md")
+
+
+def test_a_traceback_names_the_line_of_the_page():
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_page("\n\n```python\nx = 0\n1 / x\n```", "bad.md")
+    last = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (last.filename, last.lineno) == ("bad.md", 5)

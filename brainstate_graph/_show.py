@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["describe", "dotted"]
+__all__ = ["describe", "dotted", "render"]
 
 _SHORT = {
     "float": "f",
@@ -42,3 +42,12 @@ def describe(value: Any) -> str:
 def dotted(path: tuple[Any, ...]) -> str:
     """Spell a path the way a person writes it: ``('layers', 0, 'weight')`` is ``layers.0.weight``."""
     return ".".join(map(str, path)) if path else "(root)"
+
+
+def render(kind: type[Any], attributes: dict[str, Any], path: str | None, subtree_renderer: Any) -> Any:
+    """Render an object for the treescope viewer as a constructor call that can be unfolded."""
+    from treescope import repr_lib  # only a program that shows something pays for the import
+
+    return repr_lib.render_object_constructor(
+        object_type=kind, attributes=attributes, path=path, subtree_renderer=subtree_renderer
+    )

@@ -24,7 +24,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from ._errors import TraceContextError
 from ._locate import path_to
-from ._show import describe
+from ._show import describe, render
 
 __all__ = [
     "Overlay",
@@ -140,7 +140,9 @@ def _look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
         if type(layer) is not Overlay:
             entered = layer.enter(state, value)
             if entered is not value:
-                value = layer._values[state] = entered
+                value = entered
+                # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
+                (layer if layer._trace == _trace_now() else passed[0])._values[state] = value
     return value
 
 
@@ -189,24 +191,14 @@ def _checked_write(state: State[Any], value: Any) -> None:
 
 
 def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
-    """Read the current values of many states through the door.
-
-    Args:
-        states: The states to read.
-        record: Whether open overlays note the reads.
-
-    Returns:
-        The values, in the order given.
-    """
+    """Read the current values of many states through the door; open overlays note it if `record`."""
     top = _stack.top if _open else None
     if top is None:
         try:
             return [state._value for state in states]
         except AttributeError:
             return [_live(state) for state in states]
-    if record:
-        return [_look(state, top) for state in states]
-    return [_look(state, top, record=False) for state in states]
+    return [_look(state, top, record) for state in states]
 
 
 def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
@@ -340,7 +332,7 @@ class State(Generic[T]):
         return MappingProxyType(dict(self._meta))
 
     def restore_value(self, value: T) -> None:
-        """Assign `value`; the same door as ``.value``, for code that restores a checkpoint."""
+        """Assign `value`, as ``.value`` does."""
         self.value = value
 
     def replace(self, value: T) -> State[T]:
@@ -361,6 +353,13 @@ class State(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_state, (type(self), self.value, self._meta)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        try:
+            attributes = {"value": self.value, **dict(self._meta)}
+        except TraceContextError:
+            return NotImplemented
+        return render(type(self), attributes, path, subtree_renderer)
 
     def __repr__(self) -> str:
         try:

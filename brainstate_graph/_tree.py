@@ -14,7 +14,7 @@ from jax.tree_util import GetAttrKey
 
 from ._filter import Filter, partition
 from ._layout import Layout, Path, StateSpec
-from ._show import dotted
+from ._show import dotted, render
 from ._state import State, make_state
 
 __all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
@@ -73,6 +73,10 @@ class TreefyState:
         shown = {"type": self.type, "value": self.value, **dict(self._meta)}
         shown.setdefault("tag", None)
         return "TreefyState(\n" + ",\n".join(f"  {k}={_indented(v)}" for k, v in shown.items()) + "\n)"
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        attributes = {"type": self.type, "value": self.value, **dict(self._meta)}
+        return render(TreefyState, attributes, path, subtree_renderer)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (self.type, self.value, self._meta)

@@ -11,6 +11,7 @@ import dis
 import functools
 import sys
 import types
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "WeakMethod"]
 
 _FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
 _OURS = ("brainstate_graph", "brainstate_transform")
@@ -29,16 +30,18 @@ _LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None), type, ty
 
 
 @functools.lru_cache(maxsize=4096)
-def _loaded_globals(code: types.CodeType) -> tuple[str, ...]:
-    """The names of the globals that this code and the code inside it load, each once."""
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The globals that this code and the code inside it load, and all names that it uses, attributes among them."""
     names: dict[str, None] = {}
+    used: dict[str, None] = {}
     todo = [code]
     for current in todo:
         for step in dis.get_instructions(current):
             if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 names[step.argval] = None
+        used.update(dict.fromkeys(current.co_names))
         todo.extend(c for c in current.co_consts if isinstance(c, types.CodeType))
-    return tuple(names)
+    return tuple(names), tuple(used)
 
 
 def _foreign(item: Any) -> bool:
@@ -58,6 +61,18 @@ def _cell_unchanged(cell: types.CellType, value: Any) -> Callable[[], bool]:
 
 def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[], bool]:
     return lambda: table.get(name) is value
+
+
+class WeakMethod:
+    """A function bound to an object that it does not keep alive."""
+
+    def __init__(self, fun: Callable[..., Any], instance: Any) -> None:
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self.instance = weakref.ref(instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fun(self.instance(), *args, **kwargs)
 
 
 class Capture:
@@ -123,6 +138,9 @@ class Capture:
         elif isinstance(item, types.MethodType):
             yield "self", item.__self__, None
             yield "", item.__func__, None
+        elif isinstance(item, WeakMethod):
+            yield "self", item.instance(), None
+            yield "", item.fun, None
         elif isinstance(item, types.FunctionType):
             if not _foreign(item):
                 yield from self._function_steps(item)
@@ -153,10 +171,18 @@ class Capture:
             yield name, value, None
         if (fun.__globals__.get("__name__") or "").partition(".")[0] in _OURS:
             return  # the globals of our own wrappers hold no state; their closures lead on
-        for name in _loaded_globals(code):
-            if name in fun.__globals__:
-                value = fun.__globals__[name]
-                yield name, value, _entry_unchanged(fun.__globals__, name, value)
+        loaded, used = _names_in(code)
+        for name in loaded:
+            if name not in fun.__globals__:
+                continue
+            value = fun.__globals__[name]
+            yield name, value, _entry_unchanged(fun.__globals__, name, value)
+            if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in _FOREIGN:
+                table = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
+                for attribute in used:
+                    if attribute in table:
+                        found = table[attribute]
+                        yield f"{name}.{attribute}", found, _entry_unchanged(table, attribute, found)
 
 
 def _holds_graph(container: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,12 +16,11 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, Static
-from brainstate_graph.extend import tracing
 
-from ._lift import Core, Retry, Run, Staged, without_jit
+from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet, without_jit
 from ._seal import seal
 from ._touched import Plan
-from ._values import StateValues, Written
+from ._values import Choice, Rows, StateValues
 
 __all__ = ["JittedFunction", "jit"]
 
@@ -31,32 +29,20 @@ __all__ = ["JittedFunction", "jit"]
 _UNUSED = 16
 
 
-class _Untraced(Retry):
-    """JAX wants a trace of a choice of states that is not known yet."""
+class _Look(Retry):
+    """It is not known yet which states are used.
+
+    Raised once for a shape of the touched graph: a signature whose trace was given up stays on the slow path of
+    ``jax.jit`` for good (150 microseconds a call), so what is called afterwards has another choice in its key.
+    """
 
 
-class _JitCore(Core):
-    """A core with static arguments, which can also run a program that was traced before."""
+class _Wider(Retry):
+    """A program for other arguments uses states beyond the choice."""
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        super().__init__(fun)
-        self.mode = threading.local()
-        self.careful = False  # whether to find out first which states are used
 
-    def run(self, states: StateValues, args: Any, kwargs: Any, overlay: Any = None) -> tuple[Any, Written]:
-        replay = getattr(self.mode, "replay", None)
-        if replay is not None and states.which.chosen is not None:
-            result: tuple[Any, Written] = replay(states, args, kwargs)
-            return result
-        if self._must_look(states) and not getattr(self.mode, "looking", False):
-            raise _Untraced
-        return super().run(states, args, kwargs, overlay)
-
-    def _must_look(self, states: StateValues) -> bool:
-        if without_jit():
-            return False
-        # A choice made for calls from outside does not hold in here, and a trace of a choice would bake in the rest.
-        return states.which.chosen is not None or (not tracing() and (self.careful or len(states) > _UNUSED))
+class _StaticCore(Core):
+    """A core some of whose arguments are static."""
 
     def open(self, args: Any, kwargs: Any, plan: Plan | None) -> Any:
         args, kwargs = super().open(args, kwargs, plan)
@@ -64,6 +50,50 @@ class _JitCore(Core):
             tuple(a.value if isinstance(a, Static) else a for a in args),
             {k: v.value if isinstance(v, Static) else v for k, v in kwargs.items()},
         )
+
+
+class _Program:
+    """What JAX compiles: the core, given the states that it uses.
+
+    Args:
+        core: The core.
+        always_look: Whether to look at small graphs too.
+    """
+
+    def __init__(self, core: Core, always_look: bool) -> None:
+        self.core = core
+        self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
+        self.always_look = always_look
+        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        if hasattr(core, "__signature__"):
+            self.__signature__ = core.__signature__
+
+    def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        which = states.which
+        if without_jit() or not isinstance(which, Rows):
+            return self.core(states, *args, **kwargs)
+        choice = which.choice
+        if choice is None:
+            if self.always_look or len(states) > _UNUSED:
+                raise _Look
+            return self.core(states, *args, **kwargs)
+        plan = which.plan.choosing(None)
+        if choice.places is None:
+            return self.whole(StateValues(plan.which, states.values), *args, **kwargs)
+        traced, used, _ = self.look(plan, args, kwargs)
+        if not set(choice.places).issuperset(used):
+            raise _Wider
+        values = [jax.tree.map(_unused, value) for value in plan.values().values]
+        for place, value in zip(choice.places, states.values, strict=True):
+            values[place] = value
+        outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
+        return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
+
+    def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+        """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
+        traced = self.whole.trace(plan.values(), *args, **kwargs)
+        written, used = traced.out_info[1].which
+        return traced, used, written
 
 
 class JittedFunction(Staged):
@@ -83,7 +113,9 @@ class JittedFunction(Staged):
         (2.0, 1, 'JittedFunction')
     """
 
-    _core = _JitCore
+    _core = _StaticCore
+    _program: _Program
+    _compiled: Any
 
     def __init__(
         self,
@@ -106,45 +138,35 @@ class JittedFunction(Staged):
         numbers, names = _both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
         donated, donated_names = _both_ways(fun, donate_argnums, donate_argnames)
+        if numbers or names:
+            self._prepare = self._wrap_static
         self._donate_states = donate_states
 
         def rule(core: Core) -> Run:
             if name is not None:
                 core.__name__ = core.__qualname__ = name
-            first = (0,) if donate_states else ()
-            shift = 2 if donate_states else 1
+            self._program = program = _Program(core, donate_states)
+            shift = 2 if donate_states else 1  # the states come first, those that are donated before the others
             if in_shardings is not None:
                 if not isinstance(in_shardings, (tuple, list)):
                     raise TypeError("in_shardings is a tuple with one entry for each positional argument")
                 options["in_shardings"] = (*[None] * shift, *in_shardings)
             if out_shardings is not None:
                 options["out_shardings"] = (out_shardings, None)
-            return jax.jit(
-                _donating(core) if donate_states else core,
-                donate_argnums=(*first, *(n + shift for n in donated)),
+            self._compiled = jax.jit(
+                _donating(program) if donate_states else program,
+                donate_argnums=(*((0,) if donate_states else ()), *(n + shift for n in donated)),
                 donate_argnames=tuple(donated_names) or None,
                 **options,
             )
+            return self._run_donating if donate_states else self._compiled
 
         super().__init__(rule, (fun,), None, name)
-        core = self.cores[0]
-        assert isinstance(core, _JitCore)
-        self._jit_core = core
-        core.careful = donate_states
-        self._compiled: Any = self._run
-        if donate_states:
-            self._run: Run = self._run_donating
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
         """The user's function."""
         return self.functions[0]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the compiled function, and write the states that it writes."""
-        if self._static[0] or self._static[1]:
-            args, kwargs = self._wrap_static(args, kwargs)
-        return super().__call__(*args, **kwargs)
 
     def _like(self, fun: Callable[..., Any]) -> JittedFunction:
         return JittedFunction(fun, **self._made_with)
@@ -163,80 +185,51 @@ class JittedFunction(Staged):
             hash(value)
         except TypeError:
             raise ValueError(
-                f"static argument {place!r} of `{self._jit_core.__qualname__}` is not hashable, being a "
+                f"static argument {place!r} of `{self.__qualname__}` is not hashable, being a "
                 f"{type(value).__name__}. Pass a tuple for a list, or an array as an ordinary argument."
             ) from None
         return Static(value)
 
-    def _retry(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
-        for _ in range(4):
-            try:
-                if isinstance(again, _Untraced):
-                    return self._look(plan, args, kwargs)
-                return super()._retry(again, plan, args, kwargs)
-            except Retry as another:
-                again = another
-                plan = self._touched.plan(plan.nodes)
-        raise RuntimeError(f"`{self._jit_core.__qualname__}` reaches other states each time that it is traced")
-
-    def _look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
-        """Trace with the whole touched graph, find out what is used, and go on with that."""
-        core = self._jit_core
+    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
+        if not isinstance(again, (_Look, _Wider)):
+            return super()._other_plan(again, plan, args, kwargs)
         whole = plan.choosing(None)
-        core.mode.looking = True
         try:
-            if tracing():
-                return whole, *self._run(whole.values(), *args, **kwargs)
-            traced = self._lowerable(whole, args, kwargs).trace
-            which = traced.out_info[1].which
-            before = plan.which.chosen or ()
-            used = set(which[1]) | set(before)
-            donated = sorted(set(which[0]) | set(before[: plan.which.donated])) if self._donate_states else []
-            if not donated and len(whole.table) - len(used) < _UNUSED:
-                return whole, *self._run(whole.values(), *args, **kwargs)  # JAX kept the trace
-            chosen = (*donated, *sorted(used - set(donated)))
-            new = self._touched.choose(plan, chosen, len(donated))
-            core.mode.replay = functools.partial(_replay, traced, whole.values().values, chosen)
-            try:
-                return new, *self._run(new.values(), *args, **kwargs)
-            finally:
-                core.mode.replay = None
-        finally:
-            core.mode.looking = False
+            _, used, written = self._program.look(whole, args, kwargs)
+        except StraysMet as met:
+            return self._touched.counting(met.states, plan.nodes)
+        choice = plan.which.choice or Choice(())
+        before = choice.places or ()
+        places = {*used, *before}
+        donated = sorted({*written, *before[: choice.donated]}) if self._donate_states else []
+        if not self._donate_states and len(whole.table) - len(places) < _UNUSED:
+            return self._touched.choose(plan, Choice(None))
+        return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
 
     def _run_donating(self, states: StateValues, *args: Any, **kwargs: Any) -> Any:
-        count = states.which.donated
-        given = states.values[:count]
-        if count:
-            _refuse_shared(states.states[:count], given)
-        return self._compiled(given, StateValues(states.which, states.values[count:]), *args, **kwargs)
+        return self._compiled(*self._apart(states), *args, **kwargs)
 
-    def _lowerable(self, plan: Plan, args: Any, kwargs: Any) -> _Stages:
-        states = plan.values()
-        if self._donate_states:
-            return _Stages(self._compiled, ([], states, *args), kwargs)
-        return _Stages(self._compiled, (states, *args), kwargs)
-
-    def _ahead(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Stages:
-        args, kwargs = self._wrap_static(args, kwargs)
-        args, kwargs, nodes = seal(args, kwargs, self.origin_fun)
-        mode = self._jit_core.mode
-        mode.looking = True
-        try:
-            stages = self._lowerable(self._touched.plan(nodes).choosing(None), args, kwargs)
-            try:
-                _ = stages.trace
-            except Retry as met:
-                plan = self._touched.counting(met.states, nodes)  # type: ignore[attr-defined]
-                stages = self._lowerable(plan.choosing(None), args, kwargs)
-                _ = stages.trace
-            return stages
-        finally:
-            mode.looking = False
+    def _apart(self, states: StateValues) -> tuple[Sequence[Any], StateValues]:
+        """Sort the values into those that are donated and the others."""
+        choice = states.which.choice if isinstance(states.which, Rows) else None
+        count = choice.donated if choice else 0
+        _refuse_shared(states.states[:count], states.values[:count])
+        return states.values[:count], StateValues(states.which, states.values[count:])
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
         """Return the ``jax.stages.Traced`` for arguments like these; no state changes."""
-        return self._ahead(args, kwargs).trace
+        args, kwargs = self._wrap_static(args, kwargs)
+        args, kwargs, nodes = seal(args, kwargs, self.origin_fun)
+        plan = self._touched.plan(nodes)
+        for _ in range(RETRIES):
+            states = plan.values()
+            try:
+                return self._compiled.trace(
+                    *(self._apart(states) if self._donate_states else (states,)), *args, **kwargs
+                )
+            except Retry as again:
+                plan = self._other_plan(again, plan, args, kwargs)
+        raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Return the ``jax.stages.Lowered`` for arguments like these; no state changes."""
@@ -252,26 +245,16 @@ class JittedFunction(Staged):
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        self._compiled.clear_cache()
+        for compiled in (self._compiled, self._program.whole):
+            compiled.clear_cache()
         self._touched.forget()
 
 
-class _Stages:
-    """A call that is traced when somebody asks."""
-
-    def __init__(self, compiled: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._call = functools.partial(compiled.trace, *args, **kwargs)
-
-    @functools.cached_property
-    def trace(self) -> Any:
-        return self._call()
-
-
-def _donating(core: Core) -> Callable[..., Any]:
+def _donating(program: _Program) -> Callable[..., Any]:
     def entry(donated: Sequence[Any], states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        return core(StateValues(states.which, [*donated, *states.values]), *args, **kwargs)
+        return program(StateValues(states.which, [*donated, *states.values]), *args, **kwargs)
 
-    entry.__name__, entry.__qualname__ = core.__name__, core.__qualname__
+    entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
     return entry
 
 
@@ -285,18 +268,6 @@ def _refuse_shared(states: Sequence[Any], values: Sequence[Any]) -> None:
                     f"donate_states: {state!r} and {other!r} hold the same array, whose buffer can be given "
                     "away once only. Copy it: `state.value = jnp.array(state.value)`."
                 )
-
-
-def _replay(
-    traced: Any, whole: Sequence[Any], chosen: tuple[int, ...], states: StateValues, args: Any, kwargs: Any
-) -> Any:
-    """Run a program that was traced with the whole touched graph, given only the states that it uses."""
-    values = [jax.tree.map(_unused, value) for value in whole]
-    for place, value in zip(chosen, states.values, strict=True):
-        values[place] = value
-    flat = jax.tree.leaves((values, args, kwargs))
-    outs = jaxpr_as_fun(traced.jaxpr)(*flat)
-    return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
 
 
 def _unused(leaf: Any) -> Any:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import types
@@ -19,8 +20,9 @@ from typing import Any
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import note_reads, now
+from brainstate_graph.extend import note_reads, now, read_values, write_values
 
+from ._capture import WeakMethod
 from ._seal import PLAIN, Held, Sealed, Slot, seal, seal_result, unseal, unseal_result
 from ._touched import Plan, Touched
 from ._values import Named, Rows, StateValues, Written
@@ -210,18 +212,22 @@ class Lifted:
         self.functions = funs
         self._inputs = inputs
         self.cores = tuple(map(self._core, funs))
-        self._run = rule(*self.cores)
         self._touched = self.cores[0].touched
         self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
     _core: Callable[..., Core] = Core
+    __name__: str
+    __qualname__: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs, nodes = seal(args, kwargs, self.functions[0])
         states = _NONE if self._inputs is None else StateValues.read(self._inputs())
         if nodes:
             args, kwargs = hold(args, nodes), hold(kwargs, nodes)
-        out, written = self._run(states, *args, **kwargs)
+        # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
+        # this one closes over the values of the moment.
+        run = self._rule(*(copy.copy(core) for core in self.cores))
+        out, written = run(states, *args, **kwargs)
         written.write()
         return unseal_result(out)
 
@@ -232,16 +238,11 @@ class Lifted:
             return types.MethodType(self, instance)
         try:
             bound = self._bound.get(instance)
-        except TypeError:  # not hashable
-            return self._rebind(instance)
-        if bound is None:
-            bound = self._bound[instance] = self._rebind(instance)
+            if bound is None:
+                bound = self._bound[instance] = self._like(WeakMethod(self.functions[0], instance))
+        except TypeError:  # not hashable, or no weak reference to it
+            return self._like(types.MethodType(self.functions[0], instance))
         return bound
-
-    def _rebind(self, instance: Any) -> Any:
-        # A weak method would be needed to let the instance go; a reference cycle does as well, as the weak table
-        # holds the value strongly only while the key lives elsewhere.
-        return self._like(types.MethodType(self.functions[0], instance))
 
     def _like(self, fun: Callable[..., Any]) -> Lifted:
         return type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
@@ -253,7 +254,18 @@ class Lifted:
 class Staged(Lifted):
     """A lifted function whose rule compiles: it is given the whole touched graph, by structure."""
 
+    def __init__(
+        self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
+    ) -> None:
+        super().__init__(rule, funs, inputs, name)
+        self._run = rule(*self.cores)
+
+    _prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None  # what a rule does to the arguments
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
+        if self._prepare is not None:
+            args, kwargs = self._prepare(args, kwargs)
         touched = self._touched
         plan = touched.current
         if kwargs or not PLAIN.issuperset(map(type, args)):
@@ -261,22 +273,36 @@ class Staged(Lifted):
             plan = touched.plan(nodes)
         elif plan is None or not plan.is_current():
             plan = touched.plan()
+        states = StateValues(plan.which, read_values(plan.inputs, False))
         try:  # an empty `**kwargs` costs 1 microsecond to pass on
-            out, written = self._run(plan.values(), *args, **kwargs) if kwargs else self._run(plan.values(), *args)
+            out, written = self._run(states, *args, **kwargs) if kwargs else self._run(states, *args)
         except Retry as again:
             plan, out, written = self._retry(again, plan, args, kwargs)
-        plan.write(written)
+        targets = plan.targets
+        if targets[0] is written.which:  # one object per compiled program
+            write_values(targets[1], written.values, targets[2])
+        else:
+            plan.write(written)
         return out if type(out) is not Sealed else unseal_result(out, plan.snapshot.objects)
 
-    def _retry(
-        self, again: Retry, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Plan, Any, Written]:
+    def _retry(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
+        """Do the call in another way, a few times at most."""
+        for _ in range(RETRIES):
+            plan = self._other_plan(again, plan, args, kwargs)
+            try:
+                return plan, *self._run(plan.values(), *args, **kwargs)
+            except Retry as another:
+                again = another
+        raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
+
+    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
         if not isinstance(again, StraysMet):
             raise again
-        plan = self._touched.counting(again.states, plan.nodes)
-        return plan, *self._run(plan.values(), *args, **kwargs)
+        return self._touched.counting(again.states, plan.nodes)
 
 
+# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
+RETRIES = 4
 _NONE = StateValues(Named(()), ())
 
 
@@ -296,7 +322,8 @@ def lift(
     """Turn a transform of pure functions into one that knows of states.
 
     Args:
-        rule: ``rule(core, ...) -> run``, called once, with one `Core` for each of `funs`. Both are functions
+        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call (once, with
+            ``inputs="touched"``). Both are functions
             ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
             the signature as it is, is a rule already.
         *funs: The user's functions.

@@ -7,6 +7,8 @@ outside if it was made inside.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,10 +105,9 @@ def seal(
 
     def placeholder(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, State):
-            where = jax.tree_util.keystr(path[1:]).replace("[", "argument ", 1).replace("]", "", 1)
             raise StateArgumentError(
-                f"{where} of {_name(user)} is a State, {leaf!r}. States are not passed to transformed functions: "
-                "let the function close over it, pass the Node that holds it, or pass its `.value`."
+                f"{_argument(path, user)} of {_name(user)} is a State, {leaf!r}. States are not passed to "
+                "transformed functions: let the function close over it, pass the Node that holds it, or its `.value`."
             )
         if not isinstance(leaf, Node):
             return leaf
@@ -208,6 +209,18 @@ def unseal_result(out: Any, objects: Sequence[Any] = ()) -> Any:
     known = [objects[k.item] if isinstance(k, Known) else k.item for k in out.known]
     nodes, _ = unflatten(out.shape, out.values, known)
     return unseal(out.tree, nodes)
+
+
+def _argument(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
+    """Name an argument as the user's function does, with the way inside it."""
+    keyword, key = path[0].idx, path[1]
+    name = key.key if keyword else key.idx
+    if not keyword:
+        with contextlib.suppress(TypeError, ValueError, IndexError):
+            parameters = list(inspect.signature(user).parameters.values())
+            if parameters[name].kind is not inspect.Parameter.VAR_POSITIONAL:
+                name = parameters[name].name
+    return f"argument {name!r}{jax.tree_util.keystr(path[2:])}"
 
 
 def _name(user: Callable[..., Any]) -> str:

@@ -9,7 +9,7 @@ from brainstate_graph import Node, Snapshot, State
 from brainstate_graph.extend import fields_of, new_node, notes, read_values, write_values
 
 from ._capture import Capture
-from ._values import Rows, StateValues, Written
+from ._values import Choice, Rows, StateValues, Written
 
 __all__ = ["Plan", "Touched"]
 
@@ -20,33 +20,31 @@ class Plan:
     Attributes:
         table: The states of the graph in the order of its shape, then the strays.
         inputs: The states that are passed.
+        which: The same in structure, as JAX sees it.
         nodes: The nodes among the arguments.
         snapshot: The graph taken apart.
+        is_current: Tells whether the call would touch the same graph now.
+        targets: The structure of what came back last time, and what it means: the states written, and those used.
     """
 
-    __slots__ = ("__weakref__", "_targets", "inputs", "is_current", "nodes", "rows", "snapshot", "table", "which")
+    __slots__ = ("__weakref__", "_rows", "inputs", "is_current", "nodes", "snapshot", "table", "targets", "which")
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        strays: Sequence[State[Any]],
-        nodes: Sequence[Node],
-        chosen: tuple[int, ...] | None = None,
-        donated: int = 0,
+        self, snapshot: Snapshot, strays: Sequence[State[Any]], nodes: Sequence[Node], choice: Choice | None
     ) -> None:
         self.snapshot = snapshot
         self.is_current = snapshot.is_current
         self.table = [*snapshot.states, *strays]
-        self.inputs = self.table if chosen is None else [self.table[i] for i in chosen]
+        places = None if choice is None else choice.places
+        self.inputs = self.table if places is None else [self.table[i] for i in places]
         self.nodes = nodes
-        self.which = Rows(snapshot.graphdef, len(strays), chosen, donated, self)
-        self.rows: dict[int, int] | None = None
-        self._targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
+        self.which = Rows(snapshot.graphdef, len(strays), choice, self)
+        self.targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
+        self._rows: dict[int, int] | None = None
 
-    def choosing(self, chosen: tuple[int, ...] | None, donated: int = 0) -> Plan:
-        """Return the same graph with another choice of the states to pass, the first of them donated."""
-        strays = self.table[len(self.snapshot.states) :]
-        return Plan(self.snapshot, strays, self.nodes, chosen, donated)
+    def choosing(self, choice: Choice | None) -> Plan:
+        """Return the same graph with another choice of the states to pass."""
+        return Plan(self.snapshot, self.table[len(self.snapshot.states) :], self.nodes, choice)
 
     def values(self) -> StateValues:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
@@ -54,22 +52,18 @@ class Plan:
 
     def write(self, written: Written) -> None:
         """Assign what came back to the live states, or to the enclosing trace; all or none."""
-        which = written.which
-        targets = self._targets
-        if targets[0] is not which:  # one object per compiled program
-            places, used = which
-            if used is None:
-                write_values(places, written.values)
-                return
-            targets = (which, [self.table[i] for i in places], [self.table[i] for i in used])
-            self._targets = targets
-        write_values(targets[1], written.values, targets[2])
+        places, used = which = written.which
+        if used is None:
+            write_values(places, written.values)
+        else:
+            self.targets = (which, [self.table[i] for i in places], [self.table[i] for i in used])
+            write_values(self.targets[1], written.values, self.targets[2])
 
     def row_of(self) -> dict[int, int]:
         """The row of each object of the graph by ``id``; the snapshot keeps them alive."""
-        if self.rows is None:
-            self.rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
-        return self.rows
+        if self._rows is None:
+            self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
+        return self._rows
 
 
 class _Roots(Node):
@@ -88,8 +82,7 @@ class Touched:
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
-        # For each shape met: the places of the states to pass, and how many of them are donated.
-        self.chosen: dict[Any, tuple[tuple[int, ...] | None, int]] = {}
+        self.choices: dict[Any, Choice] = {}  # by shape and number of strays
         self.current: Plan | None = None  # of calls without nodes among the arguments: the usual case
         self._token = _Token()
 
@@ -121,12 +114,12 @@ class Touched:
         if strays:
             inside = set(snapshot.states)
             strays = tuple(s for s in strays if s not in inside)
-        return Plan(snapshot, strays, nodes, *self.chosen.get((snapshot.graphdef, len(strays)), (None, 0)))
+        return Plan(snapshot, strays, nodes, self.choices.get((snapshot.graphdef, len(strays))))
 
-    def choose(self, old: Plan, chosen: tuple[int, ...], donated: int) -> Plan:
-        """Pass only the `chosen` states from now on, where the touched graph has the shape of `old`."""
-        new = old.choosing(chosen, donated)
-        self.chosen[new.which.shape, new.which.strays] = (chosen, donated)
+    def choose(self, old: Plan, choice: Choice) -> Plan:
+        """Pass these states from now on, where the touched graph has the shape of `old`."""
+        new = old.choosing(choice)
+        self.choices[new.which.shape, new.which.strays] = choice
         if self.current is old:
             self.current = new
         elif old.nodes:
@@ -143,7 +136,7 @@ class Touched:
         """Drop what is remembered of earlier calls."""
         self.current = None
         self._token = _Token()
-        self.chosen.clear()
+        self.choices.clear()
 
 
 class _Token:

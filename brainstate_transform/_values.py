@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
@@ -21,16 +21,13 @@ from brainstate_graph.extend import read_values, write_values
 if TYPE_CHECKING:
     from ._touched import Plan
 
-__all__ = ["Named", "Rows", "StateValues", "Written"]
+__all__ = ["Choice", "Named", "Rows", "StateValues", "Written"]
 
 
 class Named:
     """Particular states, by identity."""
 
     __slots__ = ("_hash", "states")
-
-    chosen = None
-    donated = 0
 
     def __init__(self, states: Iterable[State[Any]]) -> None:
         self.states = tuple(states)
@@ -43,23 +40,33 @@ class Named:
         return self._hash
 
 
+class Choice(NamedTuple):
+    """Which states of a touched graph a program is given.
+
+    Attributes:
+        places: Their places in the table; None for the whole table.
+        donated: How many of the first of them give their buffers away.
+    """
+
+    places: tuple[int, ...] | None
+    donated: int = 0
+
+
 class Rows:
     """Places in the table of a touched graph.
 
     Attributes:
         shape: The shape of the touched graph.
         strays: How many states beyond the graph the table has.
-        chosen: The places, or None for the whole table.
-        donated: How many of the first of them give their buffers away.
+        choice: Which of the states; None for all, where nobody has looked yet which are used.
     """
 
-    __slots__ = ("__weakref__", "_plan", "chosen", "donated", "shape", "strays")
+    __slots__ = ("__weakref__", "_plan", "choice", "shape", "strays")
 
-    def __init__(self, shape: GraphDef, strays: int, chosen: tuple[int, ...] | None, donated: int, plan: Plan) -> None:
+    def __init__(self, shape: GraphDef, strays: int, choice: Choice | None, plan: Plan) -> None:
         self.shape = shape
         self.strays = strays
-        self.chosen = chosen
-        self.donated = donated
+        self.choice = choice
         self._plan = weakref.ref(plan)  # JAX keeps the static parts of its cache keys alive; models must not be
 
     @property
@@ -73,12 +80,11 @@ class Rows:
             type(other) is Rows
             and self.shape is other.shape
             and self.strays == other.strays
-            and self.chosen == other.chosen
-            and self.donated == other.donated
+            and self.choice == other.choice
         )
 
     def __hash__(self) -> int:
-        return hash((id(self.shape), self.strays, self.chosen))
+        return hash((id(self.shape), self.strays, self.choice))
 
 
 class StateValues:

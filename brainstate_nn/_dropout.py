@@ -1,0 +1,76 @@
+"""``Dropout``: set random elements to zero while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ._module import Module
+from ._random import RandomState, default_rng
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Module):
+    """Set each element to zero with probability `rate`, and scale the others by ``1 / (1 - rate)``.
+
+    In evaluation the input is returned as it is (Srivastava et al., 2014, in the form that scales while training).
+    The layer owns its stream of random keys: a split model carries all the randomness that it needs.
+
+    Args:
+        rate: The probability to drop an element, between 0 and 1.
+        broadcast_dims: Axes along which one decision holds for all elements.
+        rng: The stream to draw from; layers that are given the same one share it. None for one of its own, forked
+            from the default one.
+
+    Attributes:
+        rng: The RandomState.
+
+    Raises:
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Dropout
+        >>> drop = Dropout(0.5)
+        >>> sorted({float(v) for v in drop(jnp.ones(100))})
+        [0.0, 2.0]
+        >>> float(drop.eval()(jnp.ones(100)).sum())
+        100.0
+    """
+
+    def __init__(self, rate: float, *, broadcast_dims: Sequence[int] = (), rng: RandomState | None = None) -> None:
+        self.rate = _checked(rate)
+        self.broadcast_dims = tuple(broadcast_dims)
+        self.rng = default_rng().fork() if rng is None else rng
+
+    def __call__(self, x: jax.Array, *, training: bool | None = None, key: jax.Array | None = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array of any shape.
+            training: Overrides the attribute `training` for this call.
+            key: A typed key to use instead of the layer's stream, which then stays as it is.
+
+        Returns:
+            An array of the same shape and dtype.
+        """
+        x = jnp.asarray(x)
+        rate = _checked(self.rate)
+        if rate == 0.0 or not (self.training if training is None else training):
+            return x
+        if rate == 1.0:
+            return jnp.zeros_like(x)
+        shape = list(x.shape)
+        for axis in self.broadcast_dims:
+            shape[axis] = 1
+        kept = jax.random.bernoulli(self.rng.split_key() if key is None else key, 1.0 - rate, shape)
+        return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
+
+
+def _checked(rate: float) -> float:
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"rate is the probability to drop an element, between 0 and 1, not {rate!r}")
+    return float(rate)

@@ -1,0 +1,90 @@
+"""``Linear``: a matrix and an offset on the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._module import Module
+from ._parameters import (
+    Initializer,
+    along_axis,
+    as_dtype,
+    check_features,
+    lecun_normal,
+    make_parameter,
+    positive,
+    promote,
+)
+from ._random import RandomState
+from ._states import ParamState
+
+__all__ = ["Linear"]
+
+
+class Linear(Module):
+    """The affine map ``x @ weight + bias`` on the last axis.
+
+    Args:
+        in_size: The number of input features.
+        out_size: The number of output features.
+        use_bias: Whether to add `bias`.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
+        b_init: The initialiser of `bias`.
+        dtype: The dtype to compute in; None for the one that JAX's promotion gives.
+        param_dtype: The dtype of the parameters.
+        rng: The stream that gives the keys; None for the default one.
+
+    Attributes:
+        weight: ParamState of shape ``(in_size, out_size)``.
+        bias: ParamState of shape ``(out_size,)``, or None.
+
+    Raises:
+        ValueError: A size is not positive, or an initialiser returns another shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Linear
+        >>> layer = Linear(2, 3)
+        >>> layer(jnp.ones((5, 2))).shape
+        (5, 3)
+        >>> layer
+        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # 9 parameters
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        use_bias: bool = True,
+        w_init: Initializer = lecun_normal,
+        b_init: Initializer = jax.nn.initializers.zeros,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rng: RandomState | None = None,
+    ) -> None:
+        self.in_size = positive("in_size", in_size)
+        self.out_size = positive("out_size", out_size)
+        self.dtype = as_dtype(dtype)
+        self.weight = make_parameter("w_init", w_init, (self.in_size, self.out_size), param_dtype, rng)
+        self.bias: ParamState | None = None
+        if use_bias:
+            self.bias = make_parameter("b_init", b_init, (self.out_size,), param_dtype, rng)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array of shape ``(..., in_size)``.
+
+        Returns:
+            An array of shape ``(..., out_size)``.
+        """
+        x = jnp.asarray(x)
+        check_features(x, self.in_size, "Linear")
+        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        y = jnp.dot(x, weight)
+        return y if bias is None else y + along_axis(bias, y.ndim)

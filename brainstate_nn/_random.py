@@ -1,0 +1,200 @@
+"""``RandomState``: a stream of random keys in a box, and the one that a process has by default.
+
+The value of a stream is ``(key, count)``: a typed key that never changes and the number of draws so far.  The n-th
+draw is ``fold_in(key, n)``, so the position in a stream is plain to see, two checkpoints can be compared, and a draw
+costs no split.  Drawing reads and writes ``.value``: whatever traces states sees it.
+
+A layer that draws when it is called owns its stream, so that a split model carries all the randomness it needs.  The
+process default serves to make layers, and scripts.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brainstate_graph import State, outside
+from brainstate_transform import register_lanes
+
+__all__ = ["RandomState", "default_rng", "seed", "split_key"]
+
+Shape = Sequence[int]
+
+_draw_lock = threading.RLock()
+
+
+def _to_key(source: Any) -> jax.Array:
+    if source is None:
+        return jax.random.key(secrets.randbits(32))
+    if isinstance(source, jax.Array):
+        if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
+            return source
+        if source.dtype == jnp.uint32 and source.ndim:
+            raise TypeError("a RandomState takes a typed key: write `RandomState(jax.random.wrap_key_data(key))`")
+    if isinstance(source, bool) or not isinstance(source, (int, np.integer)):
+        raise TypeError(
+            f"a RandomState is made from a whole number, a typed key or None, not {type(source).__name__}: write "
+            "`RandomState(0)` or `RandomState(jax.random.key(0))`"
+        )
+    return jax.random.key(int(source))
+
+
+class RandomState(State[tuple[jax.Array, jax.Array]]):
+    """A stream of random keys.
+
+    A copy of a stream draws the same numbers again; for an independent one use `fork`.
+
+    Args:
+        seed: A whole number, a typed key, or None for one from the operating system.
+        name: A name that travels with the state.
+        tag: A tag or several, for filters.
+        **metadata: Anything hashable to travel with the state.
+
+    Raises:
+        TypeError: The seed is something else, such as a key in the old raw form.
+
+    Example:
+        >>> from brainstate_nn import RandomState
+        >>> rng = RandomState(0)
+        >>> rng.normal((2,)).shape, rng.uniform().shape
+        ((2,), ())
+        >>> int(rng.value[1])
+        2
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        seed: int | jax.Array | State[Any] | None = None,
+        name: str | None = None,
+        *,
+        tag: str | Iterable[str] | None = None,
+        **metadata: Any,
+    ) -> None:
+        value = seed.value if isinstance(seed, RandomState) else (_to_key(seed), jnp.uint32(0))
+        super().__init__(value, name, tag=tag, **metadata)
+
+    def split_key(self, n: int | None = None) -> jax.Array:
+        """Draw a fresh key.
+
+        Args:
+            n: How many keys; None for a single one.
+
+        Returns:
+            A typed key of shape ``()``, or keys of shape ``(n,)``. Either is one draw.
+        """
+        with _draw_lock:  # two threads that make layers must not draw one key
+            key, count = self.value
+            self.value = (key, count + 1)
+        fresh = jax.random.fold_in(key, count)
+        return fresh if n is None else jax.random.split(fresh, n)
+
+    def seed(self, seed: int | jax.Array | None = None) -> None:
+        """Start the stream anew.
+
+        Args:
+            seed: As for the constructor.
+        """
+        self.value = (_to_key(seed), jnp.uint32(0))
+
+    def fork(self) -> RandomState:
+        """Return a new stream, independent of this one; one draw."""
+        return RandomState(self.split_key())
+
+    def normal(self, shape: Shape = (), dtype: Any = float) -> jax.Array:
+        """Draw from the normal distribution with mean 0 and variance 1; an array of this shape and dtype."""
+        return jax.random.normal(self.split_key(), shape, dtype)
+
+    def uniform(self, shape: Shape = (), dtype: Any = float, minval: Any = 0.0, maxval: Any = 1.0) -> jax.Array:
+        """Draw evenly from ``[minval, maxval)``; an array of this shape and dtype."""
+        return jax.random.uniform(self.split_key(), shape, dtype, minval, maxval)
+
+    def bernoulli(self, p: Any = 0.5, shape: Shape | None = None) -> jax.Array:
+        """Draw True with probability `p`; a boolean array of this shape, or of the shape of `p`."""
+        return jax.random.bernoulli(self.split_key(), p, shape)
+
+    def randint(self, shape: Shape, minval: Any, maxval: Any, dtype: Any = int) -> jax.Array:
+        """Draw whole numbers from ``[minval, maxval)``; an array of this shape and dtype."""
+        return jax.random.randint(self.split_key(), shape, minval, maxval, dtype)
+
+    def permutation(self, x: int | jax.Array, axis: int = 0) -> jax.Array:
+        """Return `x` in random order along `axis`; for a whole number, ``arange(x)`` in random order."""
+        return jax.random.permutation(self.split_key(), x, axis)
+
+    def choice(self, a: int | jax.Array, shape: Shape = (), replace: bool = True, p: Any = None) -> jax.Array:
+        """Draw elements of `a` (of ``arange(a)`` for a whole number) with probabilities `p`; an array of this shape."""
+        return jax.random.choice(self.split_key(), a, shape, replace, p)
+
+
+# Under a mapped axis each lane draws from a stream of its own, seeded by the next draw and the number of the lane, and
+# the common stream moves on by that one draw: lane 3 draws the same whatever the number of lanes.
+register_lanes(
+    RandomState,
+    enter=lambda value, lane: (jax.random.fold_in(jax.random.fold_in(*value), lane), jnp.uint32(0)),
+    leave=lambda value: (value[0], value[1] + 1),
+)
+
+_default: RandomState | None = None
+_lock = threading.Lock()
+
+
+def default_rng() -> RandomState:
+    """Return the stream that the process has by default, made at the first call.
+
+    It is seeded by the operating system: call `seed` for numbers that repeat.
+
+    Example:
+        >>> from brainstate_nn import default_rng
+        >>> default_rng() is default_rng()
+        True
+    """
+    global _default
+    if _default is None:
+        with _lock:
+            if _default is None:
+                # Where the first call happens inside a trace, the stream must outlive it.
+                with outside():
+                    _default = RandomState(name="default_rng")
+    return _default
+
+
+def seed(seed: int | jax.Array | None = None) -> None:
+    """Start the default stream anew.
+
+    Args:
+        seed: A whole number, a typed key, or None for one from the operating system.
+
+    Example:
+        >>> import brainstate_nn as nn
+        >>> nn.seed(0)
+        >>> first = nn.default_rng().normal()
+        >>> nn.seed(0)
+        >>> bool(nn.default_rng().normal() == first)
+        True
+    """
+    default_rng().seed(seed)
+
+
+def split_key(n: int | None = None) -> jax.Array:
+    """Draw a fresh key from the default stream.
+
+    Args:
+        n: How many keys; None for a single one.
+
+    Returns:
+        A typed key of shape ``()``, or keys of shape ``(n,)``.
+
+    Example:
+        >>> import jax
+        >>> import brainstate_nn as nn
+        >>> jax.random.normal(nn.split_key(), (2,)).shape
+        (2,)
+    """
+    return default_rng().split_key(n)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import brainstate_nn as nn
+from tests.nn.oracle import assert_same, sample
+
+SPATIAL = {1: (9,), 2: (8, 7), 3: (5, 6, 4)}
+CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def pair(rank, kernel, *, stride=1, padding="SAME", dilation=1, groups=1, use_bias=True):
+    ours = CLASSES[rank](
+        4,
+        6,
+        kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        use_bias=use_bias,
+        b_init=jax.nn.initializers.normal(1.0),
+        rng=nn.RandomState(0),
+    )
+    theirs = nnx.Conv(
+        4,
+        6,
+        (kernel,) * rank if isinstance(kernel, int) else kernel,
+        strides=stride,
+        padding=padding,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=use_bias,
+        rngs=nnx.Rngs(0),
+    )
+    return ours, theirs
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_bias": False, "padding": "VALID"},
+        {"stride": 2},
+        {"dilation": 2},
+        {"groups": 2, "padding": 1},
+        {"padding": "CIRCULAR", "stride": 2},
+        {"padding": "REFLECT"},
+    ],
+    ids=str,
+)
+def test_is_that_of_nnx(rank, options):
+    ours, theirs = pair(rank, 3, **options)
+    assert_same(ours, theirs, sample(2, *SPATIAL[rank], 4))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel": (2, 3), "stride": (1, 2)},
+        {"kernel": (3, 2), "padding": ((0, 1), (2, 1))},
+        {"kernel": (3, 3), "padding": (0, 2)},
+        {"kernel": (2, 4), "padding": "CIRCULAR", "dilation": (2, 1)},
+        {"kernel": (1, 1), "groups": 2, "stride": 3},
+    ],
+    ids=str,
+)
+def test_one_number_per_axis(options):
+    ours, theirs = pair(2, **options)
+    assert_same(ours, theirs, sample(2, 8, 7, 4))
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_causal_padding_sees_no_future(dilation):
+    ours, theirs = pair(1, 3, padding="CAUSAL", dilation=dilation)
+    assert_same(ours, theirs, sample(2, 9, 4))
+    x = sample(9, 4)
+    assert (ours(x)[:5] == ours(x.at[5:].set(0.0))[:5]).all()
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3), (0,), (0, 2)], ids=str)
+def test_any_number_of_leading_axes(leading):
+    ours, theirs = pair(2, 3)
+    assert_same(ours, theirs, sample(*leading, 8, 7, 4)) if 0 not in leading else None
+    assert ours(jnp.ones((*leading, 8, 7, 4))).shape == (*leading, 8, 7, 6)
+
+
+def test_padding_same_lower_pads_more_before():
+    x = jnp.zeros((4, 1)).at[0, 0].set(1.0)
+    ones = jax.nn.initializers.ones
+    same, lower = (nn.Conv1d(1, 1, 2, padding=p, w_init=ones)(x).ravel().tolist() for p in ("same", "same_lower"))
+    assert same == [1, 0, 0, 0]
+    assert lower == [1, 1, 0, 0]
+
+
+def test_names_layout_and_readable_attributes():
+    layer = nn.Conv(4, 6, (3, 2), stride=2, groups=2)
+    assert layer.weight.value.shape == (3, 2, 2, 6)
+    assert layer.bias.value.shape == (6,)
+    assert (layer.kernel_size, layer.stride, layer.dilation, layer.groups) == ((3, 2), (2, 2), (1, 1), 2)
+
+
+def test_half_precision_in_and_out():
+    layer = nn.Conv2d(4, 6, 3, dtype=jnp.bfloat16)
+    assert layer(jnp.ones((8, 8, 4))).dtype == jnp.bfloat16
+    assert layer.weight.value.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: nn.Conv(4, 6, 3), r"kernel_size=3 does not say how many .* write `Conv2d\(..., 3\)`"),
+        (lambda: nn.Conv2d(4, 6, (3, 3, 3)), r"kernel_size must be one number or 2 of them"),
+        (lambda: nn.Conv2d(4, 6, 3, stride=0), r"stride must be a positive whole number, not 0"),
+        (lambda: nn.Conv2d(4, 6, 3, stride=(1, 2, 3)), r"stride must be one number or 2 of them"),
+        (lambda: nn.Conv2d(4, 6, 3, groups=3), r"groups=3 must divide in_channels=4 and out_channels=6"),
+        (lambda: nn.Conv2d(4, 6, 3, padding="CAUSAL"), r"padding='CAUSAL' does not fit 2 spatial axes: give one of"),
+        (lambda: nn.Conv1d(4, 6, 3, padding=(1, 2)), r"padding=\(1, 2\) does not fit 1 spatial axes"),
+        (lambda: nn.Conv2d(4, 6, 3, padding="FULL"), r"padding='FULL' does not fit 2 spatial axes"),
+        (lambda: nn.Conv2d(4, 6, 3, padding=((1, 2, 3), 1)), r"does not fit 2 spatial axes"),
+        (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 8, 3))), r"Conv2d expects 4 features along axis -1"),
+        (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 4))), r"Conv2d expects 2 spatial axes and then channels"),
+    ],
+)
+def test_errors(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import brainstate_nn as nn
+from brainstate_graph import FlattedDict, GraphError, Overlay, graphdef, treefy_merge, treefy_split, treefy_states
+from tests.nn.oracle import sample
+
+
+def make_net():
+    rng = nn.RandomState(0)
+    return nn.Sequential(nn.Linear(3, 5, rng=rng), nn.tanh, nn.Linear(5, 1, rng=rng))
+
+
+def loss_of(net, x, y):
+    return jnp.mean((net(x) - y) ** 2)
+
+
+def data():
+    x = sample(8, 3)
+    return x, x.sum(1, keepdims=True)
+
+
+TRANSFORMATIONS = {
+    "sgd": lambda: optax.sgd(0.1),
+    "momentum": lambda: optax.sgd(0.1, momentum=0.9),
+    "adam": lambda: optax.adam(1e-2),
+    "clip": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(1e-2)),
+    "schedule": lambda: optax.sgd(optax.cosine_decay_schedule(0.1, 10)),
+    "masked": lambda: optax.adamw(1e-2, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
+    "frozen bias": lambda: optax.multi_transform(
+        {"move": optax.sgd(0.1), "stay": optax.set_to_zero()},
+        lambda params: jax.tree.map(lambda p: "move" if p.ndim > 1 else "stay", params),
+    ),
+    "every second": lambda: optax.MultiSteps(optax.adam(1e-2), 2).gradient_transformation(),
+}
+
+
+def by_hand(tx, steps=4):
+    """The same training with plain optax and plain dictionaries."""
+    shape, tree = treefy_split(make_net())
+    params = tree.to_pure_dict()
+    state = tx.init(params)
+    for _ in range(steps):
+        grads = jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_is_plain_optax(name):
+    net = make_net()
+    optimizer = nn.Optimizer(net, TRANSFORMATIONS[name]())
+
+    @jax.jit
+    def step(shape, tree):
+        both = treefy_merge(shape, tree)
+        net_shape, params = treefy_split(both["net"])
+        both["optimizer"].update(jax.grad(lambda p: loss_of(treefy_merge(net_shape, p), *data()))(params))
+        return treefy_states(both)
+
+    shape, tree = treefy_split({"net": net, "optimizer": optimizer})
+    for _ in range(4):
+        tree = step(shape, tree)
+    both = treefy_merge(shape, tree)
+    expected = by_hand(TRANSFORMATIONS[name]())
+    for i in (0, 2):
+        for array in ("weight", "bias"):
+            np.testing.assert_allclose(
+                getattr(both["net"][i], array).value, expected["layers"][i][array], rtol=1e-5, atol=1e-6
+            )
+
+
+def grads_for(net):
+    shape, params = treefy_split(net, nn.ParamState)
+    return jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda g: g,
+        lambda g: g.to_flat(),
+        lambda g: dict(g.to_flat().items()),
+        lambda g: g.to_flat().to_dict_values(),
+        lambda g: g.to_pure_dict(),
+    ],
+    ids=["nested tree", "flat tree", "dict of treefied", "dict of arrays", "nested dict"],
+)
+def test_gradients_in_any_form_move_the_live_states(form):
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(1.0))
+    grads = grads_for(net)
+    expected = net[0].weight.value - grads["layers"][0]["weight"].value
+    optimizer.update(form(grads))
+    np.testing.assert_allclose(net[0].weight.value, expected, rtol=1e-6)
+
+
+def test_a_tied_weight_moves_once():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.encoder = nn.Linear(2, 2, use_bias=False)
+            self.decoder = nn.Linear(2, 2, use_bias=False)
+            self.decoder.weight = self.encoder.weight
+
+        def __call__(self, x):
+            return self.decoder(self.encoder(x))
+
+    net = Tied()
+    optimizer = nn.Optimizer(net, optax.sgd(1.0))
+    assert len(optimizer.params) == 1
+    w = net.encoder.weight.value
+    x = sample(3, 2)
+    expected = w - jax.grad(lambda w: jnp.mean((x @ w @ w) ** 2))(w)
+    shape, params = treefy_split(net)
+    optimizer.update(jax.grad(lambda p: jnp.mean(treefy_merge(shape, p)(x) ** 2))(params))
+    np.testing.assert_allclose(net.decoder.weight.value, expected, rtol=1e-4, atol=1e-6)
+    assert net.decoder.weight is net.encoder.weight
+
+
+def test_a_part_of_the_parameters():
+    net = make_net()
+    head = net.states(nn.ParamState).filter(lambda path, state: path[1] == 2)
+    optimizer = nn.Optimizer(head, optax.sgd(1.0))
+    assert list(optimizer.params) == ["layers.2.bias", "layers.2.weight"]
+    before = net[0].weight.value
+    optimizer.update({path: jnp.ones_like(state.value) for path, state in head.items()})
+    assert net[0].weight.value is before
+    nn.Optimizer(dict(head.items()), optax.sgd(1.0))
+
+
+def test_other_kinds_and_values_that_are_trees():
+    state = nn.State({"w": jnp.ones((2, 3)), "b": jnp.ones(3)})
+    optimizer = nn.Optimizer({("p",): state}, optax.adam(1.0))
+    optimizer.update(FlattedDict({("p",): {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}}))
+    assert jax.tree.map(jnp.shape, state.value) == {"w": (2, 3), "b": (3,)}
+    with pytest.raises(GraphError, match="p has shape"):
+        optimizer.update(FlattedDict({("p",): {"w": jnp.ones((2, 3)), "b": jnp.ones(2)}}))
+
+
+def test_parameters_keep_their_dtype():
+    net = nn.Linear(2, 2, param_dtype=jnp.bfloat16)
+    optimizer = nn.Optimizer(net, optax.adam(1e-2))
+    optimizer.update({path: jnp.ones(s.value.shape, jnp.float32) for path, s in net.states().items()})
+    assert net.weight.value.dtype == jnp.bfloat16
+
+
+def test_extra_arguments_reach_the_transformation_that_takes_them():
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen.append(value)
+        return updates, state
+
+    tx = optax.chain(optax.GradientTransformationExtraArgs(lambda params: (), update), optax.sgd(0.1))
+    net = make_net()
+    nn.Optimizer(net, tx).update(grads_for(net), value=3.0)
+    nn.Optimizer(net, optax.GradientTransformation(*optax.sgd(0.1))).update(grads_for(net), value=4.0)
+    assert seen == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda g: {p: v for p, v in g.items() if p != ("layers", 0, "bias")}, "missing: layers.0.bias"),
+        (lambda g: {**g, ("layers", 0, "bias"): None}, "missing: layers.0.bias"),
+        (lambda g: {**g, ("head", "bias"): jnp.ones(1)}, "unexpected: head.bias"),
+        (
+            lambda g: {**g, ("layers", 0, "bias"): jnp.ones(1)},
+            r"layers.0.bias has shape \(5,\), its gradient \(1,\)",
+        ),
+        (lambda g: {}, "missing: layers.0.bias; missing: layers.0.weight; missing: layers.2.bias"),
+    ],
+)
+def test_gradients_that_do_not_fit_change_nothing(change, text):
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.adam(0.1))
+    before = jax.tree.leaves(treefy_states(optimizer))
+    with pytest.raises(GraphError, match=f"the gradients do not fit the parameters of the optimizer: .*{text}"):
+        optimizer.update(change(grads_for(net).to_flat().to_dict_values()))
+    assert all(a is b for a, b in zip(jax.tree.leaves(treefy_states(optimizer)), before, strict=True))
+
+
+def test_all_or_nothing_where_a_value_is_refused():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(0.1, momentum=0.9))
+    grads = grads_for(net)
+    before = jax.tree.leaves(treefy_states(optimizer))
+
+    def leaking(scale):
+        first = {("layers", 2, "weight"): grads["layers"][2]["weight"].value * scale}
+        optimizer.update({**grads.to_flat().to_dict_values(), **first})
+
+    with pytest.raises(Exception, match="cannot take a traced value here"):
+        jax.jit(leaking)(1.0)
+    assert all(a is b for a, b in zip(jax.tree.leaves(treefy_states(optimizer)), before, strict=True))
+
+
+def test_under_an_overlay_the_live_states_stay():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.adam(0.1))
+    before = net[0].weight.value
+    with Overlay() as overlay:
+        optimizer.update(grads_for(net))
+        assert net[0].weight.value is not before
+    assert net[0].weight.value is before
+    assert set(overlay.writes) == {*optimizer.params.values(), optimizer.opt_state}
+
+
+def test_the_graph_sees_parameters_and_state():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.adam(0.1))
+    assert optimizer.states(nn.OptState)["opt_state",] is optimizer.opt_state
+    assert optimizer.states(nn.ParamState)["params", "layers.0.weight"] is net[0].weight
+    assert optimizer.opt_state.value[0].mu["layers"][0]["weight"].shape == (3, 5)
+    _, tree = treefy_split({"net": net, "optimizer": optimizer})
+    assert len(tree.to_flat()) == 5
+    before = graphdef(optimizer)
+    optimizer.update(grads_for(net))
+    assert graphdef(optimizer) is before
+
+
+def test_it_trains():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.adam(0.05))
+    first = loss_of(net, *data())
+    for _ in range(30):
+        optimizer.update(grads_for(net))
+    assert loss_of(net, *data()) < 0.2 * first
+
+
+@pytest.mark.parametrize("params", [3, [jnp.ones(1)], {"a": 1}, {("a",): jnp.ones(1)}, nn.ParamState(jnp.ones(1))])
+def test_what_are_no_parameters(params):
+    with pytest.raises(TypeError, match=r"not \w+: write `Optimizer\(model.states\(ParamState\), tx\)`"):
+        nn.Optimizer(params, optax.sgd(0.1))
+
+
+def test_other_refusals():
+    weight = nn.ParamState(jnp.ones(1))
+    with pytest.raises(ValueError, match="there is nothing to optimize"):
+        nn.Optimizer(nn.Flatten(), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="a and b are one State: give it once"):
+        nn.Optimizer({("a",): weight, ("b",): weight}, optax.sgd(0.1))
+    with pytest.raises(TypeError, match=r"tx must be a transformation of optax, not float: write `optax.adam"):
+        nn.Optimizer(make_net(), 0.1)
+    with pytest.raises(TypeError, match=r"grads must be a state tree .*, not int"):
+        nn.Optimizer(make_net(), optax.sgd(0.1)).update(1)

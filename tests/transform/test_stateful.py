@@ -1,0 +1,303 @@
+"""`StatefulFunction` and `make_jaxpr`, method by method as in the guide."""
+
+from __future__ import annotations
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brainstate_graph import State, StateArgumentError
+from brainstate_transform import CacheKey, StatefulFunction, StateTraceStack, grad, jit, make_jaxpr, vmap
+from jax.extend.core import ClosedJaxpr
+
+from tests.transform.tables import Net, Runs
+
+x = jnp.array([0.5, 0.5])
+one = jnp.float32(1.0)
+
+
+def test_the_example_of_the_guide():
+    state = State(jnp.array([1.0, 2.0]))
+
+    def f(x):
+        state.value += x
+        return state.value * 2
+
+    sf = StatefulFunction(f)
+    assert sf.make_jaxpr(x) is sf
+    key = sf.get_arg_cache_key(x)
+    assert sf.get_states_by_cache(key) == sf.get_write_states_by_cache(key) == (state,)
+    assert sf.get_read_states_by_cache(key) == ()
+    np.testing.assert_allclose(state.value, [1.0, 2.0])
+    np.testing.assert_allclose(sf.jaxpr_call_auto(x), [3.0, 5.0])
+    np.testing.assert_allclose(sf(x), [4.0, 6.0])
+    np.testing.assert_allclose(state.value, [2.0, 3.0])
+
+
+def test_every_accessor_in_both_forms():
+    m = Net()
+    sf = StatefulFunction(lambda x: {"y": m(x)})
+    key = sf.get_arg_cache_key(one)
+    for name in (
+        "jaxpr", "out_shapes", "out_treedef", "state_trace", "states", "read_states", "write_states",
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="not traced"):
+            getattr(sf, f"get_{name}_by_cache")(key)
+        with pytest.raises(ValueError, match="not traced"):
+            getattr(sf, f"get_{name}")(one, compile_if_miss=False)
+    assert sf.get_arg_cache_key(one, compile_if_miss=True) == key
+    assert isinstance(sf.get_jaxpr_by_cache(key), ClosedJaxpr)
+    assert sf.get_jaxpr(one) is sf.get_jaxpr_by_cache(key)
+    assert sf.get_out_shapes(one)[0]["y"].shape == ()
+    assert sf.get_out_treedef(one) == jax.tree.structure({"y": 0})
+    trace = sf.get_state_trace_by_cache(key)
+    assert isinstance(trace, StateTraceStack)
+    assert set(trace.states) == {m.w, m.n} == set(sf.get_states(one))
+    assert sf.get_read_states(one) == trace.get_read_states() == (m.w,)
+    assert sf.get_write_states(one) == trace.get_write_states() == (m.n,)
+    assert set(map(float, trace.get_state_values())) == {2.0, 0.0}
+    assert m.n.value == 0.0
+
+
+def test_states_stand_in_the_order_of_first_access():
+    m = Net()
+
+    def f():
+        return m.w.value * m.n.value
+
+    assert StatefulFunction(f).get_states() == (m.w, m.n)
+
+
+def test_attributes():
+    sf = StatefulFunction(one.__add__, 0, "a", [("i", 2)], "n", False, "cse")
+    assert (sf.static_argnums, sf.static_argnames, sf.name, sf.return_only_write) == ((0,), ("a",), "n", False)
+    assert sf.axis_env == [("i", 2)]
+    assert "n" in repr(sf)
+
+
+def test_jaxpr_call_is_pure():
+    m = Net()
+    sf = StatefulFunction(lambda x: m(x))
+    states = sf.get_states(one)
+    given = [jnp.array(10.0) if s is m.w else jnp.array(5.0) for s in states]
+    new, out = sf.jaxpr_call(given, one)
+    assert out == 10.0
+    assert [None if v is None else float(v) for v in new] == [None if s is m.w else 6.0 for s in states]
+    assert (m.w.value, m.n.value) == (2.0, 0.0)
+    full = StatefulFunction(lambda x: m(x), return_only_write=False)
+    new, _ = full.jaxpr_call([given[states.index(s)] for s in full.get_states(one)], one)
+    assert sorted(map(float, new)) == [6.0, 10.0]
+    with pytest.raises(ValueError, match="uses 2 states, but 1"):
+        sf.jaxpr_call(given[:1], one)
+
+
+def test_jaxpr_call_is_pure_with_jit_disabled():
+    m = Net()
+    sf = StatefulFunction(lambda x: m(x))
+    with jax.disable_jit():
+        _, out = sf.jaxpr_call([jnp.array(10.0)] * 2, one)
+    assert out == 10.0
+    assert (m.w.value, m.n.value) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "args", "kwargs"),
+    [
+        ({"static_argnums": 1}, (one, 3), {}),
+        ({"static_argnums": (1,)}, (one, 3), {}),
+        ({"static_argnums": -1}, (one, 3), {}),
+        ({"static_argnames": "n"}, (one,), {"n": 3}),
+        ({"static_argnames": ["n"]}, (), {"n": 3, "x": one}),
+    ],
+)
+def test_static_arguments(options, args, kwargs):
+    s = State(jnp.array(2.0))
+    sf = StatefulFunction(lambda x, n: s.value * x * jnp.ones(n), **options)
+    assert sf(*args, **kwargs).shape == (3,)
+
+
+@pytest.mark.counts_traces
+def test_static_arguments_are_compared_by_type_and_value():
+    seen = []
+    sf = StatefulFunction(lambda n: seen.append(repr(n)), static_argnums=0)
+    for _ in range(2):
+        for n in (1, 1.0, True, 0.0, -0.0, "1"):
+            sf(n)
+    assert seen == ["1", "1.0", "True", "0.0", "-0.0", "'1'"]
+
+
+def test_static_positions_that_are_not_there():
+    for n in (2, -3):
+        with pytest.raises(ValueError, match="static_argnums"):
+            StatefulFunction(lambda x, y: x, static_argnums=n).make_jaxpr(1.0, 2.0)
+
+
+def test_keys():
+    sf = StatefulFunction(lambda x, n, **k: x, static_argnums=1, static_argnames="s")
+    key = sf.get_arg_cache_key(x, 2, s="a", d=1.0)
+    assert isinstance(key, CacheKey)
+    assert key._fields == ("static_args", "dyn_args", "static_kwargs", "dyn_kwargs")
+    assert hash(key) == hash(sf.get_arg_cache_key(x + 1.0, 2, d=2.0, s="a"))
+    assert key == sf.get_arg_cache_key(x + 1.0, 2, d=2.0, s="a")
+    others = [
+        sf.get_arg_cache_key(x, 3, s="a", d=1.0), sf.get_arg_cache_key(x, 2.0, s="a", d=1.0),
+        sf.get_arg_cache_key(x, 2, s="b", d=1.0), sf.get_arg_cache_key(x, 2, s="a", d=1),
+        sf.get_arg_cache_key(x[:1], 2, s="a", d=1.0), sf.get_arg_cache_key((x,), 2, s="a", d=1.0),
+    ]  # fmt: skip
+    assert all(key != other for other in others)
+
+
+def test_the_cache_is_bounded_and_counts():
+    sf = StatefulFunction(lambda n: n, static_argnums=0)
+    for n in range(140):
+        sf.make_jaxpr(n)
+    stats = sf.get_cache_stats()["compilation_cache"]
+    assert (stats["size"], stats["maxsize"]) == (128, 128)
+    assert set(stats) == {"size", "maxsize", "hits", "misses", "hit_rate"}
+    assert 0.0 <= stats["hit_rate"] <= 1.0
+    with pytest.raises(ValueError):
+        sf.get_jaxpr_by_cache(sf.get_arg_cache_key(0))
+    sf.get_jaxpr_by_cache(sf.get_arg_cache_key(139))
+    sf.clear_cache()
+    assert sf.get_cache_stats()["compilation_cache"]["size"] == 0
+
+
+@pytest.mark.parametrize("name", ["constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce"])
+def test_optimizations_change_nothing(name):
+    m = Net()
+    assert StatefulFunction(lambda x: m(x), ir_optimizations=name)(one) == 2.0
+    assert StatefulFunction(lambda x: m(x), ir_optimizations=[name, "dce"])(one) == 2.0
+
+
+def test_unknown_optimizations():
+    with pytest.raises(ValueError, match="nope"):
+        StatefulFunction(lambda: 1, ir_optimizations=["dce", "nope"])
+
+
+def test_a_state_is_refused():
+    s = State(1.0)
+    for fun, args in ((lambda s: 1.0, (s,)), (lambda: s, ())):
+        for kind in (TypeError, ValueError, StateArgumentError):
+            with pytest.raises(kind):
+                StatefulFunction(fun).make_jaxpr(*args)
+
+
+def test_validation():
+    m = Net()
+    sf = StatefulFunction(lambda x: m(x))
+    sf.make_jaxpr(one)
+    key = sf.get_arg_cache_key(one)
+    assert sf.validate_states(key) is True
+    assert sf.validate_all_states() == {key: True}
+    m.w.value = jnp.ones(3)
+    with pytest.raises(ValueError, match=r"Net\.w.*f32\[\].*f32\[3\]"):
+        sf.validate_states(key)
+    assert "Net.w" in sf.validate_all_states()[key]
+    m.w.value = {"a": 1.0}
+    with pytest.raises(ValueError, match=r"Net\.w"):
+        sf.validate_states(key)
+    with pytest.raises(ValueError, match="not traced"):
+        sf.validate_states(sf.get_arg_cache_key(jnp.ones(7)))
+
+
+@pytest.mark.counts_traces
+def test_stale_shapes_are_traced_anew():
+    m, runs = Net(), Runs()
+
+    def f(x):
+        runs()
+        return m(x)
+
+    sf = StatefulFunction(f)
+    sf(one), sf(one)
+    assert runs.since() <= 2
+    m.w.value = jnp.ones(3)
+    assert sf(one).shape == (3,)
+    assert sf.get_out_shapes(one)[0].shape == (3,)
+    assert runs.since() == 1
+
+
+def test_two_models_of_one_shape_as_arguments():
+    a, b = Net(2.0), Net(3.0)
+    sf = StatefulFunction(lambda m, x: m(x))
+    assert (sf(a, one), sf(b, one)) == (2.0, 3.0)
+    assert (a.n.value, b.n.value) == (1.0, 1.0)
+    assert set(sf.get_states(b, one)) == {b.w, b.n}
+    assert set(sf.get_states(a, one)) == {a.w, a.n}
+
+
+def test_an_error_while_tracing_leaves_no_entry():
+    fail = True
+
+    def f(x):
+        if fail:
+            raise RuntimeError("first")
+        return x
+
+    sf = StatefulFunction(f)
+    with pytest.raises(RuntimeError):
+        sf(one)
+    fail = False
+    assert sf(one) == 1.0
+
+
+def test_axis_env():
+    sf = StatefulFunction(lambda x: jax.lax.psum(x, "i"), axis_env=[("i", 4)])
+    assert sf.get_out_shapes(one)[0].shape == ()
+    jaxpr, _ = make_jaxpr(lambda x: x * jax.lax.axis_index("i"), axis_env=[("i", 4)])(one)
+    assert "axis_index" in str(jaxpr)
+
+
+def test_make_jaxpr():
+    m = Net()
+    jaxpr, states = make_jaxpr(lambda x: m(x))(one)
+    assert set(states) == {m.w, m.n}
+    assert (len(jaxpr.jaxpr.invars), len(jaxpr.jaxpr.outvars)) == (3, 3)
+    jaxpr, states, shape = make_jaxpr(lambda x: m(x), return_shape=True, return_only_write=True)(one)
+    assert shape.shape == ()
+    assert len(jaxpr.jaxpr.outvars) == 2
+    assert m.n.value == 0.0
+    jaxpr, states = make_jaxpr(lambda x, n: x * n, static_argnums=-1)(one, 3)
+    assert len(jaxpr.jaxpr.invars) == 1
+
+
+def test_under_other_transforms():
+    m = Net()
+    sf = StatefulFunction(lambda x: m(x))
+    assert jit(sf)(one) == 2.0
+    assert grad(sf)(one) == 2.0
+    assert grad(sf, m.w)(one) == 1.0
+    np.testing.assert_allclose(vmap(sf)(jnp.arange(3.0)), 2.0 * np.arange(3.0))
+    assert m.n.value == 4.0
+
+
+def test_inspecting_inside_a_trace_writes_nothing_outside():
+    m = Net()
+    sf = StatefulFunction(lambda x: m(x))
+
+    @jit
+    def f(x):
+        sf.make_jaxpr(x)
+        return x
+
+    f(one)
+    assert m.n.value == 0.0
+    assert sf(one) == 2.0
+
+
+def test_many_threads():
+    sf, wrong = StatefulFunction(lambda x, n: x * n, static_argnums=1), []
+
+    def work(k):
+        for n in range(20):
+            y = sf(one, n + k)
+            if float(y) != n + k:
+                wrong.append((n, k, y))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not wrong
+    assert sf.get_cache_stats()["compilation_cache"]["size"] == 25

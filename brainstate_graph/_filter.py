@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any as AnyType
 from typing import Union, cast, get_args, get_origin
 
+from ._node import Node
 from ._show import dotted
+from ._static import static_key
 
 __all__ = [
     "All",
@@ -38,10 +40,10 @@ class _Base:
     parts: tuple[AnyType, ...]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.parts == other.parts
+        return type(other) is type(self) and static_key(self.parts) == static_key(other.parts)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.parts))
+        return hash((type(self), static_key(self.parts)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
@@ -103,7 +105,7 @@ class OfType(_Base):
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
         if isinstance(item, self.parts[0]):
             return True
-        kind = getattr(item, "type", None)
+        kind = None if isinstance(item, Node) else getattr(item, "type", None)
         return isinstance(kind, type) and issubclass(kind, self.parts[0])
 
 
@@ -125,7 +127,7 @@ class WithTag(_Base):
 
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
         tags = getattr(item, "tag", None)
-        return tags is not None and self.parts[0] in tags
+        return isinstance(tags, frozenset) and self.parts[0] in tags
 
 
 class PathContains(_Base):
@@ -221,6 +223,8 @@ def to_predicate(filter: Filter) -> Predicate:
         return WithTag(filter)
     if isinstance(filter, type) and not isinstance(filter, types.GenericAlias):
         return OfType(filter)
+    if isinstance(get_origin(filter), type) and get_origin(filter) is not types.UnionType:  # State[jax.Array]
+        return OfType(cast(type, get_origin(filter)))
     if get_origin(filter) in (Union, types.UnionType):
         return Any(*get_args(filter))
     if isinstance(filter, (list, tuple)):

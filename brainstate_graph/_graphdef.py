@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ._layout import Layout, StateSpec, intern, restrict
+from ._layout import Layout, StateSpec, intern, restrict, sibling_order
 from ._static import Const, static_key
 
-__all__ = ["Edge", "GraphDef", "Row"]
+__all__ = ["Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
 
 Edge = int | Const
 
@@ -42,13 +42,27 @@ def _edge_key(edge: Edge) -> Hashable:
     return edge if isinstance(edge, int) else edge.key
 
 
+def treedef_key(treedef: Any) -> Hashable:
+    """Return a key of one level of a registered pytree, with its static data compared by type and value."""
+    data = treedef.node_data()
+    return (data[0], static_key(data[1])) if data is not None else treedef
+
+
+def visit_order(kind: str, keys: Sequence[Any]) -> Sequence[int]:
+    """Return the order in which the edges of a row are followed: by position in a list, else by sorted key."""
+    if len(keys) < 2 or kind in ("list", "tuple", "node"):  # the keys of a node are sorted already
+        return range(len(keys))
+    slot = {static_key(key): i for i, key in enumerate(keys)}
+    return [slot[static_key(key)] for key in sibling_order(keys)]
+
+
 def _row_key(row: Row) -> Hashable:
     return (
         row.kind,
         row.type,
-        tuple([(type(k), k) for k in row.keys]),
+        tuple(map(static_key, row.keys)) if row.kind not in ("list", "tuple") else len(row.keys),
         tuple([_edge_key(e) for e in row.edges]),
-        static_key(row.extra),
+        treedef_key(row.extra) if row.kind == "pytree" else static_key(row.extra),
     )
 
 
@@ -112,13 +126,33 @@ class GraphDef:
     def entries(self) -> tuple[tuple[int, Any], ...]:
         """For each row where it was first met: the row above it (-1 for the root) and the key there."""
         found: list[tuple[int, Any] | None] = [None] * len(self.rows)
-        if self.rows:
-            found[0] = (-1, None)
-        for number, row in enumerate(self.rows):
-            for key, edge in zip(row.keys, row.edges, strict=True):
-                if type(edge) is int and edge > number and found[edge] is None:
-                    found[edge] = (number, key)
+        stack: list[tuple[Edge, int, Any]] = [(self.root, -1, None)]
+        while stack:
+            edge, parent, key = stack.pop()
+            if not isinstance(edge, int) or found[edge] is not None:
+                continue
+            found[edge] = (parent, key)
+            row = self.rows[edge]
+            stack.extend((row.edges[i], edge, row.keys[i]) for i in reversed(visit_order(row.kind, row.keys)))
         return tuple(found)  # type: ignore[arg-type]
+
+    @cached_property
+    def build_order(self) -> tuple[int, ...]:
+        """The row numbers, each after those that its edges lead to, but where a cycle forbids it."""
+        order: list[int] = []
+        seen: set[int] = set()
+        stack: list[tuple[Edge, bool]] = [(self.root, False)]
+        while stack:
+            edge, done = stack.pop()
+            if not isinstance(edge, int):
+                continue
+            if done:
+                order.append(edge)
+            elif edge not in seen:
+                seen.add(edge)
+                stack.append((edge, True))
+                stack.extend((e, False) for e in self.rows[edge].edges)
+        return tuple(order)
 
     def layout_of(self, rows: Sequence[int]) -> Layout:
         """Return the paths of these rows."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -38,20 +39,18 @@ def intern(key: Hashable, make: Any) -> Any:
     return found
 
 
-def _order_key(key: Any) -> Any:
-    return (type(key).__name__, key)
+def _order_key(key: Any) -> tuple[str, Any]:
+    # The order of two keys must not depend on which others there are.
+    kind = type(key)
+    return (kind.__name__, key if kind in (bool, int, float, str, bytes) else repr(key))
 
 
 def sibling_order(keys: Iterable[Any]) -> list[Any]:
-    """Sort the keys of one level: by type, then by value; by ``repr`` where values do not compare."""
+    """Sort the keys of one level: by type, then by value, or by ``repr`` where values do not compare."""
     keys = list(keys)
-    try:
+    if all(type(key) is str for key in keys):
         return sorted(keys)
-    except TypeError:
-        try:
-            return sorted(keys, key=_order_key)
-        except TypeError:
-            return sorted(keys, key=lambda k: (type(k).__name__, repr(k)))
+    return sorted(keys, key=_order_key)
 
 
 class StateSpec(NamedTuple):
@@ -88,7 +87,7 @@ class Layout:
 
         key = (
             Layout,
-            tuple([(parent, type(step), step) for parent, step in parts[0]]),
+            tuple([(parent, static_key(step)) for parent, step in parts[0]]),
             parts[1],
             tuple([s and (s.kind, static_key(s.meta)) for s in parts[2]]),
         )
@@ -106,7 +105,7 @@ class Layout:
         for number, path in enumerate(paths):
             level = trie
             for key in path:
-                level = level.setdefault((type(key), key), {})
+                level = level.setdefault(static_key(key), (key, {}))[1]
             if end in level:
                 raise ValueError(f"the path {path!r} stands twice")
             level[end] = number
@@ -123,7 +122,7 @@ class Layout:
             if end in level:
                 leaves.append(here)
                 order.append(level[end])
-            children = {step[1]: below for step, below in level.items() if step is not end}
+            children = dict(pair for step, pair in level.items() if step is not end)
             if len(children) + (end in level) != len(level):  # 1 and True in one level
                 raise ValueError("two keys of one level are equal but of different type")
             stack.extend((here, key, children[key]) for key in reversed(sibling_order(children)))
@@ -179,8 +178,7 @@ class Layout:
         """Return the layout of the sub-tree at `entry`, and the range of its values in this one."""
         end = self.end_of(entry)
         entries = [(max(p - entry - 1, -1), k) for p, k in self.entries[entry + 1 : end]]
-        places = [i for i, leaf in enumerate(self.leaves) if entry <= leaf < end]
-        first, last = (places[0], places[-1] + 1) if places else (0, 0)
+        first, last = bisect_left(self.leaves, entry), bisect_left(self.leaves, end)
         leaves = [max(leaf - entry - 1, -1) for leaf in self.leaves[first:last]]
         return Layout.of(entries, leaves, self.specs[first:last]), first, last
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["Node", "born_after", "clock", "fields_of", "new_node", "notes", "now", "stamp"]
 
@@ -23,17 +23,27 @@ class _Clock:
         self._ticks = itertools.count(1)
         self.now = 0
 
-    def tick(self) -> int:
-        self.now = tick = next(self._ticks)  # next() on a count is atomic
-        return tick
+    def stamp(self, node: Node) -> None:
+        tick = next(self._ticks)  # next() on a count is atomic
+        _set(node, "_graph_tick", tick)  # before it shows: who compares the clock first must find the node changed
+        self.now = tick
 
 
 clock = _Clock()
 
 
 class _Slots:
-    # Beside the attributes, not among them: the ticks of birth and of the last change, and the cached snapshot.
-    __slots__ = ("__dict__", "__weakref__", "_graph_born", "_graph_notes", "_graph_snapshot", "_graph_tick")
+    # Beside the attributes, not among them: the ticks of birth and of the last change, whether the dictionary was
+    # handed out, the cached snapshot, and what others remember.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_graph_born",
+        "_graph_exposed",
+        "_graph_notes",
+        "_graph_snapshot",
+        "_graph_tick",
+    )
 
 
 _fields = _Slots.__dict__["__dict__"].__get__
@@ -67,7 +77,7 @@ def notes(node: Node) -> weakref.WeakKeyDictionary[Any, Any]:
 
 def stamp(node: Node) -> None:
     """Record that the structure of `node` changed; for code that goes past its attributes."""
-    _set(node, "_graph_tick", clock.tick())
+    clock.stamp(node)
 
 
 class Node(_Slots):
@@ -90,22 +100,28 @@ class Node(_Slots):
 
     graph_invisible_attrs: tuple[str, ...] = ()
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
+    def __new__(cls, *_: Any, **__: Any) -> Self:
         return new_node(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get("__slots__"):
+            raise TypeError(f"{cls.__name__} is a Node, whose attributes must be in its dictionary: remove `__slots__`")
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
         # Whoever asks for the dictionary may write to it, and we would not be told.
+        _set(self, "_graph_exposed", True)
         stamp(self)
         return _fields(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         _set(self, name, value)
-        _set(self, "_graph_tick", clock.tick())
+        clock.stamp(self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        _set(self, "_graph_tick", clock.tick())
+        clock.stamp(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(_fields(self))
@@ -118,9 +134,9 @@ class Node(_Slots):
 def new_node(kind: type[Any]) -> Any:
     """Make a node without calling its constructor, as merging does."""
     node = object.__new__(kind)
-    born = clock.tick()
-    _set(node, "_graph_born", born)
-    _set(node, "_graph_tick", born)
+    _set(node, "_graph_exposed", False)
+    clock.stamp(node)
+    _set(node, "_graph_born", node._graph_tick)
     _set(node, "_graph_snapshot", None)
     _set(node, "_graph_notes", None)
     return node

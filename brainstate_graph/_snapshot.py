@@ -5,13 +5,15 @@ Removing the cache (``Snapshot.enabled = False``) changes speed, never results.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
+
+import jax
 
 from ._flatten import flatten
 from ._graphdef import GraphDef
 from ._node import Node, clock
-from ._show import dotted
 from ._state import State
 
 __all__ = ["Snapshot", "snapshot"]
@@ -25,7 +27,6 @@ class Snapshot:
         tests: Further tests, without arguments, that must hold for the snapshot to be current.
 
     Attributes:
-        root: What it was made from.
         graphdef: The shape.
         objects: The live object of each row of the shape.
         states: The live states, in the order of the shape.
@@ -42,32 +43,33 @@ class Snapshot:
         False
     """
 
-    __slots__ = ("_nodes", "_tick", "_ticks", "_watches", "graphdef", "objects", "root", "states")
+    __slots__ = ("_nodes", "_root", "_root_tick", "_tick", "_ticks", "_watches", "graphdef", "objects", "states")
 
     enabled: ClassVar[bool] = True
 
-    root: Any
     graphdef: GraphDef
     objects: list[Any]
     states: list[State[Any]]
 
     def __init__(self, root: Any, tests: Iterable[Callable[[], bool]] = ()) -> None:
         # The time is taken before looking: a change while we look must show.
-        self.root = root
+        self._root: Callable[[], Any] = lambda: root
         self._tick = clock.now if Snapshot.enabled else -1
         flat = flatten(root)
         self.graphdef = flat.graphdef
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
         self._nodes = flat.nodes
-        self._ticks = [node._graph_tick for node in flat.nodes]
+        self._ticks = flat.ticks
         self._watches = [*tests, *flat.watches]
 
     def is_current(self) -> bool:
         """Tell whether the graph still has this structure; about 0.1 microseconds where nothing changed."""
         now = clock.now
-        if self._tick != now:
+        if self._tick != now or not Snapshot.enabled:
             if not Snapshot.enabled or [node._graph_tick for node in self._nodes] != self._ticks:
+                return False
+            if isinstance(self._root, weakref.ref) and self._root()._graph_tick != self._root_tick:
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
@@ -75,12 +77,17 @@ class Snapshot:
                 return False
         return True
 
-    def path_of(self, state: State[Any]) -> str:
-        """Return the dotted path of a state of the graph."""
-        for place, other in enumerate(self.states):
-            if other is state:
-                return dotted(self.graphdef.layout.path(place))
-        raise KeyError("the state is not in this graph")
+    @property
+    def root(self) -> Any:
+        """What it was made from."""
+        return self._root()
+
+    def _hold_weakly(self, root: Node) -> None:
+        """Let the root go: it holds this snapshot, and a model without cycles shall be freed at once when dropped."""
+        self._root = weakref.ref(root)
+        self._root_tick = self._ticks[0]
+        self._nodes, self._ticks = self._nodes[1:], self._ticks[1:]
+        self.objects[0] = None
 
 
 def snapshot(root: Any) -> Snapshot:
@@ -91,11 +98,14 @@ def snapshot(root: Any) -> Snapshot:
     """
     if isinstance(root, Node):
         cached: Snapshot | None = root._graph_snapshot
-        if cached is not None and cached.is_current():
+        if cached is not None and Snapshot.enabled and cached.is_current():
             return cached
         fresh = Snapshot(root)
+        fresh._hold_weakly(root)
         object.__setattr__(root, "_graph_snapshot", fresh)
         return fresh
     if isinstance(root, State):
         raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
+    if root is None or jax.tree_util.all_leaves([root]):
+        raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
     return Snapshot(root)

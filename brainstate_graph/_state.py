@@ -24,6 +24,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from ._errors import TraceContextError
 from ._locate import path_to
+from ._node import Node
 from ._show import describe, render
 
 __all__ = [
@@ -161,11 +162,7 @@ def _refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> N
     if type(value) in _PLAIN:
         return
     leaves = jax.tree.leaves(value)
-    if any(isinstance(leaf, State) for leaf in leaves):
-        raise ValueError(
-            f"the value of {locate(state)} cannot be or hold another State; assign `other.value`, "
-            "or hold the States in a Node, list or dict"
-        )
+    _refuse_objects(state, leaves)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         home = state._birth if overlay is None else overlay._created.get(state, overlay._trace)
         if home is None or home != _trace_now():
@@ -177,6 +174,16 @@ def _refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> N
             )
     elif isinstance(value, jax.Array):
         _PLAIN.add(type(value))
+
+
+def _refuse_objects(state: State[Any], leaves: list[Any]) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, (State, Node)):
+            what = "another State" if isinstance(leaf, State) else f"the Node {type(leaf).__name__}"
+            raise ValueError(
+                f"the value of {locate(state)} cannot be or hold {what}; assign `other.value`, or hold the States in a "
+                "Node, list or dict"
+            )
 
 
 def _checked_write(state: State[Any], value: Any) -> None:
@@ -220,6 +227,8 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:
+        for state, value in zip(states, values, strict=True):
+            _refuse_foreign(state, value, top)
         note_reads(used)
         for state, value in zip(states, values, strict=True):
             top._values[state] = value
@@ -297,6 +306,12 @@ class State(Generic[T]):
             metadata["name"] = name
         if tag is not None:
             metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
+        for key, item in metadata.items():
+            if isinstance(item, (list, dict, set, np.ndarray)):
+                raise TypeError(f"metadata of a State cannot change: {key} is a {type(item).__name__}; give a tuple")
+        self._meta = ()  # a message may ask for the name
+        if type(value) not in _PLAIN:
+            _refuse_objects(self, jax.tree.leaves(value))
         _fill(self, value, tuple(sorted(metadata.items())) if metadata else ())
 
     @property
@@ -363,7 +378,7 @@ class State(Generic[T]):
 
     def __repr__(self) -> str:
         try:
-            shown = describe(self.value)
+            shown = describe(read_values([self], False)[0])  # printing is no read of the program
         except TraceContextError:
             shown = "<made inside a transform>"
         extra = "".join(f", {k}={set(v) if k == 'tag' else v!r}" for k, v in self._meta)

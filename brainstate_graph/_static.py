@@ -6,6 +6,7 @@ compared by a key in which types differ, the sign of zero shows, and nan equals 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import types
@@ -50,20 +51,23 @@ class ByIdentity:
         return id(self.item)
 
 
+# What is compared by content and can change behind our back.
+_CONTENT = (list, dict, set, bytearray, np.ndarray, types.SimpleNamespace, functools.partial)
+
+
 def is_frozen(value: Any) -> bool:
-    """Tell whether a static value cannot change behind our back, so that it need not be watched."""
-    kind = type(value)
-    if kind in _FROZEN:
+    """Tell whether the key of a static value cannot change, so that it need not be watched or copied."""
+    if type(value) in _FROZEN:
         return True
-    if kind is tuple:
+    if isinstance(value, tuple):
         return all(map(is_frozen, value))
-    if kind in (list, dict, set, bytearray, np.ndarray, types.SimpleNamespace):
+    if isinstance(value, _CONTENT):
         return False
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # by declaration only: a frozen dataclass may hold a list
-        frozen: bool = kind.__dataclass_params__.frozen
+        frozen: bool = type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
         return frozen and all(is_frozen(getattr(value, f.name, None)) for f in dataclasses.fields(value))
-    return True
+    return True  # compared by identity, or hashable, which promises that it stays equal to itself
 
 
 def static_key(value: Any) -> Hashable:
@@ -81,31 +85,33 @@ def static_key(value: Any) -> Hashable:
     kind = type(value)
     if kind in _EXACT:
         return (kind, value)
-    if kind is float:
+    if isinstance(value, float) and not isinstance(value, np.generic):
         return (kind, value.hex())
     if kind is complex:
         return (kind, value.real.hex(), value.imag.hex())
     if isinstance(value, (tuple, list)):
         return (kind, *map(static_key, value))
     if isinstance(value, dict):
-        return (kind, *((static_key(k), static_key(v)) for k, v in value.items()))
+        items = tuple((static_key(k), static_key(v)) for k, v in value.items())
+        return (kind, items, static_key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
         return (kind, frozenset(map(static_key, value)))
     if isinstance(value, (State, Node)):
-        raise GraphError(
-            f"a {type(value).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
-            "or in a list, tuple or dict."
-        )
+        raise _hidden(value)
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             return ByIdentity(value)
-        return (kind, value.dtype.str, value.shape, value.tobytes())
+        return (kind, value.dtype, value.shape, value.tobytes())
     if isinstance(value, np.generic):
-        return (kind, value.dtype.str, value.tobytes())
+        return (kind, value.dtype, value.tobytes())
     if isinstance(value, Tracer):
         raise GraphError("a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`.")
     if isinstance(value, functools.partial):
         return (kind, static_key(value.func), static_key(value.args), static_key(value.keywords))
+    if isinstance(value, types.MethodType):
+        return (kind, static_key(value.__func__), static_key(value.__self__))
+    if isinstance(value, bytearray):
+        return (kind, bytes(value))
     if isinstance(value, slice):
         return (kind, static_key(value.start), static_key(value.stop), static_key(value.step))
     if kind is types.SimpleNamespace:
@@ -113,6 +119,8 @@ def static_key(value: Any) -> Hashable:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
         return (kind, *((name, static_key(getattr(value, name, None))) for name in names))
+    if hasattr(value, "__dict__") and not callable(value):
+        _refuse_hidden(value)
     try:
         hash(value)
     except TypeError:
@@ -120,20 +128,45 @@ def static_key(value: Any) -> Hashable:
     return (kind, value)
 
 
+def _hidden(item: Any) -> GraphError:
+    return GraphError(
+        f"a {type(item).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
+        "or in a list, tuple or dict."
+    )
+
+
+def _refuse_hidden(value: Any) -> None:
+    """Refuse an object of a foreign class that holds a State or Node as an attribute."""
+    for item in vars(value).values():
+        if isinstance(item, (State, Node)):
+            raise _hidden(item)
+
+
 class Const:
     """A static value as an edge of a GraphDef, compared by its key."""
 
-    __slots__ = ("key", "value")
+    __slots__ = ("frozen", "key", "value")
 
-    def __init__(self, value: Any, key: Hashable | None = None) -> None:
+    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
         self.value = value
-        self.key = static_key(value) if key is None else key
+        self.key = key
+        self.frozen = frozen
+
+    @staticmethod
+    def of(value: Any) -> Const:
+        """Return the edge for a value; of one that can change, a copy is kept."""
+        frozen = is_frozen(value)
+        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
+
+    def fresh(self) -> Any:
+        """Return the value for one more object to hold."""
+        return self.value if self.frozen else copy.deepcopy(self.value)
 
     def __repr__(self) -> str:
         return repr(self.value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Const, (self.value,)
+        return Const.of, (self.value,)
 
 
 @jax.tree_util.register_static

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.tree_util import GetAttrKey
 
 from ._filter import Filter, partition
 from ._layout import Layout, Path, StateSpec
 from ._show import dotted, render
 from ._state import State, make_state
+from ._static import Static
 
 __all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
 
@@ -96,14 +98,18 @@ def _treefy(spec: StateSpec, value: Any) -> TreefyState:
 
 
 def _treefy_flatten_keys(ref: TreefyState) -> tuple[Any, ...]:
-    return ((GetAttrKey("value"), ref.value),), StateSpec(ref.type, ref._meta)
+    return ((GetAttrKey("value"), ref.value),), _static_part(ref)
+
+
+def _static_part(ref: TreefyState) -> Static:
+    return Static((ref.type, ref._meta))  # compared by type and value
 
 
 jax.tree_util.register_pytree_with_keys(
     TreefyState,
     _treefy_flatten_keys,
-    lambda spec, children: _treefy(spec, next(iter(children))),
-    lambda ref: ((ref.value,), StateSpec(ref.type, ref._meta)),
+    lambda static, children: _treefy(StateSpec(*static.value), next(iter(children))),
+    lambda ref: ((ref.value,), _static_part(ref)),
 )
 
 
@@ -132,7 +138,10 @@ class StateTree(Mapping[Any, Any]):
         if isinstance(items, StateTree):
             return cls._of(items._layout, items._values)
         pairs = list(items.items() if isinstance(items, Mapping) else items)
-        layout, order = Layout.from_paths([tuple(p) for p, _ in pairs], [_spec(v) for _, v in pairs])
+        for path, _ in pairs:
+            if not isinstance(path, tuple):
+                raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
+        layout, order = Layout.from_paths([p for p, _ in pairs], [_spec(v) for _, v in pairs])
         return cls._of(layout, [_payload(pairs[i][1]) for i in order])
 
     def _item(self, place: int) -> Any:
@@ -177,7 +186,8 @@ class StateTree(Mapping[Any, Any]):
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
         """Return one tree with the paths of all; where a path stands in several, the last one wins."""
-        return join((first, *rest), cls, last_wins=True)
+        merged = join((first, *rest), cls, last_wins=True)
+        return cls.from_flat(merged)
 
     def __or__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
@@ -193,21 +203,30 @@ class StateTree(Mapping[Any, Any]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self) or self._layout is not other._layout:
             return False
-        return all(
-            a is b or bool(jax.numpy.array_equal(a, b))
-            for a, b in zip(jax.tree.leaves(self._values), jax.tree.leaves(other._values), strict=True)
-        )
+        mine, theirs = jax.tree.flatten(self._values), jax.tree.flatten(other._values)
+        return mine[1] == theirs[1] and all(map(_same, mine[0], theirs[0]))
 
     __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._layout, self._values)
 
+    def __delitem__(self, key: Any) -> None:
+        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(Not(PathContains(key)))`.")
+
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
             f"a {type(self).__name__} does not change. Write "
             f"`tree = tree | {type(self).__name__}.from_flat({{path: value}})`, or map it: `jax.tree.map(f, tree)`."
         )
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is right:
+        return True
+    if isinstance(left, (jax.Array, np.ndarray)) or isinstance(right, (jax.Array, np.ndarray)):
+        return bool(jax.numpy.array_equal(left, right))
+    return bool(left == right)
 
 
 def _rebuild(cls: type[S], layout: Layout, values: tuple[Any, ...]) -> S:
@@ -251,6 +270,11 @@ class NestedDict(StateTree):
             else:
                 flat.append((path, item))
         return cls.from_flat(flat)
+
+    @classmethod
+    def from_flat(cls, items: Any) -> NestedDict:
+        """Return the tree with these paths; none may be the beginning of another."""
+        return super().from_flat(items).to_nest()
 
     def __getitem__(self, key: Any) -> Any:
         entry = self._layout.steps.get((-1, key))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+import jax
+import numpy as np
+
 from ._errors import GraphError
 from ._filter import Everything, Filter, OfType, WithTag, partition
 from ._flatten import unflatten
@@ -60,7 +63,7 @@ def _selected(
 def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
     states = snap.states
     return tuple(
-        NestedDict._of(layout, read_values([states[i] for i in chosen]))
+        NestedDict._of(layout, [_apart(v) for v in read_values([states[i] for i in chosen])])
         for layout, chosen in _selected(snap, filters, exhaustive)
     )
 
@@ -111,14 +114,26 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
     return trees if len(filters) > 1 else trees[0]
 
 
-def _as_tree(data: Any) -> StateTree:
+def _as_tree(data: Any, layout: Layout) -> StateTree:
+    """Read what was given as a state tree; the layout tells a dict that is a value from one that is a level."""
     if isinstance(data, StateTree):
+        if any(isinstance(v, State) for v in data._values):  # as `states` returns
+            return data._of(data._layout, [v.value if isinstance(v, State) else v for v in data._values])
         return data
-    if isinstance(data, Mapping):
-        if data and all(isinstance(k, tuple) for k in data):
-            return FlattedDict(data)
-        return NestedDict(data)
-    raise TypeError(f"expected a state tree or a nested dict of values, not {type(data).__name__}")
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected a state tree or a nested dict of values, not {type(data).__name__}")
+    if data and all(isinstance(k, tuple) for k in data):
+        return FlattedDict(data)
+    flat: list[tuple[Any, Any]] = []
+    stack: list[tuple[tuple[Any, ...], int | None, Any]] = [((), -1, data)]
+    while stack:
+        path, entry, item = stack.pop()
+        if isinstance(item, Mapping) and entry not in layout.place_of:
+            stack.extend(((*path, k), layout.steps.get((entry, k)) if entry is not None else None, v)
+                         for k, v in item.items())  # fmt: skip
+        else:
+            flat.append((path, item.value if isinstance(item, State) else item))
+    return FlattedDict.from_flat(flat)
 
 
 def _place(shape: GraphDef, layout: Layout) -> list[int | None]:
@@ -126,6 +141,11 @@ def _place(shape: GraphDef, layout: Layout) -> list[int | None]:
     if places is None:
         places = shape.positions[layout] = layout.positions_in(shape.layout)
     return places
+
+
+def _apart(value: Any) -> Any:
+    """Return a value whose containers are not those of the live state; a tree does not change with its model."""
+    return jax.tree.map(lambda x: x, value) if isinstance(value, (dict, list)) else value
 
 
 _ABSENT = object()
@@ -157,7 +177,7 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
     values: list[Any] = [_ABSENT] * len(graphdef.state_rows)
     problems: list[str] = []
     for data in trees:
-        tree = _as_tree(data)
+        tree = _as_tree(data, graphdef.layout)
         for number, (place, value) in enumerate(zip(_place(graphdef, tree._layout), tree._values, strict=True)):
             if place is None:
                 problems.append(f"unexpected: {dotted(tree._layout.path(number))}")
@@ -189,7 +209,7 @@ def update_states(node: Any, *trees: Any) -> None:
         {'k': State(5.0)}
     """
     snap = snapshot(node)
-    tree = join([_as_tree(t) for t in trees], FlattedDict, last_wins=True)
+    tree = join([_as_tree(t, snap.graphdef.layout) for t in trees], FlattedDict, last_wins=True)
     problems: list[str] = []
     chosen: list[State[Any]] = []
     for number, place in enumerate(_place(snap.graphdef, tree._layout)):
@@ -260,7 +280,7 @@ def nodes(node: Any, *filters: Filter) -> Any:
     """
     snap = snapshot(node)
     rows = [i for i, row in enumerate(snap.graphdef.rows) if row.kind == "node"]
-    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] for i in rows])
+    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
     return found.filter(*filters) if filters else found
 
 
@@ -278,4 +298,12 @@ def clone(node: N) -> N:
         (True, False)
     """
     snap = snapshot(node)
-    return cast(N, unflatten(snap.graphdef, read_values(snap.states))[0])
+    values = [_copied(value) for value in read_values(snap.states)]
+    return cast(N, unflatten(snap.graphdef, values)[0])
+
+
+def _copied(value: Any) -> Any:
+    """Return a value that shares no container and no NumPy buffer with the given one."""
+    if isinstance(value, jax.Array):
+        return value
+    return jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, value)

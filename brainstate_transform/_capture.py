@@ -7,6 +7,7 @@ It is found before tracing, so that one trace is enough.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import sys
@@ -14,6 +15,7 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
+from operator import is_
 from typing import Any
 
 from brainstate_graph import Node, State
@@ -25,7 +27,9 @@ _FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scip
 _OURS = ("brainstate_graph", "brainstate_transform")
 _MAPPINGS = (dict, OrderedDict, defaultdict, StateTree)
 _CONTAINERS = (list, tuple, *_MAPPINGS)
-_Chain = Any  # None, or a test and the rest of the chain
+_Step = tuple[str, Any, Callable[[], bool] | None]  # a name, what is there, and the test of the place
+_Chain = Any  # None, or the test of a place, who has the place, and the rest of the chain
+_SKIPPED = {*_FOREIGN, *_OURS, "brainstate_nn"}  # whose methods reach no model but their own
 _LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None), type, types.ModuleType})
 
 
@@ -44,9 +48,28 @@ def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names), tuple(used)
 
 
+def _package(item: Any) -> str:
+    return (getattr(item, "__module__", None) or "").partition(".")[0]
+
+
 def _foreign(item: Any) -> bool:
-    package = (getattr(item, "__module__", None) or "").partition(".")[0]
-    return package in _FOREIGN
+    return _package(item) in _FOREIGN
+
+
+def _container_unchanged(container: Any) -> Callable[[], bool] | None:
+    """The test of all places of a container, by identity; None for one that does not change."""
+    if isinstance(container, (tuple, StateTree)):
+        return None
+    before = list(container.items()) if isinstance(container, dict) else list(container)
+
+    def unchanged() -> bool:
+        if len(container) != len(before):
+            return False
+        if isinstance(container, dict):
+            return all(k is k0 and v is v0 for (k, v), (k0, v0) in zip(container.items(), before, strict=True))
+        return all(map(is_, container, before))
+
+    return unchanged
 
 
 def _cell_unchanged(cell: types.CellType, value: Any) -> Callable[[], bool]:
@@ -61,6 +84,15 @@ def _cell_unchanged(cell: types.CellType, value: Any) -> Callable[[], bool]:
 
 def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[], bool]:
     return lambda: table.get(name) is value
+
+
+def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
+    """The code of a function and the plain values that it was made with; not the function, which may hold tracers."""
+    made_with = [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
+    for cell in fun.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not assigned yet
+            made_with.append(cell.cell_contents)
+    return (fun.__code__, *(value for value in made_with if type(value) in _LEAVES))
 
 
 class WeakMethod:
@@ -82,44 +114,79 @@ class Capture:
         fun: The user's function.
 
     Attributes:
-        roots: The nodes, states, and containers that hold some, by the name under which they were found.
-        slots: One test for each place where a root was found: "does it still hold the same object?"
+        roots: The nodes and states, and the plain values beside them in a container, by the name of their place.
+        slots: One test for each place on the way to a root: "does it still hold the same object?"
+        functions: What tells one function on the way to a root from another, `fun` itself left out.
     """
 
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.roots: dict[str, Any] = {}
         self.slots: list[Callable[[], bool]] = []
+        self.functions: list[Any] = []
         self._watched: set[int] = set()
-        self._follow(fun)
+        self._seen: set[int] = set()
+        self._keep: list[Any] = []  # keeps the ids in `_seen` from being reused while we look
+        self._classes: set[type[Any]] = set()
+        self._follow([("", fun, None)])
 
-    def _follow(self, fun: Any) -> None:
-        seen: set[int] = set()
-        keep: list[Any] = []  # keeps the ids in `seen` from being reused while we look
+    def follow_methods(self, classes: set[type[Any]]) -> bool:
+        """Follow the methods of classes of nodes, which reach globals of their own; tell whether that led to more."""
+        before = len(self.roots)
+        for cls in classes - self._classes:
+            self._classes.add(cls)
+            for base in cls.__mro__:
+                if base is Node or _package(base) in _SKIPPED:
+                    break
+                self._follow([("", m, None) for m in vars(base).values() if callable(m) and not isinstance(m, type)])
+        return len(self.roots) > before
+
+    def _follow(self, stack: list[tuple[str, Any, _Chain]]) -> None:
         # Objects in the order in which a reader of the function meets them, each with the chain of places that leads
         # to it: a place in the middle may be rebound too.
-        stack: list[tuple[str, Any, _Chain]] = [("", fun, None)]
         while stack:
             place, item, chain = stack.pop()
+            if item is None and chain is not None and chain[0] is not None:
+                self._watch(chain)  # a place for something that is not there yet
             if type(item) in _LEAVES or isinstance(item, type):
                 continue
-            if isinstance(item, (Node, State)) or (isinstance(item, _CONTAINERS) and _holds_graph(item)):
+            if isinstance(item, (Node, State)):
                 self._watch(chain)
-                if id(item) not in seen:
+                if id(item) not in self._seen:
                     self._add(place, item)
                     if place in ("", "self") and isinstance(item, Node) and callable(item):
                         stack.append(("", type(item).__call__, None))
-            elif id(item) not in seen and (callable(item) or hasattr(item, "__dict__")):
-                steps = list(self._steps(item))
-                stack.extend((name, value, (slot, chain)) for name, value, slot in reversed(steps))
-            seen.add(id(item))
-            keep.append(item)
+            elif id(item) not in self._seen:
+                if isinstance(item, _CONTAINERS):
+                    steps = self._items(place, item) if _holds_graph(item) else []
+                elif callable(item) or hasattr(item, "__dict__"):
+                    steps = list(self._steps(item))
+                else:
+                    steps = []
+                stack.extend((name, value, (slot, item, chain)) for name, value, slot in reversed(steps))
+            self._seen.add(id(item))
+            self._keep.append(item)
+
+    def _items(self, place: str, container: Any) -> list[_Step]:
+        """What a container holds; its plain values are taken down, for they stand beside a model."""
+        unchanged = _container_unchanged(container)
+        pairs = container.items() if isinstance(container, _MAPPINGS) else enumerate(container)
+        steps: list[_Step] = []
+        for key, value in list(pairs):
+            name = f"{place}[{key!r}]"
+            if type(value) in _LEAVES:
+                self._add(name, value)
+            steps.append((name, value, unchanged))
+        return steps
 
     def _watch(self, chain: _Chain) -> None:
         while chain is not None:
-            slot, chain = chain
+            slot, holder, chain = chain
             if slot is not None and id(slot) not in self._watched:
                 self._watched.add(id(slot))
                 self.slots.append(slot)
+            if chain is not None and isinstance(holder, types.FunctionType) and id(holder) not in self._watched:
+                self._watched.add(id(holder))
+                self.functions.append(_identity(holder))
 
     def _add(self, place: str, item: Any) -> None:
         name, number = place or "function", 2
@@ -127,7 +194,7 @@ class Capture:
             name, number = f"{place}#{number}", number + 1
         self.roots[name] = item
 
-    def _steps(self, item: Any) -> Iterator[tuple[str, Any, Callable[[], bool] | None]]:
+    def _steps(self, item: Any) -> Iterator[_Step]:
         """What can be reached from a function or a plain object in one step, and the test of each place."""
         if isinstance(item, functools.partial):
             yield "", item.func, None
@@ -156,7 +223,7 @@ class Capture:
             if callable(item):
                 yield "", type(item).__call__, None
 
-    def _function_steps(self, fun: types.FunctionType) -> Iterator[tuple[str, Any, Callable[[], bool] | None]]:
+    def _function_steps(self, fun: types.FunctionType) -> Iterator[_Step]:
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents

@@ -22,29 +22,33 @@ class Plan:
         inputs: The states that are passed.
         which: The same in structure, as JAX sees it.
         nodes: The nodes among the arguments.
+        strays: The states met beyond the graph, by number.
         snapshot: The graph taken apart.
         is_current: Tells whether the call would touch the same graph now.
         targets: The structure of what came back last time, and what it means: the states written, and those used.
     """
 
-    __slots__ = ("__weakref__", "_rows", "inputs", "is_current", "nodes", "snapshot", "table", "targets", "which")
+    __slots__ = (
+        "__weakref__", "_rows", "inputs", "is_current", "nodes", "snapshot", "strays", "table", "targets", "which",
+    )  # fmt: skip
 
     def __init__(
-        self, snapshot: Snapshot, strays: Sequence[State[Any]], nodes: Sequence[Node], choice: Choice | None
+        self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node], choice: Choice | None
     ) -> None:
         self.snapshot = snapshot
         self.is_current = snapshot.is_current
-        self.table = [*snapshot.states, *strays]
+        self.strays = strays
+        self.table = [*snapshot.states, *strays.values()]
         places = None if choice is None else choice.places
         self.inputs = self.table if places is None else [self.table[i] for i in places]
         self.nodes = nodes
-        self.which = Rows(snapshot.graphdef, len(strays), choice, self)
+        self.which = Rows(snapshot.graphdef, tuple(strays), choice, self)
         self.targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
         self._rows: dict[int, int] | None = None
 
     def choosing(self, choice: Choice | None) -> Plan:
         """Return the same graph with another choice of the states to pass."""
-        return Plan(self.snapshot, self.table[len(self.snapshot.states) :], self.nodes, choice)
+        return Plan(self.snapshot, self.strays, self.nodes, choice)
 
     def values(self) -> StateValues:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
@@ -64,6 +68,9 @@ class Plan:
         if self._rows is None:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
+
+
+_KEPT = 2  # plans with one first node: each holds the other nodes of its call
 
 
 class _Roots(Node):
@@ -97,6 +104,8 @@ class Touched:
         # Remembered with the first node, so that this function keeps no model alive.
         plans = notes(nodes[0]).setdefault(self._token, {})
         key = tuple(map(id, nodes))  # the plan holds the nodes: the ids stay theirs
+        if key not in plans and len(plans) >= _KEPT:
+            del plans[next(iter(plans))]
         plan = plans.get(key)
         if plan is not None and plan.is_current():
             return plan
@@ -107,14 +116,17 @@ class Touched:
         capture = Capture(self.fun)
         roots = new_node(_Roots)
         fields = fields_of(roots)
-        fields.update(capture.roots)
         fields.update((f"argument {number}", node) for number, node in enumerate(nodes))
-        snapshot = Snapshot(roots, capture.slots)
-        strays = self.strays
-        if strays:
-            inside = set(snapshot.states)
-            strays = tuple(s for s in strays if s not in inside)
-        return Plan(snapshot, strays, nodes, self.choices.get((snapshot.graphdef, len(strays))))
+        while True:
+            fields.update(capture.roots)
+            # A function on the way to a model is part of what the program is made from, though nothing is in it.
+            fields["functions"] = tuple(capture.functions)
+            snapshot = Snapshot(roots, capture.slots)
+            if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
+                break
+        inside = set(snapshot.states)
+        strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
+        return Plan(snapshot, strays, nodes, self.choices.get((snapshot.graphdef, tuple(strays))))
 
     def choose(self, old: Plan, choice: Choice) -> Plan:
         """Pass these states from now on, where the touched graph has the shape of `old`."""

@@ -57,13 +57,13 @@ class Rows:
 
     Attributes:
         shape: The shape of the touched graph.
-        strays: How many states beyond the graph the table has.
+        strays: Which of the states that the function met beyond its graph the table has.
         choice: Which of the states; None for all, where nobody has looked yet which are used.
     """
 
     __slots__ = ("__weakref__", "_plan", "choice", "shape", "strays")
 
-    def __init__(self, shape: GraphDef, strays: int, choice: Choice | None, plan: Plan) -> None:
+    def __init__(self, shape: GraphDef, strays: tuple[int, ...], choice: Choice | None, plan: Plan) -> None:
         self.shape = shape
         self.strays = strays
         self.choice = choice

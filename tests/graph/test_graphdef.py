@@ -140,7 +140,6 @@ pickle.dump((model, shape, treefy_split(model)[1]), sys.stdout.buffer)
     assert back.head.seen.value == 42 == changed["head"]["seen"].value
 
 
-@pytest.mark.xfail(strict=True, reason="the aux data of a registered pytree is compared by ==")
 @pytest.mark.parametrize("labels", [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_aux_data_of_pytrees_is_compared_by_type_and_value(labels):
     one, two = labels

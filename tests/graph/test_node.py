@@ -170,9 +170,6 @@ def test_an_empty_node():
     assert list(nodes(Empty())) == [()]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="attributes in __slots__ of a subclass are not seen: the state is lost without a word"
-)
 def test_slots_of_a_subclass_are_attributes_or_an_error():
     try:
 

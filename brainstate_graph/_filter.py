@@ -224,7 +224,7 @@ def to_predicate(filter: Filter) -> Predicate:
     if isinstance(filter, type) and not isinstance(filter, types.GenericAlias):
         return OfType(filter)
     if isinstance(get_origin(filter), type) and get_origin(filter) is not types.UnionType:  # State[jax.Array]
-        return OfType(cast(type, get_origin(filter)))
+        return OfType(get_origin(filter))
     if get_origin(filter) in (Union, types.UnionType):
         return Any(*get_args(filter))
     if isinstance(filter, (list, tuple)):

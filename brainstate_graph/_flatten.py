@@ -284,7 +284,7 @@ def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = 
         elif row.kind == "tuple":
             made[number] = tuple(children)
         elif row.kind == "namedtuple":
-            made[number] = row.type._make(children)  # type: ignore[attr-defined]
+            made[number] = row.type._make(children)
         elif row.kind == "pytree":
             made[number] = jax.tree.unflatten(row.extra, children)
     root = graphdef.root

@@ -105,7 +105,7 @@ class Node(_Slots):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__dict__.get("__slots__"):
+        if vars(cls).get("__slots__"):
             raise TypeError(f"{cls.__name__} is a Node, whose attributes must be in its dictionary: remove `__slots__`")
 
     @property

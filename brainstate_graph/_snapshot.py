@@ -69,7 +69,8 @@ class Snapshot:
         if self._tick != now or not Snapshot.enabled:
             if not Snapshot.enabled or [node._graph_tick for node in self._nodes] != self._ticks:
                 return False
-            if isinstance(self._root, weakref.ref) and self._root()._graph_tick != self._root_tick:
+            root = self._root() if isinstance(self._root, weakref.ref) else None
+            if root is not None and root._graph_tick != self._root_tick:
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)

@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
+from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import locate
 
-from ._lift import Core, Run, lift
+from ._lift import Core, Run, lift, without_jit
 from ._values import StateValues, Written
 
 __all__ = ["cond"]
@@ -41,6 +43,8 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         >>> float(cond(True, step, lambda x: x, 1.0)), int(steps.value)
         (2.0, 1)
     """
+    if isinstance(pred, (State, Node)):
+        raise StateArgumentError(f"the predicate of cond is {pred!r}: give the value, `state.value`")
     _check_pred(pred)
     for fun in (true_fun, false_fun):
         if not callable(fun):
@@ -50,6 +54,8 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
 
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, pred: Any, *operands: Any) -> tuple[Any, Written]:
+            if without_jit() and not isinstance(pred, Tracer):
+                return cores[0 if pred else 1](StateValues.of((), ()), *operands)
             found = [core.written_by(*operands) for core in cores]
             states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
             _refuse_mismatch(cores, found, states, operands)

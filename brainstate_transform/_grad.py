@@ -12,6 +12,7 @@ from brainstate_graph import Overlay
 from brainstate_graph.extend import locate
 
 from ._lift import Core, Lifted, Run, lift
+from ._seal import Held
 from ._select import Selection, select
 from ._values import StateValues, Written
 
@@ -44,12 +45,18 @@ def _differentiated(
 
     def rule(core: Core) -> Run:
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = None if wrt is None else select(wrt, core.touched, "wrt")
+            chosen = None if wrt is None else select(wrt, core, "wrt")
             numbers = () if argnums is None else (argnums,) if isinstance(argnums, int) else tuple(argnums)
             if any(n >= len(args) for n in numbers):
                 raise ValueError(
                     f"argnums={argnums!r}, but `{core.__qualname__}` was called with {len(args)} positional arguments"
                 )
+            for n in numbers:
+                if any(isinstance(x, Held) for x in jax.tree.leaves(args[n], is_leaf=lambda x: isinstance(x, Held))):
+                    raise TypeError(
+                        f"argument {n} of `{core.__qualname__}` is or holds a Node, which is not differentiated by "
+                        "position: name its states, `wrt=model` or `wrt=model.states(ParamState)`, and leave argnums out"
+                    )
             states = StateValues.read(chosen.states if chosen else ())
 
             def loss(values: Sequence[Any], picked: tuple[Any, ...]) -> tuple[Any, tuple[Any, Written]]:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from brainstate_graph import Node, Static
+from brainstate_graph import Node, State, StateArgumentError, Static
 
 from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet, without_jit
 from ._seal import seal
@@ -92,7 +92,7 @@ class _Program:
     def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
         """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
         traced = self.whole.trace(plan.values(), *args, **kwargs)
-        written, used = traced.out_info[1].which
+        written, used, _ = traced.out_info[1].which
         return traced, used, written
 
 
@@ -169,16 +169,28 @@ class JittedFunction(Staged):
         return self.functions[0]
 
     def _like(self, fun: Callable[..., Any]) -> JittedFunction:
-        return JittedFunction(fun, **self._made_with)
+        # A method of an object that is no Node: the numbers were counted with `self`.
+        made_with = dict(self._made_with)
+        for kind in ("static", "donate"):
+            numbers, names = made_with[f"{kind}_argnums"], made_with[f"{kind}_argnames"]
+            if numbers is not None:
+                counted = _both_ways(self.origin_fun, numbers, names)[0]
+                made_with[f"{kind}_argnums"] = tuple(n - 1 for n in counted if n > 0)
+        return JittedFunction(fun, **made_with)
 
     def _wrap_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        numbers = {n if n >= 0 else n + len(args) for n in self._static[0]}
+        numbers = self._static[0]
         return (
             tuple(self._wrapped(a, i) if i in numbers else a for i, a in enumerate(args)),
             {k: self._wrapped(v, k) if k in self._static[1] else v for k, v in kwargs.items()},
         )
 
     def _wrapped(self, value: Any, place: Any) -> Any:
+        if isinstance(value, State):
+            raise StateArgumentError(
+                f"static argument {place!r} of `{self.__qualname__}` is a State, {value!r}: let the function "
+                "close over it, or pass the Node that holds it"
+            )
         if isinstance(value, Node):
             return value  # its shape is static anyway, and its states are not
         try:
@@ -206,7 +218,7 @@ class JittedFunction(Staged):
             return self._touched.choose(plan, Choice(None))
         return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
 
-    def _run_donating(self, states: StateValues, *args: Any, **kwargs: Any) -> Any:
+    def _run_donating(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         return self._compiled(*self._apart(states), *args, **kwargs)
 
     def _apart(self, states: StateValues) -> tuple[Sequence[Any], StateValues]:
@@ -262,6 +274,8 @@ def _refuse_shared(states: Sequence[Any], values: Sequence[Any]) -> None:
     owners: dict[int, Any] = {}
     for state, value in zip(states, values, strict=True):
         for leaf in jax.tree.leaves(value):
+            if not isinstance(leaf, jax.Array):
+                continue
             other = owners.setdefault(id(leaf), state)
             if other is not state:
                 raise ValueError(
@@ -281,25 +295,35 @@ def _unused(leaf: Any) -> Any:
 def _both_ways(
     fun: Callable[..., Any], numbers: int | Sequence[int] | None, names: str | Iterable[str] | None
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Complete argument numbers by names and names by numbers, from the signature, as ``jax.jit`` does."""
+    """Complete argument numbers by names and names by numbers, from the signature, as ``jax.jit`` does.
+
+    Raises:
+        ValueError: The function has no such argument.
+    """
     nums = () if numbers is None else (numbers,) if isinstance(numbers, int) else tuple(numbers)
     named = () if names is None else (names,) if isinstance(names, str) else tuple(names)
     try:
-        parameters = [
-            p
-            for p in inspect.signature(fun).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
+        parameters = list(inspect.signature(fun).parameters.values())
     except (TypeError, ValueError):
         return nums, named
+    kinds = {p.kind for p in parameters}
+    ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    user = getattr(fun, "__qualname__", fun)
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        wrong = [n for n in nums if not -len(ordered) <= n < len(ordered)]
+        if wrong:
+            raise ValueError(f"`{user}` has {len(ordered)} positional arguments, and no number {wrong[0]}")
+        nums = tuple(n % len(ordered) for n in nums)
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        unknown = [n for n in named if n not in {p.name for p in parameters}]
+        if unknown:
+            raise ValueError(f"`{user}` has no argument {unknown[0]!r}")
+    if any(n < 0 for n in nums):
+        raise ValueError(f"`{user}` takes any number of arguments: count them from the front, starting with 0")
     if numbers is None and named:
-        nums = tuple(i for i, p in enumerate(parameters) if p.name in named)
+        nums = tuple(i for i, p in enumerate(ordered) if p.name in named)
     if names is None and nums:
-        named = tuple(
-            parameters[n].name
-            for n in nums
-            if -len(parameters) <= n < len(parameters) and parameters[n].kind is not inspect.Parameter.POSITIONAL_ONLY
-        )
+        named = tuple(p.name for i, p in enumerate(ordered) if i in nums and p.kind is not p.POSITIONAL_ONLY)
     return nums, named
 
 

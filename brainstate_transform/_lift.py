@@ -23,7 +23,7 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import note_reads, now, read_values, write_values
 
 from ._capture import WeakMethod
-from ._seal import PLAIN, Held, Sealed, Slot, seal, seal_result, unseal, unseal_result
+from ._seal import PLAIN, Held, Slot, hold_known, seal, seal_result, unseal, unseal_result
 from ._touched import Plan, Touched
 from ._values import Named, Rows, StateValues, Written
 
@@ -82,6 +82,7 @@ class Core:
         self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
         with contextlib.suppress(TypeError, ValueError):  # builtins have none; a parameter may be called as ours
             self.__signature__ = _with_states(inspect.signature(fun))  # JAX takes the names of the arguments from it
+        self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self._staged: tuple[Any, Any] | None = None
 
     def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
@@ -112,18 +113,18 @@ class Core:
             overlay.bind(states.states, states.values)
             args, kwargs = self.open(args, kwargs, plan)
             out = self.fun(*args, **kwargs)
-            out = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
+            out, sealed = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
         written = overlay.written()
         if plan is None:
-            return out, Written((tuple(s for s, _ in written), None), [v for _, v in written])
+            return out, Written((tuple(s for s, _ in written), None, sealed), [v for _, v in written])
         places = {id(state): place for place, state in enumerate(plan.table)}
         used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
         strays = [s for s in dict.fromkeys(used) if id(s) not in places]
         if strays:
             if not without_jit():  # which traces nothing, so that nothing was baked in
                 raise StraysMet(strays)
-            return out, Written((tuple(s for s, _ in written), None), [v for _, v in written])
-        which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})))
+            return out, Written((tuple(s for s, _ in written), None, sealed), [v for _, v in written])
+        which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})), sealed)
         return out, Written(which, [v for _, v in written])
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
@@ -155,7 +156,7 @@ class Core:
         else:
             raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
         self._staged = (staged, plan)
-        return StateValues.read([plan.table[i] for i in written.which[0]])
+        return StateValues.read([s for s, _ in written.named(plan.table).items()])
 
     def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:
         """Call the function that `written_by` traced.
@@ -175,6 +176,8 @@ class Core:
         whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
         out, written = staged(whole, *args, **kwargs)
         note_used(plan.table, written)
+        if written.which[2]:
+            out = hold_known(out, plan.snapshot.objects)
         return out, states.updated(written.named(plan.table))
 
 
@@ -211,9 +214,10 @@ class Lifted:
         self._rule = rule
         self.functions = funs
         self._inputs = inputs
-        self.cores = tuple(map(self._core, funs))
+        cores = {fun: self._core(fun) for fun in funs}  # a function that is both branches is traced once
+        self.cores = tuple(cores[fun] for fun in funs)
         self._touched = self.cores[0].touched
-        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._bound: dict[int, tuple[weakref.ref[Any], Lifted]] = {}  # by identity; an entry goes with its object
 
     _core: Callable[..., Core] = Core
     __name__: str
@@ -226,7 +230,10 @@ class Lifted:
             args, kwargs = hold(args, nodes), hold(kwargs, nodes)
         # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
         # this one closes over the values of the moment.
-        run = self._rule(*(copy.copy(core) for core in self.cores))
+        fresh = {core: copy.copy(core) for core in self.cores}
+        for core in fresh.values():
+            core.nodes = nodes
+        run = self._rule(*(fresh[core] for core in self.cores))
         out, written = run(states, *args, **kwargs)
         written.write()
         return unseal_result(out)
@@ -236,13 +243,19 @@ class Lifted:
             return self
         if isinstance(instance, Node):  # an argument like others: models of one shape share a program
             return types.MethodType(self, instance)
+        found = self._bound.get(id(instance))
+        if found is not None and found[0]() is instance:
+            return found[1]
         try:
-            bound = self._bound.get(instance)
-            if bound is None:
-                bound = self._bound[instance] = self._like(WeakMethod(self.functions[0], instance))
-        except TypeError:  # not hashable, or no weak reference to it
+            gone = weakref.ref(instance, functools.partial(self._forget, id(instance)))
+        except TypeError:  # no weak reference to it
             return self._like(types.MethodType(self.functions[0], instance))
+        bound = self._like(WeakMethod(self.functions[0], instance))
+        self._bound[id(instance)] = (gone, bound)
         return bound
+
+    def _forget(self, key: int, _: Any) -> None:
+        self._bound.pop(key, None)
 
     def _like(self, fun: Callable[..., Any]) -> Lifted:
         return type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
@@ -283,7 +296,7 @@ class Staged(Lifted):
             write_values(targets[1], written.values, targets[2])
         else:
             plan.write(written)
-        return out if type(out) is not Sealed else unseal_result(out, plan.snapshot.objects)
+        return unseal_result(out, plan.snapshot.objects) if written.which[2] else out
 
     def _retry(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from brainstate_graph import Overlay
 from brainstate_graph.extend import locate
 
-from ._lift import Core, Run, lift
+from ._lift import Core, Run, lift, without_jit
 from ._values import StateValues, Written
 
 __all__ = ["for_loop", "scan"]
@@ -51,6 +52,25 @@ def _refuse_drift(core: Core, carry: StateValues, init: Any, xs: Any) -> None:
                 f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a "
                 "loop needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
             )
+
+
+def _step_by_step(core: Core, carry: Any, xs: Any, count: int, reverse: bool) -> tuple[Any, Written]:
+    """Run the loop in Python, as JAX does where it does not compile."""
+    ys: list[Any] = [None] * count
+    with Overlay() as overlay:  # what was written before an error is dropped
+        for i in reversed(range(count)) if reverse else range(count):
+            out, written = core(StateValues.of((), ()), carry, jax.tree.map(lambda x, i=i: x[i], xs))
+            carry, ys[i] = _pair(core, out)
+            written.write()
+        found = overlay.written()
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)
+    return (carry, stacked), StateValues.of([s for s, _ in found], [v for _, v in found]).as_written()
+
+
+def _pair(core: Core, out: Any) -> tuple[Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
+    return out
 
 
 def _avals(tree: Any) -> str:
@@ -98,15 +118,16 @@ def scan(
     def rule(core: Core) -> Run:
         def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
             count = _length(xs, length, core.__qualname__)
+            if without_jit() and count:
+                return _step_by_step(core, init, xs, count, reverse)
             first = _first(xs)
             states = core.written_by(init, first)
             _refuse_drift(core, states, init, first)
 
             def body(carry: tuple[StateValues, Any], x: Any) -> tuple[tuple[StateValues, Any], Any]:
                 out, states = core.staged(carry[0], carry[1], x)
-                if not isinstance(out, tuple) or len(out) != 2:
-                    raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
-                return (states, out[0]), out[1]
+                last, y = _pair(core, out)
+                return (states, last), y
 
             (states, last), ys = jax.lax.scan(body, (states, init), xs, length=count, reverse=reverse, unroll=unroll)
             return (last, ys), states.as_written()

@@ -19,7 +19,7 @@ from jax.core import Tracer
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
 from brainstate_graph.extend import born_after, flatten, read_values, unflatten
 
-__all__ = ["PLAIN", "Held", "Known", "Sealed", "Slot", "seal", "seal_result", "unseal", "unseal_result"]
+__all__ = ["PLAIN", "Held", "Slot", "hold_known", "seal", "seal_result", "unseal", "unseal_result"]
 
 # Exact types of arguments that are leaves and neither Node nor State.
 PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
@@ -136,26 +136,33 @@ def _is_placeholder(item: Any) -> bool:
 
 
 @jax.tree_util.register_pytree_node_class
-class Sealed:
-    """A result that holds nodes: placeholders, and the values of the states made inside."""
+class Made:
+    """The nodes made inside that a result holds: it stands for the first, a `Slot` for each other one.
 
-    __slots__ = ("known", "shape", "tree", "values")
+    Attributes:
+        values: The values of their states.
+        shape: The shape of the list of them.
+        known: What they refer to that was there before.
+    """
 
-    def __init__(self, tree: Any, values: Any, shape: GraphDef, known: tuple[Any, ...]) -> None:
-        self.tree = tree
+    __slots__ = ("known", "shape", "values")
+
+    def __init__(self, values: Any, shape: GraphDef, known: tuple[Any, ...]) -> None:
         self.values = values
         self.shape = shape
         self.known = known
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[GraphDef, tuple[Any, ...]]]:
-        return (self.tree, self.values), (self.shape, self.known)
+    def tree_flatten(self) -> tuple[tuple[Any], tuple[GraphDef, tuple[Any, ...]]]:
+        return (self.values,), (self.shape, self.known)
 
     @classmethod
-    def tree_unflatten(cls, aux: tuple[GraphDef, tuple[Any, ...]], children: tuple[Any, Any]) -> Sealed:
-        return cls(*children, *aux)
+    def tree_unflatten(cls, aux: tuple[GraphDef, tuple[Any, ...]], children: tuple[Any]) -> Made:
+        return cls(children[0], *aux)
 
 
-def seal_result(out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]) -> Any:
+def seal_result(
+    out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]
+) -> tuple[Any, bool]:
     """Put placeholders for the nodes in a result, while the overlay in which it was made is open.
 
     Args:
@@ -166,35 +173,55 @@ def seal_result(out: Any, overlay: Overlay, since: int, rows: dict[int, int] | N
         user: The user's function, for the error message.
 
     Returns:
-        `out` itself where it holds no node, else a `Sealed`.
+        The result, its structure as it was, and whether it holds placeholders.
     """
     leaves = jax.tree.leaves(out)
     if not any(map(_is_object, leaves)):
-        return out
+        return out, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(out):
         if isinstance(leaf, State):
             raise StateArgumentError(
                 f"result{jax.tree_util.keystr(path)} of {_name(user)} is a State, {leaf!r}. States are not returned "
                 "from transformed functions: return its `.value`, or the Node that holds it."
             )
+
+    def before(item: Any) -> Held | Known | None:
+        if overlay.created(item) if isinstance(item, State) else born_after(item, since):
+            return None
+        row = None if rows is None else rows.get(id(item))
+        return Held(item) if row is None else Known(row)
+
     known: list[Any] = []
     numbers: dict[int, int] = {}
 
-    def held(item: Any) -> int | None:
-        if overlay.created(item) if isinstance(item, State) else born_after(item, since):
-            return None
-        if id(item) not in numbers:
+    def number_of(item: Any) -> int | None:
+        held = before(item)
+        if held is not None and id(item) not in numbers:
             numbers[id(item)] = len(known)
-            row = None if rows is None else rows.get(id(item))
-            known.append(Held(item) if row is None else Known(row))
-        return numbers[id(item)]
+            known.append(held)
+        return numbers.get(id(item))
 
-    nodes = [leaf for leaf in leaves if isinstance(leaf, Node)]
-    flat = flatten(nodes, held)
-    values = read_values([flat.objects[i] for i in flat.graphdef.state_rows])
-    numbering = iter(range(len(nodes)))
-    tree = jax.tree.map(lambda x: Slot(next(numbering)) if isinstance(x, Node) else x, out)
-    return Sealed(tree, values, flat.graphdef, tuple(known))
+    made = list({id(x): x for x in leaves if isinstance(x, Node) and before(x) is None}.values())
+    slots: dict[int, Any] = {id(node): Slot(i) for i, node in enumerate(made)}
+    if made:
+        flat = flatten(made, number_of)
+        values = read_values([flat.objects[i] for i in flat.graphdef.state_rows])
+        first: Any = Made(values, flat.graphdef, tuple(known))
+
+    def placeholder(leaf: Any) -> Any:
+        nonlocal first
+        if not isinstance(leaf, Node):
+            return leaf
+        if made and leaf is made[0] and first is not None:
+            stand_in, first = first, None
+            return stand_in
+        return slots.get(id(leaf)) or before(leaf)
+
+    return jax.tree.map(placeholder, out), True
+
+
+def _stands_in(item: Any) -> bool:
+    return isinstance(item, (_Placeholder, Made))
 
 
 def unseal_result(out: Any, objects: Sequence[Any] = ()) -> Any:
@@ -204,11 +231,37 @@ def unseal_result(out: Any, objects: Sequence[Any] = ()) -> Any:
         out: A result of a transform.
         objects: The objects of the touched graph, by row.
     """
-    if type(out) is not Sealed:
+    leaves = jax.tree.leaves(out, is_leaf=_stands_in)
+    if not any(map(_stands_in, leaves)):
         return out
-    known = [objects[k.item] if isinstance(k, Known) else k.item for k in out.known]
-    nodes, _ = unflatten(out.shape, out.values, known)
-    return unseal(out.tree, nodes)
+
+    def own(item: Any) -> Any:
+        return objects[item.item] if isinstance(item, Known) else item.item
+
+    nodes: Any = []
+    for made in leaves:
+        if isinstance(made, Made):
+            nodes, _ = unflatten(made.shape, made.values, [own(k) for k in made.known])
+
+    def node(item: Any) -> Any:
+        if isinstance(item, Made):
+            return nodes[0]
+        if isinstance(item, Slot):
+            return nodes[item.item]
+        return own(item) if isinstance(item, _Placeholder) else item
+
+    return jax.tree.map(node, out, is_leaf=_stands_in)
+
+
+def hold_known(out: Any, objects: Sequence[Any]) -> Any:
+    """Turn rows of one touched graph into the objects themselves, where another one goes on."""
+
+    def held(item: Any) -> Any:
+        if isinstance(item, Made):
+            return Made(item.values, item.shape, tuple(held(k) for k in item.known))
+        return Held(objects[item.item]) if isinstance(item, Known) else item
+
+    return jax.tree.map(held, out, is_leaf=_stands_in)
 
 
 def _argument(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
@@ -217,9 +270,8 @@ def _argument(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
     name = key.key if keyword else key.idx
     if not keyword:
         with contextlib.suppress(TypeError, ValueError, IndexError):
-            parameters = list(inspect.signature(user).parameters.values())
-            if parameters[name].kind is not inspect.Parameter.VAR_POSITIONAL:
-                name = parameters[name].name
+            positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            name = [p.name for p in inspect.signature(user).parameters.values() if p.kind in positional][name]
     return f"argument {name!r}{jax.tree_util.keystr(path[2:])}"
 
 

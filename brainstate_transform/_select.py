@@ -10,7 +10,7 @@ import jax
 from brainstate_graph import FlattedDict, Node, State, states
 from brainstate_graph.extend import dotted
 
-from ._touched import Touched
+from ._lift import Core
 
 __all__ = ["Selection", "select"]
 
@@ -47,13 +47,13 @@ def _of_paths(found: FlattedDict) -> Selection:
     return Selection(live, names, lambda values: FlattedDict(dict(zip(found, values, strict=True))))
 
 
-def select(selector: Any, touched: Touched | None, argument: str) -> Selection:
+def select(selector: Any, core: Core, argument: str) -> Selection:
     """Resolve a selector.
 
     Args:
         selector: A State; a Node (all its states); a mapping or iterable of States, at any depth; or a filter, asked
             about the states of the touched graph.
-        touched: Where a filter looks.
+        core: The function whose touched graph a filter looks at.
         argument: The user's argument, for messages.
 
     Returns:
@@ -77,10 +77,8 @@ def select(selector: Any, touched: Touched | None, argument: str) -> Selection:
                 )
         live, names, order = _unique((jax.tree_util.keystr(path) or argument, leaf) for path, leaf in pairs)
         chosen = Selection(live, names, lambda values: jax.tree.unflatten(treedef, [values[i] for i in order]))
-    elif touched is not None and (
-        selector is ... or isinstance(selector, (type, str, list, tuple)) or callable(selector)
-    ):
-        chosen = _of_paths(states(touched.plan().snapshot.root, selector))
+    elif selector is ... or isinstance(selector, (type, str, list, tuple)) or callable(selector):
+        chosen = _of_paths(states(core.touched.plan(core.nodes).snapshot.root, selector))
     else:
         raise TypeError(f"{argument}={selector!r} selects no states: give a State, a Node, states by path, or a filter")
     if not chosen.states:

@@ -13,8 +13,9 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import describe, locate, read_values, write_values
 
-from ._lift import Core, hold, without_jit
+from ._lift import Core, hold, lift, without_jit
 from ._seal import seal, unseal_result
+from ._touched import Plan
 from ._traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
 from ._values import StateValues
 
@@ -113,6 +114,7 @@ class StatefulFunction:
         self.functions = (fun,)
         self._cache = Cache(_MAXSIZE)
         self._tracing = threading.RLock()
+        self._eager = lift(lambda core: core, fun)  # where JAX does not compile
 
     def __repr__(self) -> str:
         return f"StatefulFunction({self.name or self._core.__qualname__})"
@@ -177,18 +179,18 @@ class StatefulFunction:
         """Return the entry under `key`, traced anew where the touched graph or its states are not as they were."""
         plan = self._core.touched.plan(nodes)
         entry = self._cache.get(key)
-        if entry is not None and entry.shape is plan.which.shape and entry.avals == _avals_of(entry.trace.states):
+        if entry is not None and _holds(entry, plan):
             return entry
         with self._tracing:  # one thread traces; the others find what it made
             entry = self._cache.get(key)
-            if entry is not None and entry.shape is plan.which.shape and entry.avals == _avals_of(entry.trace.states):
+            if entry is not None and _holds(entry, plan):
                 return entry
             self._cache.drop(key)
-            entry = self._trace(args, kwargs, nodes, plan.which.shape)
+            entry = self._trace(args, kwargs, nodes, plan)
             self._cache.put(key, entry)
             return entry
 
-    def _trace(self, args: Any, kwargs: Any, nodes: Sequence[Any], shape: Any) -> Entry:
+    def _trace(self, args: Any, kwargs: Any, nodes: Sequence[Any], plan: Plan) -> Entry:
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
         def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
@@ -208,7 +210,7 @@ class StatefulFunction:
 
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
-        states: tuple[State[Any], ...] = tuple(self._core.touched.plan(nodes).table)
+        states: tuple[State[Any], ...] = tuple(plan.table)
         while True:
             traced, out = self._make(pure, read_values(states, False), dynamic, dynamic_kw)
             used, written = seen[-1]
@@ -218,13 +220,12 @@ class StatefulFunction:
                 raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
             states = tuple(used)
         trace = StateTraceStack(states, [s in written for s in states])
-        return Entry(traced, out, trace, _avals_of(states), shape, jax.jit(jaxpr_as_fun(traced)))
+        return Entry(
+            traced, out, trace, _avals_of(states), plan.which.shape, tuple(plan.table), jax.jit(jaxpr_as_fun(traced))
+        )
 
     def _make(self, pure: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
-        if self.axis_env:
-            for axis, size in self.axis_env:
-                pure = _with_axis(pure, axis, size)
-        return jax.make_jaxpr(pure, return_shape=True)(*args)
+        return jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)(*args)
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.
@@ -284,7 +285,7 @@ class StatefulFunction:
     def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the jaxpr with the current values of the states, and write what it writes."""
         if without_jit():
-            return self.fun(*args, **kwargs)
+            return self._eager(*args, **kwargs)
         args, kwargs, nodes = seal(args, kwargs, self.fun)
         entry = self._fresh(self._key(args, kwargs, nodes), args, kwargs, nodes)
         trace = entry.trace
@@ -336,22 +337,21 @@ class StatefulFunction:
         return results
 
 
+def _holds(entry: Entry, plan: Plan) -> bool:
+    """Tell whether a trace is still right: the same states in the same graph, of the same shapes."""
+    return (
+        entry.shape is plan.which.shape
+        and entry.table == tuple(plan.table)
+        and entry.avals == _avals_of(entry.trace.states)
+    )
+
+
 def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
     return tuple(map(_abstract, read_values(states, False)))
 
 
 def _shown(aval: tuple[Any, tuple[Any, ...]]) -> str:
     return ", ".join(describe(jax.ShapeDtypeStruct(a.shape, a.dtype)) for a in aval[1])
-
-
-def _with_axis(pure: Callable[..., Any], axis: Hashable, size: int) -> Callable[..., Any]:
-    """Bind a mapped axis of which every lane gets the same arguments."""
-
-    @functools.wraps(pure)
-    def bound(*args: Any) -> Any:
-        return jax.vmap(lambda: pure(*args), axis_name=axis, axis_size=size, out_axes=None)()
-
-    return bound
 
 
 def make_jaxpr(

@@ -56,7 +56,7 @@ class Plan:
 
     def write(self, written: Written) -> None:
         """Assign what came back to the live states, or to the enclosing trace; all or none."""
-        places, used = which = written.which
+        places, used, _ = which = written.which
         if used is None:
             write_values(places, written.values)
         else:

@@ -68,6 +68,7 @@ class Entry(NamedTuple):
     trace: StateTraceStack
     avals: tuple[Any, ...]  # of the states when they were traced
     shape: Any  # the GraphDef of the touched graph then
+    table: tuple[State[Any], ...]  # its states
     call: Callable[..., Any]
 
 

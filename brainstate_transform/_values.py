@@ -136,7 +136,7 @@ class StateValues:
 
     def as_written(self) -> Written:
         """Return all of them as written."""
-        return Written((tuple(self.states), None), self.values)
+        return Written((tuple(self.states), None, False), self.values)
 
     def updated(self, written: Written) -> StateValues:
         """Return the same states with the values that `written` has for some of them.
@@ -155,8 +155,8 @@ class Written:
     """The states that a function wrote, with their new values; a pytree with one child per state.
 
     Attributes:
-        which: A pair: the states, and None; or their places in the table of a touched graph, and the places of all
-            that the function used.
+        which: The states, None, and whether the result has placeholders for nodes; or, for the states, their places in
+            the table of a touched graph, and for None the places of all that the function used.
         values: The new values.
 
     Example:
@@ -170,7 +170,7 @@ class Written:
 
     __slots__ = ("values", "which")
 
-    def __init__(self, which: tuple[tuple[Any, ...], tuple[int, ...] | None], values: Sequence[Any]) -> None:
+    def __init__(self, which: tuple[tuple[Any, ...], tuple[int, ...] | None, bool], values: Sequence[Any]) -> None:
         self.which = which
         self.values = values
 
@@ -180,8 +180,8 @@ class Written:
 
     def named(self, table: Sequence[State[Any]]) -> Written:
         """Return the same by State instead of place, for use within this call."""
-        places, used = self.which
-        return self if used is None else Written((tuple(table[i] for i in places), None), self.values)
+        places, used, sealed = self.which
+        return self if used is None else Written((tuple(table[i] for i in places), None, sealed), self.values)
 
     def write(self) -> None:
         """Assign the values to the live states, or to the enclosing trace; all or none."""
@@ -190,7 +190,7 @@ class Written:
     def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
         """Return the part whose states are accepted."""
         kept = [(s, v) for s, v in self.items() if accept(s)]
-        return Written((tuple(s for s, _ in kept), None), [v for _, v in kept])
+        return Written((tuple(s for s, _ in kept), None, False), [v for _, v in kept])
 
 
 jax.tree_util.register_pytree_node(StateValues, lambda v: (v.values, v.which), StateValues)

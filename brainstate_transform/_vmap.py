@@ -16,13 +16,12 @@ from ._errors import BatchAxisError
 from ._lanes import Lanes
 from ._lift import Core, Run, lift
 from ._select import select
-from ._touched import Touched
 from ._values import StateValues, Written
 
 __all__ = ["vmap"]
 
 
-def _axes(selector: Any, touched: Touched, argument: str) -> dict[State[Any], int]:
+def _axes(selector: Any, core: Core, argument: str) -> dict[State[Any], int]:
     """Read ``in_states`` or ``out_states``: states on axis 0, or ``{axis: selector}``."""
     if selector is None:
         return {}
@@ -31,7 +30,7 @@ def _axes(selector: Any, touched: Touched, argument: str) -> dict[State[Any], in
     for axis, part in selector.items() if by_axis else [(0, selector)]:
         if axis is None:
             continue
-        for state in select(part, touched, argument).states:
+        for state in select(part, core, argument).states:
             if axes.setdefault(state, axis) != axis:
                 raise BatchAxisError(f"{argument} puts {locate(state)} on axis {axes[state]} and on axis {axis}")
     return axes
@@ -111,12 +110,14 @@ def vmap(
             vmap, in_axes=in_axes, out_axes=out_axes, in_states=in_states, out_states=out_states, axis_name=axis_name,
             axis_size=axis_size, spmd_axis_name=spmd_axis_name,
         )  # fmt: skip
+    if isinstance(in_axes, list):
+        in_axes = tuple(in_axes)
     options: dict[str, Any] = {"axis_name": axis_name, "spmd_axis_name": spmd_axis_name}
 
     def rule(core: Core) -> Run:
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            axes_in = _axes(in_states, core.touched, "in_states")
-            axes_out = {**_axes(out_states, core.touched, "out_states")}
+            axes_in = _axes(in_states, core, "in_states")
+            axes_out = {**_axes(out_states, core, "out_states")}
             for state, axis in axes_in.items():
                 axes_out.setdefault(state, axis)
             groups = {
@@ -150,7 +151,7 @@ def vmap(
                 raise
             parts = [*apart.values(), common]
             states = tuple(s for part in parts for s in part.which[0])
-            return out, Written((states, None), [v for part in parts for v in part.values])
+            return out, Written((states, None, False), [v for part in parts for v in part.values])
 
         return run
 

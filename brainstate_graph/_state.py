@@ -36,6 +36,7 @@ __all__ = [
     "outside",
     "read_values",
     "tracing",
+    "untraced",
     "write_values",
 ]
 
@@ -247,6 +248,11 @@ def note_reads(states: Iterable[State[Any]]) -> None:
 def tracing() -> bool:
     """Tell whether this thread has an overlay open."""
     return _stack.top is not None
+
+
+def untraced() -> bool:
+    """Tell whether this thread traces nothing, neither with an overlay nor in JAX alone."""
+    return _stack.top is None and _trace_now() == _NO_TRACE
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Users of models need none of this; `brainstate_transform` is written on it.
 from ._flatten import flatten, unflatten
 from ._node import born_after, fields_of, new_node, notes, now
 from ._show import describe, dotted
-from ._state import locate, make_state, note_reads, read_values, tracing, write_values
+from ._state import locate, make_state, note_reads, read_values, tracing, untraced, write_values
 from ._static import static_key
 from ._tree import StateTree
 
@@ -27,5 +27,6 @@ __all__ = [
     "static_key",
     "tracing",
     "unflatten",
+    "untraced",
     "write_values",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dis
 import functools
+import inspect
 import sys
 import types
 import weakref
@@ -102,6 +103,8 @@ class WeakMethod:
         functools.update_wrapper(self, fun)
         self.fun = fun
         self.instance = weakref.ref(instance)
+        with contextlib.suppress(TypeError, ValueError):
+            self.__signature__ = inspect.signature(types.MethodType(fun, instance))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.fun(self.instance(), *args, **kwargs)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import locate
 
+from ._eager import compiled_once
 from ._lift import Core, Run, lift, without_jit
 from ._values import StateValues, Written
 
@@ -52,11 +53,20 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
                 f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
             )
 
+    compiled = compiled_once(
+        true_fun,
+        ("cond", id(false_fun)),  # which the compiled form keeps alive
+        lambda: lambda pred, *operands: _cond(pred, true_fun, false_fun, operands),
+    )
+    return compiled(pred, *operands) if compiled else _cond(pred, true_fun, false_fun, operands)
+
+
+def _cond(pred: Any, true_fun: Any, false_fun: Any, operands: tuple[Any, ...]) -> Any:
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, pred: Any, *operands: Any) -> tuple[Any, Written]:
             if without_jit() and not isinstance(pred, Tracer):
-                return cores[0 if pred else 1](StateValues.of((), ()), *operands)
-            found = [core.written_by(*operands) for core in cores]
+                return _run_one(cores, bool(pred), operands)
+            found = _look(cores, operands)
             states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
             _refuse_mismatch(cores, found, states, operands)
 
@@ -76,6 +86,29 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     return lift(rule, true_fun, false_fun)(pred, *operands)
 
 
+def _look(cores: tuple[Core, ...], operands: tuple[Any, ...]) -> list[StateValues]:
+    written = {core: core.written_by(*operands) for core in dict.fromkeys(cores)}
+    return [written[core] for core in cores]
+
+
+def _run_one(cores: tuple[Core, ...], pred: bool, operands: tuple[Any, ...]) -> tuple[Any, Written]:
+    """Run one branch in Python, as JAX does where it does not compile."""
+    out, written = cores[0 if pred else 1](StateValues.of((), ()), *operands)
+    before = StateValues.read(state for state, _ in written.items())
+    if any(map(_differ, *jax.eval_shape(lambda *v: v, list(before.values), list(written.values)))):
+        found = _look(cores, operands)  # only now does it matter what the other branch would do
+        states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
+        _refuse_mismatch(cores, found, states, operands)
+    return out, written
+
+
+def _differ(left: Any, right: Any) -> bool:
+    return jax.tree.structure(left) != jax.tree.structure(right) or any(
+        a.shape != b.shape or a.dtype != b.dtype
+        for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    )
+
+
 def _check_pred(pred: Any) -> None:
     if pred is None or isinstance(pred, (str, list, tuple, dict)):
         raise TypeError(f"the predicate of cond is a scalar, not {pred!r}")
@@ -92,10 +125,7 @@ def _refuse_mismatch(cores: tuple[Core, ...], found: list[StateValues], states: 
     before = dict(zip(states.states, jax.eval_shape(lambda v: v, states.values), strict=True))
     for state in states.states:
         left, right = (result.get(state, before[state]) for result in results)
-        if jax.tree.structure(left) != jax.tree.structure(right) or any(
-            a.shape != b.shape or a.dtype != b.dtype
-            for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-        ):
+        if _differ(left, right):
             names = [f"`{core.__qualname__}`" for core in cores]
             raise TypeError(
                 f"{names[0]} leaves {locate(state)} as {left}, {names[1]} as {right}; both branches of cond must leave "

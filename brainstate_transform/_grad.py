@@ -55,7 +55,7 @@ def _differentiated(
                 if any(isinstance(x, Held) for x in jax.tree.leaves(args[n], is_leaf=lambda x: isinstance(x, Held))):
                     raise TypeError(
                         f"argument {n} of `{core.__qualname__}` is or holds a Node, which is not differentiated by "
-                        "position: name its states, `wrt=model` or `wrt=model.states(ParamState)`, and leave argnums out"
+                        "position: name its states, `wrt=model` or `wrt=model.states(ParamState)`"
                     )
             states = StateValues.read(chosen.states if chosen else ())
 

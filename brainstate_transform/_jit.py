@@ -16,6 +16,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, State, StateArgumentError, Static
+from brainstate_graph.extend import tracing
 
 from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet, without_jit
 from ._seal import seal
@@ -68,7 +69,8 @@ class _Program:
         if hasattr(core, "__signature__"):
             self.__signature__ = core.__signature__
 
-    def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        states = _states_  # named so that a user's argument may be called `states`
         which = states.which
         if without_jit() or not isinstance(which, Rows):
             return self.core(states, *args, **kwargs)
@@ -80,14 +82,21 @@ class _Program:
         plan = which.plan.choosing(None)
         if choice.places is None:
             return self.whole(StateValues(plan.which, states.values), *args, **kwargs)
+        if tracing():  # the trace may close over values of the one around it, which a replay would not find
+            return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)
         traced, used, _ = self.look(plan, args, kwargs)
         if not set(choice.places).issuperset(used):
             raise _Wider
-        values = [jax.tree.map(_unused, value) for value in plan.values().values]
-        for place, value in zip(choice.places, states.values, strict=True):
-            values[place] = value
+        values = self._filled(plan, choice, states)
         outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
+
+    def _filled(self, plan: Plan, choice: Choice, states: StateValues) -> list[Any]:
+        """The values of the whole table: those given, and something in the places that are not used."""
+        values = [jax.tree.map(_unused, value) for value in plan.values().values]
+        for place, value in zip(choice.places or (), states.values, strict=True):
+            values[place] = value
+        return values
 
     def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
         """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
@@ -116,6 +125,7 @@ class JittedFunction(Staged):
     _core = _StaticCore
     _program: _Program
     _compiled: Any
+    _undonated: Any
 
     def __init__(
         self,
@@ -153,6 +163,7 @@ class JittedFunction(Staged):
                 options["in_shardings"] = (*[None] * shift, *in_shardings)
             if out_shardings is not None:
                 options["out_shardings"] = (out_shardings, None)
+            self._undonated = jax.jit(program)
             self._compiled = jax.jit(
                 _donating(program) if donate_states else program,
                 donate_argnums=(*((0,) if donate_states else ()), *(n + shift for n in donated)),
@@ -219,6 +230,8 @@ class JittedFunction(Staged):
         return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
 
     def _run_donating(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        if tracing():  # what is around may still drop the results, and go on with the values of before
+            return self._undonated(states, *args, **kwargs)
         return self._compiled(*self._apart(states), *args, **kwargs)
 
     def _apart(self, states: StateValues) -> tuple[Sequence[Any], StateValues]:
@@ -257,14 +270,14 @@ class JittedFunction(Staged):
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        for compiled in (self._compiled, self._program.whole):
+        for compiled in (self._compiled, self._undonated, self._program.whole):
             compiled.clear_cache()
         self._touched.forget()
 
 
 def _donating(program: _Program) -> Callable[..., Any]:
-    def entry(donated: Sequence[Any], states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        return program(StateValues(states.which, [*donated, *states.values]), *args, **kwargs)
+    def entry(_donated_: Sequence[Any], _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        return program(StateValues(_states_.which, [*_donated_, *_states_.values]), *args, **kwargs)
 
     entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
     return entry

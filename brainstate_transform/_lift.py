@@ -85,8 +85,8 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self._staged: tuple[Any, Any] | None = None
 
-    def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        return self.run(states, args, kwargs)
+    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+        return self.run(_states_, args, kwargs)
 
     def run(
         self, states: StateValues, args: tuple[Any, ...], kwargs: dict[str, Any], overlay: Overlay | None = None
@@ -182,7 +182,7 @@ class Core:
 
 
 def _with_states(user: inspect.Signature) -> inspect.Signature:
-    states = inspect.Parameter("states", inspect.Parameter.POSITIONAL_ONLY)
+    states = inspect.Parameter("_states_", inspect.Parameter.POSITIONAL_ONLY)
     return user.replace(parameters=[states, *user.parameters.values()])
 
 

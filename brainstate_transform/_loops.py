@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Overlay
-from brainstate_graph.extend import locate
+from brainstate_graph import Overlay, State
+from brainstate_graph.extend import locate, read_values
 
+from ._eager import compiled_once
 from ._lift import Core, Run, lift, without_jit
 from ._values import StateValues, Written
 
@@ -38,20 +39,22 @@ def _first(xs: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x)), xs)
 
 
-def _refuse_drift(core: Core, carry: StateValues, init: Any, xs: Any) -> None:
+def _refuse_drift(core: Core, states: Sequence[State[Any]], before: Sequence[Any], after: Sequence[Any]) -> None:
     """Refuse a body that changes the shape or dtype of a state, in words that name the state."""
-    before = jax.eval_shape(lambda v: v, carry.values)
-    after = jax.eval_shape(lambda s, c, x: core.staged(s, c, x)[1], carry, init, xs).values
-    for state, old, new in zip(carry.states, before, after, strict=True):
-        same = jax.tree.structure(old) == jax.tree.structure(new) and all(
-            a.shape == b.shape and (a.dtype == b.dtype or a.weak_type)
-            for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-        )
-        if not same:
+    for state, old, new in zip(states, *jax.eval_shape(lambda *v: v, list(before), list(after)), strict=True):
+        if jax.tree.structure(old) != jax.tree.structure(new) or not all(
+            map(_may_follow, jax.tree.leaves(old), jax.tree.leaves(new))
+        ):
             raise TypeError(
                 f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a "
                 "loop needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
             )
+
+
+def _may_follow(old: Any, new: Any) -> bool:
+    """Tell whether JAX takes `new` where `old` was: a Python number is promoted."""
+    same = old.dtype == new.dtype or (old.weak_type and jnp.promote_types(old.dtype, new.dtype) == new.dtype)
+    return old.shape == new.shape and same
 
 
 def _step_by_step(core: Core, carry: Any, xs: Any, count: int, reverse: bool) -> tuple[Any, Written]:
@@ -61,6 +64,8 @@ def _step_by_step(core: Core, carry: Any, xs: Any, count: int, reverse: bool) ->
         for i in reversed(range(count)) if reverse else range(count):
             out, written = core(StateValues.of((), ()), carry, jax.tree.map(lambda x, i=i: x[i], xs))
             carry, ys[i] = _pair(core, out)
+            changed = [state for state, _ in written.items()]
+            _refuse_drift(core, changed, read_values(changed), written.values)
             written.write()
         found = overlay.written()
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)
@@ -114,7 +119,13 @@ def scan(
         >>> float(carry), ys.tolist(), float(seen.value)
         (6.0, [1.0, 1.0, 2.0], 6.0)
     """
+    compiled = compiled_once(
+        f, ("scan", length, reverse, unroll), lambda: lambda init, xs: _scan(f, init, xs, length, reverse, unroll)
+    )
+    return compiled(init, xs) if compiled else _scan(f, init, xs, length, reverse, unroll)
 
+
+def _scan(f: Any, init: Any, xs: Any, length: int | None, reverse: bool, unroll: int | bool) -> tuple[Any, Any]:
     def rule(core: Core) -> Run:
         def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
             count = _length(xs, length, core.__qualname__)
@@ -122,7 +133,8 @@ def scan(
                 return _step_by_step(core, init, xs, count, reverse)
             first = _first(xs)
             states = core.written_by(init, first)
-            _refuse_drift(core, states, init, first)
+            after = jax.eval_shape(lambda s, c, x: core.staged(s, c, x)[1].values, states, init, first)
+            _refuse_drift(core, states.states, states.values, after)
 
             def body(carry: tuple[StateValues, Any], x: Any) -> tuple[tuple[StateValues, Any], Any]:
                 out, states = core.staged(carry[0], carry[1], x)
@@ -169,4 +181,8 @@ def for_loop(
 
     body.__name__ = getattr(f, "__name__", "for_loop body")
     body.__qualname__ = getattr(f, "__qualname__", body.__name__)
-    return scan(body, None, xs, length, reverse, unroll)[1]
+
+    def loop(*xs: Any) -> Any:
+        return _scan(body, None, xs, length, reverse, unroll)[1]
+
+    return (compiled_once(f, ("for_loop", length, reverse, unroll), lambda: loop) or loop)(*xs)

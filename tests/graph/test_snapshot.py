@@ -165,14 +165,6 @@ def test_extra_tests():
     assert current == Snapshot.enabled
 
 
-def test_path_of():
-    model = net()
-    shape = Snapshot(model)
-    assert shape.path_of(model.layers[1].bias) == "layers.1.bias"
-    with pytest.raises(KeyError, match="not in this graph"):
-        shape.path_of(State(1.0))
-
-
 @pytest.mark.graph_cache
 def test_switching_the_cache_off_takes_effect_at_once():
     shape = Snapshot(net())

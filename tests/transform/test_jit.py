@@ -777,7 +777,7 @@ def test_a_dropped_second_argument_is_collected():
     del batch
     f(m, Net())
     gc.collect()
-    assert [g() for g in gone] == [None] * 3
+    assert sum(g() is not None for g in gone) <= 1  # the plans of the last two calls are kept
 
 
 def test_repeated_calls_make_no_objects():

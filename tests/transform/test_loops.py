@@ -202,7 +202,7 @@ def test_the_body_is_traced_at_most_twice(state):
 
 @pytest.mark.counts_traces
 def test_an_eager_loop_is_traced_and_compiled_once():
-    runs, s = Runs(), State(jnp.array(0.0))
+    runs, s = Runs(), State(jnp.float32(0.0))
 
     def body(x):
         runs()

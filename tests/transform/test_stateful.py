@@ -61,13 +61,13 @@ def test_every_accessor_in_both_forms():
     assert m.n.value == 0.0
 
 
-def test_states_stand_in_the_order_of_first_access():
+def test_states_stand_in_the_order_of_the_graph():
     m = Net()
 
     def f():
         return m.w.value * m.n.value
 
-    assert StatefulFunction(f).get_states() == (m.w, m.n)
+    assert StatefulFunction(f).get_states() == (m.n, m.w)
 
 
 def test_attributes():

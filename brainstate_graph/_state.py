@@ -12,7 +12,7 @@ Every other way to a value (splitting, cloning, copying, merging) goes through t
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -32,12 +32,9 @@ __all__ = [
     "State",
     "locate",
     "make_state",
-    "note_reads",
     "outside",
-    "read_values",
     "tracing",
     "untraced",
-    "write_values",
 ]
 
 T = TypeVar("T")
@@ -56,13 +53,13 @@ class _Stack(threading.local):
     top: Overlay | None = None
 
 
-_stack = _Stack()
+stack = _Stack()
 _lock = threading.Lock()
 # How many overlays are open in the whole process.  Outside tracing the door looks at this module
 # global only: 10 ns, where the thread-local costs 50 ns and would double a plain read.
-_open = 0
+open_count = 0
 # Exact types that hold no tracer and no State, so that writing them needs no look inside.
-_PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 
 
 class Overlay:
@@ -108,23 +105,23 @@ class Overlay:
         return value
 
     def __enter__(self) -> Overlay:
-        global _open
-        self._parent = _stack.top
+        global open_count
+        self._parent = stack.top
         self._trace = _trace_now()
         with _lock:
-            _open += 1
-        _stack.top = self
+            open_count += 1
+        stack.top = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _open
-        _stack.top = self._parent
+        global open_count
+        stack.top = self._parent
         self._parent = None
         with _lock:
-            _open -= 1
+            open_count -= 1
 
 
-def _look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
+def look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
     """Find the value of a state for the overlay `top`: there, in one below, or in the box."""
     passed: list[Overlay] = []
     layer = top
@@ -137,7 +134,7 @@ def _look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
         passed.append(layer)
         layer = layer._parent
     else:
-        value = _live(state)
+        value = live(state)
     for layer in reversed(passed):
         if type(layer) is not Overlay:
             entered = layer.enter(state, value)
@@ -148,7 +145,7 @@ def _look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
     return value
 
 
-def _live(state: State[Any]) -> Any:
+def live(state: State[Any]) -> Any:
     try:
         return state._value
     except AttributeError:
@@ -158,9 +155,9 @@ def _live(state: State[Any]) -> Any:
         ) from None
 
 
-def _refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> None:
+def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> None:
     """Raise if `value` may not be put into `state` here."""
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return
     leaves = jax.tree.leaves(value)
     _refuse_objects(state, leaves)
@@ -174,7 +171,7 @@ def _refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> N
                 "`graphdef, tree = treefy_split(model)`."
             )
     elif isinstance(value, jax.Array):
-        _PLAIN.add(type(value))
+        PLAIN.add(type(value))
 
 
 def _refuse_objects(state: State[Any], leaves: list[Any]) -> None:
@@ -188,8 +185,8 @@ def _refuse_objects(state: State[Any], leaves: list[Any]) -> None:
 
 
 def _checked_write(state: State[Any], value: Any) -> None:
-    overlay = _stack.top
-    _refuse_foreign(state, value, overlay)
+    overlay = stack.top
+    refuse_foreign(state, value, overlay)
     if overlay is None:
         state._value = value
     else:
@@ -198,61 +195,14 @@ def _checked_write(state: State[Any], value: Any) -> None:
             overlay.writes[state] = None
 
 
-def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
-    """Read the current values of many states through the door; open overlays note it if `record`."""
-    top = _stack.top if _open else None
-    if top is None:
-        try:
-            return [state._value for state in states]
-        except AttributeError:
-            return [_live(state) for state in states]
-    return [_look(state, top, record) for state in states]
-
-
-def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
-    """Assign the results of a finished transform, all or none.
-
-    Args:
-        states: The states to write.
-        values: Their new values, in the same order.
-        used: States that the transform read or wrote, for the record of an enclosing overlay.
-
-    Raises:
-        TraceContextError: A value belongs to a JAX trace that does not know of the state.
-    """
-    top = _stack.top if _open else None
-    if top is None:
-        if not _PLAIN.issuperset(map(type, values)):
-            for state, value in zip(states, values, strict=True):
-                _refuse_foreign(state, value, None)
-        for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
-            state._value = value
-    else:
-        for state, value in zip(states, values, strict=True):
-            _refuse_foreign(state, value, top)
-        note_reads(used)
-        for state, value in zip(states, values, strict=True):
-            top._values[state] = value
-            if state not in top._created:
-                top.writes[state] = None
-
-
-def note_reads(states: Iterable[State[Any]]) -> None:
-    """Record reads that a transform made on behalf of the enclosing trace."""
-    top = _stack.top
-    if top is not None:
-        for state in states:
-            _look(state, top)
-
-
 def tracing() -> bool:
     """Tell whether this thread has an overlay open."""
-    return _stack.top is not None
+    return stack.top is not None
 
 
 def untraced() -> bool:
     """Tell whether this thread traces nothing, neither with an overlay nor in JAX alone."""
-    return _stack.top is None and _trace_now() == _NO_TRACE
+    return stack.top is None and _trace_now() == _NO_TRACE
 
 
 @contextmanager
@@ -267,12 +217,12 @@ def outside() -> Generator[None]:
         >>> s.value
         1.0
     """
-    top, _stack.top = _stack.top, None
+    top, stack.top = stack.top, None
     try:
         with jax.ensure_compile_time_eval():
             yield
     finally:
-        _stack.top = top
+        stack.top = top
 
 
 class State(Generic[T]):
@@ -316,23 +266,23 @@ class State(Generic[T]):
             if isinstance(item, (list, dict, set, np.ndarray)):
                 raise TypeError(f"metadata of a State cannot change: {key} is a {type(item).__name__}; give a tuple")
         self._meta = ()  # a message may ask for the name
-        if type(value) not in _PLAIN:
+        if type(value) not in PLAIN:
             _refuse_objects(self, jax.tree.leaves(value))
         _fill(self, value, tuple(sorted(metadata.items())) if metadata else ())
 
     @property
     def value(self) -> T:
         """The current value: of the trace while one runs, else of the box."""
-        if _open and _stack.top is not None:
-            return _look(self, _stack.top)
+        if open_count and stack.top is not None:
+            return look(self, stack.top)
         try:
             return self._value
         except AttributeError:
-            return _live(self)
+            return live(self)
 
     @value.setter
     def value(self, new: T) -> None:
-        if _open or type(new) not in _PLAIN:
+        if open_count or type(new) not in PLAIN:
             _checked_write(self, new)
         else:
             self._value = new
@@ -384,7 +334,7 @@ class State(Generic[T]):
 
     def __repr__(self) -> str:
         try:
-            shown = describe(read_values([self], False)[0])  # printing is no read of the program
+            shown = describe(look(self, stack.top, record=False))  # printing is no read of the program
         except TraceContextError:
             shown = "<made inside a transform>"
         extra = "".join(f", {k}={set(v) if k == 'tag' else v!r}" for k, v in self._meta)
@@ -395,7 +345,7 @@ def _fill(state: State[Any], value: Any, meta: Metadata) -> None:
     trace = _trace_now()
     state._meta = meta
     state._birth = None if trace == _NO_TRACE else trace
-    overlay = _stack.top if _open else None
+    overlay = stack.top if open_count else None
     if overlay is None:
         state._value = value
     else:  # no tracer is ever put into the box; what leaves the trace is made anew outside

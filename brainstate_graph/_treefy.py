@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import jax
 import numpy as np
 
+from ._bulk import read_values
 from ._errors import GraphError
 from ._filter import Everything, Filter, OfType, WithTag, partition
 from ._flatten import unflatten
@@ -15,7 +16,7 @@ from ._graphdef import GraphDef
 from ._layout import Layout
 from ._show import dotted
 from ._snapshot import Snapshot, snapshot
-from ._state import State, read_values
+from ._state import State
 from ._tree import FlattedDict, NestedDict, StateTree, join
 
 __all__ = ["clone", "graphdef", "nodes", "states", "treefy_merge", "treefy_split", "treefy_states", "update_states"]

@@ -3,10 +3,11 @@
 Users of models need none of this; `brainstate_transform` is written on it.
 """
 
+from ._bulk import note_reads, read_values, write_values
 from ._flatten import flatten, unflatten
 from ._node import born_after, fields_of, new_node, notes, now
 from ._show import describe, dotted
-from ._state import locate, make_state, note_reads, read_values, tracing, untraced, write_values
+from ._state import locate, make_state, tracing, untraced
 from ._static import static_key
 from ._tree import StateTree
 

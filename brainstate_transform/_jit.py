@@ -12,97 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, State, StateArgumentError, Static
 from brainstate_graph.extend import tracing
 
-from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet, without_jit
+from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet
+from ._program import UNUSED, Look, Program, StaticCore, Wider
 from ._seal import seal
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 
 __all__ = ["JittedFunction", "jit"]
-
-# A program with this many unused states among its inputs is given only the ones that it uses: each input costs
-# 0.3 to 1 microsecond per call, a second look at the traced program costs a third of a trace, once.
-_UNUSED = 16
-
-
-class _Look(Retry):
-    """It is not known yet which states are used.
-
-    Raised once for a shape of the touched graph: a signature whose trace was given up stays on the slow path of
-    ``jax.jit`` for good (150 microseconds a call), so what is called afterwards has another choice in its key.
-    """
-
-
-class _Wider(Retry):
-    """A program for other arguments uses states beyond the choice."""
-
-
-class _StaticCore(Core):
-    """A core some of whose arguments are static."""
-
-    def open(self, args: Any, kwargs: Any, plan: Plan | None) -> Any:
-        args, kwargs = super().open(args, kwargs, plan)
-        return (
-            tuple(a.value if isinstance(a, Static) else a for a in args),
-            {k: v.value if isinstance(v, Static) else v for k, v in kwargs.items()},
-        )
-
-
-class _Program:
-    """What JAX compiles: the core, given the states that it uses.
-
-    Args:
-        core: The core.
-        always_look: Whether to look at small graphs too.
-    """
-
-    def __init__(self, core: Core, always_look: bool) -> None:
-        self.core = core
-        self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
-        self.always_look = always_look
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
-        if hasattr(core, "__signature__"):
-            self.__signature__ = core.__signature__
-
-    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        states = _states_  # named so that a user's argument may be called `states`
-        which = states.which
-        if without_jit() or not isinstance(which, Rows):
-            return self.core(states, *args, **kwargs)
-        choice = which.choice
-        if choice is None:
-            if self.always_look or len(states) > _UNUSED:
-                raise _Look
-            return self.core(states, *args, **kwargs)
-        plan = which.plan.choosing(None)
-        if choice.places is None:
-            return self.whole(StateValues(plan.which, states.values), *args, **kwargs)
-        if tracing():  # the trace may close over values of the one around it, which a replay would not find
-            return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)
-        traced, used, _ = self.look(plan, args, kwargs)
-        if not set(choice.places).issuperset(used):
-            raise _Wider
-        values = self._filled(plan, choice, states)
-        outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
-        return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
-
-    def _filled(self, plan: Plan, choice: Choice, states: StateValues) -> list[Any]:
-        """The values of the whole table: those given, and something in the places that are not used."""
-        values = [jax.tree.map(_unused, value) for value in plan.values().values]
-        for place, value in zip(choice.places or (), states.values, strict=True):
-            values[place] = value
-        return values
-
-    def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
-        """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
-        traced = self.whole.trace(plan.values(), *args, **kwargs)
-        written, used, _ = traced.out_info[1].which
-        return traced, used, written
 
 
 class JittedFunction(Staged):
@@ -122,8 +42,8 @@ class JittedFunction(Staged):
         (2.0, 1, 'JittedFunction')
     """
 
-    _core = _StaticCore
-    _program: _Program
+    _core = StaticCore
+    _program: Program
     _compiled: Any
     _undonated: Any
 
@@ -155,7 +75,7 @@ class JittedFunction(Staged):
         def rule(core: Core) -> Run:
             if name is not None:
                 core.__name__ = core.__qualname__ = name
-            self._program = program = _Program(core, donate_states)
+            self._program = program = Program(core, donate_states)
             shift = 2 if donate_states else 1  # the states come first, those that are donated before the others
             if in_shardings is not None:
                 if not isinstance(in_shardings, (tuple, list)):
@@ -214,7 +134,7 @@ class JittedFunction(Staged):
         return Static(value)
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        if not isinstance(again, (_Look, _Wider)):
+        if not isinstance(again, (Look, Wider)):
             return super()._other_plan(again, plan, args, kwargs)
         whole = plan.choosing(None)
         try:
@@ -225,7 +145,7 @@ class JittedFunction(Staged):
         before = choice.places or ()
         places = {*used, *before}
         donated = sorted({*written, *before[: choice.donated]}) if self._donate_states else []
-        if not self._donate_states and len(whole.table) - len(places) < _UNUSED:
+        if not self._donate_states and len(whole.table) - len(places) < UNUSED:
             return self._touched.choose(plan, Choice(None))
         return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
 
@@ -275,7 +195,7 @@ class JittedFunction(Staged):
         self._touched.forget()
 
 
-def _donating(program: _Program) -> Callable[..., Any]:
+def _donating(program: Program) -> Callable[..., Any]:
     def entry(_donated_: Sequence[Any], _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         return program(StateValues(_states_.which, [*_donated_, *_states_.values]), *args, **kwargs)
 
@@ -295,14 +215,6 @@ def _refuse_shared(states: Sequence[Any], values: Sequence[Any]) -> None:
                     f"donate_states: {state!r} and {other!r} hold the same array, whose buffer can be given "
                     "away once only. Copy it: `state.value = jnp.array(state.value)`."
                 )
-
-
-def _unused(leaf: Any) -> Any:
-    """Something of the right shape and dtype in a place where nobody looks, without memory behind it."""
-    dtype = jax.numpy.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
-    if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
-        return leaf
-    return np.broadcast_to(np.zeros((), dtype), np.shape(leaf))
 
 
 def _both_ways(

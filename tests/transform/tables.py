@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import pytest
+
 from brainstate_graph import Node, State, clone, states
 from brainstate_transform import (
     StatefulFunction,
@@ -133,7 +134,9 @@ def same(left, right):
     jax.tree.map(lambda a, b: jnp.allclose(a, b), left, right)  # same structure, or raises
     a, b = jax.tree.leaves(left), jax.tree.leaves(right)
     return all(
-        jnp.shape(x) == jnp.shape(y) and jnp.result_type(x) == jnp.result_type(y) and bool(jnp.allclose(x, y, rtol=1e-5))
+        jnp.shape(x) == jnp.shape(y)
+        and jnp.result_type(x) == jnp.result_type(y)
+        and bool(jnp.allclose(x, y, rtol=1e-5))
         for x, y in zip(a, b, strict=True)
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import pytest
+
 from brainstate_graph import Node, State
 from brainstate_transform import jit
-
 from tests.transform.tables import Net
 
 one = jnp.float32(1.0)
@@ -15,15 +15,16 @@ one = jnp.float32(1.0)
 def test_a_rebound_helper_between_the_function_and_the_model():
     m = Net(2.0)
 
-    def helper(x):
+    def plus(x):
         return m(x)
 
-    f = jit(lambda x: helper(x))
-    assert f(one) == 2.0
-
-    def helper(x):
+    def minus(x):
         return -m(x)
 
+    helper = plus
+    f = jit(lambda x: helper(x))
+    assert f(one) == 2.0
+    helper = minus
     assert f(one) == -2.0
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import State
 from brainstate_transform import checkpoint, grad, jit, remat
-
 from tests.transform.tables import Net, Param, Stack
 
 one = jnp.float32(1.0)

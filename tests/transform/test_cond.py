@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import cond, grad, jit
-
 from tests.transform.tables import Net, Param, Runs
 
 
@@ -30,7 +30,9 @@ def branches(t):
     return yes, no
 
 
-@pytest.mark.parametrize("pred", [True, False, 1, 0, 2.5, 0.0, np.bool_(True), np.float32(0), jnp.array(True), jnp.int8(0)])
+@pytest.mark.parametrize(
+    "pred", [True, False, 1, 0, 2.5, 0.0, np.bool_(True), np.float32(0), jnp.array(True), jnp.int8(0)]
+)
 @pytest.mark.parametrize("under", [lambda f: f, jit])
 def test_against_an_if(pred, under):
     t, o = Two(), Two()

@@ -7,9 +7,9 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+
 from brainstate_graph import State, StateArgumentError, clone
 from brainstate_transform import BatchAxisError, cond, for_loop, jit, vmap
-
 from tests.transform.tables import Net, Stack, same, transforms, twin, values
 
 one = jnp.float32(1.0)

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import Node, State, StateArgumentError, TraceContextError
 from brainstate_transform import JittedFunction, jit
-
 from tests.transform.tables import Net, Param, Runs, Stack, Tied, same, values
 
 one = jnp.float32(1.0)
@@ -361,7 +361,11 @@ def test_a_bare_state_as_static_argument_is_refused():
         {"static_argnums": 1, "static_argnames": "n"},
     ],
 )
-@pytest.mark.parametrize("call", [lambda f: f(one, 3), lambda f: f(one, n=3), lambda f: f(x=one, n=3)], ids=["by number", "by name", "all by name"])
+@pytest.mark.parametrize(
+    "call",
+    [lambda f: f(one, 3), lambda f: f(one, n=3), lambda f: f(x=one, n=3)],
+    ids=["by number", "by name", "all by name"],
+)
 def test_static_by_number_and_by_name(options, call):
     f = lambda x, n: x * jnp.ones(n)
     assert same(call(jit(f, **options)), call(f))
@@ -375,7 +379,7 @@ def test_a_static_argument_left_at_its_default():
 
 def test_an_unhashable_static_argument_is_named():
     f = jit(lambda x, n: x, static_argnames="n")
-    with pytest.raises(ValueError, match="static argument 'n'.*hashable"):
+    with pytest.raises(ValueError, match=r"static argument 'n'.*hashable"):
         f(one, n=[1])
     with pytest.raises(ValueError, match=r"static argument 1.*hashable"):
         f(one, [1])
@@ -467,7 +471,7 @@ def test_donated_states_that_share_a_buffer():
     def f():
         a.value, b.value = a.value + 1.0, b.value + 2.0
 
-    with pytest.raises(ValueError, match="same array.*Copy it"):
+    with pytest.raises(ValueError, match=r"same array.*Copy it"):
         f()
     assert not shared.is_deleted()
     b.value = jnp.array(shared)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import (
     Node,
     State,
@@ -21,7 +22,6 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-
 from tests.transform.tables import Count, Net, Param, Stack, Tied, holds_tracer, same, transforms, twin, values
 
 
@@ -253,7 +253,7 @@ def test_a_state_as_result_is_refused(wrap):
 def test_raw_jit_around_a_write_is_refused_and_changes_nothing(wrap):
     m = Net()
     before = values(m)
-    with pytest.raises(TraceContextError, match="Net.w"):
+    with pytest.raises(TraceContextError, match=r"Net\.w"):
         jax.jit(wrap(lambda x: _add(m.w, x)))(jnp.float32(1.0))
     assert same(values(m), before)
     assert not holds_tracer(m)
@@ -473,7 +473,7 @@ def test_states_reached_only_dynamically(wrap):
     class Dynamic:  # a class is not looked into
         @staticmethod
         def net():
-            return gc.get_referents(reach)[0 if isinstance(gc.get_referents(reach)[0], str) else 0] and hidden[0]
+            return reach["get"]()[0]
 
     table = {id(Dynamic): Dynamic}
 
@@ -523,7 +523,7 @@ def test_a_dropped_model_is_collected(wrap):
     f(jnp.float32(1.0))
     f(jnp.float32(1.0))
     gone = weakref.ref(m)
-    del f, m
+    f = m = None
     gc.collect()
     assert gone() is None
 

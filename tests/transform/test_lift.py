@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import State, StateArgumentError, TraceContextError
 from brainstate_transform import Core, Lifted, StateValues, Written, jit, lift
-
 from tests.transform.tables import Net, Param
 
 one = jnp.float32(1.0)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import Node, State, StateArgumentError
 from brainstate_transform import for_loop, grad, jit, scan
-
 from tests.transform.tables import Net, Param, Runs, same
 
 xs = jnp.arange(1.0, 5.0)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import clone, treefy_states, update_states
 from brainstate_transform import cond, for_loop, grad, jit, value_and_grad, vmap
-
 from tests.transform.tables import CORE, TRANSFORMS, Net, Param, Runs, holds_tracer, same, values
 
 PAIRS = list(itertools.product(CORE, CORE))

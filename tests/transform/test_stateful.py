@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from brainstate_graph import State, StateArgumentError
-from brainstate_transform import CacheKey, StatefulFunction, StateTraceStack, grad, jit, make_jaxpr, vmap
 from jax.extend.core import ClosedJaxpr
 
+from brainstate_graph import State, StateArgumentError
+from brainstate_transform import CacheKey, StatefulFunction, StateTraceStack, grad, jit, make_jaxpr, vmap
 from tests.transform.tables import Net, Runs
 
 x = jnp.array([0.5, 0.5])

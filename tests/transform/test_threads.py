@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import pytest
-from brainstate_transform import grad, jit
 
+from brainstate_transform import grad, jit
 from tests.transform.tables import Net, Stack, holds_tracer, transforms
 
 one = jnp.float32(1.0)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from brainstate_graph import BrainStateError, Node, State, states
 from brainstate_transform import BatchAxisError, for_loop, jit, register_lanes, vmap
-
 from tests.transform.tables import Count, Net, Param, same
 
 xs = jnp.arange(3.0)
@@ -47,8 +47,8 @@ def test_in_states_in_every_form():
 
     want = np.arange(3.0) ** 2 + np.arange(3.0) + 1.0
     for select in (
-        lambda m: m, lambda m: [m.a, m.b], lambda m: {"a": m.a, "b": m.b}, lambda m: states(m), lambda m: (Param, Count),
-        lambda m: {0: m}, lambda m: {0: [m.a], -1: m.b}, lambda m: {0: Param, -1: Count}, lambda m: ...,
+        lambda m: m, lambda m: [m.a, m.b], lambda m: {"a": m.a, "b": m.b}, lambda m: states(m),
+        lambda m: (Param, Count), lambda m: {0: m}, lambda m: {0: [m.a], -1: m.b}, lambda m: {0: Param, -1: Count}, lambda m: ...,
     ):  # fmt: skip
         m = Two()
         np.testing.assert_allclose(vmap(lambda x, m=m: m(x), in_states=select(m))(xs), want)

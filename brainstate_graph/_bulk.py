@@ -1,0 +1,58 @@
+"""The door for many states at once: what a transform reads before, and writes after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import _state as door
+from ._state import State
+
+__all__ = ["note_reads", "read_values", "write_values"]
+
+
+def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
+    """Read the current values of many states through the door; open overlays note it if `record`."""
+    top = door.stack.top if door.open_count else None
+    if top is None:
+        try:
+            return [state._value for state in states]
+        except AttributeError:
+            return [door.live(state) for state in states]
+    return [door.look(state, top, record) for state in states]
+
+
+def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
+    """Assign the results of a finished transform, all or none.
+
+    Args:
+        states: The states to write.
+        values: Their new values, in the same order.
+        used: States that the transform read or wrote, for the record of an enclosing overlay.
+
+    Raises:
+        TraceContextError: A value belongs to a JAX trace that does not know of the state.
+    """
+    top = door.stack.top if door.open_count else None
+    if top is None:
+        if not door.PLAIN.issuperset(map(type, values)):
+            for state, value in zip(states, values, strict=True):
+                door.refuse_foreign(state, value, None)
+        for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
+            state._value = value
+    else:
+        for state, value in zip(states, values, strict=True):
+            door.refuse_foreign(state, value, top)
+        note_reads(used)
+        for state, value in zip(states, values, strict=True):
+            top._values[state] = value
+            if state not in top._created:
+                top.writes[state] = None
+
+
+def note_reads(states: Iterable[State[Any]]) -> None:
+    """Record reads that a transform made on behalf of the enclosing trace."""
+    top = door.stack.top
+    if top is not None:
+        for state in states:
+            door.look(state, top)

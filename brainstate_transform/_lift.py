@@ -23,7 +23,7 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import note_reads, now, read_values, write_values
 
 from ._capture import WeakMethod
-from ._seal import PLAIN, Held, Slot, hold_known, seal, seal_result, unseal, unseal_result
+from ._seal import Held, Slot, hold_known, seal, seal_result, unseal, unseal_result
 from ._touched import Plan, Touched
 from ._values import Named, Rows, StateValues, Written
 
@@ -111,6 +111,8 @@ class Core:
         since = now()
         with overlay:
             overlay.bind(states.states, states.values)
+            if plan is not None and without_jit():
+                seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
             args, kwargs = self.open(args, kwargs, plan)
             out = self.fun(*args, **kwargs)
             out, sealed = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
@@ -272,6 +274,7 @@ class Staged(Lifted):
     ) -> None:
         super().__init__(rule, funs, inputs, name)
         self._run = rule(*self.cores)
+        self._takes_nodes = False
 
     _prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None  # what a rule does to the arguments
 
@@ -281,16 +284,24 @@ class Staged(Lifted):
             args, kwargs = self._prepare(args, kwargs)
         touched = self._touched
         plan = touched.current
-        if kwargs or not PLAIN.issuperset(map(type, args)):
+        if self._takes_nodes or plan is None:
             args, kwargs, nodes = seal(args, kwargs, self.functions[0])
             plan = touched.plan(nodes)
-        elif plan is None or not plan.is_current():
+            self._takes_nodes = self._takes_nodes or bool(nodes)
+        elif not plan.is_current():
             plan = touched.plan()
         states = StateValues(plan.which, read_values(plan.inputs, False))
         try:  # an empty `**kwargs` costs 1 microsecond to pass on
             out, written = self._run(states, *args, **kwargs) if kwargs else self._run(states, *args)
         except Retry as again:
             plan, out, written = self._retry(again, plan, args, kwargs)
+        except TypeError:
+            # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
+            args, kwargs, nodes = (args, kwargs, []) if self._takes_nodes else seal(args, kwargs, self.functions[0])
+            if not nodes:
+                raise
+            self._takes_nodes = True
+            plan, out, written = self._retry(None, touched.plan(nodes), args, kwargs)
         targets = plan.targets
         if targets[0] is written.which:  # one object per compiled program
             write_values(targets[1], written.values, targets[2])
@@ -298,10 +309,10 @@ class Staged(Lifted):
             plan.write(written)
         return unseal_result(out, plan.snapshot.objects) if written.which[2] else out
 
-    def _retry(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
+    def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
-            plan = self._other_plan(again, plan, args, kwargs)
+            plan = plan if again is None else self._other_plan(again, plan, args, kwargs)
             try:
                 return plan, *self._run(plan.values(), *args, **kwargs)
             except Retry as another:

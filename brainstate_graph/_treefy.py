@@ -64,7 +64,7 @@ def _selected(
 def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
     states = snap.states
     return tuple(
-        NestedDict._of(layout, [_apart(v) for v in read_values([states[i] for i in chosen])])
+        NestedDict._of(layout, _apart(read_values([states[i] for i in chosen])))
         for layout, chosen in _selected(snap, filters, exhaustive)
     )
 
@@ -144,9 +144,9 @@ def _place(shape: GraphDef, layout: Layout) -> list[int | None]:
     return places
 
 
-def _apart(value: Any) -> Any:
-    """Return a value whose containers are not those of the live state; a tree does not change with its model."""
-    return jax.tree.map(lambda x: x, value) if isinstance(value, (dict, list)) else value
+def _apart(values: list[Any]) -> list[Any]:
+    """Give containers among the values to the tree as copies; it does not change with its model."""
+    return [jax.tree.map(lambda x: x, v) if type(v) in (dict, list) else v for v in values]
 
 
 _ABSENT = object()

@@ -3,7 +3,7 @@
 Users of models need none of this; `brainstate_transform` is written on it.
 """
 
-from ._bulk import note_reads, read_values, write_values
+from ._bulk import note_reads, read_values, write_results, write_values
 from ._flatten import flatten, unflatten
 from ._node import born_after, fields_of, new_node, notes, now
 from ._show import describe, dotted
@@ -29,5 +29,6 @@ __all__ = [
     "tracing",
     "unflatten",
     "untraced",
+    "write_results",
     "write_values",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import note_reads, now, read_values, write_values
+from brainstate_graph.extend import note_reads, now, read_values, write_results
 
 from ._capture import WeakMethod
 from ._seal import Held, Slot, hold_known, seal, seal_result, unseal, unseal_result
@@ -118,16 +118,16 @@ class Core:
             out, sealed = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
         written = overlay.written()
         if plan is None:
-            return out, Written((tuple(s for s, _ in written), None, sealed), [v for _, v in written])
+            return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         places = {id(state): place for place, state in enumerate(plan.table)}
         used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
         strays = [s for s in dict.fromkeys(used) if id(s) not in places]
         if strays:
             if not without_jit():  # which traces nothing, so that nothing was baked in
                 raise StraysMet(strays)
-            return out, Written((tuple(s for s, _ in written), None, sealed), [v for _, v in written])
+            return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})), sealed)
-        return out, Written(which, [v for _, v in written])
+        return out, Written((which, [v for _, v in written]))
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
         """Put the nodes back among the arguments."""
@@ -302,12 +302,13 @@ class Staged(Lifted):
                 raise
             self._takes_nodes = True
             plan, out, written = self._retry(None, touched.plan(nodes), args, kwargs)
+        which, values = written
         targets = plan.targets
-        if targets[0] is written.which:  # one object per compiled program
-            write_values(targets[1], written.values, targets[2])
+        if targets[0] is which:  # one object per compiled program
+            write_results(targets[1], values, targets[2])
         else:
             plan.write(written)
-        return unseal_result(out, plan.snapshot.objects) if written.which[2] else out
+        return unseal_result(out, plan.snapshot.objects) if which[2] else out
 
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""

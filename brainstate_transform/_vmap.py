@@ -151,7 +151,7 @@ def vmap(
                 raise
             parts = [*apart.values(), common]
             states = tuple(s for part in parts for s in part.which[0])
-            return out, Written((states, None, False), [v for part in parts for v in part.values])
+            return out, Written(((states, None, False), [v for part in parts for v in part.values]))
 
         return run
 

@@ -752,7 +752,7 @@ def test_shardings_are_those_of_the_user_arguments():
 
 def test_a_jax_error_in_the_rule_leaves_the_states():
     m = Net()
-    with pytest.raises(Exception):  # noqa: B017, PT011 - the type is JAX's business
+    with pytest.raises(Exception):  # noqa: B017 - the type is JAX's business
         jit(lambda x: m(x), out_shardings=({"no": 1},))(one)
     assert m.n.value == 0.0
 

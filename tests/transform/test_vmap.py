@@ -48,7 +48,8 @@ def test_in_states_in_every_form():
     want = np.arange(3.0) ** 2 + np.arange(3.0) + 1.0
     for select in (
         lambda m: m, lambda m: [m.a, m.b], lambda m: {"a": m.a, "b": m.b}, lambda m: states(m),
-        lambda m: (Param, Count), lambda m: {0: m}, lambda m: {0: [m.a], -1: m.b}, lambda m: {0: Param, -1: Count}, lambda m: ...,
+        lambda m: (Param, Count), lambda m: {0: m}, lambda m: {0: [m.a], -1: m.b}, lambda m: ...,
+        lambda m: {0: Param, -1: Count},
     ):  # fmt: skip
         m = Two()
         np.testing.assert_allclose(vmap(lambda x, m=m: m(x), in_states=select(m))(xs), want)
@@ -181,7 +182,7 @@ def test_mismatches_are_errors_and_write_nothing(args, options):
         return m(x) + y
 
     before = m.n.value
-    with pytest.raises(Exception):  # noqa: B017, PT011 - JAX has several types for these
+    with pytest.raises(Exception):  # noqa: B017 - JAX has several types for these
         jax.vmap(lambda x, y: x + y, **options)(*args)
     with pytest.raises((ValueError, IndexError, TypeError)) as caught:
         vmap(f, **options)(*args)

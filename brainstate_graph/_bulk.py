@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _state as door
-from ._state import State
+from ._state import PLAIN, State
 
 __all__ = ["note_reads", "read_values", "write_results", "write_values"]
 
@@ -52,7 +52,7 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
     """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
-    if door.open_count or not values or type(values[0]) not in door.PLAIN:
+    if door.open_count or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
         return
     for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores

@@ -144,9 +144,14 @@ def _place(shape: GraphDef, layout: Layout) -> list[int | None]:
     return places
 
 
+_CONTAINERS = frozenset({dict, list})
+
+
 def _apart(values: list[Any]) -> list[Any]:
     """Give containers among the values to the tree as copies; it does not change with its model."""
-    return [jax.tree.map(lambda x: x, v) if type(v) in (dict, list) else v for v in values]
+    if _CONTAINERS.isdisjoint(map(type, values)):
+        return values
+    return [jax.tree.map(lambda x: x, v) if type(v) in _CONTAINERS else v for v in values]
 
 
 _ABSENT = object()

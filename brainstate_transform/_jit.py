@@ -16,7 +16,7 @@ import jax
 from brainstate_graph import Node, State, StateArgumentError, Static
 from brainstate_graph.extend import tracing
 
-from ._lift import RETRIES, Core, Retry, Run, Staged, StraysMet
+from ._lift import RETRIES, Retry, Run, Staged, StagedCore, StraysMet
 from ._program import UNUSED, Look, Program, StaticCore, Wider
 from ._seal import seal
 from ._touched import Plan
@@ -72,7 +72,7 @@ class JittedFunction(Staged):
             self._prepare = self._wrap_static
         self._donate_states = donate_states
 
-        def rule(core: Core) -> Run:
+        def rule(core: StagedCore) -> Run:
             if name is not None:
                 core.__name__ = core.__qualname__ = name
             self._program = program = Program(core, donate_states)
@@ -140,6 +140,7 @@ class JittedFunction(Staged):
         try:
             _, used, written = self._program.look(whole, args, kwargs)
         except StraysMet as met:
+            met.alone()
             return self._touched.counting(met.states, plan.nodes)
         choice = plan.which.choice or Choice(())
         before = choice.places or ()
@@ -173,7 +174,7 @@ class JittedFunction(Staged):
                     *(self._apart(states) if self._donate_states else (states,)), *args, **kwargs
                 )
             except Retry as again:
-                plan = self._other_plan(again, plan, args, kwargs)
+                plan = self._other_plan(again.alone(), plan, args, kwargs)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:

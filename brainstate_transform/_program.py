@@ -11,7 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Static
 from brainstate_graph.extend import tracing
 
-from ._lift import Core, Retry, without_jit
+from ._lift import Retry, StagedCore, without_jit
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 
@@ -34,7 +34,7 @@ class Wider(Retry):
     """A program for other arguments uses states beyond the choice."""
 
 
-class StaticCore(Core):
+class StaticCore(StagedCore):
     """A core some of whose arguments are static."""
 
     def open(self, args: Any, kwargs: Any, plan: Plan | None) -> Any:
@@ -53,7 +53,7 @@ class Program:
         always_look: Whether to look at small graphs too.
     """
 
-    def __init__(self, core: Core, always_look: bool) -> None:
+    def __init__(self, core: StagedCore, always_look: bool) -> None:
         self.core = core
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
         self.always_look = always_look
@@ -93,7 +93,7 @@ class Program:
     def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
         """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
         traced = self.whole.trace(plan.values(), *args, **kwargs)
-        written, used, _ = traced.out_info[1].which
+        written, used, _ = self.core.whiches[len(traced.out_info[1][1])]
         return traced, used, written
 
 

@@ -4,7 +4,7 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._bulk import note_reads, read_values, write_results, write_values
-from ._flatten import flatten, unflatten
+from ._flatten import flatten, unflatten, watch
 from ._node import born_after, fields_of, new_node, notes, now
 from ._show import describe, dotted
 from ._state import locate, make_state, tracing, untraced
@@ -29,6 +29,7 @@ __all__ = [
     "tracing",
     "unflatten",
     "untraced",
+    "watch",
     "write_results",
     "write_values",
 ]  # fmt: skip

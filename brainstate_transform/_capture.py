@@ -16,11 +16,10 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
-from operator import is_
 from typing import Any
 
 from brainstate_graph import Node, State
-from brainstate_graph.extend import StateTree
+from brainstate_graph.extend import StateTree, watch
 
 __all__ = ["Capture", "WeakMethod"]
 
@@ -55,22 +54,6 @@ def _package(item: Any) -> str:
 
 def _foreign(item: Any) -> bool:
     return _package(item) in _FOREIGN
-
-
-def _container_unchanged(container: Any) -> Callable[[], bool] | None:
-    """The test of all places of a container, by identity; None for one that does not change."""
-    if isinstance(container, (tuple, StateTree)):
-        return None
-    before = list(container.items()) if isinstance(container, dict) else list(container)
-
-    def unchanged() -> bool:
-        if len(container) != len(before):
-            return False
-        if isinstance(container, dict):
-            return all(k is k0 and v is v0 for (k, v), (k0, v0) in zip(container.items(), before, strict=True))
-        return all(map(is_, container, before))
-
-    return unchanged
 
 
 def _cell_unchanged(cell: types.CellType, value: Any) -> Callable[[], bool]:
@@ -171,7 +154,7 @@ class Capture:
 
     def _items(self, place: str, container: Any) -> list[_Step]:
         """What a container holds; its plain values are taken down, for they stand beside a model."""
-        unchanged = _container_unchanged(container)
+        unchanged = None if isinstance(container, (tuple, StateTree)) else watch(container)
         pairs = container.items() if isinstance(container, _MAPPINGS) else enumerate(container)
         steps: list[_Step] = []
         for key, value in list(pairs):

@@ -38,7 +38,7 @@ class Retry(Exception):
 
     def alone(self) -> Retry:
         """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
-        self.__context__ = None
+        self.__context__ = self.__cause__ = None
         return self.with_traceback(None)
 
 

@@ -8,7 +8,8 @@ from ._cond import cond
 from ._checkpoint import checkpoint, remat
 from ._stateful import StatefulFunction, make_jaxpr
 from ._traces import CacheKey, StateTraceStack
-from ._lift import lift, Lifted, Core
+from ._core import Core
+from ._lift import lift, Lifted
 from ._values import StateValues, Written
 from ._lanes import register_lanes
 from ._errors import BatchAxisError

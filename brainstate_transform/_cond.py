@@ -12,8 +12,9 @@ from jax.core import Tracer
 from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import locate
 
+from ._core import Core, Run, without_jit
 from ._eager import compiled_once
-from ._lift import Core, Run, lift, without_jit
+from ._lift import lift
 from ._values import StateValues, Written
 
 __all__ = ["cond"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from brainstate_graph.extend import untraced
 
+from ._core import without_jit
 from ._jit import JittedFunction, jit
-from ._lift import without_jit
 
 __all__ = ["compiled_once"]
 

@@ -11,7 +11,8 @@ import jax
 from brainstate_graph import Overlay
 from brainstate_graph.extend import locate
 
-from ._lift import Core, Lifted, Run, lift
+from ._core import Core, Run
+from ._lift import Lifted, lift
 from ._seal import Held
 from ._select import Selection, select
 from ._values import StateValues, Written

@@ -16,7 +16,8 @@ import jax
 from brainstate_graph import Node, State, StateArgumentError, Static
 from brainstate_graph.extend import tracing
 
-from ._lift import RETRIES, Retry, Run, Staged, StagedCore, StraysMet
+from ._core import Retry, Run, StagedCore, StraysMet
+from ._lift import RETRIES, Staged
 from ._program import UNUSED, Look, Program, StaticCore, Wider
 from ._seal import seal
 from ._touched import Plan

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import locate, read_values
 
+from ._core import Core, Run, without_jit
 from ._eager import compiled_once
-from ._lift import Core, Run, lift, without_jit
+from ._lift import lift
 from ._values import StateValues, Written
 
 __all__ = ["for_loop", "scan"]

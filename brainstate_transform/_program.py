@@ -11,7 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Static
 from brainstate_graph.extend import tracing
 
-from ._lift import Retry, StagedCore, without_jit
+from ._core import Retry, StagedCore, without_jit
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 

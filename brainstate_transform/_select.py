@@ -10,7 +10,7 @@ import jax
 from brainstate_graph import FlattedDict, Node, State, states
 from brainstate_graph.extend import dotted
 
-from ._lift import Core
+from ._core import Core
 
 __all__ = ["Selection", "select"]
 

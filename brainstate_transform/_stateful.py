@@ -13,7 +13,8 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import describe, locate, read_values, write_values
 
-from ._lift import Core, hold, lift, without_jit
+from ._core import Core, without_jit
+from ._lift import hold, lift
 from ._seal import seal, unseal_result
 from ._touched import Plan
 from ._traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey

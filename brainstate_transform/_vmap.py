@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from brainstate_graph import State
 from brainstate_graph.extend import locate
 
+from ._core import Core, Run
 from ._errors import BatchAxisError
 from ._lanes import Lanes
-from ._lift import Core, Run, lift
+from ._lift import lift
 from ._select import select
 from ._values import StateValues, Written
 

@@ -123,8 +123,13 @@ class Staged(Lifted):
         if not self._as_given or plan is None or not plan.is_current():
             args, kwargs, plan = self._prepared(args, kwargs)
         states = StateValues(plan.which, read_values(plan.inputs, False))
-        try:  # an empty `**kwargs` costs 1 microsecond to pass on
-            out, written = self._run(states, *args, **kwargs) if kwargs else self._run(states, *args)
+        try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
+            if kwargs:
+                out, written = self._run(states, *args, **kwargs)
+            elif len(args) == 1:
+                out, written = self._run(states, args[0])
+            else:
+                out, written = self._run(states, *args)
         except Retry as again:
             plan, out, written = self._retry(again.alone(), plan, args, kwargs)
         except TypeError:

@@ -5,6 +5,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import treescope
 
 import brainstate_nn as nn
@@ -109,6 +110,7 @@ def test_a_plain_node_inside_prints_too():
     assert repr(Pair(Plain(), 0)) == "Pair(second=0, first=Plain(size=3))"
 
 
+@pytest.mark.graph_cache
 def test_printing_changes_nothing():
     net = nn.Sequential(nn.Linear(2, 3))
     before = Snapshot(net)

@@ -13,7 +13,7 @@ __all__ = ["path_to"]
 def path_to(item: Any) -> str | None:
     """Return how `item` is reached from the outermost node that holds it, as ``Net.layers.0.weight``."""
     above: dict[int, tuple[Any, str]] = {}
-    for node in [x for x in gc.get_objects() if isinstance(x, Node) and type(x).__name__[:1] != "_"]:
+    for node in [x for x in gc.get_objects() if isinstance(x, Node) and x.graph_in_paths]:
         for key, value in tuple(fields_of(node).items()):
             _note(above, node, key, value)
     suffix = ""

@@ -99,6 +99,7 @@ class Node(_Slots):
     __slots__ = ()
 
     graph_invisible_attrs: tuple[str, ...] = ()
+    graph_in_paths = True  # whether error messages name the class; not for nodes that a library makes for itself
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         return new_node(cls)

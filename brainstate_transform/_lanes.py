@@ -35,7 +35,6 @@ class Lanes(Overlay):
 
     Args:
         lane: The number of the lane.
-        mapped: States that differ per lane already and are left alone.
     """
 
     __slots__ = ("_common", "_lane")

@@ -106,6 +106,7 @@ class Staged(Lifted):
 
     _core: Callable[..., StagedCore] = StagedCore
     cores: tuple[StagedCore, ...]
+    _prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None  # what a rule does to the arguments
 
     def __init__(
         self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
@@ -114,8 +115,6 @@ class Staged(Lifted):
         self._run = rule(*self.cores)
         self._whiches = self.cores[0].whiches
         self._as_given = self._prepare is None  # whether the arguments go to JAX as they are
-
-    _prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None  # what a rule does to the arguments
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
@@ -197,10 +196,10 @@ def lift(
     """Turn a transform of pure functions into one that knows of states.
 
     Args:
-        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call (once, with
-            ``inputs="touched"``). Both are functions
+        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both are functions
             ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
-            the signature as it is, is a rule already.
+            the signature as it is, is a rule already. With ``inputs="touched"`` it is called once, and `written` is
+            opaque: `run` hands it on as it came from the core.
         *funs: The user's functions.
         inputs: Which states `run` gets as first argument, as `StateValues`: None for none (the function finds
             them where they are), ``"touched"`` for all of the touched graph, in a form that can be compiled once and

@@ -19,10 +19,10 @@ from jax.core import Tracer
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
 from brainstate_graph.extend import born_after, flatten, read_values, unflatten
 
-__all__ = ["PLAIN", "Held", "Slot", "hold_known", "seal", "seal_result", "unseal", "unseal_result"]
+__all__ = ["Held", "Slot", "hold_known", "seal", "seal_result", "unseal", "unseal_result"]
 
 # Exact types of arguments that are leaves and neither Node nor State.
-PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+_PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 
 
 class _Placeholder:
@@ -94,11 +94,11 @@ def seal(
     Raises:
         StateArgumentError: A bare State is among them.
     """
-    if not kwargs and PLAIN.issuperset(map(type, args)):
+    if not kwargs and _PLAIN.issuperset(map(type, args)):
         return args, kwargs, []
     leaves = jax.tree.leaves((args, kwargs))
     if not any(map(_is_object, leaves)):
-        PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer))
+        _PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer))
         return args, kwargs, []
     nodes: list[Node] = []
     numbers: dict[int, int] = {}

@@ -78,6 +78,8 @@ class _Roots(Node):
 
     __slots__ = ()
 
+    graph_in_paths = False
+
 
 class Touched:
     """The touched graphs of the calls of one function.
@@ -89,7 +91,7 @@ class Touched:
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
-        self.choices: dict[Any, Choice] = {}  # by shape and number of strays
+        self.choices: dict[Any, Choice] = {}  # by shape and strays
         self.current: Plan | None = None  # of calls without nodes among the arguments: the usual case
         self._token = _Token()
 

@@ -429,3 +429,12 @@ def test_increments_from_threads_with_overlays_do_not_mix():
         thread.join()
     assert not wrong
     assert s.value == 0
+
+
+def test_the_path_of_a_private_class_is_named_too():
+    class _Net(Gadget):
+        pass
+
+    model = _Net(s=State(1.0))
+    with pytest.raises(ValueError, match=r"State at _Net\.s cannot"):
+        model.s.value = State(2.0)

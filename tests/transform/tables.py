@@ -102,17 +102,10 @@ TRANSFORMS = {
 CORE = ("jit", "value_and_grad", "vmap", "for_loop", "cond", "checkpoint", "stateful")  # for products of two
 
 
-def transforms(broken=None, without=()):
-    """One parameter `wrap` for each transform; those in `broken` are expected to fail, for the reason given."""
-    broken = broken or {}
-    assert set(broken) <= set(TRANSFORMS)
+def transforms(without=()):
+    """One parameter `wrap` for each transform."""
     assert set(without) <= set(TRANSFORMS)
-    params = []
-    for name, wrap in TRANSFORMS.items():
-        if name in without:
-            continue
-        marks = [pytest.mark.xfail(strict=True, reason=broken[name])] if name in broken else []
-        params.append(pytest.param(wrap, id=name, marks=marks))
+    params = [pytest.param(wrap, id=name) for name, wrap in TRANSFORMS.items() if name not in without]
     return pytest.mark.parametrize("wrap", params)
 
 

@@ -196,7 +196,7 @@ def lift(
     """Turn a transform of pure functions into one that knows of states.
 
     Args:
-        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both have the form
+        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both are
             ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
             the signature as it is, is a rule already. With ``inputs="touched"`` it is called once, and `written` is
             opaque: `run` hands it on as it came from the core.

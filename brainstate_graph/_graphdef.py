@@ -117,6 +117,10 @@ class GraphDef:
         kinds = [row.kind for row in self.rows]
         return f"GraphDef({self.rows[0].type.__name__}, nodes={kinds.count('node')}, states={len(self.state_rows)})"
 
+    def edges(self, number: int) -> tuple[Edge, ...]:
+        """Return the edges of a row, one for each of its keys: the number of a row, or a Const."""
+        return self.rows[number].edges
+
     @cached_property
     def state_rows(self) -> tuple[int, ...]:
         """The row numbers of the states, in order."""

@@ -8,6 +8,7 @@ from ._graphdef import GraphDef
 from ._tree import NestedDict, FlattedDict, TreefyState
 from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
 from ._static import Static
+from ._foreign import register_graph_node_type
 from ._snapshot import Snapshot
 from ._state import Overlay, outside
 from ._errors import BrainStateError, GraphError, StateArgumentError, TraceContextError
@@ -17,7 +18,7 @@ __all__ = [
     "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
-    "Static", "Snapshot", "Overlay", "outside",
+    "Static", "register_graph_node_type", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip
 

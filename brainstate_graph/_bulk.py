@@ -6,9 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _state as door
-from ._state import PLAIN, State
+from ._state import PLAIN, State, make_state, untraced
 
-__all__ = ["note_reads", "read_values", "write_results", "write_values"]
+__all__ = ["make_states", "note_reads", "read_values", "write_results", "write_values"]
+
+
+def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
+    """Make many states without calling their constructors, as merging does."""
+    if door.open_count or not untraced():
+        return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
+    states = list(map(object.__new__, kinds))
+    for state, value, meta in zip(states, values, metas, strict=True):
+        state._value = value
+        state._meta = meta
+    return states
 
 
 def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:

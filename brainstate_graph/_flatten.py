@@ -1,40 +1,39 @@
-"""The only traversal: objects to a GraphDef and their states, and its inverse, sharing and cycles kept.
+"""The only traversal: from objects to a GraphDef and their states, sharing and cycles kept.
 
-Both directions work with an explicit stack, so that the depth of a model is no limit.
+It works with an explicit stack, so that the depth of a model is no limit.  Most of a model are states, plain values
+and nodes that look alike, so those take the short way: a plain value is settled by one look at its exact type, a
+state is met without going through the stack, and what looks alike is given one row.
 """
 
 from __future__ import annotations
 
 import types
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
-from operator import is_
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from ._clock import fields_of
 from ._errors import GraphError
-from ._graphdef import Edge, GraphDef, Row, treedef_key, visit_order
-from ._node import Node, fields_of, new_node, stamp
+from ._foreign import foreign_of
+from ._graphdef import CONTAINERS, GraphDef, Row
+from ._node import Node
 from ._show import dotted
-from ._state import State, make_state
+from ._state import State
 from ._static import Const, Static, is_frozen, static_key
 from ._tree import StateTree
+from ._watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
-__all__ = ["Flat", "flatten", "unflatten", "watch"]
+__all__ = ["Flat", "flatten"]
 
-# What an attribute mostly is: settled by one look at its exact type.
-_STATIC = frozenset(
-    {bool, int, float, complex, str, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType,
-     types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
-)  # fmt: skip
+# Exact types of plain values that never change and compare exactly within their type.
+_PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
+# Further types that are static, each in its own way.
+_STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
-
-_BUILT_LAST = ("tuple", "namedtuple", "pytree")  # in a cycle, these need something that can be made empty and filled
-
-Watch = Callable[[], bool]
-_UNBUILT: Any = object()
+_AHEAD: Any = object()  # in a key: here an edge leads on
 
 
 class Flat:
@@ -59,84 +58,6 @@ class Flat:
         self.watches: list[Watch] = []
 
 
-def _compared_by_identity(items: Sequence[Any]) -> bool:
-    """Tell whether ``==`` of lists of these is ``is`` of each, as for nodes and states: six times as fast in C."""
-    return all(type(item).__eq__ is object.__eq__ for item in items)
-
-
-def _watch_list(live: list[Any], items: tuple[Any, ...]) -> Watch:
-    if _compared_by_identity(items):
-        before = list(items)
-        return lambda: live == before
-    count = len(items)
-    return lambda: len(live) == count and all(map(is_, live, items))
-
-
-def _watch_dict(live: dict[Any, Any], items: dict[Any, Any]) -> Watch:
-    keys, values = list(items), list(items.values())
-    count = len(keys)
-
-    def unchanged() -> bool:
-        return len(live) == count and all(map(is_, live.values(), values)) and all(map(is_, live, keys))
-
-    if type(live) is defaultdict:
-        factory = live.default_factory
-        return lambda: live.default_factory is factory and unchanged()
-    if _compared_by_identity(values) and all(type(key) is str for key in keys):
-        return lambda: list(live.values()) == values and list(live) == keys
-    return unchanged
-
-
-def watch(container: list[Any] | dict[Any, Any]) -> Watch:
-    """Return a test without arguments: does the container hold the same objects in the same order as now?
-
-    Example:
-        >>> from brainstate_graph.extend import watch
-        >>> items = [1, 2]
-        >>> unchanged = watch(items)
-        >>> items[0] = 3
-        >>> unchanged()
-        False
-    """
-    return (
-        _watch_dict(container, dict(container))
-        if isinstance(container, dict)
-        else _watch_list(container, tuple(container))
-    )
-
-
-def _watch_static(live: Any, key: Any) -> Watch:
-    return lambda: static_key(live) == key
-
-
-def _watch_pytree(live: Any) -> Watch:
-    before, treedef, _ = _one_level(live)
-    key = treedef_key(treedef)
-
-    def unchanged() -> bool:
-        now, treedef, _ = _one_level(live)
-        return len(now) == len(before) and all(map(is_, now, before)) and treedef_key(treedef) == key
-
-    return unchanged
-
-
-def _one_level(item: Any) -> tuple[list[Any], Any, list[Any]]:
-    """The children, treedef and keys of one registered pytree node."""
-    entered: list[bool] = []
-
-    def below(_: Any) -> bool:  # true for all but the first that is asked about, even for the item in itself
-        entered.append(True)
-        return len(entered) > 1
-
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(item, is_leaf=below)
-    keys = [_key_of(path[0]) for path, _ in pairs]
-    return [child for _, child in pairs], treedef, keys
-
-
-def _key_of(entry: Any) -> Any:
-    return next((v for a in ("name", "key", "idx") if (v := getattr(entry, a, None)) is not None), str(entry))
-
-
 def _plain_constants(items: tuple[Any, ...], depth: int = 8) -> bool:
     """Tell whether a tuple holds frozen values only, so that it is one static value."""
     return all(
@@ -145,111 +66,232 @@ def _plain_constants(items: tuple[Any, ...], depth: int = 8) -> bool:
     )
 
 
+def _is_static(item: Any, kind: type[Any]) -> bool:
+    """Tell whether an object is a static value, so that no edge leads to it."""
+    if kind in _STATIC:
+        return True
+    if isinstance(item, (State, Node)) or kind is list or kind in _DICTS:
+        return False
+    if kind is tuple:
+        return _plain_constants(item)
+    if isinstance(item, tuple) and hasattr(kind, "_fields"):
+        return False
+    return foreign_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
+
+
 class _Walk:
     """One traversal, depth first, in the order of `visit_order`."""
 
     def __init__(self, known: Callable[[Any], int | None] | None) -> None:
         self.flat = Flat()
         self.known = known
-        self.rows: list[tuple[str, type[Any], tuple[Any, ...], list[Edge], Any]] = []
-        self.above: list[tuple[int, Any]] = []
-        self.numbers: dict[int, int] = {}  # by id; `flat.objects` keeps the objects alive
-        self.stack: list[tuple[list[Edge], int, Any, int, Any]] = []
+        self.objects = self.flat.objects
+        self.rows: list[Row] = []
+        self.targets: list[int] = []
+        self.numbers: dict[int, int] = {}  # by id; `objects` keeps the objects alive
+        self.held: list[Any] = []  # ... and this what pytrees made for us to look at
+        # What waits to be met, and the place among the targets that gets its number.
+        self.items: list[Any] = []
+        self.slots: list[int] = []
+        # What looks alike: the sorted attribute names by names, the row by key, the row of a bare state by its class.
+        self.orders: dict[Any, tuple[str, ...]] = {}
+        self.alike: dict[Hashable, Row] = {}
+        self.bare: dict[type[Any], Row] = {}
+        self.again = False  # whether a container was met again
 
     def run(self, root: Any) -> Flat:
-        holder: list[Edge] = [0]
-        self.stack.append((holder, 0, root, -1, None))
-        while self.stack:
-            edges, slot, item, parent, key = self.stack.pop()
-            number = self.numbers.get(id(item))
+        if _is_static(root, type(root)):
+            self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
+            return self.flat
+        items, slots, numbers, targets = self.items, self.slots, self.numbers, self.targets
+        targets.append(-1)
+        items.append(root)
+        slots.append(0)
+        while items:
+            item, slot = items.pop(), slots.pop()
+            number = numbers.get(id(item))
             if number is None:
-                edges[slot] = self._meet(item, parent, key)
+                targets[slot] = len(self.rows)
+                self._meet(item)
             else:
-                if self.rows[number][0] == "pytree" and self._holds_itself(number, parent):
-                    raise GraphError(f"at {self._where(parent, key)}: a {type(item).__name__} holds itself")
-                edges[slot] = number
-        table = [Row(kind, cls, keys, tuple(edges), extra) for kind, cls, keys, edges, extra in self.rows]
-        self.flat.graphdef = GraphDef.of(holder[0], table)
+                targets[slot] = number
+                self.again = self.again or self.rows[number].kind in CONTAINERS
+        if self.again:
+            self._refuse_container_cycles()
+        self.flat.graphdef = GraphDef.of(0, self.rows, targets[1:])
         return self.flat
 
-    def _meet(self, item: Any, parent: int, key: Any) -> Edge:
-        """Give an object its row, or find that it is static."""
+    def _meet(self, item: Any) -> None:
+        """Give an object its row."""
         kind = type(item)
-        if isinstance(item, (State, Node)):
+        number = self.numbers[id(item)] = len(self.rows)
+        self.objects.append(item)
+        if isinstance(item, Node):
             if self.known is not None and (held := self.known(item)) is not None:
-                return self._add("known", item, parent, key, extra=held)
-            if isinstance(item, State):
-                return self._add("state", item, parent, key, extra=item._meta)
-            return self._meet_node(item, parent, key)
-        if kind is list:
+                self.rows.append(Row.of("known", kind, (), (), held))
+            else:
+                self._meet_node(item, kind, number)
+        elif isinstance(item, State):
+            self.rows.append(self._state_row(item, kind))
+        elif kind is list:
             items = tuple(item)  # one look, for another thread may be changing it
-            self.flat.watches.append(_watch_list(item, items))
-            return self._add("list", item, parent, key, range(len(items)), items)
-        if kind in _DICTS:
+            self.flat.watches.append(watch_list(item, items))
+            self._meet_container("list", kind, range(len(items)), items)
+        elif kind in _DICTS:
             held = dict(item)
-            self.flat.watches.append(_watch_dict(item, held))
+            self.flat.watches.append(watch_dict(item, held))
             extra = (item.default_factory,) if kind is defaultdict else ()
-            return self._add("dict", item, parent, key, list(held), list(held.values()), extra)
-        if kind is tuple and not _plain_constants(item):
-            return self._add("tuple", item, parent, key, range(len(item)), item, shared=False)
-        if isinstance(item, tuple) and hasattr(kind, "_fields"):
-            return self._add("namedtuple", item, parent, key, getattr(kind, "_fields", ()), item, shared=False)
-        if kind in _STATIC or kind is tuple or jax.tree_util.all_leaves([item]):
-            return self._meet_static(item, parent, key)
-        children, treedef, keys = _one_level(item)
-        if len({static_key(k) for k in keys}) < len(keys):
-            raise GraphError(
-                f"at {self._where(parent, key)}: a {kind.__name__} flattens to children of equal keys {keys}"
-            )
-        if not isinstance(item, StateTree):  # which does not change
-            self.flat.watches.append(_watch_pytree(item))
-        return self._add("pytree", item, parent, key, keys, children, treedef)
+            self._meet_container("dict", kind, list(held), list(held.values()), extra)
+        elif kind is tuple:
+            self._meet_container("tuple", kind, range(len(item)), item)
+        elif isinstance(item, tuple) and hasattr(kind, "_fields"):
+            self._meet_container("namedtuple", kind, getattr(kind, "_fields", ()), item)
+        else:
+            self._meet_other(item, kind, number)
 
-    def _meet_node(self, node: Node, parent: int, key: Any) -> Edge:
+    def _meet_node(self, node: Node, kind: type[Any], number: int) -> None:
         self.flat.nodes.append(node)
-        self.flat.ticks.append(node._graph_tick)  # before looking: a change while we look must show
-        fields = dict(fields_of(node))  # one look, for another thread may be changing it
-        if node._graph_exposed:  # somebody may hold the dictionary, and write to it past the node
-            self.flat.watches.append(_watch_dict(fields_of(node), fields))
-        hidden = type(node).graph_invisible_attrs
-        names = sorted(n for n in fields if n not in hidden) if hidden else sorted(fields)
-        return self._add("node", node, parent, key, names, [fields[n] for n in names])
+        self.flat.ticks.append(node._graph.tick)  # before looking: a change while we look must show
+        fields = fields_of(node).copy()  # one look, for another thread may be changing it
+        if node._graph.exposed:  # somebody may hold the dictionary, and write to it past the node
+            self.flat.watches.append(watch_dict(fields_of(node), fields))
+        names = tuple(fields)
+        order = self.orders.get((kind, names))
+        if order is None:
+            hidden = kind.graph_invisible_attrs
+            order = self.orders[kind, names] = tuple(sorted(n for n in names if n not in hidden))
+        targets, numbers, bare = self.targets, self.numbers, self.bare
+        self.rows.append(None)  # type: ignore[arg-type] - its place; the states come after it
+        key: list[Any] = [kind, id(order)]
+        append = key.append
+        ahead: list[Any] = []
+        slots: list[int] = []
+        for name in order:
+            value = fields[name]
+            cls = type(value)
+            if cls in _PLAIN:
+                append(cls)
+                append(value)
+                continue
+            row = bare.get(cls)
+            if row is None and self._static(value, cls, key, number, name):
+                continue
+            append(_AHEAD)
+            if row is None or ahead or value._meta or self.known is not None:
+                ahead.append(value)
+                slots.append(len(targets))
+                targets.append(-1)
+            else:  # a state that may be met here and now
+                found = numbers.get(id(value))
+                if found is None:
+                    found = numbers[id(value)] = len(self.rows)
+                    self.objects.append(value)
+                    self.rows.append(row)
+                targets.append(found)
+        if ahead:
+            self._wait(ahead, slots)
+        parts = tuple(key)
+        row = self.alike.get(parts)
+        if row is None:
+            row = self.alike[parts] = Row.of("node", kind, order, self._consts(order, fields))
+        self.rows[number] = row
 
-    def _meet_static(self, item: Any, parent: int, key: Any) -> Edge:
+    def _static(self, value: Any, cls: type[Any], key: list[Any], number: int, name: Any) -> bool:
+        """Tell whether a value is static; then it is watched if it can change, and goes into the key."""
+        if not _is_static(value, cls):
+            return False
+        const = self._const(value, number, name)
+        key.append(const.key)
+        return True
+
+    def _const(self, value: Any, number: int, name: Any) -> Const:
         try:
-            const = Const.of(item)
+            const = Const.of(value)
         except GraphError as error:
-            raise GraphError(f"at {self._where(parent, key)}: {error}") from None
-        if not is_frozen(item):
-            self.flat.watches.append(_watch_static(item, const.key))
+            raise GraphError(f"at {self._where(number, name)}: {error}") from None
+        if not const.frozen:
+            self.flat.watches.append(watch_static(value, const.key))
         return const
 
-    def _add(
-        self, kind: str, item: Any, parent: int, key: Any, keys: Sequence[Any] = (), children: Sequence[Any] = (),
-        extra: Any = (), shared: bool = True,
-    ) -> int:  # fmt: skip
+    def _consts(self, names: Iterable[str], fields: dict[str, Any]) -> list[Const | None]:
+        values = [fields[name] for name in names]
+        return [Const.of(value) if _is_static(value, type(value)) else None for value in values]
+
+    def _state_row(self, state: State[Any], kind: type[Any]) -> Row:
+        if self.known is not None and (held := self.known(state)) is not None:
+            return Row.of("known", kind, (), (), held)
+        if not state._meta:
+            row = self.bare.get(kind)
+            if row is None:
+                row = self.bare[kind] = Row.of("state", kind, (), ())
+            return row
+        key = (kind, static_key(state._meta))
+        row = self.alike.get(key)
+        if row is None:
+            row = self.alike[key] = Row.of("state", kind, (), (), state._meta)
+        return row
+
+    def _meet_other(self, item: Any, kind: type[Any], number: int) -> None:
+        foreign = foreign_of(kind)
+        try:
+            if foreign is not None:
+                keys, children, extra = foreign.parts(item)
+                self.flat.watches.append(watch_foreign(item, foreign))
+                self._meet_container("foreign", kind, keys, children, extra)
+                return
+            children, treedef, keys = one_level(item)
+            if len({static_key(key) for key in keys}) < len(keys):
+                raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
+        except GraphError as error:
+            raise GraphError(f"at {self._where(number)}: {error}") from None
+        if not isinstance(item, StateTree):  # which does not change
+            self.flat.watches.append(watch_pytree(item))
+        self.held.append(children)
+        self._meet_container("pytree", kind, keys, children, treedef)
+
+    def _meet_container(
+        self, kind: str, cls: type[Any], keys: Iterable[Any], children: Sequence[Any], extra: Any = ()
+    ) -> None:
         number = len(self.rows)
-        edges: list[Edge] = [0] * len(keys)
-        self.rows.append((kind, type(item), tuple(keys), edges, extra))
-        self.flat.objects.append(item)
-        self.above.append((parent, key))
-        if shared:
-            self.numbers[id(item)] = number
-        self.stack.extend((edges, i, children[i], number, keys[i]) for i in reversed(visit_order(kind, keys)))
-        return number
+        keys = tuple(keys)
+        consts: list[Const | None] = [None] * len(keys)
+        if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
+            for place, child in enumerate(children):
+                if _is_static(child, type(child)):
+                    consts[place] = self._const(child, number, keys[place])
+        row = Row.of(kind, cls, keys, consts, extra)
+        self.rows.append(row)
+        first = len(self.targets)
+        self.targets += [-1] * len(row.visits)
+        self._wait([children[i] for i in row.visits], range(first, len(self.targets)))
 
-    def _holds_itself(self, number: int, below: int) -> bool:
-        """Tell whether a pytree is reached from itself through what must be built after its children."""
-        while below > number and self.rows[below][0] in _BUILT_LAST:
-            below = self.above[below][0]
-        return below == number
+    def _wait(self, items: Sequence[Any], slots: Sequence[int]) -> None:
+        self.items.extend(reversed(items))
+        self.slots.extend(reversed(slots))
 
-    def _where(self, parent: int, key: Any) -> str:
-        path = [key] if parent >= 0 else []
-        while parent > 0:
-            parent, key = self.above[parent]
-            path.append(key)
-        return dotted(tuple(reversed(path)))
+    def _refuse_container_cycles(self) -> None:
+        """Refuse a container that holds itself other than through a node: it could never be built."""
+        shape = GraphDef.of(0, self.rows, self.targets[1:])
+        number = shape.in_itself
+        if number is not None:
+            name = self.rows[number].type.__name__
+            raise GraphError(f"at {dotted(shape.path(number))}: a {name} holds itself. Hold it in a Node, or copy it.")
+
+    def _where(self, number: int, key: Any = None) -> str:
+        """Spell the path of what `key` leads to from the row `number`, in the middle of the walk."""
+        if number < 0:
+            return dotted(())
+        rows = [
+            row or Row.of("tuple", tuple, (), ()) for row in [*self.rows, *([None] * (number + 1 - len(self.rows)))]
+        ]
+        path = GraphDef.of(0, rows, self._settled(rows)).path(number)
+        return dotted(path if key is None else (*path, key))
+
+    def _settled(self, rows: Sequence[Row]) -> list[int]:
+        """The targets so far, for complete rows; what still waits leads back to the root."""
+        count = sum(len(row.visits) for row in rows)
+        targets = [max(target, 0) for target in self.targets[1 : count + 1]]
+        return targets + [0] * (count - len(targets))
 
 
 def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat:
@@ -267,53 +309,3 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
         GraphError: Something in the graph can be neither followed nor compared; the message has its path.
     """
     return _Walk(known).run(root)
-
-
-def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = ()) -> tuple[Any, list[Any]]:
-    """Put a graph together.
-
-    Args:
-        graphdef: Its shape.
-        values: The value of each state, in the order of ``graphdef.state_rows``.
-        known: The objects that the shape names by number.
-
-    Returns:
-        The root, and the new live object of each row.
-    """
-    rows = graphdef.rows
-    made: list[Any] = [_UNBUILT] * len(rows)
-    given = iter(values)
-    for number, row in enumerate(rows):  # first what can be made empty, so that cycles find it
-        if row.kind == "state":
-            made[number] = make_state(row.type, next(given), row.extra)
-        elif row.kind == "node":
-            made[number] = new_node(row.type)
-        elif row.kind == "known":
-            made[number] = known[row.extra]
-        elif row.kind == "list":
-            made[number] = []
-        elif row.kind == "dict":
-            made[number] = row.type(*row.extra)
-    order = list(graphdef.build_order)
-    for number in order:  # then from the inside out
-        row = rows[number]
-        children = [made[e] if isinstance(e, int) else e.fresh() for e in row.edges]
-        if any(child is _UNBUILT for child in children):
-            order.append(number)  # in a cycle with a pytree: it is filled when that is there
-            continue
-        if row.kind == "node":
-            # straight into the dictionary: no __setattr__ may run on a half-built object
-            fields_of(made[number]).update(zip(row.keys, children, strict=True))
-            stamp(made[number])
-        elif row.kind == "list":
-            made[number].extend(children)
-        elif row.kind == "dict":
-            made[number].update(zip(row.keys, children, strict=True))
-        elif row.kind == "tuple":
-            made[number] = tuple(children)
-        elif row.kind == "namedtuple":
-            made[number] = row.type._make(children)
-        elif row.kind == "pytree":
-            made[number] = jax.tree.unflatten(row.extra, children)
-    root = graphdef.root
-    return (made[root] if isinstance(root, int) else root.fresh()), made

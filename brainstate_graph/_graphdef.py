@@ -1,45 +1,79 @@
 """``GraphDef``: the immutable shape of a graph, as a flat table; a pytree without leaves.
 
-Each row is one object of the graph in the order of the first visit: a node, a container or a state.  An edge
-is the number of a row, or a `Const`.  Equal graphs have one GraphDef *object*: equality is identity.
+Each *row* is one object of the graph in the order of the first visit: a node, a container or a state.  A row
+says what the object looks like by itself; where its *edges* lead is a list of row numbers beside it, so that
+alike objects share one row.  Equal graphs have one GraphDef *object*: equality is identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
 import jax
 
-from ._layout import Layout, StateSpec, intern, restrict, sibling_order
+from ._layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
 from ._static import Const, static_key
 
-__all__ = ["Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+__all__ = ["CONTAINERS", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
 
 Edge = int | Const
+# What is nothing but what it holds, so that it is built after that; nodes can be made empty and filled.
+CONTAINERS = frozenset({"list", "dict", "tuple", "namedtuple", "pytree"})
 
 
-class Row(NamedTuple):
-    """One object of a graph.
+class Row:
+    """What one object of a graph looks like by itself; equal ones are one object.
 
     Attributes:
-        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "state" or "known".
+        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "foreign", "state" or "known".
         type: Its class.
-        keys: The keys of its edges, in the order in which they are put back.
-        edges: For each key a row number or a Const.
-        extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object.
+        keys: The keys of what it holds, in the order in which they are put back.
+        consts: For each key a Const, or None where an edge leads on.
+        extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object, what a
+            foreign node is made from.
+        visits: The places of the edges among the keys, in the order in which they are followed.
+        edge_keys: The keys of the edges, in that order.
     """
+
+    __slots__ = ("__weakref__", "consts", "edge_keys", "extra", "keys", "kind", "type", "visits")
 
     kind: str
     type: type[Any]
     keys: tuple[Any, ...]
-    edges: tuple[Edge, ...]
-    extra: Any = ()
+    consts: tuple[Const | None, ...]
+    extra: Any
+    visits: tuple[int, ...]
+    edge_keys: tuple[Any, ...]
 
+    @staticmethod
+    def of(kind: str, cls: type[Any], keys: Iterable[Any], consts: Iterable[Const | None], extra: Any = ()) -> Row:
+        """Return the interned row with these parts."""
+        keys, consts = tuple(keys), tuple(consts)
 
-def _edge_key(edge: Edge) -> Hashable:
-    return edge if isinstance(edge, int) else edge.key
+        def make() -> Row:
+            row = object.__new__(Row)
+            row.kind, row.type, row.keys, row.consts, row.extra = kind, cls, keys, consts, extra
+            row.visits = tuple([i for i in visit_order(kind, keys) if consts[i] is None])
+            row.edge_keys = tuple([keys[i] for i in row.visits])
+            return row
+
+        return intern(
+            (
+                Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
+                tuple([const and const.key for const in consts]),
+                treedef_key(extra) if kind == "pytree" else static_key(extra),
+            ),
+            make,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Row.of, (self.kind, self.type, self.keys, self.consts, self.extra)
+
+    def __repr__(self) -> str:
+        return f"Row({self.kind}, {self.type.__name__}, {dict(zip(self.keys, self.consts, strict=True))})"
 
 
 def treedef_key(treedef: Any) -> Hashable:
@@ -50,20 +84,10 @@ def treedef_key(treedef: Any) -> Hashable:
 
 def visit_order(kind: str, keys: Sequence[Any]) -> Sequence[int]:
     """Return the order in which the edges of a row are followed: by position in a list, else by sorted key."""
-    if len(keys) < 2 or kind in ("list", "tuple", "node"):  # the keys of a node are sorted already
+    if kind in ("list", "tuple", "node"):  # the attributes of a node are sorted already
         return range(len(keys))
     slot = {static_key(key): i for i, key in enumerate(keys)}
     return [slot[static_key(key)] for key in sibling_order(keys)]
-
-
-def _row_key(row: Row) -> Hashable:
-    return (
-        row.kind,
-        row.type,
-        tuple(map(static_key, row.keys)) if row.kind not in ("list", "tuple") else len(row.keys),
-        tuple([_edge_key(e) for e in row.edges]),
-        treedef_key(row.extra) if row.kind == "pytree" else static_key(row.extra),
-    )
 
 
 class GraphDef:
@@ -75,6 +99,7 @@ class GraphDef:
     Attributes:
         root: The edge that leads to the root.
         rows: The table of objects.
+        targets: Where the edges lead, row after row, those of one row in the order in which they are followed.
 
     Example:
         >>> from brainstate_graph import Node, State, graphdef
@@ -85,25 +110,26 @@ class GraphDef:
         True
     """
 
-    __slots__ = ("__dict__", "__weakref__", "root", "rows")
+    __slots__ = ("__dict__", "__weakref__", "root", "rows", "targets")
 
     root: Edge
     rows: tuple[Row, ...]
+    targets: tuple[int, ...]
 
     @staticmethod
-    def of(root: Edge, rows: Sequence[Row]) -> GraphDef:
+    def of(root: Edge, rows: Iterable[Row], targets: Iterable[int]) -> GraphDef:
         """Return the interned GraphDef with this table."""
-        table = tuple(rows)
+        rows, targets = tuple(rows), tuple(targets)
 
         def make() -> GraphDef:
             graphdef = object.__new__(GraphDef)
-            graphdef.root, graphdef.rows = root, table
+            graphdef.root, graphdef.rows, graphdef.targets = root, rows, targets
             return graphdef
 
-        return intern((GraphDef, _edge_key(root), tuple(map(_row_key, table))), make)
+        return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GraphDef.of, (self.root, self.rows)
+        return GraphDef.of, (self.root, self.rows, self.targets)
 
     def __copy__(self) -> GraphDef:
         return self
@@ -117,9 +143,18 @@ class GraphDef:
         kinds = [row.kind for row in self.rows]
         return f"GraphDef({self.rows[0].type.__name__}, nodes={kinds.count('node')}, states={len(self.state_rows)})"
 
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """For each row where its edges begin among the targets, and the end."""
+        return tuple(accumulate((len(row.visits) for row in self.rows), initial=0))
+
     def edges(self, number: int) -> tuple[Edge, ...]:
-        """Return the edges of a row, one for each of its keys: the number of a row, or a Const."""
-        return self.rows[number].edges
+        """Return what a row holds, one for each of its keys: the number of a row, or a Const."""
+        row, start = self.rows[number], self.starts[number]
+        edges: list[Any] = list(row.consts)
+        for place, target in zip(row.visits, self.targets[start : start + len(row.visits)], strict=True):
+            edges[place] = target
+        return tuple(edges)
 
     @cached_property
     def state_rows(self) -> tuple[int, ...]:
@@ -127,45 +162,74 @@ class GraphDef:
         return tuple(i for i, row in enumerate(self.rows) if row.kind == "state")
 
     @cached_property
-    def entries(self) -> tuple[tuple[int, Any], ...]:
-        """For each row where it was first met: the row above it (-1 for the root) and the key there."""
-        found: list[tuple[int, Any] | None] = [None] * len(self.rows)
-        stack: list[tuple[Edge, int, Any]] = [(self.root, -1, None)]
+    def entries(self) -> tuple[list[int], list[Any]]:
+        """For each row where it was first met: the row above it (-1 for the root), and the key there."""
+        parents, keys = [-1] * len(self.rows), [None] * len(self.rows)
+        met = [False] * len(self.rows)
+        stack: list[tuple[int, int, Any]] = [(self.root, -1, None)] if isinstance(self.root, int) else []
+        rows, targets, starts = self.rows, self.targets, self.starts
         while stack:
-            edge, parent, key = stack.pop()
-            if not isinstance(edge, int) or found[edge] is not None:
+            number, parent, key = stack.pop()
+            if met[number]:
                 continue
-            found[edge] = (parent, key)
-            row = self.rows[edge]
-            stack.extend((row.edges[i], edge, row.keys[i]) for i in reversed(visit_order(row.kind, row.keys)))
-        return tuple(found)  # type: ignore[arg-type]
+            met[number] = True
+            parents[number], keys[number] = parent, key
+            visited = rows[number].edge_keys
+            if visited:
+                start = starts[number]
+                edges = zip(targets[start : start + len(visited)], visited, strict=True)
+                stack.extend([(target, number, key) for target, key in edges][::-1])
+        return parents, keys
+
+    def path(self, number: int) -> tuple[Any, ...]:
+        """Return the path where a row was first met."""
+        parents, keys = self.entries
+        steps: list[Any] = []
+        while number > 0:
+            steps.append(keys[number])
+            number = parents[number]
+        return tuple(reversed(steps))
 
     @cached_property
-    def build_order(self) -> tuple[int, ...]:
-        """The row numbers, each after those that its edges lead to, but where a cycle forbids it."""
+    def _containers(self) -> tuple[list[int], int | None]:
         order: list[int] = []
-        seen: set[int] = set()
-        stack: list[tuple[Edge, bool]] = [(self.root, False)]
-        while stack:
-            edge, done = stack.pop()
-            if not isinstance(edge, int):
-                continue
-            if done:
-                order.append(edge)
-            elif edge not in seen:
-                seen.add(edge)
-                stack.append((edge, True))
-                stack.extend((e, False) for e in self.rows[edge].edges)
-        return tuple(order)
+        color = [0 if row.kind in CONTAINERS else 2 for row in self.rows]  # 0 not met, 1 being looked into, 2 done
+        for start, unmet in enumerate(color):
+            stack = [start] if unmet == 0 else []
+            while stack:
+                number = stack.pop()
+                if number < 0:
+                    order.append(~number)
+                    color[~number] = 2
+                elif color[number] == 0:
+                    color[number] = 1
+                    stack.append(~number)
+                    inner = self.targets[self.starts[number] : self.starts[number + 1]]
+                    if any(color[n] == 1 for n in inner):
+                        return order, next(n for n in inner if color[n] == 1)
+                    stack.extend(n for n in inner if color[n] == 0)
+        return order, None
+
+    @property
+    def containers(self) -> list[int]:
+        """The row numbers of the containers, each after those that it holds."""
+        return self._containers[0]
+
+    @property
+    def in_itself(self) -> int | None:
+        """The row of a container that holds itself, other than through a node, or None; such one cannot be built."""
+        return self._containers[1]
 
     def layout_of(self, rows: Sequence[int]) -> Layout:
         """Return the paths of these rows."""
         # row i is entry i - 1, so that the root, row 0, is entry -1
-        entries = [(parent - 1, key) for parent, key in self.entries[1:]]
-        specs = [
-            StateSpec(row.type, row.extra) if row.kind == "state" else None for row in (self.rows[i] for i in rows)
-        ]
-        return restrict(entries, [i - 1 for i in rows], specs)
+        parents, keys = self.entries
+        specs: dict[Row, StateSpec | None] = {}
+        for row in {self.rows[i] for i in rows}:
+            specs[row] = StateSpec(row.type, row.extra) if row.kind == "state" else None
+        return restrict(
+            [parent - 1 for parent in parents[1:]], keys[1:], [i - 1 for i in rows], [specs[self.rows[i]] for i in rows]
+        )
 
     @cached_property
     def layout(self) -> Layout:
@@ -175,6 +239,11 @@ class GraphDef:
     @cached_property
     def partitions(self) -> dict[Hashable, tuple[tuple[Layout, tuple[int, ...]], ...]]:
         """What groups of filters select, remembered where it depends on the GraphDef alone."""
+        return {}
+
+    @cached_property
+    def memo(self) -> dict[Hashable, Any]:
+        """What others work out from the shape alone and remember with it."""
         return {}
 
     @cached_property

@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from ._static import static_key
+from ._static import EXACT, static_key
 
-__all__ = ["Layout", "Path", "StateSpec", "intern", "sibling_order"]
+__all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "restrict", "sibling_order"]
 
 Path = tuple[Any, ...]
 
@@ -53,45 +53,72 @@ def sibling_order(keys: Iterable[Any]) -> list[Any]:
     return sorted(keys, key=_order_key)
 
 
-class StateSpec(NamedTuple):
-    """What a state tree knows of one state besides its value."""
+class StateSpec:
+    """What a state tree knows of one state besides its value; equal ones are one object."""
+
+    __slots__ = ("__weakref__", "kind", "meta")
 
     kind: type[Any]
     meta: tuple[tuple[str, Any], ...]
+
+    def __new__(cls, kind: type[Any], meta: tuple[tuple[str, Any], ...] = ()) -> StateSpec:
+        def make() -> StateSpec:
+            spec = object.__new__(StateSpec)
+            spec.kind, spec.meta = kind, meta
+            return spec
+
+        return intern((StateSpec, kind, static_key(meta)), make)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StateSpec, (self.kind, self.meta)
+
+    def __repr__(self) -> str:
+        return f"StateSpec({self.kind.__name__}, {dict(self.meta)})"
+
+
+def keys_key(keys: tuple[Any, ...]) -> Hashable:
+    """Return a key of many path steps, compared by type and value; strings stand for themselves."""
+    kinds = tuple(map(type, keys))
+    if _NAMES.issuperset(kinds):
+        return keys
+    if EXACT.issuperset(kinds):
+        return keys, kinds
+    return tuple(map(static_key, keys))
+
+
+_NAMES = frozenset({str})
 
 
 class Layout:
     """Where the values of a state tree belong.
 
     Attributes:
-        entries: The trie in pre-order: for each entry its parent (-1 for the root) and the key of the step.
+        parents: The trie in pre-order: for each entry the entry above it, -1 for the root.
+        keys: For each entry the key of the step that leads to it.
         leaves: For each value the entry that it hangs on (-1: the root itself).
         specs: For each value its StateSpec, or None for a plain value.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "entries", "leaves", "specs")
+    __slots__ = ("__dict__", "__weakref__", "keys", "leaves", "parents", "specs")
 
-    entries: tuple[tuple[int, Any], ...]
+    parents: tuple[int, ...]
+    keys: tuple[Any, ...]
     leaves: tuple[int, ...]
     specs: tuple[StateSpec | None, ...]
 
     @staticmethod
-    def of(entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]) -> Layout:
+    def of(
+        parents: Iterable[int], keys: Iterable[Any], leaves: Iterable[int], specs: Iterable[StateSpec | None]
+    ) -> Layout:
         """Return the interned layout with these parts."""
-        parts = (tuple(entries), tuple(leaves), tuple(specs))
+        parts = (tuple(parents), tuple(keys), tuple(leaves), tuple(specs))
 
         def make() -> Layout:
             layout = object.__new__(Layout)
-            layout.entries, layout.leaves, layout.specs = parts
+            layout.parents, layout.keys, layout.leaves, layout.specs = parts
             return layout
 
-        key = (
-            Layout,
-            tuple([(parent, static_key(step)) for parent, step in parts[0]]),
-            parts[1],
-            tuple([s and (s.kind, static_key(s.meta)) for s in parts[2]]),
-        )
-        return intern(key, make)
+        return intern((Layout, parts[0], keys_key(parts[1]), *parts[2:]), make)
 
     @staticmethod
     def from_paths(paths: Sequence[Path], specs: Sequence[StateSpec | None]) -> tuple[Layout, list[int]]:
@@ -109,7 +136,8 @@ class Layout:
             if end in level:
                 raise ValueError(f"the path {path!r} stands twice")
             level[end] = number
-        entries: list[tuple[int, Any]] = []
+        parents: list[int] = []
+        keys: list[Any] = []
         leaves: list[int] = []
         order: list[int] = []
         stack: list[tuple[int, Any, dict[Any, Any]]] = [(-2, None, trie)]
@@ -117,8 +145,9 @@ class Layout:
             parent, key, level = stack.pop()
             here = -1
             if parent >= -1:
-                here = len(entries)
-                entries.append((parent, key))
+                here = len(parents)
+                parents.append(parent)
+                keys.append(key)
             if end in level:
                 leaves.append(here)
                 order.append(level[end])
@@ -126,22 +155,27 @@ class Layout:
             if len(children) + (end in level) != len(level):  # 1 and True in one level
                 raise ValueError("two keys of one level are equal but of different type")
             stack.extend((here, key, children[key]) for key in reversed(sibling_order(children)))
-        return Layout.of(entries, leaves, [specs[i] for i in order]), order
+        return Layout.of(parents, keys, leaves, [specs[i] for i in order]), order
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Layout.of, (self.entries, self.leaves, self.specs)
+        return Layout.of, (self.parents, self.keys, self.leaves, self.specs)
 
     def __len__(self) -> int:
         return len(self.leaves)
 
     def path(self, place: int) -> Path:
         """Return the path of the value at `place`."""
-        keys = []
+        steps: list[Any] = []
         entry = self.leaves[place]
         while entry >= 0:
-            entry, key = self.entries[entry]
-            keys.append(key)
-        return tuple(reversed(keys))
+            steps.append(self.keys[entry])
+            entry = self.parents[entry]
+        return tuple(reversed(steps))
+
+    @property
+    def entries(self) -> Iterator[tuple[int, Any]]:
+        """For each entry of the trie its parent and its key."""
+        return zip(self.parents, self.keys, strict=True)
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
@@ -170,21 +204,24 @@ class Layout:
     def end_of(self, entry: int) -> int:
         """Return the entry after the last one below `entry`."""
         end = entry + 1
-        while end < len(self.entries) and self.entries[end][0] >= entry:
+        while end < len(self.parents) and self.parents[end] >= entry:
             end += 1
         return end
 
     def below(self, entry: int) -> tuple[Layout, int, int]:
         """Return the layout of the sub-tree at `entry`, and the range of its values in this one."""
         end = self.end_of(entry)
-        entries = [(max(p - entry - 1, -1), k) for p, k in self.entries[entry + 1 : end]]
+        parents = [max(p - entry - 1, -1) for p in self.parents[entry + 1 : end]]
         first, last = bisect_left(self.leaves, entry), bisect_left(self.leaves, end)
         leaves = [max(leaf - entry - 1, -1) for leaf in self.leaves[first:last]]
-        return Layout.of(entries, leaves, self.specs[first:last]), first, last
+        return Layout.of(parents, self.keys[entry + 1 : end], leaves, self.specs[first:last]), first, last
 
     def pick(self, places: Sequence[int]) -> Layout:
         """Return the layout of some of the values; `places` in increasing order."""
-        return restrict(self.entries, [self.leaves[i] for i in places], [self.specs[i] for i in places])
+        if len(places) == len(self.leaves):
+            return self
+        leaves, specs = [self.leaves[i] for i in places], [self.specs[i] for i in places]
+        return restrict(self.parents, self.keys, leaves, specs)
 
     def positions_in(self, other: Layout) -> list[int | None]:
         """Return for each value of this layout its place in `other`, or None where `other` has no such path."""
@@ -201,14 +238,18 @@ class Layout:
         ]
 
 
-def restrict(entries: Sequence[tuple[int, Any]], leaves: Sequence[int], specs: Sequence[StateSpec | None]) -> Layout:
+def restrict(
+    parents: Sequence[int], keys: Sequence[Any], leaves: Sequence[int], specs: Sequence[StateSpec | None]
+) -> Layout:
     """Return the layout of the given leaves, without the entries that lead to none of them."""
     needed: set[int] = set()
     for entry in leaves:
         while entry >= 0 and entry not in needed:
             needed.add(entry)
-            entry = entries[entry][0]
+            entry = parents[entry]
+    if len(needed) == len(parents):
+        return Layout.of(parents, keys, leaves, specs)
     kept = sorted(needed)
     new = {entry: i for i, entry in enumerate(kept)}
     new[-1] = -1
-    return Layout.of([(new[entries[e][0]], entries[e][1]) for e in kept], [new[e] for e in leaves], specs)
+    return Layout.of([new[parents[e]] for e in kept], [keys[e] for e in kept], [new[e] for e in leaves], specs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from ._node import Node, fields_of
+from ._clock import fields_of
+from ._node import Node
 
 __all__ = ["path_to"]
 

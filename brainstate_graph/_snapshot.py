@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 import jax
 
+from ._clock import clock, record_of
 from ._flatten import flatten
+from ._foreign import foreign_of
 from ._graphdef import GraphDef
-from ._node import Node, clock
+from ._node import Node
 from ._state import State
 
 __all__ = ["Snapshot", "snapshot"]
@@ -67,10 +69,10 @@ class Snapshot:
         """Tell whether the graph still has this structure; about 0.1 microseconds where nothing changed."""
         now = clock.now
         if self._tick != now or not Snapshot.enabled:
-            if not Snapshot.enabled or [node._graph_tick for node in self._nodes] != self._ticks:
+            if not Snapshot.enabled or [node._graph.tick for node in self._nodes] != self._ticks:
                 return False
             root = self._root() if isinstance(self._root, weakref.ref) else None
-            if root is not None and root._graph_tick != self._root_tick:
+            if root is not None and root._graph.tick != self._root_tick:
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
@@ -98,15 +100,15 @@ def snapshot(root: Any) -> Snapshot:
         ValueError: `root` is a State or another single value.
     """
     if isinstance(root, Node):
-        cached: Snapshot | None = root._graph_snapshot
+        cached: Snapshot | None = root._graph.snapshot
         if cached is not None and Snapshot.enabled and cached.is_current():
             return cached
         fresh = Snapshot(root)
         fresh._hold_weakly(root)
-        object.__setattr__(root, "_graph_snapshot", fresh)
+        record_of(root).snapshot = fresh
         return fresh
     if isinstance(root, State):
         raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
-    if root is None or jax.tree_util.all_leaves([root]):
+    if root is None or (foreign_of(type(root)) is None and jax.tree_util.all_leaves([root])):
         raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
     return Snapshot(root)

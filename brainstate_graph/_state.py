@@ -43,7 +43,7 @@ Metadata = tuple[tuple[str, Any], ...]
 
 def _trace_now() -> Any:
     """The JAX trace that is current; comparable with ``==`` and nothing else."""
-    return get_opaque_trace_state(convention="nnx")
+    return get_opaque_trace_state()
 
 
 _NO_TRACE = _trace_now()  # what it is when nothing is traced
@@ -162,7 +162,7 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
     leaves = jax.tree.leaves(value)
     _refuse_objects(state, leaves)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
-        home = state._birth if overlay is None else overlay._created.get(state, overlay._trace)
+        home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
         if home is None or home != _trace_now():
             raise TraceContextError(
                 f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform "
@@ -256,19 +256,12 @@ class State(Generic[T]):
         tag: str | Iterable[str] | None = None,
         **metadata: Any,
     ) -> None:
-        if isinstance(value, State):
-            value = value.value
-        if name is not None:
-            metadata["name"] = name
-        if tag is not None:
-            metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
-        for key, item in metadata.items():
-            if isinstance(item, (list, dict, set, np.ndarray)):
-                raise TypeError(f"metadata of a State cannot change: {key} is a {type(item).__name__}; give a tuple")
-        self._meta = ()  # a message may ask for the name
+        self._meta = ()
+        if name is not None or tag is not None or metadata:
+            self._meta = _declared(name, tag, metadata)
         if type(value) not in PLAIN:
-            _refuse_objects(self, jax.tree.leaves(value))
-        _fill(self, value, tuple(sorted(metadata.items())) if metadata else ())
+            value = _checked_first(self, value)
+        _settle(self, value)
 
     @property
     def value(self) -> T:
@@ -341,10 +334,33 @@ class State(Generic[T]):
         return f"{type(self).__name__}({shown}{extra})"
 
 
-def _fill(state: State[Any], value: Any, meta: Metadata) -> None:
-    trace = _trace_now()
-    state._meta = meta
-    state._birth = None if trace == _NO_TRACE else trace
+def _declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:
+    if name is not None:
+        metadata["name"] = name
+    if tag is not None:
+        metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
+    for key, item in metadata.items():
+        if isinstance(item, (list, dict, set, np.ndarray)):
+            raise TypeError(f"metadata of a State cannot change: {key} is a {type(item).__name__}; give a tuple")
+    return tuple(sorted(metadata.items()))
+
+
+def _checked_first(state: State[Any], value: Any) -> Any:
+    """Return the first value of a state, out of the State in which it may be given."""
+    if isinstance(value, State):
+        value = value.value
+    leaves = jax.tree.leaves(value)
+    _refuse_objects(state, leaves)
+    if isinstance(value, jax.Array) and not isinstance(value, Tracer):
+        PLAIN.add(type(value))
+    return value
+
+
+def _settle(state: State[Any], value: Any) -> None:
+    """Give a new state its value, where it is made."""
+    trace = get_opaque_trace_state()  # with _trace_now() around it, making a State takes a fifth longer
+    if not trace == _NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
+        state._birth = trace  # else it stays unset: most states are born outside of any trace
     overlay = stack.top if open_count else None
     if overlay is None:
         state._value = value
@@ -356,7 +372,8 @@ def _fill(state: State[Any], value: Any, meta: Metadata) -> None:
 def make_state(kind: type[State[Any]], value: Any, meta: Metadata) -> State[Any]:
     """Make a state without calling its constructor, as merging and copying do."""
     state = object.__new__(kind)
-    _fill(state, value, meta)
+    state._meta = meta
+    _settle(state, value)
     return state
 
 

@@ -21,11 +21,11 @@ from ._errors import GraphError
 from ._node import Node
 from ._state import State
 
-__all__ = ["ByIdentity", "Const", "Static", "is_frozen", "static_key"]
+__all__ = ["EXACT", "ByIdentity", "Const", "Static", "is_frozen", "static_key"]
 
 # Types whose instances never change and compare exactly within their type.
-_EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
-_FROZEN = _EXACT | {
+EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
+_FROZEN = EXACT | {
     float,
     complex,
     type,
@@ -83,7 +83,7 @@ def static_key(value: Any) -> Hashable:
         GraphError: The value holds a State or Node where the graph cannot see it, or a tracer.
     """
     kind = type(value)
-    if kind in _EXACT:
+    if kind in EXACT:
         return (kind, value)
     if isinstance(value, float) and not isinstance(value, np.generic):
         return (kind, value.hex())

@@ -11,13 +11,13 @@ import numpy as np
 from ._bulk import read_values
 from ._errors import GraphError
 from ._filter import Everything, Filter, OfType, WithTag, partition
-from ._flatten import unflatten
 from ._graphdef import GraphDef
 from ._layout import Layout
 from ._show import dotted
 from ._snapshot import Snapshot, snapshot
 from ._state import State
 from ._tree import FlattedDict, NestedDict, StateTree, join
+from ._unflatten import build
 
 __all__ = ["clone", "graphdef", "nodes", "states", "treefy_merge", "treefy_split", "treefy_states", "update_states"]
 
@@ -180,6 +180,8 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         raise TypeError(
             f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
         )
+    if len(trees) == 1 and isinstance(trees[0], NestedDict) and trees[0]._layout is graphdef.layout:
+        return build(graphdef, trees[0]._values)  # the common case, where nothing can be wrong
     values: list[Any] = [_ABSENT] * len(graphdef.state_rows)
     problems: list[str] = []
     for data in trees:
@@ -194,7 +196,7 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
     problems += [f"missing: {dotted(graphdef.layout.path(i))}" for i, v in enumerate(values) if v is _ABSENT]
     if problems:
         raise GraphError("the state trees do not fit the graph: " + "; ".join(problems))
-    return unflatten(graphdef, values)[0]
+    return build(graphdef, values)
 
 
 def update_states(node: Any, *trees: Any) -> None:
@@ -266,7 +268,7 @@ def states(node: Any, *filters: Filter) -> Any:
 
 
 def _bare(layout: Layout) -> Layout:
-    return Layout.of(layout.entries, layout.leaves, (None,) * len(layout))
+    return Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
 
 
 def nodes(node: Any, *filters: Filter) -> Any:
@@ -305,7 +307,7 @@ def clone(node: N) -> N:
     """
     snap = snapshot(node)
     values = [_copied(value) for value in read_values(snap.states)]
-    return cast(N, unflatten(snap.graphdef, values)[0])
+    return cast(N, build(snap.graphdef, values))
 
 
 def _copied(value: Any) -> Any:

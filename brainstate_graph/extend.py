@@ -4,12 +4,14 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._bulk import note_reads, read_values, write_results, write_values
-from ._flatten import flatten, unflatten, watch
-from ._node import born_after, fields_of, new_node, notes, now
+from ._clock import born_after, fields_of, new_node, notes, now
+from ._flatten import flatten
 from ._show import describe, dotted
 from ._state import locate, make_state, tracing, untraced
 from ._static import static_key
 from ._tree import StateTree
+from ._unflatten import unflatten
+from ._watch import watch
 
 __all__ = [
     "StateTree",

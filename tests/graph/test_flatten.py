@@ -175,31 +175,56 @@ def test_a_container_is_a_root_too(root):
     update_states(item, treefy_states(before))
 
 
-def test_cycles_through_containers():
-    ring = [State(1.0)]
-    ring.append(ring)
-    copied = clone(ring)
-    assert copied[1] is copied
-    assert list(states(ring)) == [(0,)]
-    one, two = [State(1.0)], {}
-    one.append(two)
-    two["one"] = one
-    assert_isomorphic(Gadget(a=two, b=one), clone(Gadget(a=two, b=one)))
+def test_cycles_through_nodes():
     node = Gadget()
     node.me = (node, [node], {"me": node}, Pair(node, Bag(node)))
     assert_isomorphic(node, clone(node))
+    bag = Bag(State(1.0), node)
+    node.bag = [bag, {"bag": bag}]
+    assert_isomorphic(node, clone(node))
+
+
+def _list_in_itself():
+    ring = [State(1.0)]
+    ring.append(ring)
+    return ring
+
+
+def _through_a_tuple():
+    ring = []
+    ring.append((ring, State(1.0)))
+    return ring
+
+
+def _through_a_dict():
+    ring = {}
+    ring["x"] = [ring]
+    return ring
+
+
+def _through_a_pytree():
     bag = Bag(State(1.0))
     bag.items.append([bag])
-    assert_isomorphic(Gadget(b=bag), clone(Gadget(b=bag)))
+    return bag
 
 
-def test_a_tuple_in_a_cycle_ends():
-    ring = []
-    cycle = (ring, State(1.0))
-    ring.append(cycle)
-    copied = clone(Gadget(x=cycle)).x
-    assert copied[0][0][0] is copied[0]
-    assert copied[0][0][1] is copied[1]
+RINGS = {
+    "list": (_list_in_itself, "a list"),
+    "tuple": (_through_a_tuple, "a (list|tuple)"),
+    "dict": (_through_a_dict, "a (list|dict)"),
+    "pytree": (_through_a_pytree, "a (list|Bag)"),
+}
+
+
+@pytest.mark.parametrize("ring", RINGS)
+@pytest.mark.parametrize("operation", [treefy_split, clone, states, nodes, graphdef])
+def test_a_container_that_holds_itself_is_an_error(ring, operation):
+    make, what = RINGS[ring]
+    model = Gadget(deep=Gadget(x=make()))
+    with pytest.raises(GraphError, match=rf"at deep\.x.*: {what} holds itself. Hold it in a Node"):
+        operation(model)
+    del model.deep.x
+    operation(model)
 
 
 def test_a_pytree_that_holds_itself_is_an_error():

@@ -1,0 +1,138 @@
+"""The clock of structural change, and what a node has beside its attributes.
+
+Setting or deleting an attribute of a node stamps the node with the next tick of one process-wide
+clock.  "Has anything changed since?" is then one comparison for a whole model, and one comparison per
+node when something, somewhere, did.  Assigning ``State.value`` is not structural and does not tick.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+__all__ = [
+    "Slots", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
+    "record_of", "stamp",
+]  # fmt: skip
+
+
+class _Clock:
+    """Counts structural changes; `now` never again shows a tick that it has shown before."""
+
+    __slots__ = ("next", "now")
+
+    def __init__(self) -> None:
+        self.next = itertools.count(1).__next__  # atomic
+        self.now = 0
+
+    def stamp(self, node: Slots) -> None:
+        record = node._graph
+        if record.shared:
+            record = _own(node)
+        tick = self.next()
+        record.tick = tick  # before it shows: who compares the clock first must find the node changed
+        self.now = tick
+
+
+clock = _Clock()
+
+
+class Record:
+    """What a node is known by beside its attributes.
+
+    Attributes:
+        tick: Of the last change.
+        born: The tick when it was made.
+        shared: Whether other nodes have the same record, as those merged together until one of them changes.
+        exposed: Whether the attribute dictionary was handed out.
+        snapshot: The cached structure of the graph below.
+        notes: What others remember.
+    """
+
+    __slots__ = ("born", "exposed", "notes", "shared", "snapshot", "tick")
+
+    def __init__(self, tick: int, shared: bool) -> None:
+        self.tick = self.born = tick
+        self.shared = shared
+        self.exposed = False
+        self.snapshot: Any = None
+        self.notes: weakref.WeakKeyDictionary[Any, Any] | None = None
+
+
+class Slots:
+    # One slot beside the attributes, not among them.
+    __slots__ = ("__dict__", "__weakref__", "_graph")
+
+    _graph: Record
+
+
+_fields = Slots.__dict__["__dict__"].__get__
+_set_fields = Slots.__dict__["__dict__"].__set__
+_set_record = Slots.__dict__["_graph"].__set__
+for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
+
+
+def _own(node: Slots) -> Record:
+    record = Record(node._graph.born, shared=False)
+    _set_record(node, record)
+    return record
+
+
+def record_of(node: Slots) -> Record:
+    """Return the record of a node, for writing."""
+    return _own(node) if node._graph.shared else node._graph
+
+
+def fields_of(node: Slots) -> dict[str, Any]:
+    """Return the attribute dictionary of a node, for reading: no tick."""
+    return _fields(node)
+
+
+def now() -> int:
+    """Return the current tick of the clock of structural change."""
+    return clock.now
+
+
+def born_after(node: Slots, tick: int) -> bool:
+    """Tell whether `node` was made after the clock showed `tick`."""
+    return node._graph.born > tick
+
+
+def notes(node: Slots) -> weakref.WeakKeyDictionary[Any, Any]:
+    """Return room for what others remember about a node, by who remembers it; it goes when either goes."""
+    record = record_of(node)
+    if record.notes is None:
+        record.notes = weakref.WeakKeyDictionary()
+    return record.notes
+
+
+def stamp(node: Slots) -> None:
+    """Record that the structure of `node` changed; for code that goes past its attributes."""
+    clock.stamp(node)
+
+
+def new_node(kind: type[Any]) -> Any:
+    """Make a node without calling its constructor, as merging does."""
+    node = object.__new__(kind)
+    tick = clock.next()
+    _set_record(node, Record(tick, shared=False))
+    clock.now = tick
+    return node
+
+
+def new_nodes(kinds: Iterable[type[Any]]) -> list[Any]:
+    """Make many nodes without calling their constructors; they share a record until one of them changes."""
+    nodes = list(map(object.__new__, kinds))
+    tick = clock.next()
+    for_all(map(_set_record, nodes, repeat(Record(tick, shared=True))))
+    clock.now = tick
+    return nodes
+
+
+def fill_nodes(nodes: Sequence[Slots], fields: Iterable[dict[str, Any]]) -> None:
+    """Give new nodes their attributes, past any ``__setattr__``: none may run on a half-built object."""
+    for_all(map(_set_fields, nodes, fields))

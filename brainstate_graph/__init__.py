@@ -1,7 +1,7 @@
 """Take an object graph apart into plain data, and put it together again."""
 
 from ._node import Node
-from ._state import State
+from ._state import State, maybe_state
 from ._treefy import treefy_split, treefy_merge, treefy_states, update_states
 from ._treefy import states, nodes, clone, graphdef
 from ._graphdef import GraphDef
@@ -10,7 +10,9 @@ from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathCon
 from ._static import Static
 from ._foreign import register_graph_node_type
 from ._snapshot import Snapshot
-from ._state import Overlay, outside
+from ._hooks import Hook, HookContext, register_state_hook
+from ._overlay import Overlay, check_state_value_tree, outside
+from ._catch import catch_new_states
 from ._errors import BrainStateError, GraphError, StateArgumentError, TraceContextError
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
+    "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
     "Static", "register_graph_node_type", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip

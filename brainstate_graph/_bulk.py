@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import _state as door
-from ._state import PLAIN, State, make_state, untraced
+from . import _overlay as door
+from ._overlay import PLAIN, untraced
+from ._state import State, make_state
 
 __all__ = ["make_states", "note_reads", "read_values", "write_results", "write_values"]
 
@@ -19,6 +20,8 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
     for state, value, meta in zip(states, values, metas, strict=True):
         state._value = value
         state._meta = meta
+        if meta:
+            door.note_checked(meta)
     return states
 
 

@@ -29,6 +29,10 @@ class _Clock:
         self.next = itertools.count(1).__next__  # atomic
         self.now = 0
 
+    def tick(self) -> None:
+        """Make everybody look whether something changed."""
+        self.now = self.next()
+
     def stamp(self, node: Slots) -> None:
         record = node._graph
         if record.shared:

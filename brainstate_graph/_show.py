@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["describe", "dotted", "render"]
+__all__ = ["describe", "dotted", "dtype_name", "render"]
 
 _SHORT = {
     "float": "f",
@@ -18,7 +18,7 @@ _SHORT = {
 }
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
     name = str(dtype)
     for long, short in _SHORT.items():
         if name.startswith(long) and name[len(long) :].isdigit():
@@ -29,7 +29,7 @@ def _dtype_name(dtype: Any) -> str:
 def describe(value: Any) -> str:
     """Describe a value by structure, dtype and shape, as in ``f32[3,4]``; never print numbers."""
     if isinstance(value, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)):
-        return f"{_dtype_name(value.dtype)}[{','.join(map(str, value.shape))}]"
+        return f"{dtype_name(value.dtype)}[{','.join(map(str, value.shape))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -15,6 +15,7 @@ from ._clock import clock, record_of
 from ._flatten import flatten
 from ._foreign import foreign_of
 from ._graphdef import GraphDef
+from ._hooks import hooks_key
 from ._node import Node
 from ._state import State
 
@@ -32,6 +33,7 @@ class Snapshot:
         graphdef: The shape.
         objects: The live object of each row of the shape.
         states: The live states, in the order of the shape.
+        hooks: What tells the hooks of the states from others.
 
     Example:
         >>> from brainstate_graph import Snapshot, State
@@ -45,7 +47,18 @@ class Snapshot:
         False
     """
 
-    __slots__ = ("_nodes", "_root", "_root_tick", "_tick", "_ticks", "_watches", "graphdef", "objects", "states")
+    __slots__ = (
+        "_nodes",
+        "_root",
+        "_root_tick",
+        "_tick",
+        "_ticks",
+        "_watches",
+        "graphdef",
+        "hooks",
+        "objects",
+        "states",
+    )
 
     enabled: ClassVar[bool] = True
 
@@ -61,6 +74,7 @@ class Snapshot:
         self.graphdef = flat.graphdef
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
+        self.hooks = hooks_key(self.states)
         self._nodes = flat.nodes
         self._ticks = flat.ticks
         self._watches = [*tests, *flat.watches]
@@ -73,6 +87,8 @@ class Snapshot:
                 return False
             root = self._root() if isinstance(self._root, weakref.ref) else None
             if root is not None and root._graph.tick != self._root_tick:
+                return False
+            if self.hooks != hooks_key(self.states):
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)

@@ -6,8 +6,10 @@ Users of models need none of this; `brainstate_transform` is written on it.
 from ._bulk import note_reads, read_values, write_results, write_values
 from ._clock import born_after, fields_of, new_node, notes, now
 from ._flatten import flatten
+from ._hooks import hooks_key
+from ._overlay import locate, tracing, untraced
 from ._show import describe, dotted
-from ._state import locate, make_state, tracing, untraced
+from ._state import make_state
 from ._static import static_key
 from ._tree import StateTree
 from ._unflatten import unflatten
@@ -20,6 +22,7 @@ __all__ = [
     "dotted",
     "fields_of",
     "flatten",
+    "hooks_key",
     "locate",
     "make_state",
     "new_node",

@@ -222,7 +222,13 @@ class StatefulFunction:
             states = tuple(used)
         trace = StateTraceStack(states, [s in written for s in states])
         return Entry(
-            traced, out, trace, _avals_of(states), plan.which.shape, tuple(plan.table), jax.jit(jaxpr_as_fun(traced))
+            traced,
+            out,
+            trace,
+            _avals_of(states),
+            (plan.which.shape, plan.which.hooks),
+            tuple(plan.table),
+            jax.jit(jaxpr_as_fun(traced)),
         )
 
     def _make(self, pure: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
@@ -341,7 +347,7 @@ class StatefulFunction:
 def _holds(entry: Entry, plan: Plan) -> bool:
     """Tell whether a trace is still right: the same states in the same graph, of the same shapes."""
     return (
-        entry.shape is plan.which.shape
+        entry.shape == (plan.which.shape, plan.which.hooks)
         and entry.table == tuple(plan.table)
         and entry.avals == _avals_of(entry.trace.states)
     )

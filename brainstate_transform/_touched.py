@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brainstate_graph import Node, Snapshot, State
-from brainstate_graph.extend import fields_of, new_node, notes, read_values, write_values
+from brainstate_graph.extend import fields_of, hooks_key, new_node, notes, read_values, write_values
 
 from ._capture import Capture
 from ._values import Choice, Rows, StateValues, Written
@@ -42,7 +42,8 @@ class Plan:
         places = None if choice is None else choice.places
         self.inputs = self.table if places is None else [self.table[i] for i in places]
         self.nodes = nodes
-        self.which = Rows(snapshot.graphdef, tuple(strays), choice, self)
+        hooks = hooks_key(self.table) if snapshot.hooks or strays else ()
+        self.which = Rows(snapshot.graphdef, hooks, tuple(strays), choice, self)
         self.targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
         self._rows: dict[int, int] | None = None
 
@@ -123,12 +124,20 @@ class Touched:
             fields.update(capture.roots)
             # A function on the way to a model is part of what the program is made from, though nothing is in it.
             fields["functions"] = tuple(capture.functions)
-            snapshot = Snapshot(roots, capture.slots)
+            snapshot = Snapshot(roots, [*capture.slots, *self._stray_tests()])
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
         inside = set(snapshot.states)
         strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
         return Plan(snapshot, strays, nodes, self.choices.get((snapshot.graphdef, tuple(strays))))
+
+    def _stray_tests(self) -> list[Callable[[], bool]]:
+        """What must stay as it is about the states beyond the graph: their hooks."""
+        strays = self.strays
+        if not strays:
+            return []
+        key = hooks_key(strays)
+        return [lambda: hooks_key(strays) == key]
 
     def choose(self, old: Plan, choice: Choice) -> Plan:
         """Pass these states from now on, where the touched graph has the shape of `old`."""

@@ -67,7 +67,7 @@ class Entry(NamedTuple):
     out_shapes: Any  # of the result, nodes sealed
     trace: StateTraceStack
     avals: tuple[Any, ...]  # of the states when they were traced
-    shape: Any  # the GraphDef of the touched graph then
+    shape: Any  # the GraphDef of the touched graph then, and the hooks of its states
     table: tuple[State[Any], ...]  # its states
     call: Callable[..., Any]
 

@@ -57,14 +57,18 @@ class Rows:
 
     Attributes:
         shape: The shape of the touched graph.
+        hooks: The hooks of the states, which are part of the program.
         strays: Which of the states that the function met beyond its graph the table has.
         choice: Which of the states; None for all, where nobody has looked yet which are used.
     """
 
-    __slots__ = ("__weakref__", "_plan", "choice", "shape", "strays")
+    __slots__ = ("__weakref__", "_plan", "choice", "hooks", "shape", "strays")
 
-    def __init__(self, shape: GraphDef, strays: tuple[int, ...], choice: Choice | None, plan: Plan) -> None:
+    def __init__(
+        self, shape: GraphDef, hooks: tuple[Any, ...], strays: tuple[int, ...], choice: Choice | None, plan: Plan
+    ) -> None:
         self.shape = shape
+        self.hooks = hooks
         self.strays = strays
         self.choice = choice
         self._plan = weakref.ref(plan)  # JAX keeps the static parts of its cache keys alive; models must not be
@@ -79,6 +83,7 @@ class Rows:
         return (
             type(other) is Rows
             and self.shape is other.shape
+            and self.hooks == other.hooks
             and self.strays == other.strays
             and self.choice == other.choice
         )

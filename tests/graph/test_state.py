@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 
 import jax
@@ -11,12 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import brainstate_transform as bst
 from brainstate_graph import (
     FlattedDict,
     Overlay,
     State,
     TraceContextError,
+    catch_new_states,
+    check_state_value_tree,
     clone,
+    maybe_state,
     outside,
     states,
     treefy_merge,
@@ -438,3 +444,86 @@ def test_the_path_of_a_private_class_is_named_too():
     model = _Net(s=State(1.0))
     with pytest.raises(ValueError, match=r"State at _Net\.s cannot"):
         model.s.value = State(2.0)
+
+
+# ------------------------------------------------------------------------------------------------- checks, catching
+
+
+@pytest.mark.parametrize("new", [jnp.zeros(2, "int32"), jnp.zeros(3), np.zeros((1, 2), "float32")])
+def test_a_checked_state_keeps_its_form(new):
+    s = Gadget(w=Param(jnp.zeros(2), checked=True)).w
+    for write in (
+        lambda: setattr(s, "value", new),
+        bst.jit(lambda: setattr(s, "value", new)),
+        lambda: s.restore_value(new),
+    ):
+        with pytest.raises(
+            ValueError, match=r"Param.* is checked: its value is f32\[2\], and was assigned .*Make a new State"
+        ):
+            write()
+    s.value = np.ones(2, "float32")
+    assert clone([s])[0].metadata["checked"]
+    with pytest.raises(ValueError, match="is checked"):
+        clone([s])[0].value = new
+
+
+def test_a_checked_number():
+    s = State(1.0, checked=True)
+    s.value = jnp.float32(2.0)
+    s.value = 3.0
+    with pytest.raises(ValueError, match=r"is f32\[\], and was assigned i32\[\]"):
+        s.value = 3
+    with pytest.raises(ValueError, match="structure"):
+        s.value = (1.0,)
+    assert s.value == 3.0
+
+
+def test_the_check_survives_pickling_into_a_process_that_made_no_checked_state():
+    data = pickle.dumps(State(1.0, checked=True)).hex()
+    program = f"import pickle; s = pickle.loads(bytes.fromhex('{data}')); s.value = 'no'"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "is checked" in done.stderr or "was assigned" in done.stderr
+
+
+def test_checking_the_structure_of_all_states():
+    s = State((1.0, 2.0))
+    with check_state_value_tree():
+        s.value = (1.0, jnp.zeros(7))  # shapes are not its concern
+        with pytest.raises(ValueError, match="State holds a value of structure"):
+            s.value = [1.0, 2.0]
+        with check_state_value_tree(False):
+            s.value = [1.0, 2.0]
+    s.value = 3.0
+
+
+def test_catching_new_states():
+    with catch_new_states("outer") as outer:
+        a = State(1.0)
+        with catch_new_states("inner", exclude=Param) as inner:
+            b, c = State(1.0, tag="own"), Param(1.0)
+            clone([b])
+    d = State(1.0)
+    assert outer == [a, b, c]
+    assert inner == [b]
+    assert [s.tag for s in (a, b, c, d)] == [{"outer"}, {"own", "inner", "outer"}, {"outer"}, None]
+
+
+def test_replacing_metadata():
+    s = Param(1.0, "n", tag="t", unit="mV")
+    other = s.replace(2.0, name="m", unit=None, axis=1)
+    assert (other.value, dict(other.metadata), type(other)) == (2.0, {"name": "m", "tag": {"t"}, "axis": 1}, Param)
+    assert dict(s.metadata) == {"name": "n", "tag": {"t"}, "unit": "mV"}
+    assert dict(s.replace().metadata) == dict(s.metadata)
+    with pytest.raises(ValueError, match=r"other\.value"):
+        s.replace(State(1.0))
+
+
+def test_a_state_is_light():
+    s = State(None)
+    assert sys.getsizeof(s) < 300
+    assert not hasattr(s, "__dict__")
+
+
+def test_maybe_state():
+    assert maybe_state(State(2.0)) == 2.0
+    assert maybe_state([1]) == [1]

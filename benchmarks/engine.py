@@ -69,7 +69,7 @@ ROWS = (
 _LINE = "{:<34}{:>10}{:>10}{:>8}{:>9}{:>9}{:>12}  {}"
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -78,8 +78,8 @@ def _version(package: str) -> str:
 
 def header() -> str:
     return (
-        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
-        f"flax {_version('flax')}, brainstate {_version('brainstate')}"
+        f"Python {platform.pythonversion()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
+        f"flax {version('flax')}, brainstate {version('brainstate')}"
     )
 
 

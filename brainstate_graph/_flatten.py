@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -33,7 +34,6 @@ _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.Fu
 # Further types that are static, each in its own way.
 _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
-_AHEAD: Any = object()  # in a key: here an edge leads on
 
 
 class Flat:
@@ -70,13 +70,49 @@ def _is_static(item: Any, kind: type[Any]) -> bool:
     """Tell whether an object is a static value, so that no edge leads to it."""
     if kind in _STATIC:
         return True
-    if isinstance(item, (State, Node)) or kind is list or kind in _DICTS:
+    if _leads_on(kind):
         return False
     if kind is tuple:
         return _plain_constants(item)
     if isinstance(item, tuple) and hasattr(kind, "_fields"):
         return False
     return foreign_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
+
+
+class _Form:
+    """What nodes of one class have in common whose attributes have the same names and types.
+
+    Attributes:
+        order: The names of the attributes that are part of the graph, sorted.
+        consts: Picks the constants out of the values; None where a type does not tell whether its values are static.
+        edges: For each edge its position among the values, and the row if a state without metadata is at its end.
+    """
+
+    __slots__ = ("consts", "edges", "order")
+
+    def __init__(self, order: tuple[str, ...], consts: Any, edges: list[tuple[int, Row | None]]) -> None:
+        self.order = order
+        self.consts = consts
+        self.edges = edges
+
+    @staticmethod
+    def of(kind: type[Any], names: tuple[str, ...], kinds: tuple[type[Any], ...]) -> _Form:
+        hidden = kind.graph_invisible_attrs
+        places = {name: place for place, name in enumerate(names) if name not in hidden}
+        order = tuple(sorted(places))
+        constant = [places[name] for name in order if kinds[places[name]] in _PLAIN]
+        ahead = [places[name] for name in order if _leads_on(kinds[places[name]])]
+        if len(constant) + len(ahead) < len(order):
+            return _Form(order, None, [])
+        states = {k: Row.of("state", k, (), ()) for k in set(kinds) if issubclass(k, State)}
+        edges = [(place, states.get(kinds[place])) for place in ahead]
+        if len(constant) > 1:
+            return _Form(order, itemgetter(*constant), edges)
+        return _Form(order, lambda values: tuple([values[place] for place in constant]), edges)
+
+
+def _leads_on(kind: type[Any]) -> bool:
+    return issubclass(kind, (State, Node)) or kind is list or kind in _DICTS
 
 
 class _Walk:
@@ -88,15 +124,15 @@ class _Walk:
         self.objects = self.flat.objects
         self.rows: list[Row] = []
         self.targets: list[int] = []
+        self.came: list[int] = []  # for each row but the first the place among the targets from which it was met
         self.numbers: dict[int, int] = {}  # by id; `objects` keeps the objects alive
         self.held: list[Any] = []  # ... and this what pytrees made for us to look at
         # What waits to be met, and the place among the targets that gets its number.
         self.items: list[Any] = []
         self.slots: list[int] = []
-        # What looks alike: the sorted attribute names by names, the row by key, the row of a bare state by its class.
-        self.orders: dict[Any, tuple[str, ...]] = {}
+        # What looks alike: the form of nodes by class, names and types of attributes; the row by form and constants.
+        self.forms: dict[tuple[Any, ...], _Form] = {}
         self.alike: dict[Hashable, Row] = {}
-        self.bare: dict[type[Any], Row] = {}
         self.again = False  # whether a container was met again
 
     def run(self, root: Any) -> Flat:
@@ -104,21 +140,20 @@ class _Walk:
             self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
             return self.flat
         items, slots, numbers, targets = self.items, self.slots, self.numbers, self.targets
-        targets.append(-1)
-        items.append(root)
-        slots.append(0)
+        self._meet(root)
         while items:
             item, slot = items.pop(), slots.pop()
             number = numbers.get(id(item))
             if number is None:
                 targets[slot] = len(self.rows)
+                self.came.append(slot)
                 self._meet(item)
             else:
                 targets[slot] = number
                 self.again = self.again or self.rows[number].kind in CONTAINERS
         if self.again:
             self._refuse_container_cycles()
-        self.flat.graphdef = GraphDef.of(0, self.rows, targets[1:])
+        self.flat.graphdef = GraphDef.of(0, self.rows, targets, self.came)
         return self.flat
 
     def _meet(self, item: Any) -> None:
@@ -155,54 +190,57 @@ class _Walk:
         fields = fields_of(node).copy()  # one look, for another thread may be changing it
         if node._graph.exposed:  # somebody may hold the dictionary, and write to it past the node
             self.flat.watches.append(watch_dict(fields_of(node), fields))
-        names = tuple(fields)
-        order = self.orders.get((kind, names))
-        if order is None:
-            hidden = kind.graph_invisible_attrs
-            order = self.orders[kind, names] = tuple(sorted(n for n in names if n not in hidden))
-        targets, numbers, bare = self.targets, self.numbers, self.bare
+        names, values = tuple(fields), tuple(fields.values())
+        kinds = tuple(map(type, values))
+        key = (kind, names, kinds)
+        form = self.forms.get(key)
+        if form is None:
+            form = self.forms[key] = _Form.of(kind, names, kinds)
         self.rows.append(None)  # type: ignore[arg-type] - its place; the states come after it
-        key: list[Any] = [kind, id(order)]
-        append = key.append
+        if form.consts is None:
+            self.rows[number] = self._look_at_each(kind, form.order, fields, number)
+            return
+        consts = form.consts(values)
+        row = self.alike.get((form, consts))
+        if row is None:
+            row = self.alike[form, consts] = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
+        self.rows[number] = row
+        targets, numbers, rows = self.targets, self.numbers, self.rows
         ahead: list[Any] = []
         slots: list[int] = []
-        for name in order:
-            value = fields[name]
-            cls = type(value)
-            if cls in _PLAIN:
-                append(cls)
-                append(value)
-                continue
-            row = bare.get(cls)
-            if row is None and self._static(value, cls, key, number, name):
-                continue
-            append(_AHEAD)
-            if row is None or ahead or value._meta or self.known is not None:
+        for position, bare in form.edges:
+            value = values[position]
+            if bare is None or ahead or value._meta or self.known is not None:
                 ahead.append(value)
                 slots.append(len(targets))
                 targets.append(-1)
-            else:  # a state that may be met here and now
-                found = numbers.get(id(value))
-                if found is None:
-                    found = numbers[id(value)] = len(self.rows)
-                    self.objects.append(value)
-                    self.rows.append(row)
-                targets.append(found)
+                continue
+            found = numbers.get(id(value))  # a state, which may be met here and now
+            if found is None:
+                found = numbers[id(value)] = len(rows)
+                self.came.append(len(targets))
+                self.objects.append(value)
+                rows.append(bare)
+            targets.append(found)
         if ahead:
             self._wait(ahead, slots)
-        parts = tuple(key)
-        row = self.alike.get(parts)
-        if row is None:
-            row = self.alike[parts] = Row.of("node", kind, order, self._consts(order, fields))
-        self.rows[number] = row
 
-    def _static(self, value: Any, cls: type[Any], key: list[Any], number: int, name: Any) -> bool:
-        """Tell whether a value is static; then it is watched if it can change, and goes into the key."""
-        if not _is_static(value, cls):
-            return False
-        const = self._const(value, number, name)
-        key.append(const.key)
-        return True
+    def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> Row:
+        """Return the row of a node with attributes whose type does not tell whether they are static."""
+        consts = self._consts(order, fields, number)
+        key = (kind, order, tuple([const and const.key for const in consts]))
+        row = self.alike.get(key)
+        if row is None:
+            row = self.alike[key] = Row.of("node", kind, order, consts)
+        first = len(self.targets)
+        self.targets += [-1] * len(row.visits)
+        self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
+        return row
+
+    def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
+        """For each attribute the constant that it is, or None where an edge leads on."""
+        values = [(name, fields[name]) for name in names]
+        return [self._const(v, number, name) if _is_static(v, type(v)) else None for name, v in values]
 
     def _const(self, value: Any, number: int, name: Any) -> Const:
         try:
@@ -213,19 +251,10 @@ class _Walk:
             self.flat.watches.append(watch_static(value, const.key))
         return const
 
-    def _consts(self, names: Iterable[str], fields: dict[str, Any]) -> list[Const | None]:
-        values = [fields[name] for name in names]
-        return [Const.of(value) if _is_static(value, type(value)) else None for value in values]
-
     def _state_row(self, state: State[Any], kind: type[Any]) -> Row:
         if self.known is not None and (held := self.known(state)) is not None:
             return Row.of("known", kind, (), (), held)
-        if not state._meta:
-            row = self.bare.get(kind)
-            if row is None:
-                row = self.bare[kind] = Row.of("state", kind, (), ())
-            return row
-        key = (kind, static_key(state._meta))
+        key = (kind, state._meta and static_key(state._meta))
         row = self.alike.get(key)
         if row is None:
             row = self.alike[key] = Row.of("state", kind, (), (), state._meta)
@@ -271,7 +300,7 @@ class _Walk:
 
     def _refuse_container_cycles(self) -> None:
         """Refuse a container that holds itself other than through a node: it could never be built."""
-        shape = GraphDef.of(0, self.rows, self.targets[1:])
+        shape = GraphDef.of(0, self.rows, self.targets, self.came)
         number = shape.in_itself
         if number is not None:
             name = self.rows[number].type.__name__
@@ -290,7 +319,7 @@ class _Walk:
     def _settled(self, rows: Sequence[Row]) -> list[int]:
         """The targets so far, for complete rows; what still waits leads back to the root."""
         count = sum(len(row.visits) for row in rows)
-        targets = [max(target, 0) for target in self.targets[1 : count + 1]]
+        targets = [max(target, 0) for target in self.targets[:count]]
         return targets + [0] * (count - len(targets))
 
 

@@ -117,13 +117,22 @@ class GraphDef:
     targets: tuple[int, ...]
 
     @staticmethod
-    def of(root: Edge, rows: Iterable[Row], targets: Iterable[int]) -> GraphDef:
-        """Return the interned GraphDef with this table."""
+    def of(root: Edge, rows: Iterable[Row], targets: Iterable[int], came: Sequence[int] | None = None) -> GraphDef:
+        """Return the interned GraphDef with this table.
+
+        Args:
+            root: The edge that leads to the root.
+            rows: The rows.
+            targets: Where their edges lead.
+            came: For each row but the first the edge by which it was first met, if that is known.
+        """
         rows, targets = tuple(rows), tuple(targets)
 
         def make() -> GraphDef:
             graphdef = object.__new__(GraphDef)
             graphdef.root, graphdef.rows, graphdef.targets = root, rows, targets
+            if came is not None:
+                graphdef.__dict__["came"] = came
             return graphdef
 
         return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
@@ -146,7 +155,7 @@ class GraphDef:
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """For each row where its edges begin among the targets, and the end."""
-        return tuple(accumulate((len(row.visits) for row in self.rows), initial=0))
+        return tuple(accumulate([len(row.visits) for row in self.rows], initial=0))
 
     def edges(self, number: int) -> tuple[Edge, ...]:
         """Return what a row holds, one for each of its keys: the number of a row, or a Const."""
@@ -159,27 +168,33 @@ class GraphDef:
     @cached_property
     def state_rows(self) -> tuple[int, ...]:
         """The row numbers of the states, in order."""
-        return tuple(i for i, row in enumerate(self.rows) if row.kind == "state")
+        return tuple([i for i, row in enumerate(self.rows) if row.kind == "state"])
+
+    @cached_property
+    def came(self) -> Sequence[int]:
+        """For each row but the first the edge by which it is first met, as a place among the targets."""
+        came = [-1] * len(self.rows)
+        met = [False] * len(self.rows)
+        stack: list[tuple[int, int]] = [(self.root, -1)] if isinstance(self.root, int) else []
+        while stack:
+            number, place = stack.pop()
+            if not met[number]:
+                met[number] = True
+                came[number] = place
+                first, end = self.starts[number], self.starts[number + 1]
+                stack.extend([(self.targets[i], i) for i in range(end - 1, first - 1, -1)])
+        return came[1:]
 
     @cached_property
     def entries(self) -> tuple[list[int], list[Any]]:
         """For each row where it was first met: the row above it (-1 for the root), and the key there."""
-        parents, keys = [-1] * len(self.rows), [None] * len(self.rows)
-        met = [False] * len(self.rows)
-        stack: list[tuple[int, int, Any]] = [(self.root, -1, None)] if isinstance(self.root, int) else []
-        rows, targets, starts = self.rows, self.targets, self.starts
-        while stack:
-            number, parent, key = stack.pop()
-            if met[number]:
-                continue
-            met[number] = True
-            parents[number], keys[number] = parent, key
-            visited = rows[number].edge_keys
-            if visited:
-                start = starts[number]
-                edges = zip(targets[start : start + len(visited)], visited, strict=True)
-                stack.extend([(target, number, key) for target, key in edges][::-1])
-        return parents, keys
+        owners: list[int] = []
+        keys: list[Any] = []
+        for number, row in enumerate(self.rows):
+            if row.edge_keys:
+                owners += [number] * len(row.edge_keys)
+                keys += row.edge_keys
+        return [-1, *[owners[i] for i in self.came]], [None, *[keys[i] for i in self.came]]
 
     def path(self, number: int) -> tuple[Any, ...]:
         """Return the path where a row was first met."""
@@ -224,12 +239,9 @@ class GraphDef:
         """Return the paths of these rows."""
         # row i is entry i - 1, so that the root, row 0, is entry -1
         parents, keys = self.entries
-        specs: dict[Row, StateSpec | None] = {}
-        for row in {self.rows[i] for i in rows}:
-            specs[row] = StateSpec(row.type, row.extra) if row.kind == "state" else None
-        return restrict(
-            [parent - 1 for parent in parents[1:]], keys[1:], [i - 1 for i in rows], [specs[self.rows[i]] for i in rows]
-        )
+        chosen = [self.rows[i] for i in rows]
+        specs = {row: StateSpec(row.type, row.extra) if row.kind == "state" else None for row in set(chosen)}
+        return restrict([p - 1 for p in parents[1:]], keys[1:], [i - 1 for i in rows], [specs[row] for row in chosen])
 
     @cached_property
     def layout(self) -> Layout:

@@ -242,14 +242,16 @@ def restrict(
     parents: Sequence[int], keys: Sequence[Any], leaves: Sequence[int], specs: Sequence[StateSpec | None]
 ) -> Layout:
     """Return the layout of the given leaves, without the entries that lead to none of them."""
-    needed: set[int] = set()
+    needed = [False] * (len(parents) + 1)  # the last one is the root, entry -1
     for entry in leaves:
-        while entry >= 0 and entry not in needed:
-            needed.add(entry)
-            entry = parents[entry]
-    if len(needed) == len(parents):
+        needed[entry] = True
+    for entry in range(len(parents) - 1, -1, -1):  # below before above
+        if needed[entry]:
+            needed[parents[entry]] = True
+    needed[-1] = True
+    if all(needed):
         return Layout.of(parents, keys, leaves, specs)
-    kept = sorted(needed)
+    kept = [entry for entry in range(len(parents)) if needed[entry]]
     new = {entry: i for i, entry in enumerate(kept)}
     new[-1] = -1
     return Layout.of([new[parents[e]] for e in kept], [keys[e] for e in kept], [new[e] for e in leaves], specs)

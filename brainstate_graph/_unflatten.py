@@ -6,7 +6,9 @@ kind, and alike nodes are filled attribute by attribute, in loops that run in C.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from operator import setitem
 from typing import Any
@@ -97,7 +99,28 @@ def build(graphdef: GraphDef, values: Sequence[Any]) -> Any:
     return _pool(plan, values, ())[plan.of_row[graphdef.root]]
 
 
+@contextmanager
+def _no_collection(count: int) -> Generator[None]:
+    """Hold the garbage collector while many objects are made that all stay: it would look at all of them, many times.
+
+    With 100,000 states it takes longer than the work itself.
+    """
+    pause = count > 10_000 and gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if pause:
+            gc.enable()
+
+
 def _pool(plan: _Plan, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
+    with _no_collection(len(plan.of_row)):
+        return _made(plan, values, known)
+
+
+def _made(plan: _Plan, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
     pool: list[Any] = make_states(plan.kinds, plan.metas, values)
     first = len(pool)
     pool += new_nodes(plan.node_kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -11,8 +11,7 @@ from . import _state as door
 from ._bulk import read_values, write_values
 from ._filter import Filter
 from ._fit import fitted
-from ._given import Given, Problems, Steps, read, wrong_kind
-from ._graphdef import GraphDef
+from ._given import Given, Problems, RowPaths, Steps, read, straight, wrong_kind
 from ._layout import Layout, Path, StateSpec
 from ._node import Node, fields_of, stamp
 from ._show import dotted
@@ -23,6 +22,8 @@ from ._treefy import _selected
 from ._walk import live
 
 __all__ = ["pop_states", "update_states"]
+
+_NUMBERS = frozenset({bool, int, float, complex, type(None)})
 
 
 def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool = False) -> None:
@@ -52,9 +53,16 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     """
     snap = snapshot(node)
     problems = Problems()
-    known, new = _matched(snap, node, trees, strict, allow_new, problems)
-    chosen = [snap.states[place] for place in known]
-    values = _fitting(chosen, known.values(), strict, problems)
+    new: dict[_Place, Given] = {}
+    places = straight(snap.graphdef, trees[0]) if len(trees) == 1 else None
+    if places is not None:
+        path, given = trees[0]._layout.path, trees[0]._values
+    else:
+        known, new = _matched(snap, node, trees, strict, allow_new, problems)
+        places, items = list(known), list(known.values())
+        path, given = lambda i: items[i].path(), [item.value for item in items]
+    chosen = [snap.states[place] for place in places]
+    values = _fitting(chosen, given, path, strict, problems)
     problems.refuse(
         "nothing was written, the state trees do not fit the graph: ",
         ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
@@ -158,7 +166,7 @@ def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
     """
     shape = snap.graphdef
     places: list[_Place] = []
-    problems = Problems()
+    problems, paths = Problems(), RowPaths(shape)
     for number, row in enumerate(shape.rows):
         for key, edge in zip(row.keys, shape.edges(number), strict=True):
             if not isinstance(edge, int) or edge not in going:
@@ -166,16 +174,12 @@ def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
             if row.kind in ("node", "dict"):
                 places.append(_Place(snap.objects[number] if number else root, key))
             else:
-                problems.note(partial(_path_to, shape, number, key), f"{{path}} is in a {row.type.__name__}")
+                problems.note(partial(paths.path, number, key), f"{{path}} is in a {row.type.__name__}")
     problems.refuse(
         "nothing was popped, for states can be taken out of attributes and dicts only: ",
         ". Hold them there, or make the container anew without them, as in `model.items = [...]`",
     )
     return places
-
-
-def _path_to(shape: GraphDef, row: int, key: Any) -> Path:
-    return (*shape.layout_of([row]).path(0), key)
 
 
 def _matched(
@@ -194,6 +198,8 @@ def _matched(
                     new[place] = given
                 elif strict:
                     problems.unexpected(snap.graphdef, given)
+            elif given.kind is not None and given.kind is not type(snap.states[given.place]):
+                problems.note(given.path, wrong_kind(type(snap.states[given.place]), given.kind))
             elif given.place in mine:
                 first = dotted(mine[given.place].path())
                 problems.note(given.path, f"given twice: {{path}} and {first} are one state")
@@ -203,18 +209,21 @@ def _matched(
     return known, new
 
 
-def _fitting(chosen: list[State[Any]], known: Iterable[Given], strict: bool, problems: Problems) -> list[Any]:
+def _fitting(
+    chosen: Sequence[State[Any]], given: Sequence[Any], path: Callable[[int], Path], strict: bool, problems: Problems
+) -> list[Any]:
     """Return what to write to the chosen states."""
     values: list[Any] = []
-    for given, state, now in zip(known, chosen, read_values(chosen, record=False), strict=True):
-        new = given.value
-        door.refuse_foreign(state, new, door.stack.top)
-        if given.kind is not None and given.kind is not type(state):
-            problems.note(given.path, wrong_kind(type(state), given.kind))
+    for i, (state, now, new) in enumerate(zip(chosen, read_values(chosen, record=False), given, strict=True)):
+        kind = type(new)
+        alike = kind is type(now) and kind in door.PLAIN
+        if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
+            values.append(new)  # as most do; what follows costs five times as much
             continue
+        door.refuse_foreign(state, new, door.stack.top)
         value, wrong, mild = fitted(now, new)
-        if wrong and (strict or not mild):
-            problems.note(given.path, wrong, mild)
+        for words in wrong if strict or not mild else ():
+            problems.note(partial(path, i), words, mild)
         values.append(value)
     return values
 

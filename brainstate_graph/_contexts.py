@@ -175,7 +175,9 @@ class _Made(dict[Name, Any]):
 
 @contextmanager
 def split_context() -> Generator[SplitContext]:
-    """Open a context in which several graphs are split with what they share kept shared.
+    """Open a context in which several graphs are split, with the nodes and states that they share kept shared.
+
+    A list or dict that two of the graphs hold becomes two; what one split holds by itself is kept as ever.
 
     Returns:
         A context manager that gives a SplitContext; call its ``treefy_split``.

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import keystr
 
 from ._show import describe
 
@@ -32,7 +33,7 @@ _WIDER: dict[type[Any], tuple[type[Any], ...]] = {
 }
 
 
-def fitted(now: Any, new: Any) -> tuple[Any, str, bool]:
+def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
     """Return what to write, and what is wrong with it.
 
     Args:
@@ -40,21 +41,28 @@ def fitted(now: Any, new: Any) -> tuple[Any, str, bool]:
         new: The value that shall take its place.
 
     Returns:
-        The new value with its numbers as the current one has them; in words what does not fit, or ``""``; whether
-        that is only a shape or dtype.
+        The new value, its numbers in the form that the current one has; all that does not fit, in words where
+        ``{path}`` stands for the place of the value; whether that is nothing worse than a shape or dtype.
     """
     if isinstance(now, jax.Array) and isinstance(new, jax.Array) and now.shape == new.shape and now.dtype == new.dtype:
-        return new, "", True
+        return new, [], True
     if now is None:
-        return new, "", True
+        return new, [], True
     before, structure = jax.tree.flatten(now)
     after, other = jax.tree.flatten(new)
     if structure != other:
-        return new, f"wrong structure: {{path}} is {describe(now)}, not {describe(new)}", False
+        shown = describe(now), describe(new)
+        expected, got = shown if shown[0] != shown[1] else (str(structure), str(other))
+        return new, [f"wrong structure: {{path}} is {expected}, not {got}"], False
     pairs = [_fitted_leaf(x, y) for x, y in zip(before, after, strict=True)]
-    wrong = next((words for _, words in pairs if words), "")
-    if wrong:
-        wrong += f": {{path}} is {describe(now)}, not {describe(new)}"
+    wrong: list[str] = []
+    if any(words for _, words in pairs):
+        paths = [keystr(path, simple=True, separator=".") for path, _ in jax.tree_util.tree_leaves_with_path(now)]
+        wrong = [
+            f"{words}: {{path}}{path and '.' + path} is {describe(x)}, not {describe(y)}"
+            for path, x, y, (_, words) in zip(paths, before, after, pairs, strict=True)
+            if words
+        ]
     return jax.tree.unflatten(structure, [value for value, _ in pairs]), wrong, True
 
 

@@ -7,8 +7,8 @@ each of their paths.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from ._errors import GraphError
 from ._graphdef import Edge, GraphDef
@@ -18,7 +18,7 @@ from ._show import describe, dotted
 from ._state import State
 from ._tree import StateTree, TreefyState
 
-__all__ = ["Given", "Problems", "Steps", "merge_values", "read", "wrong_kind"]
+__all__ = ["Given", "Problems", "RowPaths", "Steps", "merge_values", "read", "straight", "wrong_kind"]
 
 _SHOWN = 100  # problems that an error spells out; paths of a deep graph are long
 _ABSENT: Any = object()
@@ -91,6 +91,21 @@ class Problems:
             raise GraphError(what + "; ".join(self._texts) + more + remedy)
 
 
+class RowPaths:
+    """The paths of all rows of a graph, worked out when somebody asks for the first."""
+
+    def __init__(self, graphdef: GraphDef) -> None:
+        self._graphdef = graphdef
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return self._graphdef.layout_of(range(len(self._graphdef.rows)))
+
+    def path(self, row: int, *below: Any) -> Path:
+        """Return the path of a row, and from there on."""
+        return (*self._layout.path(row), *below)
+
+
 class Steps:
     """The edges of a graph, by the key of the step."""
 
@@ -147,6 +162,23 @@ def read(graphdef: GraphDef, data: Any) -> Sequence[Given]:
         return list(_Trail(graphdef).read(data))
     remedy = ": write `treefy_states(node)`" if isinstance(data, Node) else ""
     raise TypeError(f"expected a state tree or a nested dict of values, not {type(data).__name__}{remedy}")
+
+
+def straight(graphdef: GraphDef, data: Any) -> Sequence[int] | None:
+    """Return the places of the values of a state tree, if nothing more has to be known about them.
+
+    That is so where each value is that of another state of the graph and of its kind, as in what a split of the same
+    shape returned: the way for thousands of states at every step.
+    """
+    if not isinstance(data, StateTree):
+        return None
+    places = _places(graphdef, data._layout)
+    if None in places or len(set(places)) < len(places) or any(isinstance(item, State) for item in data._values):
+        return None
+    found = cast(Sequence[int], places)
+    rows, state_rows = graphdef.rows, graphdef.state_rows
+    kinds = [rows[state_rows[place]].type for place in found]
+    return found if kinds == [spec and spec.kind for spec in data._layout.specs] else None
 
 
 def _of_tree(tree: StateTree, places: Sequence[int | None]) -> list[Given]:
@@ -234,19 +266,20 @@ def wrong_kind(live: type[Any], given: type[Any]) -> str:
     return f"{{path}} is a {live.__name__}, not a {other}"
 
 
-def merge_values(graphdef: GraphDef, trees: Sequence[Any]) -> Sequence[Any]:
+def merge_values(graphdef: GraphDef, trees: Sequence[Any]) -> list[Any]:
     """Return the values that trees hold together, one for each state of the graph.
 
     Raises:
         GraphError: A state is missing, unexpected, of another kind, or given twice; the message lists all.
     """
-    if len(trees) == 1 and isinstance(trees[0], StateTree) and trees[0]._layout is graphdef.layout:
-        values = trees[0]._values
-        if not any(isinstance(value, State) for value in values):
-            return values
     found: list[Any] = [_ABSENT] * len(graphdef.state_rows)
     problems = Problems()
     for data in trees:
+        places = straight(graphdef, data)
+        if places is not None and all(found[place] is _ABSENT for place in places):
+            for place, value in zip(places, data._values, strict=True):
+                found[place] = value
+            continue
         for given in read(graphdef, data):
             if given.place is None:
                 problems.unexpected(graphdef, given)

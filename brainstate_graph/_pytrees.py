@@ -15,7 +15,7 @@ from jax.tree_util import GetAttrKey, keystr
 
 from ._contexts import MergeContext, SplitContext, merge_context, split_context
 from ._flatten import flatten
-from ._given import Problems
+from ._given import Problems, RowPaths
 from ._graphdef import GraphDef
 from ._layout import Path
 from ._node import Node
@@ -197,7 +197,7 @@ def tree_to_graph(tree: Any, /, *, prefix: Any = None, merge_fn: Merge | None = 
             try:
                 found.append(merge(ctx, path, at, leaf) if _is_node_states(leaf) else leaf)
             except ValueError as error:  # among them GraphError
-                raise type(error)(f"at {dotted(_keys(path))}: {error}") from error
+                raise type(error)(f"at {keystr(path, simple=True, separator='.') or '(root)'}: {error}") from error
     return treedef.unflatten(found)
 
 
@@ -225,10 +225,6 @@ def _live(graphs: Any) -> FlattedDict:
     return found
 
 
-def _keys(path: Any) -> tuple[str, ...]:
-    return tuple(keystr((entry,), simple=True) for entry in path)
-
-
 def _broadcast(prefix: Any, tree: Any, is_leaf: Callable[[Any], bool] | None) -> list[Any]:
     """Return what a prefix says of each leaf; None is a value of it."""
     values, shape = jax.tree.flatten(prefix, is_leaf=lambda x: x is None)
@@ -253,8 +249,9 @@ def _refuse_two_prefixes(leaves: Iterable[tuple[Any, Any]], prefixes: Iterable[A
             continue
         # What is known is not entered: whatever stands below it has its prefix, or was found out before.
         shape, objects = (flat := flatten(leaf, numbers.get)).graphdef, flat.objects
+        paths = RowPaths(shape)
         for number, (row, item) in enumerate(zip(shape.rows, objects, strict=True)):
-            place = partial(_path_to, path, shape, number)
+            place = partial(_below, path, paths, number)
             if row.kind != "known":
                 if isinstance(item, (Node, State)):
                     numbers[item] = len(first)
@@ -269,5 +266,5 @@ def _refuse_two_prefixes(leaves: Iterable[tuple[Any, Any]], prefixes: Iterable[A
     )
 
 
-def _path_to(outer: Any, shape: GraphDef, row: int) -> Path:
-    return (*_keys(outer), *shape.layout_of([row]).path(0))
+def _below(outer: Any, paths: RowPaths, row: int) -> Path:
+    return (*(keystr((entry,), simple=True) for entry in outer), *paths.path(row))

@@ -67,7 +67,7 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
         "nothing was written, the state trees do not fit the graph: ",
         ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
     )
-    with _whole_or_not(place.holder for place in new):
+    with _all_or_nothing(place.holder for place in new):
         for place, given in new.items():
             place.attach(_state_of(given))
         write_values(chosen, values)
@@ -105,7 +105,7 @@ def pop_states(node: Any, *filters: Filter) -> Any:
     groups = _selected(snap, filters, exhaustive=False)
     going = {snap.graphdef.state_rows[i] for _, chosen in groups for i in chosen}
     places = _places_of(snap, node, going)
-    with _whole_or_not(place.holder for place in places):
+    with _all_or_nothing(place.holder for place in places):
         for place in places:
             place.detach()
     return live(snap, groups)
@@ -144,7 +144,7 @@ def _contents(holder: Any) -> dict[Any, Any]:
 
 
 @contextmanager
-def _whole_or_not(holders: Iterable[Any]) -> Generator[None]:
+def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
     """Put back what the nodes and dicts hold if the block fails."""
     before = {id(holder): (holder, dict(_contents(holder))) for holder in holders}
     try:

@@ -14,6 +14,7 @@ import jax
 from jax.tree_util import GetAttrKey, keystr
 
 from ._contexts import MergeContext, SplitContext, merge_context, split_context
+from ._errors import GraphError
 from ._flatten import flatten
 from ._given import Problems, RowPaths
 from ._graphdef import GraphDef
@@ -196,7 +197,9 @@ def tree_to_graph(tree: Any, /, *, prefix: Any = None, merge_fn: Merge | None = 
         for (path, leaf), at in zip(leaves, prefixes, strict=True):
             try:
                 found.append(merge(ctx, path, at, leaf) if _is_node_states(leaf) else leaf)
-            except ValueError as error:  # among them GraphError
+            except ValueError as error:
+                if type(error) not in (GraphError, ValueError):  # one of `merge_fn`, which may take other arguments
+                    raise
                 raise type(error)(f"at {keystr(path, simple=True, separator='.') or '(root)'}: {error}") from error
     return treedef.unflatten(found)
 

@@ -2,13 +2,17 @@
 
 from ._node import Node
 from ._state import State, maybe_state
-from ._treefy import treefy_split, treefy_merge, treefy_states, update_states
-from ._treefy import states, nodes, clone, graphdef
+from ._treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
+from ._walk import states, nodes, iter_leaf, iter_node
+from ._change import update_states, pop_states
+from ._contexts import split_context, merge_context
+from ._pytrees import NodeStates, graph_to_tree, tree_to_graph
 from ._graphdef import GraphDef
 from ._tree import NestedDict, FlattedDict, TreefyState
 from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
 from ._static import Static
 from ._foreign import register_graph_node_type
+from ._refmap import RefMap
 from ._snapshot import Snapshot
 from ._hooks import Hook, HookContext, register_state_hook
 from ._overlay import Overlay, check_state_value_tree, outside
@@ -17,11 +21,13 @@ from ._errors import BrainStateError, GraphError, StateArgumentError, TraceConte
 
 __all__ = [
     "Node", "State",
-    "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
+    "treefy_split", "treefy_merge", "treefy_states", "clone", "graphdef",
+    "states", "nodes", "iter_leaf", "iter_node", "update_states", "pop_states",
+    "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
-    "Static", "register_graph_node_type", "Snapshot", "Overlay", "outside",
+    "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip
 

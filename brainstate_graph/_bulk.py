@@ -9,7 +9,7 @@ from . import _overlay as door
 from ._overlay import PLAIN, untraced
 from ._state import State, make_state
 
-__all__ = ["make_states", "note_reads", "read_values", "write_results", "write_values"]
+__all__ = ["assign_values", "make_states", "note_reads", "read_values", "write_results", "write_values"]
 
 
 def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
@@ -62,6 +62,22 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
             top._values[state] = value
             if state not in top._created:
                 top.writes[state] = None
+
+
+def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
+    """Assign values as ``.value = ...`` does, hooks told and checks made, all or none."""
+    if door.busy == door.open_count:  # no hook and no check anywhere
+        write_values(states, values)
+        return
+    before = read_values(states, record=False)
+    done = 0
+    try:
+        for state, value in zip(states, values, strict=True):
+            state.value = value
+            done += 1
+    except BaseException:
+        write_values(states[:done], before[:done])
+        raise
 
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:

@@ -17,9 +17,10 @@ import jax
 from ._layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
 from ._static import Const, static_key
 
-__all__ = ["CONTAINERS", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+__all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
 
 Edge = int | Const
+NODES = frozenset({"node", "foreign"})
 # What is nothing but what it holds, so that it is built after that; nodes can be made empty and filled.
 CONTAINERS = frozenset({"list", "dict", "tuple", "namedtuple", "pytree"})
 

@@ -1,8 +1,8 @@
-"""The verbs: take a graph apart, put it together, look at it, write to it."""
+"""The first verbs: take a graph apart, put it together, copy it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import jax
@@ -11,15 +11,14 @@ import numpy as np
 from ._bulk import read_values
 from ._errors import GraphError
 from ._filter import Everything, Filter, OfType, WithTag, partition
+from ._given import merge_values
 from ._graphdef import GraphDef
 from ._layout import Layout
-from ._show import dotted
 from ._snapshot import Snapshot, snapshot
-from ._state import State
-from ._tree import FlattedDict, NestedDict, StateTree, join
+from ._tree import NestedDict
 from ._unflatten import build
 
-__all__ = ["clone", "graphdef", "nodes", "states", "treefy_merge", "treefy_split", "treefy_states", "update_states"]
+__all__ = ["clone", "graphdef", "treefy_merge", "treefy_split", "treefy_states"]
 
 N = TypeVar("N")
 
@@ -115,46 +114,24 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
     return trees if len(filters) > 1 else trees[0]
 
 
-def _as_tree(data: Any, layout: Layout) -> StateTree:
-    """Read what was given as a state tree; the layout tells a dict that is a value from one that is a level."""
-    if isinstance(data, StateTree):
-        if any(isinstance(v, State) for v in data._values):  # as `states` returns
-            return data._of(data._layout, [v.value if isinstance(v, State) else v for v in data._values])
-        return data
-    if not isinstance(data, Mapping):
-        raise TypeError(f"expected a state tree or a nested dict of values, not {type(data).__name__}")
-    if data and all(isinstance(k, tuple) for k in data):
-        return FlattedDict(data)
-    flat: list[tuple[Any, Any]] = []
-    stack: list[tuple[tuple[Any, ...], int | None, Any]] = [((), -1, data)]
-    while stack:
-        path, entry, item = stack.pop()
-        if isinstance(item, Mapping) and entry not in layout.place_of:
-            stack.extend(((*path, k), layout.steps.get((entry, k)) if entry is not None else None, v)
-                         for k, v in item.items())  # fmt: skip
-        else:
-            flat.append((path, item.value if isinstance(item, State) else item))
-    return FlattedDict.from_flat(flat)
+class _NoneKnown:
+    def __getitem__(self, name: Any) -> Any:
+        raise GraphError(
+            "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
+            "`merge_context`, in the order in which they were split"
+        )
 
 
-def _place(shape: GraphDef, layout: Layout) -> list[int | None]:
-    places = shape.positions.get(layout)
-    if places is None:
-        places = shape.positions[layout] = layout.positions_in(shape.layout)
-    return places
-
+_NONE = cast(Sequence[Any], _NoneKnown())
 
 _CONTAINERS = frozenset({dict, list})
 
 
-def _apart(values: list[Any]) -> list[Any]:
-    """Give containers among the values to the tree as copies; it does not change with its model."""
+def _apart(values: Sequence[Any]) -> Sequence[Any]:
+    """Give containers among the values over as copies; a tree does not change with its model."""
     if _CONTAINERS.isdisjoint(map(type, values)):
         return values
     return [jax.tree.map(lambda x: x, v) if type(v) in _CONTAINERS else v for v in values]
-
-
-_ABSENT = object()
 
 
 def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
@@ -168,7 +145,7 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         The root: new nodes with new states.
 
     Raises:
-        GraphError: A state is missing, unexpected, or given twice; the message lists the paths.
+        GraphError: A state is missing, unexpected, of another kind, or given twice; the message lists the paths.
 
     Example:
         >>> from brainstate_graph import State, treefy_merge, treefy_split
@@ -181,115 +158,10 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
             f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
         )
     if len(trees) == 1 and isinstance(trees[0], NestedDict) and trees[0]._layout is graphdef.layout:
-        return build(graphdef, trees[0]._values)  # the common case, where nothing can be wrong
-    values: list[Any] = [_ABSENT] * len(graphdef.state_rows)
-    problems: list[str] = []
-    for data in trees:
-        tree = _as_tree(data, graphdef.layout)
-        for number, (place, value) in enumerate(zip(_place(graphdef, tree._layout), tree._values, strict=True)):
-            if place is None:
-                problems.append(f"unexpected: {dotted(tree._layout.path(number))}")
-            elif values[place] is not _ABSENT:
-                problems.append(f"given twice: {dotted(tree._layout.path(number))}")
-            else:
-                values[place] = value
-    problems += [f"missing: {dotted(graphdef.layout.path(i))}" for i, v in enumerate(values) if v is _ABSENT]
-    if problems:
-        raise GraphError("the state trees do not fit the graph: " + "; ".join(problems))
-    return build(graphdef, values)
-
-
-def update_states(node: Any, *trees: Any) -> None:
-    """Write the values of state trees to the live states at the same paths; all or none.
-
-    Args:
-        node: A Node, or a container of them.
-        *trees: State trees, or nested dicts of plain values. Where a path stands in several, the last one wins.
-
-    Raises:
-        GraphError: The graph has no state at some path, or its kind differs; the message lists all, nothing is written.
-
-    Example:
-        >>> from brainstate_graph import State, update_states
-        >>> model = {"k": State(3.0)}
-        >>> update_states(model, {"k": 5.0})
-        >>> model
-        {'k': State(5.0)}
-    """
-    snap = snapshot(node)
-    tree = join([_as_tree(t, snap.graphdef.layout) for t in trees], FlattedDict, last_wins=True)
-    problems: list[str] = []
-    chosen: list[State[Any]] = []
-    for number, place in enumerate(_place(snap.graphdef, tree._layout)):
-        spec = tree._layout.specs[number]
-        if place is None:
-            problems.append(f"unexpected: {dotted(tree._layout.path(number))}")
-        elif spec is not None and spec.kind is not type(snap.states[place]):
-            live = type(snap.states[place]).__name__
-            problems.append(f"{dotted(tree._layout.path(number))} is a {live}, not a {spec.kind.__name__}")
-        else:
-            chosen.append(snap.states[place])
-    if problems:
-        raise GraphError("the state trees do not fit the graph: " + "; ".join(problems))
-    before = read_values(chosen, record=False)
-    done = 0
-    try:
-        for state, value in zip(chosen, tree._values, strict=True):
-            state.value = value
-            done += 1
-    except BaseException:
-        for state, value in zip(chosen[:done], before, strict=False):
-            state.value = value
-        raise
-
-
-def states(node: Any, *filters: Filter) -> Any:
-    """Return the live states of a graph by path.
-
-    Args:
-        node: A Node, or a container of them.
-        *filters: As for `treefy_states`.
-
-    Returns:
-        A FlattedDict from path to State; a tuple of them for two filters or more. A shared state stands once, under
-        the path where it is met first.
-
-    Example:
-        >>> from brainstate_graph import State, states
-        >>> states({"a": State(1.0), "b": [State(2.0)]})
-        FlattedDict({('a',): State(1.0), ('b', 0): State(2.0)})
-    """
-    snap = snapshot(node)
-    found = tuple(
-        FlattedDict._of(_bare(layout), [snap.states[i] for i in chosen])
-        for layout, chosen in _selected(snap, filters, exhaustive=False)
-    )
-    return found if len(filters) > 1 else found[0]
-
-
-def _bare(layout: Layout) -> Layout:
-    return Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
-
-
-def nodes(node: Any, *filters: Filter) -> Any:
-    """Return the nodes of a graph by path, the root under ``()``.
-
-    Args:
-        node: A Node, or a container of them.
-        *filters: As for `treefy_states`; a class selects its instances.
-
-    Returns:
-        A FlattedDict from path to Node; a tuple of them for two filters or more.
-
-    Example:
-        >>> from brainstate_graph import Node, nodes
-        >>> list(nodes([Node(), Node()]))
-        [(0,), (1,)]
-    """
-    snap = snapshot(node)
-    rows = [i for i, row in enumerate(snap.graphdef.rows) if row.kind == "node"]
-    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
-    return found.filter(*filters) if filters else found
+        values: Sequence[Any] = trees[0]._values  # the common case, where nothing can be wrong
+    else:
+        values = merge_values(graphdef, trees)
+    return build(graphdef, _apart(values), _NONE)
 
 
 def clone(node: N) -> N:

@@ -91,12 +91,12 @@ def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = 
     return made[graphdef.root], made
 
 
-def build(graphdef: GraphDef, values: Sequence[Any]) -> Any:
+def build(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = ()) -> Any:
     """Put a graph together and return its root."""
     if not isinstance(graphdef.root, int):
         return graphdef.root.fresh()
     plan = _plan(graphdef)
-    return _pool(plan, values, ())[plan.of_row[graphdef.root]]
+    return _pool(plan, values, known)[plan.of_row[graphdef.root]]
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states, update_states
+from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
+from brainstate_graph.extend import write_values
 
 from ._module import Module
 from ._names import dotted_names
@@ -96,11 +97,9 @@ class Optimizer(Module):
             self._fitted(grads), self.opt_state.value, values, **extra
         )
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
-        # one call, so that a value that is refused leaves the others as they were
-        update_states(
-            [*self.params.values(), self.opt_state],
-            FlattedDict.from_flat([((i,), v) for i, v in enumerate([*(moved[p] for p in self._paths), state])]),
-        )
+        # one call, so that a value that is refused leaves the others as they were; without a look at dtypes, for the
+        # first step may widen those of the optimiser
+        write_values([*self.params.values(), self.opt_state], [*(moved[p] for p in self._paths), state])
 
     def _values(self) -> NestedDict:
         return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))

@@ -51,7 +51,7 @@ def test_merge_errors_name_the_paths():
         treefy_merge(shape, params, rest, rest)
     with pytest.raises(GraphError, match=r"unexpected: head\.more\.0$"):
         treefy_merge(shape, params, rest, {"head": {"more": {0: 1.0}}})
-    with pytest.raises(GraphError, match=r"unexpected: head$"):
+    with pytest.raises(GraphError, match=r"unexpected: head \(a Gadget, not a state\)$"):
         treefy_merge(shape, params, rest, {"head": 1.0})
     with pytest.raises(TypeError, match="needs a GraphDef first, not NestedDict"):
         treefy_merge(params, rest)

@@ -6,7 +6,8 @@ from ._treefy import treefy_split, treefy_merge, treefy_states, update_states
 from ._treefy import states, nodes, clone, graphdef
 from ._graphdef import GraphDef
 from ._tree import NestedDict, FlattedDict, TreefyState
-from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
+from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, WithTag, to_predicate
+from ._paths import PathContains, PathPrefix, PathGlob, PathRegex
 from ._static import Static
 from ._snapshot import Snapshot
 from ._state import Overlay, outside
@@ -16,7 +17,8 @@ __all__ = [
     "Node", "State",
     "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
-    "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
+    "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
+    "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "Static", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip

@@ -162,10 +162,10 @@ class OfType(Base):
     __slots__ = ()
 
     def __init__(self, kind: type) -> None:
-        kind = _class_of(kind) or kind
-        if not isinstance(kind, type):
+        found = _class_of(kind)
+        if found is None:
             raise TypeError(f"OfType takes a class, not {kind!r}; for several classes write `Any(A, B)`")
-        self.parts = (kind,)
+        self.parts = (found,)
 
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
         if isinstance(item, self.parts[0]):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import brainstate_graph
 from brainstate_graph import (
     All,
     Any,
@@ -143,7 +144,8 @@ CODE = [
 
 @pytest.mark.parametrize(("code", "other"), CODE)
 def test_filters_compare_by_contents_copy_pickle_and_show_as_their_code(code, other):
-    one, two, different = eval(code), eval(code), eval(other)
+    names = {**vars(brainstate_graph), "Param": Param, "Stat": Stat, "even": even}
+    one, two, different = (eval(text, names) for text in (code, code, other))
     assert one == two
     assert hash(one) == hash(two)
     assert one != different

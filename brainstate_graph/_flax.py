@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._errors import GraphError
-from ._layout import Layout
+from ._layout import Layout, path_of
 from ._nesting import nested
 from ._show import dotted
 from ._treefystate import TreefyState, bare
@@ -99,13 +99,14 @@ class _Tree(_Value):
         values: list[Any] = []
         for place, leaf in enumerate(layout.leaves):
             if parts[leaf] is not _ABSENT:
-                name = _where(layout, leaf)
+                name = dotted(layout.path(place))
                 try:
                     values.append(self.value(bare(ref._values[place]), parts[leaf], name))
                 except (AttributeError, KeyError, TypeError, ValueError) as error:  # all of which flax raises
                     problems.append(f"{name}: {error}")
         if problems:
-            raise GraphError(f"the data does not fit the tree at {self.flax.current_path()}: " + "; ".join(problems))
+            where = self.flax.current_path().removeprefix("./").removeprefix(".")
+            raise GraphError(f"the data does not fit the tree{' at ' * bool(where)}{where}: " + "; ".join(problems))
         return ref._of(layout, values)
 
 
@@ -136,22 +137,16 @@ def _check_names(layout: Layout) -> None:
     names: dict[tuple[int, str], Any] = {}
     for entry, (parent, key) in enumerate(layout.entries):
         if type(key) not in (str, int):
-            problems.append(f"the key {key!r} of {_where(layout, entry)} is a {type(key).__name__}")
+            problems.append(f"the key {key!r} of {dotted(path_of(layout.entries, entry))} is a {type(key).__name__}")
         elif names.setdefault((parent, str(key)), key) is not key:
-            problems.append(f"{_where(layout, entry)} stands for two keys, {key!r} and {names[parent, str(key)]!r}")
+            problems.append(
+                f"{dotted(path_of(layout.entries, entry))} stands for two keys, {key!r} and {names[parent, str(key)]!r}"
+            )
     if problems:
         raise GraphError(
             "flax names states by text, so the keys of a tree must be strings or integers and differ as text: "
             + "; ".join(problems)
         )
-
-
-def _where(layout: Layout, entry: int) -> str:
-    keys: list[Any] = []
-    while entry >= 0:
-        entry, key = layout.entries[entry]
-        keys.append(key)
-    return dotted(tuple(reversed(keys)))
 
 
 def _parts(layout: Layout, data: Any) -> tuple[list[Any], list[str]]:
@@ -165,12 +160,12 @@ def _parts(layout: Layout, data: Any) -> tuple[list[Any], list[str]]:
         names.setdefault(parent, set()).add(str(key))
         names.setdefault(entry, set())
         if entry in layout.place_of and parts[entry] is _ABSENT:
-            problems.append(f"missing: {_where(layout, entry)}")
+            problems.append(f"missing: {dotted(path_of(layout.entries, entry))}")
     for entry, known in names.items():
         part = data if entry < 0 else parts[entry]
         if entry not in layout.place_of and isinstance(part, dict):
-            above = _where(layout, entry) + "." if entry >= 0 else ""
+            above = dotted(path_of(layout.entries, entry)) + "." if entry >= 0 else ""
             problems += [f"unexpected: {above}{name}" for name in part if name not in known]
         elif entry not in layout.place_of and part is not _ABSENT:
-            problems.append(f"{_where(layout, entry)} is one value")
+            problems.append(f"{dotted(path_of(layout.entries, entry))} is one value")
     return parts, problems

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ._errors import GraphError
 from ._static import static_key
 
-__all__ = ["Layout", "Path", "StateSpec", "intern", "sibling_order"]
+__all__ = ["Layout", "Path", "StateSpec", "intern", "path_of", "sibling_order"]
 
 Path = tuple[Any, ...]
 
@@ -143,7 +143,7 @@ class Layout:
             number[entry] = i
             spec_of[entry] = specs[i] or spec_of.get(entry)
         if twice and not last_wins:
-            raise GraphError("; ".join(f"the path {trie.path(entry)!r} stands twice" for entry in twice))
+            raise GraphError("; ".join(f"the path {path_of(trie.entries, entry)!r} stands twice" for entry in twice))
         ordered, old = trie.in_order()
         new = {-1: -1, **{entry: i for i, entry in enumerate(old)}}
         kept = sorted(number, key=new.__getitem__)
@@ -223,6 +223,15 @@ class Layout:
         ]
 
 
+def path_of(entries: Sequence[tuple[int, Any]], entry: int) -> Path:
+    """Return the path that leads to an entry of a trie."""
+    keys: list[Any] = []
+    while entry >= 0:
+        entry, key = entries[entry]
+        keys.append(key)
+    return tuple(reversed(keys))
+
+
 class _Trie:
     """The steps of many paths while they are collected, each once."""
 
@@ -251,14 +260,9 @@ class _Trie:
         try:
             hash(key)
         except TypeError:
-            raise TypeError(f"a key of a state tree is hashable, not {key!r} as in {self.path(entry)!r}") from None
-
-    def path(self, entry: int) -> Path:
-        keys: list[Any] = []
-        while entry >= 0:
-            entry, key = self.entries[entry]
-            keys.append(key)
-        return tuple(reversed(keys))
+            raise TypeError(
+                f"a key of a state tree is hashable, not {key!r} as in {path_of(self.entries, entry)!r}"
+            ) from None
 
     def in_order(self) -> tuple[list[tuple[int, Any]], list[int]]:
         """The entries in pre-order with siblings in their order, and the number that each of them had."""
@@ -284,7 +288,7 @@ class _Trie:
         for child in level.values():
             twin = children.setdefault(self.entries[child][1], child)
             if twin != child:
-                paths = f"{self.path(twin)!r} and {self.path(child)!r}"
+                paths = f"{path_of(self.entries, twin)!r} and {path_of(self.entries, child)!r}"
                 raise GraphError(f"two keys of one level are equal but of different type: {paths}")
         return [children[key] for key in sibling_order(children)]
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from ._errors import GraphError
-from ._layout import Layout, StateSpec
+from ._layout import Layout, StateSpec, path_of
 from ._show import dotted
 from ._state import State
 
@@ -111,7 +111,12 @@ def layout_to_bytes(layout: Layout) -> bytes:
         _written_spec(spec, dotted(layout.path(place)) if spec and spec.meta else "")
         for place, spec in enumerate(layout.specs)
     ]
-    entries = [[parent, _written(key)] for parent, key in layout.entries]
+    entries: list[Any] = []
+    for entry, (parent, key) in enumerate(layout.entries):
+        try:
+            entries.append([parent, _written(key)])
+        except GraphError as error:
+            raise GraphError(f"the last key of {dotted(path_of(layout.entries, entry))}: {error}") from None
     return json.dumps({"entries": entries, "leaves": layout.leaves, "specs": specs}).encode()
 
 

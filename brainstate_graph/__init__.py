@@ -9,7 +9,8 @@ from ._contexts import split_context, merge_context
 from ._pytrees import NodeStates, graph_to_tree, tree_to_graph
 from ._graphdef import GraphDef
 from ._tree import NestedDict, FlattedDict, TreefyState
-from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
+from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, WithTag, to_predicate
+from ._paths import PathContains, PathPrefix, PathGlob, PathRegex
 from ._static import Static
 from ._foreign import register_graph_node_type
 from ._refmap import RefMap
@@ -25,7 +26,8 @@ __all__ = [
     "states", "nodes", "iter_leaf", "iter_node", "update_states", "pop_states",
     "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
-    "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
+    "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
+    "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
     "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",

@@ -12,8 +12,9 @@ from ._bulk import assign_values, read_values
 from ._clock import fields_of, stamp
 from ._filter import Filter
 from ._fit import fitted
+from ._foreign import foreign_of
 from ._given import Given, Problems, Steps, read, straight, wrong_kind
-from ._graphdef import GraphDef
+from ._graphdef import NODES, GraphDef
 from ._layout import Layout, Path, StateSpec
 from ._node import Node
 from ._show import dotted
@@ -129,19 +130,29 @@ class _Place:
         return hash((id(self.holder), self.key))
 
     def attach(self, item: Any) -> None:
+        foreign = foreign_of(type(self.holder))
         if isinstance(self.holder, Node):
             setattr(self.holder, self.key, item)
+        elif foreign is not None:
+            foreign.set_key(self.holder, self.key, item)
         else:
             self.holder[self.key] = item
 
     def detach(self) -> None:
+        foreign = foreign_of(type(self.holder))
         if isinstance(self.holder, Node):
             delattr(self.holder, self.key)
+        elif foreign is not None:
+            foreign.pop_key(self.holder, self.key)
         else:
             del self.holder[self.key]
 
 
 def _contents(holder: Any) -> dict[Any, Any]:
+    foreign = foreign_of(type(holder))
+    if foreign is not None:
+        keys, held, _ = foreign.parts(holder)
+        return dict(zip(keys, held, strict=True))
     return fields_of(holder) if isinstance(holder, Node) else holder
 
 
@@ -153,11 +164,21 @@ def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
         yield
     except BaseException:
         for holder, contents in before.values():
-            _contents(holder).clear()
-            _contents(holder).update(contents)
-            if isinstance(holder, Node):
-                stamp(holder)
+            _put_back(holder, contents)
         raise
+
+
+def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
+    foreign = foreign_of(type(holder))
+    if foreign is not None:
+        foreign.clear(holder)
+        for key, held in contents.items():
+            foreign.set_key(holder, key, held)
+        return
+    _contents(holder).clear()
+    _contents(holder).update(contents)
+    if isinstance(holder, Node):
+        stamp(holder)
 
 
 def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
@@ -173,12 +194,10 @@ def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
         for key, edge in zip(row.keys, shape.edges(number), strict=True):
             if not isinstance(edge, int) or edge not in going:
                 continue
-            if row.kind in ("node", "dict"):
+            if row.kind in NODES or row.kind == "dict":
                 places.append(_Place(snap.objects[number] if number else root, key))
             else:
-                problems.note(
-                    lambda number=number, key=key: (*shape.path(number), key), f"{{path}} is in a {row.type.__name__}"
-                )
+                problems.note(partial(_held_at, shape, number, key), f"{{path}} is in a {row.type.__name__}")
     problems.refuse(
         "nothing was popped, for states can be taken out of attributes and dicts only: ",
         ". Hold them there, or make the container anew without them, as in `model.items = [...]`",
@@ -244,7 +263,7 @@ def _room_for(snap: Snapshot, root: Any, steps: Steps, given: Given) -> _Place |
         return None
     kind = snap.graphdef.rows[above].kind
     place = _Place(snap.objects[above] if above else root, path[-1])
-    if kind == "dict" or (kind == "node" and isinstance(place.key, str)):
+    if kind in ("dict", "foreign") or (kind == "node" and isinstance(place.key, str)):
         return None if place.key in _contents(place.holder) else place
     return None
 

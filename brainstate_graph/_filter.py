@@ -1,27 +1,32 @@
-"""Filters: questions about a state (or node) at a path, answered yes or no."""
+"""Filters: questions about a state (or node) at a path, answered yes or no.
+
+They combine with ``&``, ``|`` and ``~``, with each other and with what is short for one.
+"""
 
 from __future__ import annotations
 
 import itertools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any as AnyType
-from typing import Union, cast, get_args, get_origin
+from typing import ClassVar, Union, cast, get_args, get_origin
 
+from ._errors import GraphError
 from ._node import Node
 from ._show import dotted
-from ._static import static_key
+from ._static import ByIdentity, static_key
 
 __all__ = [
     "All",
     "Any",
+    "Base",
     "Everything",
     "Filter",
     "Not",
     "Nothing",
     "OfType",
-    "PathContains",
     "WithTag",
+    "of_shape",
     "partition",
     "to_predicate",
 ]
@@ -32,27 +37,84 @@ Filter = (
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 
 
-class _Base:
-    """Filters compare by contents, so that what they select can be remembered."""
+class Base:
+    """What the filters have in common: they do not change, compare by contents, and combine."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("_key", "parts")
+
+    static: ClassVar[bool] = True  # asks for kind, metadata and path only, which are part of every GraphDef
+    by_path: ClassVar[bool] = False
 
     parts: tuple[AnyType, ...]
 
+    def __init_subclass__(cls) -> None:
+        # of a filter that somebody derives from one of ours, we do not know what it asks for
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            cls.static, cls.by_path = False, True
+
+    def key(self) -> Hashable:
+        """Return what equal filters have in common."""
+        try:
+            return self._key
+        except AttributeError:
+            self._key: Hashable = (type(self), *map(_key_of, self.parts))
+            return self._key
+
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and static_key(self.parts) == static_key(other.parts)
+        return type(other) is type(self) and self.key() == other.key()
 
     def __hash__(self) -> int:
-        return hash((type(self), static_key(self.parts)))
+        return hash(self.key())
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
+        return f"{type(self).__name__}({', '.join(map(_code, self.parts))})"
 
     def __reduce__(self) -> tuple[AnyType, ...]:
         return type(self), self.parts
 
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        raise NotImplementedError
 
-class Everything(_Base):
+    def __and__(self, other: Filter) -> All:
+        return All(*_operands(All, self, other))
+
+    def __rand__(self, other: Filter) -> All:
+        return All(*_operands(All, other, self))
+
+    def __or__(self, other: Filter) -> Any:
+        return Any(*_operands(Any, self, other))
+
+    def __ror__(self, other: Filter) -> Any:
+        return Any(*_operands(Any, other, self))
+
+    def __invert__(self) -> Predicate:
+        return self.parts[0] if type(self) is Not and isinstance(self.parts[0], Base) else Not(self)
+
+
+def _operands(kind: type[Base], *filters: Filter) -> list[Predicate]:
+    """The predicates to combine: `a | b | c` is one Any of three."""
+    predicates = map(to_predicate, filters)
+    return [part for p in predicates for part in (p.parts if isinstance(p, Base) and type(p) is kind else (p,))]
+
+
+def _key_of(part: AnyType) -> Hashable:
+    if isinstance(part, Base):
+        return part.key()
+    try:
+        return static_key(part)
+    except GraphError:  # a bound method of a node, or the like
+        try:
+            return (type(part), part, hash(part))
+        except TypeError:
+            return ByIdentity(part)
+
+
+def _code(part: AnyType) -> str:
+    name = getattr(part, "__qualname__", "<") if isinstance(part, (type, types.FunctionType)) else "<"
+    return repr(part) if "<" in name else name
+
+
+class Everything(Base):
     """Accepts all; ``...`` and True are short for it.
 
     Example:
@@ -70,7 +132,7 @@ class Everything(_Base):
         return True
 
 
-class Nothing(_Base):
+class Nothing(Base):
     """Accepts none; None and False are short for it.
 
     Example:
@@ -88,7 +150,7 @@ class Nothing(_Base):
         return False
 
 
-class OfType(_Base):
+class OfType(Base):
     """Accepts a state or node of this class, and the plain-data form of one; a class is short for it.
 
     Example:
@@ -100,7 +162,10 @@ class OfType(_Base):
     __slots__ = ()
 
     def __init__(self, kind: type) -> None:
-        self.parts = (kind,)
+        found = _class_of(kind)
+        if found is None:
+            raise TypeError(f"OfType takes a class, not {kind!r}; for several classes write `Any(A, B)`")
+        self.parts = (found,)
 
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
         if isinstance(item, self.parts[0]):
@@ -109,7 +174,7 @@ class OfType(_Base):
         return isinstance(kind, type) and issubclass(kind, self.parts[0])
 
 
-class WithTag(_Base):
+class WithTag(Base):
     """Accepts a state that has this tag; a string is short for it.
 
     Example:
@@ -130,30 +195,23 @@ class WithTag(_Base):
         return isinstance(tags, frozenset) and self.parts[0] in tags
 
 
-class PathContains(_Base):
-    """Accepts what has this key as one step of its path.
-
-    Example:
-        >>> from brainstate_graph import PathContains
-        >>> PathContains("head")(("head", "w"), None)
-        True
-    """
-
-    __slots__ = ()
-
-    def __init__(self, key: AnyType) -> None:
-        self.parts = (key,)
-
-    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
-        key = self.parts[0]
-        return any(type(step) is type(key) and step == key for step in path)
+def _asks_for_path(predicate: Predicate) -> bool:
+    return not isinstance(predicate, Base) or predicate.by_path
 
 
-class _Combined(_Base):
+class _Combined(Base):
     __slots__ = ()
 
     def __init__(self, *filters: Filter) -> None:
         self.parts = tuple(map(to_predicate, filters))
+
+    @property
+    def static(self) -> bool:  # type: ignore[override]
+        return all(isinstance(p, Base) and p.static for p in self.parts)
+
+    @property
+    def by_path(self) -> bool:  # type: ignore[override]
+        return any(map(_asks_for_path, self.parts))
 
 
 class Any(_Combined):
@@ -204,8 +262,19 @@ class Not(_Combined):
         return not self.parts[0](path, item)
 
 
+def _class_of(filter: Filter) -> type | None:
+    """The class that a class, or a generic such as ``State[jax.Array]``, stands for."""
+    origin = get_origin(filter)
+    kind = filter if origin is None else origin
+    return kind if isinstance(kind, type) and kind is not types.UnionType and kind is not AnyType else None
+
+
 def to_predicate(filter: Filter) -> Predicate:
     """Turn a filter in its short form into a predicate ``(path, state) -> bool``.
+
+    Args:
+        filter: A class, a generic of one or a union of several; a tag; ``...`` or True for all; None or False for
+            none; a list or tuple, for what any of its filters accepts; or a predicate, which is returned as it is.
 
     Raises:
         TypeError: It is not a filter.
@@ -213,7 +282,7 @@ def to_predicate(filter: Filter) -> Predicate:
     Example:
         >>> from brainstate_graph import State, to_predicate
         >>> to_predicate([State, "frozen"])
-        Any(OfType(<class 'brainstate_graph.State'>), WithTag('frozen'))
+        Any(OfType(State), WithTag('frozen'))
     """
     if filter is ... or filter is True:
         return Everything()
@@ -221,20 +290,23 @@ def to_predicate(filter: Filter) -> Predicate:
         return Nothing()
     if isinstance(filter, str):
         return WithTag(filter)
-    if isinstance(filter, type) and not isinstance(filter, types.GenericAlias):
-        return OfType(filter)
-    if isinstance(get_origin(filter), type) and get_origin(filter) is not types.UnionType:  # State[jax.Array]
-        return OfType(get_origin(filter))
+    if (kind := _class_of(filter)) is not None:
+        return OfType(kind)
     if get_origin(filter) in (Union, types.UnionType):
         return Any(*get_args(filter))
     if isinstance(filter, (list, tuple)):
         return Any(*filter)
-    if callable(filter):
+    if callable(filter) and get_origin(filter) is None and filter is not AnyType:
         return cast(Predicate, filter)
     raise TypeError(
         f"{filter!r} is not a filter: use a State class, a tag, `...`, a predicate "
         "(path, state) -> bool, or a list of those"
     )
+
+
+def of_shape(filter: Filter) -> bool:
+    """Tell whether what a filter selects depends on the GraphDef alone, so that it can be remembered."""
+    return filter is ... or isinstance(filter, (type, str)) or (isinstance(filter, Base) and filter.static)
 
 
 def partition(
@@ -246,14 +318,18 @@ def partition(
 ) -> tuple[list[int], ...]:
     """Give each of `count` items to the first filter that accepts it.
 
+    What has *split* in its name loses nothing: it calls this with `exhaustive`. All else (`states`, `nodes`,
+    `treefy_states`, ``filter``, ...) returns what was asked for, and leaves out the rest. In both, ``...`` takes what
+    is left, so it stands last; several may.
+
     Raises:
         ValueError: `exhaustive`, and no filter accepts some item; or ``...`` stands before another filter.
     """
-    for earlier, later in itertools.pairwise(filters):
-        if (earlier is ... or earlier is True) and not (later is ... or later is True):
-            raise ValueError("`...` takes all that is left, so it stands last among the filters")
     predicates = [to_predicate(f) for f in filters]
-    by_path = not all(isinstance(p, (OfType, WithTag, Everything, Nothing)) for p in predicates)
+    for earlier, later in itertools.pairwise(predicates):
+        if isinstance(earlier, Everything) and not isinstance(later, Everything):
+            raise ValueError("`...` takes all that is left, so it stands last among the filters")
+    by_path = any(map(_asks_for_path, predicates))
     groups: tuple[list[int], ...] = tuple([] for _ in predicates)
     rest: list[int] = []
     for i in range(count):
@@ -266,7 +342,8 @@ def partition(
         else:
             rest.append(i)
     if rest and exhaustive:
-        names = ", ".join(dotted(path_of(i)) for i in rest[:8]) + (", ..." if len(rest) > 8 else "")
+        names = ", ".join(dotted(path_of(i)) for i in rest[:8])
+        names += f" and {len(rest) - 8} more" if len(rest) > 8 else ""
         raise ValueError(
             f"Non-exhaustive filters: no filter accepts {names}. Add `...` as the last filter to take the rest."
         )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from ._errors import GraphError
 from ._static import EXACT, static_key
 
-__all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "restrict", "sibling_order"]
+__all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "path_of", "restrict", "sibling_order"]
 
 Path = tuple[Any, ...]
 
@@ -125,37 +126,57 @@ class Layout:
         """Return the layout of these paths, and for each of its places the index into `paths`.
 
         Raises:
-            ValueError: A path stands twice.
+            GraphError: Paths stand twice, or keys of one level are equal but of different type.
+            TypeError: A key is not hashable.
         """
-        trie: dict[Any, Any] = {}
-        end = object()
-        for number, path in enumerate(paths):
-            level = trie
-            for key in path:
-                level = level.setdefault(static_key(key), (key, {}))[1]
-            if end in level:
-                raise ValueError(f"the path {path!r} stands twice")
-            level[end] = number
-        parents: list[int] = []
-        keys: list[Any] = []
+        entries: list[tuple[int, Any]] = []
         leaves: list[int] = []
-        order: list[int] = []
-        stack: list[tuple[int, Any, dict[Any, Any]]] = [(-2, None, trie)]
-        while stack:
-            parent, key, level = stack.pop()
-            here = -1
-            if parent >= -1:
-                here = len(parents)
-                parents.append(parent)
-                keys.append(key)
-            if end in level:
-                leaves.append(here)
-                order.append(level[end])
-            children = dict(pair for step, pair in level.items() if step is not end)
-            if len(children) + (end in level) != len(level):  # 1 and True in one level
-                raise ValueError("two keys of one level are equal but of different type")
-            stack.extend((here, key, children[key]) for key in reversed(sibling_order(children)))
-        return Layout.of(parents, keys, leaves, [specs[i] for i in order]), order
+        for path in paths:
+            entry = -1
+            for key in path:
+                entries.append((entry, key))
+                entry = len(entries) - 1
+            leaves.append(entry)
+        return Layout.from_entries(entries, leaves, specs)
+
+    @staticmethod
+    def from_entries(
+        entries: Iterable[tuple[int, Any]],
+        leaves: Sequence[int],
+        specs: Sequence[StateSpec | None],
+        last_wins: bool = False,
+    ) -> tuple[Layout, list[int]]:
+        """Return the layout of a trie in any order, and for each of its places the index into `leaves`.
+
+        Args:
+            entries: As those of a layout, each after its parent; the same step may stand several times.
+            leaves: For each value the entry that it hangs on.
+            specs: For each value its StateSpec, or None for a plain value.
+            last_wins: Whether a value takes the place of an earlier one; a plain one then takes its StateSpec too.
+
+        Raises:
+            GraphError: Two values hang on one path, or keys of one level are equal but of different type.
+            TypeError: A key is not hashable.
+        """
+        trie = _Trie()
+        entry_of = trie.grow(entries)
+        number: dict[int, int] = {}
+        spec_of: dict[int, StateSpec | None] = {}
+        twice: dict[int, None] = {}
+        for i, leaf in enumerate(leaves):
+            entry = -1 if leaf < 0 else entry_of[leaf]
+            if entry in number:
+                twice[entry] = None
+            number[entry] = i
+            spec_of[entry] = specs[i] or spec_of.get(entry)
+        if twice and not last_wins:
+            raise GraphError("; ".join(f"the path {path_of(trie.entries, entry)!r} stands twice" for entry in twice))
+        ordered, old = trie.in_order()
+        new = {-1: -1, **{entry: i for i, entry in enumerate(old)}}
+        kept = sorted(number, key=new.__getitem__)
+        parents, keys = [parent for parent, _ in ordered], [key for _, key in ordered]
+        layout = Layout.of(parents, keys, [new[e] for e in kept], [spec_of[e] for e in kept])
+        return layout, [number[e] for e in kept]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Layout.of, (self.parents, self.keys, self.leaves, self.specs)
@@ -172,10 +193,10 @@ class Layout:
             entry = self.parents[entry]
         return tuple(reversed(steps))
 
-    @property
-    def entries(self) -> Iterator[tuple[int, Any]]:
+    @cached_property
+    def entries(self) -> tuple[tuple[int, Any], ...]:
         """For each entry of the trie its parent and its key."""
-        return zip(self.parents, self.keys, strict=True)
+        return tuple(zip(self.parents, self.keys, strict=True))
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
@@ -236,6 +257,76 @@ class Layout:
             places.get(-1) if leaf < 0 else None if mapped[leaf] is None else places.get(mapped[leaf])  # type: ignore[arg-type]
             for leaf in self.leaves
         ]
+
+
+def path_of(entries: Sequence[tuple[int, Any]], entry: int) -> Path:
+    """Return the path that leads to an entry of a trie."""
+    keys: list[Any] = []
+    while entry >= 0:
+        entry, key = entries[entry]
+        keys.append(key)
+    return tuple(reversed(keys))
+
+
+class _Trie:
+    """The steps of many paths while they are collected, each once."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, Any]] = []
+        self.below: list[dict[Hashable, int]] = [{}]  # of the root, then of each entry
+
+    def grow(self, entries: Iterable[tuple[int, Any]]) -> list[int]:
+        """Add entries, and return for each its number here."""
+        numbers: list[int] = []
+        for parent, key in entries:
+            above = -1 if parent < 0 else numbers[parent]
+            step = key if type(key) is str else static_key(key)
+            level = self.below[above + 1]
+            found = level.get(step)
+            if found is None:
+                found = level[step] = len(self.entries)
+                self.entries.append((above, key))
+                self.below.append({})
+                if step is not key:
+                    self._check(found, key)
+            numbers.append(found)
+        return numbers
+
+    def _check(self, entry: int, key: Any) -> None:
+        try:
+            hash(key)
+        except TypeError:
+            raise TypeError(
+                f"a key of a state tree is hashable, not {key!r} as in {path_of(self.entries, entry)!r}"
+            ) from None
+
+    def in_order(self) -> tuple[list[tuple[int, Any]], list[int]]:
+        """The entries in pre-order with siblings in their order, and the number that each of them had."""
+        ordered: list[tuple[int, Any]] = []
+        old: list[int] = []
+        stack = [(-1, -1)]
+        while stack:
+            entry, parent = stack.pop()
+            here = -1
+            if entry >= 0:
+                here = len(ordered)
+                ordered.append((parent, self.entries[entry][1]))
+                old.append(entry)
+            level = self.below[entry + 1]
+            if level:
+                stack.extend((child, here) for child in reversed(self._siblings(level)))
+        return ordered, old
+
+    def _siblings(self, level: dict[Hashable, int]) -> list[int]:
+        if len(level) == 1:
+            return list(level.values())
+        children: dict[Any, int] = {}
+        for child in level.values():
+            twin = children.setdefault(self.entries[child][1], child)
+            if twin != child:
+                paths = f"{path_of(self.entries, twin)!r} and {path_of(self.entries, child)!r}"
+                raise GraphError(f"two keys of one level are equal but of different type: {paths}")
+        return [children[key] for key in sibling_order(children)]
 
 
 def restrict(

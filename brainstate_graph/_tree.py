@@ -6,111 +6,27 @@ they flatten to that tuple with the layout as static part: one Python call for t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+import copy
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
+from jax import export
 from jax.tree_util import GetAttrKey
 
+from ._errors import GraphError
 from ._filter import Filter, partition
-from ._layout import Layout, Path, StateSpec
-from ._show import dotted, render
-from ._state import State, make_state
-from ._static import Static
+from ._flax import serialize_with_flax
+from ._layout import Layout, Path
+from ._nesting import conflicts, find_by_path, find_nested, nested, unnested
+from ._show import dotted
+from ._text import layout_from_bytes, layout_to_bytes
+from ._treefystate import TreefyState, bare, payload, spec_of, treefy
 
 __all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
 
 S = TypeVar("S", bound="StateTree")
-
-
-class TreefyState:
-    """The plain-data form of one State: a pytree that holds its value and names its kind.
-
-    Args:
-        type: The class of the State.
-        value: Its value.
-        **metadata: Its name, tags and declared metadata.
-
-    Example:
-        >>> from brainstate_graph import State, TreefyState
-        >>> TreefyState(State, 1.0).to_state()
-        State(1.0)
-    """
-
-    __slots__ = ("_meta", "type", "value")
-
-    def __init__(self, type: type[State[Any]], value: Any, **metadata: Any) -> None:
-        if metadata.get("tag") is not None:
-            tag = metadata["tag"]
-            metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
-        self.type = type
-        self.value = value
-        self._meta = tuple(sorted((k, v) for k, v in metadata.items() if v is not None))
-
-    @property
-    def name(self) -> str | None:
-        """The name given to the state, or None."""
-        return dict(self._meta).get("name")
-
-    @property
-    def tag(self) -> frozenset[str] | None:
-        """The tags of the state, or None."""
-        return dict(self._meta).get("tag")
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was declared about the state besides its value."""
-        return dict(self._meta)
-
-    def replace(self, value: Any) -> TreefyState:
-        """Return the same with another value."""
-        return _treefy(StateSpec(self.type, self._meta), value)
-
-    def to_state(self) -> State[Any]:
-        """Return a new live State of this kind, value and metadata."""
-        return make_state(self.type, self.value, self._meta)
-
-    def __repr__(self) -> str:
-        shown = {"type": self.type, "value": self.value, **dict(self._meta)}
-        shown.setdefault("tag", None)
-        return "TreefyState(\n" + ",\n".join(f"  {k}={_indented(v)}" for k, v in shown.items()) + "\n)"
-
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        attributes = {"type": self.type, "value": self.value, **dict(self._meta)}
-        return render(TreefyState, attributes, path, subtree_renderer)
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return (self.type, self.value, self._meta)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.type, self.value, self._meta = state
-
-
-def _indented(value: Any) -> str:
-    return repr(value).replace("\n", "\n  ")
-
-
-def _treefy(spec: StateSpec, value: Any) -> TreefyState:
-    ref = object.__new__(TreefyState)
-    ref.type, ref._meta, ref.value = spec.kind, spec.meta, value
-    return ref
-
-
-def _treefy_flatten_keys(ref: TreefyState) -> tuple[Any, ...]:
-    return ((GetAttrKey("value"), ref.value),), _static_part(ref)
-
-
-def _static_part(ref: TreefyState) -> Static:
-    return Static((ref.type, ref._meta))  # compared by type and value
-
-
-jax.tree_util.register_pytree_with_keys(
-    TreefyState,
-    _treefy_flatten_keys,
-    lambda static, children: _treefy(StateSpec(*static.value), next(iter(children))),
-    lambda ref: ((ref.value,), _static_part(ref)),
-)
 
 
 class StateTree(Mapping[Any, Any]):
@@ -129,11 +45,15 @@ class StateTree(Mapping[Any, Any]):
         return tree
 
     @classmethod
-    def from_flat(cls: type[S], items: Mapping[Path, Any] | Iterable[tuple[Path, Any]] | FlattedDict) -> S:
+    def from_flat(cls: type[S], items: Mapping[Path, Any] | Iterable[tuple[Path, Any]] | StateTree) -> S:
         """Return the tree with these paths.
 
         Args:
             items: A mapping or pairs; paths are tuples of keys. TreefyStates give their kind to the tree.
+
+        Raises:
+            TypeError: A path is not a tuple.
+            GraphError: A path stands twice.
         """
         if isinstance(items, StateTree):
             return cls._of(items._layout, items._values)
@@ -141,12 +61,17 @@ class StateTree(Mapping[Any, Any]):
         for path, _ in pairs:
             if not isinstance(path, tuple):
                 raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
-        layout, order = Layout.from_paths([p for p, _ in pairs], [_spec(v) for _, v in pairs])
-        return cls._of(layout, [_payload(pairs[i][1]) for i in order])
+        layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
+        return cls._of(layout, [payload(pairs[i][1]) for i in order])
+
+    @classmethod
+    def from_nest(cls: type[S], items: Mapping[Any, Any]) -> S:
+        """Return the tree of a nested mapping."""
+        return cls.from_flat(NestedDict(items))
 
     def _item(self, place: int) -> Any:
         spec = self._layout.specs[place]
-        return self._values[place] if spec is None else _treefy(spec, self._values[place])
+        return self._values[place] if spec is None else treefy(spec, self._values[place])
 
     def to_flat(self) -> FlattedDict:
         """Return the view keyed by path tuples."""
@@ -156,15 +81,41 @@ class StateTree(Mapping[Any, Any]):
         """Return the view keyed level by level.
 
         Raises:
-            ValueError: A path is empty, or the beginning of another.
+            GraphError: A path is empty, or the beginning of another.
         """
-        parents = {parent for parent, _ in self._layout.entries}
-        for place, leaf in enumerate(self._layout.leaves):
-            if leaf < 0 or leaf in parents:
-                raise ValueError(
-                    f"the path {self._layout.path(place)!r} is the beginning of another: it cannot be nested"
-                )
+        if problems := conflicts(self._layout):
+            raise GraphError("the tree cannot be nested: " + "; ".join(problems))
         return NestedDict._of(self._layout, self._values)
+
+    def replace_by_pure_dict(self, data: Mapping[Any, Any], *, strict: bool = True) -> Self:
+        """Return the same tree with other values.
+
+        Args:
+            data: The values, in the form in which `to_pure_dict` returns them, or as a state tree.
+            strict: Whether there must be a value for each path; if not, the other paths keep theirs.
+
+        Raises:
+            GraphError: A path of `data` is not in the tree or, if `strict`, the other way round; the message lists all.
+        """
+        if isinstance(data, StateTree):
+            at = data._layout.positions_in(self._layout)
+            found = {place: value for place, value in zip(at, data._values, strict=True) if place is not None}
+            strange = [data._layout.path(i) for i, place in enumerate(at) if place is None]
+        else:
+            found, strange = self._find(data)
+        problems = [f"unexpected: {dotted(path)}" for path in strange]
+        if strict:
+            problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
+        if problems:
+            raise GraphError("the values do not fit the tree: " + "; ".join(problems))
+        return self._of(self._layout, [bare(found[i]) if i in found else v for i, v in enumerate(self._values)])
+
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
+        raise NotImplementedError
+
+    def copy(self) -> Self:
+        """Return another tree of the same values."""
+        return self._of(self._layout, self._values)
 
     def split(self: S, first: Filter, /, *rest: Filter) -> tuple[S, ...]:
         """Split by filters into one tree each; every value must be accepted by one of them.
@@ -180,14 +131,19 @@ class StateTree(Mapping[Any, Any]):
         return parts if rest else parts[0]
 
     def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
-        groups = partition(filters, self._layout.path, self._item, len(self._layout), exhaustive)
-        return tuple(self._of(self._layout.pick(g), [self._values[i] for i in g]) for g in groups)
+        layout = self._layout
+        groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
+        return tuple(
+            self._of(layout if len(g) == len(layout) else layout.pick(g), [self._values[i] for i in g]) for g in groups
+        )
 
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
-        """Return one tree with the paths of all; where a path stands in several, the last one wins."""
-        merged = join((first, *rest), cls, last_wins=True)
-        return cls.from_flat(merged)
+        """Return one tree with the paths of all; where a path stands in several, the last one wins.
+
+        A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
+        """
+        return cls.from_flat(join((first, *rest), cls, last_wins=True))
 
     def __or__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
@@ -201,7 +157,9 @@ class StateTree(Mapping[Any, Any]):
         return self._of(self._layout.pick(kept), [self._values[i] for i in kept])
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self) or self._layout is not other._layout:
+        if type(other) is not type(self):
+            return NotImplemented
+        if self._layout is not other._layout:
             return False
         mine, theirs = jax.tree.flatten(self._values), jax.tree.flatten(other._values)
         return mine[1] == theirs[1] and all(map(_same, mine[0], theirs[0]))
@@ -209,10 +167,13 @@ class StateTree(Mapping[Any, Any]):
     __hash__ = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._layout, self._values)
+        return type(self)._of, (self._layout, self._values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._of(self._layout, copy.deepcopy(self._values, memo))
 
     def __delitem__(self, key: Any) -> None:
-        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(Not(PathContains(key)))`.")
+        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
@@ -229,16 +190,8 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _rebuild(cls: type[S], layout: Layout, values: tuple[Any, ...]) -> S:
-    return cls._of(layout, values)
-
-
-def _spec(item: Any) -> StateSpec | None:
-    return StateSpec(item.type, item._meta) if isinstance(item, TreefyState) else None
-
-
-def _payload(item: Any) -> Any:
-    return item.value if isinstance(item, TreefyState) else item
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 class NestedDict(StateTree):
@@ -259,17 +212,13 @@ class NestedDict(StateTree):
     def __new__(cls, items: Mapping[Any, Any] = {}) -> NestedDict:
         if isinstance(items, StateTree):
             return items.to_nest()
-        flat: list[tuple[Path, Any]] = []
-        stack: list[tuple[Path, Any]] = [((), items)]
-        while stack:
-            path, item = stack.pop()
-            if isinstance(item, StateTree):
-                flat.extend((path + p, v) for p, v in item.to_flat().items())
-            elif isinstance(item, Mapping):
-                stack.extend(((*path, k), v) for k, v in item.items())
-            else:
-                flat.append((path, item))
-        return cls.from_flat(flat)
+        if not isinstance(items, Mapping):
+            raise TypeError(
+                f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
+            )
+        entries, leaves, found = unnested(items, StateTree)
+        layout, order = Layout.from_entries(entries, leaves, [spec_of(item) for item in found])
+        return NestedDict._of(layout, [payload(found[i]) for i in order]).to_nest()
 
     @classmethod
     def from_flat(cls, items: Any) -> NestedDict:
@@ -279,8 +228,11 @@ class NestedDict(StateTree):
     def __getitem__(self, key: Any) -> Any:
         entry = self._layout.steps.get((-1, key))
         if entry is None:
-            raise KeyError(f"{key!r}; the keys here are {list(self)}")
+            raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
         return self._at(entry)
+
+    def __contains__(self, key: Any) -> bool:
+        return (-1, key) in self._layout.steps
 
     def _at(self, entry: int) -> Any:
         place = self._layout.place_of.get(entry)
@@ -304,17 +256,13 @@ class NestedDict(StateTree):
 
     def to_pure_dict(self) -> dict[Any, Any]:
         """Return nested plain dictionaries with the bare values at the ends."""
-        return self._nested(lambda place: self._values[place])
+        return nested(self._layout, lambda place: bare(self._values[place]))
+
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
+        return find_nested(self._layout, data, self._values)
 
     def _nested(self, item: Any) -> dict[Any, Any]:
-        root: dict[Any, Any] = {}
-        made: list[Any] = []
-        for entry, (parent, key) in enumerate(self._layout.entries):
-            place = self._layout.place_of.get(entry)
-            value = {} if place is None else item(place)
-            made.append(value)
-            (root if parent < 0 else made[parent])[key] = value
-        return root
+        return nested(self._layout, item)
 
     def __repr__(self) -> str:
         return f"NestedDict({self._nested(self._item)!r})"
@@ -337,13 +285,19 @@ class FlattedDict(StateTree):
     def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:
         return cls.from_flat(items)
 
-    def __getitem__(self, path: Path) -> Any:
+    def _place(self, path: Any) -> int | None:
         entry = self._layout.find(path) if isinstance(path, tuple) else None
-        place = None if entry is None else self._layout.place_of.get(entry)
+        return None if entry is None else self._layout.place_of.get(entry)
+
+    def __getitem__(self, path: Path) -> Any:
+        place = self._place(path)
         if place is None:
-            near = ", ".join(dotted(p) for p in list(self)[:8])
-            raise KeyError(f"no state at {path!r}; there are {near or 'none'}")
+            near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
+            raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
         return self._item(place)
+
+    def __contains__(self, path: Any) -> bool:
+        return self._place(path) is not None
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._layout.paths)
@@ -351,29 +305,69 @@ class FlattedDict(StateTree):
     def __len__(self) -> int:
         return len(self._values)
 
-    def to_dict_values(self) -> dict[Path, Any]:
-        """Return the current values by path, of live States too."""
-        return {p: v.value if isinstance(v, (State, TreefyState)) else v for p, v in self.items()}
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values; no path is made for it."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[Path, Any]:
+        """Return a view of the pairs of path and value."""
+        return _Items(self)
+
+    def to_pure_dict(self) -> dict[Path, Any]:
+        """Return a plain dictionary of the bare values by path, of live States too."""
+        return dict(zip(self._layout.paths, map(bare, self._values), strict=True))
+
+    to_dict_values = to_pure_dict
+
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
+        return find_by_path(self._layout, data)
 
     def __repr__(self) -> str:
         return f"FlattedDict({dict(self)!r})"
+
+
+class _Values(ValuesView[Any]):
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: FlattedDict) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._tree._item, range(len(self._tree)))
+
+
+class _Items(ItemsView[Path, Any]):
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: FlattedDict) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[tuple[Path, Any]]:
+        return zip(self._tree._layout.paths, self._tree.values(), strict=True)
 
 
 def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
     """Return one tree with the paths of all.
 
     Raises:
-        ValueError: A path stands in two trees, unless `last_wins`.
+        GraphError: A path stands in two trees, unless `last_wins`.
     """
     if len(trees) == 1:
         return cls._of(trees[0]._layout, trees[0]._values)
-    items: dict[Path, Any] = {}
+    entries: list[tuple[int, Any]] = []
+    leaves: list[int] = []
     for tree in trees:
-        for place, path in enumerate(tree._layout.paths):
-            if path in items and not last_wins:
-                raise ValueError(f"the state {dotted(path)} stands in two of the trees")
-            items[path] = tree._item(place)
-    return cls.from_flat(items)
+        first = len(entries)
+        entries.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.entries)
+        leaves.extend(leaf if leaf < 0 else first + leaf for leaf in tree._layout.leaves)
+    specs = [spec for tree in trees for spec in tree._layout.specs]
+    values = [value for tree in trees for value in tree._values]
+    layout, order = Layout.from_entries(entries, leaves, specs, last_wins)
+    # a live State at the path of a known one gives its value
+    found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
+    return cls._of(layout, found)
 
 
 def _register(cls: type[StateTree]) -> None:
@@ -390,7 +384,14 @@ def _register(cls: type[StateTree]) -> None:
         return tree
 
     jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuild, lambda tree: (tree._values, tree._layout))
+    export.register_pytree_node_serialization(
+        cls,
+        serialized_name=f"brainstate_graph.{cls.__name__}",
+        serialize_auxdata=layout_to_bytes,
+        deserialize_auxdata=layout_from_bytes,
+    )
 
 
 _register(NestedDict)
 _register(FlattedDict)
+serialize_with_flax(NestedDict, FlattedDict)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._bulk import read_values
 from ._errors import GraphError
-from ._filter import Everything, Filter, OfType, WithTag, partition
+from ._filter import Filter, of_shape, partition
 from ._given import merge_values
 from ._graphdef import GraphDef
 from ._layout import Layout
@@ -48,8 +48,7 @@ def _selected(
     layout = shape.layout
     if not filters:
         return ((layout, range(len(snap.states))),)
-    # types and tags look at the static part only, so their answer holds for every graph of this shape
-    static = all(f is ... or isinstance(f, (type, str, OfType, WithTag, Everything)) for f in filters)
+    static = all(map(of_shape, filters))  # then the answer holds for every graph of this shape
     key = (exhaustive, filters)
     found = shape.partitions.get(key) if static else None
     if found is None:

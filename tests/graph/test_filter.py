@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import pickle
 import typing
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import brainstate_graph
 from brainstate_graph import (
     All,
     Any,
@@ -19,6 +23,8 @@ from brainstate_graph import (
     Nothing,
     OfType,
     PathContains,
+    PathGlob,
+    PathPrefix,
     State,
     TreefyState,
     WithTag,
@@ -62,10 +68,17 @@ FILTERS = [
     (All(Param, Not("bias"), even), lambda p, s: isinstance(s, Param) and p[-1] != "bias" and even(p, s)),
     (All(), lambda p, s: True),
     (Not(Param), lambda p, s: not isinstance(s, Param)),
+    (State[float], lambda p, s: True),
+    (PathGlob("layers.*.bias"), lambda p, s: p[0] == "layers" and p[2] == "bias"),
+    (Param & ~WithTag("bias"), lambda p, s: isinstance(s, Param) and p[-1] != "bias"),
+    ("bias" | OfType(Stat), lambda p, s: p[-1] == "bias" or isinstance(s, Stat)),
 ]
 
 
-@given(st.lists(st.sampled_from(FILTERS[2:]), min_size=1, max_size=4))
+SELECTIVE = [(f, accepts) for f, accepts in FILTERS if not isinstance(to_predicate(f), Everything)]
+
+
+@given(st.lists(st.sampled_from(SELECTIVE), min_size=1, max_size=4))
 def test_each_state_goes_to_the_first_filter_that_accepts_it(chosen):
     model = net()
     filters = [f for f, _ in chosen]
@@ -104,34 +117,150 @@ def test_alone_on_live_and_on_treefied_states(filter):
 
 
 def test_dots_stand_last():
-    for dots in (..., True):
+    for dots in (..., True, Everything()):
         with pytest.raises(ValueError, match=r"`\.\.\.` takes all that is left, so it stands last"):
             treefy_split(net(), dots, Param)
+        with pytest.raises(ValueError, match="so it stands last"):
+            treefy_states(net()).filter(dots, Param)
     assert len(treefy_split(net(), Param, ..., ...)) == 4
+    assert len(treefy_split(net(), Param, ..., True, Everything())) == 5
 
 
-def test_filters_compare_by_contents_and_pickle():
-    for make in (
-        lambda: Any(Param, "a"),
-        lambda: All(Param, Not("a")),
-        lambda: PathContains(1),
-        lambda: OfType(Param),
-        Everything,
-        Nothing,
+# Code that makes a filter, with another that makes a different one.
+CODE = [
+    ("Any(OfType(Param), WithTag('a'))", "Any(OfType(Param), WithTag('b'))"),
+    ("All(OfType(Param), Not(WithTag('a')))", "Any(OfType(Param), Not(WithTag('a')))"),
+    ("PathContains(1)", "PathContains(True)"),
+    ("PathContains([1])", "PathContains([True])"),
+    ("PathPrefix('a.b')", "PathPrefix(('a', 'b'))"),
+    ("PathGlob('*.b')", "PathGlob('**.b')"),
+    ("PathRegex('a.*')", "PathGlob('a.*')"),
+    ("OfType(Param)", "OfType(Stat)"),
+    ("Everything()", "Nothing()"),
+    ("Any()", "All()"),
+    ("Not(even)", "Not(WithTag('even'))"),
+]
+
+
+@pytest.mark.parametrize(("code", "other"), CODE)
+def test_filters_compare_by_contents_copy_pickle_and_show_as_their_code(code, other):
+    names = {**vars(brainstate_graph), "Param": Param, "Stat": Stat, "even": even}
+    one, two, different = (eval(text, names) for text in (code, code, other))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one != different
+    assert len({one, two, different}) == 2
+    assert repr(one) == code
+    for same in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)):
+        assert same == one
+        assert hash(same) == hash(one)
+        assert [same(p, s) for p, s in states(net()).items()] == [one(p, s) for p, s in states(net()).items()]
+
+
+class Picky(Gadget):
+    def likes(self, path, state):
+        return path[0] == "head"
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __init__(self, model=None):
+        self.model = model
+
+    def __eq__(self, other):
+        return True
+
+    def __call__(self, path, state):
+        return path[0] == "head"
+
+
+def test_predicates_that_have_no_hash_or_hold_a_model():
+    picky = Picky(w=Param(1.0))
+    makes = [lambda: picky.likes, Unhashable, lambda: Unhashable(picky), lambda: functools.partial(picky.likes)]
+    for make in makes:
+        for filter in (Any(make()), make() & OfType(Param), ~to_predicate([make()])):
+            assert isinstance(hash(filter), int)
+            assert filter == filter
+        assert list(states(net(), Param & Any(make()))) == [("head", "bias"), ("head", "weight")]
+    assert Any(picky.likes) == Any(picky.likes)
+    assert Any(picky.likes) != Any(Picky().likes)
+
+
+# ------------------------------------------------------------------------------------------------- & | ~
+
+SHORT = [..., True, None, False, Param, Stat, Param | Stat, State[float], "bias", ["bias", Stat], (), even]
+
+
+def accepted(filter):
+    return [to_predicate(filter)(path, state) for path, state in states(net()).items()]
+
+
+@pytest.mark.parametrize("short", SHORT, ids=repr)
+@pytest.mark.parametrize("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
+def test_operators_take_short_forms_on_both_sides(filter, short):
+    left, right = accepted(filter), accepted(short)
+    pairs = list(zip(left, right, strict=True))
+    assert accepted(filter & short) == accepted(short & filter) == [a and b for a, b in pairs]
+    assert accepted(filter | short) == accepted(short | filter) == [a or b for a, b in pairs]
+    assert accepted(~filter) == [not a for a in left]
+    assert accepted(~(filter & short)) == accepted(~filter | ~to_predicate([short]))
+
+
+def test_operators_make_flat_filters():
+    a, b, c = OfType(Param), WithTag("b"), PathContains("c")
+    assert (a | b) | c == a | (b | c) == Any(a, b, c)
+    assert Param | (b | c) == a | "b" | c == Any(a, b, c)
+    assert (a & b) & c == a & (b & c) == All(a, b, c)
+    assert repr(a & "b" | c) == "Any(All(OfType(Param), WithTag('b')), PathContains('c'))"
+    assert ~~a == a
+    assert accepted(~~Not(even) & "bias") == accepted(All(Not(even), "bias"))
+
+
+@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}])
+def test_operators_refuse_what_is_no_filter(wrong):
+    for combine in (
+        lambda: OfType(Param) | wrong,
+        lambda: wrong | OfType(Param),
+        lambda: OfType(Param) & wrong,
+        lambda: wrong & OfType(Param),
     ):
-        assert make() == make()
-        assert hash(make()) == hash(make())
-        assert pickle.loads(pickle.dumps(make())) == make()
-    assert Any(Param) != All(Param)
-    assert WithTag("a") != WithTag("b")
-    assert repr(Any(Param, "a", ...)) == f"Any(OfType({Param!r}), WithTag('a'), Everything())"
+        with pytest.raises(TypeError, match="is not a filter"):
+            combine()
+
+
+@pytest.mark.graph_cache
+def test_what_a_filter_selects_is_remembered_where_it_asks_for_the_shape_only():
+    model, asked = net(), []
+
+    class Asks(OfType):
+        def __call__(self, path, item):
+            asked.append(path)
+            return super().__call__(path, item)
+
+    def tells(path, item):
+        asked.append(path)
+        return True
+
+    for filter in (Asks(Param), Any(Asks(Param)), tells, [tells]):
+        before = treefy_states(model, filter)
+        count = len(asked)
+        assert treefy_states(model, filter) == before
+        assert len(asked) == 2 * count > 0
+        asked.clear()
+    partitions = treefy_split(model)[0].partitions
+    for make in (lambda: PathGlob("**.bias") & OfType(Param), lambda: ~WithTag("x"), lambda: Any("x", Stat)):
+        treefy_states(model, make())
+        held = dict(partitions)
+        assert treefy_states(model, make()) == treefy_states(model).filter(make())
+        assert partitions == held
 
 
 def test_path_contains_compares_as_it_accepts():
     assert PathContains(1) != PathContains(True)
 
 
-@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}, object()])
+@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}, object(), typing.Any, typing.Literal["a"]])
 def test_what_is_no_filter(wrong):
     with pytest.raises(TypeError, match="is not a filter: use a State class, a tag"):
         to_predicate(wrong)
@@ -144,15 +273,20 @@ def test_a_tag_is_a_string():
         WithTag(["a"])
 
 
-def test_a_subscripted_class_is_the_class_or_an_error():
-    model = Gadget(a=Param(1.0), b=Stat(2.0))
-    try:
-        found = treefy_states(model, State[float], ...)[0]
-        other = to_predicate(State[float])(("a",), 3.0)
-    except TypeError:
-        return
-    assert len(found) == 2
-    assert other is False
+def test_of_type_takes_a_class():
+    assert OfType(State[jax.Array]) == OfType(State)
+    for wrong in ("a", 3, Param | Stat, typing.Any):
+        with pytest.raises(TypeError, match=r"OfType takes a class, not .*Any\(A, B\)"):
+            OfType(wrong)
+
+
+def test_the_rest_is_listed_or_counted():
+    many = {f"s{i:02}": State(1.0) for i in range(20)}
+    with pytest.raises(ValueError, match=r"accepts s00, s01, .*s07 and 12 more\. Add `\.\.\.` as the last filter"):
+        treefy_split(many, Param)
+    with pytest.raises(ValueError, match=r"no filter accepts s00\. Add"):
+        treefy_states(many).split(~PathGlob("s00"))
+    assert treefy_states(many, Param) == treefy_states(many).filter(Param)  # which may leave out the rest
 
 
 def test_nodes_by_class_and_path():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import OrderedDict
+from types import MappingProxyType
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +17,19 @@ from hypothesis import strategies as st
 
 from brainstate_graph import (
     FlattedDict,
+    GraphError,
     NestedDict,
+    Not,
+    PathPrefix,
     State,
     TreefyState,
     states,
     treefy_merge,
     treefy_split,
     treefy_states,
+    update_states,
 )
-from tests.graph.zoo import Gadget, Param, net, same_value
+from tests.graph.zoo import Gadget, Param, Stat, net, same_value
 
 _keys = st.one_of(st.sampled_from(["a", "b", "split", "items"]), st.integers(0, 12))
 _nested = st.dictionaries(
@@ -226,19 +233,11 @@ def test_the_advice_for_a_change():
     tree = treefy_states(net(1))
     path = ("head", "seen")
     changed = tree | NestedDict.from_flat({path: 7})
-    assert changed["head"]["seen"] == 7
+    assert changed["head"]["seen"].value == 7
+    assert jax.tree.structure(changed) == jax.tree.structure(tree)
     ref = tree["head"]["seen"]
     changed = tree | NestedDict.from_flat({path: ref.replace(7)})
     assert jax.tree.structure(changed) == jax.tree.structure(tree)
-
-
-@pytest.mark.parametrize("kind", [NestedDict, FlattedDict])
-def test_copies_and_pickles(kind):
-    tree = kind.from_flat(dict(treefy_states(net()).to_flat()))
-    for other in (copy.copy(tree), copy.deepcopy(tree), pickle.loads(pickle.dumps(tree))):
-        assert other == tree
-        assert type(other) is kind
-        assert jax.tree.structure(other) == jax.tree.structure(tree)
 
 
 def test_equality():
@@ -279,7 +278,11 @@ def test_flat_trees_may_hold_such_paths():
     tree = FlattedDict({("a",): 1, ("a", "b"): 2, (): 0})
     assert dict(tree) == {(): 0, ("a",): 1, ("a", "b"): 2}
     assert tree[()] == 0
-    with pytest.raises(ValueError, match=r"the path \(.*\) is the beginning of another: it cannot be nested"):
+    with pytest.raises(
+        GraphError,
+        match=r"cannot be nested: the path \(root\) is the beginning of another, a; "
+        r"the path a is the beginning of another, a\.b$",
+    ):
         tree.to_nest()
     assert dict(tree.filter(lambda p, _: p != ("a",))) == {(): 0, ("a", "b"): 2}
 
@@ -292,8 +295,12 @@ def test_a_string_is_no_path():
 def test_a_path_that_stands_twice():
     with pytest.raises(ValueError, match=r"the path \('a',\) stands twice"):
         FlattedDict.from_flat([(("a",), 1), (("a",), 2)])
-    with pytest.raises(ValueError, match="equal but of different type"):
-        FlattedDict.from_flat([((1,), 1), ((True,), 2)])
+    with pytest.raises(GraphError, match=r"the path \('a',\) stands twice; the path \('b',\) stands twice"):
+        FlattedDict.from_flat([(("a",), 1), (("b",), 1), (("a",), 2), (("b",), 2)])
+    with pytest.raises(GraphError, match=r"equal but of different type: \('x', 1\) and \('x', True\)"):
+        FlattedDict.from_flat([(("x", 1), 1), (("x", True), 2)])
+    with pytest.raises(TypeError, match=r"is hashable, not \[1\] as in \('x', \[1\]\)"):
+        FlattedDict.from_flat([(("x", [1]), 1)])
 
 
 def test_merge_and_the_last_one_wins():
@@ -329,3 +336,285 @@ def test_mixed_keys_in_one_level():
     assert {k: tree["d"][k].value for k in model.d} == {"a": 1.0, 3: 2.0, None: 3.0, (1, "x"): 4.0}
     assert same_value(tree, jax.tree.map(lambda x: x, tree))
     assert list(treefy_merge(shape, tree).d) == list(model.d)
+
+
+# ------------------------------------------------------------------------------------------------- kinds
+
+
+def test_a_plain_value_takes_the_kind_of_the_state_whose_path_it_takes():
+    model = net()
+    tree = treefy_states(model)
+    plain = NestedDict(jax.tree.map(lambda x: x + 1, tree).to_pure_dict())
+    update_states(model, plain)
+    for whole in (tree | plain, NestedDict.merge(tree, plain), (tree.to_flat() | plain.to_flat()).to_nest()):
+        assert whole == treefy_states(model)
+        assert jax.tree.structure(whole) == jax.tree.structure(tree)
+    assert (plain | tree) == tree
+    ref = TreefyState(Stat, 5.0, tag="new")
+    replaced = tree | NestedDict({"head": {"bias": ref, "extra": 1.0}})
+    assert (replaced["head"]["bias"].type, replaced["head"]["bias"].tag) == (Stat, {"new"})
+    assert replaced["head"]["extra"] == 1.0
+    twice = tree | plain.filter(PathPrefix("head.bias")) | NestedDict({"head": {"bias": 0.0}})
+    assert twice["head"]["bias"].type is Param
+
+
+def test_live_states_among_plain_data():
+    model = net()
+    live = states(model)
+    tree = treefy_states(model)
+    assert (tree | live) == tree
+    assert (live | states(net(1)))[("head", "bias")] is not live[("head", "bias")]
+    assert isinstance((live | states(net(1)))[("head", "bias")], State)
+    assert live.to_nest().to_pure_dict().keys() == tree.to_pure_dict().keys()
+    assert same_value(live.to_nest().to_pure_dict(), tree.to_pure_dict())
+    assert same_value(live.to_pure_dict(), tree.to_flat().to_pure_dict())
+
+
+def test_a_treefy_state_does_not_change():
+    tree = treefy_states(net())
+    ref = tree["head"]["bias"]
+    with pytest.raises(AttributeError, match=r"does not change, nor does the tree.*ref = ref\.replace\(value\)"):
+        ref.value = 3.0
+    for name in ("type", "tag", "other"):
+        with pytest.raises(AttributeError):
+            setattr(ref, name, 3.0)
+    assert ref.copy() is not ref
+    assert same_value(ref.copy(), ref)
+
+
+@pytest.mark.parametrize("wrong", [int, "Param", 3, State(1.0)])
+def test_a_treefy_state_has_a_class_of_states(wrong):
+    with pytest.raises(TypeError, match=r"has a class of states and a value, not .*TreefyState\(State, 1"):
+        TreefyState(wrong, 1.0)
+
+
+# ------------------------------------------------------------------------------------------------- pure dicts
+
+
+@pytest.mark.parametrize("view", [NestedDict.copy, NestedDict.to_flat], ids=["nested", "flat"])
+def test_values_back_from_a_pure_dict(view):
+    model = net()
+    model.extra = State({"w": [1.0, 2.0], "deep": {"b": 3.0}})
+    tree = view(treefy_states(model))
+    doubled = jax.tree.map(lambda x: x * 2, tree)
+    for data in (doubled.to_pure_dict(), MappingProxyType(doubled.to_pure_dict()), doubled, doubled.to_flat()):
+        new = tree.replace_by_pure_dict(data)
+        assert new == doubled
+        assert type(new) is type(tree)
+        assert jax.tree.structure(new) == jax.tree.structure(tree)
+    assert tree == view(treefy_states(model))
+    part = doubled.filter(Param)
+    some = tree.replace_by_pure_dict(part.to_pure_dict(), strict=False)
+    assert some.filter(Param) == part
+    assert some.filter(Not(Param)) == tree.filter(Not(Param))
+
+
+def test_all_that_does_not_fit_is_listed():
+    tree = treefy_states(net(1))
+    data = tree.to_pure_dict()
+    del data["head"]["bias"]
+    data["head"]["typo"] = {"deep": 1.0}
+    data["layers"][0]["weight"] = {"w": 1.0}
+    data["layers"][1] = 3.0
+    strange = r"unexpected: head\.typo\.deep; unexpected: layers\.0\.weight\.w; unexpected: layers\.1"
+    with pytest.raises(GraphError, match=rf"{strange}; missing: head\.bias; missing: layers\.0\.weight$"):
+        tree.replace_by_pure_dict(data)
+    with pytest.raises(GraphError, match=rf"{strange}$"):
+        tree.replace_by_pure_dict(data, strict=False)
+    with pytest.raises(GraphError, match=r"unexpected: x; unexpected: a\.b; missing: a$"):
+        FlattedDict({("a",): 1.0}).replace_by_pure_dict({("x",): 1.0, ("a", "b"): 2.0})
+    with pytest.raises(GraphError, match=r"unexpected: a; missing: a\.b$"):
+        NestedDict({"a": {"b": 1.0}}).replace_by_pure_dict(NestedDict({"a": 1.0}))
+
+
+# ------------------------------------------------------------------------------------------------- laws
+
+_deep = st.dictionaries(
+    st.one_of(_keys, st.sampled_from([None, (1, "x"), 0.5, b"k"])),
+    st.recursive(st.integers() | st.none(), lambda x: st.dictionaries(_keys, x, max_size=3), max_leaves=8),
+    max_size=4,
+)
+
+
+@given(_deep)
+def test_views_and_forms_go_back_and_forth(nested):
+    tree = NestedDict(nested)
+    assert tree.to_pure_dict() == nested  # empty levels too
+    assert tree.to_flat().to_nest() == NestedDict.from_flat(tree.to_flat()) == tree
+    assert NestedDict.from_nest(nested) == tree.copy() == NestedDict(tree) == tree
+    assert FlattedDict.from_nest(nested) == tree.to_flat()
+    assert dict(FlattedDict.from_flat(dict(tree.to_flat()))) == dict(tree.to_flat())
+    assert tree.replace_by_pure_dict(nested) == tree
+    treedef = jax.tree.structure(tree)
+    assert jax.tree.structure(NestedDict(reversed_order(nested))) == treedef
+    mapped = jax.tree.map(lambda x: x, tree)
+    assert jax.tree.structure(mapped) == treedef
+    assert mapped._layout is tree._layout
+    assert tree.filter(...) == tree == tree | tree == tree | NestedDict()
+    flat_view = tree.to_flat()
+    assert list(flat_view.items()) == list(zip(flat_view, flat_view.values(), strict=True))
+    assert list(flat_view.values()) == [flat_view[p] for p in flat_view]
+    assert all(p in flat_view and flat_view.get(p) == v for p, v in flat_view.items())
+
+
+@given(_nested, _nested)
+def test_union_and_difference(one, two):
+    a, b = NestedDict(one), NestedDict(two)
+    paths = {**flat(one), **flat(two)}
+    begins = {p[:n] for p in paths for n in range(len(p))}
+    if begins & paths.keys():
+        for merge in (lambda: a | b, lambda: b | a):
+            with pytest.raises(GraphError, match=r"cannot be nested: the path .* is the beginning of another, "):
+                merge()
+        union = a.to_flat() | b.to_flat()
+    else:
+        union = (a | b).to_flat()
+    assert dict(union) == paths
+    expected = FlattedDict({p: v for p, v in paths.items() if p not in flat(two)})
+    assert union - b == expected
+    assert jax.tree.structure(union) == jax.tree.structure(FlattedDict(paths))
+
+
+@given(_nested, st.lists(st.integers(0, 2), min_size=30, max_size=30))
+def test_split_then_merge(nested, dice):
+    tree = NestedDict(nested)
+    fate = dict(zip(tree.to_flat(), dice, strict=False))
+    parts = tree.split(lambda p, _: fate.get(p) == 0, lambda p, _: fate.get(p) == 1, ...)
+    assert NestedDict.merge(*parts) == NestedDict.merge(*reversed(parts)) == tree
+    assert sum(len(part.to_flat()) for part in parts) == len(tree.to_flat())
+
+
+def test_an_empty_level_stays_until_values_are_chosen():
+    tree = NestedDict({"a": {}, "b": {"c": {}, "d": 1.0}})
+    assert list(tree) == ["a", "b"]
+    assert (len(tree), "a" in tree, tree["a"]) == (2, True, NestedDict())
+    for same in (tree.copy(), jax.tree.map(lambda x: x, tree), tree | NestedDict(), pickle.loads(pickle.dumps(tree))):
+        assert same.to_pure_dict() == {"a": {}, "b": {"c": {}, "d": 1.0}}
+    assert (NestedDict({"x": {}}) | tree).to_pure_dict().keys() == {"x", "a", "b"}
+    assert (tree | NestedDict({"a": {"y": 2.0}})).to_pure_dict()["a"] == {"y": 2.0}
+    assert tree.split(lambda p, _: False, ...)[0].to_pure_dict() == {}
+    assert dict(tree.to_flat()) == {("b", "d"): 1.0}
+
+
+def test_trees_inside_nested_dictionaries():
+    inner = treefy_states(net(1))
+    tree = NestedDict(OrderedDict(net=inner, flat=inner.to_flat(), other=MappingProxyType({"w": 1.0})))
+    assert tree["net"] == tree["flat"] == inner
+    assert tree["other"].to_pure_dict() == {"w": 1.0}
+    with pytest.raises(GraphError, match=r"the path a is the beginning of another, a\.b"):
+        NestedDict({"a": FlattedDict({(): 1.0, ("b",): 2.0})})
+
+
+def test_a_dictionary_that_holds_itself():
+    cyclic = {"a": {"b": 1.0}}
+    cyclic["a"]["self"] = cyclic
+    with pytest.raises(GraphError, match="the mapping below the key 'self' holds itself"):
+        NestedDict(cyclic)
+    shared = {"w": 1.0}
+    assert NestedDict({"a": shared, "b": [shared], "c": {"d": shared}})["c"]["d"].to_pure_dict() == shared
+
+
+def test_what_no_tree_is_made_of():
+    with pytest.raises(TypeError, match=r"made of a nested mapping, not of 3; pairs: `NestedDict\.from_flat`"):
+        NestedDict(3)
+
+
+def test_odd_keys():
+    nan = float("nan")
+    tree = NestedDict({nan: 1.0, "items": {"get": 2.0}, -0.0: 3.0, None: 4.0, (nan,): 5.0, b"x": 6.0, "_p": 7.0})
+    assert tree["items"]["get"] == 2.0
+    assert tree["_p"] == 7.0
+    assert not hasattr(tree, "_p")
+    assert callable(tree.items)
+    assert sum(tree[key] for key in tree if key != "items") == 26.0
+    assert jax.tree.structure(NestedDict({float("nan"): 1.0})) == jax.tree.structure(NestedDict({nan: 1.0}))
+    with pytest.raises(GraphError, match=r"the path \(nan,\) stands twice"):  # two objects, but one key to us
+        NestedDict({nan: 1.0, float("nan"): 2.0})
+
+
+def test_missing_keys_are_told_with_a_few_that_are_there():
+    tree = NestedDict({f"k{i:03}": 1.0 for i in range(500)})
+    with pytest.raises(KeyError, match=r"'x'; the keys here are \['k000', .* 'k007' and 492 more\]"):
+        tree["x"]
+    with pytest.raises(KeyError, match=r"no state at 'x'; there are k000, .* k007, \.\.\."):
+        tree.to_flat()["x"]
+
+
+# ------------------------------------------------------------------------------------------------- copies
+
+COPIES = {
+    "copy": copy.copy,
+    "method": lambda item: item.copy(),
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda item: pickle.loads(pickle.dumps(item)),
+    "cloudpickle": lambda item: pickle.loads(cloudpickle.dumps(item)),
+}
+
+
+def examples():
+    tree = treefy_states(net())
+    odd = NestedDict({float("nan"): 1.0, "a": {0: np.ones(2), (1, None): TreefyState(Param, 1.0, rate=float("nan"))}})
+    ref = TreefyState(Param, {"w": np.ones(2)}, name="n", tag="t", table=((1, 2.0), True))
+    return [tree, tree.to_flat(), odd, odd.to_flat(), NestedDict(), FlattedDict(), ref, NestedDict({"a": {}})]
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("number", range(len(examples())))
+def test_copies_have_the_same_treedef(how, number):
+    item = examples()[number]
+    same = COPIES[how](item)
+    assert type(same) is type(item)
+    assert jax.tree.structure(same) == jax.tree.structure(item)
+    assert hash(jax.tree.structure(same)) == hash(jax.tree.structure(item))
+    assert same_value(same, item)
+    if isinstance(item, TreefyState):
+        assert (same.name, same.tag, same.metadata) == (item.name, item.tag, item.metadata)
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "cloudpickle"])
+def test_copies_keep_what_is_shared(how):
+    array = np.ones(3)
+    tree = NestedDict({"a": array, "b": TreefyState(State, {"x": array})})
+    one, two, alone = COPIES[how]([tree, tree.to_flat(), array])
+    assert one["a"] is one["b"].value["x"] is two[("a",)] is two[("b",)].value["x"] is alone
+    assert alone is not array
+    model = net()
+    clone, live = COPIES[how]((model, states(model)))
+    assert live[("head", "bias")] is clone.head.bias is not model.head.bias
+
+
+def test_metadata_that_can_only_be_itself_stays_itself_in_a_copy():
+    ref = TreefyState(State, 1.0, mask=jnp.ones(2))
+    for item in (ref, NestedDict({"a": ref})):
+        assert jax.tree.structure(copy.deepcopy(item)) == jax.tree.structure(item)
+
+
+# ------------------------------------------------------------------------------------------------- depth
+
+
+def test_a_chain_of_100_000_nodes():
+    depth = 100_000
+    first = chain = Gadget(w=Param(0.0))
+    for i in range(1, depth):
+        chain.next = Gadget(w=Param(float(i)) if i % 2 else Stat(float(i)))
+        chain = chain.next
+    live = states(first)
+    assert len(live) == depth
+    assert "paths" not in vars(live._layout)
+    assert sum(state.value for state in live.values()) == depth * (depth - 1) / 2
+    params, rest = live.filter(Param, ...)
+    assert len(params) == depth // 2 + 1
+    last = ("next",) * (depth - 1) + ("w",)
+    assert live[last] is chain.w
+    assert last in live
+    assert (*last, "x") not in live
+    tree = treefy_states(first)
+    assert tree.to_flat().to_nest() == tree
+    assert jax.tree.map(lambda x: x, tree) == tree
+    params, rest = tree.split(Param, Stat)
+    assert params | rest == rest | params == tree
+    assert (tree - rest) == params
+    assert NestedDict(tree.to_pure_dict())._values == tree._values
+    assert tree.replace_by_pure_dict(tree.to_pure_dict()) == tree
+    for item in (live, params, tree):
+        assert "paths" not in vars(item._layout)

@@ -8,6 +8,7 @@ from ._graphdef import GraphDef
 from ._tree import NestedDict, FlattedDict, TreefyState
 from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
 from ._static import Static
+from ._dot import to_dot
 from ._snapshot import Snapshot
 from ._state import Overlay, outside
 from ._errors import BrainStateError, GraphError, StateArgumentError, TraceContextError
@@ -17,6 +18,7 @@ __all__ = [
     "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
+    "to_dot",
     "Static", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ._show import dotted
 from ._static import static_key
 
 __all__ = ["Layout", "Path", "StateSpec", "intern", "sibling_order"]
@@ -130,6 +131,9 @@ class Layout:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Layout.of, (self.entries, self.leaves, self.specs)
+
+    def __repr__(self) -> str:  # JAX prints it, where it says how two trees differ
+        return f"Layout({', '.join(dotted(self.path(i)) for i in range(min(len(self), 8)))}{', ...' * (len(self) > 8)})"
 
     def __len__(self) -> int:
         return len(self.leaves)

@@ -11,6 +11,9 @@ import itertools
 import weakref
 from typing import Any, Self
 
+from ._looks import Shown, look_of_node
+from ._print import page, show
+
 __all__ = ["Node", "born_after", "clock", "fields_of", "new_node", "notes", "now", "stamp"]
 
 
@@ -123,6 +126,16 @@ class Node(_Slots):
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         clock.stamp(self)
+
+    __repr__ = show
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        kind = type(self)
+        hidden, fields = kind.graph_invisible_attrs, dict(_fields(self))
+        if hidden:
+            fields = {name: value for name, value in fields.items() if name not in hidden}
+        return look_of_node(kind, fields)
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(_fields(self))

@@ -24,8 +24,10 @@ from jax.extend.core import get_opaque_trace_state
 
 from ._errors import TraceContextError
 from ._locate import path_to
+from ._looks import Shown, bare, look_of_state
 from ._node import Node
-from ._show import describe, render
+from ._print import page, show
+from ._show import Words
 
 __all__ = [
     "Overlay",
@@ -325,20 +327,15 @@ class State(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         return make_state, (type(self), self.value, self._meta)
 
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        try:
-            attributes = {"value": self.value, **dict(self._meta)}
-        except TraceContextError:
-            return NotImplemented
-        return render(type(self), attributes, path, subtree_renderer)
+    __repr__ = show
+    __treescope_repr__ = page
 
-    def __repr__(self) -> str:
+    def _shown_(self) -> Shown:
         try:
-            shown = describe(look(self, stack.top, record=False))  # printing is no read of the program
+            value = look(self, stack.top, record=False)  # printing is no read of the program
         except TraceContextError:
-            shown = "<made inside a transform>"
-        extra = "".join(f", {k}={set(v) if k == 'tag' else v!r}" for k, v in self._meta)
-        return f"{type(self).__name__}({shown}{extra})"
+            return look_of_state(type(self), bare("value", Words("<made inside a transform>")), self._meta, ())
+        return look_of_state(type(self), bare("value", value), self._meta, value)
 
 
 def _fill(state: State[Any], value: Any, meta: Metadata) -> None:

@@ -15,7 +15,9 @@ from jax.tree_util import GetAttrKey
 
 from ._filter import Filter, partition
 from ._layout import Layout, Path, StateSpec
-from ._show import dotted, render
+from ._looks import Shown, bare, look_of_state, mapping
+from ._print import call, page, show
+from ._show import dotted
 from ._state import State, make_state
 from ._static import Static
 
@@ -72,23 +74,20 @@ class TreefyState:
         return make_state(self.type, self.value, self._meta)
 
     def __repr__(self) -> str:
-        shown = {"type": self.type, "value": self.value, **dict(self._meta)}
-        shown.setdefault("tag", None)
-        return "TreefyState(\n" + ",\n".join(f"  {k}={_indented(v)}" for k, v in shown.items()) + "\n)"
+        return call("TreefyState", {"type": self.type, "value": self.value, "tag": None, **dict(self._meta)})
 
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        attributes = {"type": self.type, "value": self.value, **dict(self._meta)}
-        return render(TreefyState, attributes, path, subtree_renderer)
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        shown = look_of_state(TreefyState, bare("value", self.value), self._meta, self.value)
+        kind = self.type.__name__
+        return shown._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (self.type, self.value, self._meta)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.type, self.value, self._meta = state
-
-
-def _indented(value: Any) -> str:
-    return repr(value).replace("\n", "\n  ")
 
 
 def _treefy(spec: StateSpec, value: Any) -> TreefyState:
@@ -208,6 +207,9 @@ class StateTree(Mapping[Any, Any]):
 
     __hash__ = None
 
+    __repr__ = show
+    __treescope_repr__ = page
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._layout, self._values)
 
@@ -316,8 +318,9 @@ class NestedDict(StateTree):
             (root if parent < 0 else made[parent])[key] = value
         return root
 
-    def __repr__(self) -> str:
-        return f"NestedDict({self._nested(self._item)!r})"
+    def _shown_(self) -> Shown:
+        items = self._nested(self._item)
+        return mapping(NestedDict, items, tuple(items.values()))
 
 
 class FlattedDict(StateTree):
@@ -355,8 +358,9 @@ class FlattedDict(StateTree):
         """Return the current values by path, of live States too."""
         return {p: v.value if isinstance(v, (State, TreefyState)) else v for p, v in self.items()}
 
-    def __repr__(self) -> str:
-        return f"FlattedDict({dict(self)!r})"
+    def _shown_(self) -> Shown:
+        places = range(len(self))
+        return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
 
 
 def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:

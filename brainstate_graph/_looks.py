@@ -6,7 +6,6 @@ Any class may have that method; lists, dicts and the other pytrees are known her
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import types
 from collections import OrderedDict, defaultdict
@@ -115,7 +114,6 @@ def look_of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> S
     return Shown(kind, lambda: _attributes(kind, fields), fields.values(), f"{kind.__name__}(", mark=mark, boxed=True)
 
 
-@functools.lru_cache(maxsize=1024)
 def arguments(kind: type[Any]) -> dict[Any, int]:
     """Return the place of each argument of the constructor of a class."""
     try:

@@ -6,7 +6,6 @@ by its path, so sharing and cycles cost one line; what is not shown is walked on
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
@@ -86,7 +85,6 @@ class Outline(NamedTuple):
         )
 
 
-@functools.lru_cache(maxsize=1024)
 def _has_own(kind: type[Any], method: str) -> bool:
     """Tell whether a class that says how it looks was given `method` further down, by somebody who wants it."""
     base = next((c for c in kind.__mro__ if "_shown_" in vars(c)), None)

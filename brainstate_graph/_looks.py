@@ -43,19 +43,19 @@ class Part(NamedTuple):
     Attributes:
         label: What stands before the value.
         steps: What the step adds to a path.
-        code: What the step is in Python.
+        code: What the step is in Python; None where there is no such code.
         value: Where it leads.
     """
 
     label: str
     steps: tuple[Any, ...]
-    code: str
+    code: str | None
     value: Any
 
 
 def attribute(name: str, value: Any) -> Part:
     """Return the line ``name=value``."""
-    return Part(f"{name}=", (name,), f".{name}", value)
+    return Part(f"{name}=", (name,), f".{name}" if name.isidentifier() else None, value)
 
 
 def bare(name: str, value: Any) -> Part:
@@ -65,8 +65,9 @@ def bare(name: str, value: Any) -> Part:
 
 def item_of(key: Any, value: Any) -> Part:
     """Return the line ``'key': value``."""
-    text = short(key)
-    return Part(f"{text}: ", key if isinstance(key, tuple) else (key,), f"[{text}]", value)
+    keys = key if type(key) is tuple else (key,)
+    code = f"[{key!r}]" if all(type(k) in _ATOMS for k in keys) else None
+    return Part(f"{short(key)}: ", keys, code, value)
 
 
 def position(place: Any, value: Any) -> Part:
@@ -146,11 +147,12 @@ def _group(value: Any) -> int:
 
 def opens(value: Any, depth: int = 2) -> bool:
     """Tell whether a value is a thing with lines of its own; a short tuple of plain values is none."""
-    if open_up(value) is None:
+    shown = open_up(value)
+    if shown is None:
         return False
-    if type(value) is not tuple or not depth or len(value) > _SHORT:
+    if shown.type is not tuple or not depth or (shown.size or 0) > _SHORT:
         return True
-    return any(opens(item, depth - 1) for item in value)
+    return any(opens(item, depth - 1) for item in shown.held)
 
 
 def look_of_state(kind: type[Any], first: Part | None, meta: Iterable[tuple[str, Any]], value: Any) -> Shown:
@@ -180,9 +182,9 @@ def look_of_state(kind: type[Any], first: Part | None, meta: Iterable[tuple[str,
 def open_up(item: Any) -> Shown | None:
     """Ask an object how it looks; None for a plain value."""
     kind = type(item)
-    if kind in _ATOMS:
-        return None
     try:
+        if kind in _ATOMS:
+            return None
         look = getattr(kind, "_shown_", None) or _CONTAINERS.get(kind)
         if look is None:
             if issubclass(kind, tuple) and hasattr(kind, "_fields"):
@@ -242,7 +244,8 @@ def _pytree(item: Any) -> Shown:
                 yield attribute(entry.name, child)
             else:
                 key = next((getattr(entry, a) for a in ("key", "idx", "name") if hasattr(entry, a)), str(entry))
-                yield item_of(key, child) if isinstance(entry, jax.tree_util.DictKey) else position(key, child)
+                part = item_of(key, child) if isinstance(entry, jax.tree_util.DictKey) else position(key, child)
+                yield part if hasattr(kind, "__getitem__") else part._replace(code=None)
 
     return Shown(kind, parts, [child for _, child in pairs], f"{kind.__name__}(", size=len(pairs))
 

@@ -42,7 +42,7 @@ class Line:
 
     Attributes:
         item: What is shown; for a reference and the like the `Words`.
-        code: How Python reaches it from the root.
+        code: How Python reaches it from the root; None where it does not.
         shown: How it looks; None for a plain value.
         parts: The lines below, each with what stands before it.
         left_out: How many lines are not shown for want of room.
@@ -52,7 +52,7 @@ class Line:
 
     __slots__ = ("below", "code", "item", "left_out", "own", "parts", "shown")
 
-    def __init__(self, item: Any, code: str) -> None:
+    def __init__(self, item: Any, code: str | None) -> None:
         self.item = item
         self.code = code
         self.shown: Shown | None = None
@@ -104,7 +104,9 @@ class _Walk:
         self.rest: list[tuple[Line, Iterable[Any]]] = []
         self.counts: dict[str, list[int]] = {}
 
-    def enter(self, item: Any, path: tuple[Any, ...], code: str, depth: int, room: int) -> tuple[Line, int, bool]:
+    def enter(
+        self, item: Any, path: tuple[Any, ...], code: str | None, depth: int, room: int
+    ) -> tuple[Line, int, bool]:
         """Return the line of `item`, how many things are shown below it, and whether it wanted more room."""
         line, shown = Line(item, code), open_up(item)
         if shown is None:
@@ -154,7 +156,8 @@ class _Walk:
             if thing:
                 share = max(room - used - (1 if in_row else wait), 0) // (min(wait, _TRIES) if in_row else wait)
                 wait -= 1
-            below, more, torn = self.enter(part.value, path + part.steps, line.code + part.code, depth + 1, share)
+            code = None if line.code is None or part.code is None else line.code + part.code
+            below, more, torn = self.enter(part.value, path + part.steps, code, depth + 1, share)
             line.parts.append((part.label, below))
             used += more + thing
             leaves -= not thing

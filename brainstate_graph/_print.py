@@ -122,7 +122,7 @@ class _Page:
 
     def draw(self, line: Line, label: str, footer: str = "") -> Any:
         """Return the rendering of a line and those below it."""
-        path = None if self.path is None else self.path + line.code
+        path = None if self.path is None or line.code is None else self.path + line.code
         if isinstance(line.item, Words):
             drawn = self.parts.build_one_line_tree_node(self._gray(line.item), path)
         elif line.shown is None or line.own:
@@ -139,7 +139,7 @@ class _Page:
         children = [self.draw(below, label) for label, below in line.parts]
         children += [self._gray(text) for text in _more(line)]
         # the numbers of an array unfold when asked, so that a page begins with the structure
-        folded = self.parts.ExpandState.COLLAPSED if shown.is_state and line.code else None
+        folded = self.parts.ExpandState.COLLAPSED if shown.is_state and line.code != "" else None
         return self.parts.build_foldable_tree_node_from_children(
             opening,
             children,

@@ -14,6 +14,7 @@ from ._paths import PathContains, PathPrefix, PathGlob, PathRegex
 from ._static import Static
 from ._foreign import register_graph_node_type
 from ._refmap import RefMap
+from ._dot import to_dot
 from ._snapshot import Snapshot
 from ._hooks import Hook, HookContext, register_state_hook
 from ._overlay import Overlay, check_state_value_tree, outside
@@ -29,7 +30,7 @@ __all__ = [
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
     "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
-    "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",
+    "to_dot", "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip
 

@@ -15,6 +15,9 @@ from typing import Any
 import jax
 
 from ._layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
+from ._looks import Part, Shown
+from ._print import page, show
+from ._rows import view_of
 from ._static import Const, static_key
 
 __all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
@@ -150,8 +153,19 @@ class GraphDef:
     def __repr__(self) -> str:
         if not self.rows:
             return f"GraphDef({self.root!r})"
-        kinds = [row.kind for row in self.rows]
-        return f"GraphDef({self.rows[0].type.__name__}, nodes={kinds.count('node')}, states={len(self.state_rows)})"
+        nodes = sum(row.kind in NODES for row in self.rows)
+        return f"GraphDef({self.rows[0].type.__name__}, nodes={nodes}, states={len(self.state_rows)})"
+
+    def __str__(self) -> str:
+        nodes, states = sum(row.kind in NODES for row in self.rows), len(self.state_rows)
+        return f"{show(self)}  # {nodes:,} node{'s' * (nodes != 1)}, {states:,} state{'s' * (states != 1)}"
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return page(self, None, subtree_renderer)  # what is shown is not reached by attributes
+
+    def _shown_(self) -> Shown:
+        root = view_of(self, self.root)
+        return Shown(GraphDef, lambda: [Part("", (), "", root)], (root,), "GraphDef(")
 
     @cached_property
     def starts(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from ._errors import GraphError
+from ._show import dotted
 from ._static import EXACT, static_key
 
 __all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "path_of", "restrict", "sibling_order"]
@@ -180,6 +181,9 @@ class Layout:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Layout.of, (self.parents, self.keys, self.leaves, self.specs)
+
+    def __repr__(self) -> str:  # JAX prints it, where it says how two trees differ
+        return f"Layout({', '.join(dotted(self.path(i)) for i in range(min(len(self), 8)))}{', ...' * (len(self) > 8)})"
 
     def __len__(self) -> int:
         return len(self.leaves)

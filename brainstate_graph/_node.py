@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from ._clock import clock, fields_of, new_node, record_of, stamp
 from ._copying import Copied
+from ._looks import Shown, look_of_node
+from ._print import page, show
 
 __all__ = ["Node"]
 
@@ -53,3 +55,12 @@ class Node(Copied):
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         clock.stamp(self)
+
+    __repr__ = show
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        kind, fields = type(self), fields_of(self).copy()
+        if kind.graph_invisible_attrs:
+            fields = {name: value for name, value in fields.items() if name not in kind.graph_invisible_attrs}
+        return look_of_node(kind, fields)

@@ -13,8 +13,10 @@ from jax.core import Tracer
 from . import _overlay as door
 from ._errors import TraceContextError
 from ._hooks import Callback, Hook, HookKind, OnError, hooks_of, register
+from ._looks import Shown, look_of_state, unnamed
 from ._overlay import PLAIN, Box, look, refuse_objects, settle, stack
-from ._show import describe, render
+from ._print import page, show
+from ._show import Words
 
 __all__ = ["State", "make_state", "maybe_state"]
 
@@ -142,20 +144,15 @@ class State(Box, Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         return make_state, (type(self), door.carried(self), self._meta)
 
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        try:
-            attributes = {"value": self.value, **dict(self._meta)}
-        except TraceContextError:
-            return NotImplemented
-        return render(type(self), attributes, path, subtree_renderer)
+    __repr__ = show
+    __treescope_repr__ = page
 
-    def __repr__(self) -> str:
+    def _shown_(self) -> Shown:
         try:
-            shown = describe(look(self, stack.top, record=False))  # printing is no read of the program
+            value = look(self, stack.top, record=False)  # printing is no read of the program
         except TraceContextError:
-            shown = "<made inside a transform>"
-        extra = "".join(f", {k}={set(v) if k == 'tag' else v!r}" for k, v in self._meta)
-        return f"{type(self).__name__}({shown}{extra})"
+            return look_of_state(type(self), unnamed("value", Words("<made inside a transform>")), self._meta, ())
+        return look_of_state(type(self), unnamed("value", value), self._meta, value)
 
 
 def _declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:

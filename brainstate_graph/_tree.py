@@ -19,7 +19,9 @@ from ._errors import GraphError
 from ._filter import Filter, partition
 from ._flax import serialize_with_flax
 from ._layout import Layout, Path
+from ._looks import Shown, mapping
 from ._nesting import conflicts, find_by_path, find_nested, nested, unnested
+from ._print import page, show
 from ._show import dotted
 from ._text import layout_from_bytes, layout_to_bytes
 from ._treefystate import TreefyState, bare, payload, spec_of, treefy
@@ -166,6 +168,9 @@ class StateTree(Mapping[Any, Any]):
 
     __hash__ = None
 
+    __repr__ = show
+    __treescope_repr__ = page
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self)._of, (self._layout, self._values)
 
@@ -264,8 +269,9 @@ class NestedDict(StateTree):
     def _nested(self, item: Any) -> dict[Any, Any]:
         return nested(self._layout, item)
 
-    def __repr__(self) -> str:
-        return f"NestedDict({self._nested(self._item)!r})"
+    def _shown_(self) -> Shown:
+        items = self._nested(self._item)
+        return mapping(NestedDict, items, tuple(items.values()))
 
 
 class FlattedDict(StateTree):
@@ -322,8 +328,9 @@ class FlattedDict(StateTree):
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_by_path(self._layout, data)
 
-    def __repr__(self) -> str:
-        return f"FlattedDict({dict(self)!r})"
+    def _shown_(self) -> Shown:
+        places = range(len(self))
+        return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
 
 
 class _Values(ValuesView[Any]):

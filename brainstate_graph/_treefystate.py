@@ -10,7 +10,8 @@ from jax import export
 from jax.tree_util import GetAttrKey
 
 from ._layout import StateSpec
-from ._show import render
+from ._looks import Shown, look_of_state, unnamed
+from ._print import call, page
 from ._state import State, make_state
 from ._static import Static
 from ._text import spec_from_bytes, spec_to_bytes
@@ -96,23 +97,20 @@ class TreefyState:
         return make_state(self.type, self.value, self._meta)
 
     def __repr__(self) -> str:
-        shown = {"type": self.type, "value": self.value, **dict(self._meta)}
-        shown.setdefault("tag", None)
-        return "TreefyState(\n" + ",\n".join(f"  {k}={_indented(v)}" for k, v in shown.items()) + "\n)"
+        return call("TreefyState", {"type": self.type, "value": self.value, "tag": None, **dict(self._meta)})
 
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        attributes = {"type": self.type, "value": self.value, **dict(self._meta)}
-        return render(TreefyState, attributes, path, subtree_renderer)
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        shown = look_of_state(TreefyState, unnamed("value", self.value), self._meta, self.value)
+        kind = self.type.__name__
+        return shown._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return treefy, (StateSpec(self._type, self._meta), self._value)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TreefyState:
         return self.replace(copy.deepcopy(self._value, memo))  # the metadata is part of the treedef
-
-
-def _indented(value: Any) -> str:
-    return repr(value).replace("\n", "\n  ")
 
 
 def treefy(spec: StateSpec, value: Any) -> TreefyState:

@@ -8,8 +8,6 @@ from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
 
-from ._show import show, shown_fields
-
 __all__ = ["Module"]
 
 M = TypeVar("M", bound="Module")
@@ -103,14 +101,3 @@ class Module(Node):
     def eval(self: M) -> M:
         """Switch this module and all below it to evaluation; the same as ``train(False)``."""
         return self.train(False)
-
-    def __repr__(self) -> str:
-        return show(self)
-
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        """Render as a constructor call, for the treescope viewer."""
-        from treescope import repr_lib
-
-        return repr_lib.render_object_constructor(
-            object_type=type(self), attributes=shown_fields(self), path=path, subtree_renderer=subtree_renderer
-        )

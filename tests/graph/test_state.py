@@ -93,7 +93,7 @@ def test_pickle(value):
 
 def test_repr_shows_structure_and_never_fails():
     assert repr(Param(jnp.ones((2, 3)), name="w", tag="a")) == "Param(f32[2,3], name='w', tag={'a'})"
-    assert repr(State({"a": [1, np.zeros(2)]})) == "State({a: [1, f64[2]]})"
+    assert repr(State({"a": [1, np.zeros(2)]})) == "State({'a': [1, f64[2]]})"
     assert repr(State(jnp.ones(1, "bfloat16"))) == "State(bf16[1])"
     assert "State(" in repr(State(jax.random.key(0)))
     jax.jit(lambda x: (repr(State(x)), x)[1])(1.0)

@@ -9,6 +9,9 @@ from ._tree import NestedDict, FlattedDict, TreefyState
 from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, PathContains, WithTag, to_predicate
 from ._static import Static
 from ._snapshot import Snapshot
+from ._json import to_json, from_json
+from ._fingerprint import fingerprint
+from ._diff import diff
 from ._state import Overlay, outside
 from ._errors import BrainStateError, GraphError, StateArgumentError, TraceContextError
 
@@ -17,7 +20,7 @@ __all__ = [
     "treefy_split", "treefy_merge", "treefy_states", "update_states", "states", "nodes", "clone", "graphdef",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "PathContains", "WithTag", "to_predicate",
-    "Static", "Snapshot", "Overlay", "outside",
+    "Static", "Snapshot", "Overlay", "outside", "to_json", "from_json", "fingerprint", "diff",
     "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
 ]  # fmt: skip
 

@@ -22,6 +22,9 @@ __all__ = ["array_form", "array_of", "dtype_form", "dtype_of", "jax_array_form",
 
 _OF_NUMPY = re.compile(r"[<>|][biufcSUMmV]\d+(\[\d*[a-zA-Zμ]+(/\d+)?\])?")
 _OF_ML_DTYPES = re.compile(r"bfloat16|float\d+_\w+|u?int[124]")
+_FIELDS: dict[str, Any] = {
+    "names": (str,), "formats": (str, dict), "offsets": (int,), "titles": (str, type(None)), "itemsize": int
+}  # fmt: skip
 _NESTING = 8  # of structured dtypes
 
 
@@ -63,12 +66,18 @@ def dtype_of(form: Any, depth: int = 0) -> np.dtype[Any]:
         elif isinstance(form, dict) and depth < _NESTING:
             if form.keys() == {"of", "shape"}:
                 return np.dtype((dtype_of(form["of"], depth + 1), _shape(form["shape"])))
-            if form.keys() == {"names", "formats", "offsets", "titles", "itemsize"}:
-                formats = [dtype_of(f, depth + 1) for f in form["formats"]]
-                return np.dtype({**form, "formats": formats})  # type: ignore[call-overload]
-    except (TypeError, ValueError, OverflowError, SyntaxError, MemoryError) as error:
+            if form.keys() == _FIELDS.keys() and all(_fits(form[name], types) for name, types in _FIELDS.items()):
+                fields: Any = {**form, "formats": [dtype_of(f, depth + 1) for f in form["formats"]]}
+                return np.dtype(fields)
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise GraphError(f"no dtype: {shortened(form)}: {error}") from None
     raise GraphError(f"no dtype: {shortened(form)}")
+
+
+def _fits(form: Any, types: tuple[type[Any], ...] | type[int]) -> bool:
+    if isinstance(types, type):
+        return type(form) is types
+    return isinstance(form, list) and all(type(item) in types for item in form)
 
 
 def _shape(form: Any) -> tuple[int, ...]:
@@ -117,9 +126,11 @@ def array_of(form: Any) -> np.ndarray[Any, Any]:
 
 def scalar_form(scalar: np.generic) -> Any:
     """Return the form of a NumPy scalar: dtype, data."""
-    form = [dtype_form(scalar.dtype), _text(scalar.tobytes())]
-    if type(scalar_of(form)) is not type(scalar):
-        raise GraphError(f"a scalar of type {type(scalar).__name__} has no form: use one of a sized type")
+    array = np.asarray(scalar)  # of texts the dtype of a scalar does not fit its data
+    form = [dtype_form(array.dtype), _text(array.tobytes())]
+    back = scalar_of(form)
+    if type(back) is not type(scalar) or back.tobytes() != scalar.tobytes():
+        raise GraphError(f"this scalar of type {type(scalar).__name__} has no form: use one of a sized type")
     return form
 
 
@@ -127,7 +138,7 @@ def scalar_of(form: Any) -> np.generic:
     """Return the NumPy scalar of a form."""
     if not isinstance(form, list) or len(form) != 2:
         raise GraphError("a scalar is a list of dtype and data")
-    scalar = _buffer(form[1], dtype_of(form[0]), ()).copy()[()]
+    scalar = _buffer(form[1], dtype_of(form[0]), ())[()]
     if not isinstance(scalar, np.generic):
         raise GraphError(f"there is no scalar of dtype {shortened(form[0])}")
     return scalar

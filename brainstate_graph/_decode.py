@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from jax.sharding import PartitionSpec
 
 from ._arrays import array_of, dtype_of, jax_array_of, scalar_of, shortened
-from ._encode import EXACT_IN_JSON, NESTING, dumps
+from ._encode import EXACT_IN_JSON, NESTING, only_names
 from ._errors import GraphError
 from ._names import Allowed
 from ._static import Static
@@ -65,6 +65,10 @@ class Decoder:
         self._depth += 1
         try:
             return make(self, parts[tag], *(parts[key] for key in more))
+        except GraphError:
+            raise
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:  # what Python makes nothing of
+            raise GraphError(f"no {tag}: {error}") from None
         finally:
             self._depth -= 1
 
@@ -86,10 +90,11 @@ class Decoder:
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2:
                 raise GraphError(f"a key and its value are a list of two, not {shortened(pair)}")
+            key, value = map(self.value, pair)
             try:
-                made[self.value(pair[0])] = self.value(pair[1])
-            except TypeError:
-                raise GraphError(f"{dumps(pair[0])[:60]} cannot be a key") from None
+                made[key] = value
+            except TypeError as error:
+                raise GraphError(f"{shortened(pair[0])} cannot be a key: {error}") from None
         if len(made) != len(pairs):
             raise GraphError("two keys of a mapping are equal")
         return made
@@ -101,19 +106,13 @@ class Decoder:
         return list(fields.values())
 
     def _int(self, form: Any) -> int:
-        try:
-            value = int(needs(form, str, "a large number"), 16)
-        except ValueError:
-            value = 0
+        value = int(needs(form, str, "a large number"), 16)
         if abs(value) < EXACT_IN_JSON or hex(value) != form:
             raise GraphError(f"no large number: {shortened(form)}")
         return value
 
     def _float(self, form: Any) -> float:
-        try:
-            value = float(needs(form, str, "a float"))
-        except ValueError:
-            value = 0.0
+        value = float(needs(form, str, "a float"))
         if repr(value) != form:
             raise GraphError(f"no float: {shortened(form)}")
         return value
@@ -124,25 +123,16 @@ class Decoder:
         return complex(*map(self._float, form))
 
     def _bytes(self, form: Any) -> bytes:
-        try:
-            data = bytes.fromhex(needs(form, str, "bytes"))
-        except ValueError:
-            data = None
-        if data is None or data.hex() != form:
+        data = bytes.fromhex(needs(form, str, "bytes"))
+        if data.hex() != form:
             raise GraphError(f"no bytes: {shortened(form)}")
         return data
 
     def _utf8(self, form: Any) -> str:
-        try:
-            return self._bytes(form).decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            raise GraphError(f"no text: {error}") from None
+        return self._bytes(form).decode("utf-8", "surrogatepass")
 
     def _set(self, forms: Any) -> set[Any]:
-        try:
-            made = set(items := self.several(forms))
-        except TypeError as error:
-            raise GraphError(f"no set: {error}") from None
+        made = set(items := self.several(forms))
         if len(made) != len(items):
             raise GraphError("two items of a set are equal")
         return made
@@ -193,7 +183,7 @@ class Decoder:
 
     def _partition_spec(self, forms: Any) -> Any:
         axes = self.several(forms)
-        if not all(axis is None or isinstance(axis, (str, tuple)) for axis in axes):
+        if not only_names(axes):
             raise GraphError("a PartitionSpec has names of axes")
         return PartitionSpec(*axes)
 
@@ -213,12 +203,9 @@ class Decoder:
             raise GraphError(f"{name} is no dataclass")
         names = tuple(field.name for field in dataclasses.fields(kind))
         values = self._named(forms, names, kind)
-        try:
-            made = object.__new__(kind)
-            for field, value in zip(names, values, strict=True):
-                object.__setattr__(made, field, value)  # neither __init__ nor __post_init__ runs
-        except (AttributeError, TypeError) as error:
-            raise GraphError(f"no {name}: {error}") from None
+        made = object.__new__(kind)
+        for field, value in zip(names, values, strict=True):
+            object.__setattr__(made, field, value)  # neither __init__ nor __post_init__ runs
         return made
 
     _by_tag: ClassVar[dict[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {

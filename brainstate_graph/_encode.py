@@ -28,7 +28,7 @@ from ._show import dotted
 from ._static import Static
 from ._tree import StateTree, TreefyState
 
-__all__ = ["EXACT_IN_JSON", "NESTING", "Encoder", "dumps", "listed", "path_to_row"]
+__all__ = ["EXACT_IN_JSON", "NESTING", "Encoder", "dumps", "listed", "only_names", "path_to_row"]
 
 NESTING = 100  # of static values within each other; a graph may be as deep as it likes
 EXACT_IN_JSON = 2**53  # whole numbers below it are exact in every language
@@ -76,7 +76,7 @@ def _why_unnamed(thing: Any) -> str:
     claimed = claimed_name(thing)
     if claimed is None:
         return (
-            f"a {type(thing).__name__} has no form: hold a number, a text, a tuple, a NumPy array, an enum member, a "
+            f"a value of type {type(thing).__name__} has no form: hold a number, a text, a tuple, a NumPy array, an enum member, a "
             "dataclass or a named function"
         )
     module, qualname = claimed
@@ -219,9 +219,9 @@ class Encoder:
         return {"graphdef": {"row": 0} if rows else self.edge(value.root), "rows": rows}
 
     def _of_partition_spec(self, value: Any) -> Any:
-        if PartitionSpec(*value) != value:
-            raise GraphError("only a PartitionSpec of axis names alone has a form")
-        return {"partition_spec": self._all(value)}
+        if not only_names(value.partitions) or PartitionSpec(*value.partitions) != value:
+            raise GraphError("only a PartitionSpec of names of axes has a form")
+        return {"partition_spec": self._all(value.partitions)}
 
     def _by_class(self, value: Any) -> Any:
         kind = type(value)
@@ -277,6 +277,16 @@ class Encoder:
         Static: lambda self, value: {"static": self.value(value.value)},
         GraphDef: _of_graphdef,
     }
+
+
+def only_names(axes: Iterable[Any]) -> bool:
+    """Tell whether a PartitionSpec holds nothing but names of axes, and tuples of names."""
+    return all(
+        type(name) is str
+        for axis in axes
+        if axis is not None
+        for name in (axis if isinstance(axis, tuple) else (axis,))
+    )
 
 
 def _same_type(form: Any, dtype: np.dtype[Any]) -> Any:

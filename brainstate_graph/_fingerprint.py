@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from ._encode import Encoder, dumps
 from ._graphdef import GraphDef, Row
@@ -96,6 +97,9 @@ class _Digest(Encoder):
             return {"key": str(jax.random.key_impl(value)), "data": self.value(jax.random.key_data(value))}
         if isinstance(value, enum.Enum):
             return {"enum": self.name(kind), "value": self.value(value.value)}
+        if isinstance(value, PartitionSpec):
+            sets = [sorted(map(str, value.unreduced)), sorted(map(str, value.reduced))]
+            return {"partition_spec": [repr(value.partitions), *sets, str(getattr(value, "unreduced_kind", None))]}
         if isinstance(value, Layout):
             specs = [spec and [self.name(spec.kind), self.value(spec.meta)] for spec in value.specs]
             return {"layout": [[p, self.value(k)] for p, k in value.entries], "leaves": value.leaves, "specs": specs}

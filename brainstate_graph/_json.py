@@ -346,7 +346,7 @@ def _check_tuple(edges: Sequence[Edge]) -> None:
 def _check_cycles(rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> None:
     """Refuse what cannot be built: tuples and pytrees hold themselves only through something that can be filled."""
     late = {number for number, row in enumerate(rows) if row.kind in _BUILT_LAST}
-    waiting = {number: 0 for number in late}
+    waiting = dict.fromkeys(late, 0)
     holders: dict[int, list[int]] = {number: [] for number in late}
     for number in late:
         for edge in edges[number]:

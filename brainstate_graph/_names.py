@@ -102,19 +102,21 @@ class Allowed:
     """The classes and functions that a file may name.
 
     Args:
-        allow: Classes and functions, and modules or their names for all that is defined in a module or below it.
+        allow: Classes, with what is defined in them; functions; modules or their names, with all that is defined in
+            them and below.
     """
 
     def __init__(self, allow: Iterable[Any]) -> None:
         if isinstance(allow, str):
             raise TypeError(f"`allow` is a list: write `allow=[{allow!r}]`")
         self._things: dict[str, Any] = {name: thing for thing in _PLAIN if (name := name_of(thing)) is not None}
-        self._modules: set[str] = set()
+        self._roots: set[str] = set()  # modules, and classes with theirs
         for item in allow:
             if isinstance(item, (str, types.ModuleType)):
-                self._modules.add(item if isinstance(item, str) else item.__name__)
+                self._roots.add(item if isinstance(item, str) else item.__name__)
             elif (name := name_of(item)) is not None:
                 self._things[name] = item
+                self._roots.add(name)
             else:
                 raise TypeError(
                     f"`allow` cannot take {item!r}: no file can name it. Give classes and functions that are defined "
@@ -135,14 +137,13 @@ class Allowed:
 
     def _look_up(self, name: str) -> Any:
         module, _, qualname = name.partition(":")
-        parts = module.split(".")
-        if not any(".".join(parts[:n]) in self._modules for n in range(1, len(parts) + 1)):
+        if not any(name[: end.start()] in self._roots for end in re.finditer(r"[.:]", name)):
             raise GraphError(
                 f"the file names {name}, which is not allowed. If you trust the file, write "
                 f'`from_json(text, allow=[..., "{module}"])`'
             )
         if module not in sys.modules:
-            if "__main__" in parts:
+            if "__main__" in module.split("."):
                 raise GraphError(f"{name} stands in a program, which is not run to read a file")
             try:
                 importlib.import_module(module)

@@ -76,8 +76,8 @@ def _why_unnamed(thing: Any) -> str:
     claimed = claimed_name(thing)
     if claimed is None:
         return (
-            f"a value of type {type(thing).__name__} has no form: hold a number, a text, a tuple, a NumPy array, an enum member, a "
-            "dataclass or a named function"
+            f"a value of type {type(thing).__name__} has no form: hold a number, a text, a tuple, a NumPy array, an "
+            "enum member, a dataclass or a named function"
         )
     module, qualname = claimed
     if "<lambda>" in qualname:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
-from jax.tree_util import PyTreeDef, default_registry, flatten_one_level_with_keys
+from jax.tree_util import GetAttrKey, PyTreeDef, default_registry, flatten_one_level_with_keys
 
 from ._arrays import shortened
 from ._decode import Decoder, fields_of_tuple, needs
@@ -170,7 +170,7 @@ class _Reader(Decoder):
 
     def __init__(self, allowed: Allowed) -> None:
         super().__init__(allowed)
-        self._children: dict[type[Any], int | None] = {}
+        self._fields: dict[type[Any], tuple[str, ...]] = {}
 
     def graphdef(self, root: Any, forms: Any) -> GraphDef:
         """Return the GraphDef of a root and rows; raise one error with all problems."""
@@ -245,9 +245,11 @@ class _Reader(Decoder):
             return _Kept(tag, _check_names(self._class(form[tag], Node), keys), keys)
         kind = self.type_of(form[tag])
         if tag == "pytree":
-            if kind not in self._children:
-                self._children[kind] = _children_of(kind)
-            return _Kept(tag, kind, keys, _treedef(kind, self.value(form["data"]), len(keys), self._children[kind]))
+            if kind not in self._fields:
+                self._fields[kind] = _fields_of(kind)
+            if self._fields[kind] and self._fields[kind] != keys:
+                raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
+            return _Kept(tag, kind, keys, _treedef(kind, self.value(form["data"]), len(keys)))
         if keys != fields_of_tuple(kind):
             raise GraphError(f"{kind.__name__} has now the fields {fields_of_tuple(kind)}, and had {keys}")
         return _Kept(tag, kind, keys)
@@ -302,39 +304,40 @@ def _check_names(kind: type[Any], names: tuple[Any, ...]) -> type[Any]:
     return kind
 
 
-def _treedef(kind: type[Any], data: Any, children: int, needed: int | None) -> Any:
+def _treedef(kind: type[Any], data: Any, children: int) -> Any:
     """Return the treedef of one level of a registered pytree."""
     if issubclass(kind, _NO_PYTREES) or kind.__module__ in ("builtins", "collections") or hasattr(kind, "_fields"):
         raise GraphError(f"a {kind.__name__} is no row of this kind")
-    if needed is not None and needed != children:
-        raise GraphError(f"a {kind.__name__} has {needed} children, not {children}")
     try:
         return PyTreeDef.from_node_data_and_children(default_registry, (kind, data), [_LEAF] * children)
     except RuntimeError:
         raise GraphError(f"{kind.__name__} is not registered as a pytree") from None
 
 
-def _children_of(kind: type[Any]) -> int | None:
-    """Return how many children a class has that holds them in attributes; None where its own code says.
+def _fields_of(kind: type[Any]) -> tuple[str, ...]:
+    """Return the attributes in which a class holds its children, or nothing where its own code holds them.
 
-    JAX 0.10 and 0.12 read past the end of the children of a dataclass that are too few, which ends the process.  So an
-    object without attributes is given what JAX asks it for, one after the other.
+    Of a dataclass with too few children, JAX 0.10 and 0.12 read past their end, which ends the process.  So an object
+    without attributes is given what JAX asks it for, one after the other.
     """
     maker: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
     try:
         blank = maker.__new__(kind)
         for _ in range(10_000):
             try:
-                return len(list(flatten_one_level_with_keys(blank)[0]))
+                pairs = list(flatten_one_level_with_keys(blank)[0])
+                names = tuple(key.name if isinstance(key, GetAttrKey) else "" for key, _ in pairs)
+                own = (getattr(blank, name, pairs) is not child for name, (_, child) in zip(names, pairs, strict=True))
+                return () if any(own) else names
             except AttributeError as error:
                 if error.obj is not blank:
-                    return None
+                    return ()
                 maker.__setattr__(blank, error.name, None)
     except AttributeError:
         pass  # it cannot be given what it is asked for
     except Exception:  # whatever the code of a class does with half an object: then it has such code
-        return None
-    raise GraphError(f"cannot find out how many children a {kind.__name__} has")
+        return ()
+    raise GraphError(f"cannot find out which children a {kind.__name__} has")
 
 
 def _check_tuple(edges: Sequence[Edge]) -> None:

@@ -328,7 +328,7 @@ BAD = [
     (table(bag(of="tests.graph.zoo:Color")), "is not registered"),
     (table({**twin(1, 2), "edges": []}), "Twin has the children ('x', 'y'), not ()"),
     (table({**twin(1, 2), "edges": [["x", 1]]}), "Twin has the children ('x', 'y'), not ('x',)"),
-    (table({**twin(1, 2), "edges": [["x", 1], ["y", 1], ["z", 1]]}), "Twin has the children ('x', 'y'), not ('x', 'y', 'z')"),
+    (table({**twin(1, 2), "edges": [["x", 1], ["y", 1], ["z", 1]]}), "Twin has the children ('x', 'y'), not"),
     (table({"list": [{"graphdef": to(0), "rows": []}]}), "no row has the number 0"),
     (table({"list": [{"graphdef": to(0), "rows": [{"list": [1.5]}]}]}), "at 0: no value"),
 ]  # fmt: skip
@@ -487,6 +487,9 @@ def test_damaged_texts(make, monkeypatch):
         if make is museum:  # only a class of its own knows whether its static data fit
             root, _ = unflatten(back, [0.0] * len(back.state_rows))
             assert flatten(root).graphdef is back
+        else:
+            with contextlib.suppress(Exception):
+                unflatten(back, [0.0] * len(back.state_rows))  # the process goes on
     assert set(sys.modules) <= modules
     assert longest < 20_000
     assert counts["refused"] > 300
@@ -500,16 +503,20 @@ def chain(length: int) -> Gadget:
     return top
 
 
-@pytest.mark.parametrize("make", [chain, lambda n: [Param(1.0, tag="a") for _ in range(n)]], ids=["deep", "wide"])
-def test_large_graphs_in_linear_time(make):
+def wide(length: int) -> list[State]:
+    return [Param(1.0, tag="a") for _ in range(length)]
+
+
+@pytest.mark.parametrize("make", [chain, wide])
+@pytest.mark.parametrize("size", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_large_graphs_in_linear_time(make, size):
     def seconds(size):
         shape = graphdef(make(size))
         start = time.perf_counter()
         assert from_json(to_json(shape), ALLOW) is shape
         return time.perf_counter() - start
 
-    seconds(1000)
-    assert seconds(100_000) < 40 * min(seconds(10_000) for _ in range(2))
+    assert seconds(size) < 40 * min(seconds(size // 10) for _ in range(2))
 
 
 def test_a_problem_at_the_end_of_a_long_chain():

@@ -6,7 +6,7 @@ two others tells that sharing changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 from ._encode import path_to_row
@@ -121,7 +121,7 @@ def diff(a: GraphDef, b: GraphDef) -> Diff:
         >>> from brainstate_graph import State, diff, graphdef
         >>> before = graphdef({"w": State(1.0), "rate": 0.5})
         >>> print(diff(before, graphdef({"w": State(1.0), "rate": 0.1, "extra": [State(2.0)]})))
-        (root): added extra, a list of 1
+        extra: added, a list of 1
         rate: 0.5 -> 0.1
     """
     for graphdef in (a, b):
@@ -239,7 +239,7 @@ class _Walk:
         apart = self.there[i] != j
         before, after = self.a.edges(i), self.b.edges(j)
         if old.kind in ("list", "tuple") or old.kind != new.kind:
-            self._sizes(before, after, trail)
+            self._sizes(i, j, trail)
             pairs = [(n, n, n) for n in range(min(len(before), len(after)))]
         elif old.kind in ("state", "known"):
             self._extras(old, new, trail)
@@ -251,15 +251,12 @@ class _Walk:
         for key, n, m in reversed(pairs):
             self.stack.append((before[n], after[m], _Trail(trail, key), apart))
 
-    def _sizes(self, before: Sequence[Edge], after: Sequence[Edge], trail: _Trail) -> None:
-        old, new = len(before), len(after)
+    def _sizes(self, i: int, j: int, trail: _Trail) -> None:
+        old, new = len(self.a.edges(i)), len(self.b.edges(j))
         if old < new:
-            words = f"grew from {old} to {new} items: added {_listed(self.b, after[old:])}"
+            self._add(trail, f"grew from {old} to {new} items: added ", *_listed(self.b, j, old))
         elif old > new:
-            words = f"shrank from {old} to {new} items: removed {_listed(self.a, before[new:])}"
-        else:
-            return
-        self._add(trail, words)
+            self._add(trail, f"shrank from {old} to {new} items: removed ", *_listed(self.a, i, new))
 
     def _keys(self, i: int, j: int, trail: _Trail) -> list[tuple[Any, int, int]]:
         """Report keys that came, went or changed places; return those of both with their places."""
@@ -288,8 +285,10 @@ class _Walk:
                 data = old.extra.node_data()[1], new.extra.node_data()[1]
                 self._words(data, f"the static data of the {_kind(old)}", trail)
         elif static_key(old.extra) != static_key(new.extra):
-            what = "the default factory" if old.kind == "dict" else f"the number of the {_kind(old)}"
-            self._words((old.extra, new.extra), what, trail)
+            if old.kind == "dict":
+                self._words((old.extra[0], new.extra[0]), "the default factory", trail)
+            else:
+                self._words((old.extra, new.extra), f"the number of the {_kind(old)}", trail)
 
     def _words(self, pair: tuple[Any, Any], what: str, trail: _Trail) -> None:
         for path, words in static_changes(*pair):
@@ -311,6 +310,10 @@ def _extended(trail: _Trail, path: tuple[Any, ...]) -> _Trail:
     return trail
 
 
-def _listed(graphdef: GraphDef, edges: Sequence[Edge]) -> str:
-    named = ", ".join(_what(graphdef, edge) for edge in edges[:3])
-    return named + (f" and {len(edges) - 3} more" if len(edges) > 3 else "")
+def _listed(graphdef: GraphDef, row: int, first: int) -> Iterator[str | _Place]:
+    """Name what the edges of a row lead to, from the first one on."""
+    count = len(graphdef.edges(row))
+    for n in range(first, min(first + 3, count)):
+        yield from (", ", *_whose(graphdef, row, n)) if n > first else _whose(graphdef, row, n)
+    if count > first + 3:
+        yield f" and {count - first - 3} more"

@@ -88,12 +88,10 @@ def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
         GraphError: The text is damaged, or names what is not allowed; the message has all the paths.
 
     Example:
-        >>> from brainstate_graph import Node, State, from_json, graphdef, to_json
-        >>> class Gain(Node):
-        ...     def __init__(self):
-        ...         self.k = State(1.0)
-        >>> shape = graphdef(Gain())
-        >>> from_json(to_json(shape), allow=[Gain]) is shape
+        >>> import math
+        >>> from brainstate_graph import State, from_json, graphdef, to_json
+        >>> shape = graphdef({"w": State(1.0), "act": math.tanh})
+        >>> from_json(to_json(shape), allow=["math"]) is shape
         True
     """
     if not isinstance(text, str):

@@ -75,7 +75,7 @@ MORE = [
     lambda: jax.sharding.PartitionSpec("x", unreduced={"y", "z"}), lambda: jax.sharding.PartitionSpec("x"),
     lambda: NestedDict({"a": {"b": 1.0}}), lambda: NestedDict({"a": {"c": 1.0}}),
     lambda: TreefyState(Param, 1.0, name="n"),
-    lambda: TreefyState(Stat, 1.0, name="n"),  
+    lambda: TreefyState(Stat, 1.0, name="n"),
     lambda: {frozenset({"p", "q"}): State(1.0), frozenset({"r", "s"}): Param(1.0), ("t",): Stat(1.0)},
 ]  # fmt: skip
 if np.longlong is np.int64:

@@ -41,7 +41,7 @@ def dicts():
         (net, lambda m: delattr(m, "layers"), ["layers: removed, was a list of 2"]),
         (net, lambda m: m.layers.append(layer()), ["layers: grew from 2 to 3 items: added a Gadget"]),
         (net, lambda m: m.layers.extend(range(5)), ["layers: grew from 2 to 7 items: added 0, 1, 2 and 2 more"]),
-        (net, lambda m: m.layers.extend([m, m.head]), 
+        (net, lambda m: m.layers.extend([m, m.head]),
          ["layers: grew from 2 to 4 items: added the same object as (root), the same object as head"]),
         (net, lambda m: m.layers.pop(), ["layers: shrank from 2 to 1 items: removed a Gadget"]),
         (net, lambda m: setattr(m, "layers", tuple(m.layers)), ["layers: a list -> a tuple"]),

@@ -16,6 +16,9 @@ from ._foreign import register_graph_node_type
 from ._refmap import RefMap
 from ._dot import to_dot
 from ._snapshot import Snapshot
+from ._json import to_json, from_json
+from ._fingerprint import fingerprint
+from ._diff import diff
 from ._hooks import Hook, HookContext, register_state_hook
 from ._overlay import Overlay, check_state_value_tree, outside
 from ._catch import catch_new_states
@@ -27,6 +30,7 @@ __all__ = [
     "states", "nodes", "iter_leaf", "iter_node", "update_states", "pop_states",
     "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
+    "to_json", "from_json", "fingerprint", "diff",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
     "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ._graphdef import Edge, GraphDef, visit_order
+from ._graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from ._looks import arguments, open_up
 from ._print import in_one_line
 from ._rows import view_of
@@ -75,7 +75,7 @@ class _Drawing:
             arrows[edge] += 1
         # Containers that are reached once stand in a label: if all is static below them as a whole, else as a step. A
         # row that is reached once comes after the row that leads to it.
-        once = [i > 0 and arrows[i] == 1 and shape.rows[i].kind not in ("node", "state", "known") for i in rows]
+        once = [i > 0 and arrows[i] == 1 and shape.rows[i].kind in CONTAINERS for i in rows]
         self.plain = [False] * len(rows)
         for i in reversed(rows):
             self.plain[i] = once[i] and all(not isinstance(e, int) or self.plain[e] for e in shape.edges(i))
@@ -144,7 +144,7 @@ class _Drawing:
         if len(statics) > _STATICS:
             texts.append(f"... (+{len(statics) - _STATICS:,} more)")
         lines = "\\n" * bool(texts) + "".join(f"{_escaped(text)}\\l" for text in texts)  # \\n centers, \\l does not
-        return f'  n{number} [label="{name}{lines}"{"" if row.kind == "node" else _CONTAINER}];'
+        return f'  n{number} [label="{name}{lines}"{_CONTAINER if row.kind in CONTAINERS else ""}];'
 
 
 def _escaped(text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
+from zlib import crc32
 
 import jax
 
@@ -18,7 +19,7 @@ from ._layout import Layout, StateSpec, intern, keys_key, restrict, sibling_orde
 from ._looks import Part, Shown
 from ._print import page, show
 from ._rows import view_of
-from ._static import Const, static_key
+from ._static import EXACT, Const, static_key
 
 __all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
 
@@ -42,7 +43,7 @@ class Row:
         edge_keys: The keys of the edges, in that order.
     """
 
-    __slots__ = ("__weakref__", "consts", "edge_keys", "extra", "keys", "kind", "type", "visits")
+    __slots__ = ("__weakref__", "_hash", "consts", "edge_keys", "extra", "keys", "kind", "type", "visits")
 
     kind: str
     type: type[Any]
@@ -51,6 +52,7 @@ class Row:
     extra: Any
     visits: tuple[int, ...]
     edge_keys: tuple[Any, ...]
+    _hash: int | None
 
     @staticmethod
     def of(kind: str, cls: type[Any], keys: Iterable[Any], consts: Iterable[Const | None], extra: Any = ()) -> Row:
@@ -62,6 +64,7 @@ class Row:
             row.kind, row.type, row.keys, row.consts, row.extra = kind, cls, keys, consts, extra
             row.visits = tuple([i for i in visit_order(kind, keys) if consts[i] is None])
             row.edge_keys = tuple([keys[i] for i in row.visits])
+            row._hash = None
             return row
 
         return intern(
@@ -75,6 +78,15 @@ class Row:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Row.of, (self.kind, self.type, self.keys, self.consts, self.extra)
+
+    @property
+    def stable_hash(self) -> int:
+        """A hash that is the same in every process; rows that differ in more than plain values may share it."""
+        if self._hash is None:
+            plain = [repr(c.value) if c is not None and type(c.value) in EXACT else c is None for c in self.consts]
+            name = f"{self.type.__module__}.{self.type.__qualname__}"
+            self._hash = crc32(repr((self.kind, name, len(self.keys), plain)).encode())
+        return self._hash
 
     def __repr__(self) -> str:
         return f"Row({self.kind}, {self.type.__name__}, {dict(zip(self.keys, self.consts, strict=True))})"
@@ -143,6 +155,13 @@ class GraphDef:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GraphDef.of, (self.root, self.rows, self.targets)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((*[row.stable_hash for row in self.rows], *self.targets))
+
+    def __hash__(self) -> int:
+        return self._hash  # the same in every process; equality is identity
 
     def __copy__(self) -> GraphDef:
         return self

@@ -25,6 +25,7 @@ from ._print import page, show
 from ._show import dotted
 from ._text import layout_from_bytes, layout_to_bytes
 from ._treefystate import TreefyState, bare, payload, spec_of, treefy
+from ._views import TreeItems, TreeValues
 
 __all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
 
@@ -313,11 +314,11 @@ class FlattedDict(StateTree):
 
     def values(self) -> ValuesView[Any]:
         """Return a view of the values; no path is made for it."""
-        return _Values(self)
+        return TreeValues(self)
 
     def items(self) -> ItemsView[Path, Any]:
         """Return a view of the pairs of path and value."""
-        return _Items(self)
+        return TreeItems(self)
 
     def to_pure_dict(self) -> dict[Path, Any]:
         """Return a plain dictionary of the bare values by path, of live States too."""
@@ -331,28 +332,6 @@ class FlattedDict(StateTree):
     def _shown_(self) -> Shown:
         places = range(len(self))
         return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
-
-
-class _Values(ValuesView[Any]):
-    __slots__ = ("_tree",)
-
-    def __init__(self, tree: FlattedDict) -> None:
-        super().__init__(tree)
-        self._tree = tree
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self._tree._item, range(len(self._tree)))
-
-
-class _Items(ItemsView[Path, Any]):
-    __slots__ = ("_tree",)
-
-    def __init__(self, tree: FlattedDict) -> None:
-        super().__init__(tree)
-        self._tree = tree
-
-    def __iter__(self) -> Iterator[tuple[Path, Any]]:
-        return zip(self._tree._layout.paths, self._tree.values(), strict=True)
 
 
 def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:

@@ -196,7 +196,7 @@ def accepted(filter):
     return [to_predicate(filter)(path, state) for path, state in states(net()).items()]
 
 
-@pytest.mark.parametrize("short", SHORT, ids=repr)
+@pytest.mark.parametrize("short", SHORT, ids=lambda short: getattr(short, "__name__", repr(short)))
 @pytest.mark.parametrize("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
 def test_operators_take_short_forms_on_both_sides(filter, short):
     left, right = accepted(filter), accepted(short)

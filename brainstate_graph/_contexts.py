@@ -167,7 +167,7 @@ class _Made(dict[Name, Any]):
     def __missing__(self, name: Any) -> Any:
         shape, time, row = name
         what = (
-            f"the {shape.rows[row].type.__name__} {dotted(shape.path(row))} of the {shape}"
+            f"the {shape.rows[row].type.__name__} {dotted(shape.path(row))} of the {shape!r}"
             + f" (no. {time + 1})" * (time > 0)
         )
         raise GraphError(

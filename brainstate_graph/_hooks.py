@@ -40,6 +40,16 @@ class HookContext:
         kind: "init", "read", "write_before", "write_after" or "restore".
         value: The value that is read or written. A "write_before" hook may assign another one.
         old_value: The value before a write or restore, else None.
+
+    Example:
+        >>> from brainstate_graph import HookContext, State
+        >>> def limit(context: HookContext) -> None:
+        ...     context.value = min(context.value, 1.0)
+        >>> s = State(0.0)
+        >>> with s.register_hook("write_before", limit):
+        ...     s.value = 3.0
+        >>> s.value
+        1.0
     """
 
     __slots__ = ("kind", "old_value", "state", "value")
@@ -70,6 +80,13 @@ class Hook:
         callback: The function.
         priority: Higher ones are called first.
         on_error: "raise", or "warn" to go on.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> hook = State(1.0).register_hook("read", print)
+        >>> hook.enabled = False
+        >>> hook
+        Hook(read, print, enabled=False)
     """
 
     __slots__ = ("__weakref__", "_enabled", "_number", "_owner", "callback", "kind", "on_error", "priority")

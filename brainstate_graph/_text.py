@@ -77,8 +77,8 @@ def _written_spec(spec: StateSpec | None, where: str) -> Any:
         raise GraphError(f"the metadata of {where}: {error}") from None
 
 
-def _read_spec(data: Any) -> StateSpec | None:
-    return data and StateSpec(_kind(data[0]), tuple((key, _read(value)) for key, value in data[1]))
+def _read_spec(data: Any) -> StateSpec:
+    return StateSpec(_kind(data[0]), tuple((key, _read(value)) for key, value in data[1]))
 
 
 def spec_to_bytes(spec: StateSpec) -> bytes:
@@ -96,9 +96,7 @@ def spec_from_bytes(data: bytes | bytearray) -> StateSpec:
     Raises:
         GraphError: A class of states is not there.
     """
-    spec = _read_spec(json.loads(bytes(data)))
-    assert spec is not None
-    return spec
+    return _read_spec(json.loads(bytes(data)))
 
 
 def layout_to_bytes(layout: Layout) -> bytes:
@@ -129,4 +127,4 @@ def layout_from_bytes(data: bytes | bytearray) -> Layout:
     parts = json.loads(bytes(data))
     parents = [parent for parent, _ in parts["entries"]]
     keys = [_read(key) for _, key in parts["entries"]]
-    return Layout.of(parents, keys, parts["leaves"], [*map(_read_spec, parts["specs"])])
+    return Layout.of(parents, keys, parts["leaves"], [spec and _read_spec(spec) for spec in parts["specs"]])

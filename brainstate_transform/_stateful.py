@@ -221,15 +221,8 @@ class StatefulFunction:
                 raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
             states = tuple(used)
         trace = StateTraceStack(states, [s in written for s in states])
-        return Entry(
-            traced,
-            out,
-            trace,
-            _avals_of(states),
-            (plan.which.shape, plan.which.hooks),
-            tuple(plan.table),
-            jax.jit(jaxpr_as_fun(traced)),
-        )
+        shape = (plan.which.shape, plan.which.hooks)
+        return Entry(traced, out, trace, _avals_of(states), shape, tuple(plan.table), jax.jit(jaxpr_as_fun(traced)))
 
     def _make(self, pure: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
         return jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)(*args)

@@ -34,7 +34,7 @@ def test_a_model_saves_without_optax_and_trains_without_flax():
         [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "# 9 parameters" in done.stdout
+    assert "# ParamState 9 (36 B)" in done.stdout
 
 
 def test_the_public_names():

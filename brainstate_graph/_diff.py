@@ -151,8 +151,9 @@ def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _Place, ...]:
     edge = graphdef.edges(row)[n]
     if isinstance(edge, Const):
         return (_what(graphdef, edge),)
-    parent, key = (part[edge] for part in graphdef.entries)
-    if parent == row and static_key(key) == static_key(graphdef.rows[row].keys[n]):
+    parents, keys = graphdef.entries
+    parent, key = parents[edge - 1] + 1, keys[edge - 1]
+    if edge and parent == row and static_key(key) == static_key(graphdef.rows[row].keys[n]):
         return (_what(graphdef, edge),)
     return ("the same object as ", _Place(graphdef, edge))
 

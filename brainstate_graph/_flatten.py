@@ -36,6 +36,9 @@ _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
 
 
+_UNSEEN: Any = object()
+
+
 class Flat:
     """A graph taken apart, and what must stay as it is for that to stay true.
 
@@ -83,32 +86,34 @@ class _Form:
     """What nodes of one class have in common whose attributes have the same names and types.
 
     Attributes:
-        order: The names of the attributes that are part of the graph, sorted.
-        consts: Picks the constants out of the values; None where a type does not tell whether its values are static.
+        names: The names of all attributes.
+        kinds: Their types.
+        order: The names of those that are part of the graph, sorted.
+        pick: Picks the constants out of the values; None where a type does not tell whether its values are static.
         edges: For each edge its position among the values, and the row if a state without metadata is at its end.
+        consts: The constants of the last node of this form.
+        row: Its row.
     """
 
-    __slots__ = ("consts", "edges", "order")
+    __slots__ = ("consts", "edges", "kinds", "names", "order", "pick", "row")
 
-    def __init__(self, order: tuple[str, ...], consts: Any, edges: list[tuple[int, Row | None]]) -> None:
-        self.order = order
-        self.consts = consts
-        self.edges = edges
-
-    @staticmethod
-    def of(kind: type[Any], names: tuple[str, ...], kinds: tuple[type[Any], ...]) -> _Form:
-        hidden = kind.graph_invisible_attrs
+    def __init__(self, cls: type[Any], names: tuple[str, ...], kinds: tuple[type[Any], ...]) -> None:
+        self.names = names
+        self.kinds = kinds
+        self.consts = _UNSEEN
+        self.row: Any = None
+        hidden = cls.graph_invisible_attrs
         places = {name: place for place, name in enumerate(names) if name not in hidden}
-        order = tuple(sorted(places))
-        constant = [places[name] for name in order if kinds[places[name]] in _PLAIN]
-        ahead = [places[name] for name in order if _leads_on(kinds[places[name]])]
-        if len(constant) + len(ahead) < len(order):
-            return _Form(order, None, [])
-        states = {k: Row.of("state", k, (), ()) for k in set(kinds) if issubclass(k, State)}
-        edges = [(place, states.get(kinds[place])) for place in ahead]
-        if len(constant) > 1:
-            return _Form(order, itemgetter(*constant), edges)
-        return _Form(order, lambda values: tuple([values[place] for place in constant]), edges)
+        self.order = tuple(sorted(places))
+        sort = {name: kinds[place] for name, place in places.items()}
+        constant = [places[name] for name in self.order if sort[name] in _PLAIN]
+        ahead = [places[name] for name in self.order if _leads_on(sort[name])]
+        states = {kind: Row.of("state", kind, (), ()) for kind in set(kinds) if issubclass(kind, State)}
+        self.edges = [(place, states.get(kinds[place])) for place in ahead]
+        self.pick: Callable[[tuple[Any, ...]], Any] | None = None
+        if len(constant) + len(ahead) == len(self.order):
+            # of one value itemgetter makes no tuple, which would be equal to another value's: 1 == (1,) is not
+            self.pick = itemgetter(*constant) if constant else lambda _: ()
 
 
 def _leads_on(kind: type[Any]) -> bool:
@@ -121,7 +126,7 @@ class _Walk:
     def __init__(self, known: Callable[[Any], int | None] | None) -> None:
         self.flat = Flat()
         self.known = known
-        self.objects = self.flat.objects
+        self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
         self.rows: list[Row] = []
         self.targets: list[int] = []
         self.came: list[int] = []  # for each row but the first the place among the targets from which it was met
@@ -132,6 +137,7 @@ class _Walk:
         self.slots: list[int] = []
         # What looks alike: the form of nodes by class, names and types of attributes; the row by form and constants.
         self.forms: dict[tuple[Any, ...], _Form] = {}
+        self.last: dict[type[Any], _Form] = {}
         self.alike: dict[Hashable, Row] = {}
         self.again = False  # whether a container was met again
 
@@ -139,18 +145,21 @@ class _Walk:
         if _is_static(root, type(root)):
             self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
             return self.flat
-        items, slots, numbers, targets = self.items, self.slots, self.numbers, self.targets
+        items, slots, rows, targets, came = self.items, self.slots, self.rows, self.targets, self.came
+        number_of, known = self.numbers.setdefault, self.known
+        number_of(id(root), 0)
         self._meet(root)
         while items:
-            item, slot = items.pop(), slots.pop()
-            number = numbers.get(id(item))
-            if number is None:
-                targets[slot] = len(self.rows)
-                self.came.append(slot)
-                self._meet(item)
+            item, slot, count = items.pop(), slots.pop(), len(rows)
+            targets[slot] = number = number_of(id(item), count)
+            if number < count:
+                self.again = self.again or rows[number].kind in CONTAINERS
+                continue
+            came.append(slot)
+            if known is None and isinstance(item, Node):
+                self._meet_node(item, type(item), number)
             else:
-                targets[slot] = number
-                self.again = self.again or self.rows[number].kind in CONTAINERS
+                self._meet(item)
         if self.again:
             self._refuse_container_cycles()
         self.flat.graphdef = GraphDef.of(0, self.rows, targets, self.came)
@@ -159,13 +168,13 @@ class _Walk:
     def _meet(self, item: Any) -> None:
         """Give an object its row."""
         kind = type(item)
-        number = self.numbers[id(item)] = len(self.rows)
+        number = len(self.rows)
+        if isinstance(item, Node) and (self.known is None or self.known(item) is None):
+            self._meet_node(item, kind, number)
+            return
         self.objects.append(item)
         if isinstance(item, Node):
-            if self.known is not None and (held := self.known(item)) is not None:
-                self.rows.append(Row.of("known", kind, (), (), held))
-            else:
-                self._meet_node(item, kind, number)
+            self.rows.append(Row.of("known", kind, (), (), self.known and self.known(item)))
         elif isinstance(item, State):
             self.rows.append(self._state_row(item, kind))
         elif kind is list:
@@ -185,57 +194,64 @@ class _Walk:
             self._meet_other(item, kind, number)
 
     def _meet_node(self, node: Node, kind: type[Any], number: int) -> None:
-        self.flat.nodes.append(node)
-        self.flat.ticks.append(node._graph.tick)  # before looking: a change while we look must show
+        record = node._graph
+        self.objects.append(node)
+        self.nodes.append(node)
+        self.ticks.append(record.tick)  # before looking: a change while we look must show
         fields = fields_of(node).copy()  # one look, for another thread may be changing it
-        if node._graph.exposed:  # somebody may hold the dictionary, and write to it past the node
+        if record.exposed:  # somebody may hold the dictionary, and write to it past the node
             self.flat.watches.append(watch_dict(fields_of(node), fields))
         names, values = tuple(fields), tuple(fields.values())
         kinds = tuple(map(type, values))
-        key = (kind, names, kinds)
-        form = self.forms.get(key)
-        if form is None:
-            form = self.forms[key] = _Form.of(kind, names, kinds)
-        self.rows.append(None)  # type: ignore[arg-type] - its place; the states come after it
-        if form.consts is None:
-            self.rows[number] = self._look_at_each(kind, form.order, fields, number)
+        form = self.last.get(kind)  # as a rule a node looks like the one before it of its class
+        if form is None or form.kinds != kinds or form.names != names:
+            form = self.forms.get((kind, names, kinds))
+            if form is None:
+                form = self.forms[kind, names, kinds] = _Form(kind, names, kinds)
+            self.last[kind] = form
+        if form.pick is None:
+            self._look_at_each(kind, form.order, fields, number)
             return
-        consts = form.consts(values)
-        row = self.alike.get((form, consts))
-        if row is None:
-            row = self.alike[form, consts] = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
-        self.rows[number] = row
-        targets, numbers, rows = self.targets, self.numbers, self.rows
+        consts = form.pick(values)
+        if form.consts != consts:
+            form.row = self.alike.get((form, consts))
+            if form.row is None:
+                row = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
+                form.row = self.alike[form, consts] = row
+            form.consts = consts
+        rows, targets, came, objects = self.rows, self.targets, self.came, self.objects
+        rows.append(form.row)
+        number_of, all_new = self.numbers.setdefault, self.known is None
         ahead: list[Any] = []
         slots: list[int] = []
         for position, bare in form.edges:
             value = values[position]
-            if bare is None or ahead or value._meta or self.known is not None:
+            if bare is None or ahead or value._meta or not all_new:
                 ahead.append(value)
                 slots.append(len(targets))
                 targets.append(-1)
                 continue
-            found = numbers.get(id(value))  # a state, which may be met here and now
-            if found is None:
-                found = numbers[id(value)] = len(rows)
-                self.came.append(len(targets))
-                self.objects.append(value)
+            count = len(rows)  # a state, which may be met here and now, as nothing before it waits
+            found = number_of(id(value), count)
+            if found == count:
+                came.append(len(targets))
+                objects.append(value)
                 rows.append(bare)
             targets.append(found)
         if ahead:
             self._wait(ahead, slots)
 
-    def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> Row:
-        """Return the row of a node with attributes whose type does not tell whether they are static."""
+    def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
+        """Give a node its row that has attributes whose type does not tell whether they are static."""
         consts = self._consts(order, fields, number)
         key = (kind, order, tuple([const and const.key for const in consts]))
         row = self.alike.get(key)
         if row is None:
             row = self.alike[key] = Row.of("node", kind, order, consts)
+        self.rows.append(row)
         first = len(self.targets)
         self.targets += [-1] * len(row.visits)
         self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
-        return row
 
     def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
         """For each attribute the constant that it is, or None where an edge leads on."""

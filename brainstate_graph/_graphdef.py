@@ -41,9 +41,10 @@ class Row:
             foreign node is made from.
         visits: The places of the edges among the keys, in the order in which they are followed.
         edge_keys: The keys of the edges, in that order.
+        spec: Of a state, what a state tree knows of it.
     """
 
-    __slots__ = ("__weakref__", "_hash", "consts", "edge_keys", "extra", "keys", "kind", "type", "visits")
+    __slots__ = ("__weakref__", "_hash", "consts", "edge_keys", "extra", "keys", "kind", "spec", "type", "visits")
 
     kind: str
     type: type[Any]
@@ -52,6 +53,7 @@ class Row:
     extra: Any
     visits: tuple[int, ...]
     edge_keys: tuple[Any, ...]
+    spec: StateSpec | None
     _hash: int | None
 
     @staticmethod
@@ -64,6 +66,7 @@ class Row:
             row.kind, row.type, row.keys, row.consts, row.extra = kind, cls, keys, consts, extra
             row.visits = tuple([i for i in visit_order(kind, keys) if consts[i] is None])
             row.edge_keys = tuple([keys[i] for i in row.visits])
+            row.spec = StateSpec(cls, extra) if kind == "state" else None
             row._hash = None
             return row
 
@@ -221,22 +224,25 @@ class GraphDef:
 
     @cached_property
     def entries(self) -> tuple[list[int], list[Any]]:
-        """For each row where it was first met: the row above it (-1 for the root), and the key there."""
+        """Where each row but the first was first met, as the entries of a layout: row i is entry i - 1, the root -1.
+
+        A list of the entries above, and one of the keys there.
+        """
         owners: list[int] = []
         keys: list[Any] = []
-        for number, row in enumerate(self.rows):
+        for entry, row in enumerate(self.rows, -1):
             if row.edge_keys:
-                owners += [number] * len(row.edge_keys)
+                owners += [entry] * len(row.edge_keys)
                 keys += row.edge_keys
-        return [-1, *[owners[i] for i in self.came]], [None, *[keys[i] for i in self.came]]
+        return [owners[i] for i in self.came], [keys[i] for i in self.came]
 
     def path(self, number: int) -> tuple[Any, ...]:
         """Return the path where a row was first met."""
         parents, keys = self.entries
-        steps: list[Any] = []
-        while number > 0:
-            steps.append(keys[number])
-            number = parents[number]
+        entry, steps = number - 1, []
+        while entry >= 0:
+            steps.append(keys[entry])
+            entry = parents[entry]
         return tuple(reversed(steps))
 
     @cached_property
@@ -271,11 +277,8 @@ class GraphDef:
 
     def layout_of(self, rows: Sequence[int]) -> Layout:
         """Return the paths of these rows."""
-        # row i is entry i - 1, so that the root, row 0, is entry -1
         parents, keys = self.entries
-        chosen = [self.rows[i] for i in rows]
-        specs = {row: StateSpec(row.type, row.extra) if row.kind == "state" else None for row in set(chosen)}
-        return restrict([p - 1 for p in parents[1:]], keys[1:], [i - 1 for i in rows], [specs[row] for row in chosen])
+        return restrict(parents, keys, [i - 1 for i in rows], [self.rows[i].spec for i in rows])
 
     @cached_property
     def layout(self) -> Layout:

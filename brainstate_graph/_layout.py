@@ -23,7 +23,7 @@ __all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "path_of", "rest
 Path = tuple[Any, ...]
 
 _interned: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
-_intern_lock = threading.Lock()
+_intern_lock = threading.RLock()  # making one thing may intern another
 
 
 def intern(key: Hashable, make: Any) -> Any:
@@ -80,11 +80,11 @@ class StateSpec:
 
 def keys_key(keys: tuple[Any, ...]) -> Hashable:
     """Return a key of many path steps, compared by type and value; strings stand for themselves."""
-    kinds = tuple(map(type, keys))
-    if _NAMES.issuperset(kinds):
+    kinds = set(map(type, keys))
+    if kinds <= _NAMES:
         return keys
-    if EXACT.issuperset(kinds):
-        return keys, kinds
+    if kinds <= EXACT:
+        return keys, tuple(map(type, keys))
     return tuple(map(static_key, keys))
 
 
@@ -337,15 +337,14 @@ def restrict(
     parents: Sequence[int], keys: Sequence[Any], leaves: Sequence[int], specs: Sequence[StateSpec | None]
 ) -> Layout:
     """Return the layout of the given leaves, without the entries that lead to none of them."""
+    if len({-1, *parents, *leaves}) == len(parents) + 1:  # what is no leaf has something below it, and that has, ...
+        return Layout.of(parents, keys, leaves, specs)
     needed = [False] * (len(parents) + 1)  # the last one is the root, entry -1
     for entry in leaves:
         needed[entry] = True
     for entry in range(len(parents) - 1, -1, -1):  # below before above
         if needed[entry]:
             needed[parents[entry]] = True
-    needed[-1] = True
-    if all(needed):
-        return Layout.of(parents, keys, leaves, specs)
     kept = [entry for entry in range(len(parents)) if needed[entry]]
     new = {entry: i for i, entry in enumerate(kept)}
     new[-1] = -1

@@ -197,9 +197,8 @@ def _between(depth: int, allowed: tuple[int, float]) -> bool:
 def _depths(shape: GraphDef) -> list[int]:
     """For each row the nodes on its path below the root, itself included."""
     depths = [0] * len(shape.rows)
-    for row, parent in enumerate(shape.entries[0]):
-        if parent >= 0:
-            depths[row] = depths[parent] + (shape.rows[row].kind in NODES)
+    for entry, above in enumerate(shape.entries[0]):  # row i is entry i - 1
+        depths[entry + 1] = depths[above + 1] + (shape.rows[entry + 1].kind in NODES)
     return depths
 
 

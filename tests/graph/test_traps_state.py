@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +19,6 @@ import pytest
 
 from brainstate_graph import (
     FlattedDict,
-    GraphError,
     HookContext,
     NestedDict,
     Overlay,
@@ -36,7 +39,7 @@ from brainstate_graph import (
 )
 from brainstate_transform import StatefulFunction, grad, jit, make_jaxpr, vmap
 from tests.graph.zoo import RAW, Gadget, Param, net
-from tests.transform.tables import TRANSFORMS, Runs, holds_tracer, transforms
+from tests.transform.tables import Runs, holds_tracer, transforms
 
 one = jnp.float32(1.0)
 
@@ -243,7 +246,6 @@ def test_trap_20_an_exception_leaves_every_state_as_it_was(wrap, error):
             wrap(f)(one)
         assert {path: state.value for path, state in states(model).items()}.keys() == before.keys()
         assert all(state.value is before[path] for path, state in states(model).items())
-    assert wrap(lambda x: jnp.sum(model.head.weight.value) * x) == wrap(lambda x: 0) if False else True
     model.head.bias.value = jnp.ones(2)  # eager work goes on
     assert wrap(lambda x: jnp.sum(model.head.bias.value) * x)(one) == 2.0
 
@@ -254,7 +256,7 @@ def test_trap_21_a_changed_shape_or_dtype_is_traced_anew(wrap):
 
     def f(x):
         s.value = s.value + 1
-        return jnp.float32(s.value.size) * x
+        return jnp.float32(jnp.size(s.value)) * x
 
     g = wrap(f)
     for value in (jnp.ones(3), jnp.ones((2, 2)), jnp.ones(3, "int32"), 2.0, jnp.ones(0), jnp.ones(3)):
@@ -397,52 +399,83 @@ def test_trap_24_near_metadata_cannot_change_at_any_depth(make):
 # --------------------------------------------------------------------------------------------- overlays
 
 
+def in_a_new_process(code: str) -> str:
+    """What a program prints; overlays that are left open would slow down this process."""
+    head = "import threading\nfrom brainstate_graph import Overlay, State\ns = State(1.0)\n"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)], capture_output=True, text=True, env=env, check=False, timeout=60
+    )
+    return done.stdout + done.stderr[-2000:]
+
+
 def test_trap_28_the_error_of_the_user_is_not_hidden_where_overlays_are_left_open():
-    s = State(1.0)
-    with pytest.raises(KeyError, match=r"mine"):
-        with Overlay():
-            Overlay().__enter__()  # leaked
-            s.value = 2.0
-            raise KeyError("mine")
-    assert s.value == 1.0
-    s.value = 3.0
-    assert s.value == 3.0
+    said = in_a_new_process("""
+        try:
+            with Overlay():
+                Overlay().__enter__()
+                s.value = 2.0
+                raise KeyError("mine")
+        except KeyError as error:
+            print(error, s.value)
+        s.value = 3.0
+        print(s.value, s.copy().value)
+    """)
+    assert said == "'mine' 1.0\n3.0 3.0\n"
 
 
-@pytest.mark.xfail(strict=True, reason="an overlay that ends out of turn takes another from the stack, and one that is over is put back")
+@pytest.mark.xfail(strict=True, reason="an overlay that ends out of turn takes another from the stack, and is put back later")
 def test_trap_28_overlays_end_in_turn():
-    s, first, second = State(1.0), Overlay(), Overlay()
-
-    def run():
+    said = in_a_new_process("""
+        first, second = Overlay(), Overlay()
         first.__enter__()
         second.__enter__()
-        with pytest.raises(RuntimeError):
+        try:
             first.__exit__(None, None, None)
+        except RuntimeError:
+            print("refused")
         s.value = 2.0
         second.__exit__(None, None, None)
-        assert s.value == 1.0
+        print(s.value)
+    """)
+    assert said == "refused\n1.0\n"
 
-    with ThreadPoolExecutor(1) as pool:  # the stack is that of the thread
-        pool.submit(run).result(20)
+
+@pytest.mark.xfail(strict=True, reason="an overlay that is over, closed out of turn, becomes the current one again")
+def test_trap_28_no_closed_overlay_comes_back():
+    said = in_a_new_process("""
+        def held():
+            with Overlay():
+                yield
+        first, second = held(), held()
+        next(first), next(second)
+        for generator in (first, second):
+            try:
+                generator.close()
+            except RuntimeError:
+                pass
+        hook = State(0.0).register_hook("read", print)  # whatever else is going on in the process
+        s.value = 2.0
+        thread = threading.Thread(target=lambda: print(s.value))
+        thread.start(), thread.join()
+    """)
+    assert said == "2.0\n"
 
 
-@pytest.mark.xfail(strict=True, reason="an overlay that is entered twice becomes its own parent: a read of another state never ends")
+@pytest.mark.xfail(strict=True, reason="an overlay that is entered twice is its own parent: a read of a state never ends")
 def test_trap_28_an_open_overlay_is_not_entered_again():
-    entered: list[str] = []
-
-    def run():
-        overlay = Overlay()
-        with overlay:
-            with pytest.raises(RuntimeError):
-                overlay.__enter__()
-            entered.append("refused")
-
-    thread = threading.Thread(target=run)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading, "excepthook", lambda args: None)
-        thread.start()
-        thread.join(20)
-    assert entered == ["refused"]
+    said = in_a_new_process("""
+        import os
+        threading.Timer(5, lambda: (print("hangs", flush=True), os._exit(0))).start()
+        try:
+            with Overlay() as overlay:
+                with overlay:
+                    s.value
+        except RuntimeError:
+            print("refused", flush=True)
+        os._exit(0)
+    """)
+    assert said == "refused\n"
 
 
 def test_trap_29_the_size_of_a_state_whose_trace_is_over_is_not_made_up():
@@ -536,21 +569,29 @@ ODD: dict[str, Any] = {"str": "text", "none": None, "object": object(), "odd": O
 @pytest.mark.parametrize("value", ODD.values(), ids=ODD)
 @transforms()
 def test_trap_35_showing_never_fails_also_inside(wrap, value):
-    model = Gadget(s=State(value), t=State(jnp.ones(())), k=Odd(), items=[{1: Odd()}])
+    model = Gadget(t=State(jnp.ones(())), k=Odd(), items=[{1: Odd()}])
     shown = []
 
     def f(x):
         model.t.value = model.t.value * x
         made = Gadget(inner=State(x), model=model, raw=State(value))
         tree = treefy_states(Gadget(t=model.t))
-        shown.extend(map(repr, (model, made, made.inner, model.s, tree, tree.to_flat(), tree["t"])))
+        shown.extend(map(repr, (model, made, made.inner, made.raw, tree, tree.to_flat(), tree["t"])))
         shown.extend(map(str, (model, made)))
         return x
 
     wrap(f)(one)
-    jax.jit(lambda x: f(x) if False else shown.append(repr(Gadget(a=State(x)))) or x)(1.0)
-    repr(model)
+    jax.jit(lambda x: shown.append(repr(Gadget(a=State(x), raw=State(value)))) or x)(1.0)
+    shown.append(repr(Gadget(model=model, raw=[State(value)])))
     assert all("Gadget" in text or "State" in text or "Dict" in text for text in shown)
+
+
+@pytest.mark.xfail(strict=True, reason="JAX tells of `_states_.values[0]`, where the path and a remedy are due")
+@pytest.mark.parametrize("wrap", [jit, StatefulFunction])
+def test_trap_35_near_a_state_of_text_in_a_compiled_call_is_named(wrap):
+    model = Gadget(label=State("text"), w=State(one))
+    with pytest.raises(TypeError, match=r"label"):
+        wrap(lambda x: (model.label.value, model.w.value * x)[1])(one)
 
 
 # --------------------------------------------------------------------------------------------- hooks
@@ -608,7 +649,7 @@ def test_trap_36_a_refused_write_inside_a_transform(wrap):
         s.value = x
         return x
 
-    with s.register_hook("write_before", refuse), pytest.raises(Refusal, match=r"^not now$"):
+    with s.register_hook("write_before", refuse), pytest.raises(Refusal, match=r"^not now"):
         wrap(f)(one)
     assert (s.value, t.value) == (1.0, 1.0)
     wrap(f)(jnp.float32(2.0))
@@ -708,5 +749,3 @@ def test_trap_41_a_warning_tells_the_error_of_the_user():
             s.value = 2.0
     assert caught[0].filename == __file__
     assert s.value == 2.0
-    assert TRANSFORMS
-    assert GraphError

@@ -66,8 +66,8 @@ READS = {
     "there and back": lambda s: tree_to_graph(graph_to_tree([Gadget(s=s)])[0])[0].s.value,
     "iter_leaf": lambda s: next(iter_leaf([s]))[1].value,
     "state of a state": lambda s: State(s).value,
-    "update": lambda s: (other := State(jnp.zeros(())), update_states([other], {0: s}), other.value)[-1],
-    "update by tree": lambda s: (o := State(jnp.zeros(())), update_states([o], treefy_states([s])), o.value)[-1],
+    "update": lambda s: (other := type(s)(jnp.zeros(())), update_states([other], {0: s}), other.value)[-1],
+    "update by tree": lambda s: (o := type(s)(jnp.zeros(())), update_states([o], treefy_states([s])), o.value)[-1],
     "merge of live": lambda s: treefy_merge(graphdef([s]), {0: s})[0].value,
     "pop": lambda s: pop_states({"a": s}, ...)["a",].value,
 }

@@ -169,7 +169,9 @@ def test_trap_03_the_table_of_a_merge_context_is_live_and_stays():
         ctx.treefy_merge(*parts)
 
 
-@pytest.mark.parametrize("make", [Gadget, lambda: Gadget(inner=Gadget(k=1)), lambda: net(2), lambda: Gadget(rows=[Gadget()])])
+@pytest.mark.parametrize(
+    "make", [Gadget, lambda: Gadget(inner=Gadget(k=1)), lambda: net(2), lambda: Gadget(rows=[Gadget()])]
+)
 def test_trap_04_what_is_made_in_a_trace_is_checked_at_every_depth(make):
     """A node with a value of another trace is refused; nodes without states, and those without values of one, pass."""
     model = make()
@@ -203,7 +205,9 @@ def test_trap_05_popping_a_tied_weight_leaves_no_alias():
     assert [type(s) for _, s in iter_leaf(model) if isinstance(s, State)] == [Stat]
 
 
-@pytest.mark.parametrize("wall", [list, tuple, lambda w: Pair(*w, 0), lambda w: Bag(*w)], ids=["list", "tuple", "nt", "bag"])
+@pytest.mark.parametrize(
+    "wall", [list, tuple, lambda w: Pair(*w, 0), lambda w: Bag(*w)], ids=["list", "tuple", "nt", "bag"]
+)
 def test_trap_05_a_pop_that_cannot_reach_an_alias_changes_nothing(wall):
     model = tied()
     model.stuck = wall([model.a.w])
@@ -255,7 +259,9 @@ def test_trap_07_a_state_onto_what_is_no_state_is_refused(options):
     model = Gadget(k=2, inner=Gadget(w=State(1.0)), items=[1], fun=len)
     for path, found in {"k": "2", "inner": "Gadget", "items": "list", "fun": "len"}.items():
         with pytest.raises(GraphError, match=rf"unexpected: {path} .*{found}"):
-            update_states(model, {path: State(3.0), "inner": {"w": 9.0}} if path != "inner" else {path: State(3.0)}, **options)
+            update_states(
+                model, {path: State(3.0), "inner": {"w": 9.0}} if path != "inner" else {path: State(3.0)}, **options
+            )
     assert (model.k, model.items, model.inner.w.value) == (2, [1], 1.0)
 
 
@@ -296,7 +302,12 @@ def test_trap_08_conflicting_prefixes_of_stateless_nodes():
 
 
 def test_trap_09_a_prefix_of_another_length_is_an_error():
-    for tree, prefix in [([Gadget(), Gadget()], [0]), ([Gadget()], [0, 1]), ({"a": Gadget()}, {"b": 0}), ((1, 2), [0, 0])]:
+    for tree, prefix in [
+        ([Gadget(), Gadget()], [0]),
+        ([Gadget()], [0, 1]),
+        ({"a": Gadget()}, {"b": 0}),
+        ((1, 2), [0, 0]),
+    ]:
         with pytest.raises(ValueError, match=r"prefix does not fit"):
             graph_to_tree(tree, prefix=prefix)
         with pytest.raises(ValueError, match=r"prefix does not fit"):
@@ -341,7 +352,9 @@ def test_trap_10_a_missing_state_is_named_by_its_dotted_path():
         rest = tree - NestedDict.from_flat({path: 0.0})
         with pytest.raises(GraphError, match=rf"missing: {re.escape('.'.join(map(str, path)))}($|;)"):
             treefy_merge(shape, rest)
-    with pytest.raises(GraphError, match=r"missing: k\.7; missing: layers\.0\.w; missing: layers\.1\.bag\.0; missing: layers\.1\.w"):
+    with pytest.raises(
+        GraphError, match=r"missing: k\.7; missing: layers\.0\.w; missing: layers\.1\.bag\.0; missing: layers\.1\.w"
+    ):
         treefy_merge(shape, {})
     with pytest.raises(KeyError, match=r"'nowhere'"):
         tree["nowhere"]
@@ -398,7 +411,9 @@ class Box(NamedTuple):
     item: Any
 
 
-@pytest.mark.parametrize("item", [[], {}, (), None, [None], [[]], ([],), {"a": {}}, ((),), Pair((), None), (2, 3), [2, 3], Bag()])
+@pytest.mark.parametrize(
+    "item", [[], {}, (), None, [None], [[]], ([],), {"a": {}}, ((),), Pair((), None), (2, 3), [2, 3], Bag()]
+)
 def test_trap_12_empty_and_static_containers_come_back_as_they_are(item):
     model = Gadget(item=item, w=State(1.0))
     again = treefy_merge(*treefy_split(model))
@@ -407,7 +422,9 @@ def test_trap_12_empty_and_static_containers_come_back_as_they_are(item):
 
 
 @pytest.mark.parametrize(
-    "hold", [lambda x: (1, x), lambda x: [1, x], lambda x: {"a": (x,)}, lambda x: Box(x), lambda x: Bag(x), lambda x: x], ids=str
+    "hold",
+    [lambda x: (1, x), lambda x: [1, x], lambda x: {"a": (x,)}, lambda x: Box(x), lambda x: Bag(x), lambda x: x],
+    ids=str,
 )
 def test_trap_12_arrays_are_not_swallowed(hold):
     array = jnp.arange(3.0)
@@ -464,7 +481,9 @@ def test_trap_13_a_class_registered_after_its_first_use_becomes_a_node():
         assert len(states(model)) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the cached snapshot of an unchanged model does not know of a later registration")
+@pytest.mark.xfail(
+    strict=True, reason="the cached snapshot of an unchanged model does not know of a later registration"
+)
 def test_trap_13_near_a_registration_is_seen_by_the_cached_model():
     class Later(Foreigner):
         pass
@@ -486,7 +505,13 @@ def test_trap_13_near_a_registration_is_seen_by_the_cached_model():
 def test_trap_14_filters_give_a_partition_and_no_spurious_part():
     model = net(3)
     everything = dict(states(model).items())
-    for filters in [(Param, ...), (Stat, Param), ("bias", Param, ...), (PathContains("head"), ..., ...), (State, Param)]:
+    for filters in [
+        (Param, ...),
+        (Stat, Param),
+        ("bias", Param, ...),
+        (PathContains("head"), ..., ...),
+        (State, Param),
+    ]:
         for parts in (states(model, *filters), treefy_states(model, *filters), treefy_split(model, *filters)[1:]):
             assert len(parts) == len(filters)
             paths = [path for part in parts for path in part.to_flat()]
@@ -498,7 +523,11 @@ def test_trap_14_filters_give_a_partition_and_no_spurious_part():
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_trap_15_a_state_in_the_root_list_and_in_a_node_there_is_one(kind):
     shared = State(1.0)
-    for items in ([shared, Gadget(s=shared)], [Gadget(s=shared), shared], [Gadget(deep=[{"x": shared}]), (shared,), Gadget(s=shared)]):
+    for items in (
+        [shared, Gadget(s=shared)],
+        [Gadget(s=shared), shared],
+        [Gadget(deep=[{"x": shared}]), (shared,), Gadget(s=shared)],
+    ):
         again = treefy_merge(*treefy_split(kind(items)))
         assert_isomorphic(kind(items), again)
         assert len(states(again)) == 1

@@ -481,6 +481,7 @@ def test_trap_13_a_class_registered_after_its_first_use_becomes_a_node():
         assert len(states(model)) == 2
 
 
+@pytest.mark.graph_cache
 @pytest.mark.xfail(
     strict=True, reason="the cached snapshot of an unchanged model does not know of a later registration"
 )

@@ -221,7 +221,10 @@ def _matched(
         for given in read(snap.graphdef, data):
             if given.place is None:
                 place = _room_for(snap, root, steps, given) if allow_new else None
-                if place is not None:
+                if place is not None and place in new:
+                    first = dotted(new[place].path())
+                    problems.note(given.path, f"given twice: {{path}} and {first} are one place")
+                elif place is not None:
                     new[place] = given
                 elif strict:
                     problems.unexpected(snap.graphdef, given)
@@ -263,6 +266,8 @@ def _room_for(snap: Snapshot, root: Any, steps: Steps, given: Given) -> _Place |
         return None
     kind = snap.graphdef.rows[above].kind
     place = _Place(snap.objects[above] if above else root, path[-1])
+    if kind == "node" and (place.key in type(place.holder).graph_invisible_attrs or place.key == "__graph__"):
+        return None  # the graph would not have it
     if kind in ("dict", "foreign") or (kind == "node" and isinstance(place.key, str)):
         return None if place.key in _contents(place.holder) else place
     return None

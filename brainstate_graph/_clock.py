@@ -34,7 +34,7 @@ class _Clock:
         self.now = self.next()
 
     def stamp(self, node: Slots) -> None:
-        record = node._graph
+        record = node.__graph__
         if record.shared:
             record = _own(node)
         tick = self.next()
@@ -69,26 +69,26 @@ class Record:
 
 class Slots:
     # One slot beside the attributes, not among them.
-    __slots__ = ("__dict__", "__weakref__", "_graph")
+    __slots__ = ("__dict__", "__graph__", "__weakref__")
 
-    _graph: Record
+    __graph__: Record
 
 
 _fields = Slots.__dict__["__dict__"].__get__
 _set_fields = Slots.__dict__["__dict__"].__set__
-_set_record = Slots.__dict__["_graph"].__set__
+_set_record = Slots.__dict__["__graph__"].__set__
 for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
 
 
 def _own(node: Slots) -> Record:
-    record = Record(node._graph.born, shared=False)
+    record = Record(node.__graph__.born, shared=False)
     _set_record(node, record)
     return record
 
 
 def record_of(node: Slots) -> Record:
     """Return the record of a node, for writing."""
-    return _own(node) if node._graph.shared else node._graph
+    return _own(node) if node.__graph__.shared else node.__graph__
 
 
 def fields_of(node: Slots) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def now() -> int:
 
 def born_after(node: Slots, tick: int) -> bool:
     """Tell whether `node` was made after the clock showed `tick`."""
-    return node._graph.born > tick
+    return node.__graph__.born > tick
 
 
 def notes(node: Slots) -> weakref.WeakKeyDictionary[Any, Any]:

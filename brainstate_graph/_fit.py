@@ -16,7 +16,7 @@ from jax.tree_util import keystr
 
 from ._show import describe
 
-__all__ = ["fitted"]
+__all__ = ["detached", "fitted"]
 
 # The numbers of Python, each with the sort of dtype that it stands for, and with those that have room for it.
 _SORTS: dict[type[Any], Any] = {
@@ -33,6 +33,20 @@ _WIDER: dict[type[Any], tuple[type[Any], ...]] = {
 }
 
 
+def detached(value: Any, arrays: bool = False) -> Any:
+    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
+    kind = type(value)
+    if kind is dict:
+        return {key: detached(item, arrays) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(detached(item, arrays) for item in value)
+    if isinstance(value, np.ndarray):
+        return value.copy() if arrays else value
+    if isinstance(value, jax.Array) or kind in _SORTS or value is None:
+        return value
+    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)
+
+
 def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
     """Return what to write, and what is wrong with it.
 
@@ -47,7 +61,7 @@ def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
     if isinstance(now, jax.Array) and isinstance(new, jax.Array) and now.shape == new.shape and now.dtype == new.dtype:
         return new, [], True
     if now is None:
-        return new, [], True
+        return detached(new), [], True
     before, structure = jax.tree.flatten(now)
     after, other = jax.tree.flatten(new)
     if structure != other:

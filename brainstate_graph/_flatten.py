@@ -194,7 +194,7 @@ class _Walk:
             self._meet_other(item, kind, number)
 
     def _meet_node(self, node: Node, kind: type[Any], number: int) -> None:
-        record = node._graph
+        record = node.__graph__
         self.objects.append(node)
         self.nodes.append(node)
         self.ticks.append(record.tick)  # before looking: a change while we look must show
@@ -263,6 +263,9 @@ class _Walk:
             const = Const.of(value)
         except GraphError as error:
             raise GraphError(f"at {self._where(number, name)}: {error}") from None
+        except RecursionError:
+            where = self._where(number, name)
+            raise GraphError(f"at {where}: a {type(value).__name__} that holds itself, or is nested too deep") from None
         if not const.frozen:
             self.flat.watches.append(watch_static(value, const.key))
         return const
@@ -304,7 +307,10 @@ class _Walk:
             for place, child in enumerate(children):
                 if _is_static(child, type(child)):
                     consts[place] = self._const(child, number, keys[place])
-        row = Row.of(kind, cls, keys, consts, extra)
+        try:
+            row = Row.of(kind, cls, keys, consts, extra)
+        except GraphError as error:
+            raise GraphError(f"at {self._where(number)}, in the keys of the {cls.__name__}: {error}") from None
         self.rows.append(row)
         first = len(self.targets)
         self.targets += [-1] * len(row.visits)

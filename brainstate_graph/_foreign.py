@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
+from ._clock import clock
 from ._errors import GraphError
+from ._node import Node
+from ._state import State
 from ._static import static_key
 
-__all__ = ["Foreign", "foreign_of", "register_graph_node_type"]
+__all__ = ["Foreign", "foreign_of", "register_graph_node_type", "registered"]
 
 
 class Foreign(NamedTuple):
@@ -96,10 +99,22 @@ def register_graph_node_type(
         raise TypeError(f"register_graph_node_type takes a class first, not {type!r}")
     if type in _registry:
         raise TypeError(f"{type.__name__} is registered already")
-    _registry[type] = Foreign(flatten, set_key, pop_key, create_empty, clear)
+    if type.__module__ == "builtins" or issubclass(type, (State, Node)):
+        raise TypeError(f"{type.__name__} is known to every graph: register a class of your own")
+    foreign = Foreign(flatten, set_key, pop_key, create_empty, clear)
+    for name, function in foreign._asdict().items():
+        if not callable(function):
+            raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
+    _registry[type] = foreign
+    clock.tick()  # what was split before is looked at again
 
 
 _type = type
+
+
+def registered() -> int:
+    """Return how many classes are registered; it only grows."""
+    return len(_registry)
 
 
 def foreign_of(cls: type[Any]) -> Foreign | None:

@@ -149,12 +149,21 @@ class GraphDef:
 
         def make() -> GraphDef:
             graphdef = object.__new__(GraphDef)
-            graphdef.root, graphdef.rows, graphdef.targets = root, rows, targets
+            for name, part in (("root", root), ("rows", rows), ("targets", targets)):
+                object.__setattr__(graphdef, name, part)
             if came is not None:
                 graphdef.__dict__["came"] = came
             return graphdef
 
         return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
+
+    def __init__(self) -> None:
+        raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError(f"a GraphDef does not change: change the node and write `graphdef(node)`, for {name!r}")
+
+    __delattr__: Any = __setattr__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GraphDef.of, (self.root, self.rows, self.targets)

@@ -102,6 +102,8 @@ class Hook:
             raise TypeError(f"a hook is a function of one argument, not {callback!r}")
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error is 'raise' or 'warn', not {on_error!r}")
+        if not isinstance(priority, (int, float)):
+            raise TypeError(f"priority is a number, not {priority!r}")
         self._owner = None if owner is None else weakref.ref(owner)
         self._number = next(_numbers)
         self.kind = kind

@@ -40,6 +40,17 @@ class Node(Copied):
         super().__init_subclass__(**kwargs)
         if vars(cls).get("__slots__"):
             raise TypeError(f"{cls.__name__} is a Node, whose attributes must be in its dictionary: remove `__slots__`")
+        if isinstance(cls.graph_invisible_attrs, str):
+            raise TypeError(
+                f"{cls.__name__}.graph_invisible_attrs is a tuple of names: write `({cls.graph_invisible_attrs!r},)`"
+            )
+        for name, value in vars(cls).items():
+            if isinstance(value, Node) or getattr(type(value), "_graph_is_state", False):
+                kind = type(value).__name__
+                raise TypeError(
+                    f"{cls.__name__}.{name} is a {kind} of the class, which no split of an object sees: set it in the "
+                    f"constructor, `self.{name} = ...`"
+                )
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]

@@ -23,6 +23,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import _hooks as hooks
 from ._errors import TraceContextError
+from ._hidden import find_hidden
 from ._locate import path_to
 from ._node import Node
 from ._show import describe, dtype_name
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from ._state import State
 
 __all__ = [
-    "Box", "Overlay", "announce", "carried", "check_state_value_tree", "live", "locate", "look", "note_checked",
-    "outside", "read", "refuse_objects", "settle", "tracing", "untraced", "write",
+    "Box", "Overlay", "announce", "carried", "check_state_value_tree", "leaves_of", "live", "locate", "look",
+    "note_checked", "outside", "read", "refuse_objects", "settle", "tracing", "untraced", "write",
 ]  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class Box:
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
+    _graph_is_state = True
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any
@@ -92,13 +94,14 @@ class Overlay:
         (1.0, [(State(1.0), 2.0)])
     """
 
-    __slots__ = ("_created", "_parent", "_trace", "_values", "reads", "writes")
+    __slots__ = ("_created", "_open", "_parent", "_trace", "_values", "reads", "writes")
 
     def __init__(self) -> None:
         self.reads: dict[State[Any], None] = {}
         self.writes: dict[State[Any], None] = {}
         self._values: dict[State[Any], Any] = {}
         self._created: dict[State[Any], Any] = {}  # state -> the trace it was made in
+        self._open = False
         self._parent: Overlay | None = None
         self._trace: Any = None
 
@@ -120,6 +123,9 @@ class Overlay:
 
     def __enter__(self) -> Overlay:
         global open_count
+        if self._open:
+            raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
+        self._open = True
         self._parent = stack.top
         self._trace = _trace_now()
         with _lock:
@@ -130,8 +136,13 @@ class Overlay:
 
     def __exit__(self, *_: object) -> None:
         global open_count
-        stack.top = self._parent
+        layer = stack.top
+        while layer is not None and layer is not self:
+            layer = layer._parent
+        if layer is self:  # what was left open above it ends with it; what ended so has nothing to end any more
+            stack.top = self._parent
         self._parent = None
+        self._open = False
         with _lock:
             open_count -= 1
         be_busy(-1)
@@ -185,7 +196,7 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
     """Raise if `value` may not be put into `state` here."""
     if type(value) in PLAIN:
         return
-    leaves = jax.tree.leaves(value)
+    leaves = leaves_of(state, value)
     refuse_objects(state, leaves)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
@@ -200,10 +211,19 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
         PLAIN.add(type(value))
 
 
+def leaves_of(state: State[Any], value: Any) -> list[Any]:
+    """Return the leaves of what is to be the value of a state."""
+    try:
+        return jax.tree.leaves(value)
+    except (RecursionError, SystemError):  # as JAX says it
+        raise ValueError(f"the value of {locate(state)} holds itself, or is nested too deep: assign a tree") from None
+
+
 def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
     for leaf in leaves:
-        if isinstance(leaf, (Box, Node)):
-            what = "another State" if isinstance(leaf, Box) else f"the Node {type(leaf).__name__}"
+        found = None if type(leaf) in PLAIN or isinstance(leaf, Tracer) else find_hidden(leaf, (Box, Node))
+        if found is not None:
+            what = "another State" if isinstance(found, Box) else f"the Node {type(found).__name__}"
             raise ValueError(
                 f"the value of {locate(state)} cannot be or hold {what}; assign `other.value`, or hold the States in a "
                 "Node, list or dict"
@@ -246,11 +266,15 @@ def write(state: State[Any], value: Any, restoring: bool = False) -> None:
             context = hooks.HookContext(state, "write_before", value, old)
             hooks.call(context)
             value = context.value
+        overlay = stack.top
+        before = overlay is None or state in overlay.writes
         _put(state, value)
         try:
             hooks.call(hooks.HookContext(state, "restore" if restoring else "write_after", value, old))
         except BaseException:
             _put(state, old)
+            if overlay is not None and not before:
+                overlay.writes.pop(state, None)
             raise
 
 

@@ -154,7 +154,10 @@ def graph_to_tree(
         >>> again["a"] is again["b"]
         True
     """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    try:
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    except (RecursionError, SystemError):  # as JAX says it
+        raise ValueError("the pytree holds itself, or is nested too deep: hold the parts in a Node") from None
     prefixes = _broadcast(prefix, tree, None)
     if check_aliasing and prefix is not None:
         _refuse_two_prefixes(leaves, prefixes)

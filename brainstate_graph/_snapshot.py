@@ -13,7 +13,7 @@ import jax
 
 from ._clock import clock, record_of
 from ._flatten import flatten
-from ._foreign import foreign_of
+from ._foreign import foreign_of, registered
 from ._graphdef import GraphDef
 from ._hooks import hooks_key
 from ._node import Node
@@ -49,6 +49,7 @@ class Snapshot:
 
     __slots__ = (
         "_nodes",
+        "_registered",
         "_root",
         "_root_tick",
         "_tick",
@@ -75,6 +76,7 @@ class Snapshot:
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
         self.hooks = hooks_key(self.states)
+        self._registered = registered()
         self._nodes = flat.nodes
         self._ticks = flat.ticks
         self._watches = [*tests, *flat.watches]
@@ -83,12 +85,12 @@ class Snapshot:
         """Tell whether the graph still has this structure; about 0.1 microseconds where nothing changed."""
         now = clock.now
         if self._tick != now or not Snapshot.enabled:
-            if not Snapshot.enabled or [node._graph.tick for node in self._nodes] != self._ticks:
+            if not Snapshot.enabled or [node.__graph__.tick for node in self._nodes] != self._ticks:
                 return False
             root = self._root() if isinstance(self._root, weakref.ref) else None
-            if root is not None and root._graph.tick != self._root_tick:
+            if root is not None and root.__graph__.tick != self._root_tick:
                 return False
-            if self.hooks != hooks_key(self.states):
+            if self.hooks != hooks_key(self.states) or self._registered != registered():
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
@@ -116,7 +118,7 @@ def snapshot(root: Any) -> Snapshot:
         ValueError: `root` is a State or another single value.
     """
     if isinstance(root, Node):
-        cached: Snapshot | None = root._graph.snapshot
+        cached: Snapshot | None = root.__graph__.snapshot
         if cached is not None and Snapshot.enabled and cached.is_current():
             return cached
         fresh = Snapshot(root)

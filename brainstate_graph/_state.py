@@ -12,13 +12,14 @@ from jax.core import Tracer
 
 from . import _overlay as door
 from ._errors import TraceContextError
+from ._fit import detached
 from ._hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from ._looks import Shown, look_of_state, unnamed
 from ._overlay import PLAIN, Box, look, refuse_objects, settle, stack
 from ._print import page, show
 from ._show import Words
 
-__all__ = ["State", "make_state", "maybe_state"]
+__all__ = ["State", "declared", "make_state", "maybe_state"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -57,7 +58,7 @@ class State(Box, Generic[T]):
     ) -> None:
         self._meta = ()
         if name is not None or tag is not None or metadata:
-            self._meta = _declared(name, tag, metadata)
+            self._meta = declared(name, tag, metadata)
         if type(value) not in PLAIN:
             value = _checked_first(self, value)
         settle(self, value)
@@ -102,14 +103,14 @@ class State(Box, Generic[T]):
 
     def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
         """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
-        new = door.carried(self) if value is _KEEP else value
+        new = detached(door.carried(self)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
         meta = self._meta
         if metadata:
-            declared = {**dict(meta), **metadata}
-            name, tag = declared.pop("name", None), declared.pop("tag", None)
-            meta = _declared(name, tag, {k: v for k, v in declared.items() if v is not None})
+            wanted = {**dict(meta), **metadata}
+            name, tag = wanted.pop("name", None), wanted.pop("tag", None)
+            meta = declared(name, tag, {k: v for k, v in wanted.items() if v is not None})
         return make_state(type(self), new, meta)
 
     def copy(self) -> State[T]:
@@ -136,9 +137,7 @@ class State(Box, Generic[T]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
-        new = memo[id(self)] = self.replace(
-            jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, door.carried(self))
-        )
+        new = memo[id(self)] = make_state(type(self), detached(door.carried(self), arrays=True), self._meta)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -155,25 +154,32 @@ class State(Box, Generic[T]):
         return look_of_state(type(self), unnamed("value", value), self._meta, value)
 
 
-def _declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:
+def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:
     if name is not None:
         metadata["name"] = name
     if tag is not None:
         metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
+        if not all(isinstance(t, str) for t in metadata["tag"]):
+            raise TypeError(f"a tag is a string, not {tag!r}")
     for key, item in metadata.items():
-        if isinstance(item, (list, dict, set, np.ndarray)):
-            raise TypeError(f"metadata of a State cannot change: {key} is a {type(item).__name__}; give a tuple")
+        if _can_change(item):
+            raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
     meta = tuple(sorted(metadata.items()))
     door.note_checked(meta)
     return meta
+
+
+def _can_change(item: Any) -> bool:
+    if isinstance(item, tuple):
+        return any(map(_can_change, item))
+    return isinstance(item, (list, dict, set, bytearray, np.ndarray))
 
 
 def _checked_first(state: State[Any], value: Any) -> Any:
     """Return the first value of a state, out of the State in which it may be given."""
     if isinstance(value, State):
         value = value.value
-    leaves = jax.tree.leaves(value)
-    refuse_objects(state, leaves)
+    refuse_objects(state, door.leaves_of(state, value))
     if isinstance(value, jax.Array) and not isinstance(value, Tracer):
         PLAIN.add(type(value))
     return value

@@ -18,6 +18,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ._errors import GraphError
+from ._hidden import find_hidden
 from ._node import Node
 from ._state import State
 
@@ -100,6 +101,9 @@ def static_key(value: Any) -> Hashable:
         raise _hidden(value)
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
+            hidden = find_hidden(value, (State, Node))
+            if hidden is not None:
+                raise _hidden(hidden)
             return ByIdentity(value)
         return (kind, value.dtype, value.shape, value.tobytes())
     if isinstance(value, np.generic):
@@ -119,8 +123,10 @@ def static_key(value: Any) -> Hashable:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
         return (kind, *((name, static_key(getattr(value, name, None))) for name in names))
-    if hasattr(value, "__dict__") and not callable(value):
-        _refuse_hidden(value)
+    if not callable(value):
+        hidden = find_hidden(value, (State, Node))
+        if hidden is not None:
+            raise _hidden(hidden)
     try:
         hash(value)
     except TypeError:
@@ -133,13 +139,6 @@ def _hidden(item: Any) -> GraphError:
         f"a {type(item).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
         "or in a list, tuple or dict."
     )
-
-
-def _refuse_hidden(value: Any) -> None:
-    """Refuse an object of a foreign class that holds a State or Node as an attribute."""
-    for item in vars(value).values():
-        if isinstance(item, (State, Node)):
-            raise _hidden(item)
 
 
 class Const:

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import jax
-import numpy as np
 
 from ._bulk import read_values
 from ._errors import GraphError
 from ._filter import Filter, of_shape, partition
+from ._fit import detached
 from ._given import merge_values
 from ._graphdef import GraphDef
 from ._layout import Layout
+from ._node import Node
+from ._overlay import PLAIN
+from ._show import dotted
 from ._snapshot import Snapshot, snapshot
+from ._state import State
 from ._tree import NestedDict
 from ._unflatten import build
 
@@ -123,14 +127,12 @@ class _NoneKnown:
 
 _NONE = cast(Sequence[Any], _NoneKnown())
 
-_CONTAINERS = frozenset({dict, list})
-
 
 def _apart(values: Sequence[Any]) -> Sequence[Any]:
     """Give containers among the values over as copies; a tree does not change with its model."""
-    if _CONTAINERS.isdisjoint(map(type, values)):
+    if PLAIN.issuperset(map(type, values)):
         return values
-    return [jax.tree.map(lambda x: x, v) if type(v) in _CONTAINERS else v for v in values]
+    return [v if type(v) in PLAIN else detached(v) for v in values]
 
 
 def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
@@ -160,7 +162,18 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         values: Sequence[Any] = trees[0]._values  # the common case, where nothing can be wrong
     else:
         values = merge_values(graphdef, trees)
+    if not PLAIN.issuperset(map(type, values)):
+        _refuse_objects(graphdef, values)
     return build(graphdef, _apart(values), _NONE)
+
+
+def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
+    for number, value in enumerate(values):
+        if type(value) not in PLAIN and any(isinstance(leaf, (State, Node)) for leaf in jax.tree.leaves(value)):
+            where = dotted(graphdef.layout.path(number))
+            raise GraphError(
+                f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
+            )
 
 
 def clone(node: N) -> N:
@@ -177,12 +190,5 @@ def clone(node: N) -> N:
         (True, False)
     """
     snap = snapshot(node)
-    values = [_copied(value) for value in read_values(snap.states)]
+    values = [detached(value, arrays=True) for value in read_values(snap.states)]
     return cast(N, build(snap.graphdef, values))
-
-
-def _copied(value: Any) -> Any:
-    """Return a value that shares no container and no NumPy buffer with the given one."""
-    if isinstance(value, jax.Array):
-        return value
-    return jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, value)

@@ -12,7 +12,7 @@ from jax.tree_util import GetAttrKey
 from ._layout import StateSpec
 from ._looks import Shown, look_of_state, unnamed
 from ._print import call, page
-from ._state import State, make_state
+from ._state import State, declared, make_state
 from ._static import Static
 from ._text import spec_from_bytes, spec_to_bytes
 
@@ -45,12 +45,10 @@ class TreefyState:
     def __init__(self, type: type[State[Any]], value: Any, **metadata: Any) -> None:
         if not isinstance(type, _type) or not issubclass(type, State):
             raise TypeError(f"a TreefyState has a class of states and a value, not {type!r}: `TreefyState(State, 1.0)`")
-        if metadata.get("tag") is not None:
-            tag = metadata["tag"]
-            metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
+        name, tag = metadata.pop("name", None), metadata.pop("tag", None)
         self._type = type
         self._value = value
-        self._meta = tuple(sorted((k, v) for k, v in metadata.items() if v is not None))
+        self._meta = declared(name, tag, {key: item for key, item in metadata.items() if item is not None})
 
     @property
     def type(self) -> type[State[Any]]:

@@ -265,7 +265,6 @@ def test_trap_07_a_state_onto_what_is_no_state_is_refused(options):
     assert (model.k, model.items, model.inner.w.value) == (2, [1], 1.0)
 
 
-@pytest.mark.xfail(strict=True, reason="of two new states for one place, named by two of its paths, the last one wins")
 def test_trap_07_near_two_new_states_for_one_place_are_refused():
     inner = Gadget()
     model = Gadget(a=inner, b=inner)
@@ -274,7 +273,6 @@ def test_trap_07_near_two_new_states_for_one_place_are_refused():
     assert not states(model)
 
 
-@pytest.mark.xfail(strict=True, reason="a new state is attached under an invisible name, where no graph sees it")
 def test_trap_07_near_a_new_state_must_be_visible():
     class Hiding(Gadget):
         graph_invisible_attrs = ("cache",)
@@ -372,7 +370,7 @@ class Box: pass
 sys.modules["__main__"].Box = Box
 from brainstate_graph import *
 if sys.argv[1] == "write":
-    register_graph_node_type(Box, lambda b: (vars(b).items(), None), setattr, None, lambda _: Box(), None)
+    register_graph_node_type(Box, lambda b: (vars(b).items(), None), setattr, delattr, lambda _: Box(), len)
     b = Box(); b.w = State(1.0)
     sys.stdout.buffer.write(pickle.dumps(graphdef(b)))
 else:
@@ -424,7 +422,7 @@ def test_trap_12_empty_and_static_containers_come_back_as_they_are(item):
 @pytest.mark.parametrize(
     "hold",
     [lambda x: (1, x), lambda x: [1, x], lambda x: {"a": (x,)}, lambda x: Box(x), lambda x: Bag(x), lambda x: x],
-    ids=str,
+    ids=lambda item: None,
 )
 def test_trap_12_arrays_are_not_swallowed(hold):
     array = jnp.arange(3.0)
@@ -482,9 +480,6 @@ def test_trap_13_a_class_registered_after_its_first_use_becomes_a_node():
 
 
 @pytest.mark.graph_cache
-@pytest.mark.xfail(
-    strict=True, reason="the cached snapshot of an unchanged model does not know of a later registration"
-)
 def test_trap_13_near_a_registration_is_seen_by_the_cached_model():
     class Later(Foreigner):
         pass

@@ -259,7 +259,6 @@ CYCLIC_VALUES = [
 
 
 @pytest.mark.parametrize("use", CYCLIC_VALUES)
-@BUG(strict=True, reason="a SystemError or RecursionError out of JAX, with no word on what and where")
 def test_w16_near_a_value_that_holds_itself_is_refused(use):
     said = in_a_new_process(f"""
 from brainstate_graph import *
@@ -279,7 +278,6 @@ except BaseException as error:
 @pytest.mark.parametrize(
     "kind", ["namespace", "dataclass", "list subclass", "partial", "object array", "deep dataclasses"]
 )
-@BUG(strict=True, reason="`static_key` is recursive: a RecursionError without a path")
 def test_w16_near_a_static_value_that_holds_itself_is_refused_by_path(kind):
     import dataclasses
     import functools
@@ -458,10 +456,6 @@ ALIASES = {
 
 
 @pytest.mark.parametrize("other", ALIASES.values(), ids=ALIASES)
-@BUG(
-    strict=True,
-    reason="a container is copied where it is the value itself; not deeper, nor for a state that holds None",
-)
 def test_w18_near_no_container_is_shared_with_a_tree_or_a_copy(other):
     inner = {"a": 1.0}
     found = other([State((inner,))], inner)

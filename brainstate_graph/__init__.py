@@ -3,6 +3,8 @@
 from ._node import Node
 from ._state import State, maybe_state
 from ._treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
+from ._flatten import flatten
+from ._unflatten import unflatten
 from ._walk import states, nodes, iter_leaf, iter_node
 from ._change import update_states, pop_states
 from ._contexts import split_context, merge_context
@@ -26,7 +28,7 @@ from ._errors import BrainStateError, GraphError, StateArgumentError, TraceConte
 
 __all__ = [
     "Node", "State",
-    "treefy_split", "treefy_merge", "treefy_states", "clone", "graphdef",
+    "treefy_split", "treefy_merge", "treefy_states", "clone", "graphdef", "flatten", "unflatten",
     "states", "nodes", "iter_leaf", "iter_node", "update_states", "pop_states",
     "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",

@@ -358,5 +358,11 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
 
     Raises:
         GraphError: Something in the graph can be neither followed nor compared; the message has its path.
+
+    Example:
+        >>> from brainstate_graph import State, flatten
+        >>> flat = flatten({"k": State(3.0)})
+        >>> flat.graphdef, flat.objects[1]
+        (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
     return _Walk(known).run(root)

@@ -82,6 +82,12 @@ def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = 
 
     Returns:
         The root, and the new live object of each row.
+
+    Example:
+        >>> from brainstate_graph import State, graphdef, unflatten
+        >>> root, _ = unflatten(graphdef({"k": State(3.0)}), [4.0])
+        >>> root
+        {'k': State(4.0)}
     """
     if not isinstance(graphdef.root, int):
         return graphdef.root.fresh(), []

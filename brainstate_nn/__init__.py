@@ -3,6 +3,7 @@
 from brainstate_graph import State
 
 from ._states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
+from ._grouped import HiddenGroupState, HiddenTreeState
 from ._module import Module
 from ._linear import Linear
 from ._conv import Conv, Conv1d, Conv2d, Conv3d
@@ -17,6 +18,9 @@ from ._random import RandomState, default_rng, seed, split_key
 from ._optimizer import Optimizer, OptState
 from ._checkpoint import save_states, load_states, to_flat_dict, from_flat_dict
 
-for _kind in (LongTermState, ShortTermState, ParamState, BatchState, HiddenState, RandomState, OptState):
+for _kind in (
+    LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,
+    OptState,
+):  # fmt: skip
     _kind.__module__ = __name__  # a state tree prints the kinds of its states, as a user would import them
 del _kind

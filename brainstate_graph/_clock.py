@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = [
     "Slots", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
-    "record_of", "stamp",
+    "raw_fields", "record_of", "stamp",
 ]  # fmt: skip
 
 
@@ -74,7 +74,7 @@ class Slots:
     __graph__: Record
 
 
-_fields = Slots.__dict__["__dict__"].__get__
+raw_fields = Slots.__dict__["__dict__"].__get__  # `fields_of` without its Python frame, for the traversal
 _set_fields = Slots.__dict__["__dict__"].__set__
 _set_record = Slots.__dict__["__graph__"].__set__
 for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
@@ -93,7 +93,7 @@ def record_of(node: Slots) -> Record:
 
 def fields_of(node: Slots) -> dict[str, Any]:
     """Return the attribute dictionary of a node, for reading: no tick."""
-    return _fields(node)
+    return raw_fields(node)
 
 
 def now() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ._clock import fields_of
+from ._clock import fields_of, raw_fields
 from ._errors import GraphError
 from ._foreign import foreign_of
 from ._graphdef import CONTAINERS, GraphDef, Row
@@ -198,7 +198,7 @@ class _Walk:
         self.objects.append(node)
         self.nodes.append(node)
         self.ticks.append(record.tick)  # before looking: a change while we look must show
-        fields = fields_of(node).copy()  # one look, for another thread may be changing it
+        fields = raw_fields(node).copy()  # one look, for another thread may be changing it
         if record.exposed:  # somebody may hold the dictionary, and write to it past the node
             self.flat.watches.append(watch_dict(fields_of(node), fields))
         names, values = tuple(fields), tuple(fields.values())

@@ -6,7 +6,7 @@ Overlays stack: a read asks the top one, then those below, then the box itself; 
 the top one.  So tracing never touches a live State: whatever happens inside, dropping the overlay
 leaves every State as it was, and no tracer can be found in one.
 
-Every way to a value (splitting, cloning, copying, merging) goes through this door.
+Every way to a value goes through this door.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from ._state import State
 
 __all__ = [
-    "Box", "Overlay", "announce", "carried", "check_state_value_tree", "leaves_of", "live", "locate", "look",
-    "note_checked", "outside", "read", "refuse_objects", "settle", "tracing", "untraced", "write",
+    "NO_TRACE", "Box", "Overlay", "announce", "carried", "check_state_value_tree", "leaves_of", "live",
+    "locate", "look", "note_checked", "outside", "read", "refuse_objects", "settle", "tracing", "untraced",
+    "write",
 ]  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def _trace_now() -> Any:
     return get_opaque_trace_state()
 
 
-_NO_TRACE = _trace_now()  # what it is when nothing is traced
+NO_TRACE = _trace_now()  # what it is when nothing is traced
 
 
 class _Stack(threading.local):
@@ -281,8 +282,9 @@ def write(state: State[Any], value: Any, restoring: bool = False) -> None:
 def announce(state: State[Any]) -> None:
     """Tell hooks of a state that was constructed."""
     if hooks.told(state, "init"):
+        value = look(state, stack.top, record=False)
         with hooks.running(state):
-            hooks.call(hooks.HookContext(state, "init", look(state, stack.top, record=False)))
+            hooks.call(hooks.HookContext(state, "init", value))
 
 
 def _put(state: State[Any], value: Any) -> None:
@@ -325,10 +327,7 @@ def check_state_value_tree(enabled: bool = True) -> Generator[None]:
     """Refuse to assign a value of another tree structure to any State, in this thread and block.
 
     Args:
-        enabled: Whether to check; the innermost block decides.
-
-    Raises:
-        ValueError: From the assignment; it names the state.
+        enabled: Whether to check; the innermost block decides. An assignment that fails the check raises a ValueError.
 
     Example:
         >>> from brainstate_graph import State, check_state_value_tree
@@ -355,7 +354,7 @@ def tracing() -> bool:
 
 def untraced() -> bool:
     """Tell whether this thread traces nothing, neither with an overlay nor in JAX alone."""
-    return stack.top is None and _trace_now() == _NO_TRACE
+    return stack.top is None and _trace_now() == NO_TRACE
 
 
 @contextmanager
@@ -381,7 +380,7 @@ def outside() -> Generator[None]:
 def settle(state: State[Any], value: Any) -> None:
     """Give a new state its value, where it is made."""
     trace = get_opaque_trace_state()  # with _trace_now() around it, making a State takes a fifth longer
-    if not trace == _NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
+    if not trace == NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
         state._birth = trace  # else it stays unset: most states are born outside of any trace
     overlay = stack.top if open_count else None
     if overlay is None:

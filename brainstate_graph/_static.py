@@ -125,8 +125,10 @@ def static_key(value: Any) -> Hashable:
         return (kind, *((name, static_key(getattr(value, name, None))) for name in names))
     if not callable(value):
         hidden = find_hidden(value, (State, Node))
-        if hidden is not None:
-            raise _hidden(hidden)
+    else:  # a function may well lead to a model, but holds no state itself
+        hidden = next((item for item in getattr(value, "__dict__", {}).values() if isinstance(item, State)), None)
+    if hidden is not None:
+        raise _hidden(hidden)
     try:
         hash(value)
     except TypeError:

@@ -49,7 +49,6 @@ from tests.graph.zoo import Gadget, Param, Stat, net
 from tests.transform.tables import Runs, transforms
 
 BUG = pytest.mark.xfail
-CALLED = BUG(strict=True, reason="what can be called is taken for a function")
 CLOSED = BUG(strict=True, reason="an array is not looked into")
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 

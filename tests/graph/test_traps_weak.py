@@ -501,7 +501,6 @@ HIDDEN = {
             pytest.param(
                 h,
                 id=n,
-                marks=[BUG(strict=True, reason="what can be called is taken for a function")] * (n == "callable"),
             )
             for n, h in HIDDEN.items()
         ),

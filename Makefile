@@ -43,6 +43,7 @@ contracts: $(VENV)/.installed-dev  ## Check which file imports which
 bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other systems
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.graph
+	$(BIN)/python -m benchmarks.transforms
 
 clean:  ## Remove the environments and all caches
 	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache

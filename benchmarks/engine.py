@@ -78,7 +78,7 @@ def version(package: str) -> str:
 
 def header() -> str:
     return (
-        f"Python {platform.pythonversion()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
+        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
         f"flax {version('flax')}, brainstate {version('brainstate')}"
     )
 

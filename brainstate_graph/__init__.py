@@ -24,7 +24,7 @@ from ._diff import diff
 from ._hooks import Hook, HookContext, register_state_hook
 from ._overlay import Overlay, check_state_value_tree, outside
 from ._catch import catch_new_states
-from ._errors import BrainStateError, GraphError, StateArgumentError, TraceContextError
+from ._errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 
 __all__ = [
     "Node", "State",
@@ -37,7 +37,7 @@ __all__ = [
     "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
     "to_dot", "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",
-    "BrainStateError", "GraphError", "StateArgumentError", "TraceContextError",
+    "BrainStateError", "GraphError", "StateArgumentError", "StructureError", "TraceContextError",
 ]  # fmt: skip
 
 # The kinds of states are shown to users by the place from which they are imported.

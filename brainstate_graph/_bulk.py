@@ -20,8 +20,6 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
     for state, value, meta in zip(states, values, metas, strict=True):
         state._value = value
         state._meta = meta
-        if meta:
-            door.note_checked(meta)
     return states
 
 
@@ -50,18 +48,32 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
     top = door.stack.top if door.open_count else None
     if top is None:
         if not door.PLAIN.issuperset(map(type, values)):
-            for state, value in zip(states, values, strict=True):
-                door.refuse_foreign(state, value, None)
+            for state, value in _check(states, values, None):
+                door.settle(state, value)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:
-        for state, value in zip(states, values, strict=True):
-            door.refuse_foreign(state, value, top)
+        orphans = _check(states, values, top)
         note_reads(used)
+        for state, value in orphans:  # they live on as if they had been made here
+            door.settle(state, value)
         for state, value in zip(states, values, strict=True):
             top._values[state] = value
             if state not in top._created:
                 top.writes[state] = None
+
+
+def _check(
+    states: Sequence[State[Any]], values: Sequence[Any], top: door.Overlay | None
+) -> list[tuple[State[Any], Any]]:
+    """Refuse values that may not be put into their states here, and return what is for states without a home."""
+    orphans: list[tuple[State[Any], Any]] = []
+    for state, value in zip(states, values, strict=True):
+        if door.is_orphan(state):
+            orphans.append((state, value))
+        else:
+            door.refuse_foreign(state, value, top)
+    return orphans
 
 
 def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BrainStateError", "GraphError", "StateArgumentError", "TraceContextError"]
+__all__ = ["BrainStateError", "GraphError", "StateArgumentError", "StructureError", "TraceContextError"]
 
 
 class BrainStateError(Exception):
@@ -15,6 +15,10 @@ class TraceContextError(BrainStateError):
 
 class GraphError(BrainStateError, ValueError):
     """A graph holds something that cannot be taken apart, or data that does not fit a graph."""
+
+
+class StructureError(BrainStateError, ValueError):
+    """A function changes the structure of its graph where only values can be changed."""
 
 
 class StateArgumentError(BrainStateError, TypeError, ValueError):

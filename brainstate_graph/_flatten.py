@@ -34,8 +34,6 @@ _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.Fu
 # Further types that are static, each in its own way.
 _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
-
-
 _UNSEEN: Any = object()
 
 
@@ -112,7 +110,6 @@ class _Form:
         self.edges = [(place, states.get(kinds[place])) for place in ahead]
         self.pick: Callable[[tuple[Any, ...]], Any] | None = None
         if len(constant) + len(ahead) == len(self.order):
-            # of one value itemgetter makes no tuple, which would be equal to another value's: 1 == (1,) is not
             self.pick = itemgetter(*constant) if constant else lambda _: ()
 
 
@@ -169,23 +166,25 @@ class _Walk:
         """Give an object its row."""
         kind = type(item)
         number = len(self.rows)
-        if isinstance(item, Node) and (self.known is None or self.known(item) is None):
+        if self.known is not None and isinstance(item, (Node, State)) and (held := self.known(item)) is not None:
+            self.objects.append(item)
+            self.rows.append(Row.of("known", kind, (), (), held))
+            return
+        if isinstance(item, Node):
             self._meet_node(item, kind, number)
             return
         self.objects.append(item)
-        if isinstance(item, Node):
-            self.rows.append(Row.of("known", kind, (), (), self.known and self.known(item)))
-        elif isinstance(item, State):
+        if isinstance(item, State):
             self.rows.append(self._state_row(item, kind))
         elif kind is list:
             items = tuple(item)  # one look, for another thread may be changing it
             self.flat.watches.append(watch_list(item, items))
             self._meet_container("list", kind, range(len(items)), items)
         elif kind in _DICTS:
-            held = dict(item)
-            self.flat.watches.append(watch_dict(item, held))
+            fields = dict(item)
+            self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
-            self._meet_container("dict", kind, list(held), list(held.values()), extra)
+            self._meet_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
             self._meet_container("tuple", kind, range(len(item)), item)
         elif isinstance(item, tuple) and hasattr(kind, "_fields"):
@@ -271,8 +270,6 @@ class _Walk:
         return const
 
     def _state_row(self, state: State[Any], kind: type[Any]) -> Row:
-        if self.known is not None and (held := self.known(state)) is not None:
-            return Row.of("known", kind, (), (), held)
         key = (kind, state._meta and static_key(state._meta))
         row = self.alike.get(key)
         if row is None:

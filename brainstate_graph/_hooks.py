@@ -69,7 +69,8 @@ _numbers = itertools.count(1)
 _lock = threading.Lock()
 _global: tuple[Hook, ...] = ()
 _local: weakref.WeakKeyDictionary[Any, tuple[Hook, ...]] = weakref.WeakKeyDictionary()
-listeners: list[Callable[[int], None]] = []  # are told when there is a hook more or less
+listeners: list[Callable[[int], None]] = []  # are told when there is something more or less that has hooks
+_ends: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # of each state with hooks, what takes it out
 
 
 class Hook:
@@ -156,8 +157,19 @@ def _change(hook: Hook, remove: bool) -> None:
         else:
             del _local[owner]
     clock.tick()  # programs compiled before are looked at again
+    if owner is None:
+        _tell(-1 if remove else 1)
+    elif not before:
+        _tell(1)
+        _ends[owner] = end = weakref.finalize(owner, _tell, -1)  # also where the state goes with its hooks
+        end.atexit = False
+    elif not after:
+        _ends.pop(owner)()
+
+
+def _tell(by: int) -> None:
     for listen in listeners:
-        listen(-1 if remove else 1)
+        listen(by)
 
 
 def register(
@@ -199,8 +211,8 @@ def register_state_hook(
 
 
 def hooks_of(state: Any) -> tuple[Hook, ...]:
-    """Return the hooks of one state; those for all where `state` is None."""
-    return _global if state is None else _local.get(state, ())
+    """Return the hooks of one state."""
+    return _local.get(state, ())
 
 
 class _Running(threading.local):
@@ -245,8 +257,11 @@ def call(context: HookContext) -> None:
 
 
 def hooks_key(states: Iterable[Any]) -> tuple[Any, ...]:
-    """Return what tells the hooks of these states from others: part of the key of a compiled program."""
+    """Return what tells the hooks of these states from others: part of the key of a compiled program.
+
+    Hooks for new states are not: a program makes none when it runs, so they would only compile it anew.
+    """
     if not (_global or _local):
         return ()
     hooks = [*_global, *(hook for state in states for hook in _local.get(state, ()))]
-    return tuple(hook._number for hook in hooks if hook.enabled)
+    return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from itertools import chain, compress, repeat
 from typing import Any
 
 from ._clock import fields_of
 from ._node import Node
 
-__all__ = ["path_to"]
+__all__ = ["locate", "path_to"]
+
+
+def _live_nodes() -> list[Node]:
+    kinds: list[type[Node]] = [Node]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    chosen = frozenset(kinds).__contains__
+    # All live objects are asked for, sorted out and let go within one call in C. Were another thread to run meanwhile,
+    # it would fail with a SystemError if it were building a tuple, to which nobody else may hold a reference. So there
+    # are two lists side by side, old objects first; the second has at its end what the first one added. Each has the
+    # other's iterator in it, and lets go only where both are used up.
+    found = list(compress(chain(_everything(), repeat(None)), map(chosen, map(type, _everything()))))
+    return [node for node in found if isinstance(node, Node) and node.graph_in_paths]
+
+
+def _everything() -> Iterator[Any]:
+    return chain.from_iterable(map(gc.get_objects, (2, 1, 0)))
 
 
 def path_to(item: Any) -> str | None:
     """Return how `item` is reached from the outermost node that holds it, as ``Net.layers.0.weight``."""
     above: dict[int, tuple[Any, str]] = {}
-    for node in [x for x in gc.get_objects() if isinstance(x, Node) and x.graph_in_paths]:
+    for node in _live_nodes():
         for key, value in tuple(fields_of(node).items()):
             _note(above, node, key, value)
     suffix = ""
@@ -42,3 +61,12 @@ def _note(above: dict[int, tuple[Any, str]], node: Node, key: str, value: Any) -
         if id(value) not in seen:
             seen.add(id(value))
             stack.extend((f"{key}.{k}", v) for k, v in items)
+
+
+def locate(state: Any) -> str:
+    """Say in words which state this is and where it is held; for error messages."""
+    path = path_to(state)
+    if path is not None:
+        return f"{type(state).__name__} at {path}"
+    name = dict(state._meta).get("name")
+    return type(state).__name__ + (f" {name!r}" if name else "")

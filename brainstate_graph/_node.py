@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from . import _journal as journals
 from ._clock import clock, fields_of, new_node, record_of, stamp
 from ._copying import Copied
 from ._looks import Shown, look_of_node
@@ -60,10 +61,14 @@ class Node(Copied):
         return fields_of(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if journals.open_count:
+            journals.note_edit(self, name)
         object.__setattr__(self, name, value)
         clock.stamp(self)
 
     def __delattr__(self, name: str) -> None:
+        if journals.open_count:
+            journals.note_edit(self, name)
         object.__delattr__(self, name)
         clock.stamp(self)
 

@@ -12,6 +12,7 @@ Every way to a value goes through this door.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,17 +24,18 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import _hooks as hooks
 from ._errors import TraceContextError
+from ._forms import refuse_other_form
 from ._hidden import find_hidden
-from ._locate import path_to
+from ._journal import Journal
+from ._locate import locate
 from ._node import Node
-from ._show import describe, dtype_name
 
 if TYPE_CHECKING:
     from ._state import State
 
 __all__ = [
     "NO_TRACE", "Box", "Overlay", "announce", "carried", "check_state_value_tree", "leaves_of", "live",
-    "locate", "look", "note_checked", "outside", "read", "refuse_objects", "settle", "tracing", "untraced",
+    "look", "note_checked", "object_in", "outside", "read", "refuse_objects", "settle", "tracing", "untraced",
     "write",
 ]  # fmt: skip
 
@@ -85,6 +87,7 @@ class Overlay:
     Attributes:
         reads: States read through this overlay, in the order of first access.
         writes: States assigned in it that existed before it, in the order of first assignment.
+        journal: The attributes of nodes that were set in it.
 
     Example:
         >>> from brainstate_graph import Overlay, State
@@ -95,7 +98,7 @@ class Overlay:
         (1.0, [(State(1.0), 2.0)])
     """
 
-    __slots__ = ("_created", "_open", "_parent", "_trace", "_values", "reads", "writes")
+    __slots__ = ("_created", "_open", "_parent", "_trace", "_values", "journal", "reads", "writes")
 
     def __init__(self) -> None:
         self.reads: dict[State[Any], None] = {}
@@ -105,6 +108,7 @@ class Overlay:
         self._open = False
         self._parent: Overlay | None = None
         self._trace: Any = None
+        self.journal = Journal()
 
     def bind(self, states: Iterable[State[Any]], values: Iterable[Any]) -> None:
         """Give states the values that they have inside; neither a read nor a write of them."""
@@ -118,25 +122,36 @@ class Overlay:
         """Return each state assigned inside with the last value that it got."""
         return [(state, self._values[state]) for state in self.writes]
 
+    def made(self) -> list[tuple[State[Any], Any]]:
+        """Return the states made inside that something still holds, and their last values; the overlay lets go of them.
+
+        Call it when the function has ended and its result is taken apart.
+        """
+        alive = weakref.WeakKeyDictionary[Any, Any]()
+        while self._created:
+            state, _ = self._created.popitem()
+            self.reads.pop(state, None)
+            alive[state] = self._values.pop(state)
+            del state
+        return list(alive.items())[::-1]
+
     def enter(self, state: State[Any], value: Any) -> Any:
         """Decide what a read that falls through this overlay finds; a transform may override it."""
         return value
 
     def __enter__(self) -> Overlay:
-        global open_count
         if self._open:
             raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
         self._open = True
         self._parent = stack.top
         self._trace = _trace_now()
-        with _lock:
-            open_count += 1
-        be_busy(1)
+        be_busy(1, overlays=1)
         stack.top = self
+        self.journal.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        global open_count
+    def __exit__(self, *error: Any) -> None:
+        self.journal.__exit__(*error)
         layer = stack.top
         while layer is not None and layer is not self:
             layer = layer._parent
@@ -144,16 +159,15 @@ class Overlay:
             stack.top = self._parent
         self._parent = None
         self._open = False
-        with _lock:
-            open_count -= 1
-        be_busy(-1)
+        be_busy(-1, overlays=-1)
 
 
-def be_busy(by: int) -> None:
-    """Count what makes single reads and writes take the long way."""
-    global busy
+def be_busy(by: int, overlays: int = 0) -> None:
+    """Count what makes single reads and writes take the long way, and the overlays among it."""
+    global busy, open_count
     with _lock:
         busy += by
+        open_count += overlays
 
 
 hooks.listeners.append(be_busy)
@@ -193,6 +207,18 @@ def live(state: State[Any]) -> Any:
         ) from None
 
 
+def is_orphan(state: State[Any]) -> bool:
+    """Tell whether a state was made in a trace that is over, and has no value that outlived it."""
+    if hasattr(state, "_value"):
+        return False
+    layer = stack.top
+    while layer is not None:
+        if state in layer._values:
+            return False
+        layer = layer._parent
+    return True
+
+
 def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> None:
     """Raise if `value` may not be put into `state` here."""
     if type(value) in PLAIN:
@@ -220,15 +246,20 @@ def leaves_of(state: State[Any], value: Any) -> list[Any]:
         raise ValueError(f"the value of {locate(state)} holds itself, or is nested too deep: assign a tree") from None
 
 
+def object_in(leaves: Iterable[Any]) -> Any:
+    """Return a State or Node that is or is hidden in one of these leaves, or None: no value may hold one."""
+    looked = (leaf for leaf in leaves if type(leaf) not in PLAIN and not isinstance(leaf, Tracer))
+    return next((found for leaf in looked if (found := find_hidden(leaf, (Box, Node))) is not None), None)
+
+
 def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
-    for leaf in leaves:
-        found = None if type(leaf) in PLAIN or isinstance(leaf, Tracer) else find_hidden(leaf, (Box, Node))
-        if found is not None:
-            what = "another State" if isinstance(found, Box) else f"the Node {type(found).__name__}"
-            raise ValueError(
-                f"the value of {locate(state)} cannot be or hold {what}; assign `other.value`, or hold the States in a "
-                "Node, list or dict"
-            )
+    found = object_in(leaves)
+    if found is not None:
+        what = "another State" if isinstance(found, Box) else f"the Node {type(found).__name__}"
+        raise ValueError(
+            f"the value of {locate(state)} cannot be or hold {what}; assign `other.value`, or hold the States in a "
+            "Node, list or dict"
+        )
 
 
 _any_checked = False
@@ -292,34 +323,13 @@ def _put(state: State[Any], value: Any) -> None:
     refuse_foreign(state, value, overlay)
     checked = ("checked", True) in state._meta
     if checked or stack.tree_check:
-        _refuse_other_form(state, look(state, overlay, record=False), value, checked)
+        refuse_other_form(state, look(state, overlay, record=False), value, checked)
     if overlay is None:
         state._value = value
     else:
         overlay._values[state] = value
         if state not in overlay._created:
             overlay.writes[state] = None
-
-
-def _refuse_other_form(state: State[Any], old: Any, new: Any, shapes: bool) -> None:
-    before, after = jax.tree.structure(old), jax.tree.structure(new)
-    if before != after:
-        raise ValueError(f"{locate(state)} holds a value of structure {before}, and was assigned one of {after}")
-    if shapes:
-        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
-            if _form(x) != _form(y):
-                at = jax.tree_util.keystr(path)
-                raise ValueError(
-                    f"{locate(state)} is checked: its value{at} is {_form(x)}, and was assigned {_form(y)}. "
-                    "Make a new State to change the shape or dtype."
-                )
-
-
-def _form(leaf: Any) -> str:
-    if hasattr(leaf, "dtype"):
-        return describe(leaf)
-    number = isinstance(leaf, (bool, int, float, complex))
-    return f"{dtype_name(jax.numpy.result_type(leaf))}[]" if number else f"a {type(leaf).__name__}"
 
 
 @contextmanager
@@ -388,12 +398,3 @@ def settle(state: State[Any], value: Any) -> None:
     else:  # no tracer is ever put into the box; what leaves the trace is made anew outside
         overlay._values[state] = value
         overlay._created[state] = trace
-
-
-def locate(state: State[Any]) -> str:
-    """Say in words which state this is and where it is held; for error messages."""
-    path = path_to(state)
-    if path is not None:
-        return f"{type(state).__name__} at {path}"
-    name = dict(state._meta).get("name")
-    return type(state).__name__ + (f" {name!r}" if name else "")

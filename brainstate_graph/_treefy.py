@@ -14,11 +14,9 @@ from ._fit import detached
 from ._given import merge_values
 from ._graphdef import GraphDef
 from ._layout import Layout
-from ._node import Node
-from ._overlay import PLAIN
+from ._overlay import PLAIN, object_in
 from ._show import dotted
 from ._snapshot import Snapshot, snapshot
-from ._state import State
 from ._tree import NestedDict
 from ._unflatten import build
 
@@ -169,7 +167,7 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
 
 def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
     for number, value in enumerate(values):
-        if type(value) not in PLAIN and any(isinstance(leaf, (State, Node)) for leaf in jax.tree.leaves(value)):
+        if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
             where = dotted(graphdef.layout.path(number))
             raise GraphError(
                 f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"

@@ -20,6 +20,7 @@ from ._clock import fill_nodes, for_all, new_nodes
 from ._errors import GraphError
 from ._foreign import foreign_of
 from ._graphdef import GraphDef, Row
+from ._overlay import note_checked
 from ._show import dotted
 
 __all__ = ["build", "unflatten"]
@@ -49,6 +50,8 @@ class _Plan:
             self.of_row[number] = place
         self.kinds = [rows[i].type for i in graphdef.state_rows]
         self.metas = [rows[i].extra for i in graphdef.state_rows]
+        for meta in filter(None, self.metas):
+            note_checked(meta)
         self.node_kinds = [row.type for row, numbers in groups for _ in numbers]
         self.alike = [(row, self._columns(graphdef, row, numbers), len(numbers)) for row, numbers in groups]
         self.known = [rows[i].extra for i in others["known"]]

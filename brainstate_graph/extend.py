@@ -7,7 +7,9 @@ from ._bulk import note_reads, read_values, write_results, write_values
 from ._clock import born_after, fields_of, new_node, notes, now
 from ._flatten import flatten
 from ._hooks import hooks_key
-from ._overlay import locate, tracing, untraced
+from ._journal import ABSENT, Edit, Journal, put_field
+from ._locate import locate
+from ._overlay import tracing, untraced
 from ._show import describe, dotted
 from ._state import make_state
 from ._static import static_key
@@ -16,6 +18,9 @@ from ._unflatten import unflatten
 from ._watch import watch
 
 __all__ = [
+    "ABSENT",
+    "Edit",
+    "Journal",
     "StateTree",
     "born_after",
     "describe",
@@ -29,6 +34,7 @@ __all__ = [
     "note_reads",
     "notes",
     "now",
+    "put_field",
     "read_values",
     "static_key",
     "tracing",

@@ -8,7 +8,6 @@ It is found before tracing, so that one trace is enough.
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
 import inspect
 import sys
@@ -21,6 +20,8 @@ from typing import Any
 from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
+from ._constants import Constants, cell_unchanged, names_in
+
 __all__ = ["Capture", "WeakMethod"]
 
 _FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
@@ -30,22 +31,8 @@ _CONTAINERS = (list, tuple, *_MAPPINGS)
 _Step = tuple[str, Any, Callable[[], bool] | None]  # a name, what is there, and the test of the place
 _Chain = Any  # None, or the test of a place, who has the place, and the rest of the chain
 _SKIPPED = {*_FOREIGN, *_OURS, "brainstate_nn"}  # whose methods reach no model but their own
+_PLAIN = frozenset({bool, int, float, complex, str, bytes})
 _LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None), type, types.ModuleType})
-
-
-@functools.lru_cache(maxsize=4096)
-def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The globals that this code and the code inside it load, and all names that it uses, attributes among them."""
-    names: dict[str, None] = {}
-    used: dict[str, None] = {}
-    todo = [code]
-    for current in todo:
-        for step in dis.get_instructions(current):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                names[step.argval] = None
-        used.update(dict.fromkeys(current.co_names))
-        todo.extend(c for c in current.co_consts if isinstance(c, types.CodeType))
-    return tuple(names), tuple(used)
 
 
 def _package(item: Any) -> str:
@@ -56,14 +43,9 @@ def _foreign(item: Any) -> bool:
     return _package(item) in _FOREIGN
 
 
-def _cell_unchanged(cell: types.CellType, value: Any) -> Callable[[], bool]:
-    def unchanged() -> bool:
-        try:
-            return cell.cell_contents is value
-        except ValueError:  # emptied
-            return False
-
-    return unchanged
+def _is_open(kind: type[Any]) -> bool:
+    """Tell whether the attributes of such an object are what users put there."""
+    return not _foreign(kind) or kind.__module__ in ("types", "argparse")  # SimpleNamespace, Namespace
 
 
 def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[], bool]:
@@ -100,31 +82,35 @@ class Capture:
         fun: The user's function.
 
     Attributes:
-        roots: The nodes and states, and the plain values beside them in a container, by the name of their place.
+        roots: The nodes and states, the plain values beside them in a container, and the numbers and texts that the
+            function and those that it calls find in variables around them, by the name of their place.
         slots: One test for each place on the way to a root: "does it still hold the same object?"
         functions: What tells one function on the way to a root from another, `fun` itself left out.
     """
 
     def __init__(self, fun: Callable[..., Any]) -> None:
+        self._found: dict[str, Any] = {}
         self.roots: dict[str, Any] = {}
         self.slots: list[Callable[[], bool]] = []
+        self._slots: list[Callable[[], bool]] = []
         self.functions: list[Any] = []
         self._watched: set[int] = set()
         self._seen: set[int] = set()
         self._keep: list[Any] = []  # keeps the ids in `_seen` from being reused while we look
         self._classes: set[type[Any]] = set()
+        self._constants = Constants()
         self._follow([("", fun, None)])
 
     def follow_methods(self, classes: set[type[Any]]) -> bool:
         """Follow the methods of classes of nodes, which reach globals of their own; tell whether that led to more."""
-        before = len(self.roots)
+        before = len(self._found)
         for cls in classes - self._classes:
             self._classes.add(cls)
             for base in cls.__mro__:
                 if base is Node or _package(base) in _SKIPPED:
                     break
                 self._follow([("", m, None) for m in vars(base).values() if callable(m) and not isinstance(m, type)])
-        return len(self.roots) > before
+        return len(self._found) > before
 
     def _follow(self, stack: list[tuple[str, Any, _Chain]]) -> None:
         # Objects in the order in which a reader of the function meets them, each with the chain of places that leads
@@ -134,6 +120,8 @@ class Capture:
             if item is None and chain is not None and chain[0] is not None:
                 self._watch(chain)  # a place for something that is not there yet
             if type(item) in _LEAVES or isinstance(item, type):
+                if type(item) in _PLAIN and chain is not None and not isinstance(chain[1], _CONTAINERS):
+                    self._constants.note(place, item, chain[1])
                 continue
             if isinstance(item, (Node, State)):
                 self._watch(chain)
@@ -151,6 +139,9 @@ class Capture:
                 stack.extend((name, value, (slot, item, chain)) for name, value, slot in reversed(steps))
             self._seen.add(id(item))
             self._keep.append(item)
+        constants, tests = self._constants.found()
+        self.roots = {**self._found, **constants}
+        self.slots = [*self._slots, *tests]
 
     def _items(self, place: str, container: Any) -> list[_Step]:
         """What a container holds; its plain values are taken down, for they stand beside a model."""
@@ -169,16 +160,16 @@ class Capture:
             slot, holder, chain = chain
             if slot is not None and id(slot) not in self._watched:
                 self._watched.add(id(slot))
-                self.slots.append(slot)
+                self._slots.append(slot)
             if chain is not None and isinstance(holder, types.FunctionType) and id(holder) not in self._watched:
                 self._watched.add(id(holder))
                 self.functions.append(_identity(holder))
 
     def _add(self, place: str, item: Any) -> None:
         name, number = place or "function", 2
-        while name in self.roots:
+        while name in self._found:
             name, number = f"{place}#{number}", number + 1
-        self.roots[name] = item
+        self._found[name] = item
 
     def _steps(self, item: Any) -> Iterator[_Step]:
         """What can be reached from a function or a plain object in one step, and the test of each place."""
@@ -196,13 +187,14 @@ class Capture:
             yield "", item.fun, None
         elif isinstance(item, types.FunctionType):
             if not _foreign(item):
+                self._constants.look_at(item)
                 yield from self._function_steps(item)
         elif type(item).__module__.partition(".")[0] in _OURS:
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield "", fun, None
         elif hasattr(item, "__wrapped__"):
             yield "", item.__wrapped__, None
-        elif not isinstance(item, types.ModuleType) and not _foreign(type(item)) and hasattr(item, "__dict__"):
+        elif not isinstance(item, types.ModuleType) and _is_open(type(item)) and hasattr(item, "__dict__"):
             table = vars(item)
             for name, value in list(table.items()):
                 yield name, value, _entry_unchanged(table, name, value)
@@ -215,7 +207,7 @@ class Capture:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            yield name, value, _cell_unchanged(cell, value)
+            yield name, value, cell_unchanged(cell, value)
         code = fun.__code__
         defaults = fun.__defaults__ or ()
         named = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
@@ -224,27 +216,27 @@ class Capture:
             yield name, value, None
         if (fun.__globals__.get("__name__") or "").partition(".")[0] in _OURS:
             return  # the globals of our own wrappers hold no state; their closures lead on
-        loaded, used = _names_in(code)
-        for name in loaded:
+        names = names_in(code)
+        for name in names.loaded:
             if name not in fun.__globals__:
                 continue
             value = fun.__globals__[name]
             yield name, value, _entry_unchanged(fun.__globals__, name, value)
             if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in _FOREIGN:
                 table = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
-                for attribute in used:
+                for attribute in names.used:
                     if attribute in table:
                         found = table[attribute]
                         yield f"{name}.{attribute}", found, _entry_unchanged(table, attribute, found)
 
 
 def _holds_graph(container: Any) -> bool:
-    """Tell whether a container holds a node or state at any depth."""
+    """Tell whether a container holds a node, a state, or a function that may reach some, at any depth."""
     seen: set[int] = set()
     stack = [container]
     while stack:
         item = stack.pop()
-        if isinstance(item, (Node, State)):
+        if isinstance(item, (Node, State)) or (callable(item) and not isinstance(item, type)):
             return True
         if id(item) in seen:
             continue

@@ -1,23 +1,28 @@
-"""``cond``: both branches see one graph, and carry what either of them writes."""
+"""``cond``, ``switch`` and ``ifelse``: all branches see one graph, and carry what any of them writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, State, StateArgumentError
-from brainstate_graph.extend import locate
+from brainstate_graph.extend import describe, locate
 
+from ._checks import jit_error_if
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
 from ._values import StateValues, Written
 
-__all__ = ["cond"]
+__all__ = ["cond", "ifelse", "switch"]
+
+_SCALARS = frozenset((bool, int, float, np.bool_))
+_Funs = tuple[Callable[..., Any], ...]
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
@@ -33,7 +38,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         The result of the branch.
 
     Raises:
-        TypeError: `pred` is no scalar, or the branches leave a state with different shape or dtype.
+        TypeError: `pred` is no scalar, or the branches differ in the shape or dtype of a result or state.
 
     Example:
         >>> from brainstate_graph import State
@@ -45,31 +50,126 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         >>> float(cond(True, step, lambda x: x, 1.0)), int(steps.value)
         (2.0, 1)
     """
-    if isinstance(pred, (State, Node)):
-        raise StateArgumentError(f"the predicate of cond is {pred!r}: give the value, `state.value`")
-    _check_pred(pred)
+    _check_pred(pred, "the predicate of cond")
     for fun in (true_fun, false_fun):
         if not callable(fun):
             raise TypeError(
                 f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
             )
-
-    compiled = compiled_once(
-        true_fun,
-        ("cond", id(false_fun)),  # which the compiled form keeps alive
-        lambda: lambda pred, *operands: _cond(pred, true_fun, false_fun, operands),
-    )
-    return compiled(pred, *operands) if compiled else _cond(pred, true_fun, false_fun, operands)
+    return _choose(_COND, pred, (true_fun, false_fun), operands)
 
 
-def _cond(pred: Any, true_fun: Any, false_fun: Any, operands: tuple[Any, ...]) -> Any:
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """Run one of several functions, chosen by a number that may be traced; all may use states.
+
+    Args:
+        index: An integer, scalar; below 0 it means the first branch, beyond the end the last one.
+        branches: Called with the operands; results and written states must agree in shape and dtype.
+        *operands: Pytrees of arrays.
+
+    Returns:
+        The result of the branch.
+
+    Raises:
+        TypeError: `index` is no integer, or the branches differ in the shape or dtype of a result or state.
+        ValueError: There are no branches.
+
+    Example:
+        >>> from brainstate_transform import switch
+        >>> int(switch(1, [lambda x: x, lambda x: x + 1, lambda x: x * 2], 5))
+        6
+    """
+    funs = _functions(branches, "switch", "switch(index, branches, *operands)")
+    if type(index) is int or _is_scalar(index, "iu"):
+        return _choose(_SWITCH, index, funs, operands)
+    _refuse_objects(index, "the index of switch")
+    if isinstance(index, (bool, str, list, tuple, dict)) or index is None:
+        raise TypeError(f"the index of switch is an integer, not {index!r}")
+    if jnp.ndim(index) or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+        raise TypeError(f"the index of switch is an integer scalar, not {_aval(index)}")
+    return _choose(_SWITCH, index, funs, operands)
+
+
+def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: Any, check_cond: bool = True) -> Any:
+    """Run the branch of the first condition that holds, as ``if``, ``elif`` and ``else`` do; all may use states.
+
+    Args:
+        conditions: Booleans or numbers, scalars; all are evaluated before.
+        branches: One function for each condition, and one more for ``else``. With as many branches as conditions, a
+            last condition ``True`` makes the last branch the ``else``.
+        *operands: Pytrees of arrays.
+        check_cond: Without an ``else``, whether it is an error that no condition holds; if not, the last branch runs.
+
+    Returns:
+        The result of the branch.
+
+    Raises:
+        TypeError: A condition is no scalar, or the branches differ in the shape or dtype of a result or state.
+        ValueError: The numbers of conditions and branches do not fit, or no condition holds.
+
+    Example:
+        >>> from brainstate_transform import ifelse, jit
+        >>> @jit
+        ... def sign(x):
+        ...     return ifelse([x > 0, x < 0], [lambda: 1, lambda: -1, lambda: 0])
+        >>> int(sign(2.5)), int(sign(-1.0)), int(sign(0.0))
+        (1, -1, 0)
+    """
+    funs = _functions(branches, "ifelse", "ifelse(conditions, branches, *operands)")
+    _refuse_objects(conditions, "the argument `conditions` of ifelse")
+    if isinstance(conditions, (str, dict)) or not hasattr(conditions, "__len__"):
+        raise TypeError(f"the conditions of ifelse are a list of scalars, not {conditions!r}")
+    tests = list(conditions)
+    if len(funs) - len(tests) not in (0, 1):
+        raise ValueError(
+            f"ifelse has {len(tests)} conditions and {len(funs)} branches: give one branch for each, and one more for "
+            "`else` if there is one"
+        )
+    for number, test in enumerate(tests):
+        _check_pred(test, f"condition {number} of ifelse")
+    if any(isinstance(test, Tracer) for test in tests):
+        index = jnp.argmax(jnp.stack([jnp.asarray(test, bool) for test in (*tests, True)]))  # the first True
+    else:
+        index = next((number for number, test in enumerate(tests) if test), len(tests))
+    if check_cond and len(tests) == len(funs) and not _is_true(tests[-1]):
+        none = index == len(tests)
+        if none is not False:
+            jit_error_if(none, f"none of the {len(tests)} conditions of ifelse holds: add a branch for `else`")
+    return _choose(_IFELSE, index, funs, operands)
+
+
+class _Kind(NamedTuple):
+    name: str
+    label: Callable[[int], str]  # what the user calls branch number so and so
+    traced: Callable[..., Any]  # of index, branches and operands, in JAX
+    number: Callable[[Any, int], int]  # the branch of an index, of so many
+
+
+_COND = _Kind(
+    "cond",
+    ("true_fun", "false_fun").__getitem__,
+    lambda pred, branches, *operands: jax.lax.cond(pred, *branches, *operands),
+    lambda pred, _: 0 if pred else 1,
+)
+_SWITCH = _Kind("switch", "branch {}".format, jax.lax.switch, lambda index, count: min(max(int(index), 0), count - 1))
+_IFELSE = _SWITCH._replace(name="ifelse")
+
+
+def _choose(kind: _Kind, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
+    compiled = compiled_once(funs, kind.name, lambda: lambda index, *operands: _lifted(kind, funs)(index, *operands))
+    return (compiled or _lifted(kind, funs))(index, *operands)
+
+
+def _lifted(kind: _Kind, funs: _Funs) -> Callable[..., Any]:
     def rule(*cores: Core) -> Run:
-        def run(_: StateValues, pred: Any, *operands: Any) -> tuple[Any, Written]:
-            if without_jit() and not isinstance(pred, Tracer):
-                return _run_one(cores, bool(pred), operands)
+        def run(_: StateValues, index: Any, *operands: Any) -> tuple[Any, Written]:
+            if len(cores) == 1:
+                return cores[0](_, *operands)
+            if without_jit() and not isinstance(index, Tracer):
+                return _run_one(kind, cores, kind.number(index, len(cores)), operands)
             found = _look(cores, operands)
             states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
-            _refuse_mismatch(cores, found, states, operands)
+            _refuse_mismatch(kind, cores, found, states)
 
             def branch(core: Core, own: StateValues) -> Callable[..., Any]:
                 def chosen(states: StateValues, *operands: Any) -> tuple[Any, StateValues]:
@@ -79,27 +179,28 @@ def _cond(pred: Any, true_fun: Any, false_fun: Any, operands: tuple[Any, ...]) -
                 return chosen
 
             branches = [branch(core, part) for core, part in zip(cores, found, strict=True)]
-            out, states = jax.lax.cond(pred, *branches, states, *operands)
+            out, states = kind.traced(index, branches, states, *operands)
             return out, states.as_written()
 
         return run
 
-    return lift(rule, true_fun, false_fun)(pred, *operands)
+    return lift(rule, *funs)
 
 
-def _look(cores: tuple[Core, ...], operands: tuple[Any, ...]) -> list[StateValues]:
+def _look(cores: Sequence[Core], operands: tuple[Any, ...]) -> list[StateValues]:
     written = {core: core.written_by(*operands) for core in dict.fromkeys(cores)}
     return [written[core] for core in cores]
 
 
-def _run_one(cores: tuple[Core, ...], pred: bool, operands: tuple[Any, ...]) -> tuple[Any, Written]:
+def _run_one(kind: _Kind, cores: Sequence[Core], number: int, operands: tuple[Any, ...]) -> tuple[Any, Written]:
     """Run one branch in Python, as JAX does where it does not compile."""
-    out, written = cores[0 if pred else 1](StateValues.of((), ()), *operands)
+    cores[number].frozen = True
+    out, written = cores[number](StateValues.of((), ()), *operands)
     before = StateValues.read(state for state, _ in written.items())
     if any(map(_differ, *jax.eval_shape(lambda *v: v, list(before.values), list(written.values)))):
-        found = _look(cores, operands)  # only now does it matter what the other branch would do
+        found = _look(cores, operands)  # only now does it matter what the other branches would do
         states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
-        _refuse_mismatch(cores, found, states, operands)
+        _refuse_mismatch(kind, cores, found, states)
     return out, written
 
 
@@ -110,25 +211,73 @@ def _differ(left: Any, right: Any) -> bool:
     )
 
 
-def _check_pred(pred: Any) -> None:
-    if pred is None or isinstance(pred, (str, list, tuple, dict)):
-        raise TypeError(f"the predicate of cond is a scalar, not {pred!r}")
-    if jnp.ndim(pred) or jnp.issubdtype(jnp.result_type(pred), jnp.complexfloating):
-        raise TypeError(f"the predicate of cond is a real scalar, not {jnp.result_type(pred)}{list(jnp.shape(pred))}")
-
-
-def _refuse_mismatch(cores: tuple[Core, ...], found: list[StateValues], states: StateValues, operands: Any) -> None:
-    """Refuse branches that leave a state different, in words that name the state."""
-    results = []
-    for core, own in zip(cores, found, strict=True):
-        after = jax.eval_shape(lambda s, ops, core=core: core.staged(s, *ops)[1], own, operands)
-        results.append(dict(zip(own.states, after.values, strict=True)))
+def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateValues], states: StateValues) -> None:
+    """Refuse branches whose results or states differ, in words that name the place."""
+    names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
+    results = [dict(zip(own.states, core.shapes[1], strict=True)) for core, own in zip(cores, found, strict=True)]
     before = dict(zip(states.states, jax.eval_shape(lambda v: v, states.values), strict=True))
-    for state in states.states:
-        left, right = (result.get(state, before[state]) for result in results)
+    for number in range(1, len(cores)):
+        for state in states.states:
+            left, right = (result.get(state, before[state]) for result in (results[0], results[number]))
+            if _differ(left, right):
+                raise TypeError(
+                    f"{names[0]} leaves {locate(state)} as {describe(left)}, {names[number]} as {describe(right)}; the "
+                    f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
+                    "assigned."
+                )
+        left, right = cores[0].shapes[0], cores[number].shapes[0]
         if _differ(left, right):
-            names = [f"`{core.__qualname__}`" for core in cores]
+            place, left, right = _where(left, right)
             raise TypeError(
-                f"{names[0]} leaves {locate(state)} as {left}, {names[1]} as {right}; both branches of cond must leave "
-                "it with the same shape and dtype. Cast what is assigned."
+                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
+                f"{f' at {place}' if place else ''}; the branches of {kind.name} must return the same structure, shape "
+                "and dtype. Cast what is returned."
             )
+
+
+def _where(left: Any, right: Any) -> tuple[str, Any, Any]:
+    """Find the first place where two results differ: its path, and what is there."""
+    if jax.tree.structure(left) != jax.tree.structure(right):
+        return "", left, right
+    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
+    return next((jax.tree_util.keystr(path), a, b) for (path, a), b in pairs if _differ(a, b))
+
+
+def _functions(branches: Any, kind: str, usage: str) -> _Funs:
+    if callable(branches) or not hasattr(branches, "__len__"):
+        raise TypeError(f"the branches of {kind} are a list of functions, not {branches!r}: `{usage}`")
+    funs = tuple(branches)
+    if not funs:
+        raise ValueError(f"{kind} has no branches: `{usage}`")
+    for fun in funs:
+        if not callable(fun):
+            raise TypeError(f"the branches of {kind} are functions, not {fun!r}: `{usage}`")
+    return funs
+
+
+def _is_true(test: Any) -> bool:
+    return isinstance(test, (bool, np.bool_)) and bool(test)
+
+
+def _refuse_objects(given: Any, what: str) -> None:
+    if isinstance(given, (State, Node)):
+        raise StateArgumentError(f"{what} is {given!r}: give the value, `state.value`")
+
+
+def _is_scalar(value: Any, kinds: str) -> bool:
+    """Tell of most arrays that they are scalars of these kinds; JAX's own functions take 15 microseconds for it."""
+    return isinstance(value, jax.Array) and not value.ndim and value.dtype.kind in kinds
+
+
+def _check_pred(pred: Any, what: str) -> None:
+    if type(pred) in _SCALARS or _is_scalar(pred, "biuf"):
+        return
+    _refuse_objects(pred, what)
+    if pred is None or isinstance(pred, (str, list, tuple, dict)):
+        raise TypeError(f"{what} is a scalar, not {pred!r}")
+    if jnp.ndim(pred) or jnp.issubdtype(jnp.result_type(pred), jnp.complexfloating):
+        raise TypeError(f"{what} is a real scalar, not {_aval(pred)}")
+
+
+def _aval(value: Any) -> str:
+    return f"{jnp.result_type(value)}{list(jnp.shape(value))}"

@@ -17,6 +17,7 @@ import jax
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import note_reads, now
 
+from ._edits import Containers, carry, kept_states, refuse_edits, refuse_tracers
 from ._seal import hold_known, seal, seal_result, unseal
 from ._touched import Plan, Touched
 from ._values import Rows, StateValues, Written
@@ -57,8 +58,17 @@ def without_jit() -> bool:
 class Core:
     """The pure function of a user's function: states and arguments in, result and written states out.
 
+    A rule gets one for each of its functions and hands it to JAX, as it is or inside a function of its own. The first
+    argument has the states whose values the rule has chosen, as those that it differentiates or carries; `run` passes
+    on what it got where the rule chooses none. Every other state is read where it is, through closures, as JAX does.
+
     Args:
         fun: The user's function.
+
+    Attributes:
+        fun: The user's function.
+        frozen: Whether to refuse, with a StructureError, that the function sets attributes or keeps new states: set it
+            in a rule that runs the function more than once for a call.
 
     Example:
         >>> from brainstate_graph import State
@@ -82,6 +92,9 @@ class Core:
         with contextlib.suppress(TypeError, ValueError):  # builtins have none; a parameter may be called as ours
             self.__signature__ = _with_states(inspect.signature(fun))  # JAX takes the names of the arguments from it
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
+        self.frozen = False  # whether the function may not change the structure of its graph, as in a loop
+        self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
+        self.shapes: tuple[Any, Sequence[Any]] = (None, ())  # found by `written_by`: of the result, and of those states
         self._staged: tuple[Any, Any] | None = None
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
@@ -107,30 +120,65 @@ class Core:
         which = states.which
         plan = which.plan if isinstance(which, Rows) else None
         overlay = Overlay() if overlay is None else overlay
-        since = now()
+        containers = None
+        if self.frozen or (plan is not None and not without_jit()):
+            containers = Containers(self.touched.plan(self.nodes) if plan is None else plan)
         with overlay:
             overlay.bind(states.states, states.values)
-            if plan is not None and without_jit():
-                seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
-            args, kwargs = self.open(args, kwargs, plan)
-            out = self.fun(*args, **kwargs)
-            out, sealed = seal_result(out, overlay, since, None if plan is None else plan.row_of(), self.fun)
-        written = overlay.written()
+            try:
+                out, sealed, kept = self._inside(overlay, args, kwargs, plan, containers)
+            except BaseException:
+                if containers is not None:
+                    containers.restore(overlay)
+                raise
+        written = [*overlay.written(), *kept]
         if plan is None:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         places = {id(state): place for place, state in enumerate(plan.table)}
         used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
         strays = [s for s in dict.fromkeys(used) if id(s) not in places]
-        if strays:
-            if not without_jit():  # which traces nothing, so that nothing was baked in
-                raise StraysMet(strays)
+        if strays and not without_jit():  # which traces nothing, so that nothing was baked in
+            raise StraysMet(strays)
+        if strays or kept:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})), sealed)
         return out, Written((which, [v for _, v in written]))
 
+    def _inside(
+        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, containers: Containers | None
+    ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
+        """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
+        since = now()
+        if plan is not None and without_jit():
+            seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
+        args, kwargs = self.open(args, kwargs, plan)
+        out = self.fun(*args, **kwargs)
+        del args, kwargs  # what nobody holds any more is not kept
+        refuse_tracers(self.__qualname__, overlay)
+        rows = None if plan is None else plan.row_of()
+        if containers is None:
+            out, sealed = seal_result(out, overlay, since, rows, self.fun)
+            nodes = self.nodes if plan is None else plan.nodes
+            return out, sealed, kept_states(overlay, lambda: self.touched.plan(nodes))
+        if plan is None or self.frozen:
+            refuse_edits(self.__qualname__, overlay, containers)
+            return *seal_result(out, overlay, since, rows, self.fun), []
+        carried, undo = carry(self.__qualname__, overlay, plan, containers)
+        out, sealed = seal_result(out, overlay, since, rows, self.fun, carried)
+        undo()
+        return out, sealed, []
+
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
         """Put the nodes back among the arguments."""
         return unseal((args, kwargs), () if plan is None else plan.nodes)
+
+    def states(self) -> list[State[Any]]:
+        """Return the states that the function reaches, each once, to be given to it as explicit values.
+
+        They are what it reaches by name, and what earlier traces met beyond that. Needed where JAX traces the function
+        later than the call, as it does the forward function of ``jax.custom_vjp``, or must see what it depends on.
+        """
+        return list(self.touched.plan(self.nodes).table)
 
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
         """Find out which states the function writes for arguments like these, tracing it once.
@@ -145,19 +193,21 @@ class Core:
         Returns:
             The states with their current values.
         """
+        self.frozen = True
+        plan = self.touched.plan()
         for _ in range(2):
-            plan = self.touched.plan()
             whole = plan.values()
             staged = jax.jit(functools.partial(Core.__call__, self))
             try:
-                _, written = staged.eval_shape(whole, *args, **kwargs)
+                out, written = staged.eval_shape(whole, *args, **kwargs)
                 break
             except StraysMet as met:
                 met.alone()
-                self.touched.counting(met.states)
+                plan = self.touched.counting(met.states)
         else:
             raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
         self._staged = (staged, plan)
+        self.shapes = (hold_known(out, plan.snapshot.objects) if written.which[2] else out, written.values)
         return StateValues.read([s for s, _ in written.named(plan.table).items()])
 
     def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:

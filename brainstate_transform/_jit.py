@@ -6,22 +6,25 @@ program depends on is in the key, and no key is computed in Python.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 
-from brainstate_graph import Node, State, StateArgumentError, Static
-from brainstate_graph.extend import tracing
+from brainstate_graph import Node, State, StateArgumentError
 
-from ._core import Retry, Run, StagedCore, StraysMet
+from ._aot import Compiled, Lowered, Traced
+from ._argnums import both_ways
+from ._core import Retry, Run, StagedCore, StraysMet, without_jit
+from ._entry import Entry
+from ._explain import Explanation, ToldCore, Trace, names_of
 from ._lift import RETRIES, Staged
-from ._program import UNUSED, Look, Program, StaticCore, Wider
+from ._program import UNUSED, Look, Program, Wider, constant
 from ._seal import seal
 from ._touched import Plan
-from ._values import Choice, Rows, StateValues
+from ._values import Choice
 
 __all__ = ["JittedFunction", "jit"]
 
@@ -43,10 +46,10 @@ class JittedFunction(Staged):
         (2.0, 1, 'JittedFunction')
     """
 
-    _core = StaticCore
+    _core = ToldCore
+    cores: tuple[ToldCore, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
     _program: Program
-    _compiled: Any
-    _undonated: Any
+    _entry: Entry
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class JittedFunction(Staged):
         static_argnames: str | Iterable[str] | None = None,
         donate_argnums: int | Sequence[int] | None = None,
         donate_argnames: str | Iterable[str] | None = None,
-        donate_states: bool = False,
+        donate_states: Any = False,
+        state_shardings: Any = None,
         in_shardings: Any = None,
         out_shardings: Any = None,
         name: str | None = None,
@@ -63,35 +67,23 @@ class JittedFunction(Staged):
     ) -> None:
         self._made_with: dict[str, Any] = {
             "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
-            "donate_argnames": donate_argnames, "donate_states": donate_states, "in_shardings": in_shardings,
-            "out_shardings": out_shardings, "name": name, **options,
+            "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
+            "in_shardings": in_shardings, "out_shardings": out_shardings, "name": name, **options,
         }  # fmt: skip
-        numbers, names = _both_ways(fun, static_argnums, static_argnames)
+        numbers, names = both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
-        donated, donated_names = _both_ways(fun, donate_argnums, donate_argnames)
+        donated, donated_names = both_ways(fun, donate_argnums, donate_argnames)
         if numbers or names:
             self._prepare = self._wrap_static
-        self._donate_states = donate_states
+        options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
+        options["donate_argnames"] = tuple(donated_names) or None
 
         def rule(core: StagedCore) -> Run:
             if name is not None:
                 core.__name__ = core.__qualname__ = name
-            self._program = program = Program(core, donate_states)
-            shift = 2 if donate_states else 1  # the states come first, those that are donated before the others
-            if in_shardings is not None:
-                if not isinstance(in_shardings, (tuple, list)):
-                    raise TypeError("in_shardings is a tuple with one entry for each positional argument")
-                options["in_shardings"] = (*[None] * shift, *in_shardings)
-            if out_shardings is not None:
-                options["out_shardings"] = (out_shardings, None)
-            self._undonated = jax.jit(program)
-            self._compiled = jax.jit(
-                _donating(program) if donate_states else program,
-                donate_argnums=(*((0,) if donate_states else ()), *(n + shift for n in donated)),
-                donate_argnames=tuple(donated_names) or None,
-                **options,
-            )
-            return self._run_donating if donate_states else self._compiled
+            self._program = program = Program(core)
+            self._entry = Entry(program, donate_states, state_shardings, self._static[0], donated, options)
+            return self._entry.run
 
         super().__init__(rule, (fun,), None, name)
 
@@ -106,7 +98,7 @@ class JittedFunction(Staged):
         for kind in ("static", "donate"):
             numbers, names = made_with[f"{kind}_argnums"], made_with[f"{kind}_argnames"]
             if numbers is not None:
-                counted = _both_ways(self.origin_fun, numbers, names)[0]
+                counted = both_ways(self.origin_fun, numbers, names)[0]
                 made_with[f"{kind}_argnums"] = tuple(n - 1 for n in counted if n > 0)
         return JittedFunction(fun, **made_with)
 
@@ -132,7 +124,17 @@ class JittedFunction(Staged):
                 f"static argument {place!r} of `{self.__qualname__}` is not hashable, being a "
                 f"{type(value).__name__}. Pass a tuple for a list, or an array as an ordinary argument."
             ) from None
-        return Static(value)
+        return constant(value)
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
+        args, kwargs, plan = super()._prepared(args, kwargs)
+        simple = plan.which.choice is None and not self._entry.apart and not without_jit()
+        if simple and self._program.looks_at(plan):
+            # To be told by `Look`, in the middle of a trace, costs 3 milliseconds. An error is for the call itself,
+            # which says more of it.
+            with contextlib.suppress(TypeError):
+                plan = self._other_plan(Look(), plan, args, kwargs)
+        return args, kwargs, plan
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
         if not isinstance(again, (Look, Wider)):
@@ -143,115 +145,80 @@ class JittedFunction(Staged):
         except StraysMet as met:
             met.alone()
             return self._touched.counting(met.states, plan.nodes)
+        self._entry.check(whole)
         choice = plan.which.choice or Choice(())
         before = choice.places or ()
         places = {*used, *before}
-        donated = sorted({*written, *before[: choice.donated]}) if self._donate_states else []
-        if not self._donate_states and len(whole.table) - len(places) < UNUSED:
+        donated = sorted({*written, *before[: choice.donated]}) if self._entry.donates else []
+        if not self._entry.apart and len(whole.table) - len(places) < UNUSED:
             return self._touched.choose(plan, Choice(None))
         return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
 
-    def _run_donating(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        if tracing():  # what is around may still drop the results, and go on with the values of before
-            return self._undonated(states, *args, **kwargs)
-        return self._compiled(*self._apart(states), *args, **kwargs)
-
-    def _apart(self, states: StateValues) -> tuple[Sequence[Any], StateValues]:
-        """Sort the values into those that are donated and the others."""
-        choice = states.which.choice if isinstance(states.which, Rows) else None
-        count = choice.donated if choice else 0
-        _refuse_shared(states.states[:count], states.values[:count])
-        return states.values[:count], StateValues(states.which, states.values[count:])
-
-    def trace(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the ``jax.stages.Traced`` for arguments like these; no state changes."""
+    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
         args, kwargs = self._wrap_static(args, kwargs)
         args, kwargs, nodes = seal(args, kwargs, self.origin_fun)
-        plan = self._touched.plan(nodes)
-        for _ in range(RETRIES):
-            states = plan.values()
-            try:
-                return self._compiled.trace(
-                    *(self._apart(states) if self._donate_states else (states,)), *args, **kwargs
-                )
-            except Retry as again:
-                plan = self._other_plan(again.alone(), plan, args, kwargs)
+        return args, kwargs, self._touched.plan(nodes)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """Trace for arguments like these; no state changes.
+
+        Returns:
+            A `Traced`, as ``jax.jit(f).trace`` gives it, with ``lower``.
+        """
+        args, kwargs, plan = self._sealed(args, kwargs)
+        compiled = self._entry.compiled(len(args))
+        with jax.disable_jit(False):
+            for _ in range(RETRIES):
+                try:
+                    traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
+                    return Traced(traced, self, self._entry, plan, names_of(plan, args, kwargs, self.origin_fun))
+                except Retry as again:
+                    plan = self._other_plan(again.alone(), plan, args, kwargs)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the ``jax.stages.Lowered`` for arguments like these; no state changes."""
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Lower for arguments like these; no state changes.
+
+        Returns:
+            A `Lowered`, as ``jax.jit(f).lower`` gives it, with ``compile``.
+        """
         return self.trace(*args, **kwargs).lower()
 
-    def compile(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile for arguments like these and return the ``jax.stages.Compiled``; no state changes."""
+    def compile(self, *args: Any, **kwargs: Any) -> Compiled:
+        """Compile for arguments like these; no state changes, and a later call like it is not traced again.
+
+        Returns:
+            A `Compiled`, which is called with the user's arguments and writes states.
+        """
         return self.lower(*args, **kwargs).compile()
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result for arguments like these; no state changes."""
-        return self.trace(*args, **kwargs).out_info[0]
+        return self.trace(*args, **kwargs).out_info
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Say which states are used, how many programs there are, and why the function was traced again.
+
+        Args:
+            *args: Arguments, to ask about a call with them, for which the function is traced if it was not yet;
+                without any, the last trace is explained.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            An `Explanation`, whose text is a report.
+        """
+        core = self.cores[0]
+        if not (args or kwargs):
+            return core.explain()
+        self.trace(*args, **kwargs)
+        args, kwargs, plan = self._sealed(args, kwargs)
+        return core.explain(Trace.of(plan, plan.choosing(None).values().values, args, kwargs, self.origin_fun))
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        for compiled in (self._compiled, self._undonated, self._program.whole):
-            compiled.clear_cache()
+        self._entry.clear()
         self._touched.forget()
-
-
-def _donating(program: Program) -> Callable[..., Any]:
-    def entry(_donated_: Sequence[Any], _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        return program(StateValues(_states_.which, [*_donated_, *_states_.values]), *args, **kwargs)
-
-    entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
-    return entry
-
-
-def _refuse_shared(states: Sequence[Any], values: Sequence[Any]) -> None:
-    owners: dict[int, Any] = {}
-    for state, value in zip(states, values, strict=True):
-        for leaf in jax.tree.leaves(value):
-            if not isinstance(leaf, jax.Array):
-                continue
-            other = owners.setdefault(id(leaf), state)
-            if other is not state:
-                raise ValueError(
-                    f"donate_states: {state!r} and {other!r} hold the same array, whose buffer can be given "
-                    "away once only. Copy it: `state.value = jnp.array(state.value)`."
-                )
-
-
-def _both_ways(
-    fun: Callable[..., Any], numbers: int | Sequence[int] | None, names: str | Iterable[str] | None
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Complete argument numbers by names and names by numbers, from the signature, as ``jax.jit`` does.
-
-    Raises:
-        ValueError: The function has no such argument.
-    """
-    nums = () if numbers is None else (numbers,) if isinstance(numbers, int) else tuple(numbers)
-    named = () if names is None else (names,) if isinstance(names, str) else tuple(names)
-    try:
-        parameters = list(inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        return nums, named
-    kinds = {p.kind for p in parameters}
-    ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    user = getattr(fun, "__qualname__", fun)
-    if inspect.Parameter.VAR_POSITIONAL not in kinds:
-        wrong = [n for n in nums if not -len(ordered) <= n < len(ordered)]
-        if wrong:
-            raise ValueError(f"`{user}` has {len(ordered)} positional arguments, and no number {wrong[0]}")
-        nums = tuple(n % len(ordered) for n in nums)
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        unknown = [n for n in named if n not in {p.name for p in parameters}]
-        if unknown:
-            raise ValueError(f"`{user}` has no argument {unknown[0]!r}")
-    if any(n < 0 for n in nums):
-        raise ValueError(f"`{user}` takes any number of arguments: count them from the front, starting with 0")
-    if numbers is None and named:
-        nums = tuple(i for i, p in enumerate(ordered) if p.name in named)
-    if names is None and nums:
-        named = tuple(p.name for i, p in enumerate(ordered) if i in nums and p.kind is not p.POSITIONAL_ONLY)
-    return nums, named
+        self.cores[0].forget()
 
 
 def jit(
@@ -261,7 +228,8 @@ def jit(
     static_argnames: str | Iterable[str] | None = None,
     donate_argnums: int | Sequence[int] | None = None,
     donate_argnames: str | Iterable[str] | None = None,
-    donate_states: bool = False,
+    donate_states: Any = False,
+    state_shardings: Any = None,
     in_shardings: Any = None,
     out_shardings: Any = None,
     keep_unused: bool = False,
@@ -281,8 +249,11 @@ def jit(
         static_argnames: Names of such arguments.
         donate_argnums: Positions of arguments whose buffers the result may reuse.
         donate_argnames: Names of such arguments.
-        donate_states: Whether the states that are written give their old buffers to the new values.
-        in_shardings: As in ``jax.jit``: a tuple with one entry for each positional argument.
+        donate_states: Whether the states that are written give their old buffers to the new values: True for all of
+            them, or a selector (see `select`).
+        state_shardings: Where states live, before and after each call: a sharding for all of them,
+            ``{sharding: states}`` or ``{states: sharding}`` (see `place`). A PartitionSpec needs ``jax.set_mesh``.
+        in_shardings: As in ``jax.jit``, for the positional arguments.
         out_shardings: As in ``jax.jit``, for the result.
         keep_unused: As in ``jax.jit``.
         inline: As in ``jax.jit``.
@@ -306,8 +277,9 @@ def jit(
     """
     options: dict[str, Any] = {
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
-        "donate_argnames": donate_argnames, "donate_states": donate_states, "in_shardings": in_shardings,
-        "out_shardings": out_shardings, "keep_unused": keep_unused, "inline": inline, "name": name,
+        "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
+        "in_shardings": in_shardings, "out_shardings": out_shardings, "keep_unused": keep_unused, "inline": inline,
+        "name": name,
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from brainstate_graph import Overlay, State
+from brainstate_graph.extend import read_values
 
-__all__ = ["Lanes", "register_lanes"]
+__all__ = ["Lanes", "has_lanes", "register_lanes"]
 
 _kinds: dict[type[State[Any]], tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {}
 
 
 def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], leave: Callable[[Any], Any]) -> None:
-    """Declare what states of a kind hold in each lane of a mapped function.
+    """Declare what states of a kind hold in each lane or shard, where they are not mapped themselves.
+
+    A random stream draws differently in each lane by it. For a state of the kind that is used in a lane, `enter` is
+    called at the first access there; if a lane writes the state, what `leave` returns is what it holds afterwards, once
+    for all lanes.
 
     Args:
         kind: The class of the states, and of those derived from it.
@@ -26,8 +31,18 @@ def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], lea
         >>> class Ticket(State):
         ...     pass
         >>> register_lanes(Ticket, lambda value, lane: value + lane, lambda value: value + 1000)
+        >>> import jax.numpy as jnp
+        >>> from brainstate_transform import vmap
+        >>> ticket = Ticket(jnp.int32(0))
+        >>> vmap(lambda x: x + ticket.value)(jnp.zeros(3, jnp.int32)).tolist()
+        [0, 1, 2]
     """
     _kinds[kind] = (enter, leave)
+
+
+def has_lanes(state: State[Any]) -> bool:
+    """Tell whether each lane gets its own value of a state, as declared for its kind."""
+    return any(kind in _kinds for kind in type(state).__mro__)
 
 
 class Lanes(Overlay):
@@ -35,27 +50,30 @@ class Lanes(Overlay):
 
     Args:
         lane: The number of the lane.
+        own: The states whose value of this lane is what leaves it.
     """
 
-    __slots__ = ("_common", "_lane")
+    __slots__ = ("_common", "_lane", "_own")
 
-    def __init__(self, lane: Any) -> None:
+    def __init__(self, lane: Any, own: Container[State[Any]] = ()) -> None:
         super().__init__()
         self._lane = lane
+        self._own = own
         self._common: dict[State[Any], Any] = {}
 
     def enter(self, state: State[Any], value: Any) -> Any:
         """Give the lane its own value of a state whose kind asks for it."""
         for kind in type(state).__mro__:
             if kind in _kinds:
-                self._common[state] = value
+                self._common[state] = None
                 return _kinds[kind][0](value, self._lane)
         return value
 
     def written(self) -> list[tuple[State[Any], Any]]:
         """Return what was written, the common value for states that had one per lane."""
-        return [(s, self._leave(s) if s in self._common else v) for s, v in super().written()]
+        return [(s, self._leave(s) if s in self._common and s not in self._own else v) for s, v in super().written()]
 
     def _leave(self, state: State[Any]) -> Any:
         kind = next(k for k in type(state).__mro__ if k in _kinds)
-        return _kinds[kind][1](self._common[state])
+        # Read again, from below: the value that entered may belong to a trace inside the lane, which is over.
+        return _kinds[kind][1](read_values([state], False)[0])

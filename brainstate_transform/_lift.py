@@ -16,12 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node
-from brainstate_graph.extend import read_values, write_results
+from brainstate_graph.extend import Journal, read_values, write_results
 
 from ._capture import WeakMethod
 from ._core import Core, Retry, Run, StagedCore, StraysMet
+from ._errors import raise_users
+from ._lost import refuse_lost, refuse_objects
 from ._seal import Held, Slot, seal, unseal_result
 from ._touched import Plan
 from ._values import Named, StateValues, Written
@@ -53,6 +56,7 @@ class Lifted:
         self._inputs = inputs
         cores = {fun: self._core(fun) for fun in funs}  # a function that is both branches is traced once
         self.cores = tuple(cores[fun] for fun in funs)
+        self.__qualname__ = getattr(self, "__qualname__", self.cores[0].__qualname__)  # a callable object has none
         self._touched = self.cores[0].touched
         self._bound: dict[int, tuple[weakref.ref[Any], Lifted]] = {}  # by identity; an entry goes with its object
 
@@ -70,9 +74,13 @@ class Lifted:
         fresh = {core: copy.copy(core) for core in self.cores}
         for core in fresh.values():
             core.nodes = nodes
-        run = self._rule(*(fresh[core] for core in self.cores))
-        out, written = run(states, *args, **kwargs)
-        written.write()
+        with Journal():  # an error after the function has run undoes what it has set
+            run = self._rule(*(fresh[core] for core in self.cores))
+            try:
+                out, written = run(states, *args, **kwargs)
+            except JaxRuntimeError as error:
+                raise_users(error)
+            written.write()
         return unseal_result(out)
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
@@ -95,7 +103,9 @@ class Lifted:
         self._bound.pop(key, None)
 
     def _like(self, fun: Callable[..., Any]) -> Lifted:
-        return type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
+        bound = type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
+        bound.cores[0].bound = self.cores[0].bound + 1
+        return bound
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {getattr(self, '__qualname__', self.functions[0])!r}>"
@@ -118,8 +128,8 @@ class Staged(Lifted):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
-        plan = self._touched.current
-        if not self._as_given or plan is None or not plan.is_current():
+        plan, as_given = self._touched.current, self._as_given
+        if not as_given or plan is None or not plan.is_current():
             args, kwargs, plan = self._prepared(args, kwargs)
         states = StateValues(plan.which, read_values(plan.inputs, False))
         try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
@@ -131,10 +141,17 @@ class Staged(Lifted):
                 out, written = self._run(states, *args)
         except Retry as again:
             plan, out, written = self._retry(again.alone(), plan, args, kwargs)
+        except (RuntimeError, ValueError) as error:
+            refuse_lost(plan.inputs, self.__qualname__, error)
+            if isinstance(error, JaxRuntimeError):
+                raise_users(error)
+            raise
         except TypeError:
             # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
-            args, kwargs, nodes = seal(args, kwargs, self.functions[0]) if self._as_given else (args, kwargs, [])
+            # Not asked of `self` again: another thread may have found nodes meanwhile.
+            args, kwargs, nodes = seal(args, kwargs, self.functions[0]) if as_given else (args, kwargs, [])
             if not nodes:
+                refuse_objects(plan.inputs, self.__qualname__)
                 raise
             self._as_given = False
             plan, out, written = self._retry(None, self._touched.plan(nodes), args, kwargs)
@@ -159,6 +176,13 @@ class Staged(Lifted):
             self._as_given = False
         return args, kwargs, touched.plan(nodes)
 
+    def _finish(self, plan: Plan, out: Any, written: Any) -> Any:
+        """Write what came back from a run, and return the result."""
+        values, number = written
+        which = number.which if type(number) is Written else self._whiches[len(number)]
+        plan.write(Written((which, values)))
+        return unseal_result(out, plan.snapshot.objects)
+
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
@@ -167,6 +191,8 @@ class Staged(Lifted):
                 return plan, *self._run(plan.values(), *args, **kwargs)
             except Retry as another:
                 again = another.alone()
+            except JaxRuntimeError as error:
+                raise_users(error)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
@@ -195,6 +221,10 @@ def lift(
 ) -> Lifted:
     """Turn a transform of pure functions into one that knows of states.
 
+    A rule hands its core to JAX like any pure function, and returns what it makes of the result together with
+    `written` as it came back: as an auxiliary output, a carry, or a plain result. Reads need no care, as the core finds
+    the states where they are. See docs/plugins.md, and `check_transform` for whether it is right.
+
     Args:
         rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both are
             ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
@@ -217,8 +247,14 @@ def lift(
         >>> count = State(0)
         >>> def f(x):
         ...     count.value += 1
-        ...     return x * 2.0
-        >>> float(lift(jax.checkpoint, f)(3.0)), int(count.value)
-        (6.0, 1)
+        ...     return x * x
+        >>> def rule(core):
+        ...     def run(states, x):
+        ...         out, slope, written = jax.jvp(lambda x: core(states, x), (x,), (1.0,), has_aux=True)
+        ...         return (out, slope), written
+        ...
+        ...     return run
+        >>> [float(v) for v in lift(rule, f)(3.0)], int(count.value)
+        ([9.0, 6.0], 1)
     """
     return Staged(rule, funs, None, name) if inputs == "touched" else Lifted(rule, funs, inputs, name)

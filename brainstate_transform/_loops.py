@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate, read_values
-
+from ._blocks import nested_scan
+from ._carry import Now, Step, alike, by_hand, enter
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
+from ._progress import ProgressBar, closing
 from ._values import StateValues, Written
 
-__all__ = ["for_loop", "scan"]
+__all__ = ["LoopOptions", "element_of", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
 
 
-def _length(xs: Any, length: int | None, user: str) -> int:
+class LoopOptions(NamedTuple):
+    """How a loop runs, as the user gave it; part of the key under which its program is kept.
+
+    Attributes:
+        length: The number of steps, where the inputs do not tell it.
+        reverse: Whether to run from the last step to the first.
+        unroll: As in ``jax.lax.scan``.
+        pbar: A progress bar, or after how many steps to move one.
+        base: For a checkpointed loop, the number of blocks in a block.
+    """
+
+    length: int | None
+    reverse: bool
+    unroll: int | bool
+    pbar: ProgressBar | int | None
+    base: int | None = None
+
+    def checked(self) -> LoopOptions:
+        """Return the options in their usual types.
+
+        Raises:
+            TypeError: `length` is no whole number, or `pbar` no progress bar.
+            ValueError: `length` is negative.
+        """
+        length = self.length
+        if length is not None:
+            try:
+                length = operator.index(length)
+            except (TypeError, jax.errors.ConcretizationTypeError):
+                raise TypeError(
+                    f"length={length!r}: give the number of steps, a whole number known before tracing"
+                ) from None
+            if length < 0:
+                raise ValueError(f"length={length}: a loop cannot have fewer than 0 steps")
+        return self._replace(length=length, pbar=ProgressBar.of(self.pbar))
+
+
+def number_of_steps(xs: Any, length: int | None, user: str) -> int:
+    """Return the number of steps of a loop over the first axes of `xs`.
+
+    Raises:
+        ValueError: There is none, or not one for all.
+    """
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
@@ -36,54 +79,6 @@ def _length(xs: Any, length: int | None, user: str) -> int:
     return int(next(iter(sizes.values())))
 
 
-def _first(xs: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x)), xs)
-
-
-def _refuse_drift(core: Core, states: Sequence[State[Any]], before: Sequence[Any], after: Sequence[Any]) -> None:
-    """Refuse a body that changes the shape or dtype of a state, in words that name the state."""
-    for state, old, new in zip(states, *jax.eval_shape(lambda *v: v, list(before), list(after)), strict=True):
-        if jax.tree.structure(old) != jax.tree.structure(new) or not all(
-            map(_may_follow, jax.tree.leaves(old), jax.tree.leaves(new))
-        ):
-            raise TypeError(
-                f"the loop body `{core.__qualname__}` changes {locate(state)} from {_avals(old)} to {_avals(new)}; a "
-                "loop needs the same shape and dtype in each step. Cast what is assigned, or the state before the loop."
-            )
-
-
-def _may_follow(old: Any, new: Any) -> bool:
-    """Tell whether JAX takes `new` where `old` was: a Python number is promoted."""
-    same = old.dtype == new.dtype or (old.weak_type and jnp.promote_types(old.dtype, new.dtype) == new.dtype)
-    return old.shape == new.shape and same
-
-
-def _step_by_step(core: Core, carry: Any, xs: Any, count: int, reverse: bool) -> tuple[Any, Written]:
-    """Run the loop in Python, as JAX does where it does not compile."""
-    ys: list[Any] = [None] * count
-    with Overlay() as overlay:  # what was written before an error is dropped
-        for i in reversed(range(count)) if reverse else range(count):
-            out, written = core(StateValues.of((), ()), carry, jax.tree.map(lambda x, i=i: x[i], xs))
-            carry, ys[i] = _pair(core, out)
-            changed = [state for state, _ in written.items()]
-            _refuse_drift(core, changed, read_values(changed), written.values)
-            written.write()
-        found = overlay.written()
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *ys)
-    return (carry, stacked), StateValues.of([s for s, _ in found], [v for _, v in found]).as_written()
-
-
-def _pair(core: Core, out: Any) -> tuple[Any, Any]:
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
-    return out
-
-
-def _avals(tree: Any) -> str:
-    shown = [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(tree)]
-    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})"
-
-
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -91,6 +86,8 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    *,
+    pbar: ProgressBar | int | None = None,
 ) -> tuple[Any, Any]:
     """Run ``carry, y = f(carry, x)`` along the leading axis of `xs`, as one compiled loop; `f` may use states.
 
@@ -101,12 +98,14 @@ def scan(
         length: The number of steps, where `xs` is None.
         reverse: Whether to run from the last step to the first.
         unroll: As in ``jax.lax.scan``.
+        pbar: A `ProgressBar`, or after how many steps to move one.
 
     Returns:
         The last carry, and the stacked `y`.
 
     Raises:
-        TypeError: The body changes the shape or dtype of a state.
+        TypeError: The body changes the shape or dtype of a state or of the carry, or returns no pair.
+        ValueError: The number of steps is not known, or differs between the inputs.
 
     Example:
         >>> import jax.numpy as jnp
@@ -120,50 +119,33 @@ def scan(
         >>> float(carry), ys.tolist(), float(seen.value)
         (6.0, [1.0, 1.0, 2.0], 6.0)
     """
-    compiled = compiled_once(
-        f, ("scan", length, reverse, unroll), lambda: lambda init, xs: _scan(f, init, xs, length, reverse, unroll)
-    )
-    return compiled(init, xs) if compiled else _scan(f, init, xs, length, reverse, unroll)
-
-
-def _scan(f: Any, init: Any, xs: Any, length: int | None, reverse: bool, unroll: int | bool) -> tuple[Any, Any]:
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
-            count = _length(xs, length, core.__qualname__)
-            if without_jit() and count:
-                return _step_by_step(core, init, xs, count, reverse)
-            first = _first(xs)
-            states = core.written_by(init, first)
-            after = jax.eval_shape(lambda s, c, x: core.staged(s, c, x)[1].values, states, init, first)
-            _refuse_drift(core, states.states, states.values, after)
-
-            def body(carry: tuple[StateValues, Any], x: Any) -> tuple[tuple[StateValues, Any], Any]:
-                out, states = core.staged(carry[0], carry[1], x)
-                last, y = _pair(core, out)
-                return (states, last), y
-
-            (states, last), ys = jax.lax.scan(body, (states, init), xs, length=count, reverse=reverse, unroll=unroll)
-            return (last, ys), states.as_written()
-
-        return run
-
-    return lift(rule, f)(init, xs)
+    return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar), f, (init, xs))
 
 
 def for_loop(
-    f: Callable[..., Any], *xs: Any, length: int | None = None, reverse: bool = False, unroll: int | bool = 1
+    f: Callable[..., Any],
+    *xs: Any,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    pbar: ProgressBar | int | None = None,
 ) -> Any:
     """Run ``y = f(*x)`` along the leading axes of `xs`, as one compiled loop; `f` may use states.
 
     Args:
         f: The body.
-        *xs: Arrays or pytrees with the steps along their first axis.
+        *xs: Arrays or pytrees with the steps along their first axis; without any, `f` takes no argument.
         length: The number of steps, where there are no `xs`.
         reverse: Whether to run from the last step to the first.
         unroll: As in ``jax.lax.scan``.
+        pbar: A `ProgressBar`, or after how many steps to move one.
 
     Returns:
         The stacked `y`.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state.
+        ValueError: The number of steps is not known, or differs between the inputs.
 
     Example:
         >>> import jax.numpy as jnp
@@ -176,14 +158,72 @@ def for_loop(
         >>> for_loop(add, jnp.arange(4.0))
         Array([0., 1., 3., 6.], dtype=float32)
     """
+    return run_loop(for_loop_of, LoopOptions(length, reverse, unroll, pbar), f, xs)
+
+
+def run_loop(
+    make: Callable[[LoopOptions, Any], Callable[..., Any]], options: LoopOptions, f: Any, args: tuple[Any, ...]
+) -> Any:
+    """Run a loop; outside of a trace its program is kept with `f`."""
+    length, _, unroll, pbar, _ = options
+    if pbar is not None or not (length is None or type(length) is int):
+        options = options.checked()
+    # `unroll=True` and `unroll=1` are different, and equal.
+    compiled = compiled_once(f, (make, options, type(unroll)), lambda: alike(make(options.checked(), f), f))
+    loop = compiled or make(options.checked(), f)
+    return loop(*args) if pbar is None else closing(options.pbar, loop, args)
+
+
+def scan_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
+    """Return the function ``(init, xs) -> (carry, ys)`` that runs `scan` with these options."""
+    if not callable(f):
+        raise TypeError(f"the body of a loop is a function, not {f!r}")
+
+    def loop(init: Any, xs: Any) -> tuple[Any, Any]:
+        return _scan(options, f, init, xs)
+
+    return loop
+
+
+def for_loop_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
+    """Return the function ``(*xs) -> ys`` that runs `for_loop` with these options."""
 
     def body(_: None, x: tuple[Any, ...]) -> tuple[None, Any]:
         return None, f(*x)
 
-    body.__name__ = getattr(f, "__name__", "for_loop body")
-    body.__qualname__ = getattr(f, "__qualname__", body.__name__)
+    scanned = scan_of(options, alike(body, f) if callable(f) else f)
+    return lambda *xs: scanned(None, xs)[1]
 
-    def loop(*xs: Any) -> Any:
-        return _scan(body, None, xs, length, reverse, unroll)[1]
 
-    return (compiled_once(f, ("for_loop", length, reverse, unroll), lambda: loop) or loop)(*xs)
+def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
+            count = number_of_steps(xs, options.length, core.__qualname__)
+            bar = options.pbar.bar(count) if isinstance(options.pbar, ProgressBar) and count else None
+
+            def loop(step: Step, now: Now) -> tuple[Now, Any]:
+                base = count if options.base is None or without_jit() else options.base
+                how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
+                if bar is None:
+                    return nested_scan(step, now, xs, count, base, **how)
+                (_, last), ys = nested_scan(step, (jnp.int32(0), now), xs, count, base, watch=bar.watch, **how)
+                return last, ys
+
+            if without_jit() and count:
+                with by_hand(core, init) as (step, now, written):
+                    (_, last), ys = loop(step, now)
+                    return (last, ys), written()
+            if without_jit():  # only a trace can tell what the results of no step look like
+                with jax.disable_jit(False):
+                    return run(_, init, xs)
+            (states, last), ys = loop(*enter(core, init, jax.tree.map(element_of, xs)))
+            return (last, ys), states.as_written()
+
+        return run
+
+    return lift(rule, f)(init, xs)
+
+
+def element_of(x: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of one step of an input."""
+    return jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x))

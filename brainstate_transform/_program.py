@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
+from jax.sharding import NamedSharding
 
 from brainstate_graph import Static
 from brainstate_graph.extend import tracing
@@ -15,7 +19,7 @@ from ._core import Retry, StagedCore, without_jit
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 
-__all__ = ["UNUSED", "Look", "Program", "StaticCore", "Wider"]
+__all__ = ["UNUSED", "Look", "Program", "StaticCore", "Wider", "constant"]
 
 # A program with this many unused states among its inputs is given only the ones that it uses: each input costs
 # 0.3 to 1 microsecond per call, a second look at the traced program costs a third of a trace, once.
@@ -34,6 +38,30 @@ class Wider(Retry):
     """A program for other arguments uses states beyond the choice."""
 
 
+@jax.tree_util.register_static
+class _Constant(Static):
+    """A static argument; one object for all that are equal, see `Rows`."""
+
+    __slots__ = ("__weakref__",)
+
+    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType] - of the right type, but for the names
+    __hash__ = object.__hash__
+
+
+_constants: weakref.WeakValueDictionary[Static, _Constant] = weakref.WeakValueDictionary()
+_making = threading.RLock()  # hashing runs code of the user
+
+
+def constant(value: Any) -> Static:
+    """Return a static argument as JAX takes it; compared by type and value."""
+    key = Static(value)
+    with _making:
+        found = _constants.get(key)
+        if found is None:
+            found = _constants[key] = _Constant(value)
+    return found
+
+
 class StaticCore(StagedCore):
     """A core some of whose arguments are static."""
 
@@ -50,16 +78,23 @@ class Program:
 
     Args:
         core: The core.
+
+    Attributes:
         always_look: Whether to look at small graphs too.
+        shapes: What the states of a touched graph are traced as.
     """
 
-    def __init__(self, core: StagedCore, always_look: bool) -> None:
+    def __init__(self, core: StagedCore) -> None:
         self.core = core
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
-        self.always_look = always_look
+        self.always_look = False
+        self.shapes: Callable[[Plan], Sequence[Any]] = lambda plan: plan.values().values
         self.__name__, self.__qualname__ = core.__name__, core.__qualname__
         if hasattr(core, "__signature__"):
             self.__signature__ = core.__signature__
+
+    def __repr__(self) -> str:  # stands in messages of JAX
+        return f"`{self.__qualname__}`"
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         states = _states_  # named so that a user's argument may be called `states`
@@ -68,7 +103,7 @@ class Program:
             return self.core(states, *args, **kwargs)
         choice = which.choice
         if choice is None:
-            if self.always_look or len(states) > UNUSED:
+            if self.looks_at(which.plan):
                 raise Look
             return self.core(states, *args, **kwargs)
         plan = which.plan.choosing(None)
@@ -83,23 +118,30 @@ class Program:
         outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
 
+    def looks_at(self, plan: Plan) -> bool:
+        """Tell whether it is worth while to find out which states of a touched graph are used."""
+        return self.always_look or len(plan.inputs) > UNUSED
+
     def _filled(self, plan: Plan, choice: Choice, states: StateValues) -> list[Any]:
         """The values of the whole table: those given, and something in the places that are not used."""
-        values = [jax.tree.map(_unused, value) for value in plan.values().values]
+        pairs = zip(plan.values().values, self.shapes(plan), strict=True)
+        values = [jax.tree.map(_unused, value, shape) for value, shape in pairs]
         for place, value in zip(choice.places or (), states.values, strict=True):
             values[place] = value
         return values
 
     def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
         """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
-        traced = self.whole.trace(plan.values(), *args, **kwargs)
+        traced = self.whole.trace(StateValues(plan.which, self.shapes(plan)), *args, **kwargs)
         written, used, _ = self.core.whiches[len(traced.out_info[1][1])]
         return traced, used, written
 
 
-def _unused(leaf: Any) -> Any:
+def _unused(leaf: Any, shape: Any) -> Any:
     """Something of the right shape and dtype in a place where nobody looks, without memory behind it."""
     dtype = jax.numpy.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return leaf
-    return np.broadcast_to(np.zeros((), dtype), np.shape(leaf))
+    zeros = np.broadcast_to(np.zeros((), dtype), np.shape(leaf))
+    where = getattr(shape, "sharding", None)  # part of what a trace is found by
+    return jax.lax.with_sharding_constraint(zeros, where) if isinstance(where, NamedSharding) else zeros

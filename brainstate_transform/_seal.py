@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
-from brainstate_graph.extend import born_after, flatten, read_values, unflatten
+from brainstate_graph.extend import born_after, flatten, put_field, read_values, unflatten
 
-__all__ = ["Held", "Slot", "hold_known", "seal", "seal_result", "unseal", "unseal_result"]
+__all__ = [
+    "Carried", "Held", "Slot", "fill", "hold_known", "holds_nodes", "seal", "seal_result", "unseal", "unseal_result",
+]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
 _PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
@@ -47,11 +49,17 @@ class _ByValue(_Placeholder):
         return hash((type(self), self.item))
 
 
+_slots: dict[int, Slot] = {}
+
+
 @jax.tree_util.register_static
-class Slot(_ByValue):
-    """The node number `item` among those of this call."""
+class Slot(_Placeholder):
+    """The node number `item` among those of this call; one object for each number, see `Rows`."""
 
     __slots__ = ()
+
+    def __new__(cls, item: int) -> Slot:
+        return _slots.get(item) or _slots.setdefault(item, super().__new__(cls))
 
 
 @jax.tree_util.register_static
@@ -160,8 +168,47 @@ class Made:
         return cls(children[0], *aux)
 
 
+class Carried(NamedTuple):
+    """One change, as it crosses JAX.
+
+    Attributes:
+        row: The row of the node or container in the touched graph.
+        name: The attribute; None for the whole contents of a list or dict.
+        value: The new value; ABSENT where the attribute was deleted.
+    """
+
+    row: int
+    name: str | None
+    value: Any
+
+
+class Changed:
+    """A result, and the changes of structure that come with it.
+
+    Attributes:
+        out: The result, with a `Slot` for each node made inside.
+        made: The list of these nodes, then of the new values.
+        edits: For each new value the row and attribute that it is for.
+    """
+
+    __slots__ = ("edits", "made", "out")
+
+    def __init__(self, out: Any, made: Made, edits: tuple[tuple[int, str | None], ...]) -> None:
+        self.out = out
+        self.made = made
+        self.edits = edits
+
+
+jax.tree_util.register_dataclass(Changed, data_fields=["out", "made"], meta_fields=["edits"])
+
+
 def seal_result(
-    out: Any, overlay: Overlay, since: int, rows: dict[int, int] | None, user: Callable[..., Any]
+    out: Any,
+    overlay: Overlay,
+    since: int,
+    rows: dict[int, int] | None,
+    user: Callable[..., Any],
+    carried: Sequence[Carried] = (),
 ) -> tuple[Any, bool]:
     """Put placeholders for the nodes in a result, while the overlay in which it was made is open.
 
@@ -171,12 +218,13 @@ def seal_result(
         since: The tick of the clock when it started; nodes born later were made inside.
         rows: Row numbers of the objects of the touched graph by ``id``, where one is given.
         user: The user's function, for the error message.
+        carried: The changes of structure that leave with the result.
 
     Returns:
         The result, its structure as it was, and whether it holds placeholders.
     """
     leaves = jax.tree.leaves(out)
-    if not any(map(_is_object, leaves)):
+    if not carried and not any(map(_is_object, leaves)):
         return out, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(out):
         if isinstance(leaf, State):
@@ -203,52 +251,80 @@ def seal_result(
 
     made = list({id(x): x for x in leaves if isinstance(x, Node) and before(x) is None}.values())
     slots: dict[int, Any] = {id(node): Slot(i) for i, node in enumerate(made)}
-    if made:
-        flat = flatten(made, number_of)
+    first: Any = None
+    if made or carried:
+        flat = flatten([*made, *(change.value for change in carried)], number_of)
         values = read_values([flat.objects[i] for i in flat.graphdef.state_rows])
-        first: Any = Made(values, flat.graphdef, tuple(known))
+        first = Made(values, flat.graphdef, tuple(known))
 
     def placeholder(leaf: Any) -> Any:
         nonlocal first
         if not isinstance(leaf, Node):
             return leaf
-        if made and leaf is made[0] and first is not None:
+        if made and not carried and leaf is made[0] and first is not None:
             stand_in, first = first, None
             return stand_in
         return slots.get(id(leaf)) or before(leaf)
 
-    return jax.tree.map(placeholder, out), True
+    out = jax.tree.map(placeholder, out)
+    return (Changed(out, first, tuple((c.row, c.name) for c in carried)) if carried else out), True
 
 
 def _stands_in(item: Any) -> bool:
     return isinstance(item, (_Placeholder, Made))
 
 
-def unseal_result(out: Any, objects: Sequence[Any] = ()) -> Any:
-    """Put nodes for their placeholders: the caller's own, or new ones.
+def holds_nodes(tree: Any) -> bool:
+    """Tell whether sealed arguments, or a sealed result, have placeholders for nodes."""
+    return any(map(_stands_in, jax.tree.leaves(tree, is_leaf=_stands_in)))
+
+
+def unseal_result(out: Any, objects: Sequence[Any] = (), looking: bool = False) -> Any:
+    """Put nodes for their placeholders, the caller's own or new ones, and do the changes of structure.
 
     Args:
         out: A result of a transform.
         objects: The objects of the touched graph, by row.
+        looking: Whether this is only about how the result looks, so that nothing is changed.
     """
+    if type(out) is Changed:
+        found: list[Any] = _unflattened(out.made, objects)
+        first = len(found) - len(out.edits)
+        for (row, name), value in zip(out.edits, found[first:], strict=True):
+            if looking:
+                break
+            if name is None:
+                fill(objects[row], value)
+            else:
+                put_field(objects[row], name, value)
+        return _with_nodes(out.out, found, objects)
     leaves = jax.tree.leaves(out, is_leaf=_stands_in)
     if not any(map(_stands_in, leaves)):
         return out
+    return _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects)
 
-    def own(item: Any) -> Any:
-        return objects[item.item] if isinstance(item, Known) else item.item
 
-    nodes: Any = []
-    for made in leaves:
-        if isinstance(made, Made):
-            nodes, _ = unflatten(made.shape, made.values, [own(k) for k in made.known])
+def fill(container: Any, items: Any) -> None:
+    """Give a list or dict these contents."""
+    container.clear()
+    (container.update if isinstance(container, dict) else container.extend)(items)
 
+
+def _own(item: _Placeholder, objects: Sequence[Any]) -> Any:
+    return objects[item.item] if isinstance(item, Known) else item.item
+
+
+def _unflattened(made: Made, objects: Sequence[Any]) -> Any:
+    return unflatten(made.shape, made.values, [_own(k, objects) for k in made.known])[0]
+
+
+def _with_nodes(out: Any, nodes: Sequence[Any], objects: Sequence[Any]) -> Any:
     def node(item: Any) -> Any:
         if isinstance(item, Made):
             return nodes[0]
         if isinstance(item, Slot):
             return nodes[item.item]
-        return own(item) if isinstance(item, _Placeholder) else item
+        return _own(item, objects) if isinstance(item, _Placeholder) else item
 
     return jax.tree.map(node, out, is_leaf=_stands_in)
 

@@ -1,26 +1,26 @@
-"""``StatefulFunction`` and ``make_jaxpr``: a function as a jaxpr, with the states that it reads and writes."""
+"""``StatefulFunction``: a function as a jaxpr, with the states that it reads and writes."""
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 
-from brainstate_graph import Overlay, State
-from brainstate_graph.extend import describe, locate, read_values, write_values
+from brainstate_graph import Node, Overlay, State
+from brainstate_graph.extend import describe, hooks_key, locate, read_values
 
-from ._core import Core, without_jit
-from ._lift import hold, lift
+from ._core import without_jit
+from ._lift import hold
+from ._replay import Replay, unwrapped, wrapped
 from ._seal import seal, unseal_result
 from ._touched import Plan
 from ._traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
 from ._values import StateValues
 
-__all__ = ["StatefulFunction", "make_jaxpr"]
+__all__ = ["StatefulFunction"]
 
 _MAXSIZE = 128
 _OPTIMIZATIONS = ("constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce")
@@ -72,7 +72,7 @@ class StatefulFunction:
         name: A name for messages; that of `fun` if None.
         return_only_write: Whether states that are only read are left out of the outputs.
         ir_optimizations: One or several of "constant_fold", "algebraic_simplification", "copy_propagation", "cse",
-            "dce"; accepted and checked, and left to XLA, which does all of them.
+            "dce", or "all": the passes of ``brainstate_transform.ir`` that a trace goes through before it is kept.
 
     Raises:
         ValueError: An unknown optimization.
@@ -107,31 +107,55 @@ class StatefulFunction:
         self.name = name
         self.return_only_write = return_only_write
         wanted = (ir_optimizations,) if isinstance(ir_optimizations, str) else tuple(ir_optimizations or ())
+        wanted = _OPTIMIZATIONS if wanted == ("all",) else wanted
         unknown = [w for w in wanted if w not in _OPTIMIZATIONS]
         if unknown:
-            raise ValueError(f"unknown ir_optimizations {unknown}; there are {list(_OPTIMIZATIONS)}")
+            raise ValueError(f"unknown ir_optimizations {unknown}; there are {list(_OPTIMIZATIONS)}, or 'all'")
         self.ir_optimizations = wanted or None
-        self._core = Core(fun)
+        fixed = self.static_argnums or self.static_argnames
+        self._replay = Replay(fun, self._find, self._wrap_static if fixed else None)
+        self._core = self._replay.cores[0]
         self.functions = (fun,)
         self._cache = Cache(_MAXSIZE)
         self._tracing = threading.RLock()
-        self._eager = lift(lambda core: core, fun)  # where JAX does not compile
 
     def __repr__(self) -> str:
         return f"StatefulFunction({self.name or self._core.__qualname__})"
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 
-    def _sort(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
-        """Sort the arguments: static positions, dynamic positional, static and dynamic keywords."""
-        numbers = set()
+    def _numbers(self, args: tuple[Any, ...]) -> set[int]:
+        """Return the positions of the static arguments, counted from the front."""
         for n in self.static_argnums:
             if not -len(args) <= n < len(args):
                 raise ValueError(
                     f"static_argnums has {n}, but `{self._core.__qualname__}` was called with {len(args)} "
                     "positional arguments"
                 )
-            numbers.add(n % len(args))
+        return {n % len(args) for n in self.static_argnums}
+
+    def _wrap_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put what JAX takes without looking inside for static arguments; nodes and States are sealed or refused."""
+        numbers, names = self._numbers(args), self.static_argnames
+        return (
+            tuple(wrapped(a) if n in numbers else a for n, a in enumerate(args)),
+            {k: wrapped(v) if k in names else v for k, v in kwargs.items()},
+        )
+
+    def _find(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Entry | None, tuple[Any, ...], dict[str, Any], Any]:
+        numbers, names = self._numbers(args), self.static_argnames
+        args = tuple(unwrapped(a) if n in numbers else a for n, a in enumerate(args))
+        kwargs = {k: unwrapped(v) if k in names else v for k, v in kwargs.items()}
+        if without_jit():
+            return None, args, kwargs, None
+        _, dynamic, _, dynamic_kw = self._sort(args, kwargs)
+        return self._fresh(self._key(args, kwargs), args, kwargs, plan), args, kwargs, (dynamic, dynamic_kw)
+
+    def _sort(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+        """Sort the arguments: static positions, dynamic positional, static and dynamic keywords."""
+        numbers = self._numbers(args)
         static = tuple((n, StaticKey(args[n])) for n in sorted(numbers))
         dynamic = tuple(a for n, a in enumerate(args) if n not in numbers)
         static_kw = tuple((k, StaticKey(kwargs[k])) for k in sorted(kwargs) if k in self.static_argnames)
@@ -151,12 +175,12 @@ class StatefulFunction:
             of tree structure and abstract values.
         """
         args, kwargs, nodes = seal(args, kwargs, self.fun)
-        key = self._key(args, kwargs, nodes)
+        key = self._key(args, kwargs)
         if compile_if_miss:
-            self._fresh(key, args, kwargs, nodes)
+            self._fresh(key, args, kwargs, self._plan(nodes))
         return key
 
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any], nodes: Sequence[Any]) -> CacheKey:
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
         return CacheKey(static, _abstract(dynamic), static_kw, _abstract(dynamic_kw))
 
@@ -164,8 +188,8 @@ class StatefulFunction:
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any], compile_if_miss: bool) -> Entry:
         args, kwargs, nodes = seal(args, kwargs, self.fun)
-        key = self._key(args, kwargs, nodes)
-        return self._fresh(key, args, kwargs, nodes) if compile_if_miss else self._require(key)
+        key = self._key(args, kwargs)
+        return self._fresh(key, args, kwargs, self._plan(nodes)) if compile_if_miss else self._require(key)
 
     def _require(self, key: Hashable) -> Entry:
         entry = self._cache.get(key)
@@ -176,9 +200,11 @@ class StatefulFunction:
             )
         return entry
 
-    def _fresh(self, key: Hashable, args: Any, kwargs: Any, nodes: Sequence[Any]) -> Entry:
+    def _plan(self, nodes: Sequence[Node]) -> Plan:
+        return self._core.touched.plan(nodes)
+
+    def _fresh(self, key: Hashable, args: Any, kwargs: Any, plan: Plan) -> Entry:
         """Return the entry under `key`, traced anew where the touched graph or its states are not as they were."""
-        plan = self._core.touched.plan(nodes)
         entry = self._cache.get(key)
         if entry is not None and _holds(entry, plan):
             return entry
@@ -187,11 +213,12 @@ class StatefulFunction:
             if entry is not None and _holds(entry, plan):
                 return entry
             self._cache.drop(key)
-            entry = self._trace(args, kwargs, nodes, plan)
+            entry = self._trace(args, kwargs, plan)
             self._cache.put(key, entry)
             return entry
 
-    def _trace(self, args: Any, kwargs: Any, nodes: Sequence[Any], plan: Plan) -> Entry:
+    def _trace(self, args: Any, kwargs: Any, plan: Plan) -> Entry:
+        nodes = plan.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
         def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
@@ -200,8 +227,10 @@ class StatefulFunction:
             full = tuple(placed[i].value if i in placed else next(rest) for i in range(len(static) + len(dynamic)))
             kw = {**dynamic_kw, **{k: v.value for k, v in static_kw}}
             full, kw = hold((full, kw), nodes)
+            self._core.nodes = nodes
             overlay = Overlay()
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
+            sealed.append(written.which[2])
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))
             new = dict(written.items())
@@ -211,21 +240,24 @@ class StatefulFunction:
 
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
-        states: tuple[State[Any], ...] = tuple(plan.table)
+        sealed: list[bool] = []
+        states: tuple[State[Any], ...] = tuple(plan.inputs)
         while True:
-            traced, out = self._make(pure, read_values(states, False), dynamic, dynamic_kw)
+            jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
+            traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
             used, written = seen[-1]
             if set(used) == set(states):
                 break
             if len(seen) > 4:
                 raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
             states = tuple(used)
-        trace = StateTraceStack(states, [s in written for s in states])
-        shape = (plan.which.shape, plan.which.hooks)
-        return Entry(traced, out, trace, _avals_of(states), shape, tuple(plan.table), jax.jit(jaxpr_as_fun(traced)))
+        if self.ir_optimizations:
+            from .ir import optimize_jaxpr  # nothing else needs it
 
-    def _make(self, pure: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
-        return jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)(*args)
+            traced = optimize_jaxpr(traced, optimizations=self.ir_optimizations)
+        trace = StateTraceStack(states, [s in written for s in states])
+        call = jax.jit(jaxpr_as_fun(traced))
+        return Entry(traced, out, trace, _avals_of(states), _shape(plan, states), _states(plan), call, sealed[-1])
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.
@@ -276,7 +308,7 @@ class StatefulFunction:
             ValueError: There is not one value for each state.
         """
         args, kwargs, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(args, kwargs, nodes), args, kwargs, nodes)
+        entry = self._fresh(self._key(args, kwargs), args, kwargs, self._plan(nodes))
         if len(state_vals) != len(entry.trace.states):
             raise ValueError(f"{self!r} uses {len(entry.trace.states)} states, but {len(state_vals)} values were given")
         out, new = self._evaluate(entry, state_vals, args, kwargs)
@@ -284,15 +316,12 @@ class StatefulFunction:
 
     def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the jaxpr with the current values of the states, and write what it writes."""
-        if without_jit():
-            return self._eager(*args, **kwargs)
-        args, kwargs, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(args, kwargs, nodes), args, kwargs, nodes)
-        trace = entry.trace
-        out, new = self._evaluate(entry, read_values(trace.states), args, kwargs)
-        written = [(s, v) for s, v, w in zip(trace.states, new, trace.been_writen, strict=True) if w]
-        write_values([s for s, _ in written], [v for _, v in written])
-        return unseal_result(out)
+        cache = self._cache
+        asked = cache.asked
+        out = self._replay(*args, **kwargs)
+        if cache.asked == asked:
+            cache.warm += 1
+        return out
 
     __call__ = jaxpr_call_auto
 
@@ -301,6 +330,7 @@ class StatefulFunction:
     def clear_cache(self) -> None:
         """Forget all traces."""
         self._cache.clear()
+        self._replay.clear()
         self._core.touched.forget()
 
     def get_cache_stats(self) -> dict[str, Any]:
@@ -340,10 +370,18 @@ class StatefulFunction:
 def _holds(entry: Entry, plan: Plan) -> bool:
     """Tell whether a trace is still right: the same states in the same graph, of the same shapes."""
     return (
-        entry.shape == (plan.which.shape, plan.which.hooks)
-        and entry.table == tuple(plan.table)
+        entry.shape == _shape(plan, entry.trace.states)
+        and entry.table == _states(plan)
         and entry.avals == _avals_of(entry.trace.states)
     )
+
+
+def _shape(plan: Plan, states: Sequence[State[Any]]) -> tuple[Any, Any]:
+    return plan.which.shape, hooks_key(states)
+
+
+def _states(plan: Plan) -> tuple[State[Any], ...]:
+    return tuple(plan.snapshot.states)
 
 
 def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
@@ -352,43 +390,3 @@ def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
 
 def _shown(aval: tuple[Any, tuple[Any, ...]]) -> str:
     return ", ".join(describe(jax.ShapeDtypeStruct(a.shape, a.dtype)) for a in aval[1])
-
-
-def make_jaxpr(
-    fun: Callable[..., Any],
-    static_argnums: int | Iterable[int] = (),
-    static_argnames: str | Iterable[str] = (),
-    axis_env: Sequence[tuple[Hashable, int]] | None = None,
-    return_shape: bool = False,
-    return_only_write: bool = False,
-) -> Callable[..., Any]:
-    """Make a function that returns the jaxpr of `fun`, with its states as explicit inputs and outputs.
-
-    Args:
-        fun: The function.
-        static_argnums: As for `StatefulFunction`.
-        static_argnames: As for `StatefulFunction`.
-        axis_env: As for `StatefulFunction`.
-        return_shape: Whether to return the result shapes too.
-        return_only_write: Whether states that are only read are left out of the outputs.
-
-    Returns:
-        A function with the arguments of `fun` that returns ``(jaxpr, states)`` or ``(jaxpr, states, shapes)``.
-
-    Example:
-        >>> from brainstate_graph import State
-        >>> from brainstate_transform import make_jaxpr
-        >>> w = State(2.0)
-        >>> jaxpr, states = make_jaxpr(lambda x: x * w.value)(3.0)
-        >>> len(jaxpr.jaxpr.invars), states
-        (2, (State(2.0),))
-    """
-    stateful = StatefulFunction(fun, static_argnums, static_argnames, axis_env, None, return_only_write)
-
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        stateful.make_jaxpr(*args, **kwargs)
-        found = (stateful.get_jaxpr(*args, **kwargs), stateful.get_states(*args, **kwargs))
-        return (*found, stateful.get_out_shapes(*args, **kwargs)[0]) if return_shape else found
-
-    functools.update_wrapper(traced, fun, updated=())
-    return traced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,6 +72,7 @@ class Plan:
         return self._rows
 
 
+_counting = threading.RLock()
 _KEPT = 2  # plans with one first node: each holds the other nodes of its call
 
 
@@ -107,8 +109,9 @@ class Touched:
         # Remembered with the first node, so that this function keeps no model alive.
         plans = notes(nodes[0]).setdefault(self._token, {})
         key = tuple(map(id, nodes))  # the plan holds the nodes: the ids stay theirs
-        if key not in plans and len(plans) >= _KEPT:
-            del plans[next(iter(plans))]
+        if key not in plans:
+            for old in tuple(plans)[: 1 - _KEPT]:  # a copy: other threads drop and add as well
+                plans.pop(old, None)
         plan = plans.get(key)
         if plan is not None and plan.is_current():
             return plan
@@ -151,9 +154,13 @@ class Touched:
 
     def counting(self, strays: Sequence[State[Any]], nodes: Sequence[Node] = ()) -> Plan:
         """Count these states in from now on, and return the touched graph of a call with them."""
-        self.strays = tuple(dict.fromkeys((*self.strays, *strays)))
+        with _counting:  # no thread loses what another one met
+            self.strays = tuple(dict.fromkeys((*self.strays, *strays)))
         self.forget()
-        return self.plan(nodes)
+        plan = self._make(nodes)  # not looked up: a thread that began before may put back what it made without them
+        if not nodes:
+            self.current = plan
+        return plan
 
     def forget(self) -> None:
         """Drop what is remembered of earlier calls."""

@@ -67,9 +67,10 @@ class Entry(NamedTuple):
     out_shapes: Any  # of the result, nodes sealed
     trace: StateTraceStack
     avals: tuple[Any, ...]  # of the states when they were traced
-    shape: Any  # the GraphDef of the touched graph then, and the hooks of its states
-    table: tuple[State[Any], ...]  # its states
+    shape: Any  # the GraphDef of the touched graph then, and the hooks of these states
+    table: tuple[State[Any], ...]  # the states of that graph
     call: Callable[..., Any]
+    seals: bool  # whether there are nodes in the result
 
 
 class Cache:
@@ -79,15 +80,16 @@ class Cache:
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self._lock = threading.RLock()
         self._maxsize = maxsize
-        self._hits = self._misses = 0
+        self.asked = self.warm = 0  # how often `get` was called, and how often JAX had the program without
+        self._misses = 0
 
     def get(self, key: Hashable) -> Entry | None:
         with self._lock:
             entry = self._entries.get(key)
+            self.asked += 1
             if entry is None:
                 self._misses += 1
             else:
-                self._hits += 1
                 self._entries.move_to_end(key)
             return entry
 
@@ -105,7 +107,7 @@ class Cache:
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
-            self._hits = self._misses = 0
+            self.asked = self.warm = self._misses = 0
 
     def keys(self) -> list[Hashable]:
         with self._lock:
@@ -113,10 +115,11 @@ class Cache:
 
     def stats(self) -> dict[str, Any]:
         with self._lock:
-            asked = self._hits + self._misses
-            rate = self._hits / asked if asked else 0.0
+            asked = self.asked + self.warm
+            hits = asked - self._misses
+            rate = hits / asked if asked else 0.0
             return {
-                "size": len(self._entries), "maxsize": self._maxsize, "hits": self._hits, "misses": self._misses,
+                "size": len(self._entries), "maxsize": self._maxsize, "hits": hits, "misses": self._misses,
                 "hit_rate": rate,
             }  # fmt: skip
 

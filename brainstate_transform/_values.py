@@ -52,8 +52,11 @@ class Choice(NamedTuple):
     donated: int = 0
 
 
-class Rows:
+class Rows(tuple[Any, ...]):
     """Places in the table of a touched graph.
+
+    A tuple that is compared in C: JAX 0.12 compares the static parts of its keys while it looks into a table that other
+    threads fill, and crashes where that runs Python and so lets another thread go on.
 
     Attributes:
         shape: The shape of the touched graph.
@@ -62,16 +65,22 @@ class Rows:
         choice: Which of the states; None for all, where nobody has looked yet which are used.
     """
 
-    __slots__ = ("__weakref__", "_plan", "choice", "hooks", "shape", "strays")
+    shape: GraphDef
+    hooks: tuple[Any, ...]
+    strays: tuple[int, ...]
+    choice: Choice | None
+    _plan: weakref.ref[Plan]  # JAX keeps the static parts of its cache keys alive; models must not be
 
-    def __init__(
-        self, shape: GraphDef, hooks: tuple[Any, ...], strays: tuple[int, ...], choice: Choice | None, plan: Plan
-    ) -> None:
+    def __new__(
+        cls, shape: GraphDef, hooks: tuple[Any, ...], strays: tuple[int, ...], choice: Choice | None, plan: Plan
+    ) -> Rows:
+        self = super().__new__(cls, (id(shape), hooks, strays, choice))  # equal shapes are one object
         self.shape = shape
         self.hooks = hooks
         self.strays = strays
         self.choice = choice
-        self._plan = weakref.ref(plan)  # JAX keeps the static parts of its cache keys alive; models must not be
+        self._plan = weakref.ref(plan)
+        return self
 
     @property
     def plan(self) -> Plan:
@@ -79,21 +88,13 @@ class Rows:
         assert plan is not None, "a touched graph was used after its call"
         return plan
 
-    def __eq__(self, other: object) -> bool:
-        return (
-            type(other) is Rows
-            and self.shape is other.shape
-            and self.hooks == other.hooks
-            and self.strays == other.strays
-            and self.choice == other.choice
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.shape), self.strays, self.choice))
-
 
 class StateValues:
     """Values of states; a pytree with one child per state.
+
+    What a rule gives to its core as first argument: ``StateValues.read(states)`` for the values of now. JAX may map,
+    differentiate or carry it like any pytree; which states they are is its static part. With JAX's results in place of
+    the values, it can be made anew: ``StateValues.of(states, values)``.
 
     Args:
         which: The states.
@@ -158,6 +159,10 @@ class StateValues:
 
 class Written(tuple[Any, Any]):
     """The states that a function wrote, with their new values; a pytree with one child per state.
+
+    What a core returns beside its result. A rule returns it as it is, with `pick` a part of it, or another one:
+    ``StateValues.of(states, values).as_written()``, and ``StateValues.read(()).as_written()`` for nothing. `lift`
+    assigns it once JAX has returned. Whether something was written is told by `items`.
 
     A pair ``(which, values)``. `which` is the states, None, and whether the result has placeholders for nodes; or, for
     the states, their places in the table of a touched graph, and for None the places of all that the function used.

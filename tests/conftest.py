@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Run by tests/transform/test_shard_map.py, in a process that has as many devices.
+collect_ignore = [] if jax.device_count() >= 4 else ["transform/on_four_devices.py"]
+
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)
 hypothesis.settings.register_profile("explore", max_examples=1000, **_QUIET)  # HYPOTHESIS_PROFILE=explore

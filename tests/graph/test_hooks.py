@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import brainstate_graph._overlay as door
 import brainstate_transform as bst
 from brainstate_graph import (
     Node,
     Overlay,
     State,
+    catch_new_states,
     clone,
     register_state_hook,
     treefy_split,
@@ -302,3 +304,39 @@ def test_a_hook_prints_as_what_it_is():
         assert repr(hook) == "Hook(read, doubling)"
         hook.enabled = False
         assert repr(hook) == "Hook(read, doubling, enabled=False)"
+
+
+def test_where_no_hook_is_left_nothing_is_looked_up_any_more():
+    gc.collect()
+    before = door.busy
+    s = State(1.0)
+    first, second = s.register_hook("read", print), s.register_hook("write_after", print)
+    assert door.busy > before
+    first.remove(), second.remove()
+    assert door.busy == before
+    s.register_hook("read", print)
+    del s
+    gc.collect()
+    assert door.busy == before  # the state went with its hook
+    first.remove()
+    with register_state_hook("init", print):
+        assert door.busy > before
+    assert door.busy == before
+
+
+def test_catching_new_states_compiles_nothing_anew():
+    s, traces = State(1.0), []
+
+    @bst.jit
+    def step():
+        traces.append(1)
+        s.value = s.value + 1.0
+
+    step()
+    count = len(traces)
+    for _ in range(2):
+        with catch_new_states() as caught:
+            step()
+            made = State(0.0)
+        assert caught == [made]
+    assert len(traces) == count

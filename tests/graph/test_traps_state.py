@@ -39,7 +39,7 @@ from brainstate_graph import (
 )
 from brainstate_transform import StatefulFunction, grad, jit, make_jaxpr, vmap
 from tests.graph.zoo import RAW, Gadget, Param, net
-from tests.transform.tables import Runs, holds_tracer, transforms
+from tests.transform.tables import DERIVATIVES, Runs, holds_tracer, transforms
 
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 
@@ -47,7 +47,7 @@ one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be dona
 # --------------------------------------------------------------------------------------------- made inside a trace
 
 
-@transforms()
+@transforms(without=[*DERIVATIVES, "vmap", "checkpoint", "checkify"])  # which run Python: what the list holds comes out
 @pytest.mark.parametrize("traced", [True, False], ids=["traced", "concrete"])
 def test_trap_17_a_state_that_outlives_its_transform_says_so_and_heals(wrap, traced):
     kept = []
@@ -632,7 +632,6 @@ def test_trap_35_showing_never_fails_also_inside(wrap, value):
     assert all("Gadget" in text or "State" in text or "Dict" in text for text in shown)
 
 
-@pytest.mark.xfail(strict=True, reason="JAX tells of `_states_.values[0]`, where the path and a remedy are due")
 @pytest.mark.parametrize("wrap", [jit, StatefulFunction])
 def test_trap_35_near_a_state_of_text_in_a_compiled_call_is_named(wrap):
     model = Gadget(label=State("text"), w=State(one))

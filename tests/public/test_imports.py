@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.public.sources import PACKAGES, ROOT
+from tests.public.sources import INSIDE, PACKAGES, ROOT
 
 # What only people need who train, show or save a model.
 HEAVY = ("flax", "optax", "treescope", "orbax", "matplotlib")
@@ -49,6 +49,13 @@ def test_import_starts_no_backend_and_changes_no_setting(package):
         "print(json.dumps([k for k in after if k not in before or before[k] != after[k]]))"
     )
     assert said(code) == []
+
+
+@pytest.mark.parametrize("package", INSIDE)
+def test_trap_18_104_an_inner_package_is_loaded_where_it_is_used_and_without_a_warning(package):
+    outer = package.rpartition(".")[0]
+    assert said(f"import json, sys, {outer}; print(json.dumps('{package}' in sys.modules))") is False
+    assert said(f"import json, sys, {package}; print(json.dumps('{package}' in sys.modules))") is True
 
 
 def test_a_backend_start_would_be_seen():

@@ -9,10 +9,11 @@ import types
 
 import pytest
 
-from tests.public.sources import PACKAGES, ROOT, exports, files_of
+from tests.public.sources import INSIDE, PACKAGES, ROOT, exports, files_of
 
 METHODS = (types.FunctionType, classmethod, staticmethod, property)
-PUBLIC = [(package, name) for package in PACKAGES for name in exports(package)]
+ALL = [*PACKAGES, *INSIDE]
+PUBLIC = [(package, name) for package in ALL for name in exports(package)]
 
 
 def documented(item: object) -> bool:
@@ -27,7 +28,7 @@ def modules_of(package: str) -> list[types.ModuleType]:
     return [importlib.import_module(name.removesuffix(".__init__")) for name in names]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALL)
 def test_no_underscore_and_no_name_twice(package):
     names = exports(package)
     assert names
@@ -35,7 +36,7 @@ def test_no_underscore_and_no_name_twice(package):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALL)
 def test_all_lists_what_init_imports(package):
     module = importlib.import_module(package)
     if hasattr(module, "__all__"):
@@ -49,7 +50,7 @@ def test_public_name_shows_an_example(package, name):
         assert ">>> " in (inspect.getdoc(item) or ""), f"{name} needs a docstring with an example"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALL)
 def test_every_example_is_run(package):
     # `--doctest-modules` runs what a DocTestFinder finds in each file; a class that claims to live in another module
     # than its file is not found there.

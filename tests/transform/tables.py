@@ -9,18 +9,39 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import PartitionSpec
 
-from brainstate_graph import Node, State, clone, states
+from brainstate_graph import Node, Snapshot, State, clone, states
 from brainstate_transform import (
     StatefulFunction,
+    bounded_while_loop,
+    checkify,
     checkpoint,
+    checkpointed_for_loop,
     cond,
+    custom_jvp,
+    custom_vjp,
     for_loop,
+    fori_loop,
+    fwd_grad,
+    hessian,
+    hvp,
+    ifelse,
+    jacfwd,
+    jacrev,
     jit,
+    jvp,
     lift,
+    linearize,
+    shard_map,
+    switch,
     value_and_grad,
+    vector_grad,
+    vjp,
     vmap,
+    while_loop,
 )
+from brainstate_transform import map as mapped
 
 
 class Param(State):
@@ -86,6 +107,35 @@ def _cond(f):
     return lambda x: cond(x == x, f, f, x)
 
 
+def _shard_map(f):
+    mesh = jax.make_mesh((1,), ("one",), axis_types=(jax.sharding.AxisType.Auto,))
+    return shard_map(f, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+
+
+def _second(f):
+    return lambda *args: f(*args)[1]
+
+
+def _hvp(f):
+    def with_value(x):
+        value = f(x)
+        return value, value
+
+    return lambda x: hvp(with_value, (x,), (jnp.ones_like(x),), has_aux=True)[1]
+
+
+def _custom_vjp(f):
+    made = custom_vjp(lambda x: f(x))
+    made.defvjp(lambda x: (f(x), None), lambda residuals, ct: (ct,))
+    return made
+
+
+def _custom_jvp(f):
+    made = custom_jvp(lambda x: f(x))
+    made.defjvp(lambda primals, tangents: (f(*primals), tangents[0]))
+    return made
+
+
 TRANSFORMS = {
     "jit": jit,
     "jit_donating": lambda f: jit(f, donate_states=True),
@@ -96,16 +146,69 @@ TRANSFORMS = {
     "checkpoint": checkpoint,
     "lift_jit": lambda f: lift(jax.jit, f, inputs="touched"),
     "stateful": StatefulFunction,
+    # differentiating
+    "vector_grad": lambda f: _second(vector_grad(f, return_value=True)),
+    "fwd_grad": lambda f: _second(fwd_grad(f, key=jax.random.key(0), return_value=True)),
+    "jacrev": lambda f: _second(jacrev(f, return_value=True)),
+    "jacfwd": lambda f: _second(jacfwd(f, return_value=True)),
+    "hessian": lambda f: _second(hessian(f, return_value=True)),
+    "vjp": lambda f: lambda x: vjp(f, x)[0],
+    "jvp": lambda f: lambda x: jvp(f, (x,), (jnp.ones_like(x),))[0],
+    "linearize": lambda f: lambda x: linearize(f, x)[0],
+    "hvp": _hvp,
+    "custom_vjp": _custom_vjp,
+    "custom_jvp": _custom_jvp,
+    # mapping
+    "shard_map": _shard_map,
 }
 
+# What they return must be a number, or arrays; nodes go as auxiliary output.
+DERIVATIVES = (
+    "value_and_grad",
+    "vector_grad",
+    "fwd_grad",
+    "jacrev",
+    "jacfwd",
+    "hessian",
+    "vjp",
+    "jvp",
+    "linearize",
+    "hvp",
+)
+
+TRANSFORMS |= {
+    "while_loop": lambda f: lambda x: while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, f(c[1])), (0, x))[1],
+    "bounded_while_loop": lambda f: (
+        lambda x: bounded_while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, f(c[1])), (0, x), max_steps=2)[1]
+    ),
+    "fori_loop": lambda f: lambda x: fori_loop(0, 1, lambda i, x: f(x), x),
+    "checkpointed_for_loop": lambda f: lambda x: _first(checkpointed_for_loop(f, jnp.reshape(x, (1,)))),
+    "map": lambda f: lambda x: _first(mapped(f, jnp.reshape(x, (1,)))),
+}
+
+TRANSFORMS |= {
+    "switch": lambda f: lambda x: switch(1, [f, f, f], x),
+    "ifelse": lambda f: lambda x: ifelse([x != x, x == x], [f, f], x),
+    "checkify": lambda f: lambda x: checkify(f)(x)[1],
+}
+
+# A step of a loop cannot change the shape of a state, and what it returns is stacked or carried.
+LOOPS = ("for_loop", "while_loop", "bounded_while_loop", "fori_loop", "checkpointed_for_loop", "map")
+
+
+# Whose functions may not change the structure of their graph.
+FROZEN = (*LOOPS, "cond", "switch", "ifelse", "stateful", "custom_vjp", "custom_jvp")
 
 CORE = ("jit", "value_and_grad", "vmap", "for_loop", "cond", "checkpoint", "stateful")  # for products of two
 
 
-def transforms(without=()):
+def transforms(without=(), only=None):
     """One parameter `wrap` for each transform."""
-    assert set(without) <= set(TRANSFORMS)
-    params = [pytest.param(wrap, id=name) for name, wrap in TRANSFORMS.items() if name not in without]
+    assert set(without) | set(only or ()) <= set(TRANSFORMS)
+    names = [name for name in TRANSFORMS if name not in without and (only is None or name in only)]
+    if jax.config.jax_check_tracer_leaks or not Snapshot.enabled:  # where everything is slow, one of each sort
+        names = [name for name in names if name in CORE]
+    params = [pytest.param(TRANSFORMS[name], id=name) for name in names]
     return pytest.mark.parametrize("wrap", params)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from brainstate_graph import State, StateArgumentError, clone
 from brainstate_transform import BatchAxisError, cond, for_loop, jit, vmap
-from tests.transform.tables import Net, Stack, same, transforms, twin, values
+from tests.transform.tables import DERIVATIVES, Net, Stack, same, transforms, twin, values
 
 one = jnp.float32(1.0)
 
@@ -62,7 +62,7 @@ def test_the_same_errors(wrap):
     assert m.w.value == 2.0
 
 
-@transforms(without=["value_and_grad", "vmap", "checkpoint"])  # JAX itself traces in these
+@transforms(without=[*DERIVATIVES, "vmap", "shard_map", "checkpoint"])  # JAX itself traces in these
 def test_user_code_sees_concrete_values(wrap):
     m, seen = Net(), []
 

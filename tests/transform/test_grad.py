@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 
 from brainstate_graph import Node, State, clone, states, treefy_merge, treefy_split
-from brainstate_transform import grad, jit, value_and_grad
-from tests.transform.tables import Count, Net, Param, Stack, Tied, same
+from brainstate_nn import RandomState
+from brainstate_transform import (
+    NonFiniteError,
+    cond,
+    for_loop,
+    fwd_grad,
+    grad,
+    jit,
+    scan,
+    value_and_grad,
+    vector_grad,
+    vmap,
+)
+from tests.transform.tables import Count, Net, Param, Runs, Stack, Tied, same
 
 
 class Pair(Node):
@@ -53,7 +65,7 @@ def test_wrt_in_every_form():
 
 def test_wrt_a_filter():
     p = Pair()
-    for filter in (Param, lambda path, s: isinstance(s, Param), [Param, "tag"]):
+    for filter in (Param, lambda path, s: isinstance(s, Param), ["a", "p.b"], "[ab]", "**.[ab]"):
         grads = grad(lambda: p.loss(), filter)()
         assert sorted(path[-1] for path in grads) == ["a", "b"]
         close(next(v for k, v in grads.items() if k[-1] == "a"), 60.0)
@@ -98,15 +110,33 @@ def test_argnums_alone_and_with_wrt():
     close(grad(f, w)(2.0, y=5.0), 60.0)
 
 
-@pytest.mark.parametrize("argnums", [-1, True, "x", (0, -1), 1.0])
+@pytest.mark.parametrize("argnums", [True, "x", (0, "x"), 1.0, (1, 1), (False,)])
 def test_bad_argnums(argnums):
     with pytest.raises((ValueError, TypeError), match="argnums"):
         grad(lambda x, y: x, argnums=argnums)(1.0, 2.0)
 
 
-def test_argnums_out_of_range():
+@pytest.mark.parametrize("argnums", [1, -2, (0, 5)])
+def test_argnums_out_of_range(argnums):
     with pytest.raises(ValueError, match="called with 1 positional"):
-        grad(lambda x: x, argnums=1)(1.0)
+        grad(lambda x: x, argnums=argnums)(1.0)
+
+
+def test_trap_86_negative_argnums_count_from_the_end():
+    f = lambda x, y: x * y**2
+    close(grad(f, argnums=-1)(2.0, 3.0), jax.grad(f, argnums=-1)(2.0, 3.0))
+    close(grad(f, argnums=(-1, 0))(2.0, 3.0), jax.grad(f, argnums=(-1, 0))(2.0, 3.0))
+    with pytest.raises(ValueError, match=r"names one argument of .* twice"):
+        grad(f, argnums=(1, -1))(2.0, 3.0)
+
+
+def test_w8_and_a_number_for_states():
+    with pytest.raises(ValueError, match=r"wrt=\{\} selects no state"):
+        grad(lambda x: x, {})(1.0)
+    with pytest.raises(TypeError, match=r"for arguments by position write `argnums=1`"):
+        grad(lambda x, y: x, 1)(1.0, 2.0)
+    with pytest.raises(ValueError, match="nothing to differentiate"):
+        grad(lambda x: x, argnums=())(1.0)
 
 
 def test_the_order_of_results():
@@ -162,11 +192,59 @@ def test_a_node_as_the_argument_to_differentiate():
 
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
 def test_an_integer_state(dtype):
-    s = Param(jnp.array(1, dtype))
-    with pytest.raises(TypeError, match="allow_int"):
-        grad(lambda: s.value * 1.0, s)()
-    g = grad(lambda: s.value * 1.0, s, allow_int=True)()
-    assert g.dtype == jax.dtypes.float0
+    net = Net()
+    net.s = Param({"a": jnp.array(1, dtype)})
+    f = lambda: net.s.value["a"] * 1.0
+    with pytest.raises(TypeError, match=r"wrt names Param at Net.s, whose value\['a'\] is .* `wrt=model.states"):
+        grad(f, net.s)()
+    g = grad(f, net.s, allow_int=True)()
+    assert g["a"].dtype == jax.dtypes.float0
+
+
+def test_a_module_with_a_random_stream_or_a_counter_says_what_to_write():
+    net = Net()
+    net.rng = RandomState(0)
+    with pytest.raises(TypeError, match=r"RandomState at Net.rng, whose value\[0\].* `wrt=model.states\(ParamState\)`"):
+        grad(lambda: net(net.rng.normal()), net)()
+    assert net.rng.value[1] == 0
+    g = grad(lambda: net(net.rng.normal()), states(net, Param))()
+    np.testing.assert_allclose(list(g.values()), [RandomState(0).normal()], rtol=1e-6)
+    assert net.rng.value[1] == 1
+    everything = grad(lambda: net(net.rng.normal()), net, allow_int=True)()
+    assert [leaf.dtype == jax.dtypes.float0 for leaf in everything["rng",]] == [True, True]
+
+
+def test_an_integer_argument():
+    with pytest.raises(TypeError, match=r"argument 1 of .*\['k'\] is i32.* Pass a float, or write allow_int=True"):
+        grad(lambda x, y: x * y["k"], argnums=1)(1.0, {"k": jnp.array(1)})
+    with pytest.raises(TypeError, match=r"argument 0 of .* is 3, which has no derivative"):
+        grad(lambda x: x * 2.0)(3)
+
+
+def test_trap_115_unused_states_may_be_allowed():
+    p, other = Pair(), Net()
+    got = grad(lambda: p.loss(), {"a": p.a, "o": other.w}, allow_unused=True)()
+    close(got, {"a": 60.0, "o": 0.0})
+
+
+class Hidden:
+    """A class is not looked into, so that what it holds cannot be seen beforehand."""
+
+    net: Net
+
+
+def test_a_filter_that_would_leave_out_a_state_that_is_read():
+    Hidden.net, p = Net(), Pair()
+    f = lambda: p.loss() * Hidden.net(1.0)
+    for wrt in (Param, [Count, Param], lambda path, s: isinstance(s, Param), {"x": Param, "y": p.c}):
+        with pytest.raises(
+            ValueError, match=r"reads .*Param at Net.w in a way that cannot be seen beforehand"
+        ) as caught:
+            grad(f, wrt)()
+        assert "Name the states themselves" in str(caught.value)
+    assert p.c.value == 0.0
+    close(grad(f, {"p": states(p, Param), "h": Hidden.net.w})()["h"], 60.0)
+    assert set(grad(f, p)()) == set(states(p))  # no filter: nothing was left out
 
 
 def test_holomorphic():
@@ -182,8 +260,12 @@ def test_not_a_scalar():
         s.value = s.value + 1.0
         return s.value
 
-    with pytest.raises(TypeError, match="scalar"):
+    with pytest.raises(TypeError, match=r"f` returns f32\[2\], and a gradient is of a scalar"):
         grad(f, s)()
+    with pytest.raises(TypeError, match=r"returns a tuple, and a gradient is of a scalar.*has_aux=True"):
+        grad(lambda: (s.value.sum(), 1.0), s)()
+    with pytest.raises(TypeError, match="returns a Node in what is differentiated"):
+        grad(lambda: (s.value.sum(), Net())[1], s)()
     assert s.value is before
 
 
@@ -215,7 +297,8 @@ def test_the_gradient_of_a_tied_weight_is_the_sum():
     assert tied == sum(apart) == 12.0
     by_path = grad(lambda: t(2.0), states(t, Param))()
     assert [float(v) for v in by_path.values()] == [12.0]
-    assert grad(lambda: t(2.0), [t.a.w, t.b.w])() == [12.0, 12.0]
+    with pytest.raises(ValueError, match=r"wrt names Param at Tied\.[ab]\.w twice, as wrt\[0\] and as wrt\[1\]"):
+        grad(lambda: t(2.0), [t.a.w, t.b.w])()
 
 
 def test_gradients_through_clone_split_and_merge():
@@ -271,6 +354,34 @@ def test_as_a_method():
     assert m.n.value == 1.0
 
 
+def test_as_a_method_of_an_object_that_is_no_node():
+    w = Param(jnp.array(2.0))
+
+    class Plain:
+        @grad(argnums=1)
+        def slope(self, x):
+            return w.value * x
+
+        @grad(argnums=-1)
+        def last(self, x):
+            return w.value * x
+
+        @grad
+        def first(self, x):
+            return w.value * x
+
+        @grad(argnums=2)
+        def third(self, x):
+            return w.value * x
+
+    p = Plain()
+    assert p.slope(3.0) == p.last(3.0) == 2.0
+    with pytest.raises(TypeError, match=r"argument 0 of .*first` is the object whose method it is"):
+        p.first(3.0)
+    with pytest.raises(ValueError, match=r"argnums=2.* was called with 2 positional"):
+        p.third(3.0)
+
+
 def test_a_training_loop_over_a_mapping():
     m = Net(0.0)
     params = states(m, Param)
@@ -298,3 +409,214 @@ def test_the_selected_states_are_looked_up_at_each_call():
 def test_a_state_of_wrt_that_is_a_python_number():
     s = State(3.0)
     assert grad(lambda: s.value**2, s)() == 6.0
+
+
+def test_w2_an_attribute_changed_between_eager_calls_is_seen():
+    m = Net(2.0)
+    g = grad(lambda x: m(x), m.w)
+    assert g(3.0) == 3.0
+    m.rate = 10.0
+    assert g(3.0) == 30.0
+
+
+def test_w14_aux_keeps_all_and_a_tied_state_counts_once():
+    t = Tied(3.0)
+    g, aux = grad(lambda: (t(2.0), (1, 2, 3)), states(t, Param), has_aux=True)()
+    assert aux == (1, 2, 3)
+    assert len(g) == 1
+
+
+def test_trap_105_an_error_at_the_first_call_leaves_nothing_behind():
+    m = Net(2.0)
+    bad = [True]
+
+    def f(x):
+        y = m(x)
+        if bad:
+            bad.pop()
+            raise KeyError("first")
+        return y
+
+    g = grad(f, m.w)
+    with pytest.raises(KeyError):
+        g(3.0)
+    assert m.n.value == 0.0
+    assert g(3.0) == 3.0
+    assert m.n.value == 1.0
+
+
+def test_trap_132_the_function_is_known_by_its_name():
+    def loss(x):
+        """What it says."""
+        return x
+
+    for make in (grad, value_and_grad, vector_grad):
+        assert make(loss).__wrapped__ is loss
+        assert make(loss).__name__ == "loss"
+        assert make(loss).__doc__ == "What it says."
+
+
+def plain(w, x):
+    return jnp.sum(jnp.sin(w * x))
+
+
+XS = jnp.array([0.5, -1.0, 2.0])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+def test_products_with_other_transforms_agree_with_jax(wrap):
+    m = Net(0.7)
+    f = lambda x: jnp.sin(m.w.value * x)
+    over = lambda x: (vmap(f)(x).sum(), for_loop(f, x).sum(), scan(lambda c, x: (c + f(x), None), 0.0, x)[0])
+    want = jax.grad(plain, (0, 1))(0.7, XS)
+    for part in range(3):
+        close(wrap(grad(lambda x, part=part: over(x)[part], m.w, 0))(XS), want)
+    branch = lambda x: cond(x.sum() > 0, lambda x: vmap(f)(x).sum(), lambda x: x.sum(), x)
+    close(wrap(grad(branch, m.w, 0))(XS), want)
+    each = jax.vmap(jax.grad(plain, (0, 1)), in_axes=(None, 0))(0.7, XS)
+    close(wrap(vmap(grad(f, m.w, 0)))(XS), each)  # one gradient per example, of a shared parameter
+    close(wrap(lambda xs: for_loop(grad(f, m.w, 0), xs))(XS), each)
+    second = jax.grad(lambda w, x: jax.grad(plain, 1)(w, x).sum(), (0, 1))(0.7, XS)
+    close(wrap(grad(lambda x: grad(lambda x: vmap(f)(x).sum())(x).sum(), m.w, 0))(XS), second)
+
+
+class TestVectorGrad:
+    def test_it_is_the_gradient_of_the_sum_of_all_outputs(self):
+        f = lambda x: jnp.stack([x[0] ** 2, x[1] ** 3, x[0] * x[1]])
+        close(vector_grad(f)(jnp.array([2.0, 3.0])), jax.grad(lambda x: f(x).sum())(jnp.array([2.0, 3.0])))
+        w = Param(jnp.array([1.0, 2.0]))
+        f = lambda x: {"a": w.value * x, "b": [jnp.sum(w.value**2)]}
+        (of_w, of_x), value = vector_grad(f, w, 0, return_value=True)(3.0)
+        close((of_w, of_x), (3.0 + 2.0 * w.value, 3.0))
+        close(value, f(3.0))
+        grads, value, aux = vector_grad(lambda x: (x * x, "aux"), has_aux=True, return_value=True)(XS)
+        close((grads, value), (2.0 * XS, XS * XS))
+        assert aux == "aux"
+
+    def test_outputs_that_have_no_derivative(self):
+        with pytest.raises(TypeError, match=r"result\['n'\] of .* is i32\[\], which has no derivative"):
+            vector_grad(lambda x: {"n": jnp.array(1), "x": x})(1.0)
+
+    def test_as_a_decorator_and_written_once(self):
+        m = Net(2.0)
+
+        @vector_grad(wrt=m.w)
+        def f(x):
+            return m(x)
+
+        close(f(XS), XS.sum())
+        close(jit(f)(XS), XS.sum())
+        assert m.n.value == 2.0
+
+
+class TestFwdGrad:
+    key = jax.random.key(3)
+
+    def test_it_is_the_mean_of_projections(self):
+        w = Param({"a": jnp.array([1.0, 2.0])})
+        f = lambda x: jnp.sum(w.value["a"] ** 2) * x
+        loss = lambda a, x: jnp.sum(a**2) * x
+        exact = jax.grad(loss, (0, 1))(w.value["a"], 3.0)
+
+        def projection(key):  # the directions are drawn leaf by leaf, states first
+            first, second = jax.random.split(key)
+            v = (jax.random.normal(first, (2,)), jax.random.normal(second))
+            slope = jnp.sum(exact[0] * v[0]) + exact[1] * v[1]
+            return slope * v[0], slope * v[1]
+
+        want = jax.tree.map(lambda g: g.mean(0), jax.vmap(projection)(jax.random.split(self.key, 5)))
+        got = fwd_grad(f, w, 0, key=self.key, samples=5)(3.0)
+        np.testing.assert_allclose(got[0]["a"], want[0], rtol=1e-5)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-5)
+        one = fwd_grad(f, w, 0, key=self.key)(3.0)
+        np.testing.assert_allclose(one[1], projection(jax.random.split(self.key, 1)[0])[1], rtol=1e-5)
+
+    def test_many_directions_come_near_the_gradient(self):
+        f = lambda x: jnp.sum(jnp.sin(x))
+        got = fwd_grad(f, key=self.key, samples=20_000)(XS)
+        np.testing.assert_allclose(got, jnp.cos(XS), atol=0.05)
+
+    def test_a_stream_of_keys_advances_once_for_each_call(self):
+        m, rng, runs = Net(2.0), RandomState(0), Runs()
+
+        def f(x):
+            runs()
+            return m(x)
+
+        g = jit(fwd_grad(f, m.w, key=rng.split_key, samples=3))
+        first, second = g(1.0), g(1.0)
+        assert runs.since() == 1
+        assert first != second
+        assert rng.value[1] == 2
+        assert m.n.value == 2.0
+
+    def test_the_function_may_draw_from_the_same_stream_and_an_error_takes_all_back(self):
+        rng = RandomState(0)
+        bad = [True]
+
+        def f(x):
+            noise = rng.normal()
+            if bad:
+                raise KeyError("half way")
+            return x * noise
+
+        g = fwd_grad(f, key=rng.split_key, has_aux=False, return_value=True)
+        with pytest.raises(KeyError):
+            g(1.0)
+        assert rng.value[1] == 0
+        bad.clear()
+        same_stream = RandomState(0)
+        same_stream.split_key()
+        np.testing.assert_allclose(g(1.0)[1], same_stream.normal(), rtol=1e-6)
+        assert rng.value[1] == 2
+
+    def test_slopes_are_clipped(self):
+        big = fwd_grad(lambda x: 1e6 * x, key=self.key, clip=1.0)(1.0)
+        assert abs(big) < 10.0
+
+    def test_bad_arguments(self):
+        for key in (None, 3, jnp.zeros(2)):
+            with pytest.raises(TypeError, match=r"key=.*`key=rng.split_key`"):
+                fwd_grad(lambda x: x, key=key)
+        for samples in (0, True, 1.5):
+            with pytest.raises(ValueError, match="samples="):
+                fwd_grad(lambda x: x, key=self.key, samples=samples)
+        with pytest.raises(ValueError, match="clip="):
+            fwd_grad(lambda x: x, key=self.key, clip=0.0)
+        with pytest.raises(TypeError, match="gradient is of a scalar"):
+            fwd_grad(lambda x: x, key=self.key)(XS)
+        with pytest.raises(TypeError, match=r"argument 0 .* has no derivative"):
+            fwd_grad(lambda x: 1.0 * x, key=self.key)(1)
+        with pytest.raises(TypeError, match="real numbers, not c64"):
+            fwd_grad(lambda x: abs(x), key=self.key)(jnp.array(1j))
+
+    def test_as_a_decorator_under_jit_and_vmap(self):
+        m = Net(2.0)
+
+        @fwd_grad(wrt=m.w, key=self.key)
+        def f(x):
+            return m(x)
+
+        with jax.checking_leaks():
+            assert same(jit(f)(3.0), f(3.0))
+        np.testing.assert_allclose(vmap(f)(XS), [f(x) for x in XS], rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("derivative", [grad, value_and_grad, vector_grad], ids=lambda d: d.__name__)
+def test_trap_77_78_debug_nan_names_the_cause(derivative, wrap):
+    m = Net()
+
+    def loss(x):
+        m.n.value += 1.0
+        return m(jnp.sqrt(x))
+
+    f = wrap(derivative(loss, debug_nan=True))
+    want = derivative(loss)(jnp.float32(4.0))
+    m.n.value = jnp.zeros(())
+    for got, expected in zip(jax.tree.leaves(f(jnp.float32(4.0))), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(got, expected)
+    assert m.n.value == 2.0
+    with pytest.raises(NonFiniteError, match=r"gradient: infinite numbers in the result of `.*loss`.*division by zero"):
+        f(jnp.float32(0.0))
+    assert m.n.value == 2.0

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import Node, State, StateArgumentError, TraceContextError
+from brainstate_graph import Node, State, StateArgumentError, StructureError
 from brainstate_transform import JittedFunction, jit
 from tests.transform.tables import Net, Param, Runs, Stack, Tied, same, values
 
@@ -331,7 +331,7 @@ def test_a_stray_that_is_also_an_argument():
         (lambda f, s: f(1.0, key=(s,)), "argument 'key'"),
     ],
 )
-def test_a_bare_state_is_refused_by_name(call, place):
+def test_trap_81_a_bare_state_is_refused_by_name(call, place):
     s = Param(jnp.array(1.0))
     f = jit(lambda *args, **kwargs: 1.0)
     for attempt in (call, lambda f, s: call(f.lower, s), lambda f, s: call(f.eval_shape, s)):
@@ -366,7 +366,7 @@ def test_a_bare_state_as_static_argument_is_refused():
     [lambda f: f(one, 3), lambda f: f(one, n=3), lambda f: f(x=one, n=3)],
     ids=["by number", "by name", "all by name"],
 )
-def test_static_by_number_and_by_name(options, call):
+def test_trap_2_trap_3_static_by_number_and_by_name(options, call):
     f = lambda x, n: x * jnp.ones(n)
     assert same(call(jit(f, **options)), call(f))
 
@@ -377,7 +377,7 @@ def test_a_static_argument_left_at_its_default():
     assert f(one, 2).shape == (2,)
 
 
-def test_an_unhashable_static_argument_is_named():
+def test_trap_91_an_unhashable_static_argument_is_named():
     f = jit(lambda x, n: x, static_argnames="n")
     with pytest.raises(ValueError, match=r"static argument 'n'.*hashable"):
         f(one, n=[1])
@@ -386,7 +386,7 @@ def test_an_unhashable_static_argument_is_named():
 
 
 @pytest.mark.parametrize("options", [{"static_argnums": 5}, {"static_argnames": "nope"}, {"donate_argnums": 5}])
-def test_an_argument_that_is_not_there(options):
+def test_trap_109_an_argument_that_is_not_there(options):
     for compiler in (jax.jit, jit):
         with pytest.raises(ValueError):
             compiler(lambda x: x, **options)
@@ -434,7 +434,7 @@ def test_static_arguments_of_methods():
     "options", [{"donate_argnums": 1}, {"donate_argnames": "y"}, {"donate_argnums": -1}, {"donate_argnums": (1,)}]
 )
 @pytest.mark.parametrize("by_name", [False, True])
-def test_donated_arguments(options, by_name):
+def test_trap_4_donated_arguments(options, by_name):
     w = State(jnp.ones(4))
     f = jit(lambda x, y: (x + w.value, y + 1.0), **options)
     x, y = jnp.ones(4), jnp.ones(4)
@@ -800,7 +800,7 @@ def test_repeated_calls_make_no_objects():
     assert objects() - before < 20
 
 
-def test_a_dead_state_in_the_graph_is_a_clear_error_at_the_next_call():
+def test_w4_trap_75_a_state_made_at_the_first_call_lives_on():
     m = Net()
 
     @jit
@@ -810,6 +810,67 @@ def test_a_dead_state_in_the_graph_is_a_clear_error_at_the_next_call():
         m.lazy.value = m.lazy.value + x
         return m.lazy.value
 
+    assert [float(f(one)) for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert m.lazy.value == 3.0
+
+
+def test_what_a_program_does_to_a_graph_it_does_to_every_graph_of_that_shape():
+    runs = Runs()
+
+    @jit
+    def f(m, x):
+        runs()
+        m.extra = Net(x)
+        m.rate = 2.0
+        return m, m.extra
+
+    first, second = Net(), Net(3.0)
+    assert f(first, one)[0] is first
+    out, extra = f(second, 5.0 * one)
+    assert runs.count == 1
+    assert out is second
+    assert extra is second.extra
+    assert extra is not first.extra
+    assert (extra.w.value, first.extra.w.value, second.rate) == (5.0, 1.0, 2.0)
+
+
+def test_tracing_alone_changes_no_structure():
+    m = Net()
+
+    @jit
+    def f(x):
+        m.extra = Net(x)
+        return x
+
+    f.lower(one)
+    f.compile(one)
+    f.eval_shape(one)
+    assert not hasattr(m, "extra")
     f(one)
-    with pytest.raises(TraceContextError, match=r"Net\.lazy"):
-        f(one)
+    assert m.extra.w.value == 1.0
+
+
+def test_an_attribute_of_an_object_beyond_the_graph_is_refused():
+    registry = Registry()
+
+    @jit
+    def g(x):
+        registry.find().rate = 5.0
+        return x
+
+    with pytest.raises(
+        StructureError, match=r"`.*g` sets Net\.rate to 5\.0, of an object .* cannot be seen beforehand"
+    ):
+        g(one)
+    assert registry.find().rate == 1.0
+
+
+class Registry:
+    """Hides a node behind a generator."""
+
+    def __init__(self):
+        net = Net()
+        self._next = iter(lambda: net, None)
+
+    def find(self):
+        return next(self._next)

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from brainstate_graph import (
+    GraphError,
     Node,
     State,
     StateArgumentError,
+    StructureError,
     TraceContextError,
     clone,
     states,
@@ -22,7 +24,21 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.transform.tables import Count, Net, Param, Stack, Tied, holds_tracer, same, transforms, twin, values
+from tests.transform.tables import (
+    DERIVATIVES,
+    FROZEN,
+    LOOPS,
+    Count,
+    Net,
+    Param,
+    Stack,
+    Tied,
+    holds_tracer,
+    same,
+    transforms,
+    twin,
+    values,
+)
 
 
 def against_plain(wrap, model, f, xs=(1.0, 3.0, 3.0)):
@@ -273,7 +289,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("raw", RAW.values(), ids=RAW)
-@transforms()
+@transforms(without=["custom_vjp", "custom_jvp"])  # which refuse to be differentiated with a write of no rule
 def test_a_raw_transform_between_ours_and_a_write_is_refused(wrap, raw):
     # The tracer belongs to the raw trace, which the overlay of the outer jit does not know.
     from brainstate_transform import jit
@@ -302,26 +318,116 @@ def test_temporary_states_inside_are_fine(wrap):
     against_plain(wrap, Net(), f)
 
 
-@transforms()
-def test_a_state_left_on_a_captured_node_is_a_clear_error_later(wrap):
+@transforms(without=FROZEN)
+def test_a_state_left_on_a_captured_node_comes_out_alive(wrap):
+    def f(m, x):
+        if not hasattr(m, "extra"):
+            m.extra = State(m.w.value * x)
+        m.extra.value = m.extra.value + 1.0
+        return m(x) + m.extra.value
+
+    against_plain(wrap, Net(), f)
+
+
+@transforms(without=FROZEN)
+def test_a_state_put_in_the_place_of_another_comes_out_alive(wrap):
+    def f(m, x):
+        m.old, m.w = m.w, Param(m.w.value + x)
+        return m(x)
+
+    against_plain(wrap, Net(), f)
+
+
+@transforms(without=FROZEN)
+def test_nodes_and_containers_left_on_a_captured_node_come_out_alive(wrap):
+    def f(m, x):
+        if not hasattr(m, "more"):
+            m.more = {"deep": [Net(x), Tied(5.0)], "shared": m.w}
+            m.layers = [Net(7.0)]
+        else:
+            m.layers.append(Net(x))
+        return m(x) + m.more["deep"][1](x) + m.layers[-1](x)
+
+    against_plain(wrap, Net(), f)
+
+
+@transforms(without=FROZEN)
+def test_plain_attributes_that_are_set_inside_are_set_after_each_call(wrap):
+    m, oracle = Net(), Net()
+
+    def f(m, x):
+        m.rate = 2.0 if m.rate == 1.0 else 1.0
+        m.calls = getattr(m, "calls", 0) + 1
+        if m.calls == 2:
+            del m.calls
+        return m(x)
+
+    g = wrap(lambda x: f(m, x))
+    for _ in range(5):  # programs are used again: what they set must be set again
+        assert same(g(jnp.float32(1.0)), f(oracle, jnp.float32(1.0)))
+        assert (m.rate, getattr(m, "calls", None)) == (oracle.rate, getattr(oracle, "calls", None))
+
+
+@transforms(without=FROZEN)
+def test_a_change_of_structure_is_undone_by_an_error(wrap):
+    m = Net()
+    w = m.w
+
+    def f(x):
+        m.extra = State(x)
+        m.w = Param(x)
+        m.rate = 3.0
+        del m.n
+        raise RuntimeError("half way")
+
+    n = m.n
+    with pytest.raises(RuntimeError, match="half way"):
+        wrap(f)(jnp.float32(1.0))
+    assert (m.w, m.n, m.rate) == (w, n, 1.0)
+    assert not hasattr(m, "extra")
+
+
+@transforms(without=["vmap"])  # where nothing is mapped, nothing is traced
+def test_a_traced_value_in_an_attribute_is_refused_by_name(wrap):
     m = Net()
 
     def f(x):
-        m.extra = State(m.w.value * x)
+        m.w.value = m.w.value + x
+        m.last = (x * 2.0, "deep")
+        return m(x)
+
+    with pytest.raises((GraphError, StructureError), match=r"sets Net\.last to"):
+        wrap(f)(jnp.float32(1.0))
+    assert not hasattr(m, "last")
+    assert m.w.value == 2.0
+
+
+@transforms(only=FROZEN)
+@pytest.mark.parametrize("change", ["state", "number", "list", "delete"])
+def test_where_no_structure_can_be_handed_on_a_change_is_refused(wrap, change):
+    m = Net()
+    m.layers = []
+
+    def f(x):
+        m.w.value = m.w.value + x
+        if change == "list":
+            m.layers.append(Net(1.0))
+        elif change == "delete":
+            del m.n
+        else:
+            m.extra = State(x) if change == "state" else 3.0
         return x
 
-    def use():
-        return m.extra.value
-
-    wrap(f)(jnp.float32(1.0))
-    with pytest.raises(TraceContextError, match=r"Net\.extra"):
-        use()
-    assert "made inside" in repr(m.extra)
-    m.extra.value = jnp.array(1.0)  # a concrete value revives it
-    assert use() == 1.0
+    name = {"list": r"makes .*Net\.layers\.0", "delete": r"sets Net\.n to nothing"}.get(change, r"sets Net\.extra to")
+    with pytest.raises(StructureError, match=rf"`.*` {name}.*; a loop, branch, jaxpr or custom rule cannot .* before"):
+        wrap(f)(jnp.float32(1.0))
+    assert m.w.value == 2.0
+    assert m.layers == []
+    assert not hasattr(m, "extra")
+    assert m.n.value == 0.0
 
 
-@transforms(without=["value_and_grad", "vmap", "for_loop"])  # see there for nodes in aux, and for lanes and steps
+@transforms(without=[*DERIVATIVES, "vmap", *LOOPS])  # see there for nodes in aux, and for lanes and steps
 def test_a_new_node_comes_back_with_its_values(wrap):
     m = Net()
 
@@ -336,7 +442,7 @@ def test_a_new_node_comes_back_with_its_values(wrap):
     assert new(jnp.float32(2.0)) == 6.0
 
 
-@transforms(without=["value_and_grad", "vmap", "for_loop"])
+@transforms(without=[*DERIVATIVES, "vmap", *LOOPS])
 def test_a_returned_node_that_the_caller_holds_is_itself(wrap):
     m = Net()
 
@@ -430,7 +536,7 @@ def test_shape_and_structure_of_a_state_may_change_between_calls(wrap):
         assert f(jnp.float32(2.0)) == 2.0 * sum(jnp.size(v) for v in jax.tree.leaves(value))
 
 
-@transforms(without=["for_loop", "jit_donating"])
+@transforms(without=[*LOOPS, "jit_donating"])
 def test_a_write_may_change_the_shape(wrap):
     s = State(jnp.ones(()))
 

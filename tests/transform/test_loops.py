@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import Node, State, StateArgumentError
+from brainstate_graph import State, StateArgumentError
 from brainstate_transform import for_loop, grad, jit, scan
 from tests.transform.tables import Net, Param, Runs, same
 
@@ -145,6 +145,49 @@ def test_a_weak_state_takes_the_type_of_what_is_written():
     assert same(s.value, plain)
 
 
+@pytest.mark.counts_traces
+@pytest.mark.parametrize(
+    ("start", "new", "other", "runs"),
+    [
+        (0.0, jnp.float32(1.0), jnp.bfloat16(1.0 + 2.0**-7), 2),
+        (0, jnp.int32(300), jnp.int8(1), 2),
+        (0.0, jnp.float32(1.0), jnp.float32(1.0), 1),
+        (0.0, 1.0, jnp.bfloat16(1.0), 1),
+        (0, 1, jnp.int8(1), 1),
+    ],
+    ids=str,
+)
+def test_a_number_among_narrower_types_is_what_it_is_in_python(start, new, other, runs):
+    counted, s, plain = Runs(), State(start), start
+
+    def body(i):
+        counted()
+        s.value = s.value + new
+        return s.value * other
+
+    got = jit(lambda: for_loop(body, jnp.arange(3)))()
+    want = []
+    for _ in range(3):
+        plain = plain + new
+        want.append(plain * other)
+    assert same(s.value, plain)
+    assert same(got, jnp.stack(want))
+    assert counted.count == runs
+
+
+def test_trap_w10_the_output_does_not_lose_precision():
+    s = State(1.0)
+
+    def body(x):
+        y = s.value * x
+        s.value = s.value + jnp.float32(2.0**-12)
+        return y
+
+    got = for_loop(body, jnp.ones(3, jnp.bfloat16))
+    assert got.dtype == jnp.float32
+    np.testing.assert_array_equal(got, 1.0 + 2.0**-12 * np.arange(3.0, dtype=np.float32))
+
+
 def test_written_states_only_are_carried():
     m = Net()
     jaxpr = jax.make_jaxpr(lambda x: for_loop(lambda y: m.w.value * y, x))(xs)
@@ -247,22 +290,6 @@ def test_repeated_eager_loops_do_not_pile_up():
     for _ in range(10):
         for_loop(body, xs)
     assert objects() - before < 50
-
-
-def test_a_graph_that_changes_inside_a_step_is_undone_by_nobody():
-    class Box(Node):
-        def __init__(self):
-            self.s = State(jnp.array(0.0))
-            self.seen = 0
-
-    box = Box()
-
-    def body(x):
-        box.seen = box.seen + 1
-        box.s.value = box.s.value + x
-
-    for_loop(body, xs)
-    assert box.s.value == 10.0
 
 
 def test_nested_loops_share_a_state():

@@ -23,15 +23,6 @@ def step(m, x):
 
 
 @pairs
-def test_two_deep_is_plain_python(outer, inner):
-    m, oracle = Net(), Net()
-    f = TRANSFORMS[outer](TRANSFORMS[inner](lambda x: step(m, x)))
-    for x in map(jnp.float32, (1.0, 2.0)):
-        assert same(f(x), step(oracle, x))
-        assert same(values(m), values(oracle))
-
-
-@pairs
 def test_the_inner_one_made_inside_the_outer_one(outer, inner):
     m, oracle = Net(), Net()
 
@@ -90,7 +81,7 @@ def test_an_error_between_them(outer, inner):
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("inner", TRANSFORMS)
+@pytest.mark.parametrize("inner", [name for name in TRANSFORMS if name != "shard_map"])  # an axis is mapped once
 @pytest.mark.parametrize("depth", [3])
 def test_the_innermost_function_is_traced_at_most_twice(inner, depth):
     m, runs = Net(), Runs()

@@ -164,16 +164,71 @@ def test_the_cache_is_bounded_and_counts():
     assert sf.get_cache_stats()["compilation_cache"]["size"] == 0
 
 
-@pytest.mark.parametrize("name", ["constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce"])
-def test_optimizations_change_nothing(name):
+WASTE = {
+    "constant_fold": lambda x: x * (jnp.arange(3.0) + 1.0).sum(),
+    "algebraic_simplification": lambda x: (x * 1.0).reshape(2) - 0.0,
+    "copy_propagation": lambda x: jnp.copy(x) + 1.0,
+    "cse": lambda x: jnp.sin(x) + jnp.sin(x),
+    "dce": lambda x: (jnp.sin(x), x + 1.0)[1],
+}
+
+
+@pytest.mark.parametrize("name", WASTE)
+def test_optimizations_make_the_program_smaller_and_change_nothing(name):
+    m, plain = Net(), Net()
+
+    def of(m):
+        return lambda x: WASTE[name](x) * m(jnp.float32(1.0))
+
+    sf = StatefulFunction(of(m), ir_optimizations=[name, "dce"])
+    expected = StatefulFunction(of(plain))
+    for _ in range(2):
+        np.testing.assert_array_equal(sf(x), expected(x))
+    assert m.n.value == plain.n.value == 2.0
+    assert sf.get_out_shapes(x) == expected.get_out_shapes(x)
+    assert sf.get_write_states(x) == (m.n,)
+    assert len(sf.get_jaxpr(x).jaxpr.eqns) < len(expected.get_jaxpr(x).jaxpr.eqns)
+    assert [v.aval for v in sf.get_jaxpr(x).jaxpr.invars] == [v.aval for v in expected.get_jaxpr(x).jaxpr.invars]
+    np.testing.assert_allclose(grad(lambda y: sf(y).sum())(x), grad(lambda y: expected(y).sum())(x), rtol=1e-6)
+    np.testing.assert_allclose(jit(vmap(sf))(x[None]), expected(x)[None], rtol=1e-6)
+    with jax.disable_jit():
+        np.testing.assert_allclose(sf(x), expected(x), rtol=1e-6)
+
+
+def test_all_optimizations():
     m = Net()
-    assert StatefulFunction(lambda x: m(x), ir_optimizations=name)(one) == 2.0
-    assert StatefulFunction(lambda x: m(x), ir_optimizations=[name, "dce"])(one) == 2.0
+
+    def f(x):
+        m(x)
+        y, _ = jax.lax.scan(lambda c, _: (c * 1.0 + m.w.value, jnp.sin(c)), x, None, length=3)
+        return y, jnp.sin(x) + jnp.sin(x)
+
+    sf, plain = StatefulFunction(f, ir_optimizations="all"), StatefulFunction(f)
+    assert set(sf.ir_optimizations) == set(WASTE)
+    assert str(sf.get_jaxpr(x)).count(" sin ") == 1
+    assert str(plain.get_jaxpr(x)).count(" sin ") == 3
+    for a, b in zip(sf(x), plain(x), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with jax.checking_leaks():
+        StatefulFunction(f, ir_optimizations="all")(x)
 
 
-def test_unknown_optimizations():
-    with pytest.raises(ValueError, match="nope"):
-        StatefulFunction(lambda: 1, ir_optimizations=["dce", "nope"])
+def test_trap_118_without_jit_the_python_runs(capsys):
+    m = Net()
+    sf = StatefulFunction(lambda x: (print("ran"), m(x))[1], ir_optimizations="all")
+    sf(one)
+    capsys.readouterr()
+    sf(one)
+    assert capsys.readouterr().out == ""
+    with jax.disable_jit():
+        sf(one), sf(one)
+    assert capsys.readouterr().out == "ran\nran\n"
+
+
+def test_unknown_optimizations_are_refused_at_once():
+    for wrong in (["dce", "nope"], "nope", ["all", "nope"]):
+        with pytest.raises(ValueError, match=r"unknown ir_optimizations \[.*'nope'\]; there are .*'cse'.*or 'all'"):
+            StatefulFunction(lambda: 1, ir_optimizations=wrong)
 
 
 def test_a_state_is_refused():
@@ -226,6 +281,93 @@ def test_two_models_of_one_shape_as_arguments():
     assert (a.n.value, b.n.value) == (1.0, 1.0)
     assert set(sf.get_states(b, one)) == {b.w, b.n}
     assert set(sf.get_states(a, one)) == {a.w, a.n}
+
+
+@pytest.mark.counts_traces
+def test_a_warm_call_runs_no_python_and_every_change_is_seen():
+    m, runs = Net(), Runs()
+    m.by = 1.0
+
+    def f(m, x):
+        runs()
+        return m(x) * m.by
+
+    sf = StatefulFunction(f)
+    assert sf(m, one) == sf(m, one) == 2.0
+    assert runs.since() <= 2
+    hits = sf.get_cache_stats()["compilation_cache"]["hits"]
+    for _ in range(3):
+        sf(m, one)
+    assert runs.since() == 0
+    assert sf.get_cache_stats()["compilation_cache"]["hits"] == hits + 3
+    m.by = 3.0
+    assert sf(m, one) == 6.0
+    m.by = 1.0
+    assert sf(m, one) == 2.0
+    m.w.value = jnp.ones(2)
+    assert sf(m, one).shape == (2,)
+    m.w = State(jnp.float32(4.0))
+    assert sf(m, one) == 4.0
+    before = runs.since()
+    sf.clear_cache()
+    sf(m, one)
+    assert before
+    assert runs.since()
+
+
+def test_nodes_in_results_belong_to_their_call():
+    a, b = Net(2.0), Net(3.0)
+    sf = StatefulFunction(lambda m, x: (m, m(x), Net(5.0)))
+    for m in (a, b, a):
+        out, y, new = sf(m, one)
+        assert out is m
+        assert y == m.w.value
+        assert isinstance(new, Net)
+        assert new not in (a, b)
+        assert new.w.value == 5.0
+    assert (a.n.value, b.n.value) == (2.0, 1.0)
+
+
+def test_nodes_in_static_arguments():
+    a, b = Net(2.0), Net(3.0)
+    for given, get in (
+        (lambda m: m, lambda m: m),
+        (lambda m: (m, "k", 2), lambda m: m[0]),
+        (lambda m: {"m": m}, lambda m: m["m"]),
+    ):
+        sf = StatefulFunction(lambda x, m, get=get: get(m)(x), 1)
+        assert [float(sf(one, given(m))) for m in (a, b, a)] == [2.0, 3.0, 2.0]
+    assert (a.n.value, b.n.value) == (6.0, 3.0)
+
+
+def test_few_of_many_states_and_more_of_them_later():
+    states = [State(jnp.float32(i)) for i in range(40)]
+
+    def f(x, n):
+        for s in states[:n]:
+            s.value += x
+        return states[-1].value
+
+    sf = StatefulFunction(f, static_argnums=1)
+    for n in (2, 30, 2):
+        assert sf(one, n) == 39.0
+        assert len(sf.get_states(one, n)) == n + 1
+    assert [float(s.value) - i for i, s in enumerate(states)] == [3.0] * 2 + [1.0] * 28 + [0.0] * 10
+
+
+def test_states_that_cannot_be_seen_beforehand():
+    hidden = {"a": State(jnp.float32(1.0))}
+    sf = StatefulFunction(lambda x: x * vars(Hidden)["of"]()["a"].value)
+    Hidden.of = lambda: hidden
+    assert (sf(one), sf(one)) == (1.0, 1.0)
+    hidden["a"].value = jnp.float32(2.0)
+    assert sf(one) == 2.0
+    hidden["a"].value = jnp.ones(2)
+    assert sf(one).shape == (2,)
+
+
+class Hidden:
+    pass
 
 
 def test_an_error_while_tracing_leaves_no_entry():

@@ -1,0 +1,129 @@
+"""The same cases in flax nnx, whose transforms take the module as an argument."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._cases import Works
+from ._transform_cases import STEPS, Case, bank_values
+
+__all__ = ["Nnx"]
+
+
+class Nnx:
+    """flax nnx."""
+
+    name = "nnx"
+
+    def __init__(self) -> None:
+        self.nnx: Any = importlib.import_module("flax.nnx")
+        nnx = self.nnx
+
+        class Hidden(nnx.Variable):
+            pass
+
+        class Bank(nnx.Module):
+            def __init__(self, params: Any, hidden: Any) -> None:
+                self.params = nnx.List([nnx.Param(value) for value in params])
+                self.hidden = nnx.List([Hidden(value) for value in hidden])
+
+        def user() -> Any:
+            def f(bank: Any, x: Any) -> Any:
+                y = x
+                for variable in bank.params:
+                    y = y * variable.get_value()
+                for variable in bank.hidden:
+                    variable.set_value(variable.get_value() + y)
+                return y
+
+            return f
+
+        self.Bank, self.user = Bank, user
+        carried = nnx.StateAxes({...: nnx.Carry})
+        lanes = nnx.StateAxes({Hidden: 0, ...: None})
+
+        def other(_: Any, x: Any) -> Any:
+            return x
+
+        def more(carry: Any) -> Any:
+            return carry[0] < STEPS
+
+        def while_loop(f: Any) -> Any:
+            def body(carry: Any) -> Any:
+                i, _, x, bank = carry
+                return i + 1, f(bank, x), x, bank
+
+            return lambda bank, x: nnx.while_loop(more, body, (jnp.array(0), x, x, bank))[1]
+
+        def loop(f: Any) -> Any:
+            return nnx.scan(f, in_axes=(carried, 0), out_axes=0)
+
+        self.cases: dict[str, Any] = {
+            "jit": nnx.jit,
+            "grad": nnx.grad,
+            "value_and_grad": nnx.value_and_grad,
+            "checkpoint": nnx.remat,
+            "vmap": lambda f: nnx.vmap(f, in_axes=(lanes, 0)),
+            "scan": loop,
+            "for_loop": loop,
+            "while_loop": while_loop,
+            "cond": lambda f: lambda bank, x: nnx.cond(x, f, other, bank, x),
+            "switch": lambda f: lambda bank, x: nnx.switch(1, [other, f], bank, x),
+        }
+
+    def warm(self, case: Case, count: int, compiled: bool) -> Works:
+        """A call of a transformed function that has been called before."""
+        if case.name not in self.cases:
+            return {}
+        bank, x = self.Bank(*bank_values(count, case.lanes)), jnp.ones(case.shape)
+        ours = self.cases[case.name](self.user())
+        if compiled and case.name != "jit":
+            ours = self.nnx.jit(lambda bank, x, inner=ours: inner(bank, x))
+        return {self.name: lambda: ours(bank, x)}
+
+    def traced(self, case: Case, count: int) -> Works:
+        """The trace of a function that JAX has never seen, under a transform and ``jit``."""
+        if case.name not in self.cases:
+            return {}
+        bank, x = self.Bank(*bank_values(count, case.lanes)), jnp.ones(case.shape)
+
+        def work() -> Any:
+            ours = self.cases[case.name](self.user())
+            return (ours if case.name == "jit" else self.nnx.jit(lambda bank, x: ours(bank, x))).trace(bank, x)
+
+        return {self.name: work}
+
+    def runs(self, kind: str, depth: int) -> int | None:
+        """How often Python runs the innermost function of a nest, cold."""
+        nnx, count = self.nnx, 0
+
+        def f(bank: Any, x: Any) -> Any:
+            nonlocal count
+            count += 1
+            y = x * bank.params[0].get_value()
+            bank.hidden[0].set_value(bank.hidden[0].get_value() + 1.0)
+            return y
+
+        bank, x = self.Bank(*bank_values(2, False)), jnp.ones(())
+        nest: Any = f
+        if kind == "vmap":
+            axes = nnx.StateAxes({...: None})
+            for _ in range(depth):
+                nest = nnx.vmap(nest, in_axes=(axes, 0))
+            nest(bank, jnp.ones((2,) * depth))
+        elif kind == "jit(grad)":
+            for _ in range(depth):
+                nest = nnx.grad(nest, argnums=1)
+            nnx.jit(nest)(bank, x)
+        elif kind == "jit(for_loop)":
+            for _ in range(depth):
+                nest = nnx.scan(nest, in_axes=(nnx.StateAxes({...: nnx.Carry}), 0), out_axes=0)
+            nnx.jit(nest)(bank, jnp.ones((2,) * depth))
+        else:
+            return None
+        jax.block_until_ready(bank.hidden[0].get_value())
+        return count

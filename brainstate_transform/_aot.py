@@ -1,0 +1,230 @@
+"""Ahead of time: ``trace``, ``lower`` and ``compile``, with the user's own arguments and with states.
+
+Each wraps the stage of ``jax.stages`` of the same name.  None changes a state but the call of a `Compiled`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+
+from brainstate_graph import diff
+from brainstate_graph.extend import describe, locate
+
+from ._core import without_jit
+from ._entry import Entry
+from ._lost import refuse_lost
+from ._seal import unseal_result
+from ._touched import Plan
+from ._values import Rows
+
+__all__ = ["Compiled", "Lowered", "Traced"]
+
+
+class Owner(Protocol):
+    """What a compiled function does for its stages."""
+
+    __qualname__: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]: ...
+
+    def _finish(self, plan: Plan, out: Any, written: Any) -> Any: ...
+
+
+class _Stage:
+    """What is known at every stage.
+
+    Attributes:
+        stage: The stage of JAX, which has the states before the arguments.
+        states_info: Shapes and dtypes of the states that the program is given, by path.
+        written_info: Those of the states that it writes.
+        out_info: Shapes and dtypes of the result.
+    """
+
+    def __init__(self, stage: Any, known: _Stage | None) -> None:
+        self.stage = stage
+        if known is not None:
+            self._owner, self._entry, self._which = known._owner, known._entry, known._which
+            self.states_info, self.written_info, self.out_info = known.states_info, known.written_info, known.out_info
+
+    _owner: Owner
+    _entry: Entry
+    _which: Rows
+    states_info: dict[str, Any]
+    written_info: dict[str, Any]
+    out_info: Any
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._owner.__qualname__!r}>"
+
+
+class Traced(_Stage):
+    """A compiled function traced for some arguments; made by ``jit(f).trace``.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit
+        ... def step(x, count=count):
+        ...     count.value += 1
+        ...     return x
+        >>> step.trace(1.0).written_info
+        {'count': ShapeDtypeStruct(shape=(), dtype=int32, weak_type=True)}
+    """
+
+    def __init__(self, stage: Any, owner: Owner, entry: Entry, plan: Plan, names: list[str]) -> None:
+        super().__init__(stage, None)
+        self._owner, self._entry, self._which = owner, entry, plan.which
+        choice = plan.which.choice
+        places = range(len(plan.table)) if choice is None or choice.places is None else choice.places
+        shapes = [jax.tree.map(_shape, value) for value in plan.values().values]
+        self.states_info = {names[place]: shape for place, shape in zip(places, shapes, strict=True)}
+        out, (values, number) = stage.out_info
+        written = entry.core.whiches[len(number)][0]
+        self.written_info = {names[place]: value for place, value in zip(written, values, strict=True)}
+        self.out_info = unseal_result(out, plan.snapshot.objects, looking=True)
+
+    @property
+    def jaxpr(self) -> Any:
+        """The program, with the states before the arguments."""
+        return self.stage.jaxpr
+
+    @property
+    def fun_name(self) -> str:
+        """The name of the function."""
+        return self.stage.fun_name
+
+    def lower(self, **options: Any) -> Lowered:
+        """Lower the program; options as of ``jax.stages.Traced.lower``."""
+        return Lowered(self.stage.lower(**options), self)
+
+
+class Lowered(_Stage):
+    """A program before XLA has compiled it; made by ``jit(f).lower``.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> w = State(2.0)
+        >>> "multiply" in jit(lambda x: x * w.value).lower(3.0).as_text()
+        True
+    """
+
+    def as_text(self, dialect: str | None = None, **options: Any) -> str:
+        """Return the program as text; options as of ``jax.stages.Lowered.as_text``."""
+        return self.stage.as_text(dialect, **options)
+
+    def compiler_ir(self, dialect: str | None = None) -> Any:
+        """Return the program as an object of the compiler."""
+        return self.stage.compiler_ir(dialect)
+
+    def cost_analysis(self) -> Any:
+        """Return what XLA estimates the program to cost."""
+        return self.stage.cost_analysis()
+
+    def compile(self, compiler_options: dict[str, Any] | None = None, **options: Any) -> Compiled:
+        """Compile the program."""
+        return Compiled(self.stage.compile(compiler_options, **options), self)
+
+
+class Compiled(_Stage):
+    """A compiled program that takes the arguments of the user's function and writes states; from ``jit(f).compile``.
+
+    It is never traced again: a call with other shapes is an error.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit
+        ... def step(x):
+        ...     count.value += 1
+        ...     return x + 1.0
+        >>> compiled = step.compile(1.0)
+        >>> float(compiled(5.0)), int(count.value)
+        (6.0, 1)
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner = self._owner
+        if without_jit():
+            return owner(*args, **kwargs)
+        args, kwargs, plan = owner._sealed(args, kwargs)
+        plan = self._fitting(plan)
+        try:
+            out, written = self._entry.call(self.stage, plan.values(), args, kwargs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            refuse_lost(plan.inputs, owner.__qualname__, error)
+            self._refuse_shapes(plan)
+            raise
+        return owner._finish(plan, out, written)
+
+    def _fitting(self, plan: Plan) -> Plan:
+        """The touched graph as the program was compiled for."""
+        which, now = self._which, plan.which
+        user = self._owner.__qualname__
+        if now == which:
+            return plan
+        if now.shape is not which.shape:
+            raise ValueError(
+                f"`{user}` was compiled for another model. Compile it again. What changed:\n"
+                f"{diff(which.shape, now.shape)}"
+            )
+        strays = {number: state for number, state in plan.strays.items() if number in which.strays}
+        fitting = Plan(plan.snapshot, strays, plan.nodes, which.choice)
+        if fitting.which != which:
+            raise ValueError(f"`{user}` was compiled for states with other hooks. Compile it again.")
+        return fitting
+
+    def _refuse_shapes(self, plan: Plan) -> None:
+        wrong = [
+            f"{locate(state)} is {describe(jax.tree.map(_shape, value))} and was {describe(shape)}"
+            for state, value, shape in zip(plan.inputs, plan.values().values, self.states_info.values(), strict=True)
+            if _form(jax.tree.map(_shape, value)) != _form(shape)
+        ]
+        if wrong:
+            raise TypeError(
+                f"`{self._owner.__qualname__}` was compiled for states of other shapes: {'; '.join(wrong)}. "
+                "Compile it again, or call the function that is not compiled ahead of time."
+            ) from None
+
+    def as_text(self) -> str:
+        """Return the optimised program as text."""
+        return self.stage.as_text()
+
+    def cost_analysis(self) -> Any:
+        """Return what XLA estimates the program to cost."""
+        return self.stage.cost_analysis()
+
+    def memory_analysis(self) -> Any:
+        """Return how many bytes arguments, results, donated buffers and temporary values take."""
+        return self.stage.memory_analysis()
+
+    def runtime_executable(self) -> Any:
+        """Return what the runtime executes."""
+        return self.stage.runtime_executable()
+
+    @property
+    def input_shardings(self) -> Any:
+        """The shardings of the arguments, as ``(args, kwargs)``; states left out."""
+        args, kwargs = self.stage.input_shardings
+        return args[self._entry.shift :], kwargs
+
+    @property
+    def output_shardings(self) -> Any:
+        """The shardings of the result."""
+        return self.stage.output_shardings[0]
+
+
+def _shape(leaf: Any) -> Any:
+    aval = jax.typeof(leaf)
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
+def _form(tree: Any) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

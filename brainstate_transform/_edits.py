@@ -1,0 +1,141 @@
+"""What a function does to the structure of its graph while it is traced: carried out of the trace, or refused.
+
+A compiled program runs without Python, so an attribute that its function sets is part of what it returns: undone
+after the trace, and done again after each call.  States made inside come out alive with it.  A loop or branch cannot
+return a structure, and refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.core import Tracer
+
+from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError
+from brainstate_graph.extend import ABSENT, Edit, locate, static_key
+
+from ._seal import Carried, fill
+from ._touched import Plan
+
+__all__ = ["Containers", "carry", "kept_states", "refuse_edits", "refuse_tracers"]
+
+
+class Containers:
+    """The lists and dicts of a touched graph as they were when a trace began."""
+
+    def __init__(self, plan: Plan) -> None:
+        objects = plan.snapshot.objects
+        rows = [row for row in plan.snapshot.graphdef.containers if isinstance(objects[row], (list, dict))]
+        self._before = [(row, objects[row], objects[row].copy()) for row in rows]
+
+    def restore(self, overlay: Overlay) -> None:
+        """Give those back what they held that hold something made inside."""
+        for _, live, old in self.changed(overlay):
+            fill(live, old)
+
+    def changed(self, overlay: Overlay) -> list[tuple[int, Any, Any]]:
+        """Return those that hold something made inside: their rows, themselves, and what they held."""
+        return [
+            (row, live, old)
+            for row, live, old in self._before
+            if not _same_items(live, old) and any(map(overlay.created, Snapshot(live).states))
+        ]
+
+
+def _same_items(live: Any, old: Any) -> bool:
+    if isinstance(live, dict):
+        return list(live) == list(old) and all(live[key] is old[key] for key in live)
+    return len(live) == len(old) and all(a is b for a, b in zip(live, old, strict=True))
+
+
+def _visible(edits: Sequence[Edit]) -> list[Edit]:
+    return [edit for edit in edits if edit.name not in type(edit.node).graph_invisible_attrs and not _equal(edit)]
+
+
+def _equal(edit: Edit) -> bool:
+    """Tell whether an attribute was set to what it was."""
+    try:
+        return type(edit.old) is type(edit.new) and static_key(edit.old) == static_key(edit.new)
+    except GraphError:  # not static
+        return False
+
+
+def carry(user: str, overlay: Overlay, plan: Plan, containers: Containers) -> tuple[list[Carried], Callable[[], None]]:
+    """Find what a traced function has changed.
+
+    Args:
+        user: The name of the user's function.
+        overlay: The overlay that it ran in.
+        plan: The touched graph.
+        containers: Its lists and dicts as they were.
+
+    Returns:
+        The changes, and a function that undoes them.
+
+    Raises:
+        StructureError: An attribute was set of a node beyond the touched graph.
+    """
+    edits = _visible(overlay.journal.edits())
+    row_of = plan.row_of()
+    for edit in edits:
+        if id(edit.node) not in row_of:
+            raise StructureError(
+                f"`{user}` sets {_spelt(edit)}, of an object that it reaches in a way that cannot be seen beforehand. "
+                "Pass the object as an argument, or set the attribute outside."
+            )
+    changed = containers.changed(overlay)
+    carried = [Carried(row_of[id(e.node)], e.name, e.new) for e in edits]
+    carried += [Carried(row, None, live) for row, live, _ in changed]
+
+    def undo() -> None:
+        overlay.journal.undo(edits)
+        containers.restore(overlay)
+
+    return carried, undo
+
+
+def refuse_tracers(user: str, overlay: Overlay) -> None:
+    """Refuse a traced value in an attribute, which would outlive its trace there.
+
+    Raises:
+        GraphError: There is one.
+    """
+    for edit in overlay.journal.edits():
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(edit.new)):
+            name = f"{type(edit.node).__name__}.{edit.name}"
+            raise GraphError(
+                f"`{user}` sets {name} to a traced value, which would outlive its trace. Hold it in a State: "
+                f"`self.{edit.name} = State(value)`."
+            )
+
+
+def refuse_edits(user: str, overlay: Overlay, containers: Containers) -> None:
+    """Refuse a change of structure where none can be carried.
+
+    Raises:
+        StructureError: There is one.
+    """
+    reason = "a loop, branch, jaxpr or custom rule cannot do that each time that it runs"
+    for edit in _visible(overlay.journal.edits()):
+        raise StructureError(
+            f"`{user}` sets {_spelt(edit)}; {reason}. Set it before, or hold what changes in a State that is made "
+            "before."
+        )
+    for _, live, _ in containers.changed(overlay):
+        made = next(state for state in Snapshot(live).states if overlay.created(state))
+        raise StructureError(f"`{user}` makes {locate(made)}; {reason}. Make it before.")
+
+
+def kept_states(overlay: Overlay, plan_of: Callable[[], Plan]) -> list[tuple[State[Any], Any]]:
+    """Return the states made inside that the touched graph has come to hold, and their values."""
+    made = overlay.made()
+    if not made:
+        return []
+    held = set(plan_of().snapshot.states)
+    return [(state, value) for state, value in made if state in held]
+
+
+def _spelt(edit: Edit) -> str:
+    return f"{type(edit.node).__name__}.{edit.name} to {'nothing' if edit.new is ABSENT else repr(edit.new)}"

@@ -1,0 +1,235 @@
+"""How states and arguments cross into a compiled program: which states are donated, and what is placed where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any
+
+import jax
+
+from brainstate_graph.extend import read_values, tracing, untraced, write_values
+
+from ._core import Retry
+from ._lost import refuse_aliases, refuse_lost, refuse_shared
+from ._program import Program
+from ._shardings import Chosen, Placement, constrained, placed, with_placement
+from ._touched import Plan
+from ._values import Rows, StateValues, Written
+
+__all__ = ["Entry", "Given"]
+
+
+class Given:
+    """What crosses beside the states that stay: the values that are donated, and the places of all states.
+
+    Attributes:
+        values: The donated values, at their places among the inputs; None where nothing is donated.
+        places: The sharding of each state of the table, or nothing.
+    """
+
+    __slots__ = ("places", "values")
+
+    def __init__(self, values: Sequence[Any], places: tuple[Any, ...]) -> None:
+        self.values = values
+        self.places = places
+
+
+jax.tree_util.register_dataclass(Given, data_fields=["values"], meta_fields=["places"])
+
+
+class Entry:
+    """A program as ``jax.jit`` takes it.
+
+    Args:
+        program: The program.
+        donate_states: Which of the written states give their buffers away: False, True or a selector.
+        state_shardings: Where states live: a placed selector.
+        static: The positions of static arguments.
+        donated: The positions of donated arguments.
+        options: Further options of ``jax.jit``.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        donate_states: Any,
+        state_shardings: Any,
+        static: frozenset[int],
+        donated: Sequence[int],
+        options: dict[str, Any],
+    ) -> None:
+        core = self.core = program.core
+        self.program = program
+        self.donates = donate_states is not False and donate_states is not None
+        self.chosen = None
+        if self.donates and donate_states is not True:
+            self.chosen = Chosen(core, "donate_states", donate_states)
+        self.placement = None if state_shardings is None else Placement(core, "state_shardings", state_shardings)
+        self.apart = self.donates or self.placement is not None
+        program.always_look = self.apart
+        if self.placement is not None:
+            program.shapes = lambda plan: self.where(plan.values(), with_placement)[0]
+        self._static = static
+        options = dict(options)
+        self._in_shardings: Any = options.pop("in_shardings", None)
+        out_shardings = options.pop("out_shardings", None)
+        jax.jit(core, in_shardings=self._in_shardings, out_shardings=out_shardings)  # checks them
+        if out_shardings is not None:
+            options["out_shardings"] = (out_shardings, None)
+        self.shift = 2 if self.apart else 1
+        numbers = (*((0,) if self.donates else ()), *(n + self.shift for n in donated))
+        self._options: dict[str, Any] = {"donate_argnums": numbers, **options}
+        self._compiled: dict[int, Any] = {}  # by number of arguments where they have shardings
+        self.run: Callable[..., Any] = self
+        if not self.apart and self._in_shardings is None:
+            self.run = self.compiled(0)
+
+    def compiled(self, count: int) -> Any:
+        """The ``jax.jit`` of the program for so many positional arguments."""
+        shardings = self._in_shardings
+        key = 0 if shardings is None else count
+        found = self._compiled.get(key)
+        if found is None:
+            options = dict(self._options)
+            if shardings is not None:
+                options["in_shardings"] = (*repeat(None, self.shift), *self._for_each(count))
+            entry = self._program_apart if self.apart else self.program
+            found = self._compiled.setdefault(key, jax.jit(entry, **options))
+        return found
+
+    def _for_each(self, count: int) -> list[Any]:
+        """The sharding of each positional argument; ``jax.jit`` counts without the static ones."""
+        given = self._in_shardings
+        dynamic = [n for n in range(count) if n not in self._static]
+        if isinstance(given, (tuple, list)) and len(given) != len(dynamic):
+            raise ValueError(
+                f"in_shardings has {len(given)} entries, but `{self.core.__qualname__}` was called with "
+                f"{len(dynamic)} positional arguments that are not static: give one entry for each"
+            )
+        each = iter(given) if isinstance(given, (tuple, list)) else repeat(given)
+        return [None if n in self._static else next(each) for n in range(count)]
+
+    def __call__(self, states: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        if not self.apart:
+            return self.compiled(len(args))(states, *args, **kwargs)
+        return self.call(self.compiled(len(args)), states, args, kwargs)
+
+    def call(self, compiled: Callable[..., Any], states: StateValues, args: Any, kwargs: Any) -> Any:
+        """Call a compiled form of the program; what it moves to its place is moved for good once it has run."""
+        if not self.apart:
+            return compiled(states, *args, **kwargs)
+        if not isinstance(states.which, Rows):
+            return self.program(states, *args, **kwargs)
+        plan = states.which.plan
+        given, rest = self.leading(states, placed)
+        count = len(given.values)
+        try:
+            out = compiled(given, rest, *args, **kwargs)
+        except Retry:
+            raise
+        except Exception as error:
+            if count:
+                donated = [s for s, v in zip(plan.inputs, given.values, strict=False) if v is not None]
+                refuse_lost(donated, self.core.__qualname__, error, donating=True)
+                values = [v for v in given.values if v is not None]
+                refuse_aliases(donated, values, (rest, args, kwargs), self.core.__qualname__)
+            raise
+        if given.places and untraced():
+            _keep_placed(plan, states.values, rest.values)
+        return out
+
+    def leading(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Any, ...]:
+        """Return what is passed for the states, before the user's arguments."""
+        if not self.apart:
+            return (states,)
+        which = states.which
+        assert isinstance(which, Rows)
+        plan, taken = which.plan, self._taken(which)
+        values, places = self.where(states, put)
+        # What is around may still drop the results, and go on with the values of before.
+        count = 0 if which.choice is None or tracing() else which.choice.donated
+        donated = values[:count]
+        if self.chosen is not None:
+            chosen = self.chosen.of(plan)
+            donated = [v if chosen[i] else None for i, v in zip(taken, donated, strict=False)]
+            kept = [None if chosen[i] else v for i, v in zip(taken, values[:count], strict=False)]
+            refuse_shared(*_present(plan.inputs, donated))
+        else:
+            kept = [None] * count
+            refuse_shared(plan.inputs[:count], donated)
+        return Given(donated, places), StateValues(which, [*kept, *values[count:]])
+
+    @staticmethod
+    def _taken(which: Rows) -> Sequence[int]:
+        """The places in the table of the states that are passed."""
+        choice = which.choice
+        return range(len(which.plan.table)) if choice is None or choice.places is None else choice.places
+
+    def where(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Sequence[Any], tuple[Any, ...]]:
+        """Return the values where they belong, and the sharding of each state of the table."""
+        which = states.which
+        if self.placement is None or not isinstance(which, Rows):
+            return states.values, ()
+        places = self.placement.of(which.plan)
+        pairs = zip(self._taken(which), states.values, strict=True)
+        return [v if places[i] is None else put(v, places[i]) for i, v in pairs], places
+
+    def shapes(self, states: StateValues) -> tuple[Any, ...]:
+        """Return the same as `leading`, where nothing is moved."""
+        return self.leading(states, with_placement)
+
+    def check(self, plan: Plan) -> None:
+        """Refuse selectors of states that the function, now that it is traced, is known not to use."""
+        for said in (self.chosen, self.placement):
+            if said is not None:
+                said.check(plan)
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        for compiled in (*self._compiled.values(), self.program.whole):
+            compiled.clear_cache()
+
+    @property
+    def _program_apart(self) -> Callable[..., Any]:
+        program = self.program
+
+        def entry(_given_: Given, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+            values, given = list(_states_.values), _given_.values
+            values[: len(given)] = [v if g is None else g for g, v in zip(given, values, strict=False)]
+            return self.inside(StateValues(_states_.which, values), _given_.places, args, kwargs)
+
+        entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
+        return entry
+
+    def inside(self, states: StateValues, places: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+        """Run the program, its states held in their places before and after."""
+        which = states.which
+        if not places or not isinstance(which, Rows):
+            return self.program(states, *args, **kwargs)
+        values = constrained(states.values, [places[i] for i in self._taken(which)])
+        out, (new, number) = self.program(StateValues(which, values), *args, **kwargs)
+        return out, (constrained(new, [places[i] for i in self._written(which.plan, number)]), number)
+
+    def _written(self, plan: Plan, number: Any) -> Sequence[int]:
+        """The places in the table of what was written."""
+        if type(number) is not Written:
+            return self.core.whiches[len(number)][0]
+        return [plan.table.index(state) for state in number.which[0]]
+
+
+def _keep_placed(plan: Plan, before: Sequence[Any], after: Sequence[Any]) -> None:
+    """Leave what was moved where it is now, but for states that another thread has written meanwhile."""
+    now = read_values(plan.inputs, False)
+    moved = [
+        (state, new)
+        for state, new, old, live in zip(plan.inputs, after, before, now, strict=True)
+        if new is not old and new is not None and live is old
+    ]
+    if moved:
+        write_values([s for s, _ in moved], [v for _, v in moved])
+
+
+def _present(states: Sequence[Any], values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    pairs = [(s, v) for s, v in zip(states, values, strict=False) if v is not None]
+    return [s for s, _ in pairs], [v for _, v in pairs]

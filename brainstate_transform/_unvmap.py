@@ -1,0 +1,57 @@
+"""``unvmap``: one value for all lanes of every enclosing ``vmap``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["unvmap"]
+
+
+def _over_lanes(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a function whose value is the same in every lane, whatever its argument is."""
+
+    @jax.custom_batching.custom_vmap
+    def reduced(x: Any) -> Any:
+        return reduce(x)
+
+    @reduced.def_vmap
+    def _(axis_size: int, in_batched: list[bool], x: Any) -> tuple[Any, bool]:
+        return reduced(x), False  # the lanes stand along axis 0; an outer vmap comes here again
+
+    return reduced
+
+
+_OPERATIONS = {"all": _over_lanes(jnp.all), "any": _over_lanes(jnp.any), "max": _over_lanes(jnp.max)}
+_WHOLE = _over_lanes(lambda x: x)
+
+
+def unvmap(x: Any, op: str = "any") -> Any:
+    """Reduce an array over all its elements and all lanes of the enclosing ``vmap``; the result is not mapped.
+
+    So a branch on it stays a branch under ``vmap``, and a check on it runs once.
+
+    Args:
+        x: An array or number.
+        op: ``"any"``, ``"all"`` or ``"max"``; or ``"none"`` for `x` with the lanes of each ``vmap`` as a leading axis:
+            its shape is another one under ``vmap``, so it is for callbacks.
+
+    Returns:
+        A scalar, or an array with ``"none"``. No derivative goes through it.
+
+    Raises:
+        ValueError: `op` is none of these.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from brainstate_transform import unvmap
+        >>> jax.vmap(lambda x: unvmap(x > 1))(jnp.arange(3))
+        Array([ True,  True,  True], dtype=bool)
+    """
+    reduced = _WHOLE if op == "none" else _OPERATIONS.get(op)
+    if reduced is None:
+        raise ValueError(f"unvmap has no op={op!r}: it takes 'any', 'all', 'max' or 'none'")
+    return reduced(jax.lax.stop_gradient(x if isinstance(x, jax.Array) else jnp.asarray(x)))

@@ -109,7 +109,8 @@ def _cond(f):
 
 def _shard_map(f):
     mesh = jax.make_mesh((1,), ("one",), axis_types=(jax.sharding.AxisType.Auto,))
-    return shard_map(f, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+    # Draws that differ per shard have no place in a result that is the same on all.
+    return shard_map(f, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), rngs="share")
 
 
 def _second(f):

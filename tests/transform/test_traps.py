@@ -173,7 +173,7 @@ def test_trap_33_bad_arguments_are_refused_with_optimised_python():
             "unhashable": lambda: t.jit(lambda x: x, static_argnums=0)([1]),
             "state": lambda: t.jit(lambda x: x)(s),
             "state result": lambda: t.jit(lambda: s)(),
-            "argnums": lambda: t.grad(lambda x: x, argnums=-1)(1.0),
+            "argnums": lambda: t.grad(lambda x: x, argnums=-2)(1.0),
             "no such state": lambda: t.grad(lambda x: x, s)(1.0),
             "not a pair": lambda: t.grad(lambda x: x, has_aux=True)(1.0),
             "lanes": lambda: t.vmap(lambda x: x, in_axes=None)(1.0),
@@ -372,11 +372,9 @@ def test_trap_126_a_mismatch_of_lanes_says_what_has_how_many():
     def f(x, y=0.0):
         s.value = s.value + x + y
 
-    with pytest.raises(ValueError, match="size") as caught:
+    with pytest.raises(ValueError, match=r"3 in argument 'x'.*4 in State 'memory'"):
         vmap(f, in_states=s)(jnp.zeros(3))
-    assert "4" in str(caught.value)
-    assert "3" in str(caught.value)
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(ValueError, match=r"3 in argument 'x'.*2 in argument 'y'"):
         vmap(lambda x, y: x)(jnp.zeros(3), jnp.zeros(2))
     with pytest.raises(BatchAxisError, match="memory"):
         vmap(f)(jnp.zeros(3))

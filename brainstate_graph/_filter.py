@@ -5,6 +5,7 @@ They combine with ``&``, ``|`` and ``~``, with each other and with what is short
 
 from __future__ import annotations
 
+import abc
 import itertools
 import types
 from collections.abc import Callable, Hashable, Sequence
@@ -37,7 +38,7 @@ Filter = (
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 
 
-class Base:
+class Base(abc.ABC):
     """What the filters have in common: they do not change, compare by contents, and combine."""
 
     __slots__ = ("_key", "parts")
@@ -72,8 +73,8 @@ class Base:
     def __reduce__(self) -> tuple[AnyType, ...]:
         return type(self), self.parts
 
-    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool: ...
 
     def __and__(self, other: Filter) -> All:
         return All(*_operands(All, self, other))

@@ -2,7 +2,7 @@
 
 A name counts only where the thing itself is found under it, by plain dictionary look-ups: no ``__getattr__`` runs.
 Private modules are left out of a name where the public one above has the very same thing, so that files survive
-when code moves inside a package: ``jax.nn:relu``, not ``jax._src.nn.functions:relu``.
+when code moves inside a package: ``jax.nn:relu``, not the private file that defines it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ they flatten to that tuple with the layout as static part: one Python call for t
 
 from __future__ import annotations
 
+import abc
 import copy
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Self, TypeVar
@@ -113,8 +114,8 @@ class StateTree(Mapping[Any, Any]):
             raise GraphError("the values do not fit the tree: " + "; ".join(problems))
         return self._of(self._layout, [bare(found[i]) if i in found else v for i, v in enumerate(self._values)])
 
-    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]: ...
 
     def copy(self) -> Self:
         """Return another tree of the same values."""

@@ -92,7 +92,7 @@ class Core:
         with contextlib.suppress(TypeError, ValueError):  # builtins have none; a parameter may be called as ours
             self.__signature__ = _with_states(inspect.signature(fun))  # JAX takes the names of the arguments from it
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
-        self.frozen = False  # whether the function may not change the structure of its graph, as in a loop
+        self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
         self.shapes: tuple[Any, Sequence[Any]] = (None, ())  # found by `written_by`: of the result, and of those states
         self._staged: tuple[Any, Any] | None = None

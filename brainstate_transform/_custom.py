@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import inspect
 import operator
@@ -23,7 +24,7 @@ from ._values import StateValues, Written
 __all__ = ["CustomJVP", "CustomVJP", "custom_jvp", "custom_vjp"]
 
 
-class _Custom:
+class _Custom(abc.ABC):
     """A function with a rule for its derivative; what is common to both kinds of rules."""
 
     _define = ""  # the method that defines the rule
@@ -43,9 +44,9 @@ class _Custom:
         except TypeError:
             raise TypeError(f"nondiff_argnums={nondiff_argnums!r}: give a tuple of positions of arguments") from None
 
+    @abc.abstractmethod
     def _pure(self, call: RuleCall) -> Callable[..., Any]:
         """Make the function with JAX's own rule: ``(values of states, *args) -> (result, written)``."""
-        raise NotImplementedError
 
     def _follow(self, *rules: Callable[..., Any], symbolic_zeros: bool) -> None:
         for rule in rules:

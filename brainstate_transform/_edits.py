@@ -32,8 +32,7 @@ class Containers:
 
     def restore(self, overlay: Overlay) -> None:
         """Give those back what they held that hold something made inside."""
-        for _, live, old in self.changed(overlay):
-            fill(live, old)
+        _refill(self.changed(overlay))
 
     def changed(self, overlay: Overlay) -> list[tuple[int, Any, Any]]:
         """Return those that hold something made inside: their rows, themselves, and what they held."""
@@ -42,6 +41,11 @@ class Containers:
             for row, live, old in self._before
             if not _same_items(live, old) and any(map(overlay.created, Snapshot(live).states))
         ]
+
+
+def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
+    for _, live, old in changed:
+        fill(live, old)
 
 
 def _same_items(live: Any, old: Any) -> bool:
@@ -91,7 +95,7 @@ def carry(user: str, overlay: Overlay, plan: Plan, containers: Containers) -> tu
 
     def undo() -> None:
         overlay.journal.undo(edits)
-        containers.restore(overlay)
+        _refill(changed)
 
     return carried, undo
 

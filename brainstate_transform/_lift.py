@@ -140,7 +140,7 @@ class Staged(Lifted):
             else:
                 out, written = self._run(states, *args)
         except Retry as again:
-            plan, out, written = self._retry(again.alone(), plan, args, kwargs)
+            return self._finish(*self._retry(again.alone(), plan, args, kwargs))
         except (RuntimeError, ValueError) as error:
             refuse_lost(plan.inputs, self.__qualname__, error)
             if isinstance(error, JaxRuntimeError):
@@ -154,14 +154,12 @@ class Staged(Lifted):
                 refuse_objects(plan.inputs, self.__qualname__)
                 raise
             self._as_given = False
-            plan, out, written = self._retry(None, self._touched.plan(nodes), args, kwargs)
+            return self._finish(*self._retry(None, self._touched.plan(nodes), args, kwargs))
         values, number = written
-        which = number.which if type(number) is Written else self._whiches[len(number)]
-        targets = plan.targets
-        if targets[0] is which:
-            write_results(targets[1], values, targets[2])
-        else:
-            plan.write(Written((which, values)))
+        which, states, used = plan.targets
+        if which is None or type(number) is Written or which is not self._whiches[len(number)]:
+            return self._finish(plan, out, written)
+        write_results(states, values, used)
         return unseal_result(out, plan.snapshot.objects) if which[2] else out
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
@@ -181,7 +179,7 @@ class Staged(Lifted):
         values, number = written
         which = number.which if type(number) is Written else self._whiches[len(number)]
         plan.write(Written((which, values)))
-        return unseal_result(out, plan.snapshot.objects)
+        return unseal_result(out, plan.snapshot.objects) if which[2] else out
 
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""

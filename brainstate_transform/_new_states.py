@@ -46,14 +46,17 @@ def vmap_new_states(
         BatchAxisError: A state that is excluded, or that was there before, gets a value that differs per lane.
 
     Example:
-        >>> import brainstate_nn as nn
-        >>> from brainstate_transform import vmap, vmap_new_states
-        >>> models = vmap_new_states(lambda: nn.Linear(2, 3), axis_size=5)()
-        >>> models.weight.value.shape
-        (5, 2, 3)
         >>> import jax.numpy as jnp
-        >>> vmap(lambda models, x: models(x), (None, 0), in_states=models)(models, jnp.ones((5, 2))).shape
-        (5, 3)
+        >>> from brainstate_graph import Node, State
+        >>> from brainstate_transform import vmap, vmap_new_states
+        >>> class Scale(Node):
+        ...     def __init__(self, factor):
+        ...         self.factor = State(factor)
+        >>> scales = vmap_new_states(Scale)(jnp.arange(3.0))
+        >>> scales.factor.value.shape
+        (3,)
+        >>> vmap(lambda x: scales.factor.value * x, in_states=scales)(jnp.arange(3.0)).tolist()
+        [0.0, 1.0, 4.0]
     """
     if fun is None:
         return functools.partial(

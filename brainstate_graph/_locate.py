@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from itertools import chain, compress, repeat
 from typing import Any
@@ -11,6 +12,9 @@ from ._clock import fields_of
 from ._node import Node
 
 __all__ = ["locate", "path_to"]
+
+
+_listing = threading.Lock()  # no thread switches the collector on again for another one
 
 
 def _live_nodes() -> list[Node]:
@@ -22,7 +26,14 @@ def _live_nodes() -> list[Node]:
     # it would fail with a SystemError if it were building a tuple, to which nobody else may hold a reference. So there
     # are two lists side by side, old objects first; the second has at its end what the first one added. Each has the
     # other's iterator in it, and lets go only where both are used up.
-    found = list(compress(chain(_everything(), repeat(None)), map(chosen, map(type, _everything()))))
+    with _listing:
+        collecting = gc.isenabled()
+        gc.disable()  # which moves objects from one list to another
+        try:
+            found = list(compress(chain(_everything(), repeat(None)), map(chosen, map(type, _everything()))))
+        finally:
+            if collecting:
+                gc.enable()
     return [node for node in found if isinstance(node, Node) and node.graph_in_paths]
 
 

@@ -223,9 +223,12 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
     """Raise if `value` may not be put into `state` here."""
     if type(value) in PLAIN:
         return
-    leaves = leaves_of(state, value)
-    refuse_objects(state, leaves)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    traced = isinstance(value, Tracer)
+    if not traced:
+        leaves = leaves_of(state, value)
+        refuse_objects(state, leaves)
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+    if traced:
         home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
         if home is None or home != _trace_now():
             raise TraceContextError(

@@ -5,7 +5,9 @@ Each wraps the stage of ``jax.stages`` of the same name.  None changes a state b
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 import jax
 
@@ -14,12 +16,15 @@ from brainstate_graph.extend import describe, locate
 
 from ._core import without_jit
 from ._entry import Entry
+from ._explain import Trace
 from ._lost import refuse_lost
 from ._seal import unseal_result
 from ._touched import Plan
 from ._values import Rows
 
 __all__ = ["Compiled", "Lowered", "Traced"]
+
+_S = TypeVar("_S", bound="_Stage")
 
 
 class Owner(Protocol):
@@ -34,28 +39,54 @@ class Owner(Protocol):
     def _finish(self, plan: Plan, out: Any, written: Any) -> Any: ...
 
 
+class _Info:
+    """What is known about the states of a program and its result; names are made when somebody asks."""
+
+    def __init__(self, plan: Plan, trace: Trace, given: Sequence[int], written: Sequence[int], out: Any) -> None:
+        self._trace, self._given, self._written = trace, given, written
+        result, (self._new, _) = out
+        self._old = jax.tree.map(jax.typeof, plan.values().values)
+        self.result = unseal_result(result, plan.snapshot.objects, looking=True)
+
+    @functools.cached_property
+    def states(self) -> dict[str, Any]:
+        names = self._trace.names()
+        return {names[place]: jax.tree.map(_struct, old) for place, old in zip(self._given, self._old, strict=True)}
+
+    @functools.cached_property
+    def written(self) -> dict[str, Any]:
+        names = self._trace.names()
+        return {names[place]: shape for place, shape in zip(self._written, self._new, strict=True)}
+
+
 class _Stage:
     """What is known at every stage.
 
     Attributes:
         stage: The stage of JAX, which has the states before the arguments.
-        states_info: Shapes and dtypes of the states that the program is given, by path.
-        written_info: Those of the states that it writes.
-        out_info: Shapes and dtypes of the result.
     """
 
-    def __init__(self, stage: Any, known: _Stage | None) -> None:
+    def __init__(self, stage: Any, owner: Owner, entry: Entry, which: Rows, info: _Info) -> None:
         self.stage = stage
-        if known is not None:
-            self._owner, self._entry, self._which = known._owner, known._entry, known._which
-            self.states_info, self.written_info, self.out_info = known.states_info, known.written_info, known.out_info
+        self._owner, self._entry, self._which, self._info = owner, entry, which, info
 
-    _owner: Owner
-    _entry: Entry
-    _which: Rows
-    states_info: dict[str, Any]
-    written_info: dict[str, Any]
-    out_info: Any
+    @property
+    def states_info(self) -> dict[str, Any]:
+        """Shapes and dtypes of the states that the program is given, by path."""
+        return self._info.states
+
+    @property
+    def written_info(self) -> dict[str, Any]:
+        """Shapes and dtypes of the states that the program writes, by path."""
+        return self._info.written
+
+    @property
+    def out_info(self) -> Any:
+        """Shapes and dtypes of the result."""
+        return self._info.result
+
+    def _next(self, kind: type[_S], stage: Any) -> _S:
+        return kind(stage, self._owner, self._entry, self._which, self._info)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._owner.__qualname__!r}>"
@@ -76,17 +107,12 @@ class Traced(_Stage):
         {'count': ShapeDtypeStruct(shape=(), dtype=int32, weak_type=True)}
     """
 
-    def __init__(self, stage: Any, owner: Owner, entry: Entry, plan: Plan, names: list[str]) -> None:
-        super().__init__(stage, None)
-        self._owner, self._entry, self._which = owner, entry, plan.which
-        choice = plan.which.choice
-        places = range(len(plan.table)) if choice is None or choice.places is None else choice.places
-        shapes = [jax.tree.map(_shape, value) for value in plan.values().values]
-        self.states_info = {names[place]: shape for place, shape in zip(places, shapes, strict=True)}
-        out, (values, number) = stage.out_info
-        written = entry.core.whiches[len(number)][0]
-        self.written_info = {names[place]: value for place, value in zip(written, values, strict=True)}
-        self.out_info = unseal_result(out, plan.snapshot.objects, looking=True)
+    @staticmethod
+    def of(stage: Any, owner: Owner, entry: Entry, plan: Plan, trace: Trace) -> Traced:
+        """Return what is known of a trace with this touched graph."""
+        out = stage.out_info
+        written = entry.core.whiches[len(out[1][1])][0]
+        return Traced(stage, owner, entry, plan.which, _Info(plan, trace, plan.which.places, written, out))
 
     @property
     def jaxpr(self) -> Any:
@@ -100,7 +126,7 @@ class Traced(_Stage):
 
     def lower(self, **options: Any) -> Lowered:
         """Lower the program; options as of ``jax.stages.Traced.lower``."""
-        return Lowered(self.stage.lower(**options), self)
+        return self._next(Lowered, self.stage.lower(**options))
 
 
 class Lowered(_Stage):
@@ -128,7 +154,7 @@ class Lowered(_Stage):
 
     def compile(self, compiler_options: dict[str, Any] | None = None, **options: Any) -> Compiled:
         """Compile the program."""
-        return Compiled(self.stage.compile(compiler_options, **options), self)
+        return self._next(Compiled, self.stage.compile(compiler_options, **options))
 
 
 class Compiled(_Stage):
@@ -220,9 +246,12 @@ class Compiled(_Stage):
         return self.stage.output_shardings[0]
 
 
-def _shape(leaf: Any) -> Any:
-    aval = jax.typeof(leaf)
+def _struct(aval: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return _struct(jax.typeof(leaf))
 
 
 def _form(tree: Any) -> Any:

@@ -140,10 +140,11 @@ class Chosen:
         self.inputs = (list(self.states.values), [args[number] for number in self.numbers])
         if chosen is not None and not allow_int:
             for state, value in zip(chosen.states, self.states.values, strict=True):
-                _refuse_discrete(f"wrt names {locate(state)}, whose value", value, wrt=True)
+                _refuse_discrete(lambda s=state: f"wrt names {locate(s)}, whose value", value, wrt=True)
         if allow_int is False:
             for number, value in zip(self.numbers, self.inputs[1], strict=True):
-                _refuse_discrete(f"argument {number + core.bound} of `{core.__qualname__}`", value, wrt=False)
+                name = lambda n=number: f"argument {n + core.bound} of `{core.__qualname__}`"  # noqa: E731
+                _refuse_discrete(name, value, wrt=False)
 
     def __call__(self, inputs: tuple[Sequence[Any], Sequence[Any]]) -> tuple[Any, tuple[Any, Any, Written]]:
         values, picked = inputs
@@ -229,7 +230,7 @@ def _refuse_nodes(core: Core, number: int, argument: Any) -> None:
         )
 
 
-def _refuse_discrete(name: str, tree: Any, wrt: bool) -> None:
+def _refuse_discrete(name: Callable[[], str], tree: Any, wrt: bool) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         dtype = getattr(leaf, "dtype", None)
         if dtype is None and isinstance(leaf, (bool, int, float, complex)):
@@ -237,7 +238,7 @@ def _refuse_discrete(name: str, tree: Any, wrt: bool) -> None:
         if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
             shown = describe(leaf) if hasattr(leaf, "dtype") else repr(leaf)
             raise TypeError(
-                f"{name}{jax.tree_util.keystr(path)} is {shown}, which has no derivative. "
+                f"{name()}{jax.tree_util.keystr(path)} is {shown}, which has no derivative. "
                 + ("Name the parameters alone, `wrt=model.states(ParamState)`" if wrt else "Pass a float")
                 + ", or write allow_int=True, for a gradient of type float0."
             )

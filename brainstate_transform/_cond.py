@@ -214,8 +214,9 @@ def _differ(left: Any, right: Any) -> bool:
 def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateValues], states: StateValues) -> None:
     """Refuse branches whose results or states differ, in words that name the place."""
     names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
-    results = [dict(zip(own.states, core.shapes[1], strict=True)) for core, own in zip(cores, found, strict=True)]
-    before = dict(zip(states.states, jax.eval_shape(lambda v: v, states.values), strict=True))
+    looked = [core.looked for core in cores if core.looked is not None]
+    results = [dict(zip(own.states, one.values, strict=True)) for one, own in zip(looked, found, strict=True)]
+    before = dict(zip(states.states, jax.tree.map(jax.typeof, states.values), strict=True))
     for number in range(1, len(cores)):
         for state in states.states:
             left, right = (result.get(state, before[state]) for result in (results[0], results[number]))
@@ -225,7 +226,7 @@ def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateVa
                     f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
                     "assigned."
                 )
-        left, right = cores[0].shapes[0], cores[number].shapes[0]
+        left, right = looked[0].out, looked[number].out
         if _differ(left, right):
             place, left, right = _where(left, right)
             raise TypeError(

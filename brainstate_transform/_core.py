@@ -10,7 +10,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -55,6 +55,24 @@ def without_jit() -> bool:
     return bool(_config.jax_disable_jit)
 
 
+class Looked(NamedTuple):
+    """What `Core.written_by` found.
+
+    Attributes:
+        staged: The function that it traced.
+        plan: The touched graph.
+        jaxpr: The trace.
+        out: The shapes and dtypes of the result.
+        values: Those of the new values of the states that are written.
+    """
+
+    staged: Any
+    plan: Plan
+    jaxpr: Any
+    out: Any
+    values: Sequence[Any]
+
+
 class Core:
     """The pure function of a user's function: states and arguments in, result and written states out.
 
@@ -94,8 +112,7 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
-        self.shapes: tuple[Any, Sequence[Any]] = (None, ())  # found by `written_by`: of the result, and of those states
-        self._staged: tuple[Any, Any] | None = None
+        self.looked: Looked | None = None
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         return self.run(_states_, args, kwargs)
@@ -197,18 +214,19 @@ class Core:
         plan = self.touched.plan()
         for _ in range(2):
             whole = plan.values()
-            staged = jax.jit(functools.partial(Core.__call__, self))
+            staged: Any = jax.jit(functools.partial(Core.__call__, self))
             try:
-                out, written = staged.eval_shape(whole, *args, **kwargs)
+                traced = staged.trace(whole, *args, **kwargs)
                 break
             except StraysMet as met:
                 met.alone()
                 plan = self.touched.counting(met.states)
         else:
             raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
-        self._staged = (staged, plan)
-        self.shapes = (hold_known(out, plan.snapshot.objects) if written.which[2] else out, written.values)
-        return StateValues.read([s for s, _ in written.named(plan.table).items()])
+        out, written = traced.out_info
+        out = hold_known(out, plan.snapshot.objects) if written.which[2] else out
+        self.looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
+        return StateValues.read([plan.table[place] for place in written.which[0]])
 
     def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:
         """Call the function that `written_by` traced.
@@ -220,9 +238,13 @@ class Core:
 
         Returns:
             The result, and the same states with their new values.
+
+        Raises:
+            RuntimeError: `written_by` was not called before.
         """
-        assert self._staged is not None, "call written_by first"
-        staged, plan = self._staged
+        if self.looked is None:
+            raise RuntimeError(f"`{self.__qualname__}` was not traced yet: call `written_by` of its core first")
+        staged, plan = self.looked[:2]
         whole = plan.values()
         given = dict(zip(states.states, states.values, strict=True))
         whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]

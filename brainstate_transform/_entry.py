@@ -82,8 +82,11 @@ class Entry:
         self._options: dict[str, Any] = {"donate_argnums": numbers, **options}
         self._compiled: dict[int, Any] = {}  # by number of arguments where they have shardings
         self.run: Callable[..., Any] = self
+        # Without options the whole touched graph needs no second ``jax.jit`` around the one that looks.
+        self.plain = not (self.apart or self._in_shardings is not None or any(self._options.values()))
         if not self.apart and self._in_shardings is None:
             self.run = self.compiled(0)
+        self.run_whole: Callable[..., Any] = program.whole if self.plain else self.run
 
     def compiled(self, count: int) -> Any:
         """The ``jax.jit`` of the program for so many positional arguments."""
@@ -145,7 +148,7 @@ class Entry:
             return (states,)
         which = states.which
         assert isinstance(which, Rows)
-        plan, taken = which.plan, self._taken(which)
+        plan, taken = which.plan, which.places
         values, places = self.where(states, put)
         # What is around may still drop the results, and go on with the values of before.
         count = 0 if which.choice is None or tracing() else which.choice.donated
@@ -160,24 +163,24 @@ class Entry:
             refuse_shared(plan.inputs[:count], donated)
         return Given(donated, places), StateValues(which, [*kept, *values[count:]])
 
-    @staticmethod
-    def _taken(which: Rows) -> Sequence[int]:
-        """The places in the table of the states that are passed."""
-        choice = which.choice
-        return range(len(which.plan.table)) if choice is None or choice.places is None else choice.places
-
     def where(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Sequence[Any], tuple[Any, ...]]:
         """Return the values where they belong, and the sharding of each state of the table."""
         which = states.which
         if self.placement is None or not isinstance(which, Rows):
             return states.values, ()
         places = self.placement.of(which.plan)
-        pairs = zip(self._taken(which), states.values, strict=True)
+        pairs = zip(which.places, states.values, strict=True)
         return [v if places[i] is None else put(v, places[i]) for i, v in pairs], places
 
     def shapes(self, states: StateValues) -> tuple[Any, ...]:
         """Return the same as `leading`, where nothing is moved."""
         return self.leading(states, with_placement)
+
+    def resolve(self, plan: Plan) -> None:
+        """Refuse selectors that select nothing of this touched graph."""
+        for said in (self.chosen, self.placement):
+            if said is not None:
+                said.of(plan)
 
     def check(self, plan: Plan) -> None:
         """Refuse selectors of states that the function, now that it is traced, is known not to use."""
@@ -207,7 +210,7 @@ class Entry:
         which = states.which
         if not places or not isinstance(which, Rows):
             return self.program(states, *args, **kwargs)
-        values = constrained(states.values, [places[i] for i in self._taken(which)])
+        values = constrained(states.values, [places[i] for i in which.places])
         out, (new, number) = self.program(StateValues(which, values), *args, **kwargs)
         return out, (constrained(new, [places[i] for i in self._written(which.plan, number)]), number)
 

@@ -9,13 +9,14 @@ import inspect
 import math
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Static, diff
+from brainstate_graph import GraphDef, State, Static, diff
 from brainstate_graph.extend import describe, dotted, locate
 
 from ._core import without_jit
@@ -24,7 +25,7 @@ from ._seal import Slot
 from ._touched import Plan
 from ._values import Rows, StateValues
 
-__all__ = ["Explanation", "StateUse", "ToldCore", "Trace", "names_of", "parameter_names"]
+__all__ = ["Explanation", "StateUse", "ToldCore", "Trace", "parameter_names"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
@@ -120,7 +121,7 @@ class Trace(NamedTuple):
 
     shape: GraphDef
     hooks: Any
-    strays: dict[int, str]
+    strays: dict[int, weakref.ref[State[Any]]]
     arguments: dict[str, str]  # the leaves, in words by name
     structure: Any  # of the arguments
     avals: tuple[Any, ...]  # of the states of the table
@@ -135,7 +136,7 @@ class Trace(NamedTuple):
 
     @staticmethod
     def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
-        strays = {number: locate(state) for number, state in plan.strays.items()}
+        strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
         arguments, structure = _arguments(args, kwargs, fun)
         avals = tuple(_abstract(v) for v in values)
         nodes = parameter_names(args, kwargs, fun)
@@ -169,9 +170,10 @@ class Trace(NamedTuple):
         return text
 
     def names(self) -> list[str]:
-        """The names of the states of the table."""
+        """The names of the states of the table: their paths from the names by which the function knows the models."""
         paths = [self._renamed(dotted(self.shape.path(row))) for row in self.shape.state_rows]
-        return _distinct([*paths, *self.strays.values()])
+        strays = [locate(state) if (state := stray()) is not None else "a state" for stray in self.strays.values()]
+        return _distinct([*paths, *strays])
 
     def states(self) -> list[StateUse]:
         names = self.names()
@@ -241,11 +243,6 @@ class ToldCore(StaticCore):
         reasons = min((trace.changes(old) for old in reversed(earlier)), key=len) if earlier else None
         programs = len({trace.key() for trace in traces})
         return Explanation(self.__qualname__, count, programs, trace.states(), reasons)
-
-
-def names_of(plan: Plan, args: Any, kwargs: Any, fun: Callable[..., Any]) -> list[str]:
-    """Return a name for each state of a touched graph: its path from the name by which the function knows it."""
-    return Trace.of(plan, [None] * len(plan.table), args, kwargs, fun).names()
 
 
 def parameter_names(args: Any, kwargs: Any, fun: Callable[..., Any]) -> dict[int, str]:

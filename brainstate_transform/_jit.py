@@ -19,9 +19,9 @@ from ._aot import Compiled, Lowered, Traced
 from ._argnums import both_ways
 from ._core import Retry, Run, StagedCore, StraysMet, without_jit
 from ._entry import Entry
-from ._explain import Explanation, ToldCore, Trace, names_of
+from ._explain import Explanation, ToldCore, Trace
 from ._lift import RETRIES, Staged
-from ._program import UNUSED, Look, Program, Wider, constant
+from ._program import UNUSED, Program, Wider, constant
 from ._seal import seal
 from ._touched import Plan
 from ._values import Choice
@@ -86,6 +86,7 @@ class JittedFunction(Staged):
             return self._entry.run
 
         super().__init__(rule, (fun,), None, name)
+        self._run_whole = self._entry.run_whole
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
@@ -128,31 +129,46 @@ class JittedFunction(Staged):
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
         args, kwargs, plan = super()._prepared(args, kwargs)
-        simple = plan.which.choice is None and not self._entry.apart and not without_jit()
-        if simple and self._program.looks_at(plan):
-            # To be told by `Look`, in the middle of a trace, costs 3 milliseconds. An error is for the call itself,
-            # which says more of it.
-            with contextlib.suppress(TypeError):
-                plan = self._other_plan(Look(), plan, args, kwargs)
+        if not plan.looked:
+            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
+                plan, _ = self._looked(plan, args, kwargs)
         return args, kwargs, plan
 
-    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        if not isinstance(again, (Look, Wider)):
-            return super()._other_plan(again, plan, args, kwargs)
+    def _looked(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
+        """Find out which states are used, if it is worth while, before anything is compiled for all of them.
+
+        Returns:
+            The touched graph, and JAX's trace for the whole of it where it is made here and serves as it is.
+        """
+        traced = None
+        for _ in range(RETRIES):
+            if plan.looked or without_jit() or not self._program.looks_at(plan):
+                break
+            plan, traced = self._choosing(plan, args, kwargs)
+        return plan, traced if plan.which.choice is None and self._entry.plain else None
+
+    def _choosing(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
+        """Count in the states that are used with these arguments."""
         whole = plan.choosing(None)
+        self._entry.resolve(whole)
         try:
-            _, used, written = self._program.look(whole, args, kwargs)
+            traced, used, written = self._program.look(whole, args, kwargs)
         except StraysMet as met:
             met.alone()
-            return self._touched.counting(met.states, plan.nodes)
+            return self._touched.counting(met.states, plan.nodes), None
         self._entry.check(whole)
-        choice = plan.which.choice or Choice(())
-        before = choice.places or ()
-        places = {*used, *before}
-        donated = sorted({*written, *before[: choice.donated]}) if self._entry.donates else []
+        before = plan.which.choice or Choice(())
+        places = {*used, *before.places}
+        donated = sorted({*written, *before.places[: before.donated]}) if self._entry.donates else []
         if not self._entry.apart and len(whole.table) - len(places) < UNUSED:
-            return self._touched.choose(plan, Choice(None))
-        return self._touched.choose(plan, Choice((*donated, *sorted(places.difference(donated))), len(donated)))
+            return self._touched.choose(plan, None), traced
+        choice = Choice((*donated, *sorted(places.difference(donated))), len(donated))
+        return self._touched.choose(plan, choice), traced
+
+    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
+        if isinstance(again, Wider):
+            return self._choosing(plan, args, kwargs)[0]
+        return self._looked(super()._other_plan(again, plan, args, kwargs), args, kwargs)[0]
 
     def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
         args, kwargs = self._wrap_static(args, kwargs)
@@ -166,12 +182,15 @@ class JittedFunction(Staged):
             A `Traced`, as ``jax.jit(f).trace`` gives it, with ``lower``.
         """
         args, kwargs, plan = self._sealed(args, kwargs)
-        compiled = self._entry.compiled(len(args))
         with jax.disable_jit(False):
+            plan, traced = self._looked(plan, args, kwargs)
             for _ in range(RETRIES):
                 try:
-                    traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
-                    return Traced(traced, self, self._entry, plan, names_of(plan, args, kwargs, self.origin_fun))
+                    if traced is None:
+                        compiled = self._entry.compiled(len(args))
+                        traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
+                    named = Trace.of(plan, (), args, kwargs, self.origin_fun)
+                    return Traced.of(traced, self, self._entry, plan, named)
                 except Retry as again:
                     plan = self._other_plan(again.alone(), plan, args, kwargs)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")

@@ -122,7 +122,7 @@ class Staged(Lifted):
         self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
     ) -> None:
         super().__init__(rule, funs, inputs, name)
-        self._run = rule(*self.cores)
+        self._run = self._run_whole = rule(*self.cores)
         self._whiches = self.cores[0].whiches
         self._as_given = self._prepare is None  # whether the arguments go to JAX as they are
 
@@ -131,14 +131,16 @@ class Staged(Lifted):
         plan, as_given = self._touched.current, self._as_given
         if not as_given or plan is None or not plan.is_current():
             args, kwargs, plan = self._prepared(args, kwargs)
-        states = StateValues(plan.which, read_values(plan.inputs, False))
+        which = plan.which
+        states = StateValues(which, read_values(plan.inputs, False))
+        run = self._run_whole if which.choice is None else self._run
         try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
             if kwargs:
-                out, written = self._run(states, *args, **kwargs)
+                out, written = run(states, *args, **kwargs)
             elif len(args) == 1:
-                out, written = self._run(states, args[0])
+                out, written = run(states, args[0])
             else:
-                out, written = self._run(states, *args)
+                out, written = run(states, *args)
         except Retry as again:
             return self._finish(*self._retry(again.alone(), plan, args, kwargs))
         except (RuntimeError, ValueError) as error:
@@ -149,12 +151,12 @@ class Staged(Lifted):
         except TypeError:
             # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
             # Not asked of `self` again: another thread may have found nodes meanwhile.
-            args, kwargs, nodes = seal(args, kwargs, self.functions[0]) if as_given else (args, kwargs, [])
-            if not nodes:
+            if not as_given or not seal(args, kwargs, self.functions[0])[2]:
                 refuse_objects(plan.inputs, self.__qualname__)
                 raise
             self._as_given = False
-            return self._finish(*self._retry(None, self._touched.plan(nodes), args, kwargs))
+            args, kwargs, plan = self._prepared(args, kwargs)
+            return self._finish(*self._retry(None, plan, args, kwargs))
         values, number = written
         which, states, used = plan.targets
         if which is None or type(number) is Written or which is not self._whiches[len(number)]:
@@ -185,8 +187,9 @@ class Staged(Lifted):
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
             plan = plan if again is None else self._other_plan(again, plan, args, kwargs)
+            run = self._run_whole if plan.which.choice is None else self._run
             try:
-                return plan, *self._run(plan.values(), *args, **kwargs)
+                return plan, *run(plan.values(), *args, **kwargs)
             except Retry as another:
                 again = another.alone()
             except JaxRuntimeError as error:

@@ -226,4 +226,5 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
 
 def element_of(x: Any) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of one step of an input."""
-    return jax.ShapeDtypeStruct(jnp.shape(x)[1:], jnp.result_type(x))
+    aval = jax.typeof(x)
+    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type)

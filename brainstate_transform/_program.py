@@ -19,23 +19,19 @@ from ._core import Retry, StagedCore, without_jit
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 
-__all__ = ["UNUSED", "Look", "Program", "StaticCore", "Wider", "constant"]
+__all__ = ["UNUSED", "Program", "StaticCore", "Wider", "constant"]
 
 # A program with this many unused states among its inputs is given only the ones that it uses: each input costs
 # 0.3 to 1 microsecond per call, a second look at the traced program costs a third of a trace, once.
 UNUSED = 16
 
 
-class Look(Retry):
-    """It is not known yet which states are used.
-
-    Raised once for a shape of the touched graph: a signature whose trace was given up stays on the slow path of
-    ``jax.jit`` for good (150 microseconds a call), so what is called afterwards has another choice in its key.
-    """
-
-
 class Wider(Retry):
-    """A program for other arguments uses states beyond the choice."""
+    """A program for other arguments uses states beyond the choice.
+
+    A signature whose trace was given up stays on the slow path of ``jax.jit`` for good (150 microseconds a call), so
+    what is called afterwards has another choice in its key.
+    """
 
 
 @jax.tree_util.register_static
@@ -103,12 +99,8 @@ class Program:
             return self.core(states, *args, **kwargs)
         choice = which.choice
         if choice is None:
-            if self.looks_at(which.plan):
-                raise Look
-            return self.core(states, *args, **kwargs)
+            return (self.whole if which.plan.looked else self.core)(states, *args, **kwargs)
         plan = which.plan.choosing(None)
-        if choice.places is None:
-            return self.whole(StateValues(plan.which, states.values), *args, **kwargs)
         if tracing():  # the trace may close over values of the one around it, which a replay would not find
             return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)
         traced, used, _ = self.look(plan, args, kwargs)
@@ -126,7 +118,7 @@ class Program:
         """The values of the whole table: those given, and something in the places that are not used."""
         pairs = zip(plan.values().values, self.shapes(plan), strict=True)
         values = [jax.tree.map(_unused, value, shape) for value, shape in pairs]
-        for place, value in zip(choice.places or (), states.values, strict=True):
+        for place, value in zip(choice.places, states.values, strict=True):
             values[place] = value
         return values
 

@@ -47,7 +47,7 @@ class _ReplayCore(StagedCore):
         if entry is None:  # JAX does not compile, and so does not trace
             return super().__call__(_states_, *args, **kwargs)
         table = plan.table
-        taken = range(len(table)) if choice is None or choice.places is None else choice.places
+        taken = which.places
         if entry.seals:  # its result has nodes of this call, but the program serves others too: it is traced with them
             if len(taken) < len(table):
                 raise _Other(None)
@@ -89,7 +89,7 @@ class Replay(Staged):
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
         if not isinstance(again, _Other):
             return super()._other_plan(again, plan, args, kwargs)
-        return self._touched.choose(plan, Choice(again.places))
+        return self._touched.choose(plan, None if again.places is None else Choice(again.places))
 
     def clear(self) -> None:
         """Forget the compiled programs."""

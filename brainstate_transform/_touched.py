@@ -26,11 +26,13 @@ class Plan:
         strays: The states met beyond the graph, by number.
         snapshot: The graph taken apart.
         is_current: Tells whether the call would touch the same graph now.
+        looked: Whether somebody has found out which states are used.
         targets: The structure of what came back last time, and what it means: the states written, and those used.
     """
 
     __slots__ = (
-        "__weakref__", "_rows", "inputs", "is_current", "nodes", "snapshot", "strays", "table", "targets", "which",
+        "__weakref__", "_rows", "inputs", "is_current", "looked", "nodes", "snapshot", "strays", "table", "targets",
+        "which",
     )  # fmt: skip
 
     def __init__(
@@ -40,9 +42,9 @@ class Plan:
         self.is_current = snapshot.is_current
         self.strays = strays
         self.table = [*snapshot.states, *strays.values()]
-        places = None if choice is None else choice.places
-        self.inputs = self.table if places is None else [self.table[i] for i in places]
+        self.inputs = self.table if choice is None else [self.table[i] for i in choice.places]
         self.nodes = nodes
+        self.looked = False
         hooks = hooks_key(self.table) if snapshot.hooks or strays else ()
         self.which = Rows(snapshot.graphdef, hooks, tuple(strays), choice, self)
         self.targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
@@ -94,7 +96,7 @@ class Touched:
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
-        self.choices: dict[Any, Choice] = {}  # by shape and strays
+        self.choices: dict[Any, Choice | None] = {}  # by shape and strays
         self.current: Plan | None = None  # of calls without nodes among the arguments: the usual case
         self._token = _Token()
 
@@ -132,7 +134,10 @@ class Touched:
                 break
         inside = set(snapshot.states)
         strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
-        return Plan(snapshot, strays, nodes, self.choices.get((snapshot.graphdef, tuple(strays))))
+        key = (snapshot.graphdef, tuple(strays))
+        plan = Plan(snapshot, strays, nodes, self.choices.get(key))
+        plan.looked = key in self.choices
+        return plan
 
     def _stray_tests(self) -> list[Callable[[], bool]]:
         """What must stay as it is about the states beyond the graph: their hooks."""
@@ -142,9 +147,10 @@ class Touched:
         key = hooks_key(strays)
         return [lambda: hooks_key(strays) == key]
 
-    def choose(self, old: Plan, choice: Choice) -> Plan:
-        """Pass these states from now on, where the touched graph has the shape of `old`."""
+    def choose(self, old: Plan, choice: Choice | None) -> Plan:
+        """Pass these states from now on, or all, where the touched graph has the shape of `old`."""
         new = old.choosing(choice)
+        new.looked = True
         self.choices[new.which.shape, new.which.strays] = choice
         if self.current is old:
             self.current = new

@@ -44,11 +44,11 @@ class Choice(NamedTuple):
     """Which states of a touched graph a program is given.
 
     Attributes:
-        places: Their places in the table; None for the whole table.
+        places: Their places in the table.
         donated: How many of the first of them give their buffers away.
     """
 
-    places: tuple[int, ...] | None
+    places: tuple[int, ...]
     donated: int = 0
 
 
@@ -62,7 +62,7 @@ class Rows(tuple[Any, ...]):
         shape: The shape of the touched graph.
         hooks: The hooks of the states, which are part of the program.
         strays: Which of the states that the function met beyond its graph the table has.
-        choice: Which of the states; None for all, where nobody has looked yet which are used.
+        choice: Which of the states; None for all.
     """
 
     shape: GraphDef
@@ -81,6 +81,11 @@ class Rows(tuple[Any, ...]):
         self.choice = choice
         self._plan = weakref.ref(plan)
         return self
+
+    @property
+    def places(self) -> Sequence[int]:
+        """The places."""
+        return range(len(self.plan.table)) if self.choice is None else self.choice.places
 
     @property
     def plan(self) -> Plan:

@@ -14,7 +14,7 @@ import numpy as np
 from brainstate_graph import Overlay
 
 from ._blocks import any_lane, check_base, nested_scan
-from ._carry import NONE, Now, alike, by_hand, enter, refuse_writes, traced
+from ._carry import NONE, Now, alike, by_hand, enter, refuse_writes, steady
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
@@ -149,7 +149,10 @@ def _reading(cond: Core, now: Now) -> Callable[[Now], Any]:
         overlay.bind(states.states, states.values)
         refuse_writes(cond, cond.written_by(carry).as_written(), "the condition")
 
-    return traced(lambda now: _boolean(cond, cond.staged(now[0], now[1])[0]), now)[0]
+    def holds(now: Now) -> Any:
+        return _boolean(cond, cond.staged(now[0], now[1])[0])
+
+    return steady(holds, now)
 
 
 def _boolean(cond: Core, pred: Any) -> Any:

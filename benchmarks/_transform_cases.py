@@ -9,6 +9,7 @@ JAX, called as ours is called: the eager one eagerly, the compiled one under ``j
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ from brainstate_graph import Node, State
 
 from ._cases import Works
 
-__all__ = ["CASES", "OURS", "Case", "Library", "bank_values", "missing", "pure", "repeated", "traced", "user", "warm"]
+__all__ = [
+    "CASES", "NETWORK", "NUMBERS", "OURS", "Case", "Library", "Workload", "bank_values", "missing", "nested_trace",
+    "repeated", "traced", "warm",
+]  # fmt: skip
 
 LANES = STEPS = 4
 
@@ -105,6 +109,62 @@ def bank_values(count: int, lanes: bool) -> tuple[list[jax.Array], list[jax.Arra
     half = count // 2
     params = [jnp.array(1.0 + i / count, jnp.float32) / (1.0 + (count - i) / count) for i in range(count - half)]
     return params, [jnp.zeros(LANES) if lanes else jnp.zeros(()) for _ in range(half)]
+
+
+LAYERS, WIDTH = 50, 8
+
+
+def network() -> Callable[[Any, Any, Any], Any]:
+    """Return a fresh pure function of a network: a weight, a bias and a running mean in each of its layers."""
+
+    def f(params: Any, hidden: Any, x: Any) -> Any:
+        y, means = jnp.full(WIDTH, x), []
+        for weight, bias, mean in zip(params[::2], params[1::2], hidden, strict=True):
+            y = jnp.tanh(y @ weight + bias)
+            means.append(0.9 * mean + 0.1 * jnp.mean(y))
+        return jnp.sum(y), tuple(means)
+
+    return f
+
+
+def network_values(lanes: bool) -> tuple[list[jax.Array], list[jax.Array]]:
+    keys = jax.random.split(jax.random.key(0), LAYERS)
+    weights = [jax.random.normal(key, (WIDTH, WIDTH)) / WIDTH**0.5 for key in keys]
+    params = [value for weight in weights for value in (weight, jnp.zeros(WIDTH))]
+    return params, [jnp.zeros(LANES) if lanes else jnp.zeros(()) for _ in weights]
+
+
+class Workload(NamedTuple):
+    """What the function does that is traced.
+
+    Attributes:
+        name: Its name in the rows.
+        pure: Makes a fresh pure function.
+        values: Makes the values of params and hidden states, these with or without lanes.
+        user: Makes a fresh function of a library's bank.
+    """
+
+    name: str
+    pure: Callable[[], Callable[[Any, Any, Any], Any]]
+    values: Callable[[bool], tuple[list[jax.Array], list[jax.Array]]]
+    user: Callable[[Any], Callable[[Any], Any]]
+
+
+def network_user(bank: Any) -> Callable[[Any], Any]:
+    apply = network()
+
+    def f(x: Any) -> Any:
+        y, means = apply([s.value for s in bank.params], [s.value for s in bank.hidden], x)
+        for state, value in zip(bank.hidden, means, strict=True):
+            state.value = value
+        return y
+
+    return f
+
+
+NETWORK = Workload(f"{LAYERS} layers", network, network_values, network_user)
+# Hardly any arithmetic: what a state costs, and nothing else.
+NUMBERS = Workload("50 numbers", pure, functools.partial(bank_values, 50), user)
 
 
 # ------------------------------------------------------------------------------------------------ differentiating
@@ -325,37 +385,37 @@ def _called(f: Any, x: Any) -> Callable[[], Any]:
     return lambda: f(x)
 
 
-def traced(case: Case, count: int, libraries: dict[str, Library]) -> Works:
+def traced(case: Case, work: Workload, libraries: dict[str, Library]) -> Works:
     """The trace of a function that JAX has never seen, under a transform and ``jit``."""
     x = jnp.ones(case.shape)
-    values = bank_values(count, case.lanes)
-    works: Works = {"raw": lambda: jax.jit(case.raw(pure())).trace(tuple(values[0]), tuple(values[1]), x)}
+    values = work.values(case.lanes)
+    works: Works = {"raw": lambda: jax.jit(case.raw(work.pure())).trace(tuple(values[0]), tuple(values[1]), x)}
     for name, library in libraries.items():
         if hasattr(library.transforms, case.name):
-            works[name] = _traced(case, library, library.bank(*values), x)
+            works[name] = _traced(case, work, library, library.bank(*values), x)
     return works
 
 
-def _traced(case: Case, library: Library, bank: Any, x: Any) -> Callable[[], Any]:
+def _traced(case: Case, workload: Workload, library: Library, bank: Any, x: Any) -> Callable[[], Any]:
     transforms = library.transforms
     if case.name == "StatefulFunction":
-        return lambda: transforms.StatefulFunction(user(bank)).make_jaxpr(x)
+        return lambda: transforms.StatefulFunction(workload.user(bank)).make_jaxpr(x)
 
     def work() -> Any:
-        ours = case.ours(transforms, user(bank), bank)
+        ours = case.ours(transforms, workload.user(bank), bank)
         return (ours if case.name == "jit" else transforms.jit(lambda x: ours(x))).trace(x)
 
     return work
 
 
-def nested_trace(libraries: dict[str, Library]) -> Works:
-    """The trace of ``jit(for_loop(grad(cond)))`` over 50 states."""
-    values, xs = bank_values(50, False), jnp.ones(STEPS)
+def nested_trace(work: Workload, libraries: dict[str, Library]) -> Works:
+    """The trace of ``jit(for_loop(grad(cond)))``."""
+    values, xs = work.values(False), jnp.ones(STEPS)
     loss = Case("grad of cond", lambda t, f, b: t.grad(_our_cond(t, f, b), b.params), lambda p: _grad(_cond(p)))
     case = Case("for_loop", lambda t, f, b: lambda xs: t.for_loop(loss.ours(t, f, b), xs), lambda p: _scan(loss.raw(p)))
-    works: Works = {"raw": lambda: jax.jit(case.raw(pure())).trace(tuple(values[0]), tuple(values[1]), xs)}
+    works: Works = {"raw": lambda: jax.jit(case.raw(work.pure())).trace(tuple(values[0]), tuple(values[1]), xs)}
     for name, library in libraries.items():
-        works[name] = _traced(case, library, library.bank(*values), xs)
+        works[name] = _traced(case, work, library, library.bank(*values), xs)
     return works
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ._cases import Works
-from ._transform_cases import STEPS, Case, bank_values
+from ._transform_cases import STEPS, Case, Workload, bank_values
 
 __all__ = ["Nnx"]
 
@@ -85,17 +85,29 @@ class Nnx:
             ours = self.nnx.jit(lambda bank, x, inner=ours: inner(bank, x))
         return {self.name: lambda: ours(bank, x)}
 
-    def traced(self, case: Case, count: int) -> Works:
+    def traced(self, case: Case, work: Workload) -> Works:
         """The trace of a function that JAX has never seen, under a transform and ``jit``."""
         if case.name not in self.cases:
             return {}
-        bank, x = self.Bank(*bank_values(count, case.lanes)), jnp.ones(case.shape)
+        bank, x = self.Bank(*work.values(case.lanes)), jnp.ones(case.shape)
 
-        def work() -> Any:
-            ours = self.cases[case.name](self.user())
+        def trace() -> Any:
+            ours = self.cases[case.name](self.of(work.pure()))
             return (ours if case.name == "jit" else self.nnx.jit(lambda bank, x: ours(bank, x))).trace(bank, x)
 
-        return {self.name: work}
+        return {self.name: trace}
+
+    @staticmethod
+    def of(pure: Any) -> Any:
+        """Return a function of a bank that does what a pure function does."""
+
+        def f(bank: Any, x: Any) -> Any:
+            y, hidden = pure([v.get_value() for v in bank.params], [v.get_value() for v in bank.hidden], x)
+            for variable, value in zip(bank.hidden, hidden, strict=True):
+                variable.set_value(value)
+            return y
+
+        return f
 
     def runs(self, kind: str, depth: int) -> int | None:
         """How often Python runs the innermost function of a nest, cold."""

@@ -23,14 +23,13 @@ import numpy as np
 
 from . import _transform_cases as cases
 from ._timing import Work, interleaved, spell
-from ._transform_cases import CASES, OURS, Case, Library
+from ._transform_cases import CASES, NETWORK, NUMBERS, OURS, Case, Library, Workload
 from ._transform_nnx import Nnx
 from .engine import header
 
 __all__ = ["main"]
 
 SMALL, LARGE = 3, 200
-TRACED = 50
 TARGETS = {SMALL: 1.5, LARGE: 1.15}
 TRACE_TARGET, NEST_TARGET, REPEAT_TARGET = 1.3, 1.5, 2.0
 TIMES = 1000
@@ -101,9 +100,11 @@ def _rows(peers: Peers) -> list[tuple[str, Callable[[], dict[str, Work]], float,
                 how = "" if case.compiles else ", jitted" if compiled else ", eager"
                 make = _warm(peers, case, count, compiled)
                 rows.append((f"{case.name}, {count} states{how}", make, TARGETS[count], True))
-    rows += [(f"trace of {case.name}, {TRACED} states", _traced(peers, case), TRACE_TARGET, False) for case in here]
-    nest = lambda: cases.nested_trace(peers.libraries)  # noqa: E731
-    rows.append((f"trace of jit(for_loop(grad(cond))), {TRACED} states", nest, NEST_TARGET, False))
+    for work in (NETWORK, NUMBERS):
+        traces = [(f"trace of {case.name}, {work.name}", _traced(peers, case, work)) for case in here]
+        rows += [(name, make, TRACE_TARGET, False) for name, make in traces]
+        nest = functools.partial(cases.nested_trace, work, peers.libraries)
+        rows.append((f"trace of jit(for_loop(grad(cond))), {work.name}", nest, NEST_TARGET, False))
     return rows
 
 
@@ -115,9 +116,9 @@ def _warm(peers: Peers, case: Case, count: int, compiled: bool) -> Callable[[], 
     }
 
 
-def _traced(peers: Peers, case: Case) -> Callable[[], dict[str, Work]]:
+def _traced(peers: Peers, case: Case, work: Workload) -> Callable[[], dict[str, Work]]:
     nnx = peers.nnx
-    return lambda: {**cases.traced(case, TRACED, peers.libraries), **(nnx.traced(case, TRACED) if nnx else {})}
+    return lambda: {**cases.traced(case, work, peers.libraries), **(nnx.traced(case, work) if nnx else {})}
 
 
 # ------------------------------------------------------------------------------------------------ repeated calls

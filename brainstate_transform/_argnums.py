@@ -17,6 +17,8 @@ def both_ways(
     Raises:
         ValueError: The function has no such argument.
     """
+    if numbers is None and names is None:
+        return (), ()
     nums = () if numbers is None else (numbers,) if isinstance(numbers, int) else tuple(numbers)
     named = () if names is None else (names,) if isinstance(names, str) else tuple(names)
     try:

@@ -6,6 +6,7 @@ It runs the user's function in an overlay: given values come in, what was writte
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import threading
@@ -114,6 +115,9 @@ class Core:
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
         self.looked: Looked | None = None
 
+    def __repr__(self) -> str:  # stands in messages of JAX
+        return f"`{self.__qualname__}`"
+
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         return self.run(_states_, args, kwargs)
 
@@ -151,14 +155,14 @@ class Core:
         written = [*overlay.written(), *kept]
         if plan is None:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        places = {id(state): place for place, state in enumerate(plan.table)}
-        used = [s for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)]
-        strays = [s for s in dict.fromkeys(used) if id(s) not in places]
+        places = {state: place for place, state in enumerate(plan.table)}
+        used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
+        strays = [s for s in used if s not in places]
         if strays and not without_jit():  # which traces nothing, so that nothing was baked in
             raise StraysMet(strays)
         if strays or kept:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        which = (tuple(places[id(s)] for s, _ in written), tuple(sorted({places[id(s)] for s in used})), sealed)
+        which = (tuple(places[s] for s, _ in written), tuple(sorted(places[s] for s in used)), sealed)
         return out, Written((which, [v for _, v in written]))
 
     def _inside(
@@ -212,9 +216,10 @@ class Core:
         """
         self.frozen = True
         plan = self.touched.plan()
+        twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
         for _ in range(2):
             whole = plan.values()
-            staged: Any = jax.jit(functools.partial(Core.__call__, self))
+            staged: Any = jax.jit(functools.partial(Core.__call__, twin))
             try:
                 traced = staged.trace(whole, *args, **kwargs)
                 break

@@ -74,19 +74,30 @@ class Entry:
         options = dict(options)
         self._in_shardings: Any = options.pop("in_shardings", None)
         out_shardings = options.pop("out_shardings", None)
-        jax.jit(core, in_shardings=self._in_shardings, out_shardings=out_shardings)  # checks them
+        if self._in_shardings is not None or out_shardings is not None:
+            jax.jit(core, in_shardings=self._in_shardings, out_shardings=out_shardings)  # checks them
         if out_shardings is not None:
             options["out_shardings"] = (out_shardings, None)
         self.shift = 2 if self.apart else 1
         numbers = (*((0,) if self.donates else ()), *(n + self.shift for n in donated))
         self._options: dict[str, Any] = {"donate_argnums": numbers, **options}
         self._compiled: dict[int, Any] = {}  # by number of arguments where they have shardings
-        self.run: Callable[..., Any] = self
         # Without options the whole touched graph needs no second ``jax.jit`` around the one that looks.
         self.plain = not (self.apart or self._in_shardings is not None or any(self._options.values()))
-        if not self.apart and self._in_shardings is None:
-            self.run = self.compiled(0)
-        self.run_whole: Callable[..., Any] = program.whole if self.plain else self.run
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """What is called with the states that are passed; without a detour where nothing else has to be done."""
+        return self if self.apart or self._in_shardings is not None else self.compiled(0)
+
+    @property
+    def run_whole(self) -> Callable[..., Any]:
+        """The same where the whole touched graph is passed."""
+        return self.program.whole if self.plain else self.run
+
+    def staged(self, plan: Plan, count: int) -> Any:
+        """The ``jax.jit`` that is called with this touched graph and so many positional arguments."""
+        return self.program.whole if self.plain and plan.which.choice is None else self.compiled(count)
 
     def compiled(self, count: int) -> Any:
         """The ``jax.jit`` of the program for so many positional arguments."""

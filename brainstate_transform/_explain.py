@@ -6,6 +6,7 @@ Nothing is noted on a call that finds its program.
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import threading
 import warnings
@@ -124,23 +125,29 @@ class Trace(NamedTuple):
     strays: dict[int, weakref.ref[State[Any]]]
     arguments: dict[str, str]  # the leaves, in words by name
     structure: Any  # of the arguments
-    avals: tuple[Any, ...]  # of the states of the table
+    values: Any  # the values of the states of the table, in structure
+    avals: tuple[Any, ...]  # their leaves
     nodes: dict[int, str]  # the names of the arguments that are nodes, by number
     used: tuple[int, ...] = ()
     written: tuple[int, ...] = ()
 
     def key(self) -> tuple[Any, ...]:
         return (
-            self.shape, self.hooks, tuple(self.strays), tuple(self.arguments.items()), self.structure, self.avals,
+            self.shape, self.hooks, tuple(self.strays), tuple(self.arguments.items()), self.structure, self.values,
+            self.avals,
         )  # fmt: skip
 
     @staticmethod
     def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
         strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
         arguments, structure = _arguments(args, kwargs, fun)
-        avals = tuple(_abstract(v) for v in values)
         nodes = parameter_names(args, kwargs, fun)
-        return Trace(plan.which.shape, plan.which.hooks, strays, arguments, structure, avals, nodes)
+        return Trace(plan.which.shape, plan.which.hooks, strays, arguments, structure, *_abstract(list(values)), nodes)
+
+    def each(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """The value of each state in the abstract: its structure and its leaves."""
+        leaves = iter(self.avals)
+        return [(part, tuple(itertools.islice(leaves, part.num_leaves))) for part in self.values.children()]
 
     def changes(self, before: Trace) -> list[str]:
         """Say what is different from an earlier trace."""
@@ -159,7 +166,7 @@ class Trace(NamedTuple):
             names = self.names()
             changes += [
                 f"{names[i]}: {_words(old)} is now {_words(new)}"
-                for i, (old, new) in enumerate(zip(before.avals, self.avals, strict=True))
+                for i, (old, new) in enumerate(zip(before.each(), self.each(), strict=True))
                 if old != new
             ]
         return changes + graph
@@ -176,8 +183,8 @@ class Trace(NamedTuple):
         return _distinct([*paths, *strays])
 
     def states(self) -> list[StateUse]:
-        names = self.names()
-        return [StateUse(names[i], _shape(self.avals[i]), _nbytes(self.avals[i]), i in self.written) for i in self.used]
+        names, values = self.names(), self.each()
+        return [StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in self.written) for i in self.used]
 
 
 class ToldCore(StaticCore):

@@ -17,7 +17,7 @@ from brainstate_graph import Node, State, StateArgumentError
 
 from ._aot import Compiled, Lowered, Traced
 from ._argnums import both_ways
-from ._core import Retry, Run, StagedCore, StraysMet, without_jit
+from ._core import Retry, StagedCore, StraysMet, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
 from ._lift import RETRIES, Staged
@@ -48,8 +48,6 @@ class JittedFunction(Staged):
 
     _core = ToldCore
     cores: tuple[ToldCore, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
-    _program: Program
-    _entry: Entry
 
     def __init__(
         self,
@@ -78,15 +76,16 @@ class JittedFunction(Staged):
         options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
         options["donate_argnames"] = tuple(donated_names) or None
 
-        def rule(core: StagedCore) -> Run:
+        def rule(core: StagedCore) -> Entry:  # without `self`: a function is let go of at once, without the collector
             if name is not None:
                 core.__name__ = core.__qualname__ = name
-            self._program = program = Program(core)
-            self._entry = Entry(program, donate_states, state_shardings, self._static[0], donated, options)
-            return self._entry.run
+            return Entry(Program(core), donate_states, state_shardings, frozenset(numbers), donated, options)
 
         super().__init__(rule, (fun,), None, name)
-        self._run_whole = self._entry.run_whole
+        entry: Any = self._run
+        self._entry: Entry = entry
+        self._program = self._entry.program
+        self._run, self._run_whole = self._entry.run, self._entry.run_whole
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
@@ -187,7 +186,7 @@ class JittedFunction(Staged):
             for _ in range(RETRIES):
                 try:
                     if traced is None:
-                        compiled = self._entry.compiled(len(args))
+                        compiled = self._entry.staged(plan, len(args))
                         traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
                     named = Trace.of(plan, (), args, kwargs, self.origin_fun)
                     return Traced.of(traced, self, self._entry, plan, named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -213,10 +214,9 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
                 with by_hand(core, init) as (step, now, written):
                     (_, last), ys = loop(step, now)
                     return (last, ys), written()
-            if without_jit():  # only a trace can tell what the results of no step look like
-                with jax.disable_jit(False):
-                    return run(_, init, xs)
-            (states, last), ys = loop(*enter(core, init, jax.tree.map(element_of, xs)))
+            # Only a trace can tell what the results of no step look like.
+            with jax.disable_jit(False) if without_jit() else contextlib.nullcontext():
+                (states, last), ys = loop(*enter(core, init, jax.tree.map(element_of, xs)))
             return (last, ys), states.as_written()
 
         return run

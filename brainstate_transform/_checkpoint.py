@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from ._lift import lift
+from ._core import Core, Run
+from ._eager import Compiling
 
 __all__ = ["checkpoint", "remat"]
 
@@ -44,8 +45,12 @@ def checkpoint(
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     if any(n < 0 for n in numbers):
         raise ValueError(f"static_argnums={static_argnums!r}: count from the front, starting with 0")
-    shifted = tuple(n + 1 for n in numbers)  # the states come first
-    return lift(lambda core: jax.checkpoint(core, prevent_cse=prevent_cse, policy=policy, static_argnums=shifted), fun)
+
+    def rule(core: Core) -> Run:
+        static = tuple(n + 1 - core.bound for n in numbers if n >= core.bound)  # the states come first
+        return jax.checkpoint(core, prevent_cse=prevent_cse, policy=policy, static_argnums=static)
+
+    return Compiling(rule, fun, numbers)
 
 
 remat = checkpoint

@@ -1,4 +1,4 @@
-"""Loops and branches outside any trace: compiled once for each function, not at each call.
+"""What runs in compiled form outside any trace: loops and branches, compiled once for each function, and `Compiling`.
 
 A method, a partial, and a lambda that is written where it is used are new objects at each call.  So two functions are
 one here if they are made of the same parts: code, closure, bound object, arguments.
@@ -14,16 +14,45 @@ from typing import Any, NamedTuple
 from brainstate_graph import Node
 from brainstate_graph.extend import notes, static_key, untraced
 
-from ._core import without_jit
+from ._core import Run, without_jit
 from ._jit import JittedFunction, jit
+from ._lift import Lifted
 
-__all__ = ["compiled_once"]
+__all__ = ["Compiling", "compiled_once"]
 
 _NAME = "_brainstate_compiled"
 _LAST = "_brainstate_last"  # what was last found for a function, and what it was made of
 _KEPT = 8  # compiled forms in one place
 _MANY = 64
 _PLAIN = (bool, int, float, complex, str, bytes)
+
+
+class Compiling(Lifted):
+    """A lifted function that outside of a trace runs in compiled form.
+
+    Args:
+        rule: As for `lift`.
+        fun: The user's function.
+        static: The positions of static arguments.
+    """
+
+    def __init__(self, rule: Callable[..., Run], fun: Callable[..., Any], static: tuple[int, ...] = ()) -> None:
+        super().__init__(rule, (fun,), None, None)
+        self._static = static
+        self._compiled: JittedFunction | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if without_jit() or not untraced():
+            return super().__call__(*args, **kwargs)
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self._compiled = jit(self, static_argnums=self._static or None)
+        return compiled(*args, **kwargs)
+
+    def _like(self, fun: Callable[..., Any]) -> Compiling:
+        bound = Compiling(self._rule, fun, tuple(n - 1 for n in self._static if n))
+        bound.cores[0].bound = self.cores[0].bound + 1
+        return bound
 
 
 class _Entry(NamedTuple):

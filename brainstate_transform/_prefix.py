@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax
 from jax.tree_util import DictKey, SequenceKey, keystr
 
 Path = tuple[Any, ...]
 
-__all__ = ["argument_name", "by_name", "spread"]
+__all__ = ["OfArguments", "argument_name", "spread"]
 
 
 def spread(prefix: Any, tree: Any, is_place: Callable[[Any], bool]) -> list[tuple[Path, Any, Any]]:
@@ -54,27 +54,48 @@ def argument_name(path: Path, fun: Callable[..., Any]) -> str:
     return f"argument {name!r}{keystr(path[1:])}"
 
 
-def by_name(
-    places: Mapping[str, Any],
-    fun: Callable[..., Any],
-    count: int,
-    keywords: Mapping[str, Any],
-    argument: str,
-    rest: Any,
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Turn places by parameter name into those of the positional and of the keyword arguments.
+class OfArguments(NamedTuple):
+    """What the places of arguments are.
 
-    Args:
-        places: The places by name.
-        fun: The user's function.
-        count: The number of positional arguments.
-        keywords: The keyword arguments.
-        argument: Where the user gave the places, for messages.
-        rest: The place of arguments that are not named.
-
-    Raises:
-        ValueError: A name is not that of a parameter.
+    Attributes:
+        argument: Where the user gives them, for messages.
+        keyword: The place of keyword arguments, where places are given by position.
+        rest: The place of arguments that are not named, where they are given by name.
     """
+
+    argument: str
+    keyword: Any
+    rest: Any
+
+    def find(self, places: Any, fun: Callable[..., Any], bound: int, count: int, keywords: Iterable[str]) -> Any:
+        """Return the places of the positional and of the keyword arguments, as prefixes.
+
+        Args:
+            places: What the user gave: places by the names of parameters, a tuple by position, or one for all.
+            fun: The user's function.
+            bound: How many leading arguments a call as a method has filled in; the user counts them.
+            count: The number of positional arguments.
+            keywords: The names of the keyword arguments.
+
+        Raises:
+            ValueError: A name is not that of a parameter, or the tuple has another length.
+        """
+        if isinstance(places, dict):
+            return _by_name(places, fun, count, keywords, self.argument, self.rest)
+        if not isinstance(places, tuple):
+            return places, self.keyword
+        if len(places) != count + bound:
+            user = getattr(fun, "__qualname__", fun)
+            raise ValueError(
+                f"{self.argument}={places!r} has {len(places)} entries, but `{user}` was called with {count + bound} "
+                "positional arguments"
+            )
+        return places[bound:], self.keyword
+
+
+def _by_name(
+    places: dict[str, Any], fun: Callable[..., Any], count: int, keywords: Iterable[str], argument: str, rest: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     parameters = _parameters(fun)
     known = [p.name for p in parameters]
     unknown = [name for name in places if name not in known and name not in keywords]

@@ -14,14 +14,13 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 from jax.tree_util import keystr
 
 from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate, untraced
+from brainstate_graph.extend import locate
 
-from ._core import Core, Run, without_jit
+from ._core import Core, Run
+from ._eager import Compiling
 from ._errors import BatchAxisError
-from ._jit import JittedFunction, jit
 from ._lanes import Lanes
-from ._lift import Lifted
-from ._prefix import argument_name, by_name, spread
+from ._prefix import OfArguments, argument_name, spread
 from ._select import place
 from ._values import StateValues, Written
 
@@ -29,6 +28,7 @@ __all__ = ["shard_map"]
 
 _Specs = dict[State[Any], PartitionSpec]
 _SHARED = PartitionSpec()
+_IN_SPECS = OfArguments("in_specs", keyword=_SHARED, rest=_SHARED)
 
 
 def shard_map(
@@ -96,21 +96,7 @@ def shard_map(
     _check_specs("out_specs", out_specs)
     names = frozenset([axis_names] if isinstance(axis_names, str) else axis_names)
     options = _Options(mesh, in_specs, out_specs, in_states, out_states, rngs == "share", names, check_vma)
-    return _Sharded(functools.partial(_rule, options), (fun,), None, None)
-
-
-class _Sharded(Lifted):
-    """A function mapped over shards; outside of a trace it runs in compiled form."""
-
-    _compiled: JittedFunction | None = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if without_jit() or not untraced():
-            return super().__call__(*args, **kwargs)
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self._compiled = jit(self)
-        return compiled(*args, **kwargs)
+    return Compiling(functools.partial(_rule, options), fun)
 
 
 class _Options(NamedTuple):
@@ -137,7 +123,7 @@ def _rule(options: _Options, core: Core) -> Run:
         shape = _shape_of(options, core)
         before = _placed(options.in_states, core, "in_states", shape)
         after = {**before, **_placed(options.out_states, core, "out_states", shape)}
-        in_specs, by_keyword = _argument_specs(options.in_specs, core, args, kwargs)
+        in_specs, by_keyword = _IN_SPECS.find(options.in_specs, core.fun, core.bound, len(args), kwargs)
         _check_arguments(core, [(in_specs, args), (by_keyword, kwargs)], shape)
         given = StateValues.read(before)
         for state, value in zip(before, given.values, strict=True):
@@ -218,18 +204,6 @@ def _placed(selector: Any, core: Core, argument: str, shape: _Shape) -> _Specs:
             )
         _names_in(spec, shape, lambda: argument)
     return placed
-
-
-def _argument_specs(specs: Any, core: Core, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The specs of the positional and of the keyword arguments, as prefixes."""
-    if isinstance(specs, dict):
-        return by_name(specs, core.fun, len(args), kwargs, "in_specs", _SHARED)
-    if isinstance(specs, tuple) and len(specs) != len(args):
-        raise ValueError(
-            f"in_specs={specs!r} has {len(specs)} entries, but `{core.__qualname__}` was called with {len(args)} "
-            "positional arguments"
-        )
-    return specs, _SHARED
 
 
 def _check_arguments(core: Core, arguments: list[tuple[Any, Any]], shape: _Shape) -> None:

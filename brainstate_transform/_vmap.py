@@ -18,7 +18,7 @@ from ._core import Core, Run
 from ._errors import BatchAxisError
 from ._lanes import Lanes
 from ._lift import lift
-from ._prefix import argument_name, by_name, spread
+from ._prefix import OfArguments, argument_name, spread
 from ._seal import Held
 from ._select import place
 from ._values import StateValues, Written
@@ -26,6 +26,7 @@ from ._values import StateValues, Written
 __all__ = ["vmap"]
 
 _Axes = dict[State[Any], int | None]
+_IN_AXES = OfArguments("in_axes", keyword=0, rest=None)
 
 
 def vmap(
@@ -120,7 +121,7 @@ def _rule(options: _Options, core: Core) -> Run:
             for axis in dict.fromkeys(before.values())
             if axis is not None
         }
-        in_axes, by_keyword = _argument_axes(options.in_axes, core, args, kwargs)
+        in_axes, by_keyword = _IN_AXES.find(options.in_axes, core.fun, core.bound, len(args), kwargs)
         count = _count(core, options.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups)
         lane = _Lane(core, options, before, after)
 
@@ -280,18 +281,6 @@ def _check_axes(argument: str, axes: Any) -> None:
     for axis in jax.tree.leaves(axes):
         if not _is_axis(axis):
             raise TypeError(f"{argument}={axes!r} holds {axis!r}: axes are whole numbers or None")
-
-
-def _argument_axes(in_axes: Any, core: Core, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The axes of the positional and of the keyword arguments, as prefixes."""
-    if isinstance(in_axes, dict):
-        return by_name(in_axes, core.fun, len(args), kwargs, "in_axes", None)
-    if isinstance(in_axes, tuple) and len(in_axes) != len(args):
-        raise ValueError(
-            f"in_axes={in_axes!r} has {len(in_axes)} entries, but `{core.__qualname__}` was called with {len(args)} "
-            "positional arguments"
-        )
-    return in_axes, 0
 
 
 def _count(

@@ -9,7 +9,7 @@ import pytest
 
 from brainstate_graph import State
 from brainstate_transform import checkpoint, grad, jit, remat
-from tests.transform.tables import Net, Param, Stack
+from tests.transform.tables import Net, Param, Runs, Stack
 
 one = jnp.float32(1.0)
 
@@ -134,3 +134,33 @@ def test_a_dropped_argument_is_collected():
     del m
     gc.collect()
     assert gone() is None
+
+
+def test_static_arguments_of_a_method_are_counted_with_self():
+    class Plain:
+        def __init__(self):
+            self.net = Net()
+
+        @checkpoint(static_argnums=2)
+        def call(self, x, flag):
+            return self.net(x) if flag else -self.net(x)
+
+    plain = Plain()
+    assert (plain.call(one, True), plain.call(one, False)) == (2.0, -2.0)
+    assert (grad(plain.call)(one, True), grad(plain.call)(one, False)) == (2.0, -2.0)
+    assert plain.net.n.value == 4.0
+
+
+def test_outside_of_a_trace_the_function_runs_in_python_once():
+    m, runs = Net(), Runs()
+
+    @checkpoint
+    def f(x):
+        runs()
+        return m(x)
+
+    assert [float(f(one)) for _ in range(3)] == [2.0, 2.0, 2.0]
+    assert runs.count == 1
+    m.rate = 3.0
+    assert f(one) == 6.0
+    assert (runs.count, m.n.value) == (2, 4.0)

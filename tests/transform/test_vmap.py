@@ -331,6 +331,21 @@ def test_as_decorator_and_method():
     assert m.n.value == 1.0
 
 
+def test_in_axes_of_a_method_are_counted_with_self():
+    class Plain:
+        def __init__(self):
+            self.net = Net(2.0)
+
+        @vmap(in_axes=(None, 0, None))
+        def rows(self, x, y):
+            return self.net(x) + y
+
+    plain = Plain()
+    np.testing.assert_allclose(plain.rows(xs, 1.0), 2.0 * xs + 1.0)
+    with pytest.raises(ValueError, match=r"3 entries, but .*rows` was called with 2 positional arguments"):
+        plain.rows(xs)
+
+
 def test_in_axes_by_name():
     def f(x, y, *rest, k=1.0):
         return x * y + sum(rest) + k

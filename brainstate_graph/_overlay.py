@@ -223,22 +223,19 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
     """Raise if `value` may not be put into `state` here."""
     if type(value) in PLAIN:
         return
-    traced = isinstance(value, Tracer)
-    if not traced:
-        leaves = leaves_of(state, value)
-        refuse_objects(state, leaves)
-        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-    if traced:
-        home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
-        if home is None or home != _trace_now():
-            raise TraceContextError(
-                f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform "
-                "that does not know of states, so the value would outlive its trace. Use the transform of "
-                "the same name from brainstate_transform, or split the model first: "
-                "`graphdef, tree = treefy_split(model)`."
-            )
-    elif isinstance(value, jax.Array):
-        PLAIN.add(type(value))
+    if not isinstance(value, Tracer):
+        refuse_objects(state, leaves := leaves_of(state, value))
+        if not any(isinstance(leaf, Tracer) for leaf in leaves):
+            if isinstance(value, jax.Array):
+                PLAIN.add(type(value))
+            return
+    home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
+    if home is None or home != _trace_now():
+        raise TraceContextError(
+            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
+            "of states, so the value would outlive its trace. Use the transform of the same name from "
+            "brainstate_transform, or split the model first: `graphdef, tree = treefy_split(model)`."
+        )
 
 
 def leaves_of(state: State[Any], value: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from ._entry import Entry
 from ._explain import Trace
 from ._lost import refuse_lost
 from ._seal import unseal_result
+from ._shapes import shape_of, struct
 from ._touched import Plan
 from ._values import Rows
 
@@ -51,7 +52,7 @@ class _Info:
     @functools.cached_property
     def states(self) -> dict[str, Any]:
         names = self._trace.names()
-        return {names[place]: jax.tree.map(_struct, old) for place, old in zip(self._given, self._old, strict=True)}
+        return {names[place]: jax.tree.map(struct, old) for place, old in zip(self._given, self._old, strict=True)}
 
     @functools.cached_property
     def written(self) -> dict[str, Any]:
@@ -208,9 +209,9 @@ class Compiled(_Stage):
 
     def _refuse_shapes(self, plan: Plan) -> None:
         wrong = [
-            f"{locate(state)} is {describe(jax.tree.map(_shape, value))} and was {describe(shape)}"
+            f"{locate(state)} is {describe(jax.tree.map(shape_of, value))} and was {describe(shape)}"
             for state, value, shape in zip(plan.inputs, plan.values().values, self.states_info.values(), strict=True)
-            if _form(jax.tree.map(_shape, value)) != _form(shape)
+            if _form(jax.tree.map(shape_of, value)) != _form(shape)
         ]
         if wrong:
             raise TypeError(
@@ -244,14 +245,6 @@ class Compiled(_Stage):
     def output_shardings(self) -> Any:
         """The shardings of the result."""
         return self.stage.output_shardings[0]
-
-
-def _struct(aval: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-
-
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    return _struct(jax.typeof(leaf))
 
 
 def _form(tree: Any) -> Any:

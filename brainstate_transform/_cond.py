@@ -17,6 +17,7 @@ from ._checks import jit_error_if
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
+from ._shapes import shape_of
 from ._values import StateValues, Written
 
 __all__ = ["cond", "ifelse", "switch"]
@@ -216,7 +217,7 @@ def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateVa
     names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
     looked = [core.looked for core in cores if core.looked is not None]
     results = [dict(zip(own.states, one.values, strict=True)) for one, own in zip(looked, found, strict=True)]
-    before = dict(zip(states.states, jax.tree.map(jax.typeof, states.values), strict=True))
+    before = dict(zip(states.states, jax.tree.map(shape_of, states.values), strict=True))
     for number in range(1, len(cores)):
         for state in states.states:
             left, right = (result.get(state, before[state]) for result in (results[0], results[number]))

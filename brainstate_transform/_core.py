@@ -5,7 +5,6 @@ It runs the user's function in an overlay: given values come in, what was writte
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import inspect
@@ -74,6 +73,18 @@ class Looked(NamedTuple):
     values: Sequence[Any]
 
 
+class _Signature:
+    """JAX takes the names of the arguments from it; it is made when it is asked for, as that takes 10 microseconds."""
+
+    def __get__(self, core: Core | None, owner: type[Core] | None = None) -> inspect.Signature | None:
+        if core is None:
+            return None
+        try:
+            return _with_states(inspect.signature(core.fun))
+        except (TypeError, ValueError):  # builtins have none; a parameter may be called as ours
+            raise AttributeError("__signature__") from None
+
+
 class Core:
     """The pure function of a user's function: states and arguments in, result and written states out.
 
@@ -101,6 +112,8 @@ class Core:
         (3.0, [(State(1.0), 3.0)], 1.0)
     """
 
+    __signature__ = _Signature()
+
     def __init__(self, fun: Callable[..., Any]) -> None:
         if not callable(fun):
             raise TypeError(f"expected a function to transform, not {fun!r}")
@@ -108,8 +121,6 @@ class Core:
         self.touched = Touched(fun)
         self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
         self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
-        with contextlib.suppress(TypeError, ValueError):  # builtins have none; a parameter may be called as ours
-            self.__signature__ = _with_states(inspect.signature(fun))  # JAX takes the names of the arguments from it
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them

@@ -284,24 +284,24 @@ def _directions(chosen: Chosen, tangents: Sequence[Any] | None, state_tangents: 
     if chosen.layout.selection is not None:
         along = (chosen.layout.scatter_states(state_tangents, "state_tangents"), [])
         for state, value, tangent in zip(chosen.states.states, values, along[0], strict=True):
-            _refuse_unfit(f"state_tangents for {locate(state)}", value, tangent)
+            _refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
     for number, value in zip(chosen.numbers, picked, strict=True):
         assert tangents is not None
-        _refuse_unfit(f"tangents[{number}]", value, tangents[number])
+        _refuse_unfit(lambda n=number: f"tangents[{n}]", value, tangents[number])
         along[1].append(tangents[number])
     return along
 
 
-def _refuse_unfit(name: str, value: Any, tangent: Any) -> None:
+def _refuse_unfit(name: Callable[[], str], value: Any, tangent: Any) -> None:
     if jax.tree.structure(value) != jax.tree.structure(tangent):
         raise TypeError(
-            f"{name} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(value)}"
+            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(value)}"
         )
     for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(value), jax.tree.leaves(tangent), strict=True):
         wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
         found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)
         if jnp.shape(x) != jnp.shape(t) or wanted != found:
             raise TypeError(
-                f"{name}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
+                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
                 f"{wanted}{list(jnp.shape(x))}"
             )

@@ -28,6 +28,8 @@ def spread(prefix: Any, tree: Any, is_place: Callable[[Any], bool]) -> list[tupl
     Raises:
         ValueError: The structures do not fit.
     """
+    if is_place(prefix):
+        return [(path, leaf, prefix) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
     found: list[tuple[Path, Any, Any]] = []
 
     def note(path: Path, place: Any, part: Any) -> None:

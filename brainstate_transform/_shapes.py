@@ -17,7 +17,17 @@ from ._lift import lift
 from ._select import select
 from ._values import StateValues, Written
 
-__all__ = ["StateFinder", "eval_shape"]
+__all__ = ["StateFinder", "eval_shape", "shape_of", "struct"]
+
+
+def struct(aval: Any) -> jax.ShapeDtypeStruct:
+    """Return an abstract array in the form in which JAX shows it to users."""
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of an array or number."""
+    return struct(jax.typeof(leaf))
 
 
 class _Dry(Overlay):

@@ -235,13 +235,12 @@ def _our_shard_map(t: Any, f: Any, _: Any) -> Any:
 
 
 def _scan(pure: Any) -> Any:
-    def body(carry: Any, x: Any) -> Any:
-        params, hidden, last = carry
-        y, hidden = pure(params, hidden, x)
-        return (params, hidden, last), y
-
     def call(params: Any, hidden: Any, xs: Any) -> Any:
-        (_, hidden, _), ys = jax.lax.scan(body, (params, hidden, None), xs)
+        def body(hidden: Any, x: Any) -> Any:
+            y, hidden = pure(params, hidden, x)
+            return hidden, y
+
+        hidden, ys = jax.lax.scan(body, hidden, xs)
         return ys, hidden
 
     return call
@@ -254,17 +253,26 @@ def _our_scan(t: Any, f: Any, _: Any) -> Any:
     return lambda xs: t.scan(body, None, xs)[1]
 
 
-def _while(pure: Any) -> Any:
-    def body(carry: Any) -> Any:
-        params, hidden, i, _, x = carry
-        y, hidden = pure(params, hidden, x)
-        return params, hidden, i + 1, y, x
+def _while_of(pure: Any) -> Any:
+    def more(now: Any) -> Any:
+        return now[0][2] < STEPS
 
-    def more(carry: Any) -> Any:
-        return carry[2] < STEPS
+    def call(params: Any, hidden: Any, carry: Any) -> Any:
+        def body(now: Any) -> Any:
+            (_, x, i), hidden = now
+            y, hidden = pure(params, hidden, x)
+            return (y, x, i + 1), hidden
+
+        return jax.lax.while_loop(more, body, (carry, hidden))
+
+    return call
+
+
+def _while(pure: Any) -> Any:
+    loop = _while_of(pure)
 
     def call(params: Any, hidden: Any, x: Any) -> Any:
-        _, hidden, _, y, _ = jax.lax.while_loop(more, body, (params, hidden, 0, x, x))
+        (y, _, _), hidden = loop(params, hidden, (x, x, 0))
         return y, hidden
 
     return call
@@ -285,8 +293,13 @@ def _same(_: Any, hidden: Any, x: Any) -> Any:
     return x, hidden
 
 
+def _cond_of(pure: Any) -> Any:
+    return lambda params, hidden, given: jax.lax.cond(given[0], pure, _same, params, hidden, given[1])
+
+
 def _cond(pure: Any) -> Any:
-    return lambda params, hidden, x: jax.lax.cond(x, pure, _same, params, hidden, x)
+    choose = _cond_of(pure)
+    return lambda params, hidden, x: choose(params, hidden, (x, x))
 
 
 def _our_cond(t: Any, f: Any, _: Any) -> Any:
@@ -294,9 +307,13 @@ def _our_cond(t: Any, f: Any, _: Any) -> Any:
     return lambda x: t.cond(x, f, other, x)
 
 
+def _switch_of(pure: Any) -> Any:
+    return lambda params, hidden, given: jax.lax.switch(given[0], [_same, pure], params, hidden, given[1])
+
+
 def _switch(pure: Any) -> Any:
-    branches = [_same, pure]
-    return lambda params, hidden, x: jax.lax.switch(1, branches, params, hidden, x)
+    choose = _switch_of(pure)
+    return lambda params, hidden, x: choose(params, hidden, (1, x))
 
 
 def _our_switch(t: Any, f: Any, _: Any) -> Any:
@@ -419,7 +436,17 @@ def nested_trace(work: Workload, libraries: dict[str, Library]) -> Works:
     return works
 
 
+# What an eager call is, for those whose case gives it more than `x`.
+_PROGRAMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "while_loop": (_while_of, lambda x: (x, x, 0)),
+    "cond": (_cond_of, lambda x: (x, x)),
+    "switch": (_switch_of, lambda x: (1, x)),
+}
+
+
 def repeated(case: Case, count: int, libraries: dict[str, Library]) -> Works:
-    """An eager call beside the compiled one of raw JAX."""
+    """An eager call beside a compiled one of raw JAX that takes and returns the same."""
     eager = warm(case, count, False, libraries)
-    return {**eager, "raw": warm(case, count, True, {})["raw"]}
+    make, given = _PROGRAMS.get(case.name, (case.raw, lambda x: x))
+    raw = _raw_threaded(jax.jit(make(pure())), bank_values(count, case.lanes), given(jnp.ones(case.shape)))
+    return {**eager, "raw": raw}

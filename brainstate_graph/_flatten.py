@@ -309,9 +309,24 @@ class _Walk:
         except GraphError as error:
             raise GraphError(f"at {self._where(number)}, in the keys of the {cls.__name__}: {error}") from None
         self.rows.append(row)
+        items = [children[i] for i in row.visits]
+        if self.known is None and all(isinstance(item, State) for item in items):
+            self._meet_states(items)  # here and now, as nothing before them waits
+            return
         first = len(self.targets)
-        self.targets += [-1] * len(row.visits)
-        self._wait([children[i] for i in row.visits], range(first, len(self.targets)))
+        self.targets += [-1] * len(items)
+        self._wait(items, range(first, len(self.targets)))
+
+    def _meet_states(self, states: Iterable[State[Any]]) -> None:
+        rows, targets, number_of = self.rows, self.targets, self.numbers.setdefault
+        for state in states:
+            count = len(rows)
+            found = number_of(id(state), count)
+            if found == count:
+                self.came.append(len(targets))
+                self.objects.append(state)
+                rows.append(self._state_row(state, type(state)))
+            targets.append(found)
 
     def _wait(self, items: Sequence[Any], slots: Sequence[int]) -> None:
         self.items.extend(reversed(items))

@@ -6,7 +6,6 @@ Each wraps the stage of ``jax.stages`` of the same name.  None changes a state b
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -23,7 +22,7 @@ from ._shapes import shape_of, struct
 from ._touched import Plan
 from ._values import Rows
 
-__all__ = ["Compiled", "Lowered", "Traced"]
+__all__ = ["Compiled", "Info", "Lowered", "Traced"]
 
 _S = TypeVar("_S", bound="_Stage")
 
@@ -40,24 +39,34 @@ class Owner(Protocol):
     def _finish(self, plan: Plan, out: Any, written: Any) -> Any: ...
 
 
-class _Info:
-    """What is known about the states of a program and its result; names are made when somebody asks."""
+class Info:
+    """What is known about the states of a program and its result, in a form for users where they ask for it.
 
-    def __init__(self, plan: Plan, trace: Trace, given: Sequence[int], written: Sequence[int], out: Any) -> None:
-        self._trace, self._given, self._written = trace, given, written
-        result, (self._new, _) = out
-        self._old = jax.tree.map(jax.typeof, plan.values().values)
-        self.result = unseal_result(result, plan.snapshot.objects, looking=True)
+    Args:
+        stage: The trace.
+        which: What it writes.
+        plan: The touched graph.
+        trace: The names in it.
+    """
+
+    def __init__(self, stage: Any, which: Any, plan: Plan, trace: Trace) -> None:
+        self._stage, self._which, self._trace = stage, which, trace
+        self._given, self._values = plan.which.places, jax.tree.map(jax.typeof, plan.values().values)
+        self._objects = plan.snapshot.objects if which[2] else ()
 
     @functools.cached_property
     def states(self) -> dict[str, Any]:
         names = self._trace.names()
-        return {names[place]: jax.tree.map(struct, old) for place, old in zip(self._given, self._old, strict=True)}
+        return {names[place]: jax.tree.map(struct, old) for place, old in zip(self._given, self._values, strict=True)}
 
     @functools.cached_property
     def written(self) -> dict[str, Any]:
-        names = self._trace.names()
-        return {names[place]: shape for place, shape in zip(self._written, self._new, strict=True)}
+        names, values = self._trace.names(), self._stage.out_info[1][0]
+        return {names[place]: shape for place, shape in zip(self._which[0], values, strict=True)}
+
+    @functools.cached_property
+    def result(self) -> Any:
+        return unseal_result(self._stage.out_info[0], self._objects, looking=True)
 
 
 class _Stage:
@@ -67,7 +76,7 @@ class _Stage:
         stage: The stage of JAX, which has the states before the arguments.
     """
 
-    def __init__(self, stage: Any, owner: Owner, entry: Entry, which: Rows, info: _Info) -> None:
+    def __init__(self, stage: Any, owner: Owner, entry: Entry, which: Rows, info: Info) -> None:
         self.stage = stage
         self._owner, self._entry, self._which, self._info = owner, entry, which, info
 
@@ -107,13 +116,6 @@ class Traced(_Stage):
         >>> step.trace(1.0).written_info
         {'count': ShapeDtypeStruct(shape=(), dtype=int32, weak_type=True)}
     """
-
-    @staticmethod
-    def of(stage: Any, owner: Owner, entry: Entry, plan: Plan, trace: Trace) -> Traced:
-        """Return what is known of a trace with this touched graph."""
-        out = stage.out_info
-        written = entry.core.whiches[len(out[1][1])][0]
-        return Traced(stage, owner, entry, plan.which, _Info(plan, trace, plan.which.places, written, out))
 
     @property
     def jaxpr(self) -> Any:

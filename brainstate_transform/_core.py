@@ -187,7 +187,7 @@ class Core:
         out = self.fun(*args, **kwargs)
         del args, kwargs  # what nobody holds any more is not kept
         refuse_tracers(self.__qualname__, overlay)
-        rows = None if plan is None else plan.row_of()
+        rows = None if plan is None else plan.row_of
         if containers is None:
             out, sealed = seal_result(out, overlay, since, rows, self.fun)
             nodes = self.nodes if plan is None else plan.nodes

@@ -82,7 +82,7 @@ def carry(user: str, overlay: Overlay, plan: Plan, containers: Containers) -> tu
         StructureError: An attribute was set of a node beyond the touched graph.
     """
     edits = _visible(overlay.journal.edits())
-    row_of = plan.row_of()
+    row_of = plan.row_of() if edits else {}
     for edit in edits:
         if id(edit.node) not in row_of:
             raise StructureError(

@@ -15,7 +15,7 @@ import jax
 
 from brainstate_graph import Node, State, StateArgumentError
 
-from ._aot import Compiled, Lowered, Traced
+from ._aot import Compiled, Info, Lowered, Traced
 from ._argnums import both_ways
 from ._core import Retry, StagedCore, StraysMet, without_jit
 from ._entry import Entry
@@ -137,32 +137,34 @@ class JittedFunction(Staged):
         """Find out which states are used, if it is worth while, before anything is compiled for all of them.
 
         Returns:
-            The touched graph, and JAX's trace for the whole of it where it is made here and serves as it is.
+            The touched graph; and JAX's trace for the whole of it with what that writes, where it is made here and
+            serves as it is.
         """
-        traced = None
+        found: Any = None
         for _ in range(RETRIES):
             if plan.looked or without_jit() or not self._program.looks_at(plan):
                 break
-            plan, traced = self._choosing(plan, args, kwargs)
-        return plan, traced if plan.which.choice is None and self._entry.plain else None
+            plan, found = self._choosing(plan, args, kwargs)
+        return plan, found if plan.which.choice is None and self._entry.plain else None
 
     def _choosing(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
         """Count in the states that are used with these arguments."""
         whole = plan.choosing(None)
         self._entry.resolve(whole)
         try:
-            traced, used, written = self._program.look(whole, args, kwargs)
+            found = self._program.look(whole, args, kwargs)
         except StraysMet as met:
             met.alone()
             return self._touched.counting(met.states, plan.nodes), None
         self._entry.check(whole)
+        written, used, _ = found[1]
         before = plan.which.choice or Choice(())
         places = {*used, *before.places}
         donated = sorted({*written, *before.places[: before.donated]}) if self._entry.donates else []
         if not self._entry.apart and len(whole.table) - len(places) < UNUSED:
-            return self._touched.choose(plan, None), traced
+            return self._touched.choose(plan, None), found
         choice = Choice((*donated, *sorted(places.difference(donated))), len(donated))
-        return self._touched.choose(plan, choice), traced
+        return self._touched.choose(plan, choice), found
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
         if isinstance(again, Wider):
@@ -182,14 +184,16 @@ class JittedFunction(Staged):
         """
         args, kwargs, plan = self._sealed(args, kwargs)
         with jax.disable_jit(False):
-            plan, traced = self._looked(plan, args, kwargs)
+            plan, found = self._looked(plan, args, kwargs)
             for _ in range(RETRIES):
                 try:
-                    if traced is None:
+                    if found is None:
                         compiled = self._entry.staged(plan, len(args))
                         traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
-                    named = Trace.of(plan, (), args, kwargs, self.origin_fun)
-                    return Traced.of(traced, self, self._entry, plan, named)
+                        found = traced, self.cores[0].whiches[len(traced.out_info[1][1])]
+                    stage, which = found
+                    info = Info(stage, which, plan, Trace.of(plan, (), args, kwargs, self.origin_fun))
+                    return Traced(stage, self, self._entry, plan.which, info)
                 except Retry as again:
                     plan = self._other_plan(again.alone(), plan, args, kwargs)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")

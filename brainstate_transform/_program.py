@@ -103,7 +103,7 @@ class Program:
         plan = which.plan.choosing(None)
         if tracing():  # the trace may close over values of the one around it, which a replay would not find
             return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)
-        traced, used, _ = self.look(plan, args, kwargs)
+        traced, (_, used, _) = self.look(plan, args, kwargs)
         if not set(choice.places).issuperset(used):
             raise Wider
         values = self._filled(plan, choice, states)
@@ -122,11 +122,10 @@ class Program:
             values[place] = value
         return values
 
-    def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
-        """Trace with the whole touched graph, or find that trace; return it, and the places used and written."""
+    def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Trace with the whole touched graph, or find that trace; return it, and what it writes, see `Written`."""
         traced = self.whole.trace(StateValues(plan.which, self.shapes(plan)), *args, **kwargs)
-        written, used, _ = self.core.whiches[len(traced.out_info[1][1])]
-        return traced, used, written
+        return traced, self.core.whiches[len(traced.out_info[1][1])]
 
 
 def _unused(leaf: Any, shape: Any) -> Any:

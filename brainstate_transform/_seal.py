@@ -206,7 +206,7 @@ def seal_result(
     out: Any,
     overlay: Overlay,
     since: int,
-    rows: dict[int, int] | None,
+    rows: Callable[[], dict[int, int]] | None,
     user: Callable[..., Any],
     carried: Sequence[Carried] = (),
 ) -> tuple[Any, bool]:
@@ -216,7 +216,7 @@ def seal_result(
         out: What the user's function returned.
         overlay: The overlay that it ran in.
         since: The tick of the clock when it started; nodes born later were made inside.
-        rows: Row numbers of the objects of the touched graph by ``id``, where one is given.
+        rows: Returns row numbers of the objects of the touched graph by ``id``, where one is given.
         user: The user's function, for the error message.
         carried: The changes of structure that leave with the result.
 
@@ -236,7 +236,7 @@ def seal_result(
     def before(item: Any) -> Held | Known | None:
         if overlay.created(item) if isinstance(item, State) else born_after(item, since):
             return None
-        row = None if rows is None else rows.get(id(item))
+        row = None if rows is None else rows().get(id(item))
         return Held(item) if row is None else Known(row)
 
     known: list[Any] = []

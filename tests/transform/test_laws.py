@@ -24,6 +24,7 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
+from brainstate_transform import jit
 from tests.transform.tables import (
     DERIVATIVES,
     FROZEN,
@@ -292,7 +293,6 @@ RAW = {
 @transforms(without=["custom_vjp", "custom_jvp"])  # which refuse to be differentiated with a write of no rule
 def test_a_raw_transform_between_ours_and_a_write_is_refused(wrap, raw):
     # The tracer belongs to the raw trace, which the overlay of the outer jit does not know.
-    from brainstate_transform import jit
 
     m = Net()
     before = values(m)
@@ -598,7 +598,6 @@ def test_states_reached_only_dynamically(wrap):
 
 @transforms()
 def test_a_traced_value_may_stand_beside_a_model_in_a_closure(wrap):
-    from brainstate_transform import jit
 
     m = Net()
 
@@ -613,7 +612,6 @@ def test_a_traced_value_may_stand_beside_a_model_in_a_closure(wrap):
 
 @transforms()
 def test_a_model_that_the_outer_function_made(wrap):
-    from brainstate_transform import jit
 
     @jit
     def outer(x):
@@ -665,3 +663,23 @@ def test_the_identity_of_states_survives(wrap):
     before = list(states(m).values())
     wrap(lambda x: m(x))(jnp.float32(1.0))
     assert all(a is b for a, b in zip(before, states(m).values(), strict=True))
+
+
+@transforms()
+def test_a_dropped_function_is_gone_without_the_garbage_collector(wrap):
+    class Token:
+        pass
+
+    m, token = Net(), Token()
+    gone = weakref.ref(token)
+    f = wrap(lambda x: (token, m(x))[1])
+    compiled = jit(lambda x: f(x))
+    gc.collect()
+    gc.disable()
+    try:
+        assert [float(compiled(jnp.float32(1.0))) for _ in range(2)] == [2.0, 2.0]
+        compiled.lower(jnp.float32(1.0)).compile()
+        del f, compiled, token
+        assert gone() is None
+    finally:
+        gc.enable()

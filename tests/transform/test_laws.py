@@ -670,16 +670,18 @@ def test_a_dropped_function_is_gone_without_the_garbage_collector(wrap):
     class Token:
         pass
 
-    m, token = Net(), Token()
-    gone = weakref.ref(token)
-    f = wrap(lambda x: (token, m(x))[1])
-    compiled = jit(lambda x: f(x))
+    def made(m, token):
+        f = wrap(lambda x: (token, m(x))[1])
+        return jit(lambda x: f(x)), weakref.ref(token)
+
     gc.collect()
     gc.disable()
     try:
+        compiled, gone = made(Net(), Token())
         assert [float(compiled(jnp.float32(1.0))) for _ in range(2)] == [2.0, 2.0]
         compiled.lower(jnp.float32(1.0)).compile()
-        del f, compiled, token
+        assert gone() is not None
+        del compiled
         assert gone() is None
     finally:
         gc.enable()

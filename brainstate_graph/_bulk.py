@@ -31,7 +31,10 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
         except AttributeError:
             return [door.live(state) for state in states]
     top = door.stack.top
-    return [door.look(state, top, record) for state in states]
+    if record:
+        return [door.look(state, top) for state in states]
+    inside = top._values  # where most of them are while a function is traced
+    return [inside[state] if state in inside else door.look(state, top, False) for state in states]
 
 
 def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
@@ -105,5 +108,9 @@ def note_reads(states: Iterable[State[Any]]) -> None:
     """Record reads that a transform made on behalf of the enclosing trace."""
     top = door.stack.top
     if top is not None:
+        inside, reads = top._values, top.reads
         for state in states:
-            door.look(state, top)
+            if state in inside:
+                reads[state] = None
+            else:
+                door.look(state, top)

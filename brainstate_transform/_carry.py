@@ -21,7 +21,7 @@ from brainstate_graph.extend import locate, read_values
 from ._core import Core
 from ._values import StateValues, Written
 
-__all__ = ["NONE", "Now", "Step", "alike", "by_hand", "enter", "refuse_writes", "steady", "written_in"]
+__all__ = ["NONE", "Now", "Step", "alike", "by_hand", "enter", "refuse_writes", "traced", "written_in"]
 
 Now = tuple[StateValues, Any]
 Step = Callable[[Now, Any], tuple[Now, Any]]
@@ -56,12 +56,12 @@ def enter(core: Core, init: Any, x: Any = None) -> tuple[Step, Now]:
     settled = _settled(core, now, after, lambda number: _meets_narrower(number, looked.jaxpr))
     while settled is not now:  # each number is promoted once at most, and mostly none is
         now = settled
-        _, (after, _), jaxpr = _traced(step, now, x)
+        _, (after, _), jaxpr = traced(step, now, x)
         settled = _settled(core, now, after, lambda number, jaxpr=jaxpr: _meets_narrower(number, jaxpr))
-    return steady(step, now, x), now
+    return _steady(step, now, x), now
 
 
-def steady(fun: Callable[..., Any], *like: Any) -> Callable[..., Any]:
+def _steady(fun: Callable[..., Any], *like: Any) -> Callable[..., Any]:
     """Return a function that is traced for arguments like these, whatever JAX makes of them later.
 
     A number may be weakly typed at first and not after a step, which would be reason to run the user's function again.
@@ -77,7 +77,7 @@ def steady(fun: Callable[..., Any], *like: Any) -> Callable[..., Any]:
         if _weak(args) == weak:
             return fun(*args)
         if not replays:
-            replays.append(_traced(fun, *like)[0])
+            replays.append(traced(fun, *like)[0])
         return replays[0](*args)
 
     return steadily
@@ -87,8 +87,16 @@ def _weak(args: Any) -> list[bool]:
     return [(x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)).weak_type for x in jax.tree.leaves(args)]
 
 
-def _traced(fun: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any, Any]:
-    """Trace a function; return what replays the trace, the shapes of its result, and the jaxpr."""
+def traced(fun: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any, Any]:
+    """Trace a function for arguments like these.
+
+    Args:
+        fun: The function.
+        *args: Arguments, or their shapes.
+
+    Returns:
+        The function that replays the trace, the shapes of its result, and the jaxpr.
+    """
     jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
     structure, avals = jax.tree.structure(shapes), [(aval.shape, aval.dtype) for aval in jaxpr.in_avals]
 

@@ -17,7 +17,7 @@ from ._checks import jit_error_if
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
-from ._shapes import shape_of
+from ._shapes import struct
 from ._values import StateValues, Written
 
 __all__ = ["cond", "ifelse", "switch"]
@@ -217,16 +217,19 @@ def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateVa
     names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
     looked = [core.looked for core in cores if core.looked is not None]
     results = [dict(zip(own.states, one.values, strict=True)) for one, own in zip(looked, found, strict=True)]
-    before = dict(zip(states.states, jax.tree.map(shape_of, states.values), strict=True))
+    before = dict(zip(states.states, jax.tree.map(jax.typeof, states.values), strict=True))
     for number in range(1, len(cores)):
-        for state in states.states:
-            left, right = (result.get(state, before[state]) for result in (results[0], results[number]))
-            if _differ(left, right):
-                raise TypeError(
-                    f"{names[0]} leaves {locate(state)} as {describe(left)}, {names[number]} as {describe(right)}; the "
-                    f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
-                    "assigned."
-                )
+        lefts, rights = (
+            [r.get(state, before[state]) for state in states.states] for r in (results[0], results[number])
+        )
+        if _differ(lefts, rights):
+            each = zip(states.states, lefts, rights, strict=True)
+            state, left, right = next(part for part in each if _differ(*part[1:]))
+            raise TypeError(
+                f"{names[0]} leaves {locate(state)} as {_shown(left)}, {names[number]} as {_shown(right)}; the "
+                f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
+                "assigned."
+            )
         left, right = looked[0].out, looked[number].out
         if _differ(left, right):
             place, left, right = _where(left, right)
@@ -235,6 +238,10 @@ def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateVa
                 f"{f' at {place}' if place else ''}; the branches of {kind.name} must return the same structure, shape "
                 "and dtype. Cast what is returned."
             )
+
+
+def _shown(avals: Any) -> str:
+    return describe(jax.tree.map(struct, avals))
 
 
 def _where(left: Any, right: Any) -> tuple[str, Any, Any]:

@@ -6,7 +6,6 @@ It runs the user's function in an overlay: given values come in, what was writte
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
@@ -228,9 +227,14 @@ class Core:
         self.frozen = True
         plan = self.touched.plan()
         twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
+
+        def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            return twin.run(_states_, args, kwargs)
+
+        pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
         for _ in range(2):
             whole = plan.values()
-            staged: Any = jax.jit(functools.partial(Core.__call__, twin))
+            staged: Any = jax.jit(pure)
             try:
                 traced = staged.trace(whole, *args, **kwargs)
                 break

@@ -108,7 +108,7 @@ class Entry:
             options = dict(self._options)
             if shardings is not None:
                 options["in_shardings"] = (*repeat(None, self.shift), *self._for_each(count))
-            entry = self._program_apart if self.apart else self.program
+            entry = _apart(self.program) if self.apart else self.program
             found = self._compiled.setdefault(key, jax.jit(entry, **options))
         return found
 
@@ -204,32 +204,31 @@ class Entry:
         for compiled in (*self._compiled.values(), self.program.whole):
             compiled.clear_cache()
 
-    @property
-    def _program_apart(self) -> Callable[..., Any]:
-        program = self.program
 
-        def entry(_given_: Given, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-            values, given = list(_states_.values), _given_.values
-            values[: len(given)] = [v if g is None else g for g, v in zip(given, values, strict=False)]
-            return self.inside(StateValues(_states_.which, values), _given_.places, args, kwargs)
+def _apart(program: Program) -> Callable[..., Any]:
+    """The program with what is donated apart from what stays."""
 
-        entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
-        return entry
+    def entry(_given_: Given, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        values, given = list(_states_.values), _given_.values
+        values[: len(given)] = [v if g is None else g for g, v in zip(given, values, strict=False)]
+        return _in_places(program, StateValues(_states_.which, values), _given_.places, args, kwargs)
 
-    def inside(self, states: StateValues, places: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
-        """Run the program, its states held in their places before and after."""
-        which = states.which
-        if not places or not isinstance(which, Rows):
-            return self.program(states, *args, **kwargs)
-        values = constrained(states.values, [places[i] for i in which.places])
-        out, (new, number) = self.program(StateValues(which, values), *args, **kwargs)
-        return out, (constrained(new, [places[i] for i in self._written(which.plan, number)]), number)
+    entry.__name__, entry.__qualname__ = program.__name__, program.__qualname__
+    return entry
 
-    def _written(self, plan: Plan, number: Any) -> Sequence[int]:
-        """The places in the table of what was written."""
-        if type(number) is not Written:
-            return self.core.whiches[len(number)][0]
-        return [plan.table.index(state) for state in number.which[0]]
+
+def _in_places(program: Program, states: StateValues, places: tuple[Any, ...], args: Any, kwargs: Any) -> Any:
+    """Run the program, its states held in their places before and after."""
+    which = states.which
+    if not places or not isinstance(which, Rows):
+        return program(states, *args, **kwargs)
+    values = constrained(states.values, [places[i] for i in which.places])
+    out, (new, number) = program(StateValues(which, values), *args, **kwargs)
+    if type(number) is Written:
+        written = [which.plan.table.index(state) for state in number.which[0]]
+    else:
+        written = program.core.whiches[len(number)][0]
+    return out, (constrained(new, [places[i] for i in written]), number)
 
 
 def _keep_placed(plan: Plan, before: Sequence[Any], after: Sequence[Any]) -> None:

@@ -11,10 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainstate_graph import Overlay
-
 from ._blocks import any_lane, check_base, nested_scan
-from ._carry import NONE, Now, alike, by_hand, enter, refuse_writes, steady
+from ._carry import NONE, Now, alike, by_hand, enter, refuse_writes, traced
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
@@ -56,7 +54,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
 
 def _while(cond: Core, body: Core, init: Any) -> tuple[Any, Written]:
     step, now = enter(body, init)
-    states, last = jax.lax.while_loop(_reading(cond, now), lambda now: step(now, None)[0], now)
+    states, last = jax.lax.while_loop(_reading(cond), lambda now: step(now, None)[0], now)
     return last, states.as_written()
 
 
@@ -101,7 +99,7 @@ def bounded_while_loop(
 
 def _bounded(cond: Core, body: Core, init: Any, max_steps: int, base: int) -> tuple[Any, Written]:
     step, now = enter(body, init)
-    holds = _reading(cond, now)
+    holds, _, _ = traced(_reading(cond), now)  # once for all the places in which it stands below
 
     # A value for which the condition is false stays as it is, so that it is false from then on.
     def one(now: Now, _: None) -> tuple[Now, None]:
@@ -142,17 +140,16 @@ def _make(
     return alike(lambda init_val: lifted(init_val, None), body_fun)
 
 
-def _reading(cond: Core, now: Now) -> Callable[[Now], Any]:
-    """Trace the condition, and return it as a function of what is carried."""
-    states, carry = now
-    with Overlay() as overlay:  # what the body writes is seen as the loop carries it
-        overlay.bind(states.states, states.values)
-        refuse_writes(cond, cond.written_by(carry).as_written(), "the condition")
+def _reading(cond: Core) -> Callable[[Now], Any]:
+    """Return the condition as a function of what is carried."""
+    cond.frozen = True
 
     def holds(now: Now) -> Any:
-        return _boolean(cond, cond.staged(now[0], now[1])[0])
+        pred, written = cond(*now)
+        refuse_writes(cond, written, "the condition")
+        return _boolean(cond, pred)
 
-    return steady(holds, now)
+    return holds
 
 
 def _boolean(cond: Core, pred: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jax.core import Tracer
+
 from . import _overlay as door
 from ._overlay import PLAIN, untraced
 from ._state import State, make_state
@@ -71,10 +73,11 @@ def _check(
 ) -> list[tuple[State[Any], Any]]:
     """Refuse values that may not be put into their states here, and return what is for states without a home."""
     orphans: list[tuple[State[Any], Any]] = []
+    at_home = top is not None and top._trace == door.trace_now()  # asked once: 0.5 microseconds each
     for state, value in zip(states, values, strict=True):
         if door.is_orphan(state):
             orphans.append((state, value))
-        else:
+        elif not (at_home and top is not None and isinstance(value, Tracer) and not top.created(state)):
             door.refuse_foreign(state, value, top)
     return orphans
 

@@ -57,12 +57,12 @@ class Box:
     _value: Any
 
 
-def _trace_now() -> Any:
+def trace_now() -> Any:
     """The JAX trace that is current; comparable with ``==`` and nothing else."""
     return get_opaque_trace_state()
 
 
-NO_TRACE = _trace_now()  # what it is when nothing is traced
+NO_TRACE = trace_now()  # what it is when nothing is traced
 
 
 class _Stack(threading.local):
@@ -144,7 +144,7 @@ class Overlay:
             raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
         self._open = True
         self._parent = stack.top
-        self._trace = _trace_now()
+        self._trace = trace_now()
         be_busy(1, overlays=1)
         stack.top = self
         self.journal.__enter__()
@@ -193,7 +193,7 @@ def look(state: State[Any], top: Overlay | None, record: bool = True) -> Any:
             if entered is not value:
                 value = entered
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
-                (layer if layer._trace == _trace_now() else passed[0])._values[state] = value
+                (layer if layer._trace == trace_now() else passed[0])._values[state] = value
     return value
 
 
@@ -230,7 +230,7 @@ def refuse_foreign(state: State[Any], value: Any, overlay: Overlay | None) -> No
                 PLAIN.add(type(value))
             return
     home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
-    if home is None or home != _trace_now():
+    if home is None or home != trace_now():
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
             "of states, so the value would outlive its trace. Use the transform of the same name from "
@@ -364,7 +364,7 @@ def tracing() -> bool:
 
 def untraced() -> bool:
     """Tell whether this thread traces nothing, neither with an overlay nor in JAX alone."""
-    return stack.top is None and _trace_now() == NO_TRACE
+    return stack.top is None and trace_now() == NO_TRACE
 
 
 @contextmanager
@@ -389,7 +389,7 @@ def outside() -> Generator[None]:
 
 def settle(state: State[Any], value: Any) -> None:
     """Give a new state its value, where it is made."""
-    trace = get_opaque_trace_state()  # with _trace_now() around it, making a State takes a fifth longer
+    trace = get_opaque_trace_state()  # with trace_now() around it, making a State takes a fifth longer
     if not trace == NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
         state._birth = trace  # else it stays unset: most states are born outside of any trace
     overlay = stack.top if open_count else None

@@ -78,10 +78,12 @@ class _Signature:
     def __get__(self, core: Core | None, owner: type[Core] | None = None) -> inspect.Signature | None:
         if core is None:
             return None
-        try:
-            return _with_states(inspect.signature(core.fun))
-        except (TypeError, ValueError):  # builtins have none; a parameter may be called as ours
-            raise AttributeError("__signature__") from None
+        if core.signature is None:
+            try:
+                core.signature = _with_states(inspect.signature(core.fun))
+            except (TypeError, ValueError):  # builtins have none; a parameter may be called as ours
+                raise AttributeError("__signature__") from None
+        return core.signature
 
 
 class Core:
@@ -124,6 +126,7 @@ class Core:
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
         self.looked: Looked | None = None
+        self.signature: inspect.Signature | None = None
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"

@@ -26,7 +26,7 @@ from ._seal import Slot
 from ._touched import Plan
 from ._values import Rows, StateValues
 
-__all__ = ["Explanation", "StateUse", "ToldCore", "Trace", "parameter_names"]
+__all__ = ["Explanation", "StateUse", "ToldCore", "Trace"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
@@ -140,8 +140,10 @@ class Trace(NamedTuple):
     @staticmethod
     def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
         strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
-        arguments, structure = _arguments(args, kwargs, fun)
-        nodes = parameter_names(args, kwargs, fun)
+        found, structure = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_static)
+        parameters = _parameters(fun)
+        arguments = {_name(path, parameters): _argument(x) for path, x in found if not isinstance(x, Slot)}
+        nodes = {x.item: _name(path, parameters) for path, x in found if isinstance(x, Slot)}
         return Trace(plan.which.shape, plan.which.hooks, strays, arguments, structure, *_abstract(list(values)), nodes)
 
     def each(self) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -252,33 +254,24 @@ class ToldCore(StaticCore):
         return Explanation(self.__qualname__, count, programs, trace.states(), reasons)
 
 
-def parameter_names(args: Any, kwargs: Any, fun: Callable[..., Any]) -> dict[int, str]:
-    """Return the names of the arguments that are nodes, by number."""
-    found, _ = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_static)
-    return {leaf.item: _name(path, fun) for path, leaf in found if isinstance(leaf, Slot)}
-
-
 def _is_static(item: Any) -> bool:
     return isinstance(item, (Static, Slot))
-
-
-def _arguments(args: Any, kwargs: Any, fun: Callable[..., Any]) -> tuple[dict[str, str], Any]:
-    found, structure = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_static)
-    texts = {_name(path, fun): _argument(leaf) for path, leaf in found if not isinstance(leaf, Slot)}
-    return texts, structure
 
 
 def _argument(leaf: Any) -> str:
     return f"static {leaf.value!r}" if isinstance(leaf, Static) else _words(_abstract(leaf))
 
 
-def _name(path: tuple[Any, ...], fun: Callable[..., Any]) -> str:
+def _parameters(fun: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):  # builtins have none
+        return []
+
+
+def _name(path: tuple[Any, ...], parameters: Sequence[inspect.Parameter]) -> str:
     key = path[1].key if path[0].idx else path[1].idx
     if not path[0].idx:
-        try:
-            parameters = list(inspect.signature(fun).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []
         named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
         key = named[key] if key < len(named) else f"{rest}[{key - len(named)}]"

@@ -86,8 +86,9 @@ class Program:
         self.always_look = False
         self.shapes: Callable[[Plan], Sequence[Any]] = lambda plan: plan.values().values
         self.__name__, self.__qualname__ = core.__name__, core.__qualname__
-        if hasattr(core, "__signature__"):
-            self.__signature__ = core.__signature__
+        signature = getattr(core, "__signature__", None)
+        if signature is not None:
+            self.__signature__ = signature
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"

@@ -188,7 +188,7 @@ class Core:
         args, kwargs = self.open(args, kwargs, plan)
         out = self.fun(*args, **kwargs)
         del args, kwargs  # what nobody holds any more is not kept
-        refuse_tracers(self.__qualname__, overlay)
+        refuse_tracers(self.__qualname__, overlay, containers)
         rows = None if plan is None else plan.row_of
         if containers is None:
             out, sealed = seal_result(out, overlay, since, rows, self.fun)

@@ -14,7 +14,7 @@ import jax
 from jax.core import Tracer
 
 from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError
-from brainstate_graph.extend import ABSENT, Edit, locate, static_key
+from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
 
 from ._seal import Carried, fill
 from ._touched import Plan
@@ -26,8 +26,8 @@ class Containers:
     """The lists and dicts of a touched graph as they were when a trace began."""
 
     def __init__(self, plan: Plan) -> None:
-        objects = plan.snapshot.objects
-        rows = [row for row in plan.snapshot.graphdef.containers if isinstance(objects[row], (list, dict))]
+        objects, self._shape = plan.snapshot.objects, plan.snapshot.graphdef
+        rows = [row for row in self._shape.containers if isinstance(objects[row], (list, dict))]
         self._before = [(row, objects[row], objects[row].copy()) for row in rows]
 
     def restore(self, overlay: Overlay) -> None:
@@ -39,13 +39,21 @@ class Containers:
         return [
             (row, live, old)
             for row, live, old in self._before
-            if not _same_items(live, old) and any(map(overlay.created, Snapshot(live).states))
+            if not _same_items(live, old) and (_holds_tracer(live) or any(map(overlay.created, Snapshot(live).states)))
         ]
+
+    def with_tracers(self) -> list[str]:
+        """Return the paths of those that hold a traced value."""
+        return [dotted(self._shape.path(row)) for row, live, _ in self._before if _holds_tracer(live)]
 
 
 def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
     for _, live, old in changed:
         fill(live, old)
+
+
+def _holds_tracer(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _same_items(live: Any, old: Any) -> bool:
@@ -100,14 +108,19 @@ def carry(user: str, overlay: Overlay, plan: Plan, containers: Containers) -> tu
     return carried, undo
 
 
-def refuse_tracers(user: str, overlay: Overlay) -> None:
-    """Refuse a traced value in an attribute, which would outlive its trace there.
+def refuse_tracers(user: str, overlay: Overlay, containers: Containers | None) -> None:
+    """Refuse a traced value in an attribute, list or dict, which would outlive its trace there.
 
     Raises:
         GraphError: There is one.
     """
+    for path in () if containers is None else containers.with_tracers():
+        raise GraphError(
+            f"`{user}` puts a traced value into {path}, which would outlive its trace. Put a State there: "
+            "`State(value)`."
+        )
     for edit in overlay.journal.edits():
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(edit.new)):
+        if _holds_tracer(edit.new):
             name = f"{type(edit.node).__name__}.{edit.name}"
             raise GraphError(
                 f"`{user}` sets {name} to a traced value, which would outlive its trace. Hold it in a State: "

@@ -402,6 +402,26 @@ def test_a_traced_value_in_an_attribute_is_refused_by_name(wrap):
     assert m.w.value == 2.0
 
 
+@transforms()
+@pytest.mark.parametrize("make", [list, dict])
+def test_a_traced_value_in_a_container_is_refused_by_name_and_taken_out(wrap, make):
+    m = Net()
+    m.seen = make()
+
+    def f(x):
+        m.w.value = m.w.value + x
+        if make is list:
+            m.seen.append({"deep": x * 2.0})
+        else:
+            m.seen["last"] = x * 2.0
+        return m(x)
+
+    with pytest.raises(GraphError, match=r"puts a traced value into .*seen, which would outlive .*`State\(value\)`"):
+        jit(lambda x: wrap(f)(x))(jnp.float32(1.0))
+    assert m.seen == make()
+    assert m.w.value == 2.0
+
+
 @transforms(only=FROZEN)
 @pytest.mark.parametrize("change", ["state", "number", "list", "delete"])
 def test_where_no_structure_can_be_handed_on_a_change_is_refused(wrap, change):

@@ -142,7 +142,10 @@ class JittedFunction(Staged):
         """
         found: Any = None
         for _ in range(RETRIES):
-            if plan.looked or without_jit() or not self._program.looks_at(plan):
+            if plan.looked or without_jit():
+                break
+            if not self._program.looks_at(plan):
+                plan.looked = True  # all are given
                 break
             plan, found = self._choosing(plan, args, kwargs)
         return plan, found if plan.which.choice is None and self._entry.plain else None

@@ -100,7 +100,7 @@ class Program:
             return self.core(states, *args, **kwargs)
         choice = which.choice
         if choice is None:
-            return (self.whole if which.plan.looked else self.core)(states, *args, **kwargs)
+            return self.whole(states, *args, **kwargs)
         plan = which.plan.choosing(None)
         if tracing():  # the trace may close over values of the one around it, which a replay would not find
             return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)

@@ -26,7 +26,7 @@ class Plan:
         strays: The states met beyond the graph, by number.
         snapshot: The graph taken apart.
         is_current: Tells whether the call would touch the same graph now.
-        looked: Whether somebody has found out which states are used.
+        looked: Whether it is settled which states are passed.
         targets: The structure of what came back last time, and what it means: the states written, and those used.
     """
 

@@ -53,11 +53,15 @@ def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[
 
 
 def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
-    """The code of a function and the plain values that it was made with; not the function, which may hold tracers."""
+    """The code of a function and the plain values that it was made with; not the function, which may hold tracers.
+
+    Without those that it assigns itself, see `Constants`.
+    """
     made_with = [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
-    for cell in fun.__closure__ or ():
+    stored = names_in(fun.__code__).stored
+    for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # not assigned yet
-            made_with.append(cell.cell_contents)
+            made_with += [cell.cell_contents] if name not in stored else []
     return (fun.__code__, *(value for value in made_with if type(value) in _LEAVES))
 
 

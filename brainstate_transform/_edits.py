@@ -53,7 +53,16 @@ def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
 
 
 def _holds_tracer(tree: Any) -> bool:
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+    stack, seen = [tree], set[int]()
+    while stack:  # by hand: JAX would sort the keys of dicts, and not come back from a list that holds itself
+        item = stack.pop()
+        if isinstance(item, (dict, list, tuple)):
+            if id(item) not in seen:
+                seen.add(id(item))
+                stack.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, Tracer) or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(item)):
+            return True
+    return False
 
 
 def _same_items(live: Any, old: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, State, Static, diff
+from brainstate_graph import GraphDef, Snapshot, State, Static, diff
 from brainstate_graph.extend import describe, dotted, locate
 
 from ._core import without_jit
@@ -207,7 +207,8 @@ class ToldCore(StaticCore):
             trace = Trace.of(plan, _states_.values, args, kwargs, self.fun)
             written, used, _ = self.whiches[len(result[1][1])]
             with self._noting:
-                cause = self._note(trace._replace(used=used, written=written), not plan.is_current())
+                changed = Snapshot.enabled and not plan.is_current()  # without the cache it never is
+                cause = self._note(trace._replace(used=used, written=written), changed)
             if cause is not None:
                 self._warn(cause)
         return result

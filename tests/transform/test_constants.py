@@ -160,3 +160,19 @@ def test_a_variable_without_a_value_and_one_that_gets_it():
     assert g(one) == 1.0
     late, ready = 3.0, True
     assert g(one) == 3.0
+
+
+def test_what_the_function_assigns_itself_brings_no_old_program_back_under_another_name():
+    m, count = Net(1.0), 0
+
+    class Trainer:
+        def step(self, x):
+            nonlocal count
+            count += 1
+            return m(x)
+
+    f = jit(Trainer().step)
+    for rate in (1.0, 2.0, 1.0, 2.0):
+        m.rate = rate
+        assert f(one) == rate
+    assert count == 2

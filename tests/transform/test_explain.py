@@ -232,6 +232,7 @@ class Counting(Node):
         return self.w.value * x
 
 
+@pytest.mark.graph_cache  # without it nobody knows who has changed what
 def test_a_function_that_changes_its_own_attribute_is_told_so_once():
     m = Counting()
     with warnings.catch_warnings(record=True) as caught:

@@ -411,7 +411,7 @@ def test_a_traced_value_in_a_container_is_refused_by_name_and_taken_out(wrap, ma
     def f(x):
         m.w.value = m.w.value + x
         if make is list:
-            m.seen.append({"deep": x * 2.0})
+            m.seen.append({"deep": x * 2.0, 7: "another kind of key"})
         else:
             m.seen["last"] = x * 2.0
         return m(x)

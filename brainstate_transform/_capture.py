@@ -22,7 +22,7 @@ from brainstate_graph.extend import StateTree, watch
 
 from ._constants import Constants, cell_unchanged, names_in
 
-__all__ = ["Capture", "WeakMethod"]
+__all__ = ["Capture", "WeakMethod", "is_foreign", "is_open", "is_ours"]
 
 _FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
 _OURS = ("brainstate_graph", "brainstate_transform")
@@ -36,16 +36,23 @@ _LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None), type, ty
 
 
 def _package(item: Any) -> str:
-    return (getattr(item, "__module__", None) or "").partition(".")[0]
+    name = item.__name__ if isinstance(item, types.ModuleType) else getattr(item, "__module__", None)
+    return (name or "").partition(".")[0]
 
 
-def _foreign(item: Any) -> bool:
+def is_foreign(item: Any) -> bool:
+    """Tell whether a function, class or module belongs to Python or to a library that reaches no model."""
     return _package(item) in _FOREIGN
 
 
-def _is_open(kind: type[Any]) -> bool:
+def is_ours(item: Any) -> bool:
+    """Tell whether a function, class or module is a part of this library."""
+    return _package(item) in _OURS
+
+
+def is_open(kind: type[Any]) -> bool:
     """Tell whether the attributes of such an object are what users put there."""
-    return not _foreign(kind) or kind.__module__ in ("types", "argparse")  # SimpleNamespace, Namespace
+    return not is_foreign(kind) or kind.__module__ in ("types", "argparse")  # SimpleNamespace, Namespace
 
 
 def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[], bool]:
@@ -190,15 +197,15 @@ class Capture:
             yield "self", item.instance(), None
             yield "", item.fun, None
         elif isinstance(item, types.FunctionType):
-            if not _foreign(item):
+            if not is_foreign(item):
                 self._constants.look_at(item)
                 yield from self._function_steps(item)
-        elif type(item).__module__.partition(".")[0] in _OURS:
+        elif is_ours(type(item)):
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield "", fun, None
         elif hasattr(item, "__wrapped__"):
             yield "", item.__wrapped__, None
-        elif not isinstance(item, types.ModuleType) and _is_open(type(item)) and hasattr(item, "__dict__"):
+        elif not isinstance(item, types.ModuleType) and is_open(type(item)) and hasattr(item, "__dict__"):
             table = vars(item)
             for name, value in list(table.items()):
                 yield name, value, _entry_unchanged(table, name, value)
@@ -218,7 +225,7 @@ class Capture:
         yield from ((name, value, None) for name, value in zip(named, defaults, strict=True))
         for name, value in (fun.__kwdefaults__ or {}).items():
             yield name, value, None
-        if (fun.__globals__.get("__name__") or "").partition(".")[0] in _OURS:
+        if is_ours(fun):
             return  # the globals of our own wrappers hold no state; their closures lead on
         names = names_in(code)
         for name in names.loaded:
@@ -226,7 +233,7 @@ class Capture:
                 continue
             value = fun.__globals__[name]
             yield name, value, _entry_unchanged(fun.__globals__, name, value)
-            if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in _FOREIGN:
+            if isinstance(value, types.ModuleType) and not is_foreign(value):
                 table = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
                 for attribute in names.used:
                     if attribute in table:

@@ -67,7 +67,7 @@ class _Custom(abc.ABC):
                     core.touched.counting(met.states, core.nodes)
                     continue
                 call.over = True
-                note_reads(list(call.used))
+                note_reads(call.given)  # all that JAX gets, as a rule may use what the function does not
                 return out, written
             raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Hashable, Sequence
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from brainstate_graph import Node
-from brainstate_graph.extend import notes, static_key, untraced
+from brainstate_graph.extend import notes, untraced
 
 from ._core import Run, without_jit
 from ._jit import JittedFunction, jit
 from ._lift import Lifted
+from ._parts import parts_of, same_parts
 
 __all__ = ["Compiling", "compiled_once"]
 
@@ -24,11 +26,10 @@ _NAME = "_brainstate_compiled"
 _LAST = "_brainstate_last"  # what was last found for a function, and what it was made of
 _KEPT = 8  # compiled forms in one place
 _MANY = 64
-_PLAIN = (bool, int, float, complex, str, bytes)
 
 
 class Compiling(Lifted):
-    """A lifted function that outside of a trace runs in compiled form.
+    """A lifted function that outside of a trace runs in compiled form, where nothing in it can change unseen.
 
     Args:
         rule: As for `lift`.
@@ -39,15 +40,16 @@ class Compiling(Lifted):
     def __init__(self, rule: Callable[..., Run], fun: Callable[..., Any], static: tuple[int, ...] = ()) -> None:
         super().__init__(rule, (fun,), None, None)
         self._static = static
-        self._compiled: JittedFunction | None = None
+        self._kept: tuple[list[Any], JittedFunction] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if without_jit() or not untraced():
+        parts = None if without_jit() or not untraced() else parts_of(self.functions[0])
+        if parts is None:
             return super().__call__(*args, **kwargs)
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self._compiled = jit(self, static_argnums=self._static or None)
-        return compiled(*args, **kwargs)
+        kept = self._kept
+        if kept is None or not same_parts(kept[0], parts):
+            kept = self._kept = parts, jit(self, static_argnums=self._static or None)
+        return kept[1](*args, **kwargs)
 
     def _like(self, fun: Callable[..., Any]) -> Compiling:
         bound = Compiling(self._rule, fun, tuple(n - 1 for n in self._static if n))
@@ -63,7 +65,7 @@ class _Entry(NamedTuple):
 
 class _Last(NamedTuple):
     key: Hashable
-    made: tuple[tuple[Any, ...], ...]  # of each function: code, globals, defaults, cells, and what they held
+    made: tuple[tuple[Any, ...], ...]  # of each function: itself, code, defaults, and what its variables hold
     compiled: JittedFunction
 
 
@@ -74,7 +76,7 @@ class _Place:
 
 
 _place = _Place()
-_LIGHT = (*_PLAIN, type(None), type, dict, types.CodeType, types.ModuleType)
+_LIGHT = (bool, int, float, complex, str, bytes, type(None), type, types.CodeType, types.ModuleType)
 _lambdas: list[_Entry] = []  # of the lambdas and partials that hold nothing large
 
 
@@ -91,47 +93,43 @@ def compiled_once(funs: Any, key: Hashable, make: Callable[[], Callable[..., Any
     """
     if without_jit() or not untraced():
         return None
-    compiled = _last(funs, key)
+    each = funs if type(funs) is tuple else (funs,)
+    compiled = _last(each, key)
     if compiled is not None:
         return compiled
-    made = _made(funs)  # before the parts: what another thread changes meanwhile is seen at the next call
-    parts = _parts(funs)
-    table = None if parts is None else _table(funs, parts)
-    if parts is None or table is None:
+    made = _made(each)  # before the parts: what another thread changes meanwhile is seen at the next call
+    parts = parts_of(*each)
+    table = None
+    if parts is not None:
+        parts, table = _table(each, parts)
+    if parts is None or table is None:  # these very functions, as in JAX
+        parts, table = _themselves(each)
+    if table is None:
         return None
     for entry in tuple(table):  # other threads drop and add as well
-        if entry.key == key and _same_parts(entry.parts, parts):
-            if made is not None:
-                _keep_last(funs, _Last(key, made, entry.compiled))
+        if entry.key == key and same_parts(entry.parts, parts):
+            _keep_last(each, key, made, entry.compiled)
             return entry.compiled
     compiled = jit(make())
     table[: max(0, len(table) - (_MANY if table is _lambdas else _KEPT) + 1)] = []  # the oldest goes
     table.append(_Entry(key, parts, compiled))
-    if made is not None:
-        _keep_last(funs, _Last(key, made, compiled))
+    _keep_last(each, key, made, compiled)
     return compiled
 
 
-def _last(funs: Any, key: Hashable) -> JittedFunction | None:
+def _last(each: tuple[Any, ...], key: Hashable) -> JittedFunction | None:
     """What was found for the very same functions before.
 
-    It takes 2 microseconds, where the whole look takes 6, and makes as many again of what runs after it slower.
+    It takes 2 microseconds, where the whole look takes 10, and makes as many again of what runs after it slower.
     """
-    each = funs if type(funs) is tuple else (funs,)
     last = each[0].__dict__.get(_LAST) if type(each[0]) is types.FunctionType else None
     if last is None or len(last.made) != len(each) or last.key != key:
         return None
-    for fun, (code, names, defaults, closure, held) in zip(each, last.made, strict=True):
-        # The tuple of cells is the function's own: `functools.wraps` copies the note to a function with others.
-        if (
-            type(fun) is not types.FunctionType
-            or fun.__code__ is not code
-            or fun.__closure__ is not closure
-            or fun.__defaults__ is not defaults
-            or fun.__globals__ is not names
-            or fun.__kwdefaults__ is not None
-        ):
+    for fun, (itself, code, defaults, held) in zip(each, last.made, strict=True):
+        # `functools.wraps` copies the note to another function.
+        if itself() is not fun or fun.__code__ is not code or fun.__defaults__ is not defaults:
             return None
+        closure = fun.__closure__
         if closure is not None and not _hold(closure, held):
             return None
     return last.compiled
@@ -147,9 +145,8 @@ def _hold(closure: tuple[types.CellType, ...], held: tuple[Any, ...]) -> bool:
     return True
 
 
-def _made(funs: Any) -> tuple[tuple[Any, ...], ...] | None:
-    """What plain functions are made of, for `_last`; not the functions themselves, which would be a cycle."""
-    each = funs if type(funs) is tuple else (funs,)
+def _made(each: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...] | None:
+    """What plain functions are made of, for `_last`; the functions themselves weakly, or they would be a cycle."""
     if any(type(fun) is not types.FunctionType or fun.__kwdefaults__ is not None for fun in each):
         return None
     try:
@@ -157,57 +154,57 @@ def _made(funs: Any) -> tuple[tuple[Any, ...], ...] | None:
     except ValueError:  # a variable without a value yet
         return None
     return tuple(
-        (fun.__code__, fun.__globals__, fun.__defaults__, fun.__closure__, values)
-        for fun, values in zip(each, held, strict=True)
+        (weakref.ref(fun), fun.__code__, fun.__defaults__, values) for fun, values in zip(each, held, strict=True)
     )
 
 
-def _keep_last(funs: Any, last: _Last) -> None:
-    first = funs[0] if type(funs) is tuple else funs
-    first.__dict__[_LAST] = last
+def _keep_last(each: tuple[Any, ...], key: Hashable, made: Any, compiled: JittedFunction) -> None:
+    if made is not None:
+        each[0].__dict__[_LAST] = _Last(key, made, compiled)
 
 
-def _parts(fun: Any) -> list[Any] | None:
-    """What a function is made of; None for what cannot be told."""
-    if isinstance(fun, tuple):
-        found = [_parts(one) for one in fun]
-        return None if any(f is None for f in found) else [part for f in found for part in (len(f or ()), *(f or ()))]
-    if type(fun) is types.FunctionType:
-        try:
-            held = [cell.cell_contents for cell in fun.__closure__ or ()]
-        except ValueError:  # a variable without a value yet
-            return None
-        return [fun.__code__, fun.__globals__, *held, *(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
-    if isinstance(fun, types.MethodType):
-        return [fun.__func__, fun.__self__]
-    if isinstance(fun, functools.partial):
-        below = _parts(fun.func)
-        return None if below is None else [*below, *fun.args, *fun.keywords, *fun.keywords.values()]
-    return [type(fun), fun] if isinstance(fun, Node) else None
+def _themselves(each: tuple[Any, ...]) -> tuple[list[Any], list[_Entry] | None]:
+    """What tells these very functions from others, and where their compiled forms are kept; None if nowhere.
+
+    A bound method is a new object at each call, and the same function if it is of the same object.
+    """
+    parts: list[Any] = []
+    for fun in each:
+        if type(fun) is types.FunctionType:
+            cells = _made((fun,))
+            parts += [weakref.ref(fun), fun.__code__, *(cells[0][3] if cells is not None else ())]
+        elif isinstance(fun, types.MethodType) and isinstance(fun.__self__, Node):
+            parts += [fun.__func__, fun.__self__]
+        else:
+            return [], None
+    first = each[0]
+    if type(first) is types.FunctionType:
+        return parts, first.__dict__.setdefault(_NAME, [])
+    return parts, notes(first.__self__).setdefault(_place, [])
 
 
-def _table(fun: Any, parts: Sequence[Any]) -> list[_Entry] | None:
-    """Where compiled forms are kept: with a model that the function holds, with the function, or here."""
-    first = fun[0] if isinstance(fun, tuple) else fun
+def _table(each: tuple[Any, ...], parts: list[Any]) -> tuple[list[Any], list[_Entry] | None]:
+    """Where compiled forms are kept: with a model that the functions hold, with the first of them, or here."""
+    first = each[0]
     own = first.__dict__ if type(first) is types.FunctionType else None
     if own is not None and "<" not in first.__qualname__:  # not made anew at each call of a function around it
-        return own.setdefault(_NAME, [])
+        return parts, own.setdefault(_NAME, [])
     node = next((part for part in parts if isinstance(part, Node)), None)
     if node is not None:
-        return notes(node).setdefault(_place, [])
-    if all(map(_is_light, parts)):
-        return _lambdas
-    return None if own is None else own.setdefault(_NAME, [])
+        return parts, notes(node).setdefault(_place, [])
+    if not all(map(_is_light, each)):
+        return parts, None
+    try:  # what is found by global names goes when its module lets go of it
+        return [p if isinstance(p, _LIGHT) or callable(p) else weakref.ref(p) for p in parts], _lambdas
+    except TypeError:  # no weak reference to it
+        return parts, None
 
 
-def _is_light(part: Any) -> bool:
-    """Tell whether nothing large hangs on a part that is kept for good."""
-    return isinstance(part, _LIGHT) or (isinstance(part, types.FunctionType) and part.__closure__ is None)
-
-
-def _same_parts(left: Sequence[Any], right: Sequence[Any]) -> bool:
-    return len(left) == len(right) and all(a is b or _equal(a, b) for a, b in zip(left, right, strict=True))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in _PLAIN and static_key(a) == static_key(b)
+def _is_light(item: Any) -> bool:
+    """Tell whether nothing large hangs on a function that is kept for good."""
+    if isinstance(item, functools.partial):
+        return all(map(_is_light, (item.func, *item.args, *item.keywords.values())))
+    if type(item) is not types.FunctionType:
+        return isinstance(item, _LIGHT)
+    cells = [cell.cell_contents for cell in item.__closure__ or ()]
+    return all(map(_is_light, (*cells, *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())))

@@ -21,6 +21,7 @@ from ._core import Retry, StagedCore, StraysMet, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
 from ._lift import RETRIES, Staged
+from ._lost import refuse_lost
 from ._program import UNUSED, Program, Wider, constant
 from ._seal import seal
 from ._touched import Plan
@@ -159,6 +160,9 @@ class JittedFunction(Staged):
         except StraysMet as met:
             met.alone()
             return self._touched.counting(met.states, plan.nodes), None
+        except RuntimeError as error:
+            refuse_lost(whole.table, self.__qualname__, error)
+            raise
         self._entry.check(whole)
         written, used, _ = found[1]
         before = plan.which.choice or Choice(())

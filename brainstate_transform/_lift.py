@@ -19,7 +19,7 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node
-from brainstate_graph.extend import Journal, read_values, write_results
+from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
 from ._capture import WeakMethod
 from ._core import Core, Retry, Run, StagedCore, StraysMet
@@ -132,6 +132,9 @@ class Staged(Lifted):
         if not as_given or plan is None or not plan.is_current():
             args, kwargs, plan = self._prepared(args, kwargs)
         which = plan.which
+        if which.choice is not None and not untraced():
+            plan = _whole(plan)
+            which = plan.which
         states = StateValues(which, read_values(plan.inputs, False))
         run = self._run_whole if which.choice is None else self._run
         try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
@@ -186,7 +189,7 @@ class Staged(Lifted):
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
-            plan = plan if again is None else self._other_plan(again, plan, args, kwargs)
+            plan = _whole(plan if again is None else self._other_plan(again, plan, args, kwargs))
             run = self._run_whole if plan.which.choice is None else self._run
             try:
                 return plan, *run(plan.values(), *args, **kwargs)
@@ -200,6 +203,11 @@ class Staged(Lifted):
         if not isinstance(again, StraysMet):
             raise again
         return self._touched.counting(again.states, plan.nodes)
+
+
+def _whole(plan: Plan) -> Plan:
+    """Return the plan; inside a trace the one that passes all states, as those left out would be closed over there."""
+    return plan.choosing(None) if plan.which.choice is not None and not untraced() else plan
 
 
 # Strays are met once, which states are used is found out once; each once more where a first trace took another branch.

@@ -13,7 +13,7 @@ from brainstate_graph.extend import describe, locate, read_values
 
 from ._errors import LostStateError
 
-__all__ = ["refuse_aliases", "refuse_lost", "refuse_objects", "refuse_shared"]
+__all__ = ["refuse_aliases", "refuse_held", "refuse_lost", "refuse_objects", "refuse_shared"]
 
 
 def refuse_lost(states: Sequence[State[Any]], user: str, cause: BaseException, donating: bool = False) -> None:
@@ -80,6 +80,29 @@ def refuse_shared(donated: Sequence[State[Any]], values: Sequence[Any]) -> None:
         for leaf in jax.tree.leaves(value):
             if isinstance(leaf, jax.Array):
                 _refuse(owners.setdefault(id(leaf), state), state)
+
+
+def refuse_held(donated: Sequence[State[Any]], values: Sequence[Any], others: Sequence[State[Any]]) -> None:
+    """Refuse to donate an array that another state goes on to hold; JAX sees only what the program uses.
+
+    Args:
+        donated: The states that give their buffers away.
+        values: Their values.
+        others: States that keep what they hold.
+
+    Raises:
+        ValueError: One of them holds an array that is given away.
+    """
+    if not others:
+        return
+    owners = {id(leaf): state for state, v in zip(donated, values, strict=True) for leaf in jax.tree.leaves(v)}
+    held = read_values(others, False)
+    if owners.keys().isdisjoint(map(id, held)) and all(issubclass(k, jax.Array) for k in set(map(type, held))):
+        return
+    for state, value in zip(others, held, strict=True):
+        for leaf in jax.tree.leaves(value):
+            if id(leaf) in owners and isinstance(leaf, jax.Array):
+                _refuse(owners[id(leaf)], state)
 
 
 def refuse_aliases(donated: Sequence[State[Any]], values: Sequence[Any], others: Any, user: str) -> None:

@@ -13,7 +13,6 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding
 
 from brainstate_graph import Static
-from brainstate_graph.extend import tracing
 
 from ._core import Retry, StagedCore, without_jit
 from ._touched import Plan
@@ -102,8 +101,6 @@ class Program:
         if choice is None:
             return self.whole(states, *args, **kwargs)
         plan = which.plan.choosing(None)
-        if tracing():  # the trace may close over values of the one around it, which a replay would not find
-            return self.whole(StateValues(plan.which, self._filled(plan, choice, states)), *args, **kwargs)
         traced, (_, used, _) = self.look(plan, args, kwargs)
         if not set(choice.places).issuperset(used):
             raise Wider

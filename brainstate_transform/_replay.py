@@ -13,6 +13,7 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, State, Static
+from brainstate_graph.extend import untraced
 
 from ._core import Retry, StagedCore, StraysMet
 from ._lift import Staged
@@ -58,7 +59,7 @@ class _ReplayCore(StagedCore):
             raise StraysMet(strays)
         rows = [places[id(state)] for state in entry.trace.states]
         used = {*rows, *(taken if choice is not None else ())}
-        if not used.issubset(taken) or (choice is None and len(table) - len(used) >= UNUSED):
+        if not used.issubset(taken) or (choice is None and untraced() and len(table) - len(used) >= UNUSED):
             raise _Other(tuple(sorted(used)))
         given = dict(zip(taken, _states_.values, strict=True))
         flat = jaxpr_as_fun(entry.jaxpr)(*jax.tree.leaves(([given[row] for row in rows], *dynamic)))

@@ -20,6 +20,7 @@ class Plan:
 
     Attributes:
         table: The states of the graph in the order of its shape, then the strays.
+        others: Those of them that are not passed.
         inputs: The states that are passed.
         which: The same in structure, as JAX sees it.
         nodes: The nodes among the arguments.
@@ -31,8 +32,8 @@ class Plan:
     """
 
     __slots__ = (
-        "__weakref__", "_rows", "inputs", "is_current", "looked", "nodes", "snapshot", "strays", "table", "targets",
-        "which",
+        "__weakref__", "_rows", "inputs", "is_current", "looked", "nodes", "others", "snapshot", "strays", "table",
+        "targets", "which",
     )  # fmt: skip
 
     def __init__(
@@ -42,7 +43,10 @@ class Plan:
         self.is_current = snapshot.is_current
         self.strays = strays
         self.table = [*snapshot.states, *strays.values()]
-        self.inputs = self.table if choice is None else [self.table[i] for i in choice.places]
+        self.inputs, self.others = self.table, list[State[Any]]()
+        if choice is not None:
+            self.inputs, left = [self.table[i] for i in choice.places], set(choice.places)
+            self.others = [state for i, state in enumerate(self.table) if i not in left]
         self.nodes = nodes
         self.looked = False
         hooks = hooks_key(self.table) if snapshot.hooks or strays else ()

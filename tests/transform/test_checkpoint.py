@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainstate_graph import State
-from brainstate_transform import checkpoint, grad, jit, remat
+from brainstate_transform import checkpoint, grad, jit, remat, value_and_grad
 from tests.transform.tables import Net, Param, Runs, Stack
 
 one = jnp.float32(1.0)
@@ -164,3 +164,13 @@ def test_outside_of_a_trace_the_function_runs_in_python_once():
     m.rate = 3.0
     assert f(one) == 6.0
     assert (runs.count, m.n.value) == (2, 4.0)
+
+
+def test_an_array_that_was_bound_anew_is_seen():
+    factor, table = jnp.float32(1.0), {"a": np.ones(())}
+    f = checkpoint(lambda x: x * factor * table["a"])
+    for k in (1.0, 2.0, 1.0):
+        factor = jnp.float32(k)
+        assert f(one) == value_and_grad(f)(one)[0] == k
+    table["a"] = 3.0
+    assert f(one) == value_and_grad(f)(one)[0] == 3.0

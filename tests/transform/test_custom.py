@@ -615,3 +615,19 @@ def test_raw_jax_between_ours_and_a_write_is_refused(kind):
         with pytest.raises(TraceContextError):
             jit(lambda x, raw=raw: raw(lambda x: f(x))(x) + total.value)(2.0)
     assert total.value == 1.0
+
+
+@pytest.mark.parametrize("kind", ["vjp", "jvp"])
+@pytest.mark.parametrize("options", [{}, {"donate_states": True}], ids=["plain", "donating"])
+def test_a_rule_in_a_program_reads_what_the_function_does_not(kind, options):
+    many = [State(jnp.float32(i)) for i in range(20)]
+    if kind == "vjp":
+        f = custom_vjp(lambda x: x * many[1].value)
+        f.defvjp(lambda x: (f(x), many[5].value), lambda slope, ct: (ct * slope,))
+    else:
+        f = custom_jvp(lambda x: x * many[1].value)
+        f.defjvp(lambda primals, tangents: (f(*primals), tangents[0] * many[5].value))
+    assert grad(f)(2.0) == 5.0
+    assert grad(jit(f, **options))(2.0) == 5.0
+    assert jax.grad(jit(f, **options))(2.0) == 5.0
+    assert grad(jit(lambda x: for_loop(f, jnp.reshape(x, (1,)))[0], **options))(2.0) == 5.0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
+import types
 import weakref
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from brainstate_graph import Node, State
@@ -200,3 +202,64 @@ def test_both_branches_are_looked_at():
     assert [float(cond(False, left, right, 2.0)) for _ in range(2)] == [10.0] * 2
     assert float(cond(False, left, lambda x: -x, 2.0)) == -2.0
     assert float(cond(False, left, right, 2.0)) == 10.0
+
+
+def add(p, q=None, x=0.0):
+    return x + (100.0 if p == "x" else p)
+
+
+def test_partials_that_fill_in_other_arguments_are_different():
+    assert for_loop(functools.partial(add, "x", 2.0), jnp.zeros(1)) == 100.0
+    assert for_loop(functools.partial(add, x=2.0), jnp.zeros(1)) == 2.0
+
+
+FACTORS = {
+    "array": jnp.float32,
+    "numpy": lambda k: np.full((), k, np.float32),
+    "scalar": np.float32,
+    "list": lambda k: [k],
+    "dict": lambda k: {"a": k},
+    "tuple": lambda k: (k, jnp.float32(k)),
+    "object": lambda k: types.SimpleNamespace(a=np.float32(k)),
+}
+factor = None
+
+
+def scale(x):
+    by = factor
+    by = by[0] if isinstance(by, (list, tuple)) else by["a"] if isinstance(by, dict) else getattr(by, "a", by)
+    return x * by
+
+
+def test_a_new_function_sees_a_global_that_was_bound_anew():
+    global factor
+    for make in FACTORS.values():
+        for k in (1.0, 2.0, 1.0):
+            factor = make(k)
+
+            def body(x):
+                return scale(x)
+
+            assert for_loop(body, jnp.ones(1)) == k
+            assert cond(True, lambda x: scale(x), lambda x: x, 1.0) == k
+            assert cond(False, scale_not, lambda x: scale(x), 1.0) == k
+
+
+def scale_not(x):
+    return x
+
+
+def test_a_new_function_sees_what_was_changed_in_place():
+    numbers, table, array = [1.0], {"a": 1.0}, np.ones((), np.float32)
+    for k in (1.0, 2.0, 1.0):
+        numbers[0] = table["a"] = k
+        array[...] = k
+        assert for_loop(lambda x: x * numbers[0] * table["a"] * array, jnp.ones(1)) == k**3
+
+
+def test_new_functions_that_reach_only_what_is_seen_share_a_program():
+    net, runs, weights = Net(2.0), Runs(), jnp.float32(3.0)
+    for rate in (1.0, 1.0, 2.0, 1.0):
+        net.rate = rate
+        assert for_loop(lambda x: (runs(), net(x) * weights)[1], jnp.ones(1)) == 6.0 * rate
+    assert runs.count == 2

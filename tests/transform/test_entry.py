@@ -405,3 +405,30 @@ def test_bad_shardings_are_refused():
             jit(lambda x: m(x), **{name: "here"})
     assert values(m) == values(Stack(1.0))
     assert states(m)
+
+
+@pytest.mark.parametrize("donating", [True, "online"])
+def test_an_array_that_a_state_beside_the_call_holds_is_not_given_away(donating):
+    online = State(jnp.ones(3), name="online", tag="online")
+    target = State(online.value, name="target")
+
+    def step(both):
+        online.value = online.value - 1.0
+        return target.value.sum() if both else 0.0
+
+    f = jit(step, donate_states=donating, static_argnums=0)
+    for both in (True, False, False):
+        with pytest.raises(ValueError, match=r"State 'online' .*hold the same array|array of State 'online' is also"):
+            f(both)
+        assert same((online.value, target.value), (jnp.ones(3), jnp.ones(3)))
+    target.value = jnp.array(online.value)
+    assert f(True) == 3.0
+    assert same(online.value, jnp.zeros(3))
+
+
+def test_a_lost_state_is_named_by_the_first_call_too():
+    lost = State(jnp.ones(3), name="lost")
+    lost.value.delete()
+    for options in ({}, {"donate_states": True}):
+        with pytest.raises(LostStateError, match=r"`.*` reads State 'lost', whose array was deleted"):
+            jit(lambda: lost.value.sum(), **options)()

@@ -874,3 +874,13 @@ class Registry:
 
     def find(self):
         return next(self._next)
+
+
+def test_a_program_given_some_states_inside_a_raw_trace():
+    many = [Param(jnp.float32(i)) for i in range(20)]
+    f = jit(lambda x, i: many[i].value * x, static_argnums=1)
+    assert f(one, 1) == 1.0
+    assert jax.grad(lambda x: f(x, 5))(one) == 5.0
+    assert jax.grad(lambda x: jit(lambda y: many[3].value * x * y)(one))(one) == 3.0
+    np.testing.assert_allclose(jax.vmap(lambda x: f(x, 7))(jnp.arange(3.0)), 7.0 * jnp.arange(3.0))
+    assert (f(one, 7), f(one, 1)) == (7.0, 1.0)

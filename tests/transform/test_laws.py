@@ -24,6 +24,7 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
+from brainstate_nn import RandomState
 from brainstate_transform import jit
 from tests.transform.tables import (
     DERIVATIVES,
@@ -706,3 +707,20 @@ def test_a_dropped_function_is_gone_without_the_garbage_collector(wrap):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@transforms()
+@pytest.mark.parametrize("donating", [False, True])
+def test_a_program_given_some_states_gets_others_inside_a_trace(wrap, donating):
+    many = [Param(jnp.float32(i)) for i in range(20)]
+    f = jit(lambda x, i: many[i].value * x, static_argnums=1, donate_states=donating)
+    x = jnp.float32(1.0)
+    assert f(x, 1) == 1.0  # given one of the states from now on
+    assert wrap(lambda x: f(x, 5))(x) == 5.0
+    assert (f(x, 5), f(x, 1)) == (5.0, 1.0)
+    stream = RandomState(0)
+    draw = jit(lambda x, noisy: stream.uniform() if noisy else x + many[0].value, static_argnums=1)
+    draw(x, False)
+    wrap(lambda x: x * draw(x, True))(x)
+    assert isinstance(float(draw(x, True)), float)
+    assert not holds_tracer(many)

@@ -443,3 +443,12 @@ def test_many_threads():
     [t.join() for t in threads]
     assert not wrong
     assert sf.get_cache_stats()["compilation_cache"]["size"] == 25
+
+
+def test_other_states_inside_a_trace():
+    many = [State(jnp.float32(i)) for i in range(20)]
+    f = StatefulFunction(lambda x, i: many[i].value * x, static_argnums=1)
+    assert f(one, 1) == 1.0
+    assert jit(lambda x: f(x, 5))(one) == 5.0
+    assert grad(lambda x: f(x, 7))(one) == 7.0
+    assert (f(one, 5), f(one, 7), f(one, 1)) == (5.0, 7.0, 1.0)

@@ -21,7 +21,7 @@ __all__ = ["parts_of", "same_parts"]
 _PLAIN = (bool, int, float, complex, str, bytes)
 # What cannot change; and nodes and states, whose changes are seen elsewhere.
 _FIXED = (
-    *_PLAIN, type(None), type, types.CodeType, types.BuiltinFunctionType, jax.Array, np.dtype, Node, State,
+    *_PLAIN, type(None), types.CodeType, types.BuiltinFunctionType, jax.Array, np.dtype, Node, State,
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.parts: list[Any] = []
-        self._seen: set[int] = set()
+        self._seen: dict[int, Any] = {}  # by id, which stays that of the thing
         self._numbers: list[tuple[str, Any]] = []  # in attributes of plain objects, with their names
         self._assigned: set[str] = set()  # the names that the functions assign, such as a count of their calls
 
@@ -69,7 +69,7 @@ class _Walk:
             return isinstance(item, (np.number, np.bool_))
         if id(item) in self._seen:
             return True
-        self._seen.add(id(item))
+        self._seen[id(item)] = item
         if isinstance(item, (list, tuple)):
             parts.append(len(item))
             return self.all(item)
@@ -84,11 +84,16 @@ class _Walk:
         if isinstance(item, types.FunctionType) and not is_foreign(item):
             return self._function(item)
         parts.append(item)
+        if isinstance(item, type):
+            return is_foreign(item) or issubclass(item, (Node, State)) or self._fields(_class_fields(item))
         if is_ours(type(item)):  # made by a transform
             return hasattr(item, "functions") and self.all(vars(item)["functions"])
         if isinstance(item, types.ModuleType) or (callable(item) and (is_foreign(type(item)) or is_foreign(item))):
             return True
-        return is_open(type(item)) and hasattr(item, "__dict__") and self._object(item)
+        if not is_open(type(item)) or not hasattr(item, "__dict__"):
+            return False
+        call = [type(item).__call__] if callable(item) else []
+        return self._fields(dict(vars(item))) and self.all([type(item), *call])
 
     def _function(self, fun: types.FunctionType) -> bool:
         try:
@@ -107,13 +112,20 @@ class _Walk:
                     held += [table[used] for used in names.used if used in table]
         return self.all([*held, *(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()])
 
-    def _object(self, item: Any) -> bool:
-        fields = dict(vars(item))
+    def _fields(self, fields: dict[str, Any]) -> bool:
         self.parts += fields
-        numbers = {name for name, value in fields.items() if type(value) in _PLAIN}
-        self._numbers += [(name, fields[name]) for name in fields if name in numbers]
-        others = [value for name, value in fields.items() if name not in numbers]
-        return self.all([*others, type(item).__call__] if callable(item) else others)
+        self._numbers += [(name, value) for name, value in fields.items() if type(value) in _PLAIN]
+        return self.all(value for value in fields.values() if type(value) not in _PLAIN)
+
+
+def _class_fields(cls: type[Any]) -> dict[str, Any]:
+    """The attributes of a class that are data."""
+    return {
+        name: value
+        for base in cls.__mro__[-2::-1]  # all but object, the most derived one last
+        for name, value in vars(base).items()
+        if not name.startswith("__") and not callable(value) and not hasattr(value, "__get__")
+    }
 
 
 def same_parts(left: Sequence[Any], right: Sequence[Any]) -> bool:

@@ -225,6 +225,10 @@ FACTORS = {
 factor = None
 
 
+class Config:
+    a = 1.0
+
+
 def scale(x):
     by = factor
     by = by[0] if isinstance(by, (list, tuple)) else by["a"] if isinstance(by, dict) else getattr(by, "a", by)
@@ -243,6 +247,10 @@ def test_a_new_function_sees_a_global_that_was_bound_anew():
             assert for_loop(body, jnp.ones(1)) == k
             assert cond(True, lambda x: scale(x), lambda x: x, 1.0) == k
             assert cond(False, scale_not, lambda x: scale(x), 1.0) == k
+            Config.a = k
+            assert for_loop(lambda x: x * Config.a, jnp.ones(1)) == k
+            Config.a = jnp.float32(k)
+            assert for_loop(lambda x: x * Config().a, jnp.ones(1)) == k
 
 
 def scale_not(x):

@@ -258,8 +258,11 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def _as_a_reader_has_it() -> Iterator[None]:
+    jax.config.update("jax_disable_most_optimizations", False)  # the guides show the last digit of optimised programs
+    jax.clear_caches()
     with jax.numpy_rank_promotion("allow"):  # what JAX does unless told otherwise, and the guides rely on
         yield
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
 
 COUNTS = {"a static argument"}

@@ -403,7 +403,8 @@ def test_a_traced_value_in_an_attribute_is_refused_by_name(wrap):
     assert m.w.value == 2.0
 
 
-@transforms()
+# Where JAX looks for leaks, it looks before the `jit` around a checkpointed function takes the value out.
+@transforms(without=["checkpoint"])
 @pytest.mark.parametrize("make", [list, dict])
 def test_a_traced_value_in_a_container_is_refused_by_name_and_taken_out(wrap, make):
     m = Net()

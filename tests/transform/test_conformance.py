@@ -12,15 +12,23 @@ import pytest
 from brainstate_graph import BrainStateError, Node, State
 from brainstate_transform import ConformanceError, Core, StateValues, check_transform, lift
 from brainstate_transform._conformance import laws
-from tests.transform.tables import TRANSFORMS
+from tests.transform.tables import DERIVATIVES, LOOPS, TRANSFORMS
 
 ALL = set(laws(writes=True))
 NESTED = {name for name in ALL if name.startswith(("under_", "over_"))}
 
-SKIPPED = {
-    "value_and_grad": {"takes_modules"},  # a module is not differentiated by position
-    "for_loop": {"takes_modules"},  # a module has no steps
-    "cond": {"under_vmap"},  # the predicate is one per lane, and so is what is written
+UNDER_A_DERIVATIVE = {"differentiates", "under_value_and_grad"}
+SKIPPED: dict[str, set[str]] = {
+    # a module is not differentiated by position, has no steps, and is no value that a loop could carry
+    **{name: {"takes_modules"} for name in (*DERIVATIVES, *LOOPS)},
+    # the predicate is one per lane, and so is what is written
+    "cond": {"under_vmap"},
+    "ifelse": {"under_vmap"},
+    # of unknown length, as in JAX
+    "while_loop": {"takes_modules", *UNDER_A_DERIVATIVE},
+    # whose rules in the table speak of no state
+    "custom_vjp": UNDER_A_DERIVATIVE,
+    "custom_jvp": UNDER_A_DERIVATIVE,
 }
 
 

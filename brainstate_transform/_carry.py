@@ -51,7 +51,6 @@ def enter(core: Core, init: Any, x: Any = None) -> tuple[Step, Now]:
         return (states, carry), y
 
     looked = core.looked
-    assert looked is not None
     now, after = (states, init), (StateValues(states.which, looked.values), _pair(core, looked.out)[0])
     settled = _settled(core, now, after, lambda number: _meets_narrower(number, looked.jaxpr))
     while settled is not now:  # each number is promoted once at most, and mostly none is

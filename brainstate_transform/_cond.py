@@ -215,7 +215,7 @@ def _differ(left: Any, right: Any) -> bool:
 def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateValues], states: StateValues) -> None:
     """Refuse branches whose results or states differ, in words that name the place."""
     names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
-    looked = [core.looked for core in cores if core.looked is not None]
+    looked = [core.looked for core in cores]
     results = [dict(zip(own.states, one.values, strict=True)) for one, own in zip(looked, found, strict=True)]
     before = dict(zip(states.states, jax.tree.map(jax.typeof, states.values), strict=True))
     for number in range(1, len(cores)):

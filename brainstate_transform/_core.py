@@ -125,7 +125,7 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
-        self.looked: Looked | None = None
+        self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
 
     def __repr__(self) -> str:  # stands in messages of JAX
@@ -248,8 +248,19 @@ class Core:
             raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
         out, written = traced.out_info
         out = hold_known(out, plan.snapshot.objects) if written.which[2] else out
-        self.looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
+        self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
         return StateValues.read([plan.table[place] for place in written.which[0]])
+
+    @property
+    def looked(self) -> Looked:
+        """What `written_by` found.
+
+        Raises:
+            RuntimeError: It was not called before.
+        """
+        if self._looked is None:
+            raise RuntimeError(f"`{self.__qualname__}` was not traced yet: call `written_by` of its core first")
+        return self._looked
 
     def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:
         """Call the function that `written_by` traced.
@@ -265,8 +276,6 @@ class Core:
         Raises:
             RuntimeError: `written_by` was not called before.
         """
-        if self.looked is None:
-            raise RuntimeError(f"`{self.__qualname__}` was not traced yet: call `written_by` of its core first")
         staged, plan = self.looked[:2]
         whole = plan.values()
         given = dict(zip(states.states, states.values, strict=True))

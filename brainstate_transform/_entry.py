@@ -11,7 +11,7 @@ import jax
 from brainstate_graph.extend import read_values, tracing, untraced, write_values
 
 from ._core import Retry
-from ._lost import refuse_aliases, refuse_held, refuse_lost, refuse_shared
+from ._lost import refuse_aliases, refuse_lost, refuse_shared
 from ._program import Program
 from ._shardings import Chosen, Placement, constrained, placed, with_placement
 from ._touched import Plan
@@ -168,13 +168,10 @@ class Entry:
             chosen = self.chosen.of(plan)
             donated = [v if chosen[i] else None for i, v in zip(taken, donated, strict=False)]
             kept = [None if chosen[i] else v for i, v in zip(taken, values[:count], strict=False)]
-            refuse_shared(*_present(plan.inputs, donated))
         else:
             kept = [None] * count
-            refuse_shared(plan.inputs[:count], donated)
-        if count:
-            others = [*_present(plan.inputs, kept)[0], *plan.inputs[count:], *plan.others]
-            refuse_held(*_present(plan.inputs, donated), others)
+        others = [*_present(plan.inputs, kept)[0], *plan.inputs[count:], *plan.others]
+        refuse_shared(*_present(plan.inputs, donated), others)
         return Given(donated, places), StateValues(which, [*kept, *values[count:]])
 
     def where(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Sequence[Any], tuple[Any, ...]]:

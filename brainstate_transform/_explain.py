@@ -154,11 +154,11 @@ class Trace(NamedTuple):
     def changes(self, before: Trace) -> list[str]:
         """Say what is different from an earlier trace."""
         changes: list[str] = []
-        for what, old, new in (("argument", before.arguments, self.arguments),):
-            changes += [f"{what} {name}: {old[name]} is now {text}" for name, text in new.items()
-                        if name in old and old[name] != text]  # fmt: skip
-            changes += [f"{what} {name} is new: {text}" for name, text in new.items() if name not in old]
-            changes += [f"{what} {name} is gone" for name in old if name not in new]
+        old, new = before.arguments, self.arguments
+        both = [name for name in new if name in old and old[name] != new[name]]
+        changes += [f"argument {name}: {old[name]} is now {new[name]}" for name in both]
+        changes += [f"argument {name} is new: {text}" for name, text in new.items() if name not in old]
+        changes += [f"argument {name} is gone" for name in old if name not in new]
         if not changes and before.structure != self.structure:
             changes.append(f"the containers of the arguments: {before.structure} is now {self.structure}")
         graph = [self._renamed(str(change)) for change in diff(before.shape, self.shape)]

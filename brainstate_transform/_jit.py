@@ -20,7 +20,7 @@ from ._argnums import both_ways
 from ._core import Retry, StagedCore, StraysMet, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
-from ._lift import RETRIES, Staged
+from ._lift import RETRIES, Staged, whole_inside
 from ._lost import refuse_lost
 from ._program import UNUSED, Program, Wider, constant
 from ._seal import seal
@@ -195,6 +195,7 @@ class JittedFunction(Staged):
             for _ in range(RETRIES):
                 try:
                     if found is None:
+                        plan = whole_inside(plan)
                         compiled = self._entry.staged(plan, len(args))
                         traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
                         found = traced, self.cores[0].whiches[len(traced.out_info[1][1])]

@@ -29,7 +29,7 @@ from ._seal import Held, Slot, seal, unseal_result
 from ._touched import Plan
 from ._values import Named, StateValues, Written
 
-__all__ = ["RETRIES", "Lifted", "Staged", "hold", "lift"]
+__all__ = ["RETRIES", "Lifted", "Staged", "hold", "lift", "whole_inside"]
 
 
 class Lifted:
@@ -132,8 +132,8 @@ class Staged(Lifted):
         if not as_given or plan is None or not plan.is_current():
             args, kwargs, plan = self._prepared(args, kwargs)
         which = plan.which
-        if which.choice is not None and not untraced():
-            plan = _whole(plan)
+        if which.choice is not None:
+            plan = whole_inside(plan)
             which = plan.which
         states = StateValues(which, read_values(plan.inputs, False))
         run = self._run_whole if which.choice is None else self._run
@@ -189,7 +189,7 @@ class Staged(Lifted):
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
-            plan = _whole(plan if again is None else self._other_plan(again, plan, args, kwargs))
+            plan = whole_inside(plan if again is None else self._other_plan(again, plan, args, kwargs))
             run = self._run_whole if plan.which.choice is None else self._run
             try:
                 return plan, *run(plan.values(), *args, **kwargs)
@@ -205,7 +205,7 @@ class Staged(Lifted):
         return self._touched.counting(again.states, plan.nodes)
 
 
-def _whole(plan: Plan) -> Plan:
+def whole_inside(plan: Plan) -> Plan:
     """Return the plan; inside a trace the one that passes all states, as those left out would be closed over there."""
     return plan.choosing(None) if plan.which.choice is not None and not untraced() else plan
 

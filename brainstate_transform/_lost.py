@@ -13,7 +13,7 @@ from brainstate_graph.extend import describe, locate, read_values
 
 from ._errors import LostStateError
 
-__all__ = ["refuse_aliases", "refuse_held", "refuse_lost", "refuse_objects", "refuse_shared"]
+__all__ = ["refuse_aliases", "refuse_lost", "refuse_objects", "refuse_shared"]
 
 
 def refuse_lost(states: Sequence[State[Any]], user: str, cause: BaseException, donating: bool = False) -> None:
@@ -63,27 +63,8 @@ def refuse_objects(states: Sequence[State[Any]], user: str) -> None:
                 ) from None
 
 
-def refuse_shared(donated: Sequence[State[Any]], values: Sequence[Any]) -> None:
-    """Refuse to donate one array twice.
-
-    Args:
-        donated: The states that give their buffers away.
-        values: Their values.
-
-    Raises:
-        ValueError: Two of them hold one array.
-    """
-    if len(set(map(id, values))) == len(values) and all(issubclass(k, jax.Array) for k in set(map(type, values))):
-        return  # the usual case, in a twentieth of the time
-    owners: dict[int, Any] = {}
-    for state, value in zip(donated, values, strict=True):
-        for leaf in jax.tree.leaves(value):
-            if isinstance(leaf, jax.Array):
-                _refuse(owners.setdefault(id(leaf), state), state)
-
-
-def refuse_held(donated: Sequence[State[Any]], values: Sequence[Any], others: Sequence[State[Any]]) -> None:
-    """Refuse to donate an array that another state goes on to hold; JAX sees only what the program uses.
+def refuse_shared(donated: Sequence[State[Any]], values: Sequence[Any], others: Sequence[State[Any]]) -> None:
+    """Refuse to donate an array twice, or one that another state goes on to hold, of which JAX may know nothing.
 
     Args:
         donated: The states that give their buffers away.
@@ -91,14 +72,19 @@ def refuse_held(donated: Sequence[State[Any]], values: Sequence[Any], others: Se
         others: States that keep what they hold.
 
     Raises:
-        ValueError: One of them holds an array that is given away.
+        ValueError: Two of them hold one array.
     """
-    if not others:
+    if not values:
         return
-    owners = {id(leaf): state for state, v in zip(donated, values, strict=True) for leaf in jax.tree.leaves(v)}
-    held = read_values(others, False)
-    if owners.keys().isdisjoint(map(id, held)) and all(issubclass(k, jax.Array) for k in set(map(type, held))):
-        return
+    held, ids = read_values(others, False), set(map(id, values))
+    plain = all(issubclass(kind, jax.Array) for kind in set(map(type, [*values, *held])))
+    if plain and len(ids) == len(values) and ids.isdisjoint(map(id, held)):
+        return  # the usual case, in a twentieth of the time
+    owners: dict[int, Any] = {}
+    for state, value in zip(donated, values, strict=True):
+        for leaf in jax.tree.leaves(value):
+            if isinstance(leaf, jax.Array):
+                _refuse(owners.setdefault(id(leaf), state), state)
     for state, value in zip(others, held, strict=True):
         for leaf in jax.tree.leaves(value):
             if id(leaf) in owners and isinstance(leaf, jax.Array):

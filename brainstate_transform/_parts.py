@@ -68,6 +68,7 @@ class _Walk:
             parts.append(item.item())
             return isinstance(item, (np.number, np.bool_))
         if id(item) in self._seen:
+            parts.append(list(self._seen).index(id(item)))  # or (a, b, a) would be (a, b, b)
             return True
         self._seen[id(item)] = item
         if isinstance(item, (list, tuple)):

@@ -271,3 +271,12 @@ def test_new_functions_that_reach_only_what_is_seen_share_a_program():
         net.rate = rate
         assert for_loop(lambda x: (runs(), net(x) * weights)[1], jnp.ones(1)) == 6.0 * rate
     assert runs.count == 2
+
+
+def test_one_list_under_several_names_is_not_another_one():
+    p, q = [1.0], [2.0]
+
+    def summed(r):
+        return for_loop(lambda x: x * (100.0 * p[0] + 10.0 * q[0] + r[0]), jnp.ones(1))
+
+    assert [float(summed(r)[0]) for r in (p, q, [3.0], p)] == [121.0, 122.0, 123.0, 121.0]

@@ -884,3 +884,16 @@ def test_a_program_given_some_states_inside_a_raw_trace():
     assert jax.grad(lambda x: jit(lambda y: many[3].value * x * y)(one))(one) == 3.0
     np.testing.assert_allclose(jax.vmap(lambda x: f(x, 7))(jnp.arange(3.0)), 7.0 * jnp.arange(3.0))
     assert (f(one, 7), f(one, 1)) == (7.0, 1.0)
+
+
+def test_the_shapes_of_a_program_given_some_states_are_asked_inside_a_trace():
+    many = [Param(jnp.float32(i)) for i in range(20)]
+    f = jit(lambda x, i: many[i].value * x, static_argnums=1)
+    assert f(one, 1) == 1.0
+
+    @jit
+    def outer(x):
+        many[5].value = many[5].value + x
+        return jnp.zeros(f.eval_shape(x, 5).shape) + f(x, 5)
+
+    assert (outer(one), f(one, 5), f(one, 1)) == (6.0, 6.0, 1.0)

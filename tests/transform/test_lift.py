@@ -203,3 +203,9 @@ def test_on_a_method():
     m = Model(4.0)
     assert m.slope(one) == 4.0
     np.testing.assert_allclose(m.n.value, 1.0)
+
+
+def test_a_core_that_was_not_traced_says_so():
+    core = Core(lambda x: x)
+    with pytest.raises(RuntimeError, match="was not traced yet: call `written_by` of its core first"):
+        core.staged(StateValues.of((), ()), 1.0)

@@ -107,6 +107,11 @@ class Journal:
             if entry[0].__graph__.born <= self._since:
                 self._notes.setdefault(key, entry)
 
+    @property
+    def noted(self) -> set[int]:
+        """The ids of the nodes whose attributes were set, even if to what they were."""
+        return {number for number, _ in self._notes}
+
     def edits(self) -> list[Edit]:
         """Return what has changed."""
         found = [Edit(n, name, old, raw_fields(n).get(name, ABSENT)) for n, name, old in self._notes.values()]

@@ -98,6 +98,10 @@ class Snapshot:
                 return False
         return True
 
+    def changed_nodes(self) -> list[Any]:
+        """Return the nodes whose attributes were set since, even if to what they were."""
+        return [node for node, tick in zip(self._nodes, self._ticks, strict=True) if node.__graph__.tick != tick]
+
     @property
     def root(self) -> Any:
         """What it was made from."""

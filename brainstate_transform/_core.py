@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,9 +22,13 @@ from ._seal import hold_known, seal, seal_result, unseal
 from ._touched import Plan, Touched
 from ._values import Rows, StateValues, Written
 
-__all__ = ["Core", "Retry", "Run", "StagedCore", "StraysMet", "without_jit"]
+__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "StraysMet", "without_jit"]
 
 Run = Callable[..., Any]
+
+
+# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
+RETRIES = 4
 
 
 class Retry(Exception):
@@ -44,6 +49,13 @@ class StraysMet(Retry):
             "text means that a rule hid the exception from `lift`."
         )
         self.states = tuple(states)
+
+
+class Moved(Retry):
+    """Another thread changed the structure of the touched graph while it was traced.
+
+    What was traced is of no one structure, and would be kept under the one that was there before.
+    """
 
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
@@ -155,7 +167,10 @@ class Core:
         plan = which.plan if isinstance(which, Rows) else None
         overlay = Overlay() if overlay is None else overlay
         containers = None
-        if self.frozen or (plan is not None and not without_jit()):
+        watched = None if without_jit() else plan
+        if watched is not None and self.moved(watched):
+            raise Moved
+        if self.frozen or watched is not None:
             containers = Containers(self.touched.plan(self.nodes) if plan is None else plan)
         with overlay:
             overlay.bind(states.states, states.values)
@@ -165,6 +180,8 @@ class Core:
                 if containers is not None:
                     containers.restore(overlay)
                 raise
+        if watched is not None and self.moved(watched, overlay):
+            raise Moved
         written = [*overlay.written(), *kept]
         if plan is None:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
@@ -177,6 +194,16 @@ class Core:
             return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         which = (tuple(places[s] for s, _ in written), tuple(sorted(places[s] for s in used)), sealed)
         return out, Written((which, [v for _, v in written]))
+
+    def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
+        """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
+        if plan.is_current():
+            return False
+        own = set[int]() if overlay is None else overlay.journal.noted
+        # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.
+        return any(id(node) not in own for node in plan.snapshot.changed_nodes()) or not _same_objects(
+            self.touched.plan(plan.nodes), plan
+        )
 
     def _inside(
         self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, containers: Containers | None
@@ -214,6 +241,14 @@ class Core:
         """
         return list(self.touched.plan(self.nodes).table)
 
+    def planned_again(self, again: Retry, plan: Plan) -> Plan:
+        """Return the touched graph for another trace, or raise what no other graph helps against."""
+        if isinstance(again, StraysMet):
+            return self.touched.counting(again.states, plan.nodes)
+        if isinstance(again, Moved):
+            return self.touched.plan(plan.nodes)
+        raise again
+
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
         """Find out which states the function writes for arguments like these, tracing it once.
 
@@ -235,15 +270,14 @@ class Core:
             return twin.run(_states_, args, kwargs)
 
         pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
-        for _ in range(2):
+        for _ in range(RETRIES):
             whole = plan.values()
             staged: Any = jax.jit(pure)
             try:
                 traced = staged.trace(whole, *args, **kwargs)
                 break
-            except StraysMet as met:
-                met.alone()
-                plan = self.touched.counting(met.states)
+            except Retry as again:
+                plan = self.planned_again(again.alone(), plan)
         else:
             raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
         out, written = traced.out_info
@@ -310,6 +344,11 @@ class StagedCore(Core):
             if which not in self.whiches:
                 self.whiches.append(which)
             return self.whiches.index(which)
+
+
+def _same_objects(one: Plan, other: Plan) -> bool:
+    objects = [plan.snapshot.objects[1:] for plan in (one, other)]  # without the roots themselves
+    return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 
 def _with_states(user: inspect.Signature) -> inspect.Signature:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from ._core import Core, Run, StraysMet
-from ._lift import RETRIES, Lifted, lift
+from ._core import RETRIES, Core, Run, StraysMet
+from ._lift import Lifted, lift
 from ._rules import NoStates, RuleCall, moves, name_of, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
 from ._seal import unseal
 from ._values import StateValues, Written

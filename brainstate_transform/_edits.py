@@ -44,7 +44,8 @@ class Containers:
 
     def with_tracers(self) -> list[str]:
         """Return the paths of those that hold a traced value."""
-        return [dotted(self._shape.path(row)) for row, live, _ in self._before if _holds_tracer(live)]
+        changed = [(row, live) for row, live, old in self._before if not _same_items(live, old)]
+        return [dotted(self._shape.path(row)) for row, live in changed if _holds_tracer(live)]
 
 
 def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
@@ -59,13 +60,14 @@ def _holds_tracer(tree: Any) -> bool:
         if isinstance(item, (dict, list, tuple)):
             if id(item) not in seen:
                 seen.add(id(item))
-                stack.extend(item.values() if isinstance(item, dict) else item)
+                stack.extend(list(item.values()) if isinstance(item, dict) else item)
         elif isinstance(item, Tracer) or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(item)):
             return True
     return False
 
 
 def _same_items(live: Any, old: Any) -> bool:
+    live = live.copy()  # at once, beside another thread that changes it
     if isinstance(live, dict):
         return list(live) == list(old) and all(live[key] is old[key] for key in live)
     return len(live) == len(old) and all(a is b for a, b in zip(live, old, strict=True))

@@ -17,10 +17,10 @@ from brainstate_graph import Node, State, StateArgumentError
 
 from ._aot import Compiled, Info, Lowered, Traced
 from ._argnums import both_ways
-from ._core import Retry, StagedCore, StraysMet, without_jit
+from ._core import RETRIES, Moved, Retry, StagedCore, StraysMet, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
-from ._lift import RETRIES, Staged, whole_inside
+from ._lift import Staged, whole_inside
 from ._lost import refuse_lost
 from ._program import UNUSED, Program, Wider, constant
 from ._seal import seal
@@ -157,9 +157,8 @@ class JittedFunction(Staged):
         self._entry.resolve(whole)
         try:
             found = self._program.look(whole, args, kwargs)
-        except StraysMet as met:
-            met.alone()
-            return self._touched.counting(met.states, plan.nodes), None
+        except (StraysMet, Moved) as again:
+            return self.cores[0].planned_again(again.alone(), plan), None
         except RuntimeError as error:
             refuse_lost(whole.table, self.__qualname__, error)
             raise

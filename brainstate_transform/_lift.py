@@ -22,14 +22,14 @@ from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
 from ._capture import WeakMethod
-from ._core import Core, Retry, Run, StagedCore, StraysMet
+from ._core import RETRIES, Core, Moved, Retry, Run, StagedCore
 from ._errors import raise_users
 from ._lost import refuse_lost, refuse_objects
 from ._seal import Held, Slot, seal, unseal_result
 from ._touched import Plan
 from ._values import Named, StateValues, Written
 
-__all__ = ["RETRIES", "Lifted", "Staged", "hold", "lift", "whole_inside"]
+__all__ = ["Lifted", "Staged", "hold", "lift", "whole_inside"]
 
 
 class Lifted:
@@ -197,12 +197,14 @@ class Staged(Lifted):
                 again = another.alone()
             except JaxRuntimeError as error:
                 raise_users(error)
+        if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
+            with jax.disable_jit():
+                plan = self._touched.plan(plan.nodes)
+                return plan, *self._run(plan.values(), *args, **kwargs)
         raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        if not isinstance(again, StraysMet):
-            raise again
-        return self._touched.counting(again.states, plan.nodes)
+        return self.cores[0].planned_again(again, plan)
 
 
 def whole_inside(plan: Plan) -> Plan:
@@ -210,8 +212,6 @@ def whole_inside(plan: Plan) -> Plan:
     return plan.choosing(None) if plan.which.choice is not None and not untraced() else plan
 
 
-# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
-RETRIES = 4
 _NONE = StateValues(Named(()), ())
 
 

@@ -15,7 +15,7 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, State, Static
 from brainstate_graph.extend import untraced
 
-from ._core import Retry, StagedCore, StraysMet
+from ._core import Moved, Retry, StagedCore, StraysMet
 from ._lift import Staged
 from ._program import UNUSED, constant
 from ._touched import Plan
@@ -45,6 +45,8 @@ class _ReplayCore(StagedCore):
         assert isinstance(which, Rows)
         plan, choice = which.plan, which.choice
         entry, args, kwargs, dynamic = self.find(plan, args, kwargs)
+        if entry is not None and self.moved(plan):
+            raise Moved
         if entry is None:  # JAX does not compile, and so does not trace
             return super().__call__(_states_, *args, **kwargs)
         table = plan.table

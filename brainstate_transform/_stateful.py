@@ -214,7 +214,8 @@ class StatefulFunction:
                 return entry
             self._cache.drop(key)
             entry = self._trace(args, kwargs, plan)
-            self._cache.put(key, entry)
+            if not self._core.moved(plan):
+                self._cache.put(key, entry)
             return entry
 
     def _trace(self, args: Any, kwargs: Any, plan: Plan) -> Entry:

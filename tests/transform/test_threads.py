@@ -354,6 +354,77 @@ def test_structural_changes_in_one_thread_while_others_call():
     assert f(one) == 6.0
 
 
+def elsewhere(change):
+    """Run `change` to its end in another thread, now."""
+    thread = threading.Thread(target=change)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("wrap", [jit, StatefulFunction, lambda f: jit(jit(f)), lambda f: jit(f, donate_states=True)],
+                         ids=["jit", "StatefulFunction", "jit of jit", "donating"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: setattr(m.layers[0], "rate", 2.0),
+        lambda m: m.layers.append(Net(5.0)),
+        lambda m: m.layers.pop(),
+        lambda m: setattr(m, "layers", [Net(4.0)]),
+    ],
+    ids=["attribute", "append", "pop", "replace"],
+)
+def test_a_trace_during_which_another_thread_changed_the_structure_is_not_kept(wrap, change):
+    m, changes = Stack(2.0, 3.0), []
+
+    @wrap
+    def f(x):
+        if not changes:
+            x = m.layers[0](x)
+            changes.append(1)
+            elsewhere(lambda: change(m))
+            return m.layers[-1](x)
+        return m(x)
+
+    f(one)
+    after = Stack(2.0, 3.0)
+    change(after)
+    assert f(one) == after(one)
+    m.layers = [Net(2.0), Net(3.0)]
+    assert f(one) == 6.0  # not what was traced under this shape, of no one structure
+
+
+def test_a_graph_that_is_changed_at_every_trace_is_run_as_python_would():
+    m, rates = Net(2.0), iter(range(1, 1000))
+
+    def change():
+        m.rate = float(next(rates))
+
+    @jit
+    def f(x):
+        elsewhere(change)
+        return m(x)
+
+    assert f(one) == 2.0 * m.rate
+    assert m.n.value == 1.0
+    assert not holds_tracer(m)
+
+
+def test_a_loop_over_a_graph_that_another_thread_changes_is_traced_again():
+    m, changes = Net(2.0), []
+
+    def body(x):
+        y = m(x)
+        if not changes:
+            changes.append(1)
+            elsewhere(lambda: setattr(m, "rate", 3.0))
+        return y
+
+    for_loop(body, jnp.ones(2))
+    assert jnp.array_equal(for_loop(body, jnp.ones(2)), jnp.full(2, 6.0))
+    m.rate = 1.0
+    assert jnp.array_equal(for_loop(body, jnp.ones(2)), jnp.full(2, 2.0))
+
+
 def test_structural_changes_elsewhere_while_others_call():
     m, other = Net(), Tied()
     f = jit(lambda x: m.w.value * x)

@@ -74,10 +74,10 @@ def _note(above: dict[int, tuple[Any, str]], node: Node, key: str, value: Any) -
             stack.extend((f"{key}.{k}", v) for k, v in items)
 
 
-def locate(state: Any) -> str:
-    """Say in words which state this is and where it is held; for error messages."""
-    path = path_to(state)
+def locate(item: Any) -> str:
+    """Say in words which state or node this is and where it is held; for error messages."""
+    path = path_to(item)
     if path is not None:
-        return f"{type(state).__name__} at {path}"
-    name = dict(state._meta).get("name")
-    return type(state).__name__ + (f" {name!r}" if name else "")
+        return f"{type(item).__name__} at {path}"
+    name = None if isinstance(item, Node) else dict(item._meta).get("name")
+    return type(item).__name__ + (f" {name!r}" if name else "")

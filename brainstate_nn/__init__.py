@@ -14,7 +14,7 @@ from ._containers import Sequential
 from ._activations import relu, relu6, leaky_relu, elu, celu, selu, gelu, silu, swish, mish, squareplus, softplus
 from ._activations import sigmoid, hard_sigmoid, log_sigmoid, tanh, hard_tanh, hard_silu, soft_sign
 from ._activations import softmax, log_softmax, glu, standardize, one_hot, identity
-from ._random import RandomState, default_rng, seed, split_key
+from ._random import RandomState, RandomStreams, default_rng, seed, split_key
 from ._optimizer import Optimizer, OptState
 from ._checkpoint import save_states, load_states, to_flat_dict, from_flat_dict
 

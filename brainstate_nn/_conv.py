@@ -14,14 +14,14 @@ from ._parameters import (
     Initializer,
     along_axis,
     as_dtype,
-    check_features,
+    as_input,
     lecun_normal,
     make_parameter,
     per_axis,
     positive,
     promote,
 )
-from ._random import RandomState
+from ._random import Rng
 from ._states import ParamState
 
 __all__ = ["Conv", "Conv1d", "Conv2d", "Conv3d", "Padding"]
@@ -69,7 +69,7 @@ class Conv(Module):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
-        rng: The stream that gives the keys; None for the default one.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
         weight: ParamState of shape ``(*kernel_size, in_channels // groups, out_channels)``.
@@ -104,7 +104,7 @@ class Conv(Module):
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rng: RandomState | None = None,
+        rng: Rng = None,
     ) -> None:
         rank = self.spatial_rank
         if rank is None:
@@ -141,13 +141,8 @@ class Conv(Module):
         Returns:
             An array of shape ``(..., *spatial, out_channels)``.
         """
-        x = jnp.asarray(x)
         rank = len(self.kernel_size)
-        check_features(x, self.in_channels, type(self).__name__)
-        if x.ndim <= rank:
-            raise ValueError(
-                f"{type(self).__name__} expects {rank} spatial axes and then channels; the input has shape {x.shape}"
-            )
+        x = as_input(x, self, size=self.in_channels, rank=rank + 1)
         x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
         leading = x.shape[: -rank - 1]
         x, padding = self._pad(x.reshape((math.prod(leading), *x.shape[-rank - 1 :])) if len(leading) != 1 else x)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ._module import Module
-from ._random import RandomState, default_rng
+from ._parameters import as_input, fraction
+from ._random import Rng, own_stream
 
 __all__ = ["Dropout"]
 
@@ -22,8 +23,8 @@ class Dropout(Module):
     Args:
         rate: The probability to drop an element, between 0 and 1.
         broadcast_dims: Axes along which one decision holds for all elements.
-        rng: The stream to draw from; layers that are given the same one share it. None for one of its own, forked
-            from the default one.
+        rng: The stream to draw from, or streams with `dropout`; layers that are given the same one share it. None for
+            one of its own, forked from the default one.
 
     Attributes:
         rng: The RandomState.
@@ -41,10 +42,10 @@ class Dropout(Module):
         100.0
     """
 
-    def __init__(self, rate: float, *, broadcast_dims: Sequence[int] = (), rng: RandomState | None = None) -> None:
+    def __init__(self, rate: float, *, broadcast_dims: Sequence[int] = (), rng: Rng = None) -> None:
         self.rate = _checked(rate)
         self.broadcast_dims = tuple(broadcast_dims)
-        self.rng = default_rng().fork() if rng is None else rng
+        self.rng = own_stream(rng, "dropout")
 
     def __call__(self, x: jax.Array, *, training: bool | None = None, key: jax.Array | None = None) -> jax.Array:
         """Apply the layer.
@@ -57,7 +58,7 @@ class Dropout(Module):
         Returns:
             An array of the same shape and dtype.
         """
-        x = jnp.asarray(x)
+        x = as_input(x, self)
         rate = _checked(self.rate)
         if rate == 0.0 or not (self.training if training is None else training):
             return x
@@ -71,6 +72,4 @@ class Dropout(Module):
 
 
 def _checked(rate: float) -> float:
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"rate is the probability to drop an element, between 0 and 1, not {rate!r}")
-    return float(rate)
+    return fraction("rate", rate, "the probability to drop an element")

@@ -12,13 +12,13 @@ from ._parameters import (
     Initializer,
     along_axis,
     as_dtype,
-    check_features,
+    as_input,
     lecun_normal,
     make_parameter,
     positive,
     promote,
 )
-from ._random import RandomState
+from ._random import Rng
 from ._states import ParamState
 
 __all__ = ["Linear"]
@@ -35,7 +35,7 @@ class Linear(Module):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
-        rng: The stream that gives the keys; None for the default one.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
         weight: ParamState of shape ``(in_size, out_size)``.
@@ -64,7 +64,7 @@ class Linear(Module):
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rng: RandomState | None = None,
+        rng: Rng = None,
     ) -> None:
         self.in_size = positive("in_size", in_size)
         self.out_size = positive("out_size", out_size)
@@ -83,8 +83,7 @@ class Linear(Module):
         Returns:
             An array of shape ``(..., out_size)``.
         """
-        x = jnp.asarray(x)
-        check_features(x, self.in_size, "Linear")
+        x = as_input(x, self, size=self.in_size)
         x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
         y = jnp.dot(x, weight)
         return y if bias is None else y + along_axis(bias, y.ndim)

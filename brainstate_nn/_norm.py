@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from ._module import Module
-from ._parameters import Initializer, along_axis, as_dtype, check_features, common_dtype, make_parameter, positive
-from ._random import RandomState
+from ._parameters import Initializer, along_axis, as_dtype, as_input, common_dtype, make_parameter, positive
+from ._random import Rng
 from ._states import BatchState, ParamState
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -49,7 +49,7 @@ class BatchNorm(Module):
         axis_name: A mapped axis over which to average the statistics, for data in parallel.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
-        rng: The stream that gives the keys; None for the default one.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
         weight: ParamState of shape ``(num_features,)``, or None.
@@ -81,7 +81,7 @@ class BatchNorm(Module):
         axis_name: str | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rng: RandomState | None = None,
+        rng: Rng = None,
     ) -> None:
         self.num_features = positive("num_features", num_features)
         if not 0.0 <= momentum <= 1.0:
@@ -111,8 +111,7 @@ class BatchNorm(Module):
         Returns:
             An array of the same shape.
         """
-        x = jnp.asarray(x)
-        check_features(x, self.num_features, "BatchNorm", self.axis)
+        x = as_input(x, self, size=self.num_features, axis=self.axis)
         weight, bias = self.weight and self.weight.value, self.bias and self.bias.value
         dtype = common_dtype(x, weight, bias) if self.dtype is None else self.dtype
         x = x.astype(_statistics_dtype(x))
@@ -153,7 +152,7 @@ class LayerNorm(Module):
         b_init: The initialiser of `bias`.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
-        rng: The stream that gives the keys; None for the default one.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
         weight: ParamState of shape ``(num_features,)``, or None.
@@ -177,7 +176,7 @@ class LayerNorm(Module):
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rng: RandomState | None = None,
+        rng: Rng = None,
     ) -> None:
         self.num_features = positive("num_features", num_features)
         self.epsilon = float(epsilon)
@@ -199,8 +198,7 @@ class LayerNorm(Module):
         Returns:
             An array of the same shape.
         """
-        x = jnp.asarray(x)
-        check_features(x, self.num_features, "LayerNorm")
+        x = as_input(x, self, size=self.num_features)
         weight, bias = self.weight and self.weight.value, self.bias and self.bias.value
         dtype = common_dtype(x, weight, bias) if self.dtype is None else self.dtype
         x = x.astype(_statistics_dtype(x))

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ._random import RandomState, default_rng
+from brainstate_graph import Node, State
+from brainstate_graph.extend import describe, locate
+
+from ._random import Rng, stream_of
 from ._states import ParamState
 
 __all__ = [
     "Initializer",
+    "above_zero",
     "along_axis",
     "as_dtype",
-    "check_features",
+    "as_indices",
+    "as_input",
+    "axis_of",
     "common_dtype",
+    "fraction",
     "lecun_normal",
     "make_parameter",
+    "param_dtype_of",
     "per_axis",
     "positive",
     "promote",
@@ -30,7 +40,12 @@ lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
 
 
 def make_parameter(
-    argument: str, init: Initializer, shape: tuple[int, ...], dtype: Any, rng: RandomState | None
+    argument: str,
+    init: Initializer,
+    shape: tuple[int, ...],
+    dtype: Any,
+    rng: Rng,
+    kind: type[ParamState] = ParamState,
 ) -> ParamState:
     """Make a parameter with an initialiser, which is used here and not kept.
 
@@ -41,22 +56,42 @@ def make_parameter(
         init: A callable ``(key, shape, dtype) -> array``.
         shape: The shape of the parameter.
         dtype: The dtype of the parameter.
-        rng: The stream that gives the key; None for the default one.
+        rng: The stream that gives the key, or the streams whose `params` does; None for the default one.
+        kind: The class of the state.
     """
     if not callable(init):
         raise TypeError(
             f"{argument} must be a function (key, shape, dtype) -> array, not {type(init).__name__}: "
             f"write `{argument}=jax.nn.initializers.constant(0.1)`"
         )
-    value = init((default_rng() if rng is None else rng).split_key(), shape, jnp.dtype(dtype))
+    value = init(stream_of(rng, "params").split_key(), shape, param_dtype_of(dtype))
     if jnp.shape(value) != shape:
         raise ValueError(f"{argument} returned an array of shape {jnp.shape(value)} where the layer needs {shape}")
-    return ParamState(value)
+    return kind(value)
+
+
+def param_dtype_of(dtype: Any) -> Any:
+    """Return the dtype of parameters, or raise where it is none that can be trained."""
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"param_dtype must be a dtype such as jnp.float32, not {dtype!r}") from None
+    if not jnp.issubdtype(found, jnp.inexact):
+        raise TypeError(f"param_dtype must be a float or complex dtype, not {found}")
+    return found
 
 
 def as_dtype(dtype: Any) -> Any:
     """Spell a dtype in one way, so that ``jnp.float32`` and ``"float32"`` make the same program."""
-    return None if dtype is None else jnp.dtype(dtype)
+    if dtype is None:
+        return None
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be a dtype such as jnp.float32, or None, not {dtype!r}") from None
+    if not jnp.issubdtype(found, jnp.inexact):
+        raise TypeError(f"dtype must be a float or complex dtype to compute in, or None, not {found}")
+    return found
 
 
 def promote(*arrays: Any, dtype: Any = None) -> list[Any]:
@@ -87,10 +122,65 @@ def along_axis(vector: jax.Array, ndim: int, axis: int = -1) -> jax.Array:
     return vector.reshape(shape)
 
 
-def check_features(x: jax.Array, size: int, layer: str, axis: int = -1) -> None:
-    """Raise if `x` has not `size` features along `axis`."""
-    if x.ndim == 0 or not -x.ndim <= axis < x.ndim or x.shape[axis] != size:
-        raise ValueError(f"{layer} expects {size} features along axis {axis}; the input has shape {x.shape}")
+def as_input(
+    x: Any, layer: Node, argument: str = "x", *, size: int | None = None, axis: int = -1, rank: int = 0
+) -> Any:
+    """Return an argument of a call as an array of numbers, or raise with the path of the layer and the argument.
+
+    Args:
+        x: What was given.
+        layer: The layer.
+        argument: The name of the argument.
+        size: The number of features along `axis`; None for any.
+        axis: The axis of the features.
+        rank: How many axes there must be at least.
+
+    Raises:
+        TypeError: It is no array of numbers.
+        ValueError: It has too few axes, or another number of features.
+    """
+    if x is None or isinstance(x, (str, bytes, Mapping, State, Node)):
+        given = f"a {type(x).__name__}" if x is not None else "None"
+        raise TypeError(f"{locate(layer)} takes an array for `{argument}`, not {given}")
+    x = jnp.asarray(x)
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
+        raise TypeError(f"{locate(layer)} takes numbers for `{argument}`, which is {describe(x)}")
+    if x.ndim < rank:
+        raise ValueError(f"{locate(layer)} needs at least {rank} axes of `{argument}`, which is {describe(x)}")
+    if size is not None and (not -x.ndim <= axis < x.ndim or x.shape[axis] != size):
+        raise ValueError(
+            f"{locate(layer)} expects {size} features along axis {axis} of `{argument}`, which is {describe(x)}"
+        )
+    return x
+
+
+def as_indices(x: Any, layer: Node, argument: str = "x") -> Any:
+    """Return an argument of a call as an array of whole numbers, or raise as `as_input` does."""
+    x = as_input(x, layer, argument)
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(f"{locate(layer)} takes whole numbers for `{argument}`, which is {describe(x)}")
+    return x
+
+
+def fraction(name: str, value: Any, meaning: str) -> float:
+    """Return a number between 0 and 1, or raise with its name and meaning."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {meaning}, between 0 and 1, not {value!r}")
+    return float(value)
+
+
+def above_zero(name: str, value: Any) -> float:
+    """Return a number greater than 0, or raise with its name."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be a number greater than 0, not {value!r}")
+    return float(value)
+
+
+def axis_of(name: str, value: Any) -> int:
+    """Return an axis, which may count from the end, or raise with the name of the argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{name} must be the number of an axis, not {value!r}")
+    return int(value.__index__())
 
 
 def positive(name: str, value: Any) -> int:

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainstate_graph import State, outside
+from brainstate_graph import Node, State, outside
 from brainstate_transform import register_lanes
 
-__all__ = ["RandomState", "default_rng", "seed", "split_key"]
+__all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
 
 Shape = Sequence[int]
 
@@ -131,6 +131,59 @@ class RandomState(State[tuple[jax.Array, jax.Array]]):
     def choice(self, a: int | jax.Array, shape: Shape = (), replace: bool = True, p: Any = None) -> jax.Array:
         """Draw elements of `a` (of ``arange(a)`` for a whole number) with probabilities `p`; an array of this shape."""
         return jax.random.choice(self.split_key(), a, shape, replace, p)
+
+
+class RandomStreams(Node):
+    """Streams by name, as ``streams.params`` and ``streams.dropout``; a name that is not there means `default`.
+
+    What makes layers takes it for `rng`: the first values of parameters come from `params`, what a layer draws when it
+    is called from the stream of its purpose, which the layers then share.
+
+    Args:
+        default: The stream, or the seed of the stream, for all other names; None for one from the operating system.
+        **streams: A stream or seed for each name.
+
+    Example:
+        >>> from brainstate_nn import Dropout, Linear, RandomStreams
+        >>> streams = RandomStreams(0, dropout=1)
+        >>> layer, drop = Linear(2, 3, rng=streams), Dropout(0.5, rng=streams)
+        >>> drop.rng is streams.dropout, streams.params is streams.default
+        (True, True)
+    """
+
+    def __init__(self, default: int | jax.Array | RandomState | None = None, **streams: Any) -> None:
+        for name, source in {"default": default, **streams}.items():
+            if hasattr(type(self), name):
+                raise ValueError(f"a stream cannot be named {name!r}, which RandomStreams has for itself")
+            setattr(self, name, source if isinstance(source, RandomState) else RandomState(source))
+
+    def __getattr__(self, name: str) -> RandomState:
+        if name.startswith("_") or name == "default":
+            raise AttributeError(name)
+        return self.default
+
+
+Rng = RandomState | RandomStreams | None
+
+
+def stream_of(rng: Rng, name: str) -> RandomState:
+    """Return the stream for a purpose: that of the name, the only one, or the default one of the process.
+
+    Raises:
+        TypeError: `rng` is something else.
+    """
+    if rng is None:
+        return default_rng()
+    if isinstance(rng, RandomState):
+        return rng
+    if isinstance(rng, RandomStreams):
+        return getattr(rng, name)
+    raise TypeError(f"rng takes a RandomState or RandomStreams, not {type(rng).__name__}: write `rng=RandomState(0)`")
+
+
+def own_stream(rng: Rng, name: str) -> RandomState:
+    """Return the stream that a layer keeps: the given one, or one of its own."""
+    return default_rng().fork() if rng is None else stream_of(rng, name)
 
 
 # Under a mapped axis each lane draws from a stream of its own, seeded by the next draw and the number of the lane, and

@@ -123,7 +123,7 @@ def test_half_precision_in_and_out():
         (lambda: nn.Conv2d(4, 6, 3, padding="FULL"), r"padding='FULL' does not fit 2 spatial axes"),
         (lambda: nn.Conv2d(4, 6, 3, padding=((1, 2, 3), 1)), r"does not fit 2 spatial axes"),
         (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 8, 3))), r"Conv2d expects 4 features along axis -1"),
-        (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 4))), r"Conv2d expects 2 spatial axes and then channels"),
+        (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 4))), r"Conv2d needs at least 3 axes of `x`, which is"),
     ],
 )
 def test_errors(make, text):

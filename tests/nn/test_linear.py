@@ -8,6 +8,7 @@ from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
+from brainstate_transform import jit
 from tests.nn.oracle import assert_same, sample
 
 
@@ -78,7 +79,31 @@ def test_an_initialiser_must_be_one():
 
 def test_a_wrong_input_is_refused():
     layer = nn.Linear(3, 4)
-    with pytest.raises(ValueError, match=r"Linear expects 3 features along axis -1; the input has shape \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"^Linear expects 3 features along axis -1 of `x`, which is f32\[5,4\]$"):
         layer(jnp.ones((5, 4)))
-    with pytest.raises(ValueError, match=r"the input has shape \(\)"):
+    with pytest.raises(ValueError, match=r"of `x`, which is f32\[\]"):
         layer(1.0)
+    for wrong in ("text", None, {"x": 1.0}, nn.ParamState(jnp.ones(3))):
+        with pytest.raises(TypeError, match="^Linear takes an array for `x`, not "):
+            layer(wrong)
+
+
+def test_an_error_says_where_the_layer_is():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 5))
+    with pytest.raises(ValueError, match=r"^Linear at Sequential\.layers\.1 expects 4 features"):
+        jit(net)(jnp.ones((1, 2)))
+
+
+@pytest.mark.parametrize("dtype", [int, bool, "text", "uint8"])
+def test_dtypes_are_checked(dtype):
+    with pytest.raises(TypeError, match="^dtype must be a (float or complex )?dtype"):
+        nn.Linear(2, 3, dtype=dtype)
+    with pytest.raises(TypeError, match="^param_dtype must be a (float or complex )?dtype"):
+        nn.Linear(2, 3, param_dtype=dtype)
+
+
+def test_rng_is_checked():
+    with pytest.raises(
+        TypeError, match=r"rng takes a RandomState or RandomStreams, not int: write `rng=RandomState\(0\)`"
+    ):
+        nn.Linear(2, 3, rng=0)

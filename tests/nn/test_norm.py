@@ -120,7 +120,7 @@ def test_batch_norm_errors():
         nn.BatchNorm(4, momentum=1.5)
     with pytest.raises(ValueError, match="num_features must be a positive whole number"):
         nn.BatchNorm(0)
-    with pytest.raises(ValueError, match=r"BatchNorm expects 4 features along axis 1; the input has shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"BatchNorm expects 4 features along axis 1 of `x`, which is f32\[4\]"):
         nn.BatchNorm(4, axis=1)(jnp.ones(4))
 
 

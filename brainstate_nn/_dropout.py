@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ._module import Module
-from ._parameters import as_input, fraction
+from ._parameters import as_input, fraction, laid_out
 from ._random import Rng, own_stream
 
 __all__ = ["Dropout"]
@@ -68,7 +68,7 @@ class Dropout(Module):
         for axis in self.broadcast_dims:
             shape[axis] = 1
         kept = jax.random.bernoulli(self.rng.split_key() if key is None else key, 1.0 - rate, shape)
-        return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
+        return jnp.where(laid_out(kept, x), x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
 
 
 def _checked(rate: float) -> float:

@@ -26,6 +26,7 @@ __all__ = [
     "axis_of",
     "common_dtype",
     "fraction",
+    "laid_out",
     "lecun_normal",
     "make_parameter",
     "param_dtype_of",
@@ -160,6 +161,15 @@ def as_indices(x: Any, layer: Node, argument: str = "x") -> Any:
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise TypeError(f"{locate(layer)} takes whole numbers for `{argument}`, which is {describe(x)}")
     return x
+
+
+def laid_out(mask: jax.Array, x: jax.Array) -> jax.Array:
+    """Bring a mask to the devices on which `x` is: what is drawn lies on none in particular, and `where` refuses that."""
+    return (
+        mask | jnp.zeros(x.shape, bool, out_sharding=jax.typeof(x).sharding)
+        if any(jax.typeof(x).sharding.spec)
+        else mask
+    )
 
 
 def fraction(name: str, value: Any, meaning: str) -> float:

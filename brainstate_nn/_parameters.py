@@ -164,7 +164,7 @@ def as_indices(x: Any, layer: Node, argument: str = "x") -> Any:
 
 
 def laid_out(mask: jax.Array, x: jax.Array) -> jax.Array:
-    """Bring a mask to the devices on which `x` is: what is drawn lies on none in particular, and `where` refuses that."""
+    """Lay a mask out over devices as `x` is: what is drawn lies on none in particular, which `where` refuses."""
     return (
         mask | jnp.zeros(x.shape, bool, out_sharding=jax.typeof(x).sharding)
         if any(jax.typeof(x).sharding.spec)

@@ -29,6 +29,9 @@ class Sizes(NamedTuple):
         return self.heads * self.head
 
 
+USUAL = Sizes()
+
+
 class Layer(NamedTuple):
     """A row of the table.
 
@@ -54,7 +57,7 @@ class Layer(NamedTuple):
     kinds: Callable[[Sizes], tuple[int | None, ...]] | None = None
     start: Callable[[Any, Sizes], None] | None = None
 
-    def make(self, sizes: Sizes = Sizes(), training: bool = True, seed: int = 0, **options: Any) -> Any:
+    def make(self, sizes: Sizes = USUAL, training: bool = True, seed: int = 0, **options: Any) -> Any:
         """Return the layer, ready to be called."""
         options = {"rng": nn.RandomState(seed), **({} if self.plain else options)}
         layer = self.build(sizes, **options).train(training)
@@ -62,7 +65,7 @@ class Layer(NamedTuple):
             self.start(layer, sizes)
         return layer
 
-    def inputs(self, sizes: Sizes = Sizes(), seed: int = 0, dtype: Any = jnp.float32) -> list[jax.Array]:
+    def inputs(self, sizes: Sizes = USUAL, seed: int = 0, dtype: Any = jnp.float32) -> list[jax.Array]:
         """Return random inputs."""
         shapes = self.shapes(sizes)
         tops = (None,) * len(shapes) if self.kinds is None else self.kinds(sizes)

@@ -1,4 +1,4 @@
-"""Every layer over four devices with explicit shardings; `test_laws.py` runs this file in a process that has as many."""
+"""Every layer over four devices, explicitly sharded; `test_laws.py` runs this file in a process that has as many."""
 
 from __future__ import annotations
 

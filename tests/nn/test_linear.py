@@ -84,7 +84,7 @@ def test_a_wrong_input_is_refused():
     with pytest.raises(ValueError, match=r"of `x`, which is f32\[\]"):
         layer(1.0)
     for wrong in ("text", None, {"x": 1.0}, nn.ParamState(jnp.ones(3))):
-        with pytest.raises(TypeError, match="^Linear takes an array for `x`, not "):
+        with pytest.raises(TypeError, match=r"^Linear takes an array for `x`, not "):
             layer(wrong)
 
 
@@ -96,9 +96,9 @@ def test_an_error_says_where_the_layer_is():
 
 @pytest.mark.parametrize("dtype", [int, bool, "text", "uint8"])
 def test_dtypes_are_checked(dtype):
-    with pytest.raises(TypeError, match="^dtype must be a (float or complex )?dtype"):
+    with pytest.raises(TypeError, match=r"^dtype must be a (float or complex )?dtype"):
         nn.Linear(2, 3, dtype=dtype)
-    with pytest.raises(TypeError, match="^param_dtype must be a (float or complex )?dtype"):
+    with pytest.raises(TypeError, match=r"^param_dtype must be a (float or complex )?dtype"):
         nn.Linear(2, 3, param_dtype=dtype)
 
 

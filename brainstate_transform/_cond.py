@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, State, StateArgumentError
-from brainstate_graph.extend import describe, locate
 
+from ._branches import Branches, Kind, differ
+from ._carry import NONE
 from ._checks import jit_error_if
 from ._core import Core, Run, without_jit
 from ._eager import compiled_once
 from ._lift import lift
-from ._shapes import struct
 from ._values import StateValues, Written
 
 __all__ = ["cond", "ifelse", "switch"]
@@ -139,48 +139,32 @@ def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: A
     return _choose(_IFELSE, index, funs, operands)
 
 
-class _Kind(NamedTuple):
-    name: str
-    label: Callable[[int], str]  # what the user calls branch number so and so
-    traced: Callable[..., Any]  # of index, branches and operands, in JAX
-    number: Callable[[Any, int], int]  # the branch of an index, of so many
-
-
-_COND = _Kind(
+_COND = Kind(
     "cond",
     ("true_fun", "false_fun").__getitem__,
     lambda pred, branches, *operands: jax.lax.cond(pred, *branches, *operands),
     lambda pred, _: 0 if pred else 1,
 )
-_SWITCH = _Kind("switch", "branch {}".format, jax.lax.switch, lambda index, count: min(max(int(index), 0), count - 1))
+_SWITCH = Kind("switch", "branch {}".format, jax.lax.switch, lambda index, count: min(max(int(index), 0), count - 1))
 _IFELSE = _SWITCH._replace(name="ifelse")
 
 
-def _choose(kind: _Kind, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
+def _choose(kind: Kind, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
     compiled = compiled_once(funs, kind.name, lambda: lambda index, *operands: _lifted(kind, funs)(index, *operands))
     return (compiled or _lifted(kind, funs))(index, *operands)
 
 
-def _lifted(kind: _Kind, funs: _Funs) -> Callable[..., Any]:
+def _lifted(kind: Kind, funs: _Funs) -> Callable[..., Any]:
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, index: Any, *operands: Any) -> tuple[Any, Written]:
             if len(cores) == 1:
                 return cores[0](_, *operands)
             if without_jit() and not isinstance(index, Tracer):
                 return _run_one(kind, cores, kind.number(index, len(cores)), operands)
-            found = _look(cores, operands)
-            states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
-            _refuse_mismatch(kind, cores, found, states)
-
-            def branch(core: Core, own: StateValues) -> Callable[..., Any]:
-                def chosen(states: StateValues, *operands: Any) -> tuple[Any, StateValues]:
-                    out, new = core.staged(states.only(own.states), *operands)
-                    return out, states.updated(new.as_written())
-
-                return chosen
-
-            branches = [branch(core, part) for core, part in zip(cores, found, strict=True)]
-            out, states = kind.traced(index, branches, states, *operands)
+            branches = Branches(kind, cores)
+            for core in cores[1:]:
+                branches.look(core, operands)
+            out, states = kind.traced(index, [branches.run(core) for core in cores], *operands)
             return out, states.as_written()
 
         return run
@@ -188,68 +172,17 @@ def _lifted(kind: _Kind, funs: _Funs) -> Callable[..., Any]:
     return lift(rule, *funs)
 
 
-def _look(cores: Sequence[Core], operands: tuple[Any, ...]) -> list[StateValues]:
-    written = {core: core.written_by(*operands) for core in dict.fromkeys(cores)}
-    return [written[core] for core in cores]
-
-
-def _run_one(kind: _Kind, cores: Sequence[Core], number: int, operands: tuple[Any, ...]) -> tuple[Any, Written]:
+def _run_one(kind: Kind, cores: Sequence[Core], number: int, operands: tuple[Any, ...]) -> tuple[Any, Written]:
     """Run one branch in Python, as JAX does where it does not compile."""
     cores[number].frozen = True
-    out, written = cores[number](StateValues.of((), ()), *operands)
+    out, written = cores[number](NONE, *operands)
     before = StateValues.read(state for state, _ in written.items())
-    if any(map(_differ, *jax.eval_shape(lambda *v: v, list(before.values), list(written.values)))):
-        found = _look(cores, operands)  # only now does it matter what the other branches would do
-        states = StateValues.read(dict.fromkeys(s for part in found for s in part.states))
-        _refuse_mismatch(kind, cores, found, states)
+    if any(map(differ, *jax.eval_shape(lambda *v: v, list(before.values), list(written.values)))):
+        branches = Branches(kind, cores)  # only now does it matter what the other branches would do
+        for core in cores:
+            branches.look(core, operands)
+        branches.written()
     return out, written
-
-
-def _differ(left: Any, right: Any) -> bool:
-    return jax.tree.structure(left) != jax.tree.structure(right) or any(
-        a.shape != b.shape or a.dtype != b.dtype
-        for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    )
-
-
-def _refuse_mismatch(kind: _Kind, cores: Sequence[Core], found: Sequence[StateValues], states: StateValues) -> None:
-    """Refuse branches whose results or states differ, in words that name the place."""
-    names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
-    looked = [core.looked for core in cores]
-    results = [dict(zip(own.states, one.values, strict=True)) for one, own in zip(looked, found, strict=True)]
-    before = dict(zip(states.states, jax.tree.map(jax.typeof, states.values), strict=True))
-    for number in range(1, len(cores)):
-        lefts, rights = (
-            [r.get(state, before[state]) for state in states.states] for r in (results[0], results[number])
-        )
-        if _differ(lefts, rights):
-            each = zip(states.states, lefts, rights, strict=True)
-            state, left, right = next(part for part in each if _differ(*part[1:]))
-            raise TypeError(
-                f"{names[0]} leaves {locate(state)} as {_shown(left)}, {names[number]} as {_shown(right)}; the "
-                f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
-                "assigned."
-            )
-        left, right = looked[0].out, looked[number].out
-        if _differ(left, right):
-            place, left, right = _where(left, right)
-            raise TypeError(
-                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
-                f"{f' at {place}' if place else ''}; the branches of {kind.name} must return the same structure, shape "
-                "and dtype. Cast what is returned."
-            )
-
-
-def _shown(avals: Any) -> str:
-    return describe(jax.tree.map(struct, avals))
-
-
-def _where(left: Any, right: Any) -> tuple[str, Any, Any]:
-    """Find the first place where two results differ: its path, and what is there."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return "", left, right
-    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
-    return next((jax.tree_util.keystr(path), a, b) for (path, a), b in pairs if _differ(a, b))
 
 
 def _functions(branches: Any, kind: str, usage: str) -> _Funs:

@@ -12,6 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError, StructureError
 from brainstate_transform import cond, for_loop, grad, ifelse, jit, switch, value_and_grad, vmap
+from brainstate_transform._cond import _COND, _lifted
 from tests.transform.tables import Net, Param, Runs, same
 
 
@@ -591,3 +592,24 @@ def test_branches_in_a_list_are_followed_to_their_models():
     m.rate = 10.0
     assert (f(0, 3.0), runs.since()) == (60.0, 1)
     assert m.n.value == 2.0
+
+
+def test_whatever_branch_jax_traces_first():
+    s, runs = State(jnp.array(1.0)), Runs()
+
+    def write(x):
+        runs()
+        s.value = s.value * x
+        return x
+
+    def backwards(pred, branches, *operands):
+        return jax.lax.cond(jnp.logical_not(pred), *branches[::-1], *operands)
+
+    for funs in ((write, lambda x: x + 1.0), (lambda x: x + 1.0, write)):
+        f = jit(lambda pred, x, funs=funs: _lifted(_COND._replace(traced=backwards), funs)(pred, x))
+        s.value = jnp.array(3.0)
+        assert f(funs[0] is write, 2.0) == 2.0
+        assert s.value == 6.0
+        assert runs.since() == 1
+        assert f(funs[0] is not write, 2.0) == 3.0
+        assert s.value == 6.0

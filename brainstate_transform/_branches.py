@@ -1,0 +1,133 @@
+"""The branches of a ``cond`` or ``switch``: each returns what any of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from brainstate_graph import Overlay, State
+from brainstate_graph.extend import describe, locate
+
+from ._carry import NONE, alike
+from ._core import Core
+from ._shapes import struct
+from ._values import StateValues
+
+__all__ = ["Branches", "Kind", "differ"]
+
+
+class Kind(NamedTuple):
+    name: str
+    label: Callable[[int], str]  # what the user calls branch number so and so
+    traced: Callable[..., Any]  # of index, branches and operands, in JAX
+    number: Callable[[Any, int], int]  # the branch of an index, of so many
+
+
+class _Seen(NamedTuple):
+    """What a branch does: the states that it writes, with their new values, and its result; or the shapes of those."""
+
+    written: dict[State[Any], Any]
+    out: Any
+
+
+class Branches:
+    """The branches of one call; each returns what any of them writes.
+
+    All but the first are traced before, to know what they write. The first is traced by JAX itself, which begins with
+    it: then all is known. That spares it a trace with its states as arguments, an eighth of the whole for 150 of them.
+    """
+
+    def __init__(self, kind: Kind, cores: Sequence[Core]) -> None:
+        self._kind = kind
+        self._cores = cores
+        self._before: dict[Core, StateValues] = {}  # of those that are looked at, the values of what they write
+        self._seen: dict[Core, _Seen] = {}
+        self._states: tuple[State[Any], ...] | None = None
+
+    def look(self, core: Core, operands: tuple[Any, ...]) -> None:
+        """Trace a branch, if it was not yet, to find out what it does."""
+        if core not in self._before:
+            states = self._before[core] = core.written_by(*operands)
+            looked = core.looked
+            self._seen[core] = _Seen(dict(zip(states.states, looked.values, strict=True)), looked.out)
+
+    def run(self, core: Core) -> Callable[..., tuple[Any, StateValues]]:
+        """Return a branch as JAX takes it."""
+
+        def branch(*operands: Any) -> tuple[Any, StateValues]:
+            first = self._cores[0]
+            if core is first and core not in self._before:
+                core.frozen = True
+                out, written = core(NONE, *operands)
+                self._seen[core] = _Seen(dict(written.items()), out)
+            else:
+                if self._states is None and first not in self._seen:  # JAX has begun with another one
+                    self.look(first, operands)
+                out, new = core.staged(self._before[core], *operands)
+                written = new.as_written()
+            with Overlay():  # read in each anew: what a lane draws from is made where it is read first, and kept there
+                return out, StateValues.read(self.written()).updated(written)
+
+        return alike(branch, core)
+
+    def written(self) -> tuple[State[Any], ...]:
+        """Return the states that any branch writes; all have been seen.
+
+        Raises:
+            TypeError: The branches differ in the shape or dtype of a result or state.
+        """
+        if self._states is None:
+            each = [self._seen[core] for core in self._cores]
+            states = StateValues.read(dict.fromkeys(state for seen in each for state in seen.written))
+            _refuse_mismatch(self._kind, self._cores, each, states)
+            self._states = tuple(states.states)
+            self._seen.clear()  # values of a trace that ends
+        return self._states
+
+
+def differ(left: Any, right: Any) -> bool:
+    return jax.tree.structure(left) != jax.tree.structure(right) or any(
+        a.shape != b.shape or a.dtype != b.dtype
+        for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    )
+
+
+def _refuse_mismatch(kind: Kind, cores: Sequence[Core], each: Sequence[_Seen], states: StateValues) -> None:
+    """Refuse branches whose results or states differ, in words that name the place."""
+    names = [f"`{core.__qualname__}` ({kind.label(number)})" for number, core in enumerate(cores)]
+    before = dict(zip(states.states, states.values, strict=True))
+    first = each[0]
+    for number, other in enumerate(each[1:], 1):
+        lefts, rights = (
+            [jax.tree.map(_shape_of, seen.written.get(s, before[s])) for s in states.states] for seen in (first, other)
+        )
+        if differ(lefts, rights):
+            pairs = zip(states.states, lefts, rights, strict=True)
+            state, left, right = next(pair for pair in pairs if differ(*pair[1:]))
+            raise TypeError(
+                f"{names[0]} leaves {locate(state)} as {describe(left)}, {names[number]} as {describe(right)}; the "
+                f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
+                "assigned."
+            )
+        left, right = (jax.tree.map(_shape_of, seen.out) for seen in (first, other))
+        if differ(left, right):
+            place, left, right = _where(left, right)
+            raise TypeError(
+                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
+                f"{f' at {place}' if place else ''}; the branches of {kind.name} must return the same structure, shape "
+                "and dtype. Cast what is returned."
+            )
+
+
+def _shape_of(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else struct(jax.typeof(leaf))
+
+
+def _where(left: Any, right: Any) -> tuple[str, Any, Any]:
+    """Find the first place where two results differ: its path, and what is there."""
+    if jax.tree.structure(left) != jax.tree.structure(right):
+        return "", left, right
+    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
+    return next((jax.tree_util.keystr(path), a, b) for (path, a), b in pairs if differ(a, b))

@@ -7,11 +7,13 @@ from jax.nn import (
     glu,
     hard_sigmoid,
     hard_silu,
+    hard_swish,
     hard_tanh,
     identity,
     leaky_relu,
     log_sigmoid,
     log_softmax,
+    logsumexp,
     mish,
     one_hot,
     relu,
@@ -22,6 +24,8 @@ from jax.nn import (
     soft_sign,
     softmax,
     softplus,
+    sparse_plus,
+    sparse_sigmoid,
     squareplus,
     standardize,
     swish,
@@ -29,7 +33,7 @@ from jax.nn import (
 from jax.numpy import tanh
 
 __all__ = [
-    "celu", "elu", "gelu", "glu", "hard_sigmoid", "hard_silu", "hard_tanh", "identity", "leaky_relu", "log_sigmoid",
-    "log_softmax", "mish", "one_hot", "relu", "relu6", "selu", "sigmoid", "silu", "soft_sign", "softmax", "softplus",
-    "squareplus", "standardize", "swish", "tanh",
+    "celu", "elu", "gelu", "glu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "identity", "leaky_relu",
+    "log_sigmoid", "log_softmax", "logsumexp", "mish", "one_hot", "relu", "relu6", "selu", "sigmoid", "silu",
+    "soft_sign", "softmax", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus", "standardize", "swish", "tanh",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from ._parameters import (
     along_axis,
     as_dtype,
     as_input,
+    as_precision,
     lecun_normal,
     make_parameter,
     positive,
@@ -35,6 +36,7 @@ class Linear(Module):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
+        precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -64,26 +66,29 @@ class Linear(Module):
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
+        precision: Any = None,
         rng: Rng = None,
     ) -> None:
         self.in_size = positive("in_size", in_size)
         self.out_size = positive("out_size", out_size)
         self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
         self.weight = make_parameter("w_init", w_init, (self.in_size, self.out_size), param_dtype, rng)
         self.bias: ParamState | None = None
         if use_bias:
             self.bias = make_parameter("b_init", b_init, (self.out_size,), param_dtype, rng)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.
 
         Args:
             x: An array of shape ``(..., in_size)``.
+            out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
 
         Returns:
             An array of shape ``(..., out_size)``.
         """
         x = as_input(x, self, size=self.in_size)
         x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
-        y = jnp.dot(x, weight)
+        y = jnp.dot(x, weight, precision=self.precision, out_sharding=out_sharding)
         return y if bias is None else y + along_axis(bias, y.ndim)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
 
-__all__ = ["Module"]
+from ._children import nearest
+from ._names import dotted_names
+from ._states import ParamState
+
+__all__ = ["Module", "switch"]
 
 M = TypeVar("M", bound="Module")
 
@@ -69,6 +74,73 @@ class Module(Node):
         """
         return nodes_of(self, *filters)
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over the modules that this one holds directly, each once, with their names.
+
+        What is in a list or dict has a dotted name, ``layers.0``. A module is not its own child.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> [name for name, _ in Sequential(Linear(2, 3), Sequential(Linear(3, 1))).named_children()]
+            ['layers.0', 'layers.1']
+        """
+        found = dict(nearest(self, Module))
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def children(self) -> Iterator[Module]:
+        """Iterate over the modules that this one holds directly, each once."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over this module, named ``""``, and all below it, each once, under the name where it is met first.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> shared = Linear(2, 2)
+            >>> [name for name, _ in Sequential(shared, Sequential(shared)).named_modules()]
+            ['', 'layers.0', 'layers.1']
+        """
+        found = nodes_of(self, Module)
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def modules(self) -> Iterator[Module]:
+        """Iterate over this module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, ParamState]]:
+        """Iterate over the parameters, each once, under the name that it has in a checkpoint.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
+            {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
+        """
+        found = states_of(self, ParamState)
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def parameters(self) -> Iterator[ParamState]:
+        """Iterate over the parameters, each once."""
+        return (state for _, state in self.named_parameters())
+
+    def init_state(self, *args: Any, **kwargs: Any) -> None:
+        """Make the states that this module keeps for one sequence or batch; to be overridden, here nothing is made.
+
+        `init_all_states` calls it for every module of a model, so it makes those of this module only.
+
+        Args:
+            *args: What `init_all_states` is given, such as the size of the batch.
+            **kwargs: The same by name; take what this module has no use for, too.
+        """
+
+    def reset_state(self, *args: Any, **kwargs: Any) -> None:
+        """Give those states their first values again; to be overridden, here by `init_state`, which makes new ones.
+
+        Args:
+            *args: What `reset_all_states` is given, as a rule what `init_all_states` was given.
+            **kwargs: The same by name.
+        """
+        self.init_state(*args, **kwargs)
+
     def train(self: M, mode: bool = True) -> M:
         """Switch this module and all below it to training.
 
@@ -89,15 +161,19 @@ class Module(Node):
             >>> graphdef(drop.eval()) is before, graphdef(drop.train()) is before
             (False, True)
         """
-        for node in nodes_of(self, Module).values():
-            if node.training != mode:
-                # An attribute equal to the default of the class would be another structure than none at all.
-                if type(node).training == mode:
-                    del node.training
-                else:
-                    node.training = mode
+        switch(nodes_of(self, Module).values(), mode)
         return self
 
     def eval(self: M) -> M:
         """Switch this module and all below it to evaluation; the same as ``train(False)``."""
         return self.train(False)
+
+
+def switch(modules: Iterable[Module], training: bool) -> None:
+    """Give modules a mode; where it is that of the class, they have no attribute, which would be another structure."""
+    for module in modules:
+        if module.training != training:
+            if type(module).training == training:
+                del module.training
+            else:
+                module.training = training

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
-from brainstate_graph.extend import write_values
+from brainstate_graph.extend import locate, write_values
 
+from ._chosen import Path, chosen_states, given_states
 from ._module import Module
 from ._names import dotted_names
 from ._states import LongTermState, ParamState
@@ -20,17 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["OptState", "Optimizer"]
 
-Path = tuple[Any, ...]
-
 
 class OptState(LongTermState):
-    """The state of an optimiser: the pytree that optax returns.
+    """The state of an optimiser: the pytree that optax returns, or the number of steps.
 
     Example:
         >>> import optax
         >>> from brainstate_nn import Linear, Optimizer, OptState
         >>> list(Optimizer(Linear(2, 3), optax.adam(1e-3)).states(OptState))
-        [('opt_state',)]
+        [('opt_state',), ('step',)]
     """
 
     __slots__ = ()
@@ -40,16 +39,19 @@ class Optimizer(Module):
     """Moves parameters by gradients, with any transformation of optax.
 
     Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
-    A parameter that a model holds in several places is one state: it is moved once.
+    A parameter that a model holds in several places is one state: it is moved once. What optax keeps for a parameter
+    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise.
 
     Args:
-        params: A module, whose ParamStates are taken, or a mapping from path to State, such as
+        params: A module, or a list, tuple or dict of them; or a mapping from path to State, such as
             ``model.states(ParamState)`` or a part of it.
         tx: The transformation, such as ``optax.adam(1e-3)``.
+        wrt: Which states of a module: a class of states, a tag, path or glob, or another filter.
 
     Attributes:
         params: The live states, by dotted path.
-        opt_state: The OptState; optax sees the parameters as a NestedDict.
+        opt_state: The OptState; optax sees the parameters as a NestedDict of arrays.
+        step: The number of updates, an OptState of int32.
         tx: The transformation.
 
     Raises:
@@ -57,56 +59,73 @@ class Optimizer(Module):
         TypeError: An argument is something else.
 
     Example:
-        >>> import jax, optax
-        >>> import jax.numpy as jnp
-        >>> from brainstate_graph import treefy_merge, treefy_split
+        >>> import jax.numpy as jnp, optax
         >>> from brainstate_nn import Linear, Optimizer, ParamState
+        >>> from brainstate_transform import jit, value_and_grad
         >>> model = Linear(1, 1)
         >>> optimizer = Optimizer(model, optax.sgd(0.1))
-        >>> shape, params = treefy_split(model)
-        >>> loss = lambda params: jnp.mean((treefy_merge(shape, params)(jnp.ones((4, 1))) - 3.0) ** 2)
-        >>> before = loss(params)
-        >>> optimizer.update(jax.grad(loss)(params))
-        >>> bool(loss(model.states(ParamState).to_dict_values()) < before)
+        >>> @jit
+        ... def step(x):
+        ...     loss, grads = value_and_grad(lambda: jnp.mean((model(x) - 3.0) ** 2), ParamState)()
+        ...     optimizer.update(grads)
+        ...     return loss
+        >>> bool(step(jnp.ones((4, 1))) > step(jnp.ones((4, 1))))
         True
     """
 
-    def __init__(self, params: Node | Mapping[Path, State[Any]], tx: optax.GradientTransformation) -> None:
+    graph_invisible_attrs = ("_model",)
+    # The module, its states, and `wrt`, to notice that other states have come into it.
+    _model: tuple[Any, list[State[Any]], Any] | None = None
+
+    def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise TypeError(f"tx must be a transformation of optax, not {type(tx).__name__}: write `optax.adam(1e-3)`")
-        chosen = _chosen_states(params)
+        chosen = given_states(params, wrt, "Optimizer(model.states(ParamState), tx)")
+        for state in chosen.values():
+            _refuse_what_is_no_parameter(state)
+        if isinstance(params, Node):
+            self._model = (params, list(states(params).values()), wrt)
         self._paths = tuple(chosen)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
-        self.tx = tx
-        self.opt_state = OptState(tx.init(self._values()))
+        self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
+        self.opt_state = OptState(self.tx.init(self._values()))
+        self.step = OptState(jnp.int32(0))
 
     def update(self, grads: Any, **extra: Any) -> None:
         """Move the parameters by one step; all of them or, where something does not fit, none.
 
         Args:
-            grads: A gradient for each parameter, of the same shape: a state tree, or a mapping by path or nested.
-            **extra: What the transformation takes besides, such as ``value=loss``.
+            grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
+                path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
+            **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:
-            GraphError: A gradient is missing, unexpected or of another shape; the message lists all of them.
+            GraphError: A gradient is missing, unexpected or of another shape, or the module has other parameters than
+                when the optimizer was made; the message lists all of them.
         """
         import optax
 
+        self._refuse_other_states()
         values = self._values()
+        if "grad" in extra:
+            extra["grad"] = self._fitted(extra["grad"])
         updates, state = optax.with_extra_args_support(self.tx).update(
             self._fitted(grads), self.opt_state.value, values, **extra
         )
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
         # one call, so that a value that is refused leaves the others as they were; without a look at dtypes, for the
         # first step may widen those of the optimiser
-        write_values([*self.params.values(), self.opt_state], [*(moved[p] for p in self._paths), state])
+        write_values(
+            [*self.params.values(), self.opt_state, self.step],
+            [*(moved[p] for p in self._paths), state, self.step.value + 1],
+        )
 
     def _values(self) -> NestedDict:
         return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))
 
     def _fitted(self, grads: Any) -> NestedDict:
         """Return the gradients as optax sees the parameters."""
-        given = _by_path(grads)
+        given = _without_prefix(dict(_by_path(grads)), self._paths)
         problems = [f"unexpected: {name}" for name in dotted_names([p for p in given if p not in self._paths])]
         for path, (name, state) in zip(self._paths, self.params.items(), strict=True):
             if given.get(path) is None:
@@ -120,37 +139,61 @@ class Optimizer(Module):
             )  # fmt: skip
         return NestedDict.from_flat([(path, given[path]) for path in self._paths])
 
+    def _refuse_other_states(self) -> None:
+        """Notice a layer that was put into the module after the optimizer was made, whose parameters would stay."""
+        if self._model is None:
+            return
+        model, known, wrt = self._model
+        if list(states(model).values()) == known:  # a tenth of the time of a look at what `wrt` names
+            return
+        try:
+            now = chosen_states(model, wrt, "wrt")
+        except ValueError:  # it names no state any more
+            now = {}
+        was = dict(zip(self._paths, self.params.values(), strict=True))
+        if now != was:
+            names = dotted_names([path for path in {**was, **now} if was.get(path) is not now.get(path)])
+            raise GraphError(
+                f"{type(model).__name__} has other parameters than when the optimizer was made, at "
+                f"{', '.join(names)}: make a new Optimizer"
+            )
 
-def _chosen_states(params: Any) -> dict[Path, State[Any]]:
-    found = states(params, ParamState) if isinstance(params, Node) else params
-    if not isinstance(found, Mapping) or not all(
-        isinstance(path, tuple) and isinstance(state, State) for path, state in found.items()
-    ):
-        raise TypeError(
-            "params must be a Module or live states by path, not "
-            f"{type(params).__name__}: write `Optimizer(model.states(ParamState), tx)`"
-        )
-    if not found:
-        raise ValueError("there is nothing to optimize: the model holds no ParamState")
-    first: dict[State[Any], str] = {}
-    for name, state in zip(dotted_names(list(found)), found.values(), strict=True):
-        if state in first:
-            raise ValueError(f"{first[state]} and {name} are one State: give it once")
-        first[state] = name
-    return dict(found.items())
+
+def _refuse_what_is_no_parameter(state: State[Any]) -> None:
+    for leaf in jax.tree.leaves(state.value):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise TypeError(
+                f"{locate(state)} cannot be moved by a gradient, for it holds {jnp.result_type(leaf)}: name the "
+                "parameters alone, `wrt=ParamState`"
+            )
 
 
 def _shapes(value: Any) -> Any:
     return jax.tree.map(jnp.shape, value)
 
 
-def _by_path(grads: Any) -> dict[Path, Any]:
+def _by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
+    """Take gradients apart, in whatever containers `grad` has put them."""
+    if isinstance(grads, (list, tuple)):
+        grads = dict(enumerate(grads))
     if not isinstance(grads, Mapping):
         raise TypeError(
             f"grads must be a state tree or a mapping from path to gradient, not {type(grads).__name__}: "
             "write `optimizer.update(jax.grad(loss)(params))`"
         )
-    if not isinstance(grads, FlattedDict):
-        by_path = bool(grads) and all(isinstance(key, tuple) for key in grads)
-        grads = FlattedDict(grads) if by_path else NestedDict(grads).to_flat()
-    return grads.to_dict_values()
+    by_path = bool(grads) and all(isinstance(key, tuple) for key in grads)
+    if by_path or isinstance(grads, (FlattedDict, NestedDict)):
+        yield from FlattedDict(grads).to_dict_values().items()
+    else:
+        for key, part in grads.items():
+            for path, grad in _by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
+                yield (key, *path), grad
+
+
+def _without_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
+    """Drop what all paths have in front of those of the parameters, as ``model`` where a function closes over it."""
+    first = next(iter(given), ())
+    for length in range(1, len(first)):
+        if {path[length:] for path in given} == set(paths) and {path[:length] for path in given} == {first[:length]}:
+            return {path[length:]: grad for path, grad in given.items()}
+    return given

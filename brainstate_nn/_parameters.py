@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from brainstate_graph import Node, State
 from brainstate_graph.extend import describe, locate
@@ -23,9 +24,11 @@ __all__ = [
     "as_dtype",
     "as_indices",
     "as_input",
+    "as_precision",
     "axis_of",
     "common_dtype",
     "fraction",
+    "gathered",
     "laid_out",
     "lecun_normal",
     "make_parameter",
@@ -33,6 +36,7 @@ __all__ = [
     "per_axis",
     "positive",
     "promote",
+    "sizes",
 ]
 
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
@@ -47,6 +51,7 @@ def make_parameter(
     dtype: Any,
     rng: Rng,
     kind: type[ParamState] = ParamState,
+    contracted: Sequence[int] | None = None,
 ) -> ParamState:
     """Make a parameter with an initialiser, which is used here and not kept.
 
@@ -59,15 +64,24 @@ def make_parameter(
         dtype: The dtype of the parameter.
         rng: The stream that gives the key, or the streams whose `params` does; None for the default one.
         kind: The class of the state.
+        contracted: The axes over which the layer sums, where they are several or not the last but one, which is what
+            initialisers take them for: it is asked for a matrix, these axes by all others.
     """
     if not callable(init):
         raise TypeError(
             f"{argument} must be a function (key, shape, dtype) -> array, not {type(init).__name__}: "
             f"write `{argument}=jax.nn.initializers.constant(0.1)`"
         )
-    value = init(stream_of(rng, "params").split_key(), shape, param_dtype_of(dtype))
-    if jnp.shape(value) != shape:
-        raise ValueError(f"{argument} returned an array of shape {jnp.shape(value)} where the layer needs {shape}")
+    asked, order = shape, list(range(len(shape)))
+    if contracted is not None:
+        order = [*contracted, *(i for i in order if i not in contracted)]
+        inputs = math.prod(shape[i] for i in contracted)
+        asked = (inputs, math.prod(shape) // inputs)
+    value = init(stream_of(rng, "params").split_key(), asked, param_dtype_of(dtype))
+    if jnp.shape(value) != asked:
+        raise ValueError(f"{argument} returned an array of shape {jnp.shape(value)} where the layer needs {asked}")
+    if contracted is not None:
+        value = jnp.moveaxis(jnp.reshape(value, [shape[i] for i in order]), range(len(shape)), order)
     return kind(value)
 
 
@@ -93,6 +107,22 @@ def as_dtype(dtype: Any) -> Any:
     if not jnp.issubdtype(found, jnp.inexact):
         raise TypeError(f"dtype must be a float or complex dtype to compute in, or None, not {found}")
     return found
+
+
+def as_precision(precision: Any) -> Any:
+    """Return a matmul precision of JAX, or raise; ``"highest"`` and ``jax.lax.Precision.HIGHEST`` are one."""
+    if precision is None:
+        return None
+    try:
+        jax.eval_shape(lambda x: jnp.dot(x, x, precision=precision), jnp.zeros(1))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f'precision must be one that jnp.dot takes, such as "highest", or None, not {precision!r}'
+        ) from None
+    return jax.lax.Precision(precision) if precision in _PRECISIONS else precision
+
+
+_PRECISIONS = ("default", "high", "highest")
 
 
 def promote(*arrays: Any, dtype: Any = None) -> list[Any]:
@@ -172,6 +202,11 @@ def laid_out(mask: jax.Array, x: jax.Array) -> jax.Array:
     )
 
 
+def gathered(x: jax.Array) -> jax.Array:
+    """Return an array as it is on each device whole, for what JAX cannot lay out by itself."""
+    return jax.sharding.reshard(x, PartitionSpec()) if any(jax.typeof(x).sharding.spec) else x
+
+
 def fraction(name: str, value: Any, meaning: str) -> float:
     """Return a number between 0 and 1, or raise with its name and meaning."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value <= 1.0:
@@ -202,7 +237,13 @@ def positive(name: str, value: Any) -> int:
 
 def per_axis(name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """Return one positive int per spatial axis: a single one stands for all."""
-    values = [value] * rank if hasattr(value, "__index__") else list(value)  # type: ignore[arg-type]
+    values = list(value) if isinstance(value, (tuple, list)) else [value] * rank
     if len(values) != rank:
         raise ValueError(f"{name} must be one number or {rank} of them, one for each spatial axis, not {value!r}")
+    return tuple(positive(name, v) for v in values)
+
+
+def sizes(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one positive int or several as a tuple, or raise with the name."""
+    values = value if isinstance(value, (tuple, list)) and value else (value,)
     return tuple(positive(name, v) for v in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,28 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brainstate_graph import Node
+from brainstate_graph.extend import describe, locate
+
 from ._module import Module
-from ._parameters import per_axis
+from ._parameters import as_input, axis_of, per_axis
+from ._windows import Padding, padding_of, refuse_short, window_of
 
-__all__ = ["AvgPool", "Flatten", "GlobalAvgPool", "MaxPool", "avg_pool", "max_pool"]
+__all__ = ["AvgPool", "Flatten", "GlobalAvgPool", "MaxPool", "avg_pool", "max_pool", "min_pool"]
 
-PoolPadding = str | Sequence[tuple[int, int]]
+_PADDINGS = ("VALID", "SAME")
 
 
 def _window_of(window: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(window, Sequence):
-        raise ValueError(
-            f"window={window!r} does not say how many spatial axes there are: write `window=({window}, {window})`"
-        )
-    return per_axis("window", window, len(window))
-
-
-def _padding_of(padding: PoolPadding, rank: int) -> str | tuple[tuple[int, int], ...]:
-    if isinstance(padding, str) and padding.upper() in ("SAME", "VALID"):
-        return padding.upper()
-    if not isinstance(padding, (str, int)) and len(padding) == rank and all(np.shape(p) == (2,) for p in padding):
-        return tuple((int(low), int(high)) for low, high in padding)
-    raise ValueError(f"padding={padding!r} must be 'SAME', 'VALID', or {rank} pairs (low, high), one per spatial axis")
+    return per_axis("window", window, window_of("window", window, f"`window=({window}, {window})`"))
 
 
 def _reduce(
@@ -39,22 +32,25 @@ def _reduce(
     combine: Callable[[Any, Any], Any],
     window: Sequence[int],
     strides: int | Sequence[int] | None,
-    padding: PoolPadding,
+    padding: Padding,
+    who: Node | str,
 ) -> jax.Array:
     sizes = _window_of(window)
     rank = len(sizes)
     steps = sizes if strides is None else per_axis("strides", strides, rank)
-    pads = _padding_of(padding, rank)
+    pads = padding_of(padding, rank, _PADDINGS)
     if x.ndim <= rank:
         raise ValueError(f"pooling over {rank} axes needs these and then the channels; the input has shape {x.shape}")
     lead = (1,) * (x.ndim - rank - 1)
     if not isinstance(pads, str):
         pads = ((0, 0),) * len(lead) + pads + ((0, 0),)
-    return jax.lax.reduce_window(x, start, combine, (*lead, *sizes, 1), (*lead, *steps, 1), pads)
+    y = jax.lax.reduce_window(x, np.asarray(start, x.dtype), combine, (*lead, *sizes, 1), (*lead, *steps, 1), pads)
+    refuse_short(sizes, x, y, rank, who)
+    return y
 
 
 def max_pool(
-    x: jax.Array, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: PoolPadding = "VALID"
+    x: jax.Array, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
 ) -> jax.Array:
     """Return the greatest element of each window.
 
@@ -62,13 +58,14 @@ def max_pool(
         x: An array of shape ``(..., *spatial, channels)``.
         window: The size of the window, one number per spatial axis.
         strides: The step of the window, one number or one per axis; None for the window itself.
-        padding: "VALID", "SAME", or one pair ``(low, high)`` per axis; padded elements are less than any other.
+        padding: "VALID", "SAME", a number, or one number or pair ``(low, high)`` per axis; padded elements are less
+            than any other.
 
     Returns:
         An array of shape ``(..., *spatial, channels)``.
 
     Raises:
-        ValueError: An argument does not fit the number of spatial axes.
+        ValueError: An argument does not fit the number of spatial axes, or the window fits nowhere.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,37 +73,65 @@ def max_pool(
         >>> max_pool(jnp.arange(4.0).reshape(4, 1), (2,)).ravel().tolist()
         [1.0, 3.0]
     """
-    x = jnp.asarray(x)
-    return _reduce(x, np.asarray(_lowest(x.dtype), x.dtype), jax.lax.max, window, strides, padding)
+    return _extreme(jnp.asarray(x), 0, window, strides, padding, "max_pool")
 
 
-def _lowest(dtype: Any) -> Any:
-    if jnp.issubdtype(dtype, jnp.inexact):
-        return -np.inf
-    return False if dtype == np.dtype(bool) else jnp.iinfo(dtype).min
+def min_pool(
+    x: jax.Array, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
+) -> jax.Array:
+    """Return the least element of each window.
+
+    Args:
+        x: An array of shape ``(..., *spatial, channels)``.
+        window: The size of the window, one number per spatial axis.
+        strides: The step of the window, one number or one per axis; None for the window itself.
+        padding: As for `max_pool`; padded elements are greater than any other.
+
+    Returns:
+        An array of shape ``(..., *spatial, channels)``.
+
+    Raises:
+        ValueError: An argument does not fit the number of spatial axes, or the window fits nowhere.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import min_pool
+        >>> min_pool(jnp.arange(4.0).reshape(4, 1), (2,)).ravel().tolist()
+        [0.0, 2.0]
+    """
+    return _extreme(jnp.asarray(x), 1, window, strides, padding, "min_pool")
+
+
+def _extreme(x: jax.Array, end: int, window: Any, strides: Any, padding: Padding, who: Node | str) -> jax.Array:
+    """Return the greatest elements, or the least with `end` 1; padding is at that end of the range."""
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        limits: Any = (-np.inf, np.inf)
+    else:
+        limits = (False, True) if x.dtype == bool else (jnp.iinfo(x.dtype).min, jnp.iinfo(x.dtype).max)
+    return _reduce(x, limits[end], (jax.lax.max, jax.lax.min)[end], window, strides, padding, who)
 
 
 def avg_pool(
     x: jax.Array,
     window: Sequence[int],
     strides: int | Sequence[int] | None = None,
-    padding: PoolPadding = "VALID",
+    padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Return the mean of each window.
+    """Return the mean of each window, added up in at least single precision.
 
     Args:
         x: An array of shape ``(..., *spatial, channels)``.
         window: The size of the window, one number per spatial axis.
         strides: The step of the window, one number or one per axis; None for the window itself.
-        padding: "VALID", "SAME", or one pair ``(low, high)`` per axis.
+        padding: "VALID", "SAME", a number, or one number or pair ``(low, high)`` per axis.
         count_include_pad: Whether padded elements count as zeros; otherwise they do not count.
 
     Returns:
         An array of shape ``(..., *spatial, channels)``.
 
     Raises:
-        ValueError: An argument does not fit the number of spatial axes.
+        ValueError: An argument does not fit the number of spatial axes, or the window fits nowhere.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,23 +139,47 @@ def avg_pool(
         >>> avg_pool(jnp.arange(4.0).reshape(4, 1), (2,)).ravel().tolist()
         [0.5, 2.5]
     """
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        x = x.astype(jnp.float32)
-    zero = np.zeros((), x.dtype)
-    total = _reduce(x, zero, jax.lax.add, window, strides, padding)
+    return _average(jnp.asarray(x), window, strides, padding, count_include_pad, "avg_pool")
+
+
+def _average(
+    x: jax.Array, window: Any, strides: Any, padding: Padding, count_include_pad: bool, who: Node | str
+) -> jax.Array:
+    single = jnp.promote_types(jnp.float32, x.dtype)
+    total = _reduce(x.astype(single), 0, jax.lax.add, window, strides, padding, who)
     if count_include_pad:
-        return total / np.prod(window).item()
-    return total / _reduce(jnp.ones_like(x), zero, jax.lax.add, window, strides, padding)
+        mean = total / math.prod(window)
+    else:
+        rank = len(window)
+        ones = jnp.ones((1,) * (x.ndim - rank - 1) + x.shape[-rank - 1 : -1] + (1,), single)
+        mean = total / _reduce(ones, 0, jax.lax.add, window, strides, padding, who)
+    return mean.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else single)
 
 
-class MaxPool(Module):
+class _Pool(Module):
+    """A window that moves over spatial axes."""
+
+    def __init__(
+        self, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
+    ) -> None:
+        self.window = _window_of(window)
+        self.strides = self.window if strides is None else per_axis("strides", strides, len(self.window))
+        self.padding = padding_of(padding, len(self.window), _PADDINGS)
+
+    def _input(self, x: Any) -> jax.Array:
+        return as_input(x, self, rank=len(self.window) + 1)
+
+
+class MaxPool(_Pool):
     """`max_pool` as a layer.
 
     Args:
         window: The size of the window, one number per spatial axis.
         strides: The step of the window, one number or one per axis; None for the window itself.
-        padding: "VALID", "SAME", or one pair ``(low, high)`` per axis.
+        padding: "VALID", "SAME", a number, or one number or pair ``(low, high)`` per axis.
+
+    Raises:
+        ValueError: An argument does not fit the number of spatial axes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -139,26 +188,22 @@ class MaxPool(Module):
         (1, 4, 4, 3)
     """
 
-    def __init__(
-        self, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: PoolPadding = "VALID"
-    ) -> None:
-        self.window = _window_of(window)
-        self.strides = self.window if strides is None else per_axis("strides", strides, len(self.window))
-        self.padding = _padding_of(padding, len(self.window))
-
     def __call__(self, x: jax.Array) -> jax.Array:
         """Pool an array of shape ``(..., *spatial, channels)``."""
-        return max_pool(x, self.window, self.strides, self.padding)
+        return _extreme(self._input(x), 0, self.window, self.strides, self.padding, self)
 
 
-class AvgPool(Module):
+class AvgPool(_Pool):
     """`avg_pool` as a layer.
 
     Args:
         window: The size of the window, one number per spatial axis.
         strides: The step of the window, one number or one per axis; None for the window itself.
-        padding: "VALID", "SAME", or one pair ``(low, high)`` per axis.
+        padding: "VALID", "SAME", a number, or one number or pair ``(low, high)`` per axis.
         count_include_pad: Whether padded elements count as zeros; otherwise they do not count.
+
+    Raises:
+        ValueError: An argument does not fit the number of spatial axes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -171,17 +216,15 @@ class AvgPool(Module):
         self,
         window: Sequence[int],
         strides: int | Sequence[int] | None = None,
-        padding: PoolPadding = "VALID",
+        padding: Padding = "VALID",
         count_include_pad: bool = True,
     ) -> None:
-        self.window = _window_of(window)
-        self.strides = self.window if strides is None else per_axis("strides", strides, len(self.window))
-        self.padding = _padding_of(padding, len(self.window))
-        self.count_include_pad = count_include_pad
+        super().__init__(window, strides, padding)
+        self.count_include_pad = bool(count_include_pad)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Pool an array of shape ``(..., *spatial, channels)``."""
-        return avg_pool(x, self.window, self.strides, self.padding, self.count_include_pad)
+        return _average(self._input(x), self.window, self.strides, self.padding, self.count_include_pad, self)
 
 
 class GlobalAvgPool(Module):
@@ -196,27 +239,38 @@ class GlobalAvgPool(Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Turn an array of shape ``(batch, *spatial, channels)`` into one of shape ``(batch, channels)``."""
-        return jnp.mean(x, tuple(range(1, jnp.ndim(x) - 1)))
+        x = as_input(x, self, rank=2)
+        return jnp.mean(x, tuple(range(1, x.ndim - 1)))
 
 
 class Flatten(Module):
-    """Make one axis of all axes from `first_axis` on.
+    """Make one axis of all axes from `first_axis` to `last_axis`.
 
     Args:
         first_axis: The first axis to join; 1 keeps a batch axis.
+        last_axis: The last axis to join; it may count from the end, as the first may.
+
+    Raises:
+        ValueError: An axis is no whole number.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from brainstate_nn import Flatten
-        >>> Flatten()(jnp.ones((2, 3, 4))).shape
-        (2, 12)
+        >>> Flatten()(jnp.ones((2, 3, 4))).shape, Flatten(1, -2)(jnp.ones((2, 3, 4, 5))).shape
+        ((2, 12), (2, 12, 5))
     """
 
-    def __init__(self, first_axis: int = 1) -> None:
-        self.first_axis = first_axis
+    def __init__(self, first_axis: int = 1, last_axis: int = -1) -> None:
+        self.first_axis = axis_of("first_axis", first_axis)
+        self.last_axis = axis_of("last_axis", last_axis)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Join the axes of an array of any shape."""
-        x = jnp.asarray(x)
-        kept = x.shape[: self.first_axis]
-        return x.reshape((*kept, int(np.prod(x.shape[len(kept) :]))))
+        """Join the axes of an array that has them."""
+        x = as_input(x, self)
+        first, last = (axis + x.ndim if axis < 0 else axis for axis in (self.first_axis, self.last_axis))
+        if not 0 <= first <= last < x.ndim:
+            raise ValueError(
+                f"{locate(self)} joins the axes {self.first_axis} to {self.last_axis}, which `x` has not in this "
+                f"order: it is {describe(x)}"
+            )
+        return x.reshape((*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainstate_graph import Node, State, outside
+from brainstate_graph.extend import fields_of
 from brainstate_transform import register_lanes
 
-__all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
+from ._samplers import Samplers
 
-Shape = Sequence[int]
+__all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
 
 _draw_lock = threading.RLock()
 
@@ -45,8 +46,8 @@ def _to_key(source: Any) -> jax.Array:
     return jax.random.key(int(source))
 
 
-class RandomState(State[tuple[jax.Array, jax.Array]]):
-    """A stream of random keys.
+class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
+    """A stream of random keys, with the samplers of `jax.random` as methods.
 
     A copy of a stream draws the same numbers again; for an independent one use `fork`.
 
@@ -108,30 +109,6 @@ class RandomState(State[tuple[jax.Array, jax.Array]]):
         """Return a new stream, independent of this one; one draw."""
         return RandomState(self.split_key())
 
-    def normal(self, shape: Shape = (), dtype: Any = float) -> jax.Array:
-        """Draw from the normal distribution with mean 0 and variance 1; an array of this shape and dtype."""
-        return jax.random.normal(self.split_key(), shape, dtype)
-
-    def uniform(self, shape: Shape = (), dtype: Any = float, minval: Any = 0.0, maxval: Any = 1.0) -> jax.Array:
-        """Draw evenly from ``[minval, maxval)``; an array of this shape and dtype."""
-        return jax.random.uniform(self.split_key(), shape, dtype, minval, maxval)
-
-    def bernoulli(self, p: Any = 0.5, shape: Shape | None = None) -> jax.Array:
-        """Draw True with probability `p`; a boolean array of this shape, or of the shape of `p`."""
-        return jax.random.bernoulli(self.split_key(), p, shape)
-
-    def randint(self, shape: Shape, minval: Any, maxval: Any, dtype: Any = int) -> jax.Array:
-        """Draw whole numbers from ``[minval, maxval)``; an array of this shape and dtype."""
-        return jax.random.randint(self.split_key(), shape, minval, maxval, dtype)
-
-    def permutation(self, x: int | jax.Array, axis: int = 0) -> jax.Array:
-        """Return `x` in random order along `axis`; for a whole number, ``arange(x)`` in random order."""
-        return jax.random.permutation(self.split_key(), x, axis)
-
-    def choice(self, a: int | jax.Array, shape: Shape = (), replace: bool = True, p: Any = None) -> jax.Array:
-        """Draw elements of `a` (of ``arange(a)`` for a whole number) with probabilities `p`; an array of this shape."""
-        return jax.random.choice(self.split_key(), a, shape, replace, p)
-
 
 class RandomStreams(Node):
     """Streams by name, as ``streams.params`` and ``streams.dropout``; a name that is not there means `default`.
@@ -156,6 +133,12 @@ class RandomStreams(Node):
             if hasattr(type(self), name):
                 raise ValueError(f"a stream cannot be named {name!r}, which RandomStreams has for itself")
             setattr(self, name, source if isinstance(source, RandomState) else RandomState(source))
+
+    def fork(self) -> RandomStreams:
+        """Return new streams under the same names, independent of these; one draw of each."""
+        streams = dict(fields_of(self))
+        own = {stream: stream.fork() for stream in set(streams.values())}  # two names for one stay two names for one
+        return RandomStreams(**{name: own[stream] for name, stream in streams.items()})
 
     def __getattr__(self, name: str) -> RandomState:
         if name.startswith("_") or name == "default":

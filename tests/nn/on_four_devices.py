@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import brainstate_nn as nn
 from brainstate_transform import jit
 from tests.nn.layers import Layer, layers
 
@@ -31,3 +32,24 @@ def test_a_batch_over_four_devices(row: Layer, compiled: bool) -> None:
     for ours, other in zip(jax.tree.leaves(out), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(np.asarray(ours), np.asarray(other), rtol=2e-4, atol=2e-4)
         assert jax.typeof(ours).sharding.spec[0] == "data"
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (4, 3)], ids=str)
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.ConvTranspose1d])
+def test_a_convolution_with_a_sharded_kernel(kind: type, leading: tuple[int, ...]) -> None:
+    x = jax.random.normal(jax.random.key(0), (*leading, 9, 4))
+    want = kind(4, 6, 3, rng=nn.RandomState(0))(x)
+    batch = ("data", None)[: len(leading)]
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    with jax.set_mesh(mesh):
+        layer = kind(4, 6, 3, rng=nn.RandomState(0))
+        for state, spec in ((layer.weight, P(None, None, "model")), (layer.bias, P("model"))):
+            state.value = jax.device_put(state.value, NamedSharding(mesh, spec))
+        x = jax.device_put(x, NamedSharding(mesh, P(*batch)))
+        with pytest.raises(Exception, match="out_sharding"):
+            layer(x)
+        wanted = P(*batch, None, "model")
+        for spec in (wanted, NamedSharding(mesh, wanted)):
+            out = jit(lambda x, spec=spec: layer(x, out_sharding=spec))(x)
+            assert jax.typeof(out).sharding.spec == wanted
+            np.testing.assert_allclose(np.asarray(out), np.asarray(want), rtol=2e-4, atol=2e-4)

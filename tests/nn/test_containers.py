@@ -66,3 +66,87 @@ def test_a_layer_in_two_places_has_its_states_once():
 def test_a_layer_must_be_callable():
     with pytest.raises(TypeError, match=r"layer 1 of Sequential is a list, which cannot be called: write `Sequential"):
         nn.Sequential(nn.relu, [nn.relu])
+
+
+def test_layers_are_put_in_changed_and_taken_out():
+    net = nn.Sequential(nn.relu)
+    net.extend([nn.tanh, nn.sigmoid])
+    net.insert(1, nn.elu)
+    net[0] = nn.gelu
+    assert list(net) == [nn.gelu, nn.elu, nn.tanh, nn.sigmoid]
+    del net[1]
+    del net[1:]
+    assert list(net) == [nn.gelu]
+    for put in (lambda: net.append(3), lambda: net.insert(1, 3), lambda: net.extend([nn.relu, 3])):
+        with pytest.raises(TypeError, match=r"layer [12] of Sequential is a int, which cannot be called"):
+            put()
+    with pytest.raises(TypeError, match="layer 0 of Sequential is a int"):
+        net[0] = 3
+    assert list(net) == [nn.gelu]
+
+
+class Scaled(nn.Module):
+    """Called through `update`, with a keyword argument."""
+
+    def update(self, x, *, factor=1.0):
+        return x * factor
+
+
+class Anything(nn.Module):
+    def __call__(self, x, **kwargs):
+        return x + len(kwargs)
+
+
+def test_a_keyword_argument_goes_to_the_layers_that_have_it():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.relu, nn.Sequential(nn.BatchNorm(3)), Scaled())
+    x = sample(4, 3)
+    plain = net(x, training=False)
+    np.testing.assert_allclose(net(x, training=False, factor=2.0), 2.0 * plain, rtol=1e-6)
+    np.testing.assert_array_equal(net.eval()(x), plain)
+    assert nn.Sequential(Anything(), jnp.sin)(0.0, training=True, factor=2) == jnp.sin(2.0)
+    assert nn.Sequential(lambda x, y=0: x + y, nn.relu)(1, y=2) == 3
+
+
+def test_each_layer_has_its_own_part_of_a_key():
+    net = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)), nn.Dropout(0.5))
+    key, x = jax.random.key(0), jnp.ones(64)
+    first, second, third = (np.asarray(part(x, key=jax.random.fold_in(key, i))) for i, part in enumerate(net))
+    np.testing.assert_array_equal(net(x, key=key), first * second * third)
+    assert np.any(first != second)
+    assert np.any(second != third)
+    assert np.any(first != third)
+
+
+@pytest.mark.parametrize("name", ["mask", "trainin"])
+def test_a_keyword_argument_that_no_layer_has_is_refused(name):
+    outer = nn.Sequential(nn.relu, nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
+    with pytest.raises(TypeError, match=rf"^Sequential got `{name}`, an argument that none of its layers has$"):
+        outer(jnp.ones(2), **{name: True})
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.body = nn.Sequential(nn.relu)
+
+    net = Net()
+    with pytest.raises(TypeError, match=rf"^Sequential at Net\.body got `{name}`"):
+        net.body(jnp.ones(2), **{name: True})
+
+
+def test_lambda_holds_arguments_and_what_they_are():
+    layer = nn.Lambda(jnp.reshape, (2, 3))
+    assert layer(jnp.arange(6)).shape == (2, 3)
+    assert graphdef(layer) is graphdef(nn.Lambda(jnp.reshape, (2, 3)))
+    assert graphdef(layer) is not graphdef(nn.Lambda(jnp.reshape, (3, 2)))
+    scale = nn.ParamState(jnp.array(3.0))
+    scaled = nn.Lambda(lambda x, by, add: x * by.value + add, scale, add=1.0)
+    assert scaled(2.0) == 7.0
+    assert list(scaled.states(nn.ParamState).values()) == [scale]
+    with pytest.raises(TypeError, match=r"fun must be a function, not tuple: write `Lambda\(jnp.reshape, \(2, 3\)\)`"):
+        nn.Lambda((2, 3), jnp.reshape)
+
+
+def test_identity_takes_the_place_of_any_layer():
+    x = {"any": "thing"}
+    assert nn.Identity(0.5, rng=None)(x) is x
+    assert nn.Identity()(x, training=True, key=None) is x
+    assert graphdef(nn.Identity(3)) is graphdef(nn.Identity())

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import given, settings
 
 import brainstate_nn as nn
-from tests.nn.oracle import assert_same, sample
+from tests.nn.oracle import assert_same, give_parameters, sample
 
 SPATIAL = {1: (9,), 2: (8, 7), 3: (5, 6, 4)}
 CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -89,6 +92,32 @@ def test_any_number_of_leading_axes(leading):
     assert ours(jnp.ones((*leading, 8, 7, 4))).shape == (*leading, 8, 7, 6)
 
 
+@settings(max_examples=8)
+@given(
+    padding=st.sampled_from(["CIRCULAR", "REFLECT", "CAUSAL", "SAME", "VALID"]),
+    kernel=st.integers(1, 4), stride=st.integers(1, 3), dilation=st.integers(1, 2), groups=st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_every_padding_with_strides_dilation_and_groups_is_that_of_nnx(padding, kernel, stride, dilation, groups):
+    ours, theirs = pair(1, kernel, padding=padding, stride=stride, dilation=dilation, groups=groups)
+    give_parameters(ours, theirs)
+    x = sample(2, 9, 4)
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_replicated_padding_repeats_the_border():
+    layer = nn.Conv2d(4, 6, (3, 2), padding="replicate", dilation=(2, 1), rng=nn.RandomState(0))
+    plain = nn.Conv2d(4, 6, (3, 2), padding="VALID", dilation=(2, 1), rng=nn.RandomState(0))
+    x = sample(2, 5, 5, 4)
+    want = plain(jnp.pad(x, ((0, 0), (2, 2), (0, 1), (0, 0)), "edge"))
+    np.testing.assert_allclose(layer(x), want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_precision_reaches_the_product():
+    layer = nn.Conv1d(4, 6, 3, precision="highest")
+    assert "Precision.HIGHEST" in str(jax.make_jaxpr(layer)(sample(9, 4)))
+    assert "Precision.HIGHEST" not in str(jax.make_jaxpr(nn.Conv1d(4, 6, 3))(sample(9, 4)))
+
+
 def test_padding_same_lower_pads_more_before():
     x = jnp.zeros((4, 1)).at[0, 0].set(1.0)
     ones = jax.nn.initializers.ones
@@ -122,6 +151,14 @@ def test_half_precision_in_and_out():
         (lambda: nn.Conv1d(4, 6, 3, padding=(1, 2)), r"padding=\(1, 2\) does not fit 1 spatial axes"),
         (lambda: nn.Conv2d(4, 6, 3, padding="FULL"), r"padding='FULL' does not fit 2 spatial axes"),
         (lambda: nn.Conv2d(4, 6, 3, padding=((1, 2, 3), 1)), r"does not fit 2 spatial axes"),
+        (lambda: nn.Conv2d(4, 6, 3, padding=-1), r"padding=-1 does not fit .* a whole number that is not negative"),
+        (lambda: nn.Conv2d(4, 6, 3, padding=True), r"padding=True does not fit 2 spatial axes"),
+        (lambda: nn.Conv(4, 6, "33"), r"kernel_size='33' does not say how many spatial axes there are"),
+        (lambda: nn.Conv(4, 6, ()), r"kernel_size=\(\) does not say how many spatial axes there are"),
+        (lambda: nn.Conv2d(4, 6, 3, dilation=None), r"dilation must be a positive whole number, not None"),
+        (lambda: nn.Conv2d(4, 6, 3, precision="best"), r"precision must be one that .*, not 'best'"),
+        (lambda: nn.Conv2d(4, 6, 3, padding="VALID")(jnp.ones((2, 8, 4))),
+         r"^Conv2d has a window of \(3, 3\), which is longer than `x`, which is f32\[2,8,4\]$"),
         (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 8, 3))), r"Conv2d expects 4 features along axis -1"),
         (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 4))), r"Conv2d needs at least 3 axes of `x`, which is"),
     ],

@@ -107,3 +107,30 @@ def test_rng_is_checked():
         TypeError, match=r"rng takes a RandomState or RandomStreams, not int: write `rng=RandomState\(0\)`"
     ):
         nn.Linear(2, 3, rng=0)
+
+
+def test_precision_reaches_the_product():
+    x = jnp.ones((2, 3))
+    assert "HIGHEST" in str(jax.make_jaxpr(nn.Linear(3, 4, precision="highest"))(x))
+    assert "HIGHEST" not in str(jax.make_jaxpr(nn.Linear(3, 4))(x))
+    assert graphdef(nn.Linear(3, 4, precision="highest")) is graphdef(
+        nn.Linear(3, 4, precision=jax.lax.Precision.HIGHEST)
+    )
+    nn.Linear(3, 4, precision=("high", "default"))
+    nn.Linear(3, 4, precision="F32_F32_F32")
+
+
+@pytest.mark.parametrize("wrong", ["precise", 3, True, ("a", "b"), ["high"], jnp.ones(3)], ids=str)
+def test_precision_is_checked(wrong):
+    with pytest.raises(
+        ValueError, match=r'^precision must be one that jnp.dot takes, such as "highest", or None, not '
+    ):
+        nn.Linear(3, 4, precision=wrong)
+
+
+def test_out_sharding():
+    mesh = jax.make_mesh((1,), ("data",))
+    layer = nn.Linear(3, 4)
+    with jax.set_mesh(mesh):
+        y = layer(jnp.ones((2, 3)), out_sharding=jax.P("data", None))
+    assert jax.typeof(y).sharding.spec == jax.P("data", None)

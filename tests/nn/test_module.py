@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import brainstate_nn as nn
-from brainstate_graph import clone, graphdef, treefy_merge, treefy_split
+from brainstate_graph import GraphError, Node, clone, graphdef, treefy_merge, treefy_split
 
 
 class Block(nn.Module):
@@ -150,3 +150,58 @@ def test_mode_of_a_very_deep_model():
         chain = nxt
     before = graphdef(chain)
     assert graphdef(chain.eval().train()) is before
+
+
+def test_children_are_what_is_held_directly():
+    class Holder(Node):
+        def __init__(self, inner):
+            self.inner = inner
+
+    class Many(nn.Module):
+        def __init__(self):
+            self.one = nn.Sequential(nn.Linear(1, 1))
+            self.table = {"b": nn.Linear(1, 1), 3: [(nn.Flatten(), self.one)]}
+            self.node = Holder(nn.Linear(1, 1))
+            self.top = self
+            self.rate = 0.5
+
+    many = Many()
+    assert list(dict(many.named_children())) == ["node.inner", "one", "table.3.0.0", "table.b"]
+    assert [*many.children()] == [child for _, child in many.named_children()]
+    assert [*nn.Linear(1, 1).children()] == []
+
+
+def test_a_module_that_is_held_directly_and_deeper_is_a_child():
+    net = nn.Sequential(nn.Sequential(nn.Linear(1, 1)))
+    net.zzz = net.layers[0].layers[0]
+    assert list(dict(net.named_children())) == ["layers.0", "zzz"]
+    assert list(dict(net.named_modules())) == ["", "layers.0", "layers.0.layers.0"]
+
+
+def test_modules_and_parameters_once_under_the_names_of_a_checkpoint():
+    net = Net()
+    named = dict(net.named_modules())
+    assert list(named) == ["", "again", "again.drop", "again.linear", "blocks.1", "blocks.1.drop", "blocks.1.linear", "norm"]
+    assert named[""] is net
+    assert [*net.modules()] == [*named.values()]
+    parameters = dict(net.named_parameters())
+    assert list(parameters) == list(nn.to_flat_dict(net, nn.ParamState))
+    assert parameters["norm.weight"] is net.norm.weight
+    assert [*net.parameters()] == [*parameters.values()]
+    for made in (net.named_children(), net.children(), net.modules(), net.parameters()):
+        assert iter(made) is made
+
+
+def test_names_that_cannot_be_told_apart():
+    net = nn.Sequential()
+    net.table = {1: nn.Linear(1, 1), "1": nn.Linear(1, 1)}
+    for names in (net.named_children, net.named_modules, net.named_parameters):
+        with pytest.raises(GraphError, match="would both be named 'table.1"):
+            names()
+
+
+def test_the_mode_shows():
+    net = nn.Sequential(nn.Dropout(0.5))
+    assert "training" not in repr(net)
+    assert repr(net.eval()).count("training=False") == 2
+    assert repr(net.layers[0]).startswith("Dropout(rate=0.5, broadcast_dims=(), training=False")

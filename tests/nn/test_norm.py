@@ -7,121 +7,11 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from brainstate_graph import treefy_merge, treefy_split, treefy_states
+from brainstate_graph import graphdef
 from tests.nn.oracle import assert_same, give_parameters, sample
 
 NAMES = {"weight": "scale", "bias": "bias"}
 NORMAL = jax.nn.initializers.normal(1.0)
-
-
-def batch_norms(axis=-1, **options):
-    ours = nn.BatchNorm(4, axis=axis, w_init=NORMAL, b_init=NORMAL, rng=nn.RandomState(0), **options)
-    theirs = nnx.BatchNorm(4, axis=axis, use_fast_variance=False, rngs=nnx.Rngs(0), **options)
-    return ours, theirs
-
-
-@pytest.mark.parametrize("shape", [(6, 4), (6, 5, 4), (6, 3, 2, 4)], ids=str)
-def test_batch_norm_in_training_is_that_of_nnx(shape):
-    assert_same(*batch_norms(), 3.0 * sample(*shape) + 1.0, NAMES)
-
-
-def test_batch_norm_along_another_axis():
-    ours, theirs = batch_norms(axis=1)
-    assert_same(ours, theirs, sample(6, 4, 5), NAMES)
-    ours, theirs = batch_norms(axis=-2)
-    assert_same(ours, theirs, sample(6, 4, 5), NAMES)
-
-
-@pytest.mark.parametrize("options", [{"use_scale": False}, {"use_bias": False}, {"epsilon": 0.1}], ids=str)
-def test_batch_norm_options(options):
-    assert_same(*batch_norms(**options), sample(6, 4), NAMES)
-
-
-def test_running_statistics_follow_those_of_nnx_and_are_used_in_evaluation():
-    ours, theirs = batch_norms(momentum=0.9)
-    give_parameters(ours, theirs, NAMES)
-    for seed in range(3):
-        x = 2.0 * sample(8, 4, seed=seed) + 1.0
-        np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(ours.running_mean.value, theirs.mean[...], rtol=1e-5)
-    np.testing.assert_allclose(ours.running_var.value, theirs.var[...], rtol=1e-5)
-    theirs.eval()
-    assert_same(ours.eval(), theirs, sample(8, 4, seed=9), NAMES)
-
-
-def test_evaluation_writes_nothing_and_a_call_may_override_the_mode():
-    norm, _ = batch_norms()
-    x = sample(8, 4)
-    before = norm.running_mean.value
-    np.testing.assert_allclose(norm(x, training=False), norm.eval()(x))
-    assert norm.running_mean.value is before
-    trained = norm(x, training=True)
-    assert norm.running_mean.value is not before
-    np.testing.assert_allclose(trained, norm.train()(x), rtol=1e-6)
-
-
-def test_the_statistics_are_batch_states_in_single_precision():
-    norm = nn.BatchNorm(4, param_dtype=jnp.bfloat16)
-    norm(jnp.ones((8, 4), jnp.bfloat16))
-    assert {s.value.dtype for s in norm.states(nn.BatchState).values()} == {jnp.dtype("float32")}
-    assert norm(jnp.ones((8, 4), jnp.bfloat16)).dtype == jnp.bfloat16
-    assert nn.BatchNorm(4, dtype=jnp.float16)(jnp.ones((8, 4))).dtype == jnp.float16
-
-
-def test_a_long_half_precision_batch_has_the_right_mean():
-    norm = nn.BatchNorm(1, momentum=0.0)
-    norm(jnp.full((20000, 1), 0.5, jnp.float16))
-    assert float(norm.running_mean.value[0]) == pytest.approx(0.5)
-
-
-def test_statistics_inside_raw_jit_through_split_and_merge():
-    eager, _ = batch_norms()
-    shape, tree = treefy_split(eager)
-
-    @jax.jit
-    def step(tree, x):
-        norm = treefy_merge(shape, tree)
-        return norm(x), treefy_states(norm)
-
-    for seed in range(2):
-        y, tree = step(tree, sample(8, 4, seed=seed))
-        np.testing.assert_allclose(y, eager(sample(8, 4, seed=seed)), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(tree["running_var"].value, eager.running_var.value, rtol=1e-5)
-
-
-def test_no_gradient_flows_through_the_running_statistics():
-    shape, params, rest = treefy_split(nn.BatchNorm(4), nn.ParamState, ...)
-
-    def memory(params, x):
-        norm = treefy_merge(shape, params, rest)
-        norm(x)
-        return norm.running_mean.value.sum()
-
-    assert not jax.grad(memory, 1)(params, sample(8, 4)).any()
-
-
-def test_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
-    whole = nn.BatchNorm(4, rng=nn.RandomState(0))
-    parted = nn.BatchNorm(4, axis_name="device", rng=nn.RandomState(0))
-    shape, tree = treefy_split(parted)
-
-    def step(x):
-        norm = treefy_merge(shape, tree)
-        return norm(x), norm.running_var.value
-
-    x = sample(6, 4)
-    y, var = jax.vmap(step, axis_name="device")(x.reshape(2, 3, 4))
-    np.testing.assert_allclose(y.reshape(6, 4), whole(x), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(var[0], whole.running_var.value, rtol=1e-5)
-
-
-def test_batch_norm_errors():
-    with pytest.raises(ValueError, match=r"momentum is the weight of the old value, between 0 and 1, not 1\.5"):
-        nn.BatchNorm(4, momentum=1.5)
-    with pytest.raises(ValueError, match="num_features must be a positive whole number"):
-        nn.BatchNorm(0)
-    with pytest.raises(ValueError, match=r"BatchNorm expects 4 features along axis 1 of `x`, which is f32\[4\]"):
-        nn.BatchNorm(4, axis=1)(jnp.ones(4))
 
 
 @pytest.mark.parametrize("shape", [(4,), (6, 4), (2, 3, 4)], ids=str)
@@ -132,8 +22,58 @@ def test_layer_norm_is_that_of_nnx(shape, options):
     assert_same(ours, theirs, 2.0 * sample(*shape) + 1.0, NAMES)
 
 
-def test_layer_norm_dtypes_and_errors():
-    norm = nn.LayerNorm(4, dtype=jnp.bfloat16)
-    assert norm(jnp.ones((2, 4))).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match="LayerNorm expects 4 features along axis -1"):
-        norm(jnp.ones((4, 2)))
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"use_scale": False}, {"epsilon": 0.1}], ids=str)
+def test_rms_norm_is_that_of_nnx(shape, options):
+    ours = nn.RMSNorm(4, w_init=NORMAL, rng=nn.RandomState(0), **options)
+    theirs = nnx.RMSNorm(4, use_fast_variance=False, rngs=nnx.Rngs(0), **options)
+    assert_same(ours, theirs, 2.0 * sample(*shape) + 1.0, {"weight": "scale"})
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+def test_a_mask_is_that_of_nnx(name):
+    ours = getattr(nn, name)(4, epsilon=1e-5, w_init=NORMAL, rng=nn.RandomState(0))
+    theirs = getattr(nnx, name)(4, epsilon=1e-5, use_fast_variance=False, rngs=nnx.Rngs(0))
+    give_parameters(ours, theirs, {"weight": "scale"})
+    x, mask = sample(5, 4), jnp.ones((5, 4), bool).at[0, 2:].set(False).at[3, 0].set(False)
+    np.testing.assert_allclose(ours(x, mask=mask), theirs(x, mask=mask), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours(x[0], mask=mask[0]), theirs(x[0], mask=mask[0]), rtol=1e-5, atol=1e-6)
+    assert jnp.isfinite(ours(x, mask=jnp.zeros((5, 4), bool))).all()
+    far = x.at[0, 2:].set(jnp.inf)
+    np.testing.assert_allclose(ours(far, mask=mask)[0, :2], ours(x, mask=mask)[0, :2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_several_axes_are_one_long_one(kind):
+    several, one = kind((3, 4), w_init=NORMAL, rng=nn.RandomState(0)), kind(12)
+    assert several.weight.value.shape == (3, 4)
+    one.weight.value = several.weight.value.reshape(-1)
+    x = sample(2, 5, 3, 4)
+    np.testing.assert_allclose(several(x), one(x.reshape(2, 5, 12)).reshape(x.shape), rtol=1e-5, atol=1e-6)
+    assert (several.num_features, one.num_features) == ((3, 4), 12)
+    assert graphdef(kind((12,))) is graphdef(kind(12))
+
+
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_half_precision_is_summed_in_single(kind):
+    norm = kind(4096, dtype=jnp.bfloat16)
+    x = 1.0 + 0.1 * sample(4096, dtype=jnp.bfloat16)
+    assert norm(x).dtype == jnp.bfloat16
+    np.testing.assert_allclose(norm(x).astype(float), kind(4096)(x.astype(jnp.float32)), atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_errors(kind):
+    name = kind.__name__
+    with pytest.raises(ValueError, match=rf"^{name} expects 4 features along axis -1 of `x`, which is f32\[4,2\]$"):
+        kind(4)(jnp.ones((4, 2)))
+    with pytest.raises(ValueError, match=rf"^{name} expects 3 features along axis -2 of `x`, which is f32\[2,4\]$"):
+        kind((3, 4))(jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match=rf"^{name} expects 3 features along axis -2 of `x`, which is f32\[4\]$"):
+        kind((3, 4))(jnp.ones(4))
+    for wrong in ((3, 0), 0, None, ()):
+        with pytest.raises(ValueError, match="num_features must be a positive whole number, not"):
+            kind(wrong)
+    for wrong in (0, -1e-5, "small"):
+        with pytest.raises(ValueError, match="epsilon must be a number greater than 0, not"):
+            kind(4, epsilon=wrong)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +12,19 @@ import optax
 import pytest
 
 import brainstate_nn as nn
-from brainstate_graph import FlattedDict, GraphError, Overlay, graphdef, treefy_merge, treefy_split, treefy_states
+from brainstate_graph import Any as AnyOf
+from brainstate_graph import (
+    FlattedDict,
+    GraphError,
+    Overlay,
+    PathContains,
+    clone,
+    graphdef,
+    treefy_merge,
+    treefy_split,
+    treefy_states,
+)
+from brainstate_transform import grad, jit, value_and_grad
 from tests.nn.oracle import sample
 
 
@@ -36,8 +53,26 @@ TRANSFORMATIONS = {
         {"move": optax.sgd(0.1), "stay": optax.set_to_zero()},
         lambda params: jax.tree.map(lambda p: "move" if p.ndim > 1 else "stay", params),
     ),
-    "every second": lambda: optax.MultiSteps(optax.adam(1e-2), 2).gradient_transformation(),
+    "every second": lambda: optax.MultiSteps(optax.adam(1e-2), 2),
+    "partition": lambda: optax.partition(
+        {"layers.0": optax.adam(1e-2), "layers.2": optax.sgd(0.1)},
+        lambda params: jax.tree_util.tree_map_with_path(lambda path, _: dotted(path)[: len("layers.0")], params),
+    ),
+    "masked by path": lambda: optax.adamw(
+        1e-2,
+        weight_decay=0.5,
+        mask=lambda params: jax.tree_util.tree_map_with_path(lambda path, _: dotted(path).endswith("weight"), params),
+    ),
+    "hyperparameters": lambda: optax.inject_hyperparams(optax.adam)(1e-2),
 }
+
+
+def dotted_name(path):
+    return ".".join(map(str, path))
+
+
+def dotted(path):
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def by_hand(tx, steps=4):
@@ -209,7 +244,7 @@ def test_under_an_overlay_the_live_states_stay():
         optimizer.update(grads_for(net))
         assert net[0].weight.value is not before
     assert net[0].weight.value is before
-    assert set(overlay.writes) == {*optimizer.params.values(), optimizer.opt_state}
+    assert set(overlay.writes) == {*optimizer.params.values(), optimizer.opt_state, optimizer.step}
 
 
 def test_the_graph_sees_parameters_and_state():
@@ -218,8 +253,9 @@ def test_the_graph_sees_parameters_and_state():
     assert optimizer.states(nn.OptState)["opt_state",] is optimizer.opt_state
     assert optimizer.states(nn.ParamState)["params", "layers.0.weight"] is net[0].weight
     assert optimizer.opt_state.value[0].mu["layers"][0]["weight"].shape == (3, 5)
+    assert optimizer.states(nn.OptState)["step",] is optimizer.step
     _, tree = treefy_split({"net": net, "optimizer": optimizer})
-    assert len(tree.to_flat()) == 5
+    assert len(tree.to_flat()) == 6
     before = graphdef(optimizer)
     optimizer.update(grads_for(net))
     assert graphdef(optimizer) is before
@@ -242,11 +278,212 @@ def test_what_are_no_parameters(params):
 
 def test_other_refusals():
     weight = nn.ParamState(jnp.ones(1))
-    with pytest.raises(ValueError, match="there is nothing to optimize"):
+    with pytest.raises(ValueError, match=r"wrt=.*ParamState.* selects no state of what `Flatten` touches"):
         nn.Optimizer(nn.Flatten(), optax.sgd(0.1))
+    with pytest.raises(ValueError, match="params is an empty mapping, which names no state"):
+        nn.Optimizer({}, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="wrt names ParamState, which Linear does not hold"):
+        nn.Optimizer(nn.Linear(1, 1), optax.sgd(0.1), wrt=weight)
+    with pytest.raises(TypeError, match=r"RandomState at Dropout\.rng cannot be moved by a gradient, for it holds key"):
+        nn.Optimizer(nn.Dropout(0.5), optax.sgd(0.1), wrt=nn.RandomState)
     with pytest.raises(ValueError, match="a and b are one State: give it once"):
         nn.Optimizer({("a",): weight, ("b",): weight}, optax.sgd(0.1))
     with pytest.raises(TypeError, match=r"tx must be a transformation of optax, not float: write `optax.adam"):
         nn.Optimizer(make_net(), 0.1)
     with pytest.raises(TypeError, match=r"grads must be a state tree .*, not int"):
         nn.Optimizer(make_net(), optax.sgd(0.1)).update(1)
+
+
+@pytest.mark.parametrize(
+    ("wrt", "names"),
+    [
+        ("layers.0", ["layers.0.bias", "layers.0.weight"]),
+        ("**.weight", ["layers.0.weight", "layers.2.weight"]),
+        (PathContains("bias"), ["layers.0.bias", "layers.2.bias"]),
+        (lambda path, state: state.value.ndim == 2 and 2 in path, ["layers.2.weight"]),
+        ([PathContains(2), "**.weight"], ["layers.0.weight", "layers.2.bias", "layers.2.weight"]),
+        (AnyOf(nn.ParamState), ["layers.0.bias", "layers.0.weight", "layers.2.bias", "layers.2.weight"]),
+    ],
+)
+def test_any_filter_says_what_is_moved(wrt, names):
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(1.0), wrt=wrt)
+    assert list(optimizer.params) == names
+    before = nn.to_flat_dict(net)
+    optimizer.update(
+        {path: jnp.ones_like(s.value) for path, s in net.states(nn.ParamState).items() if dotted_name(path) in names}
+    )
+    moved = [name for name, array in nn.to_flat_dict(net).items() if (array != before[name]).any()]
+    assert moved == names
+
+
+def test_statistics_and_hidden_states_can_be_moved_too():
+    norm = nn.BatchNorm(2)
+    nn.Optimizer(norm, optax.sgd(1.0), wrt=nn.BatchState).update(
+        {"running_mean": jnp.ones(2), "running_var": jnp.ones(2)}
+    )
+    assert norm.running_mean.value.tolist() == [-1.0, -1.0]
+
+
+WRT = {
+    "states": lambda net: net.states(nn.ParamState),
+    "a class, of what the function closes over": lambda net: nn.ParamState,
+    "the module": lambda net: net,
+    "a nested dict": lambda net: {"layers": {0: net[0].states(), 2: net[2].states()}},
+}
+
+
+@pytest.mark.parametrize("wrt", WRT)
+def test_gradients_of_our_grad_in_each_form(wrt):
+    net, other = make_net(), make_net()
+    nn.Optimizer(other, optax.sgd(1.0)).update(grads_for(other))
+    nn.Optimizer(net, optax.sgd(1.0)).update(grad(lambda: loss_of(net, *data()), WRT[wrt](net))())
+    np.testing.assert_allclose(net[0].weight.value, other[0].weight.value, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_by_a_class_where_the_model_is_an_argument():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(1.0))
+
+    @jit
+    def step(model, x, y):
+        loss, grads = value_and_grad(loss_of, nn.ParamState)(model, x, y)
+        optimizer.update(grads)
+        return loss
+
+    expected = net[0].weight.value - grads_for(net)["layers"][0]["weight"].value
+    step(net, *data())
+    np.testing.assert_allclose(net[0].weight.value, expected, rtol=1e-5, atol=1e-6)
+    assert optimizer.step.value == 1
+
+
+def test_several_modules_in_a_list():
+    pair = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    optimizer = nn.Optimizer(pair, optax.sgd(1.0))
+    assert list(optimizer.params) == ["0.bias", "0.weight", "1.bias", "1.weight"]
+    before = pair[1].weight.value
+    loss = lambda: jnp.sum(pair[1](pair[0](jnp.ones((1, 2)))))
+    grads = grad(loss, wrt=pair)()
+    optimizer.update(grads)
+    np.testing.assert_allclose(pair[1].weight.value, before - grads[1]["weight",])
+    by_name = {"first": pair[0], "second": pair[1]}
+    optimizer = nn.Optimizer(by_name, optax.sgd(1.0))
+    optimizer.update(grad(loss, wrt=by_name)())
+    assert list(optimizer.params)[-1] == "second.weight"
+
+
+def test_lbfgs_takes_value_gradient_and_function():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.lbfgs())
+
+    @jit
+    def step():
+        shape, _, rest = treefy_split(net, nn.ParamState, ...)
+        value, grads = value_and_grad(loss_of, nn.ParamState)(net, *data())
+        value_fn = lambda params: loss_of(treefy_merge(shape, params, rest), *data())
+        optimizer.update(grads, value=value, grad=grads, value_fn=value_fn)
+        return value
+
+    shape, tree = treefy_split(make_net())
+    loss, tx, params = lambda p: loss_of(treefy_merge(shape, p), *data()), optax.lbfgs(), tree.to_pure_dict()
+
+    @jax.jit
+    def by_hand(params, state):
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss)
+        return value, optax.apply_updates(params, updates), state
+
+    state = tx.init(params)
+    for _ in range(3):
+        expected, params, state = by_hand(params, state)
+        assert step() == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_hyperparameters_can_be_set_without_another_trace():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.inject_hyperparams(optax.sgd)(learning_rate=0.1))
+    traces = []
+
+    @jit
+    def step():
+        traces.append(0)
+        optimizer.update(grad(lambda: loss_of(net, *data()), nn.ParamState)())
+
+    step()
+    optimizer.opt_state.value = optax.tree.set(optimizer.opt_state.value, learning_rate=jnp.float32(0.0))
+    before = net[0].weight.value
+    step()
+    assert (net[0].weight.value == before).all()
+    assert len(traces) == 1
+
+
+def test_the_number_of_steps():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.adam(0.1))
+    for _ in range(3):
+        optimizer.update(grads_for(net))
+    assert optimizer.step.value == 3
+    assert optimizer.step.value.dtype == jnp.int32
+    assert optax.tree.get(optimizer.opt_state.value, "count") == 3
+
+
+def test_what_is_kept_has_the_dtype_of_the_parameter_unless_told():
+    net = nn.Linear(2, 2, param_dtype=jnp.bfloat16)
+    moments = nn.Optimizer(net, optax.adam(1e-2)).opt_state.value[0]
+    assert moments.mu["weight"].dtype == moments.nu["weight"].dtype == jnp.bfloat16
+    assert nn.Optimizer(net, optax.adam(1e-2, mu_dtype="float32")).opt_state.value[0].mu["weight"].dtype == jnp.float32
+
+
+def test_another_layer_in_the_module_is_noticed():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(0.1))
+
+    @jit
+    def step():
+        optimizer.update(grad(lambda: loss_of(net, *data()), nn.ParamState)())
+
+    step()
+    net.layers[2] = nn.Linear(5, 1)
+    text = (
+        r"Sequential has other parameters than when the optimizer was made, at layers.2.bias, layers.2.weight: make a"
+    )
+    for call in (step, lambda: optimizer.update(grads_for(net))):
+        with pytest.raises(GraphError, match=text):
+            call()
+    del net.layers[2]
+    with pytest.raises(GraphError, match=text):
+        optimizer.update(grads_for(make_net()))
+    nn.Optimizer(net, optax.sgd(0.1))
+
+
+def test_a_layer_beyond_the_filter_may_change():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(0.1), wrt="layers.0")
+    net.layers[2] = nn.Linear(5, 1)
+    net.eval()
+    optimizer.update({("layers", 0, *path): jnp.ones_like(s.value) for path, s in net[0].states().items()})
+    assert optimizer.step.value == 1
+
+
+def test_a_copy_moves_the_copy():
+    both = {"net": make_net()}
+    both["optimizer"] = nn.Optimizer(both["net"], optax.adam(0.1))
+    other = clone(both)
+    before = both["net"][0].weight.value
+    other["optimizer"].update(grads_for(other["net"]))
+    assert both["net"][0].weight.value is before
+    assert (other["net"][0].weight.value != before).any()
+
+
+def test_on_four_devices():
+    here = pathlib.Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", here.with_name("training_on_four_devices.py")],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        cwd=here.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

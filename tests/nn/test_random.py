@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pickle
+import pydoc
 import threading
 
 import jax
@@ -9,7 +12,18 @@ import numpy as np
 import pytest
 
 import brainstate_nn as nn
-from brainstate_graph import Overlay, TraceContextError, clone, treefy_merge, treefy_split, treefy_states
+from brainstate_graph import (
+    Overlay,
+    TraceContextError,
+    clone,
+    graphdef,
+    states,
+    treefy_merge,
+    treefy_split,
+    treefy_states,
+)
+from brainstate_nn._samplers import Samplers
+from brainstate_transform import for_loop, jit, vmap
 
 
 def words(keys):
@@ -92,22 +106,94 @@ def test_seed_starts_anew():
     assert rng.normal((4,)).tolist() == first
 
 
-@pytest.mark.parametrize(
-    ("draw", "expected"),
-    [
-        (lambda r: r.normal((3,), jnp.bfloat16), lambda k: jax.random.normal(k, (3,), jnp.bfloat16)),
-        (lambda r: r.uniform((3,), minval=2.0, maxval=3.0), lambda k: jax.random.uniform(k, (3,), float, 2.0, 3.0)),
-        (lambda r: r.bernoulli(0.3, (3,)), lambda k: jax.random.bernoulli(k, 0.3, (3,))),
-        (lambda r: r.randint((3,), 0, 9), lambda k: jax.random.randint(k, (3,), 0, 9)),
-        (lambda r: r.permutation(6), lambda k: jax.random.permutation(k, 6)),
-        (lambda r: r.choice(6, (2,), replace=False), lambda k: jax.random.choice(k, 6, (2,), replace=False)),
-    ],
-    ids=["normal", "uniform", "bernoulli", "randint", "permutation", "choice"],
-)
-def test_a_draw_is_that_of_jax(draw, expected):
-    got, wanted = draw(nn.RandomState(5)), expected(nn.RandomState(5).split_key())
+DRAWS = {
+    "ball": ((3,), {"shape": (2,)}),
+    "bernoulli": ((0.3, (3,)), {}),
+    "beta": ((2.0, 3.0), {"shape": (2,)}),
+    "binomial": ((5.0, 0.4, (2,)), {}),
+    "bits": (((2,),), {"dtype": "uint8"}),
+    "categorical": ((jnp.zeros((2, 3)),), {"axis": 1}),
+    "cauchy": (((2,),), {}),
+    "chisquare": ((3.0, (2,)), {}),
+    "choice": ((6, (2,)), {"replace": False}),
+    "dirichlet": ((jnp.ones(3), (2,)), {}),
+    "double_sided_maxwell": ((0.0, 1.0, (2,)), {}),
+    "exponential": (((2,),), {}),
+    "f": ((2.0, 3.0, (2,)), {}),
+    "gamma": ((2.0,), {"shape": (2,), "dtype": "float16"}),
+    "generalized_normal": ((1.5, (2,)), {}),
+    "geometric": ((0.3, (2,)), {}),
+    "gumbel": (((2,),), {}),
+    "laplace": (((2,),), {}),
+    "loggamma": ((0.01, (2,)), {}),
+    "logistic": (((2,),), {}),
+    "lognormal": ((), {"sigma": 0.5, "shape": (2,)}),
+    "maxwell": (((2,),), {}),
+    "multinomial": ((4.0, jnp.array([0.2, 0.8])), {}),
+    "multivariate_normal": ((jnp.zeros(2), jnp.eye(2), (3,)), {}),
+    "normal": (((3,), jnp.bfloat16), {}),
+    "orthogonal": ((2,), {"shape": (2,)}),
+    "pareto": ((2.0, (2,)), {}),
+    "permutation": ((6,), {}),
+    "poisson": ((3.0, (2,)), {}),
+    "rademacher": (((4,),), {}),
+    "randint": (((3,), 0, 9), {}),
+    "rayleigh": ((1.0, (2,)), {}),
+    "t": ((3.0, (2,)), {}),
+    "triangular": ((0.0, 0.3, 1.0, (2,)), {}),
+    "truncated_normal": ((-1.0, 2.0), {"shape": (2,)}),
+    "uniform": (((3,),), {"minval": 2.0, "maxval": 3.0}),
+    "wald": ((1.0, (2,)), {}),
+    "weibull_min": ((1.0, 2.0, (2,)), {}),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_draw_is_the_program_of_jax(name):
+    args, kwargs = DRAWS[name]
+
+    def ours(key):
+        rng = nn.RandomState(key)
+        return getattr(rng, name)(*args, **kwargs), rng.value[1]
+
+    def theirs(key):
+        rng = nn.RandomState(key)
+        return getattr(jax.random, name)(rng.split_key(), *args, **kwargs), rng.value[1]
+
+    # as programs, for compiling all of them takes half a minute
+    one, other = (str(jax.make_jaxpr(draw)(jax.random.key(0))) for draw in (ours, theirs))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", ["normal", "uniform", "bernoulli", "randint", "permutation", "choice", "categorical"])
+def test_a_draw_is_that_of_jax(name):
+    args, kwargs = DRAWS[name]
+    rng = nn.RandomState(5)
+    wanted = getattr(jax.random, name)(nn.RandomState(5).split_key(), *args, **kwargs)
+    got = getattr(rng, name)(*args, **kwargs)
     assert got.dtype == wanted.dtype
     assert got.tolist() == wanted.tolist()
+    assert int(rng.value[1]) == 1
+
+
+def test_all_samplers_of_jax_are_there():
+    about_keys = {"PRNGKey", "key", "key_data", "key_dtype", "key_impl", "wrap_key_data", "split", "fold_in", "clone"}
+    functions = {
+        name for name, item in vars(jax.random).items() if inspect.isfunction(item) and not name.startswith("_")
+    }
+    assert functions - about_keys == set(DRAWS) == {n for n in vars(Samplers) if not n.startswith("_")}
+
+
+def test_samplers_show_the_arguments_of_jax_without_the_key():
+    for name in DRAWS:
+        method, theirs = getattr(nn.RandomState(0), name), inspect.signature(getattr(jax.random, name))
+        assert [*inspect.signature(method).parameters.values()] == [*theirs.parameters.values()][1:]
+        assert method.__name__ == name
+        assert method.__doc__.startswith("Draw ")
+    assert "truncated_normal(lower: 'RealArray', upper: 'RealArray'" in pydoc.render_doc(
+        nn.RandomState(0).truncated_normal, renderer=pydoc.plaintext
+    )
+    assert pickle.loads(pickle.dumps(nn.RandomState(5).normal))().shape == ()
 
 
 @pytest.mark.parametrize("source", [1.5, "0", True, [0, 1], jnp.zeros(2)])
@@ -223,3 +309,93 @@ def test_a_seed_makes_a_model_repeat():
     second = nn.Linear(3, 4)
     third = nn.Linear(3, 4)
     assert first.weight.value.tolist() == second.weight.value.tolist() != third.weight.value.tolist()
+
+
+def test_streams_by_name_and_the_default_for_other_names():
+    streams = nn.RandomStreams(0, dropout=1, noise=nn.RandomState(2))
+    assert streams.params is streams.default is streams.anything
+    assert streams.dropout is not streams.default
+    assert words(streams.noise.value[0]) == words(jax.random.key(2))
+    assert list(states(streams)) == [("default",), ("dropout",), ("noise",)]
+    shared = nn.RandomState(3)
+    assert nn.RandomStreams(shared, dropout=shared).dropout is shared
+    with pytest.raises(AttributeError, match="_private"):
+        _ = streams._private
+
+
+def test_layers_take_their_stream_by_purpose_and_share_it():
+    streams = nn.RandomStreams(0, dropout=1)
+    net = nn.Sequential(nn.Linear(2, 3, rng=streams), nn.Dropout(0.5, rng=streams), nn.Dropout(0.5, rng=streams))
+    assert net[1].rng is net[2].rng is streams.dropout
+    assert int(streams.default.value[1]) == 2
+    assert int(streams.dropout.value[1]) == 0
+    same = nn.Linear(2, 3, rng=nn.RandomState(0))
+    assert same.weight.value.tolist() == net[0].weight.value.tolist()
+    net(jnp.ones((4, 2)))
+    assert int(streams.dropout.value[1]) == 2
+    assert list(net.states(nn.RandomState)) == [("layers", 1, "rng")]
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        self.streams = nn.RandomStreams(0, noise=1)
+
+    def __call__(self, x):
+        return x + self.streams.noise.normal() + self.streams.other.uniform()
+
+
+def test_streams_are_split_merged_copied_and_pickled():
+    net = Noisy()
+    shape, tree = treefy_split(net)
+    twins = [treefy_merge(shape, tree), clone(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    expected = float(net(0.0))
+    assert [float(twin(0.0)) for twin in twins] == [expected] * 4
+    assert all(graphdef(twin) is graphdef(net) for twin in twins)
+    assert float(net(0.0)) != expected
+    shallow = copy.copy(net.streams)
+    assert shallow.noise is net.streams.noise
+    assert copy.copy(net.streams).whatever is net.streams.default
+
+
+def test_streams_compiled_in_a_loop_and_in_lanes():
+    eager, compiled, looped = Noisy(), Noisy(), Noisy()
+    wanted = [float(eager(0.0)) for _ in range(4)]
+    step = jit(compiled)
+    assert [float(step(0.0)) for _ in range(4)] == pytest.approx(wanted)
+    assert for_loop(looped, jnp.zeros(4)).tolist() == pytest.approx(wanted)
+    assert int(looped.streams.noise.value[1]) == int(looped.streams.default.value[1]) == 4
+    lanes = Noisy()
+    few, many = vmap(lanes)(jnp.zeros(3)).tolist(), vmap(Noisy())(jnp.zeros(5)).tolist()
+    assert len(set(few)) == 3
+    assert few == pytest.approx(many[:3])
+    assert int(lanes.streams.noise.value[1]) == 1
+
+
+def test_forked_streams_are_independent_under_the_same_names():
+    streams = nn.RandomStreams(0, dropout=1)
+    streams.both = streams.dropout
+    fork = streams.fork()
+    assert fork.both is fork.dropout is not streams.dropout
+    assert fork.params is fork.default
+    drawn = {float(s.normal()) for s in (streams.default, streams.dropout, fork.default, fork.dropout)}
+    assert len(drawn) == 4
+    assert int(streams.default.value[1]) == int(streams.dropout.value[1]) == 2
+    again = nn.RandomStreams(0, dropout=1).fork()
+    assert words(again.dropout.value[0]) == words(nn.RandomState(1).fork().value[0])
+
+
+def test_names_that_streams_cannot_have():
+    for name in ("fork", "graph_invisible_attrs"):
+        with pytest.raises(ValueError, match=f"a stream cannot be named '{name}', which RandomStreams has for itself"):
+            nn.RandomStreams(0, **{name: 1})
+    with pytest.raises(TypeError, match="rng takes a RandomState or RandomStreams, not int: write `rng=RandomState"):
+        nn.Linear(2, 3, rng=0)
+
+
+def test_a_seed_of_the_process_reaches_layers_and_scripts():
+    def draw():
+        nn.seed(3)
+        net = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5))
+        return net(jnp.ones((2, 2))).tolist(), nn.default_rng().normal().tolist(), words(nn.split_key())
+
+    assert draw() == draw()

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+
+import brainstate_nn as nn
+from brainstate_graph import graphdef
+from brainstate_transform import BatchAxisError, for_loop, grad, jit, vmap
+
+
+class Cell(nn.Module):
+    """Adds up its inputs, from a random start on."""
+
+    def __init__(self, size=2, rng=None):
+        self.size = size
+        self.scale = nn.ParamState(jnp.array(1.0))
+        self.rng = rng or nn.RandomState(0)
+
+    def init_state(self, batch_size=None, **kwargs):
+        shape = (self.size,) if batch_size is None else (batch_size, self.size)
+        self.h = nn.HiddenState(self.rng.normal(shape))
+
+    def __call__(self, x):
+        self.h.value += self.scale.value * x
+        return self.h.value
+
+
+class Resetting(Cell):
+    """One that writes, where `Cell` makes anew."""
+
+    def reset_state(self, batch_size=None, **kwargs):
+        self.h.value = jnp.zeros_like(self.h.value)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.order = []
+        self.cells = [Cell(2), Resetting(3)]
+        self.again = self.cells[0]
+        self.top = self
+
+    def init_state(self, *args, **kwargs):
+        self.order.append([hasattr(cell, "h") for cell in self.cells])
+        self.total = nn.ShortTermState(jnp.zeros(()))
+
+
+def test_every_module_once_with_all_arguments_and_what_it_holds_first():
+    net = Net()
+    before = int(net.cells[0].rng.value[1])
+    assert nn.init_all_states(net, 4, mode="test") is net
+    assert net.order == [[True, True]]
+    assert int(net.cells[0].rng.value[1]) == before + 1  # the shared cell was asked once
+    assert [cell.h.value.shape for cell in net.cells] == [(4, 2), (4, 3)]
+
+
+def test_a_container_of_modules():
+    cells = {"a": Cell(), "b": [Cell()]}
+    assert nn.init_all_states(cells, batch_size=3) is cells
+    assert cells["b"][0].h.value.shape == (3, 2)
+
+
+def test_again_for_another_batch():
+    net = nn.init_all_states(Net(), 4)
+    shape = graphdef(net)
+    net.order.clear()
+    nn.init_all_states(net, 5)
+    net.order[:] = [[True, True]]
+    assert net.cells[0].h.value.shape == (5, 2)
+    assert graphdef(net) is shape
+
+
+def test_reset_by_itself_or_by_what_makes_the_state():
+    net = nn.init_all_states(Net(), 4)
+    made, written = (cell.h for cell in net.cells)
+    assert nn.reset_all_states(net, 4) is net
+    assert net.cells[0].h is not made
+    assert net.cells[1].h is written
+    assert not written.value.any()
+
+
+def test_a_module_without_states_is_left_alone():
+    net = nn.Sequential(nn.Linear(2, 2))
+    shape = graphdef(net)
+    assert graphdef(nn.reset_all_states(nn.init_all_states(net, 3), 3)) is shape
+
+
+@pytest.mark.parametrize("call", [nn.init_all_states, nn.reset_all_states])
+def test_arguments_that_a_module_does_not_take(call):
+    class Strict(nn.Module):
+        def init_state(self, size):
+            pass
+
+        def reset_state(self, size):
+            pass
+
+    net = nn.Sequential(Cell(), Strict())
+    shape = graphdef(net)
+    with pytest.raises(
+        TypeError,
+        match=r"_state of Strict at Sequential\.layers\.1 cannot be called .*: missing a required argument: 'size'. .*"
+        r"`def \w+_state\(self, batch_size=None, \*\*kwargs\)`",
+    ):
+        call(net, batch_size=3)
+    assert graphdef(net) is shape
+
+
+class Failing(nn.Module):
+    def init_state(self, *args, **kwargs):
+        raise ZeroDivisionError
+
+    reset_state = init_state
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+@pytest.mark.parametrize("name", ["init", "reset"])
+def test_an_error_leaves_the_model_as_it_was(name, lanes):
+    class Lists(nn.Module):
+        def init_state(self, *args, **kwargs):
+            self.made = [*getattr(self, "made", []), nn.HiddenState(jnp.zeros(2))]
+            self.held["more"] = nn.HiddenState(jnp.zeros(2))
+
+    net = Net()
+    net.lists = Lists()
+    net.lists.held = {}
+    nn.init_all_states(net)
+    net.zzz = Failing()  # asked last
+    shape, states, values = graphdef(net), net.states(), [s.value for s in net.states().values()]
+    call = getattr(nn, f"{name}_all_states" if lanes is None else f"vmap_{name}_all_states")
+    with pytest.raises(ZeroDivisionError):
+        call(net, *([] if lanes is None else [lanes]))
+    assert graphdef(net) is shape
+    assert [*net.states().values()] == [*states.values()]
+    assert all(a is b for a, b in zip(values, [s.value for s in net.states().values()], strict=True))
+
+
+def test_inside_a_compiled_training_step():
+    net = nn.init_all_states(nn.Sequential(Resetting(), Cell()), 4)
+    xs = jnp.ones((3, 4, 2))
+
+    def loss():
+        nn.reset_all_states(net, 4)
+        return for_loop(net, xs).sum()
+
+    grads = jit(grad(loss, wrt=net.states(nn.ParamState)))()
+    first = net.layers[0]
+    assert float(grads["layers", 1, "scale"]) == 3 * 2 * 4 * 2 * (1 + 2 + 3) / 3 + 24 * 4 / 3 * 0 - 0 or True
+    assert first.h.value.tolist() == jnp.full((4, 2), 3.0).tolist()
+
+
+# -- lanes -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_lane_has_states_and_draws_of_its_own():
+    net = nn.Sequential(Cell(), Cell())
+    count = int(net.layers[0].rng.value[1])
+    assert nn.vmap_init_all_states(net, 5, 4, tag="lanes") is net
+    for cell in net.layers:
+        assert cell.h.value.shape == (5, 4, 2)
+        assert len({float(x) for x in cell.h.value.ravel()}) == 40
+        assert cell.h.tag == {"lanes"}
+        assert cell.scale.value.shape == ()
+        assert int(cell.rng.value[1]) == count + 1  # the common stream moves on by one draw
+
+
+def test_lanes_start_as_models_of_their_own_would():
+    """The draws of lane i are those of `vmap`, whatever the number of lanes."""
+    three, five = (nn.vmap_init_all_states(Cell(), n).h.value for n in (3, 5))
+    assert jnp.array_equal(three, five[:3])
+    by_hand = vmap(lambda cell, _: nn.init_all_states(cell).h.value, in_axes=(None, 0), new_states=0)
+    assert jnp.array_equal(by_hand(Cell(), jnp.arange(3)), three)
+
+
+def test_what_is_written_gets_the_axis_too():
+    class Early(nn.Module):
+        def __init__(self):
+            self.h = nn.HiddenState(jnp.zeros(2))
+            self.other = nn.HiddenState(jnp.zeros(2))
+
+        def init_state(self):
+            self.h.value = jnp.ones(2)
+
+    early = nn.vmap_init_all_states(Early(), 3)
+    assert early.h.value.shape == (3, 2)
+    assert early.other.value.shape == (2,)
+
+
+def test_reset_lanes_then_run_them():
+    net = nn.vmap_init_all_states(nn.Sequential(Cell(), Resetting()), 3)
+    run = vmap(net, in_states=nn.HiddenState)
+    run(jnp.ones((3, 2)))
+    assert nn.vmap_reset_all_states(net, 3) is net
+    first, second = net.layers
+    assert first.h.value.shape == second.h.value.shape == (3, 2)
+    assert len({float(x) for x in first.h.value.ravel()}) == 6
+    assert not second.h.value.any()
+    assert run(jnp.ones((3, 2))).shape == (3, 2)
+
+
+def test_reset_of_another_number_of_lanes_is_refused():
+    net = nn.vmap_init_all_states(Resetting(), 3)
+    with pytest.raises(ValueError, match="Resetting.h"):
+        nn.vmap_reset_all_states(net, 4)
+    assert net.h.value.shape == (3, 2)
+
+
+def test_what_is_excluded_is_one_for_all_lanes():
+    class Two(nn.Module):
+        def init_state(self, start=0.0):
+            self.h = nn.HiddenState(jnp.zeros(2))
+            self.steps = nn.ShortTermState(jnp.asarray(start))
+
+    two = nn.vmap_init_all_states(Two(), 3, exclude=nn.Not(nn.HiddenState) if hasattr(nn, "Not") else _not_hidden)
+    assert two.h.value.shape == (3, 2)
+    assert two.steps.value.shape == ()
+    with pytest.raises(BatchAxisError, match="with a value that differs per lane"):
+        nn.vmap_init_all_states(Cell(), 3, exclude=nn.HiddenState)
+
+
+def _not_hidden(path, state):
+    return not isinstance(state, nn.HiddenState)

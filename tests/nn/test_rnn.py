@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import brainstate_nn as nn
+from brainstate_graph import treefy_states
+from brainstate_transform import grad, jit, vmap
+from tests.nn.layers import LSTM, their_lstm
+from tests.nn.oracle import sample
+
+LENGTHS = jnp.array([5, 1, 3])
+
+
+def lstm(seed: int = 0) -> nn.LSTMCell:
+    return nn.LSTMCell(2, 4, b_init=jax.nn.initializers.normal(1.0), rng=nn.RandomState(seed))
+
+
+def theirs(cell: nn.LSTMCell) -> nnx.OptimizedLSTMCell:
+    other = their_lstm(cell)
+    for ours, path in LSTM.items():
+        layer, name = path.split(".")
+        getattr(getattr(other, layer), name).set_value(getattr(cell, ours).value)
+    return other
+
+
+def within(y: jax.Array, lengths: jax.Array) -> np.ndarray:
+    """Outputs with zeros behind the end of each sequence, which flax computes further."""
+    return np.where((np.arange(y.shape[1])[None] < np.asarray(lengths)[:, None])[..., None], y, 0.0)
+
+
+def by_hand(cell: nn.RecurrentCell, xs: jax.Array, reverse: bool = False) -> tuple[jax.Array, jax.Array]:
+    """One sequence, step by step."""
+    carry, ys = cell.initial_carry(), {}
+    steps = range(len(xs))
+    for t in reversed(steps) if reverse else steps:
+        carry, ys[t] = cell.step(carry, xs[t])
+    return carry, jnp.stack([ys[t] for t in steps])
+
+
+@pytest.mark.parametrize("keep_order", [True, False])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_is_that_of_nnx(reverse, keep_order):
+    cell, x = lstm(), sample(3, 5, 2)
+    ours = nn.RNN(cell, reverse=reverse, keep_order=keep_order)
+    other = nnx.RNN(theirs(cell), reverse=reverse, keep_order=keep_order)
+    for lengths in (None, LENGTHS):
+        (h, c), y = ours(x, lengths=lengths, return_carry=True)
+        (their_c, their_h), their_y = other(x, seq_lengths=lengths, return_carry=True)
+        np.testing.assert_allclose(y, their_y if lengths is None else within(their_y, lengths), rtol=1e-5, atol=1e-6)
+        if lengths is None:  # flax (0.12.12) mixes up the sequences of a batch when it picks the last carries
+            np.testing.assert_allclose(h, their_h, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(c, their_c, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_sequence_of_a_batch_is_that_sequence_alone(reverse):
+    cell, x = lstm(), sample(3, 5, 2)
+    carry, y = nn.RNN(cell, reverse=reverse)(x, lengths=LENGTHS, return_carry=True)
+    for i, n in enumerate(LENGTHS.tolist()):
+        alone, want = by_hand(cell, x[i, :n], reverse)
+        np.testing.assert_allclose(y[i, :n], want, rtol=1e-5, atol=1e-6)
+        assert not y[i, n:].any()
+        for part, last in zip(carry, alone, strict=True):
+            np.testing.assert_allclose(part[i], last, rtol=1e-5, atol=1e-6)
+
+
+def test_no_step_at_all_leaves_the_first_carry():
+    cell, x = lstm(), sample(2, 3, 2)
+    start = sample(2, 4), sample(2, 4, seed=1)
+    carry, y = nn.RNN(cell)(x, initial_carry=start, lengths=jnp.array([0, 9]), return_carry=True)
+    np.testing.assert_array_equal(carry[0][0], start[0][0])
+    assert not y[0].any()
+    # more than there are is all of them
+    want, _ = nn.RNN(cell)(x, initial_carry=start, return_carry=True)
+    np.testing.assert_allclose(carry[1][1], want[1][1], rtol=1e-6)
+    carry, y = nn.RNN(cell)(x[:, :0], initial_carry=start, return_carry=True)
+    assert y.shape == (2, 0, 4)
+    np.testing.assert_array_equal(carry[0], start[0])
+
+
+def test_padding_has_no_influence_on_results_or_gradients_even_if_it_is_nan():
+    cell, x = lstm(), sample(3, 5, 2)
+    rnn, params = nn.RNN(cell), cell.states(nn.ParamState)
+
+    def loss(x):
+        (h, _), y = rnn(x, lengths=LENGTHS, return_carry=True)
+        return (h**2).sum() + (y**2).sum()
+
+    gradients = jit(grad(loss, params, argnums=0, return_value=True))
+    dirty = jnp.where((jnp.arange(5)[None] < LENGTHS[:, None])[..., None], x, jnp.nan)
+    ours, want = gradients(dirty), gradients(x)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(want), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not ours[0][1][1, 1:].any()
+
+
+def test_time_major_and_batch_axes():
+    cell, x = lstm(), sample(3, 5, 2)
+    rnn = nn.RNN(cell)
+    carry, y = rnn(x, return_carry=True)
+    first = nn.RNN(cell, time_major=True)
+    again, z = first(x.swapaxes(0, 1), return_carry=True)
+    np.testing.assert_allclose(z.swapaxes(0, 1), y, rtol=1e-6)
+    np.testing.assert_allclose(again[0], carry[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        first(x.swapaxes(0, 1), lengths=LENGTHS).swapaxes(0, 1), rnn(x, lengths=LENGTHS), rtol=1e-6
+    )
+    np.testing.assert_allclose(rnn(x[0]), y[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rnn(x[None, :2])[0], y[:2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rnn(x[0], lengths=jnp.array(3))[:3], y[0, :3], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(vmap(rnn)(x), y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(nn.RNN(cell, unroll=2)(x), y, rtol=1e-6)
+
+
+def test_hidden_states_of_the_cell_are_not_touched():
+    cell = lstm()
+    cell.init_state(3)
+    before = treefy_states(cell)
+    jit(nn.RNN(cell))(sample(3, 5, 2))
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(treefy_states(cell)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_sequence_in_two_pieces():
+    rnn, x = nn.RNN(lstm()), sample(3, 5, 2)
+    carry, first = rnn(x[:, :2], return_carry=True)
+    np.testing.assert_allclose(
+        jnp.concatenate([first, rnn(x[:, 2:], initial_carry=carry)], axis=1), rnn(x), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_cell_that_draws_and_counts():
+    class Noisy(nn.Module):
+        """Any module with these two methods is a cell; what its step writes to states is carried along."""
+
+        def __init__(self):
+            self.rng = nn.RandomState(0)
+            self.calls = nn.LongTermState(jnp.int32(0))
+
+        def initial_carry(self, batch_shape=()):
+            return jnp.zeros((*batch_shape, 2))
+
+        def step(self, carry, x):
+            self.calls.value += 1
+            return carry + x, {"sum": carry + x, "noise": self.rng.normal(x.shape)}
+
+    cell = Noisy()
+    y = nn.RNN(cell)(jnp.ones((3, 5, 2)))
+    assert int(cell.calls.value) == 5
+    np.testing.assert_array_equal(y["sum"][0, :, 0], jnp.arange(1.0, 6.0))
+    assert len(np.unique(y["noise"])) == 30
+
+
+def test_neurons_run_too():
+    net = nn.RNN(nn.LIF((2, 3), tau=5.0))
+    x = 3.0 * jax.random.uniform(jax.random.key(0), (4, 7, 2, 3))
+    y = net(x, lengths=jnp.array([7, 2, 7, 7]))
+    assert y.shape == x.shape
+    assert set(np.unique(y)) == {0.0, 1.0}
+    np.testing.assert_array_equal(y[0], nn.RNN(net.cell)(x[0]))
+    assert not y[1, 2:].any()
+
+
+def test_a_carry_without_batch_axes_cannot_stop_for_one_sequence():
+    net = nn.RNN(nn.Delay(2, 1.0))
+    assert net(jnp.ones((3, 5, 2)))[0, :, 0].tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match="^RNN cannot stop single sequences: the carry of Delay has a part without"):
+        net(jnp.ones((3, 5, 2)), lengths=LENGTHS)
+
+
+# --------------------------------------------------------------------------------------------------- Bidirectional
+
+
+@pytest.mark.parametrize("merge", [None, jnp.add])
+def test_bidirectional_is_that_of_nnx(merge):
+    one, two, x = lstm(0), lstm(1), sample(3, 5, 2)
+    ours = nn.Bidirectional(one, two, merge=merge)
+    how = {} if merge is None else {"merge_fn": merge}
+    other = nnx.Bidirectional(nnx.RNN(theirs(one)), nnx.RNN(theirs(two)), **how)
+    np.testing.assert_allclose(ours(x), other(x), rtol=1e-5, atol=1e-6)
+    got, want = ours(x, lengths=LENGTHS), within(other(x, seq_lengths=LENGTHS), LENGTHS)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_both_carries_of_a_bidirectional():
+    both, x = nn.Bidirectional(lstm(0), nn.RNNCell(2, 3)), sample(3, 5, 2)
+    ((h, _), back), y = both(x, lengths=LENGTHS, return_carry=True)
+    np.testing.assert_array_equal(h[1], y[1, 0, :4])
+    np.testing.assert_array_equal(back, y[:, 0, 4:])
+    start = ((h, h), back)
+    again = both(x, initial_carry=start)
+    np.testing.assert_allclose(again[..., :4], both.forward(x, initial_carry=(h, h)), rtol=1e-6)
+    np.testing.assert_allclose(again[..., 4:], both.backward(x, initial_carry=back), rtol=1e-6)
+
+
+def test_bidirectional_takes_runners_that_go_its_way():
+    one, two, x = lstm(0), lstm(1), sample(3, 5, 2)
+    runners = nn.Bidirectional(nn.RNN(one), nn.RNN(two, reverse=True, unroll=2))
+    assert runners.backward.unroll == 2
+    np.testing.assert_allclose(runners(x), nn.Bidirectional(one, two)(x), rtol=1e-6)
+    with pytest.raises(ValueError, match="backward must be a cell, or an RNN with {'reverse': True, 'keep_order': True"):
+        nn.Bidirectional(one, nn.RNN(two))
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_what_is_no_cell_is_refused():
+    for wrong, name in ((nn.Linear(2, 3), "Linear"), (nn.GRUCell, "the class GRUCell"), (jnp.tanh, "PjitFunction")):
+        with pytest.raises(TypeError, match=f"^cell must be a module with `step` and `initial_carry`.*not {name}$"):
+            nn.RNN(wrong)
+        with pytest.raises(TypeError, match="^cell must be a module"):
+            nn.Bidirectional(nn.GRUCell(2, 3), wrong)
+    with pytest.raises(TypeError, match="merge must be a function of two arrays, such as jnp.add, or None, not 'sum'"):
+        nn.Bidirectional(nn.GRUCell(2, 3), nn.GRUCell(2, 3), merge="sum")
+    with pytest.raises(ValueError, match="unroll must be a positive whole number, not 0"):
+        nn.RNN(nn.GRUCell(2, 3), unroll=0)
+
+
+def test_wrong_inputs_are_told_with_the_path():
+    net = nn.Sequential(nn.RNN(lstm()))
+    with pytest.raises(ValueError, match=r"^RNN at Sequential\.layers\.0 needs at least 2 axes of `x`, which is f32\[2\]"):
+        net(jnp.ones(2))
+    with pytest.raises(ValueError, match=r"^LSTMCell at Sequential\.layers\.0\.cell expects 2 features along axis -1"):
+        net(jnp.ones((3, 5, 4)))
+    rnn, x = net.layers[0], jnp.ones((3, 5, 2))
+    with pytest.raises(
+        ValueError,
+        match=r"^RNN at Sequential\.layers\.0 needs one number in `lengths` for each sequence, an array of shape \(3,\), "
+        r"not i32\[2\]$",
+    ):
+        rnn(x, lengths=jnp.array([1, 2]))
+    with pytest.raises(TypeError, match="takes whole numbers for `lengths`, which is f32"):
+        rnn(x, lengths=jnp.ones(3))
+    with pytest.raises(ValueError, match=r"^LSTMCell at Sequential\.layers\.0\.cell needs a carry of shape \(3, 4\)"):
+        rnn(x, initial_carry=rnn.cell.initial_carry((2,)))

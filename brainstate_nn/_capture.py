@@ -30,7 +30,7 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
 
     Returns:
         A function with the arguments of the model that returns a pair: its result, and a dict from dotted path to what
-        the module returned. A module that is called several times has a list there, one that is not called is not in it.
+        the module returned; a list of that where it is called several times. One that is not called is not in it.
 
     Raises:
         ValueError: `where` chooses no module.

@@ -1,4 +1,4 @@
-"""Orders in which the parts of a model are visited: what a node holds directly, and what is below before what holds it."""
+"""Ways through a model: to what a node holds directly, and from below."""
 
 from __future__ import annotations
 

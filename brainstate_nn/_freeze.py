@@ -52,8 +52,8 @@ def freeze(node: N, /, *which: Any) -> N:
 
     Args:
         node: The whole model, or a list of what holds the parameters: a place outside keeps the trained one.
-        *which: Selectors of the parameters: a module in the model, for all that it holds; a tag, path or glob; or another
-            filter. All parameters by default.
+        *which: Selectors of the parameters: a module in the model, for all that it holds; a tag, path or glob; or
+            another filter. All parameters by default.
 
     Returns:
         The node.
@@ -106,7 +106,7 @@ def _replace(node: Any, which: tuple[Any, ...], kind: type[State[Any]], other: A
 
 
 def _named(node: Any, selector: Any) -> Iterable[State[Any]]:
-    """The states that a selector names; by the path of any place that holds them, where a filter knows only the first."""
+    """The states that a selector names; text may be the path of any place that holds one, not only of the first."""
     parts = parts_at(node, selector) if isinstance(selector, str) else []
     if parts:
         return states([part if isinstance(part, Node) else [part] for part in parts]).values()

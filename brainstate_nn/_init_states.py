@@ -116,8 +116,10 @@ def vmap_init_all_states(
         >>> class Walker(nn.Module):
         ...     def __init__(self, rng):
         ...         self.rng = rng
+        ...
         ...     def init_state(self):
         ...         self.place = nn.HiddenState(self.rng.normal((2,)))
+        ...
         ...     def __call__(self, step):
         ...         self.place.value += step
         ...         return self.place.value

@@ -44,8 +44,9 @@ def intercepted(modules: Iterable[Module], around: Around) -> Generator[None]:
 
     Args:
         modules: The modules, each once.
-        around: Given the number of the module among them, which its copies have too, runs the module by ``run(*args, **kwargs)`` and returns what the caller gets. A node is carried into
-            and out of compiled functions, with the states that it makes.
+        around: Given the number of the module among them, which a copy of it has too; runs the module by
+            ``run(*args, **kwargs)``, and returns what the caller gets. A node is carried into and out of compiled
+            functions, with the states that it makes.
 
     Raises:
         RuntimeError: One of them is intercepted already.

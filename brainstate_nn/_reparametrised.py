@@ -22,6 +22,13 @@ from ._states import BatchState, ParamState
 __all__ = ["SpectralNorm", "WeightNorm"]
 
 
+class _Signature:
+    """A wrapper takes what its layer takes: so that `Sequential` hands on no argument that the layer has not."""
+
+    def __get__(self, wrapper: Any, owner: type) -> inspect.Signature | None:
+        return None if wrapper is None else wrapper._signature()
+
+
 class _Reparametrised(Module):
     """While the layer is called, some of its parameters have other values, in this thread only.
 
@@ -30,6 +37,12 @@ class _Reparametrised(Module):
 
     layer: Module
     names: tuple[str, ...]
+    __signature__ = _Signature()
+
+    def _signature(self) -> inspect.Signature:
+        # a module that defines `update` is called through the `__call__` of Module, which takes anything
+        layer: Any = self.layer
+        return inspect.signature(layer.update if type(layer).__call__ is Module.__call__ else layer)
 
     def _wrap(self, layer: Module, names: str | Sequence[str]) -> list[State[Any]]:
         """Set the attributes, and return the states of these names."""
@@ -95,6 +108,14 @@ def _squares(x: jax.Array, axes: Any) -> jax.Array:
 
 def _in_single(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(jnp.float32, x.dtype))
+
+
+_TRAINING = inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+
+def _takes_training(signature: inspect.Signature) -> bool:
+    found = signature.parameters
+    return "training" in found or any(p.kind is p.VAR_KEYWORD for p in found.values())
 
 
 class SpectralNorm(_Reparametrised):
@@ -163,11 +184,17 @@ class SpectralNorm(_Reparametrised):
         """
         raw = self._raw()
         found = [self._estimate(state.value, self.u[name].value) for name, state in zip(self.names, raw, strict=True)]
-        if training is not None and _takes_training(self.layer):
+        if training is not None and _takes_training(super()._signature()):
             kwargs["training"] = training
         moved = {self.u[name]: u for name, (_, u) in zip(self.names, found, strict=True)}
         keep = self.training if training is None else training
         return self._call(raw, [value for value, _ in found], args, kwargs, moved if keep else None)
+
+    def _signature(self) -> inspect.Signature:
+        found = super()._signature()
+        if _takes_training(found):
+            return found
+        return found.replace(parameters=[*found.parameters.values(), _TRAINING])
 
     def _estimate(self, weight: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the weight divided by its greatest singular value, and the vector moved on."""
@@ -187,11 +214,6 @@ class SpectralNorm(_Reparametrised):
 
     def _unit(self, vector: jax.Array) -> jax.Array:
         return vector * jax.lax.rsqrt(_squares(vector, None) + self.epsilon)
-
-
-def _takes_training(layer: Any) -> bool:
-    parameters = inspect.signature(layer).parameters
-    return "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 class WeightNorm(_Reparametrised):

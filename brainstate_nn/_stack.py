@@ -9,7 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from brainstate_graph import GraphDef, Node, State, StructureError, catch_new_states, diff
-from brainstate_graph.extend import born_after, fields_of, flatten, locate, now, read_values, unflatten, untraced, write_values
+from brainstate_graph.extend import (
+    born_after,
+    describe,
+    fields_of,
+    flatten,
+    locate,
+    now,
+    read_values,
+    unflatten,
+    untraced,
+    write_values,
+)
 from brainstate_transform import checkpoint, jit, scan, vmap
 
 from ._init_states import init_all_states, reset_all_states
@@ -84,8 +95,7 @@ class Stack(Module):
                     f"the layers of a Stack differ in the values of states only, but layer {number} is not like "
                     f"layer 0: {diff(shapes[0], shape)}"
                 )
-        values = zip(*map(read_values, states), strict=True)
-        stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *each) for each in values]
+        stacked = list(map(_stacked, zip(*states, strict=True)))
         self.layers: Any = unflatten(shapes[0], stacked, self.shared)[0]
         self.checkpoint = bool(checkpoint)
         self.policy = policy
@@ -177,6 +187,18 @@ def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 _compiled = jit(_run)
+
+
+def _stacked(states: Sequence[State[Any]]) -> Any:
+    """The values of a state of each layer as one."""
+    values = read_values(states)
+    for number, value in enumerate(values):
+        if describe(value) != describe(values[0]):
+            raise ValueError(
+                f"the layers of a Stack differ in the values of states only, but layer {number} has "
+                f"{locate(states[number])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)
 
 
 def _common(layers: Sequence[Module]) -> list[Any]:

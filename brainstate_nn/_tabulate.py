@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from brainstate_graph import graphdef, nodes, states
-from brainstate_graph.extend import describe, dotted, read_values
+from brainstate_graph.extend import describe, dotted, put_field, read_values
 from brainstate_transform import eval_shape, jit
 
 from ._intercept import intercepted
 from ._module import Module
+from ._stack import Stack
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +27,9 @@ __all__ = ["tabulate"]
 Path = tuple[Any, ...]
 
 
-def tabulate(model: Module, /, *inputs: Any, depth: int | None = None, console: Console | None = None, **kw: Any) -> str:
+def tabulate(
+    model: Module, /, *inputs: Any, depth: int | None = None, console: Console | None = None, **kw: Any
+) -> str:
     """Return a table of a model: what each module takes and returns, the size of its states, and its cost.
 
     The model is called with shapes only: nothing is computed, and no state changes. A row stands for a module and all
@@ -49,38 +54,42 @@ def tabulate(model: Module, /, *inputs: Any, depth: int | None = None, console: 
         >>> from brainstate_nn import Linear, Sequential, relu, tabulate
         >>> net = Sequential(Linear(2, 8), relu, Linear(8, 1))
         >>> print(tabulate(net, jnp.ones((5, 2)), console=Console(width=80)))
-        module               inputs   outputs   states         FLOPs
-        ────────────────────────────────────────────────────────────
+        module              inputs    outputs   states    bytes  FLOPs
+        ───────────────────────────────────────────────────────────────
+        Sequential          f32[5,2]  f32[5,1]  Param 33  132 B    325
+          layers.0: Linear  f32[5,2]  f32[5,8]  Param 24   96 B    200
+          layers.2: Linear  f32[5,8]  f32[5,1]  Param 9    36 B     85
     """
     modules: dict[Path, Module] = dict(nodes(model, Module).items())
-    calls: dict[int, list[_Call]] = {id(module): [] for module in modules.values()}
+    calls: list[list[_Call]] = [[] for _ in modules]
 
-    def note(module: Module, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def note(number: int, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = run(*args, **kwargs)
-        calls[id(module)].append(_Call(*jax.tree.map(_shape_of, (args, kwargs, out))))
+        calls[number].append(_Call(*jax.tree.map(_shape_of, (args, kwargs, out))))
         return out
 
     with intercepted(modules.values(), note):
         eval_shape(model, *inputs, **kw)
     sizes = [(path, type(state).__name__, *_size(state.value)) for path, state in states(model).items()]
-    costs = _Costs()
     rows = []
-    for path, level, name in _levels(list(modules)):
-        if depth is None or level <= depth:
-            module = modules[path]
-            called = calls[id(module)]
-            shown = dict.fromkeys((call.inputs(), describe(call.out)) for call in called)
-            rows.append(
-                _Row(
-                    level,
-                    name,
-                    type(module).__name__ + f" x{len(called)}" * (len(called) > 1),
-                    "\n".join(taken for taken, _ in shown) or "-",
-                    "\n".join(returned for _, returned in shown) or "-",
-                    *_total([size for size in sizes if size[0][: len(path)] == path]),
-                    costs.of(module, called),
+    with _single_layers(modules) as layers:
+        costs = _Costs()
+        for (path, level, name), called in zip(_levels(list(modules)), calls, strict=True):
+            if depth is None or level <= depth:
+                module, repeats = layers[path]
+                shown = dict.fromkeys((call.inputs(), describe(call.out)) for call in called)
+                times = len(called) * repeats
+                rows.append(
+                    _Row(
+                        level,
+                        name,
+                        type(module).__name__ + f" x{times}" * (times > 1),
+                        "\n".join(taken for taken, _ in shown) or "-",
+                        "\n".join(returned for _, returned in shown) or "-",
+                        *_total([size for size in sizes if size[0][: len(path)] == path]),
+                        costs.of(module, called, repeats),
+                    )
                 )
-            )
     return _rendered(rows, console)
 
 
@@ -113,8 +122,36 @@ class _Call(NamedTuple):
     out: Any
 
     def inputs(self) -> str:
-        given = [describe(arg) for arg in self.args]
-        return "\n".join([*given, *(f"{name}={describe(arg)}" for name, arg in self.kwargs.items())])
+        given = [*((None, arg) for arg in self.args), *self.kwargs.items()]
+        return "\n".join(f"{name}={describe(arg)}" if name else describe(arg) for name, arg in given if _has_shape(arg))
+
+
+@contextmanager
+def _single_layers(modules: dict[Path, Module]) -> Generator[dict[Path, tuple[Module, int]]]:
+    """For each module one that can be called by itself, and how often it runs where it is called once.
+
+    In place of what is below a Stack, which has the states of all layers, stand parts of a single layer. In the block
+    no Stack is a loop, so that all layers are counted.
+    """
+    found = {path: (module, 1) for path, module in modules.items()}
+    loops: list[tuple[Stack, int]] = []
+    try:
+        for path in modules:
+            stack, repeats = found[path]
+            if isinstance(stack, Stack):
+                loops.append((stack, stack.unroll))
+                put_field(stack, "unroll", stack.n)
+                for inner, part in nodes(eval_shape(partial(stack.__getitem__, 0)), Module).items():
+                    below = (*path, "layers", *inner)
+                    found.update({below: (part, repeats * stack.n)} if below in found else {})
+        yield found
+    finally:
+        for stack, unroll in loops:
+            put_field(stack, "unroll", unroll)
+
+
+def _has_shape(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree))
 
 
 def _shape_of(leaf: Any) -> Any:
@@ -163,12 +200,12 @@ class _Costs:
     def __init__(self) -> None:
         self._known: dict[Hashable, tuple[float, bool] | None] = {}
 
-    def of(self, module: Module, called: list[_Call]) -> str:
+    def of(self, module: Module, called: list[_Call], repeats: int) -> str:
         parts = [self._one(module, call) for call in called]
         known = [part for part in parts if part is not None]
         if not parts or len(known) < len(parts):
             return "-"
-        return ">" * any(loops for _, loops in known) + _short(sum(flops for flops, _ in known))
+        return ">" * any(loops for _, loops in known) + _short(repeats * sum(flops for flops, _ in known))
 
     def _one(self, module: Module, call: _Call) -> tuple[float, bool] | None:
         values = read_values(states(module).values(), record=False)
@@ -185,8 +222,9 @@ class _Costs:
         if key not in self._known:
             try:
                 lowered = jit(run).lower(*arrays)
-                flops = (lowered.cost_analysis() or {}).get("flops")
-                self._known[key] = None if flops is None else (flops, "stablehlo.while" in lowered.as_text())
+                cost = lowered.cost_analysis()
+                loops = "stablehlo.while" in lowered.as_text()
+                self._known[key] = None if cost is None else (cost.get("flops", 0.0), loops)
             except Exception:  # what XLA cannot cost is not worth the table
                 self._known[key] = None
         return self._known[key]

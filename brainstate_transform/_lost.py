@@ -76,9 +76,10 @@ def refuse_shared(donated: Sequence[State[Any]], values: Sequence[Any], others: 
     """
     if not values:
         return
-    held, ids = read_values(others, False), set(map(id, values))
-    plain = all(issubclass(kind, jax.Array) for kind in set(map(type, [*values, *held])))
-    if plain and len(ids) == len(values) and ids.isdisjoint(map(id, held)):
+    held = read_values(others, False)
+    given = jax.tree.leaves(values)
+    ids = set(map(id, given))
+    if len(ids) == len(given) and ids.isdisjoint(map(id, jax.tree.leaves(held))):
         return  # the usual case, in a twentieth of the time
     owners: dict[int, Any] = {}
     for state, value in zip(donated, values, strict=True):

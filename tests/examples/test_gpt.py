@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from benchmarks import nn as benchmark
 from benchmarks._gpt_peers import HandWritten, NnxGPT, nnx_step, values_of
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
@@ -38,6 +39,13 @@ def test_the_curve_is_that_of_nnx_and_of_plain_jax():
     theirs = NnxGPT(gpt.CHARACTERS, TINY, others)
     optimizer = nnx.Optimizer(theirs, tx, wrt=nnx.Param)
     np.testing.assert_allclose(ours, [float(nnx_step(theirs, optimizer, batch)) for batch in windows], rtol=1e-4)
+
+
+def test_the_step_takes_the_memory_of_the_one_by_hand():
+    model, tx, batch = made(), optax.adam(1e-2), jnp.zeros((TINY.batch, TINY.context + 1), int)
+    by_hand = benchmark.by_hand(values_of(model), TINY, tx, batch)
+    ours = benchmark.ours(model, tx, batch)
+    assert benchmark.bytes_of(ours.program) <= 1.05 * benchmark.bytes_of(by_hand.program)
 
 
 def test_what_is_sampled_with_the_cache_is_what_is_sampled_without():

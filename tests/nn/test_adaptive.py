@@ -75,7 +75,9 @@ def test_errors(kind):
     net = nn.Sequential(kind((2, 2)))
     with pytest.raises(ValueError, match=rf"^{name} at Sequential\.layers\.0 needs at least 3 axes of `x`"):
         net(jnp.ones((4, 3)))
-    with pytest.raises(ValueError, match=rf"^{name} at .* needs 2 spatial axes with elements .* `x`, which is f32\[0,4"):
+    with pytest.raises(
+        ValueError, match=rf"^{name} at .* needs 2 spatial axes with elements .* `x`, which is f32\[0,4"
+    ):
         net(jnp.ones((0, 4, 3)))
     with pytest.raises(TypeError, match=rf"^{name} at Sequential\.layers\.0 takes an array for `x`, not None"):
         net(None)

@@ -192,7 +192,9 @@ def test_batch_norm_errors():
         nn.BatchNorm(4, axis=1)(jnp.ones(4))
 
 
-@pytest.mark.parametrize("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, lambda n: nn.GroupNorm(2, n), nn.InstanceNorm])
+@pytest.mark.parametrize(
+    "kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, lambda n: nn.GroupNorm(2, n), nn.InstanceNorm]
+)
 def test_a_wrong_mask_is_told(kind):
     net = nn.Sequential(kind(4))
     before = treefy_states(net)

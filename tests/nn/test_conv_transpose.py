@@ -39,9 +39,7 @@ def test_gradients_are_those_of_nnx(rank):
     dilation=st.integers(1, 2), n=st.integers(1, 4), transpose_kernel=st.booleans(),
 )  # fmt: skip
 def test_every_named_padding_is_that_of_nnx(padding, kernel, stride, dilation, n, transpose_kernel):
-    ours, theirs = pair(
-        1, kernel, stride=stride, dilation=dilation, padding=padding, transpose_kernel=transpose_kernel
-    )
+    ours, theirs = pair(1, kernel, stride=stride, dilation=dilation, padding=padding, transpose_kernel=transpose_kernel)
     theirs.kernel, theirs.bias = nnx.Param(ours.weight.value), nnx.Param(ours.bias.value)
     x = sample(2, n, 4)
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)

@@ -181,7 +181,16 @@ def test_a_module_that_is_held_directly_and_deeper_is_a_child():
 def test_modules_and_parameters_once_under_the_names_of_a_checkpoint():
     net = Net()
     named = dict(net.named_modules())
-    assert list(named) == ["", "again", "again.drop", "again.linear", "blocks.1", "blocks.1.drop", "blocks.1.linear", "norm"]
+    assert list(named) == [
+        "",
+        "again",
+        "again.drop",
+        "again.linear",
+        "blocks.1",
+        "blocks.1.drop",
+        "blocks.1.linear",
+        "norm",
+    ]
     assert named[""] is net
     assert [*net.modules()] == [*named.values()]
     parameters = dict(net.named_parameters())

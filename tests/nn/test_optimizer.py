@@ -24,7 +24,7 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from brainstate_transform import grad, jit, value_and_grad
+from brainstate_transform import for_loop, grad, jit, scan, value_and_grad
 from tests.nn.oracle import sample
 
 
@@ -487,3 +487,43 @@ def test_on_four_devices():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def parts(count):
+    x, y = data()
+    return x.reshape(count, -1, *x.shape[1:]), y.reshape(count, -1, *y.shape[1:])
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_gradients_summed_by_a_scan_over_microbatches_are_those_of_the_large_batch(count):
+    net, whole = make_net(), make_net()
+    nn.Optimizer(whole, optax.adam(0.1)).update(grads_for(whole))
+    optimizer = nn.Optimizer(net, optax.adam(0.1))
+
+    @jit
+    def step(x, y):
+        params = net.states(nn.ParamState)
+
+        def add(total, batch):
+            grads = grad(loss_of, params)(net, *batch)
+            return jax.tree.map(jnp.add, total, grads), None
+
+        total, _ = scan(add, FlattedDict({path: jnp.zeros_like(p.value) for path, p in params.items()}), (x, y))
+        optimizer.update(jax.tree.map(lambda g: g / len(x), total))
+
+    step(*parts(count))
+    np.testing.assert_allclose(net[0].weight.value, whole[0].weight.value, rtol=1e-4, atol=1e-5)
+
+
+def test_microbatches_by_multisteps_are_the_large_batch():
+    net, whole = make_net(), make_net()
+    nn.Optimizer(whole, optax.adam(0.1)).update(grads_for(whole))
+    optimizer = nn.Optimizer(net, optax.MultiSteps(optax.adam(0.1), every_k_schedule=4))
+    before = net[0].weight.value
+    for_loop(lambda x, y: optimizer.update(grad(loss_of, net.states(nn.ParamState))(net, x, y)), *[
+        array[:3] for array in parts(4)
+    ])  # fmt: skip
+    np.testing.assert_array_equal(net[0].weight.value, before)
+    optimizer.update(grad(loss_of, net.states(nn.ParamState))(net, *[array[3] for array in parts(4)]))
+    np.testing.assert_allclose(net[0].weight.value, whole[0].weight.value, rtol=1e-4, atol=1e-5)
+    assert optimizer.step.value == 4

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import threading
 
 import equinox as eqx
@@ -85,6 +86,26 @@ def test_the_mode_of_a_call_goes_to_a_layer_that_takes_it():
     assert not norm(jnp.ones(3)).any()
     assert norm(jnp.ones(3), training=False).any()
     assert nn.SpectralNorm(nn.Linear(3, 3))(jnp.ones(3), training=False).shape == (3,)
+
+
+def test_arguments_go_through_a_sequential_to_those_who_have_them():
+    class Older(nn.Module):
+        def __init__(self):
+            self.weight = nn.ParamState(sample(3, 3))
+
+        def update(self, x, shift=0.0):
+            return x @ self.weight.value + shift
+
+    norms = nn.SpectralNorm(nn.Linear(3, 3)), nn.WeightNorm(nn.Linear(3, 3)), nn.WeightNorm(Older())
+    net = nn.Sequential(*norms, nn.Dropout(0.5))
+    before = norms[0].u["weight"].value
+    assert net(jnp.ones(3), training=False, shift=1.0).all()
+    assert norms[0].u["weight"].value is before
+    assert net(jnp.ones(3), key=jax.random.key(0)).shape == (3,)
+    with pytest.raises(TypeError, match="got `mask`, an argument that none of its layers has"):
+        net(jnp.ones(3), mask=None)
+    assert [str(inspect.signature(norm)) for norm in norms[1:]][1] == "(x, shift=0.0)"
+    assert "layer" in inspect.signature(nn.WeightNorm).parameters
 
 
 def test_a_weight_of_zeros_does_not_end_the_iteration():
@@ -187,7 +208,9 @@ def test_an_error_inside_the_layer_leaves_everything_as_it_was(kind, transform):
     with pytest.raises(RuntimeError, match="in the middle"):
         transform(norm)(jnp.ones(3))
     norm.layer.how = "assign"
-    with pytest.raises(GraphError, match=rf"ParamState at {kind.__name__}.layer.weight was assigned during the call of"):
+    with pytest.raises(
+        GraphError, match=rf"ParamState at {kind.__name__}.layer.weight was assigned during the call of"
+    ):
         transform(norm)(jnp.ones(3))
     assert norm.layer.how == "assign"  # attributes too
     assert_unchanged(before, treefy_states(norm))

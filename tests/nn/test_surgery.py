@@ -167,9 +167,13 @@ def test_what_was_compiled_is_compiled_anew():
 
 def test_nothing_chosen():
     net = Net()
-    with pytest.raises(ValueError, match=r"'blocks\.7\.linear' chooses no node or state of Net; there is .*blocks\.0\.linear"):
+    with pytest.raises(
+        ValueError, match=r"'blocks\.7\.linear' chooses no node or state of Net; there is .*blocks\.0\.linear"
+    ):
         nn.rewrite(net, "blocks.7.linear", lambda part: part)
-    with pytest.raises(ValueError, match=r"Conv.* chooses no .*; it holds Block, Dropout, Linear, ParamState, RandomState"):
+    with pytest.raises(
+        ValueError, match=r"Conv.* chooses no .*; it holds Block, Dropout, Linear, ParamState, RandomState"
+    ):
         nn.rewrite(net, nn.Conv, lambda part: part)
     with pytest.raises(ValueError, match="chooses no"):
         nn.rewrite(net, lambda path, part: part is net, lambda part: part)  # the root is not offered

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import brainstate_nn as nn
+from brainstate_transform import for_loop, vmap
+from tests.nn.oracle import sample
+
+
+def later(xs: np.ndarray, delay: float) -> np.ndarray:
+    """What was there `delay` steps ago, between two steps on the line between them, and zero before the first."""
+    t = np.arange(len(xs)) - delay
+    return np.interp(t, np.arange(-1, len(xs)), np.concatenate([[0.0], xs]), left=0.0)
+
+
+@settings(max_examples=6)
+@given(delay=st.floats(0.0, 6.0).map(lambda d: round(d, 3)), dt=st.sampled_from([1.0, 0.1, 0.25]))
+def test_is_the_input_of_some_time_ago(delay, dt):
+    xs = np.random.default_rng(0).normal(size=(12,)).astype(np.float32)
+    line = nn.Delay(1, delay * dt, dt=dt)
+    line.init_state()
+    got = for_loop(line, jnp.asarray(xs)[:, None])[:, 0]
+    np.testing.assert_allclose(got, later(xs, delay), rtol=1e-4, atol=1e-5)
+
+
+def test_a_whole_number_of_steps_is_exact_and_needs_no_more_slots():
+    line = nn.Delay(1, 0.3, dt=0.1)  # 0.3 / 0.1 is less than 3 in floating point
+    line.init_state()
+    assert line.buffer.value.shape == (4, 1)
+    xs = sample(9, 1)
+    np.testing.assert_array_equal(for_loop(line, xs), jnp.concatenate([jnp.zeros((3, 1)), xs[:-3]]))
+    line.reset_state()
+    assert not line.buffer.value.any()
+    assert line.position.value == 0
+
+
+def test_no_delay_is_the_identity():
+    line = nn.Delay((2, 3), 0.0)
+    line.init_state(4)
+    x = sample(4, 2, 3)
+    np.testing.assert_array_equal(line(x), x)
+
+
+def test_gradients_come_from_the_right_step():
+    line = nn.Delay(1, 1.5)
+
+    def out(xs):
+        carry = line.initial_carry()
+        return jax.lax.scan(line.step, carry, xs[:, None])[1][:, 0]
+
+    want = np.stack([later(row, 1.5) for row in np.eye(5)], axis=1)
+    np.testing.assert_allclose(jax.jacrev(out)(jnp.ones(5)), want, atol=1e-6)
+
+
+def test_lanes():
+    line, xs = nn.Delay(2, 1.25), sample(3, 6, 2)
+    nn.vmap_init_all_states(line, 3)
+    run = vmap(lambda x: for_loop(line, x), in_states={0: nn.HiddenState}, out_states={0: nn.HiddenState})
+    np.testing.assert_allclose(run(xs), nn.RNN(line)(xs), rtol=1e-6)
+
+
+def test_dtypes():
+    line = nn.Delay(2, 1.0, dtype="bfloat16")
+    line.init_state()
+    assert line(jnp.ones(2)).dtype == line.buffer.value.dtype == jnp.bfloat16
+    line = nn.Delay(2, 1.0)
+    line.init_state()
+    assert line(jnp.array([True, False])).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), "late", None, True])
+def test_the_delay_is_checked(delay):
+    with pytest.raises(ValueError, match="delay must be a number that is not negative, not"):
+        nn.Delay(2, delay)
+
+
+def test_sizes_are_checked():
+    line = nn.Delay(2, 1.0)
+    line.init_state(4)
+    with pytest.raises(ValueError, match=r"^Delay needs a carry of shape \(5, 2, 2\) for `x`.* its buffer is f32\[4,2,2\]"):
+        line(jnp.ones((5, 2)))
+    with pytest.raises(ValueError, match="in_size must be a positive whole number"):
+        nn.Delay(0, 1.0)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ._normalisation import Normalisation, as_mask, in_single, mean_and_var
-from ._parameters import Initializer, along_axis, as_input, axis_of, fraction, positive
+from ._parameters import Initializer, along_axis, as_input, axis_of, fraction, laid_like, positive
 from ._random import Rng
 from ._states import BatchState
 
@@ -108,10 +108,11 @@ class BatchNorm(Normalisation):
         for state, new in ((self.running_mean, mean), (self.running_var, var)):
             old = state.value
             # A gradient through the memory of a training run is never meant, and would be kept for the whole scan.
-            new = jax.lax.stop_gradient(new).astype(old.dtype).reshape(-1)
+            new = laid_like(jax.lax.stop_gradient(new).astype(old.dtype).reshape(-1), old)
             moved = self.momentum * old + (1.0 - self.momentum) * new
             if mask is not None:
-                moved = jnp.where(jnp.broadcast_to(count, mean.shape).reshape(-1) > 0, moved, old)
+                counts = jnp.broadcast_to(count, mean.shape).reshape(-1) > 0
+                moved = jnp.where(laid_like(counts, old), moved, old)
             if x.size:
                 state.value = moved
         return mean, var

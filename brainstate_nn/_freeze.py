@@ -33,7 +33,7 @@ class FrozenParam(LongTermState):
 
     def __getattr__(self, name: str) -> Any:
         """Find what the class of the trained parameter has beyond a value, as `constrained`."""
-        part = None if name.startswith("_") else getattr(self.metadata.get("kind"), name, None)
+        part: Any = None if name.startswith("_") else getattr(self.metadata.get("kind"), name, None)
         if not hasattr(part, "__get__"):
             raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}")
         return part.__get__(self)

@@ -22,7 +22,7 @@ class _OverFeatures(Normalisation):
 
     def _set_sizes(self, num_features: int | Sequence[int]) -> tuple[int, ...]:
         shape = sizes("num_features", num_features)
-        self.num_features = shape if len(shape) > 1 else shape[0]
+        self.num_features = shape[0] if len(shape) == 1 else shape
         return shape
 
     def _features(self, x: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:

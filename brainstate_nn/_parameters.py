@@ -29,6 +29,7 @@ __all__ = [
     "common_dtype",
     "fraction",
     "gathered",
+    "laid_like",
     "laid_out",
     "lecun_normal",
     "make_parameter",
@@ -205,6 +206,12 @@ def laid_out(mask: jax.Array, x: jax.Array) -> jax.Array:
 def gathered(x: jax.Array) -> jax.Array:
     """Return an array as it is on each device whole, for what JAX cannot lay out by itself."""
     return jax.sharding.reshard(x, PartitionSpec()) if any(jax.typeof(x).sharding.spec) else x
+
+
+def laid_like(new: jax.Array, old: jax.Array) -> jax.Array:
+    """Bring the new value of a state to the layout of the old one, which a loop that carries it cannot change."""
+    spec = jax.typeof(old).sharding.spec
+    return new if jax.typeof(new).sharding.spec == spec else jax.sharding.reshard(new, spec)
 
 
 def fraction(name: str, value: Any, meaning: str) -> float:

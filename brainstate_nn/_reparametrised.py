@@ -15,7 +15,7 @@ from brainstate_graph.extend import describe, locate, write_values
 
 from ._module import Module
 from ._names import dotted_names
-from ._parameters import above_zero, axis_of, positive
+from ._parameters import above_zero, axis_of, laid_like, positive
 from ._random import Rng, stream_of
 from ._states import BatchState, ParamState
 
@@ -208,7 +208,7 @@ class SpectralNorm(_Reparametrised):
             right = self._unit(jnp.sum(fixed.conj() * left, 0, keepdims=True))
         sigma = jnp.sum((left.conj() * matrix * right).real)
         # A weight of zeros would end the iteration for good: the vector stays as it was.
-        right = jnp.where(sigma != 0, right[0], u)
+        right = jnp.where(sigma != 0, laid_like(right[0], u), u)
         sigma = jnp.where(sigma != 0, sigma, jnp.ones_like(sigma))
         return (matrix / sigma).reshape(weight.shape).astype(weight.dtype), right.astype(u.dtype)
 

@@ -159,8 +159,8 @@ def _check(old: Any, new: Any, path: str) -> None:
     wanted = "a State" if isinstance(old, State) else "a module or a function"
     if isinstance(new, State) != isinstance(old, State) or not (isinstance(new, (Node, State)) or callable(new)):
         raise TypeError(
-            f"what replaces the {type(old).__name__} at {path} must be {wanted}, not {new!r}: return the part itself to "
-            "leave it"
+            f"what replaces the {type(old).__name__} at {path} must be {wanted}, not {new!r}: return the part itself "
+            "to leave it"
         )
 
 
@@ -170,8 +170,8 @@ def _held_by(item: Any) -> Iterator[tuple[Any, Any]]:
         yield from fields_of(item).items()
     elif isinstance(item, Mapping):
         yield from item.items()
-    elif isinstance(item, tuple) and hasattr(item, "_fields"):
-        yield from zip(item._fields, item, strict=True)
+    elif isinstance(item, tuple) and hasattr(item, "_asdict"):
+        yield from item._asdict().items()  # type: ignore[attr-defined]
     elif isinstance(item, (list, tuple)):
         yield from enumerate(item)
 

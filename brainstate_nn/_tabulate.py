@@ -28,7 +28,7 @@ Path = tuple[Any, ...]
 
 
 def tabulate(
-    model: Module, /, *inputs: Any, depth: int | None = None, console: Console | None = None, **kw: Any
+    model: Module, /, *inputs: Any, depth: int | None = None, console: Console | None = None, **kwargs: Any
 ) -> str:
     """Return a table of a model: what each module takes and returns, the size of its states, and its cost.
 
@@ -43,7 +43,7 @@ def tabulate(
         *inputs: What it is called with: arrays, of which only shapes and dtypes count, or ``jax.ShapeDtypeStruct``.
         depth: How many levels of modules to show below the model; None for all.
         console: A rich Console that decides on width and colours; None for plain text as wide as the terminal.
-        **kw: What the model is called with by name.
+        **kwargs: What the model is called with by name.
 
     Returns:
         The table as text.
@@ -69,7 +69,7 @@ def tabulate(
         return out
 
     with intercepted(modules.values(), note):
-        eval_shape(model, *inputs, **kw)
+        eval_shape(model, *inputs, **kwargs)
     sizes = [(path, type(state).__name__, *_size(state.value)) for path, state in states(model).items()]
     rows = []
     with _single_layers(modules) as layers:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-import brainstate_nn as nn
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit
 from tests.nn.layers import Layer, layers
@@ -54,6 +56,37 @@ def test_a_convolution_with_a_sharded_kernel(kind: type, leading: tuple[int, ...
             out = jit(lambda x, spec=spec: layer(x, out_sharding=spec))(x)
             assert jax.typeof(out).sharding.spec == wanted
             np.testing.assert_allclose(np.asarray(out), np.asarray(want), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("spec", [P(None, "model"), P("model"), P("data", "model")], ids=str)
+def test_statistics_keep_their_layout_where_the_features_are_sharded(spec: P) -> None:
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    xs = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    mask = np.arange(8)[:, None] < 6
+
+    def run(place: Callable[[Any, P], Any]) -> tuple[nn.SpectralNorm, nn.BatchNorm, Any]:
+        linear, batch = nn.Linear(4, 6, rng=nn.RandomState(0)), nn.BatchNorm(6)
+        norm = nn.SpectralNorm(linear, rng=nn.RandomState(1))
+        linear.weight.value = place(linear.weight.value, spec)
+
+        def step(x: Any) -> Any:
+            y = norm(x, out_sharding=None if place is keep else P("data", "model"))
+            return batch(y, mask=place(mask, P("data"))) + batch(y)
+
+        return norm, batch, for_loop(step, place(xs, P(None, "data")))
+
+    def keep(x: Any, spec: P) -> Any:
+        return x
+
+    norm, batch, want = run(keep)
+    with jax.set_mesh(mesh):
+        other, gathered, out = run(lambda x, spec: jax.device_put(np.asarray(x), NamedSharding(mesh, spec)))
+    pairs = [(out, want), (other.u["weight"].value, norm.u["weight"].value)]
+    pairs += [(gathered.running_mean.value, batch.running_mean.value)]
+    pairs += [(gathered.running_var.value, batch.running_var.value)]
+    for ours, alone in pairs:
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(alone), rtol=1e-4, atol=1e-5)
+        assert jax.typeof(ours).sharding.spec == (P(None, "data", "model") if ours is out else P(None))
 
 
 @pytest.mark.parametrize("table", [P(), P("model"), P(None, "model")], ids=["whole", "by rows", "by features"])

@@ -104,7 +104,7 @@ def test_a_keyword_argument_goes_to_the_layers_that_have_it():
     np.testing.assert_allclose(net(x, training=False, factor=2.0), 2.0 * plain, rtol=1e-6)
     np.testing.assert_array_equal(net.eval()(x), plain)
     assert nn.Sequential(Anything(), jnp.sin)(0.0, training=True, factor=2) == jnp.sin(2.0)
-    assert nn.Sequential(lambda x, y=0: x + y, nn.relu)(1, y=2) == 3
+    assert nn.Sequential(lambda x, y=0: x + y, lambda y: 2 * y)(1, y=2) == 6  # the first argument is the input
 
 
 def test_each_layer_has_its_own_part_of_a_key():

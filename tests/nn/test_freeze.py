@@ -79,7 +79,7 @@ def test_a_parameter_of_another_class_comes_back_as_one():
     assert layer.weight.metadata["kind"] is Special
     assert jnp.array_equal(layer.weight.doubled, layer.weight.value * 2)
     with pytest.raises(AttributeError, match="a FrozenParam has no attribute 'tripled'"):
-        layer.weight.tripled
+        _ = layer.weight.tripled
     assert type(nn.unfreeze(clone(layer)).weight) is Special
     assert type(nn.unfreeze(layer).weight) is Special
 
@@ -101,9 +101,9 @@ def test_what_is_assigned_while_frozen_stays():
 
 def test_nothing_to_freeze():
     layer = nn.Linear(2, 3)
-    with pytest.raises(ValueError, match="selects no FrozenParam of Linear|selects no state"):
+    with pytest.raises(ValueError, match=r"selects no (FrozenParam|state)"):
         nn.unfreeze(layer)
-    with pytest.raises(ValueError, match="RandomState.* selects no ParamState of Dropout"):
+    with pytest.raises(ValueError, match=r"RandomState.* selects no ParamState of Dropout"):
         nn.freeze(nn.Dropout(0.5), nn.RandomState)
     with pytest.raises(ValueError, match="wieght"):
         nn.freeze(layer, "wieght")
@@ -138,7 +138,7 @@ def test_training_before_while_and_after():
     step(first)()
     held = net.layers[0].weight.value
     nn.freeze(net, net.layers[0])
-    with pytest.raises(GraphError, match="other parameters than when the optimizer was made, at layers.0.bias"):
+    with pytest.raises(GraphError, match=r"other parameters than when the optimizer was made, at layers\.0\.bias"):
         step(first)()
     second = nn.Optimizer(net, optax.adam(0.1))
     assert list(second.params) == ["layers.1.bias", "layers.1.weight"]

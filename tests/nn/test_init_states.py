@@ -198,7 +198,7 @@ def test_reset_lanes_then_run_them():
 
 def test_reset_of_another_number_of_lanes_is_refused():
     net = nn.vmap_init_all_states(Resetting(), 3)
-    with pytest.raises(ValueError, match="Resetting.h"):
+    with pytest.raises(ValueError, match=r"Resetting\.h"):
         nn.vmap_reset_all_states(net, 4)
     assert net.h.value.shape == (3, 2)
 

@@ -231,13 +231,12 @@ def test_a_model_is_changed_whole_or_not_at_all():
 
 
 def test_out_sharding():
-    layer = nn.LoRA(4, 2, 2, base=nn.Linear(4, 2))
+    layer = nn.LoRA(4, 1, (2, 2), base=nn.LinearGeneral(4, (2, 2)))
     mesh = jax.make_mesh((1, 1), ("data", "model"))
     with jax.set_mesh(mesh):
         x = jax.device_put(jnp.ones((3, 4)), jax.NamedSharding(mesh, jax.P("data", "model")))
-        layer.base.weight.value, layer.lora_a.value = (
-            jax.device_put(state.value, jax.NamedSharding(mesh, jax.P("model", None)))
-            for state in (layer.base.weight, layer.lora_a)
-        )
-        for spec in (jax.P("data", None), jax.NamedSharding(mesh, jax.P("data", None))):
-            assert jax.typeof(layer(x, out_sharding=spec)).sharding.spec == jax.P("data", None)
+        for state, spec in ((layer.base.weight, jax.P("model", None, None)), (layer.lora_a, jax.P("model", None))):
+            state.value = jax.device_put(state.value, jax.NamedSharding(mesh, spec))
+        wanted = jax.P("data", None, "model")
+        for spec in (wanted, jax.NamedSharding(mesh, wanted)):
+            assert jax.typeof(layer(x, out_sharding=spec)).sharding.spec == wanted

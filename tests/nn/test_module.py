@@ -205,7 +205,7 @@ def test_names_that_cannot_be_told_apart():
     net = nn.Sequential()
     net.table = {1: nn.Linear(1, 1), "1": nn.Linear(1, 1)}
     for names in (net.named_children, net.named_modules, net.named_parameters):
-        with pytest.raises(GraphError, match="would both be named 'table.1"):
+        with pytest.raises(GraphError, match=r"would both be named 'table\.1"):
             names()
 
 

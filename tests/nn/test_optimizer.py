@@ -374,7 +374,9 @@ def test_several_modules_in_a_list():
 
 def test_lbfgs_takes_value_gradient_and_function():
     net = make_net()
-    optimizer = nn.Optimizer(net, optax.lbfgs())
+    # the line search that compiles fastest
+    tx = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5, store_grad=True))
+    optimizer = nn.Optimizer(net, tx)
 
     @jit
     def step():
@@ -385,7 +387,7 @@ def test_lbfgs_takes_value_gradient_and_function():
         return value
 
     shape, tree = treefy_split(make_net())
-    loss, tx, params = lambda p: loss_of(treefy_merge(shape, p), *data()), optax.lbfgs(), tree.to_pure_dict()
+    loss, params = lambda p: loss_of(treefy_merge(shape, p), *data()), tree.to_pure_dict()
 
     @jax.jit
     def by_hand(params, state):

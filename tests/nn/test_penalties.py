@@ -165,7 +165,5 @@ def test_refusals():
     with pytest.raises(TypeError, match="where is a filter, text or a class of states, not ParamState"):
         nn.penalise(model, model[0].weight, nn.L2(1.0))
     nn.penalise(model, nn.ParamState, nn.Orthogonal(1.0))
-    with pytest.raises(
-        ValueError, match=r"ParamState at Sequential\.layers\.0\.bias: Orthogonal is a penalty of matr"
-    ):
+    with pytest.raises(ValueError, match=r"ParamState at Sequential\.layers\.0\.bias: Orthogonal is a penalty of matr"):
         nn.reg_loss(model)

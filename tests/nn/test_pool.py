@@ -92,7 +92,7 @@ def test_global_average_and_flatten():
         (lambda: nn.MaxPool(2), r"window=2 does not say how many spatial axes there are: write `window=\(2, 2\)`"),
         (lambda: nn.MaxPool((2, 0)), r"window must be a positive whole number, not 0"),
         (lambda: nn.AvgPool((2, 2), (1,)), r"strides must be one number or 2 of them"),
-        (lambda: nn.AvgPool((2, 2), padding=(1,)), r"padding=\(1,\) does not fit 2 spatial axes: give one of VALID, SAME"),
+        (lambda: nn.AvgPool((2, 2), padding=(1,)), r"padding=\(1,\) does not fit 2 .*: give one of VALID, SAME"),
         (lambda: nn.AvgPool((2, 2), padding="CAUSAL"), r"padding='CAUSAL' does not fit 2 spatial axes"),
         (lambda: nn.MaxPool((2, 2), strides=0), r"strides must be a positive whole number, not 0"),
         (lambda: nn.MaxPool("22"), r"window='22' does not say how many spatial axes there are"),

@@ -190,9 +190,8 @@ def test_samplers_show_the_arguments_of_jax_without_the_key():
         assert [*inspect.signature(method).parameters.values()] == [*theirs.parameters.values()][1:]
         assert method.__name__ == name
         assert method.__doc__.startswith("Draw ")
-    assert "truncated_normal(lower: 'RealArray', upper: 'RealArray'" in pydoc.render_doc(
-        nn.RandomState(0).truncated_normal, renderer=pydoc.plaintext
-    )
+    page = pydoc.render_doc(nn.RandomState(0).truncated_normal, renderer=pydoc.plaintext)
+    assert "lower: 'RealArray', upper: 'RealArray', shape:" in " ".join(page.split())
     assert pickle.loads(pickle.dumps(nn.RandomState(5).normal))().shape == ()
 
 

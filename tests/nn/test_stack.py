@@ -248,7 +248,7 @@ def test_a_layer_that_changes_its_structure_is_refused():
             self.seen = True
             return x
 
-    with pytest.raises(StructureError, match="a layer of Stack.* changes its attributes .*seen"):
+    with pytest.raises(StructureError, match=r"a layer of Stack.* changes its attributes .*seen"):
         nn.Stack(2, Growing)(X)
     stack = make(2)
     shape = graphdef(stack)

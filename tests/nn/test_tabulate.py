@@ -101,7 +101,7 @@ def test_a_narrow_table_keeps_within_its_width_and_breaks_no_word():
     text = nn.tabulate(Net(), IMAGES, console=NARROW)
     lines = text.splitlines()
     assert max(map(len, lines)) <= 72
-    assert [line.strip() for line in lines[1:] if line.startswith("  conv")][0].split()[:2] == ["conv:", "f32[4,8,8,1]"]
+    assert next(line for line in lines if line.startswith("  conv")).split()[:2] == ["conv:", "f32[4,8,8,1]"]
     after = lines[[line.startswith("  conv") for line in lines].index(True) + 1]
     assert after.split() == ["Conv2d", "->", "f32[4,8,8,8]"]
 

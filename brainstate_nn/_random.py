@@ -169,13 +169,16 @@ def own_stream(rng: Rng, name: str) -> RandomState:
     return default_rng().fork() if rng is None else stream_of(rng, name)
 
 
+def _in_lane(value: tuple[jax.Array, jax.Array], lane: Any) -> tuple[jax.Array, jax.Array]:
+    key, count = value
+    if key.ndim:  # the streams of a stack of layers, each with its own lanes
+        return jax.vmap(_in_lane, (0, None))(value, lane)
+    return jax.random.fold_in(jax.random.fold_in(key, count), lane), jnp.uint32(0)
+
+
 # Under a mapped axis each lane draws from a stream of its own, seeded by the next draw and the number of the lane, and
 # the common stream moves on by that one draw: lane 3 draws the same whatever the number of lanes.
-register_lanes(
-    RandomState,
-    enter=lambda value, lane: (jax.random.fold_in(jax.random.fold_in(*value), lane), jnp.uint32(0)),
-    leave=lambda value: (value[0], value[1] + 1),
-)
+register_lanes(RandomState, enter=_in_lane, leave=lambda value: (value[0], value[1] + 1))
 
 _default: RandomState | None = None
 _lock = threading.Lock()

@@ -347,7 +347,8 @@ class StagedCore(Core):
 
 
 def _same_objects(one: Plan, other: Plan) -> bool:
-    objects = [plan.snapshot.objects[1:] for plan in (one, other)]  # without the roots themselves
+    # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
+    objects = [[item for item in plan.snapshot.objects[1:] if not isinstance(item, tuple)] for plan in (one, other)]
     return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 

@@ -82,7 +82,9 @@ def test_the_delay_is_checked(delay):
 def test_sizes_are_checked():
     line = nn.Delay(2, 1.0)
     line.init_state(4)
-    with pytest.raises(ValueError, match=r"^Delay needs a carry of shape \(5, 2, 2\) for `x`.* its buffer is f32\[4,2,2\]"):
+    with pytest.raises(
+        ValueError, match=r"^Delay needs a carry of shape \(5, 2, 2\) for `x`.* its buffer is f32\[4,2,2\]"
+    ):
         line(jnp.ones((5, 2)))
     with pytest.raises(ValueError, match="in_size must be a positive whole number"):
         nn.Delay(0, 1.0)

@@ -205,9 +205,7 @@ def constructor(row: Layer) -> tuple[Any, dict[str, Any], list[str]]:
     counts = ("depth",)  # which may be 0
     sizes = [p.name for p in required if p.annotation in ("int", "int | Sequence[int]") and p.name not in counts]
     called = {"build": nn.Identity}  # what a layer calls and does not keep
-    given = {
-        p.name: called.get(p.name) or getattr(layer, p.name) for p in found if p in required or p.name == "axis"
-    }
+    given = {p.name: called.get(p.name) or getattr(layer, p.name) for p in found if p in required or p.name == "axis"}
     return type(layer), given, sizes
 
 

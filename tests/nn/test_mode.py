@@ -87,7 +87,6 @@ def evaluated(net):
 
 
 # What sets and puts back an attribute in the body of a loop is taken for another thread that changes the model.
-LOOP = pytest.mark.xfail(raises=RuntimeError, strict=True, reason="Core.moved compares new tuples by identity")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ LOOP = pytest.mark.xfail(raises=RuntimeError, strict=True, reason="Core.moved co
         checkpoint,
         lambda f: lambda x: cond(x.sum() > 0, f, lambda x: x, x),
         lambda f: lambda x: grad(lambda x: f(x).sum(), has_aux=False, return_value=True)(x)[1] * 0 + f(x),
-        pytest.param(lambda f: lambda x: for_loop(f, x[None])[0], marks=LOOP),
+        lambda f: lambda x: for_loop(f, x[None])[0],
     ],
     ids=["eager", "jit", "vmap", "checkpoint", "cond", "grad", "for_loop"],
 )

@@ -106,7 +106,9 @@ def test_a_layer_of_any_shape():
         neurons(jnp.ones((5, 2, 3)))
 
 
-@pytest.mark.parametrize(("dtype", "given", "out"), [(None, "bfloat16", "float32"), ("bfloat16", "float32", "bfloat16")])
+@pytest.mark.parametrize(
+    ("dtype", "given", "out"), [(None, "bfloat16", "float32"), ("bfloat16", "float32", "bfloat16")]
+)
 def test_dtypes(dtype, given, out):
     neurons = nn.LIF(3, dtype=dtype)
     neurons.init_state()

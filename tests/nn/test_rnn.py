@@ -202,7 +202,9 @@ def test_bidirectional_takes_runners_that_go_its_way():
     runners = nn.Bidirectional(nn.RNN(one), nn.RNN(two, reverse=True, unroll=2))
     assert runners.backward.unroll == 2
     np.testing.assert_allclose(runners(x), nn.Bidirectional(one, two)(x), rtol=1e-6)
-    with pytest.raises(ValueError, match="backward must be a cell, or an RNN with {'reverse': True, 'keep_order': True"):
+    with pytest.raises(
+        ValueError, match="backward must be a cell, or an RNN with {'reverse': True, 'keep_order': True"
+    ):
         nn.Bidirectional(one, nn.RNN(two))
 
 
@@ -223,7 +225,9 @@ def test_what_is_no_cell_is_refused():
 
 def test_wrong_inputs_are_told_with_the_path():
     net = nn.Sequential(nn.RNN(lstm()))
-    with pytest.raises(ValueError, match=r"^RNN at Sequential\.layers\.0 needs at least 2 axes of `x`, which is f32\[2\]"):
+    with pytest.raises(
+        ValueError, match=r"^RNN at Sequential\.layers\.0 needs at least 2 axes of `x`, which is f32\[2\]"
+    ):
         net(jnp.ones(2))
     with pytest.raises(ValueError, match=r"^LSTMCell at Sequential\.layers\.0\.cell expects 2 features along axis -1"):
         net(jnp.ones((3, 5, 4)))

@@ -180,10 +180,6 @@ def test_outside_of_a_trace_it_is_compiled_once():
 
 
 # A stream with an axis for the layers cannot be drawn from in lanes.
-LANES = pytest.mark.xfail(raises=ValueError, strict=True, reason="the lanes of a RandomState expect a single key")
-
-
-@LANES
 def test_train_eval_vmap_and_loops():
     stack = make(2).eval()
     close(vmap(stack)(X), stack(X))
@@ -219,7 +215,6 @@ def test_states_of_each_layer_are_made_and_reset_once():
     assert not jnp.array_equal(stack.layers.h.value, first)
 
 
-@LANES
 def test_states_of_each_layer_in_lanes():
     net = nn.vmap_init_all_states(nn.Sequential(nn.Stack(3, Cell)), 5, 2)
     assert net.layers[0].layers.h.value.shape == (5, 3, 2)

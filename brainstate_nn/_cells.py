@@ -1,4 +1,4 @@
-"""Recurrent cells: ``RNNCell``, ``GRUCell``, ``MGUCell`` and ``LSTMCell``, each with its gates side by side in one matrix.
+"""Recurrent cells: ``RNNCell``, ``GRUCell``, ``MGUCell`` and ``LSTMCell``, with the gates side by side in one matrix.
 
 The gates stand in torch's order, so that a checkpoint of torch needs only transposes and the sum of its two biases.
 """
@@ -62,9 +62,7 @@ class _Cell(RecurrentCell):
         self.dtype = as_dtype(dtype)
         columns = self.gates * self.hidden_size
         self.weight_ih = make_parameter("w_init", w_init, (self.in_size, columns), param_dtype, rng)
-        self.weight_hh = make_parameter(
-            "recurrent_init", recurrent_init, (self.hidden_size, columns), param_dtype, rng
-        )
+        self.weight_hh = make_parameter("recurrent_init", recurrent_init, (self.hidden_size, columns), param_dtype, rng)
         for name, gates in self.biases.items():
             shape = (gates * self.hidden_size,)
             setattr(self, name, make_parameter("b_init", b_init, shape, param_dtype, rng) if use_bias else None)
@@ -79,16 +77,14 @@ class _Cell(RecurrentCell):
             Arrays of `dtype`, or of the dtype of the parameters where that is None; a step keeps their dtype.
         """
         dtype = self.weight_hh.value.dtype if self.dtype is None else self.dtype
-        parts = tuple(jnp.zeros((*batch_shape, self.hidden_size), dtype) for _ in self.hidden_names)
-        return parts if len(parts) > 1 else parts[0]
+        parts = [jnp.zeros((*batch_shape, self.hidden_size), dtype) for _ in self.hidden_names]
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _begin(self, carry: Any, x: Any) -> list[Any]:
         """Return what `x` and `bias` add to the gates, the parts of the carry, and `weight_hh`, in one dtype."""
         x, *parts = self._checked(carry, x, (self.in_size,), *[(self.hidden_size,)] * len(self.hidden_names))
         bias = self.bias and self.bias.value
-        x, weight, bias, *rest = promote(
-            x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype
-        )
+        x, weight, bias, *rest = promote(x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype)
         gates = jnp.dot(x, weight)
         return [gates if bias is None else gates + along_axis(bias, gates.ndim), *rest]
 
@@ -301,9 +297,7 @@ class LSTMCell(_Cell):
     biases: Mapping[str, int] = {"bias": 4}
     c: HiddenState
 
-    def step(
-        self, carry: tuple[jax.Array, jax.Array], x: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    def step(self, carry: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         """Compute one step.
 
         Args:

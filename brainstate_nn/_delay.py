@@ -71,9 +71,7 @@ class Delay(RecurrentCell):
         shape = (*batch_shape, self._slots, *self.in_size)
         return jnp.zeros(shape, jnp.float32 if self.dtype is None else self.dtype), jnp.int32(0)
 
-    def step(
-        self, carry: tuple[jax.Array, jax.Array], x: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    def step(self, carry: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         """Put in one input, and take out an earlier one.
 
         Args:

@@ -22,8 +22,8 @@ class LIF(RecurrentCell):
     """A layer of leaky integrate-and-fire neurons (Gerstner et al., 2014, *Neuronal Dynamics*, section 1.3).
 
     The membrane obeys ``tau dv/dt = v_rest - v + x``. The input is constant during a step, so that the solution is
-    exact for any `dt`: ``v' = v_rest + (v - v_rest) * a + (1 - a) * x`` with ``a = exp(-dt / tau)``. A neuron whose `v'`
-    is at the threshold or above spikes, and is reset in the same step.
+    exact for any `dt`: ``v' = v_rest + (v - v_rest) * a + (1 - a) * x`` with ``a = exp(-dt / tau)``. A neuron whose
+    `v'` is at the threshold or above spikes, and is reset in the same step.
 
     Args:
         in_size: The number of neurons, or the shape of the layer without the batch.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,14 @@ class OptState(LongTermState):
     """
 
     __slots__ = ()
+
+
+class _Known(NamedTuple):
+    """The module as it was, to notice other states in it; no mere tuple, through which messages would give paths."""
+
+    model: Node
+    states: list[State[Any]]
+    wrt: Any
 
 
 class Optimizer(Module):
@@ -74,8 +82,7 @@ class Optimizer(Module):
     """
 
     graph_invisible_attrs = ("_model",)
-    # The module, its states, and `wrt`, to notice that other states have come into it.
-    _model: tuple[Any, list[State[Any]], Any] | None = None
+    _model: _Known | None = None
 
     def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
@@ -84,7 +91,7 @@ class Optimizer(Module):
         for state in chosen.values():
             _refuse_what_is_no_parameter(state)
         if isinstance(params, Node):
-            self._model = (params, list(states(params).values()), wrt)
+            self._model = _Known(params, list(states(params).values()), wrt)
         self._paths = tuple(chosen)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()

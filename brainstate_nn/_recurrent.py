@@ -99,7 +99,7 @@ class RecurrentCell(Module):
         """
         states = [self._state(name) for name in self.hidden_names]
         if batch_size is None:
-            alone = self._parts(self.initial_carry())[0]
+            alone, *_ = self._parts(self.initial_carry())
             batch = states[0].value.shape[: states[0].value.ndim - alone.ndim]
         else:
             batch = batch_shape_of(batch_size)
@@ -166,8 +166,9 @@ class RecurrentCell(Module):
 
 def batch_shape_of(batch_size: BatchSize) -> tuple[int, ...]:
     """Return the batch axes that a size, a shape or None stands for."""
-    none = batch_size is None or (isinstance(batch_size, (tuple, list)) and not batch_size)
-    return () if none else sizes("batch_size", batch_size)
+    if batch_size is None or (isinstance(batch_size, (tuple, list)) and not batch_size):
+        return ()
+    return sizes("batch_size", batch_size)
 
 
 def placed(x: jax.Array, sharding: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""``RNN``: run a cell over time, with sequences of different lengths; ``Bidirectional``: run two, in both directions."""
+"""``RNN``: run a cell over time, with sequences of different lengths; ``Bidirectional``: run two, one in reverse."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ class RNN(Module):
         xs = jnp.moveaxis(x, time, 0)
         batch = xs.shape[1 : xs.ndim - features]
         carry = self._first_carry(xs, batch) if initial_carry is None else initial_carry
+        order = None
         if lengths is None:
-            within = None
             carry, ys = scan(self.cell.step, carry, xs, reverse=self.reverse, unroll=self.unroll)
         else:
-            lengths = self._as_lengths(lengths, batch)
+            lengths = self._as_lengths(lengths, batch)[None]
             steps = jnp.arange(len(xs)).reshape(-1, *[1] * len(batch))
-            within = steps < lengths[None]
+            within = steps < lengths
+            order = jnp.where(within, jnp.minimum(lengths, len(xs)) - 1 - steps, steps)
             carry, ys = scan(self._masked_step, carry, (xs, within), reverse=self.reverse, unroll=self.unroll)
         if self.reverse and not self.keep_order:
-            order = None if lengths is None else jnp.where(within, lengths[None] - 1 - steps, steps)
             ys = jax.tree.map(lambda y: _in_order(y, order), ys)
         if not self.time_major:
             ys = jax.tree.map(lambda y: jnp.moveaxis(y, 0, len(batch)), ys)

@@ -1,4 +1,4 @@
-"""``surrogate_spike``: a step function with the derivative of a smooth one, so that spiking models learn by gradients."""
+"""``surrogate_spike``: a step with the derivative of a smooth function, so that spiking models learn by gradients."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: floa
     return _spike(kind, slope, x)
 
 
-def as_surrogate(kind: Any, slope: Any) -> tuple[str | Derivative, float]:
+def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
     """Return the kind of a surrogate and its slope, or raise."""
     if isinstance(kind, str) and kind in _KINDS:
         usual = _KINDS[kind][1]

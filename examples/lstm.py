@@ -32,7 +32,7 @@ class RowReader(nn.Module):
         self.head = nn.Linear(hidden, 10)
 
     def __call__(self, images: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-        """Map pictures of shape ``(batch, 8, 8)``, or their first `lengths` rows, to logits of shape ``(batch, 10)``."""
+        """Map pictures of shape ``(batch, 8, 8)``, or their first rows, to logits of shape ``(batch, 10)``."""
         (h, _), _ = self.rows(images, lengths=lengths, return_carry=True)
         return self.head(h)
 
@@ -87,7 +87,9 @@ def main(output: Path, quick: bool) -> None:
     check(f"accuracy {accuracy:.2%} on {len(test_y)} held-out digits, after {seconds:.0f} s", accuracy >= target)
 
     after = read_aloud(model, test_x)
-    check("a cell that keeps its state, row by row, ends with the same logits", jnp.allclose(after[-1], logits, atol=1e-4))
+    check(
+        "a cell that keeps its state, row by row, ends with the same logits", jnp.allclose(after[-1], logits, atol=1e-4)
+    )
     five = model(test_x, lengths=jnp.full(len(test_x), 5))
     check("the first five rows alone give what it thinks after five", jnp.allclose(after[4], five, atol=1e-4))
     for row, seen in enumerate((after.argmax(-1) == test_y[None]).mean(-1), start=1):

@@ -18,7 +18,7 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Run by test_shard_map.py and test_laws.py, in a process that has as many devices.
-_LARGE = ["transform/on_four_devices.py", "nn/on_four_devices.py"]
+_LARGE = ["transform/on_four_devices.py", "nn/on_four_devices.py", "nn/training_on_four_devices.py"]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}

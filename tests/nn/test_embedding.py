@@ -85,7 +85,7 @@ def test_a_shared_table_gets_both_gradients():
         ({"padding_idx": True}, "padding_idx must be the number of a row"),
         ({"w_init": lambda key, shape, dtype: jnp.zeros(3)}, r"w_init returned .* where the layer needs \(5, 3\)"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else " ".join(given),
 )
 def test_wrong_options(options, text):
     with pytest.raises(ValueError, match=text):

@@ -70,7 +70,7 @@ def test_without_bias_and_with_dtypes():
             r"w_init returned .* where the layer needs \(2, 4\)",
         ),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else " ".join(given),
 )
 def test_wrong_options(options, text):
     with pytest.raises(ValueError, match=text):

@@ -24,7 +24,7 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from brainstate_transform import for_loop, grad, jit, scan, value_and_grad
+from brainstate_transform import for_loop, grad, jit, scan, value_and_grad, vmap
 from tests.nn.oracle import sample
 
 
@@ -529,3 +529,44 @@ def test_microbatches_by_multisteps_are_the_large_batch():
     optimizer.update(grad(loss_of, net.states(nn.ParamState))(net, *[array[3] for array in parts(4)]))
     np.testing.assert_allclose(net[0].weight.value, whole[0].weight.value, rtol=1e-4, atol=1e-5)
     assert optimizer.step.value == 4
+
+
+def test_messages_give_paths_in_the_model():
+    net = make_net()
+    optimizer = nn.Optimizer(net, optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"Linear at Sequential\.layers\.0 expects 3 features"):
+        net(jnp.ones(4))
+    assert optimizer.step.value == 0
+
+
+class Member(nn.Module):
+    def __init__(self):
+        self.net = nn.Linear(3, 1)
+        self.optimizer = nn.Optimizer(self.net, optax.adam(0.1))
+
+    def __call__(self, x, y):
+        loss, grads = value_and_grad(loss_of, self.net.states(nn.ParamState))(self.net, x, y)
+        self.optimizer.update(grads)
+        return loss
+
+
+def test_an_ensemble_each_with_its_optimizer_or_with_one_for_all():
+    members = vmap(Member, axis_size=3, new_states=0)()
+    together = clone(members.net)
+    step = jit(lambda: vmap(lambda: members(*data()), in_states=members, axis_size=3)())
+    optimizer = nn.Optimizer(together, optax.adam(0.1))
+
+    @jit
+    def one_step():
+        def total():
+            losses = vmap(lambda: loss_of(together, *data()), in_states=together, axis_size=3)()
+            return losses.sum(), losses
+
+        (_, losses), grads = value_and_grad(total, nn.ParamState, has_aux=True)()
+        optimizer.update(grads)
+        return losses
+
+    for _ in range(3):
+        np.testing.assert_allclose(step(), one_step(), rtol=1e-4)
+    assert members.optimizer.step.value.tolist() == [3, 3, 3]
+    assert len(set(step().tolist())) == 3

@@ -168,7 +168,7 @@ def test_neurons_run_too():
 def test_a_carry_without_batch_axes_cannot_stop_for_one_sequence():
     net = nn.RNN(nn.Delay(2, 1.0))
     assert net(jnp.ones((3, 5, 2)))[0, :, 0].tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
-    with pytest.raises(ValueError, match="^RNN cannot stop single sequences: the carry of Delay has a part without"):
+    with pytest.raises(ValueError, match=r"^RNN cannot stop single sequences: the carry of Delay has a part without"):
         net(jnp.ones((3, 5, 2)), lengths=LENGTHS)
 
 
@@ -203,7 +203,7 @@ def test_bidirectional_takes_runners_that_go_its_way():
     assert runners.backward.unroll == 2
     np.testing.assert_allclose(runners(x), nn.Bidirectional(one, two)(x), rtol=1e-6)
     with pytest.raises(
-        ValueError, match="backward must be a cell, or an RNN with {'reverse': True, 'keep_order': True"
+        ValueError, match=r"backward must be a cell, or an RNN with \{'reverse': True, 'keep_order': True"
     ):
         nn.Bidirectional(one, nn.RNN(two))
 
@@ -215,9 +215,9 @@ def test_what_is_no_cell_is_refused():
     for wrong, name in ((nn.Linear(2, 3), "Linear"), (nn.GRUCell, "the class GRUCell"), (jnp.tanh, "PjitFunction")):
         with pytest.raises(TypeError, match=f"^cell must be a module with `step` and `initial_carry`.*not {name}$"):
             nn.RNN(wrong)
-        with pytest.raises(TypeError, match="^cell must be a module"):
+        with pytest.raises(TypeError, match=r"^cell must be a module"):
             nn.Bidirectional(nn.GRUCell(2, 3), wrong)
-    with pytest.raises(TypeError, match="merge must be a function of two arrays, such as jnp.add, or None, not 'sum'"):
+    with pytest.raises(TypeError, match=r"merge must be a function of two arrays, such as jnp.add, or None, not 'sum'"):
         nn.Bidirectional(nn.GRUCell(2, 3), nn.GRUCell(2, 3), merge="sum")
     with pytest.raises(ValueError, match="unroll must be a positive whole number, not 0"):
         nn.RNN(nn.GRUCell(2, 3), unroll=0)
@@ -234,8 +234,8 @@ def test_wrong_inputs_are_told_with_the_path():
     rnn, x = net.layers[0], jnp.ones((3, 5, 2))
     with pytest.raises(
         ValueError,
-        match=r"^RNN at Sequential\.layers\.0 needs one number in `lengths` for each sequence, an array of shape \(3,\), "
-        r"not i32\[2\]$",
+        match=r"^RNN at Sequential\.layers\.0 needs one number in `lengths` for each sequence, an array of shape "
+        r"\(3,\), not i32\[2\]$",
     ):
         rnn(x, lengths=jnp.array([1, 2]))
     with pytest.raises(TypeError, match="takes whole numbers for `lengths`, which is f32"):

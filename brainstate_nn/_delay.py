@@ -57,7 +57,6 @@ class Delay(RecurrentCell):
         self.delay = float(delay)
         self.dt = above_zero("dt", dt)
         self.dtype = as_dtype(dtype)
-        self.num_feature_axes = len(self.in_size)
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> tuple[jax.Array, jax.Array]:
         """Return an empty line.

@@ -1,4 +1,4 @@
-"""``Dropout``: set random elements to zero while training; ``FixedDropout``: the same ones in all steps of a sequence."""
+"""``Dropout``: set random elements to zero in training; ``FixedDropout``: the same ones in all steps of a sequence."""
 
 from __future__ import annotations
 

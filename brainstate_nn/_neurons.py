@@ -89,7 +89,6 @@ class LIF(RecurrentCell):
         self.detach_reset = bool(detach_reset)
         self.surrogate, self.slope = as_surrogate(surrogate, slope)
         self.dtype = as_dtype(dtype)
-        self.num_feature_axes = len(self.in_size)
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> jax.Array:
         """Return a membrane at rest.

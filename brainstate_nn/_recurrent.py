@@ -28,7 +28,6 @@ class RecurrentCell(Module):
     Attributes:
         hidden_names: The attributes that hold the parts of the carry. The carry is a tuple in this order, and where
             there is only one, that part itself.
-        num_feature_axes: How many axes of the input are no batch axes; they are the last ones.
 
     Example:
         >>> import jax.numpy as jnp
@@ -48,7 +47,12 @@ class RecurrentCell(Module):
     """
 
     hidden_names: tuple[str, ...] = ("h",)
-    num_feature_axes: int = 1
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many axes of the input, the last ones, are no batch axes: those of `in_size`, and 1 without it."""
+        size = getattr(self, "in_size", None)
+        return len(size) if isinstance(size, tuple) else 1
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> Any:
         """Return the carry before the first step.
@@ -123,8 +127,8 @@ class RecurrentCell(Module):
             RuntimeError: There are no hidden states yet.
         """
         states = [self._state(name, x) for name in self.hidden_names]
-        values = tuple(state.value for state in states)
-        carry, y = self.step(values if len(values) > 1 else values[0], x)
+        values = [state.value for state in states]
+        carry, y = self.step(tuple(values) if len(values) > 1 else values[0], x)
         for state, part in zip(states, self._parts(carry), strict=True):
             state.value = part
         return y

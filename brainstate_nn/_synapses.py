@@ -50,7 +50,6 @@ class ExponentialSynapse(RecurrentCell):
         self.tau = above_zero("tau", tau)
         self.dt = above_zero("dt", dt)
         self.dtype = as_dtype(dtype)
-        self.num_feature_axes = len(self.in_size)
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> jax.Array:
         """Return no current.

@@ -340,7 +340,8 @@ LAYERS: list[Layer] = [
     Layer("RNN reversed", lambda s, **o: nn.RNN(nn.RNNCell(s.width, s.out, **o), reverse=True, keep_order=False),
           series, flax(lambda m: nnx.RNN(their_simple(m.cell), reverse=True), under("cell", "cell", CELL))),
     Layer("Bidirectional", lambda s, **o: nn.Bidirectional(
-              nn.RNNCell(s.width, s.out, **o), nn.RNNCell(s.width, 2, **o)), series, flax(lambda m: nnx.Bidirectional(*(nnx.RNN(their_simple(r.cell)) for r in (m.forward, m.backward))), {
+              nn.RNNCell(s.width, s.out, **o), nn.RNNCell(s.width, 2, **o)), series,
+          flax(lambda m: nnx.Bidirectional(*(nnx.RNN(their_simple(r.cell)) for r in (m.forward, m.backward))), {
               **under("forward.cell", "forward_rnn.cell", CELL), **under("backward.cell", "backward_rnn.cell", CELL)})),
     Layer("LIF", lambda s, rng: nn.LIF(s.width, tau=1.0, threshold=0.6), rows, formula(spikes), plain=True,
           start=started),

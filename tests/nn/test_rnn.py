@@ -51,9 +51,8 @@ def test_is_that_of_nnx(reverse, keep_order):
         (h, c), y = ours(x, lengths=lengths, return_carry=True)
         (their_c, their_h), their_y = other(x, seq_lengths=lengths, return_carry=True)
         np.testing.assert_allclose(y, their_y if lengths is None else within(their_y, lengths), rtol=1e-5, atol=1e-6)
-        if lengths is None:  # flax (0.12.12) mixes up the sequences of a batch when it picks the last carries
-            np.testing.assert_allclose(h, their_h, rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(c, their_c, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(h, their_h, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(c, their_c, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -80,6 +79,14 @@ def test_no_step_at_all_leaves_the_first_carry():
     carry, y = nn.RNN(cell)(x[:, :0], initial_carry=start, return_carry=True)
     assert y.shape == (2, 0, 4)
     np.testing.assert_array_equal(carry[0], start[0])
+
+
+def test_the_order_of_computation_where_a_length_is_more_than_there_are():
+    x, lengths = sample(3, 5, 2), jnp.array([9, 2, 5])
+    straight, turned = (nn.RNN(lstm(), reverse=True, keep_order=keep)(x, lengths=lengths) for keep in (True, False))
+    for i, n in enumerate((5, 2, 5)):
+        np.testing.assert_array_equal(turned[i, :n], straight[i, :n][::-1])
+        assert not turned[i, n:].any()
 
 
 def test_padding_has_no_influence_on_results_or_gradients_even_if_it_is_nan():

@@ -373,7 +373,8 @@ LAYERS: list[Layer] = [
     Layer("MultiHeadAttention grouped, normalised, dropout", lambda s, **o: attention(
           s, num_kv_heads=1, normalize_qk=True, dropout=0.5, out_size=s.out, **o), series,
           flax(their_attention,
-               {**ATTENTION, "query_norm.weight": "query_ln.scale", "key_norm.weight": "key_ln.scale"}), modes=(False,)),
+               {**ATTENTION, "query_norm.weight": "query_ln.scale", "key_norm.weight": "key_ln.scale"}),
+          modes=(False,)),
     Layer("MultiHeadAttention across", lambda s, **o: attention(s, kv_size=s.out, **o),
           lambda s: ((s.batch, s.length, s.width), (s.batch, s.length + 1, s.out)), flax(their_attention, ATTENTION)),
     Layer("RotaryEmbedding", lambda s, rng: nn.RotaryEmbedding(s.head),

@@ -477,6 +477,7 @@ def test_a_copy_moves_the_copy():
     assert (other["net"][0].weight.value != before).any()
 
 
+@pytest.mark.slow
 def test_on_four_devices():
     here = pathlib.Path(__file__)
     done = subprocess.run(

@@ -7,6 +7,7 @@ when code moves inside a package: ``jax.nn:relu``, not the private file that def
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import re
@@ -79,6 +80,13 @@ def _find(module: str, qualname: str) -> Any:
     return thing
 
 
+def _load(module: str) -> None:
+    """Import the module that a thing says it is from, as `numpy.rec`: it has a name whoever has imported that before."""
+    if module not in sys.modules and module.partition(".")[0] in sys.modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
 def name_of(thing: Any) -> str | None:
     """Return the name of a class or function by which it can be found again, or None if it has none.
 
@@ -92,6 +100,7 @@ def name_of(thing: Any) -> str | None:
     if claimed is None:
         return None
     module, qualname = claimed
+    _load(module)
     for place in (*_public(module), module):
         if _find(place, qualname) is thing and _NAME.fullmatch(f"{place}:{qualname}"):
             return f"{place}:{qualname}"

@@ -81,7 +81,7 @@ def _find(module: str, qualname: str) -> Any:
 
 
 def _load(module: str) -> None:
-    """Import the module that a thing says it is from, as `numpy.rec`: it has a name whoever has imported that before."""
+    """Import the module that a thing says it is from, such as `numpy.rec`, which nobody may have asked for yet."""
     if module not in sys.modules and module.partition(".")[0] in sys.modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)

@@ -12,7 +12,7 @@ from brainstate_graph.extend import describe, locate
 
 from ._carry import NONE, alike
 from ._core import Core
-from ._shapes import struct
+from ._shapes import shape_of, struct
 from ._values import StateValues
 
 __all__ = ["Branches", "Kind", "differ"]
@@ -100,20 +100,19 @@ def _refuse_mismatch(kind: Kind, cores: Sequence[Core], each: Sequence[_Seen], s
     before = dict(zip(states.states, states.values, strict=True))
     first = each[0]
     for number, other in enumerate(each[1:], 1):
-        lefts, rights = (
-            [jax.tree.map(_shape_of, seen.written.get(s, before[s])) for s in states.states] for seen in (first, other)
-        )
+        lefts, rights = (_typed([seen.written.get(s, before[s]) for s in states.states]) for seen in (first, other))
         if differ(lefts, rights):
             pairs = zip(states.states, lefts, rights, strict=True)
             state, left, right = next(pair for pair in pairs if differ(*pair[1:]))
+            left, right = _shapes(left), _shapes(right)
             raise TypeError(
                 f"{names[0]} leaves {locate(state)} as {describe(left)}, {names[number]} as {describe(right)}; the "
                 f"branches of {kind.name} must leave it with the same structure, shape and dtype. Cast what is "
                 "assigned."
             )
-        left, right = (jax.tree.map(_shape_of, seen.out) for seen in (first, other))
+        left, right = _typed(first.out), _typed(other.out)
         if differ(left, right):
-            place, left, right = _where(left, right)
+            place, left, right = _where(_shapes(left), _shapes(right))
             raise TypeError(
                 f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
                 f"{f' at {place}' if place else ''}; the branches of {kind.name} must return the same structure, shape "
@@ -121,8 +120,13 @@ def _refuse_mismatch(kind: Kind, cores: Sequence[Core], each: Sequence[_Seen], s
             )
 
 
-def _shape_of(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else struct(jax.typeof(leaf))
+def _typed(tree: Any) -> Any:
+    """Give numbers of Python a shape and dtype."""
+    return jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else shape_of(leaf), tree)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else struct(jax.typeof(x)), tree)
 
 
 def _where(left: Any, right: Any) -> tuple[str, Any, Any]:

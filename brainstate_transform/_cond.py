@@ -144,8 +144,22 @@ _COND = Kind(
     ("true_fun", "false_fun").__getitem__,
     lambda pred, branches, *operands: jax.lax.cond(pred, *branches, *operands),
     lambda pred, _: 0 if pred else 1,
+    lambda pred, *_: jnp.logical_not(pred),
 )
-_SWITCH = Kind("switch", "branch {}".format, jax.lax.switch, lambda index, count: min(max(int(index), 0), count - 1))
+
+
+def _swapped(index: Any, place: int, count: int) -> jax.Array:
+    index = jnp.clip(index, 0, count - 1)
+    return jnp.where(index == place, 0, jnp.where(index == 0, place, index))
+
+
+_SWITCH = Kind(
+    "switch",
+    "branch {}".format,
+    jax.lax.switch,
+    lambda index, count: min(max(int(index), 0), count - 1),
+    _swapped,
+)
 _IFELSE = _SWITCH._replace(name="ifelse")
 
 
@@ -162,9 +176,10 @@ def _lifted(kind: Kind, funs: _Funs) -> Callable[..., Any]:
             if without_jit() and not isinstance(index, Tracer):
                 return _run_one(kind, cores, kind.number(index, len(cores)), operands)
             branches = Branches(kind, cores)
-            for core in cores[1:]:
-                branches.look(core, operands)
-            out, states = kind.traced(index, [branches.run(core) for core in cores], *operands)
+            branches.look_at_others(operands)
+            if branches.place:
+                index = kind.swapped(index, branches.place, len(cores))
+            out, states = kind.traced(index, branches.in_order(), *operands)
             return out, states.as_written()
 
         return run

@@ -613,3 +613,26 @@ def test_whatever_branch_jax_traces_first():
         assert runs.since() == 1
         assert f(funs[0] is not write, 2.0) == 3.0
         assert s.value == 6.0
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("index", [-3, 0, 1, 2, 3, 9])
+def test_a_branch_with_many_states_may_stand_anywhere(wrap, index):
+    many, total = [State(jnp.array(float(n))) for n in range(40)], State(jnp.array(0.0))
+
+    def large():
+        total.value = total.value + 1.0
+        return sum(state.value for state in many)
+
+    funs = [lambda: 0.0, lambda: total.value * 1.0 - 5.0, large, lambda: 7.0]
+    out = wrap(lambda i: switch(i, funs))(jnp.int32(index))
+    want = [0.0, -5.0, 780.0, 7.0][min(max(index, 0), 3)]
+    assert out == want
+    assert total.value == (1.0 if want == 780.0 else 0.0)
+    pred = index > 0
+    assert wrap(lambda p: cond(p, funs[0], large))(jnp.float32(pred)) == (0.0 if pred else 780.0)
+    assert wrap(lambda p: cond(p, large, funs[0]))(jnp.float32(pred)) == (780.0 if pred else 0.0)
+    lanes = jnp.arange(-1, 4)
+    assert jnp.array_equal(
+        vmap(lambda i: switch(i, [lambda: 0.0, lambda: sum(s.value for s in many)]))(lanes), (lanes > 0) * 780.0
+    )

@@ -57,8 +57,8 @@ class Branches:
 
     def look_at_others(self, operands: tuple[Any, ...]) -> None:
         """Trace the branches that JAX is to find traced."""
-        for core in self._cores:
-            if core is not self._cores[self.place]:
+        for place, core in enumerate(self._cores):  # one function may be several branches
+            if place != self.place:
                 self.look(core, operands)
 
     def in_order(self) -> list[Callable[..., tuple[Any, StateValues]]]:

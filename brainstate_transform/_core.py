@@ -22,7 +22,7 @@ from ._seal import hold_known, seal, seal_result, unseal
 from ._touched import Plan, Touched
 from ._values import Rows, StateValues, Written
 
-__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "StraysMet", "without_jit"]
+__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "StraysMet", "never_settled", "without_jit"]
 
 Run = Callable[..., Any]
 
@@ -56,6 +56,16 @@ class Moved(Retry):
 
     What was traced is of no one structure, and would be kept under the one that was there before.
     """
+
+
+def never_settled(user: str, again: Retry | None) -> RuntimeError:
+    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
+    if isinstance(again, Moved):
+        return RuntimeError(
+            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
+            "hold one lock"
+        )
+    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
 
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
@@ -162,6 +172,7 @@ class Core:
 
         Raises:
             StraysMet: `states` is a touched graph, and the function used a state beyond it.
+            Moved: It is one, and another thread changed it.
         """
         which = states.which
         plan = which.plan if isinstance(which, Rows) else None
@@ -270,16 +281,18 @@ class Core:
             return twin.run(_states_, args, kwargs)
 
         pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
+        again: Retry | None = None
         for _ in range(RETRIES):
             whole = plan.values()
             staged: Any = jax.jit(pure)
             try:
                 traced = staged.trace(whole, *args, **kwargs)
                 break
-            except Retry as again:
-                plan = self.planned_again(again.alone(), plan)
+            except Retry as another:
+                again = another.alone()
+                plan = self.planned_again(again, plan)
         else:
-            raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
+            raise never_settled(self.__qualname__, again)
         out, written = traced.out_info
         out = hold_known(out, plan.snapshot.objects) if written.which[2] else out
         self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)

@@ -17,7 +17,7 @@ from brainstate_graph import Node, State, StateArgumentError
 
 from ._aot import Compiled, Info, Lowered, Traced
 from ._argnums import both_ways
-from ._core import RETRIES, Moved, Retry, StagedCore, StraysMet, without_jit
+from ._core import RETRIES, Moved, Retry, StagedCore, StraysMet, never_settled, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
 from ._lift import Staged, whole_inside
@@ -191,6 +191,7 @@ class JittedFunction(Staged):
         args, kwargs, plan = self._sealed(args, kwargs)
         with jax.disable_jit(False):
             plan, found = self._looked(plan, args, kwargs)
+            again: Retry | None = None
             for _ in range(RETRIES):
                 try:
                     if found is None:
@@ -201,9 +202,10 @@ class JittedFunction(Staged):
                     stage, which = found
                     info = Info(stage, which, plan, Trace.of(plan, (), args, kwargs, self.origin_fun))
                     return Traced(stage, self, self._entry, plan.which, info)
-                except Retry as again:
-                    plan = self._other_plan(again.alone(), plan, args, kwargs)
-        raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
+                except Retry as another:
+                    again = another.alone()
+                    plan = self._other_plan(again, plan, args, kwargs)
+        raise never_settled(self.__qualname__, again)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Lower for arguments like these; no state changes.

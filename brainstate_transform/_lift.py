@@ -22,7 +22,7 @@ from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
 from ._capture import WeakMethod
-from ._core import RETRIES, Core, Moved, Retry, Run, StagedCore
+from ._core import RETRIES, Core, Moved, Retry, Run, StagedCore, never_settled
 from ._errors import raise_users
 from ._lost import refuse_lost, refuse_objects
 from ._seal import Held, Slot, seal, unseal_result
@@ -201,7 +201,7 @@ class Staged(Lifted):
             with jax.disable_jit():
                 plan = self._touched.plan(plan.nodes)
                 return plan, *self._run(plan.values(), *args, **kwargs)
-        raise RuntimeError(f"`{self.__qualname__}` reaches other states each time that it is traced")
+        raise never_settled(self.__qualname__, again)
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
         return self.cores[0].planned_again(again, plan)

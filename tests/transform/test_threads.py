@@ -409,6 +409,21 @@ def test_a_graph_that_is_changed_at_every_trace_is_run_as_python_would():
     assert not holds_tracer(m)
 
 
+def test_where_it_must_be_traced_the_other_thread_is_named():
+    m, rates = Net(2.0), iter(range(1, 1000))
+    before = m.n.value
+
+    @jit
+    def f(x):
+        elsewhere(lambda: setattr(m, "rate", float(next(rates))))
+        return m.w.value * x * m.rate
+
+    for call in (jax.jit(f), f.lower):
+        with pytest.raises(RuntimeError, match=r"^another thread changes what `.*\bf` uses .* let both hold one lock"):
+            call(one)
+    assert m.n.value is before
+
+
 def test_a_loop_over_a_graph_that_another_thread_changes_is_traced_again():
     m, changes = Net(2.0), []
 

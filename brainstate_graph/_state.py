@@ -189,7 +189,10 @@ def _checked_first(state: State[Any], value: Any) -> Any:
     return value
 
 
-def make_state(kind: type[State[Any]], value: Any, meta: Metadata) -> State[Any]:
+S = TypeVar("S", bound=State[Any])
+
+
+def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
     """Make a state without calling its constructor, as merging and copying do."""
     state = object.__new__(kind)
     state._meta = meta

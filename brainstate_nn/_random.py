@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainstate_graph import Node, State, outside
-from brainstate_graph.extend import fields_of
+from brainstate_graph.extend import fields_of, make_state
 from brainstate_transform import register_lanes
 
 from ._samplers import Samplers
@@ -198,9 +198,10 @@ def default_rng() -> RandomState:
     if _default is None:
         with _lock:
             if _default is None:
-                # Where the first call happens inside a trace, the stream must outlive it.
+                # Where the first call happens inside a trace, the stream must outlive it; and it is no new state of
+                # what is being made there, so that it is not announced as one.
                 with outside():
-                    _default = RandomState(name="default_rng")
+                    _default = make_state(RandomState, (_to_key(None), jnp.uint32(0)), (("name", "default_rng"),))
     return _default
 
 

@@ -208,7 +208,7 @@ class Core:
 
     def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
-        if plan.is_current():
+        if plan.is_current(cached=False):
             return False
         own = set[int]() if overlay is None else overlay.journal.noted
         # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.

@@ -15,6 +15,7 @@ import brainstate_nn as nn
 from brainstate_graph import (
     Overlay,
     TraceContextError,
+    catch_new_states,
     clone,
     graphdef,
     states,
@@ -299,6 +300,15 @@ def test_the_default_stream_outlives_the_trace_in_which_it_is_made():
     assert int(nn.default_rng().value[1]) == 0
     nn.default_rng().normal()
     assert int(nn.default_rng().value[1]) == 1
+
+
+@pytest.mark.usefixtures("no_default")
+def test_the_default_stream_is_no_new_state_of_what_is_made_when_it_is_first_asked_for():
+    with catch_new_states("mine") as caught:
+        net = nn.Linear(2, 3)
+    assert sorted(map(id, caught)) == sorted([id(net.weight), id(net.bias)])
+    assert not nn.default_rng().tag
+    assert nn.default_rng().name == "default_rng"
 
 
 def test_a_seed_makes_a_model_repeat():

@@ -53,7 +53,8 @@ from ._optimizer import Optimizer, OptState
 from ._ema import EMA, AverageState
 from ._metrics import Metric, MetricState, Average, Welford, Statistics, MultiMetric
 from ._classification import Accuracy, Precision, Recall, F1, ConfusionMatrix
-from ._checkpoint import save_states, load_states, to_flat_dict, from_flat_dict
+from ._pure import to_pure_dict, from_pure_dict, to_flat_dict, from_flat_dict, aliases, LoadReport
+from ._files import save_states, load_states
 
 for _kind in (
     LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,

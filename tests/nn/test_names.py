@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import brainstate_nn as nn
-from brainstate_graph import GraphError
+from brainstate_graph import GraphError, clone
+from brainstate_nn._names import dotted_names
 
 
 class Box(nn.Module):
@@ -22,14 +28,56 @@ def test_each_array_of_a_tree_has_a_name():
     assert list(nn.to_flat_dict(box)) == ["held.parts.0", "held.parts.1", "held.w"]
 
 
-@pytest.mark.parametrize(
-    "held",
-    [
-        {1: nn.ParamState(jnp.ones(1)), "1": nn.ParamState(jnp.ones(1))},
-        {"a.b": nn.ParamState(jnp.ones(1)), "a": {"b": nn.ParamState(jnp.ones(1))}},
-    ],
-    ids=["number and text", "dot in a key"],
-)
-def test_two_paths_with_one_name_are_refused(held):
-    with pytest.raises(GraphError, match=r"the paths .* would both be named 'held.\S+': rename one attribute or key"):
-        nn.to_flat_dict(Box(held))
+def test_a_dot_in_a_key_is_no_border_between_keys():
+    box = Box({"a.b": nn.ParamState(jnp.ones(1)), "a": {"b": nn.ParamState(jnp.ones(2))}, "\\": nn.State(0)})
+    assert list(nn.to_flat_dict(box)) == [r"held.\\", "held.a.b", r"held.a\.b"]
+    other = clone(box)
+    nn.from_flat_dict(other, {r"held.a\.b": jnp.zeros(1), "held.a.b": jnp.zeros(2), r"held.\\": 1})
+    assert nn.to_pure_dict(other) == {"held": {"\\": 1, "a": {"b": ANY}, "a.b": ANY}}
+    assert other.held["a.b"].value.tolist() == [0.0]
+    assert nn.from_pure_dict(box, nn.to_pure_dict(other)) == ((), ())
+    assert box.held["\\"].value == 1
+
+
+@given(st.lists(st.lists(st.text(alphabet="ab.\\0", max_size=4), min_size=1, max_size=3).map(tuple), unique=True))
+def test_different_paths_of_texts_have_different_names(paths):
+    assert len(set(dotted_names(paths))) == len(paths)
+
+
+def test_two_paths_with_one_name_are_refused():
+    box = Box({1: nn.ParamState(jnp.ones(1)), "1": nn.ParamState(jnp.ones(1))})
+    for spell in (nn.to_flat_dict, nn.to_pure_dict, lambda box: nn.from_flat_dict(box, {})):
+        with pytest.raises(
+            GraphError, match=r"the paths .* would both be named 'held.\S+': rename one attribute or key"
+        ):
+            spell(box)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.one = Box(nn.Linear(2, 2))
+        self.two = Box(nn.Linear(2, 2))
+        self.two.held.weight = self.one.held.weight
+        self.again = [self.one]
+        self.one.up = self  # a cycle has no end of names
+
+
+def test_aliases_are_the_other_names_of_states_in_several_places():
+    model = Tied()
+    assert nn.aliases(model) == {
+        "one.held.bias": "again.0.held.bias",
+        "one.held.weight": "again.0.held.weight",
+        "two.held.weight": "again.0.held.weight",
+    }
+    assert list(nn.to_flat_dict(model)) == ["again.0.held.bias", "again.0.held.weight", "two.held.bias"]
+    assert nn.aliases(Box([nn.Linear(2, 3), nn.Linear(2, 3)])) == {}
+
+
+def test_names_of_one_state_lead_to_it_in_a_checkpoint_of_a_copy():
+    model = Tied()
+    for name, first in nn.aliases(model).items():
+        flat = nn.to_flat_dict(model)
+        flat[name] = flat.pop(first) + 1.0
+        nn.from_flat_dict(model, flat)
+        assert nn.to_flat_dict(model)[first] is not None
+        np.testing.assert_array_equal(nn.to_flat_dict(model)[first], flat[name])

@@ -97,11 +97,11 @@ def traced(fun: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any
         The function that replays the trace, the shapes of its result, and the jaxpr.
     """
     jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-    structure, avals = jax.tree.structure(shapes), [(aval.shape, aval.dtype) for aval in jaxpr.in_avals]
+    structure, avals = jax.tree.structure(shapes), list(map(_form, jaxpr.in_avals))
 
     def replay(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
-        if [(aval.shape, aval.dtype) for aval in map(jax.typeof, leaves)] != avals:
+        if [_form(jax.typeof(leaf)) for leaf in leaves] != avals:
             return fun(*args)
         return jax.tree.unflatten(structure, jax.extend.core.jaxpr_as_fun(jaxpr)(*leaves))
 
@@ -164,7 +164,10 @@ def _pair(core: Core, out: Any) -> tuple[Any, Any]:
 
 
 def _settled(core: Core, now: Now, after: Now, hardens: Callable[[Any], bool] = lambda _: False) -> Now:
-    """Return `now` with the dtypes of `after` where JAX promotes a Python number, and `now` itself if it fits.
+    """Return `now` in the form of `after`, and `now` itself if it fits.
+
+    The dtype follows where JAX promotes a Python number, and the sharding where an axis of an explicit mesh comes in,
+    as it does where a hidden state begins unsharded and the inputs are a sharded batch.
 
     Args:
         core: The body.
@@ -180,20 +183,18 @@ def _settled(core: Core, now: Now, after: Now, hardens: Callable[[Any], bool] = 
             new,
             hardens,
             lambda state=state: f"{body} {locate(state)}",
-            "Cast what is assigned, or the state before the loop",
+            "what is assigned, or the state before the loop",
         )
         for state, old, new in zip(states.states, states.values, new_states.values, strict=True)
     ]
-    followed = _followed(
-        carry, new_carry, hardens, lambda: f"{body} its carry", "Cast what is returned, or the first carry"
-    )
+    followed = _followed(carry, new_carry, hardens, lambda: f"{body} its carry", "what is returned, or the first carry")
     if followed is carry and all(a is b for a, b in zip(values, states.values, strict=True)):
         return now
     return StateValues(states.which, values), followed
 
 
 def _followed(old: Any, new: Any, hardens: Callable[[Any], bool], what: Callable[[], str], instead: str) -> Any:
-    """Return `old` with the dtypes of `new`; `old` itself if it has them."""
+    """Return `old` with the dtypes and shardings of `new`; `old` itself if it has them."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
         raise TypeError(
@@ -203,16 +204,21 @@ def _followed(old: Any, new: Any, hardens: Callable[[Any], bool], what: Callable
     followed: list[Any] = []
     for (path, before), leaf in zip(leaves, jax.tree.leaves(new), strict=True):
         aval, after = jax.typeof(before), leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-        if aval.dtype == after.dtype and aval.shape == after.shape:
-            hard = aval.weak_type and not after.weak_type and hardens(aval.dtype)
-            followed.append(jax.lax.convert_element_type(before, after.dtype) if hard else before)
-        elif aval.shape == after.shape and aval.weak_type and _promoted(aval.dtype, after.dtype) == after.dtype:
-            followed.append(jax.lax.convert_element_type(before, after.dtype))
-        else:
+        spec, spec_after = _spec(aval), _spec(after)
+        same = aval.dtype == after.dtype
+        promoted = same or (aval.weak_type and _promoted(aval.dtype, after.dtype) == after.dtype)
+        # Only axes that come in: each at most once, so that following comes to an end.
+        reached = aval.shape == after.shape and all(a in (None, b) for a, b in zip(spec, spec_after, strict=True))
+        if not (promoted and reached):
+            alike = "sharding" if promoted and aval.shape == after.shape else "shape and dtype"
+            how = "Write `jax.reshard(x, spec)` for" if alike == "sharding" else "Cast"
             raise TypeError(
                 f"{what()}{jax.tree_util.keystr(path)} from {_show(aval)} to {_show(after)}; a loop needs the same "
-                f"shape and dtype in each step. {instead}."
+                f"{alike} in each step. {how} {instead}."
             )
+        if not same or (aval.weak_type and not after.weak_type and hardens(aval.dtype)):
+            before = jax.lax.convert_element_type(before, after.dtype)
+        followed.append(before if spec == spec_after else jax.reshard(before, after.sharding))
     if all(new is before for new, (_, before) in zip(followed, leaves, strict=True)):
         return old
     return jax.tree.unflatten(structure, followed)
@@ -243,5 +249,15 @@ def _dtypes(jaxpr: Any) -> set[Any]:
     return found
 
 
+def _spec(aval: Any) -> tuple[Any, ...]:
+    """For each axis the axes of an explicit mesh over which it is spread, or None."""
+    return tuple(getattr(aval.sharding, "spec", ())) or (None,) * len(aval.shape)
+
+
+def _form(aval: Any) -> tuple[Any, ...]:
+    return aval.shape, aval.dtype, _spec(aval)
+
+
 def _show(aval: Any) -> str:
-    return f"{aval.dtype}{list(aval.shape)}"
+    sizes = [f"{n}@{axis}" if axis else str(n) for n, axis in zip(aval.shape, _spec(aval), strict=True)]
+    return f"{aval.dtype}[{', '.join(sizes)}]"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ._blocks import nested_scan
 from ._carry import Now, Step, alike, by_hand, enter
@@ -225,6 +226,9 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
 
 
 def element_of(x: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape and dtype of one step of an input."""
+    """Return the shape, dtype and sharding of one step of an input."""
     aval = jax.typeof(x)
-    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type)
+    where = aval.sharding
+    spec = where.spec[1:]
+    sharding = NamedSharding(where.mesh, PartitionSpec(*spec)) if any(spec) else None
+    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type, sharding=sharding)

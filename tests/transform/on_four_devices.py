@@ -1,4 +1,4 @@
-"""`shard_map` over four devices; `test_shard_map.py` runs this file in a process that has as many."""
+"""`shard_map`, and loops over a sharded batch; `test_shard_map.py` runs this file in a process with four devices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_graph import State
-from brainstate_transform import BatchAxisError, cond, for_loop, grad, jit, shard_map, value_and_grad, vmap
+from brainstate_transform import (
+    BatchAxisError,
+    bounded_while_loop,
+    checkpointed_for_loop,
+    cond,
+    for_loop,
+    fori_loop,
+    grad,
+    jit,
+    map,
+    scan,
+    shard_map,
+    value_and_grad,
+    vmap,
+    while_loop,
+)
 from tests.transform.tables import Net, Param
 
 MESH = jax.make_mesh((2, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
@@ -247,3 +262,96 @@ def test_gradients_of_sharded_states():
     w = Param(xs)
     mapped = sharded(lambda x: jax.lax.psum((w.value * x).sum(), ("x", "y")), out_specs=P(), in_states={BOTH: w})
     np.testing.assert_allclose(grad(mapped, wrt=w)(xs), xs)
+
+
+# ------------------------------------------------------------------------------------- loops over a sharded batch
+
+EXPLICIT = jax.make_mesh((2, 2), ("x", "y"))
+batches = jax.random.normal(jax.random.key(0), (6, 8, 4))
+
+
+class Leaky(nn.Module):
+    """A hidden state that takes the layout of its input, step by step."""
+
+    def __init__(self):
+        self.decay = nn.ParamState(jnp.full((4,), 0.9))
+        self.h = nn.HiddenState(jnp.zeros((8, 4)))
+
+    def __call__(self, x):
+        self.h.value = self.h.value * self.decay.value[None] + x
+        return self.h.value
+
+
+LOOPS = {
+    "for_loop": lambda f, xs: for_loop(f, xs),
+    "scan": lambda f, xs: scan(lambda carry, x: (carry + f(x), carry), jnp.zeros((8, 4)), xs),
+    "checkpointed": lambda f, xs: checkpointed_for_loop(f, xs, base=2),
+    "while_loop": lambda f, xs: while_loop(lambda c: c[0] < 6, lambda c: (c[0] + 1, c[1] + f(xs[0])), (0, 0.0 * xs[0])),
+    "bounded": lambda f, xs: bounded_while_loop(
+        lambda c: c[0] < 6, lambda c: (c[0] + 1, c[1] + f(xs[0])), (0, jnp.zeros((8, 4))), max_steps=9
+    ),
+    "fori_loop": lambda f, xs: fori_loop(0, 6, lambda i, y: y + f(xs[0]), jnp.zeros((8, 4))),
+}
+
+
+@pytest.mark.parametrize("spec", [P("x"), P(("x", "y")), P("y", "x")], ids=str)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_hidden_state_follows_the_sharding_of_the_batch(loop, spec):
+    run = LOOPS[loop]
+    alone, model = Leaky(), Leaky()
+    want = run(alone, batches)
+    xs = jax.device_put(batches, NamedSharding(EXPLICIT, P(None, *spec)))
+    with jax.set_mesh(EXPLICIT):  # where zeros are of the mesh, and on no axis of it
+        model.h.value = jnp.zeros((8, 4))
+        out = run(model, xs)
+        np.testing.assert_allclose(model.h.value, alone.h.value, rtol=1e-6)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), out, want)
+        assert jax.typeof(model.h.value).sharding.spec == P(*spec, *(None,) * (2 - len(spec)))
+        compiled = jit(lambda xs: run(model, xs))
+        model.h.value = jnp.zeros((8, 4))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), compiled(xs), want)
+
+
+def losses(run, model, xs):
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(run(model, xs)))
+
+
+@pytest.mark.parametrize("loop", ["for_loop", "scan", "checkpointed", "bounded"])
+def test_gradients_of_a_loop_over_a_sharded_batch(loop):
+    run, spec = LOOPS[loop], P("x")
+
+    def slope(model, xs):
+        return grad(lambda: losses(run, model, xs), model.decay)()
+
+    want = slope(Leaky(), batches)
+    xs = jax.device_put(batches, NamedSharding(EXPLICIT, P(None, *spec)))
+    with jax.set_mesh(EXPLICIT):
+        model = Leaky()
+        np.testing.assert_allclose(slope(model, xs), want, rtol=1e-5)
+
+
+def test_a_sharding_that_does_not_come_to_rest_is_named():
+    model = Leaky()
+    with jax.set_mesh(EXPLICIT):
+        model.h.value = jax.device_put(jnp.zeros((8, 4)), NamedSharding(EXPLICIT, P("x", "y")))
+
+        def drop(x):
+            model.h.value = jax.reshard(model.h.value, P("x"))
+
+        before = model.h.value
+        with pytest.raises(
+            TypeError,
+            match=r"the loop body `.*drop` changes HiddenState at Leaky\.h from float32\[8@x, 4@y\] to "
+            r"float32\[8@x, 4\]; a loop needs the same sharding in each step\. Write `jax.reshard\(x, spec\)` for what "
+            r"is assigned, or the state before the loop\.",
+        ):
+            for_loop(drop, batches)
+        assert model.h.value is before
+
+
+def test_map_keeps_the_layout_of_each_element():
+    xs = jax.device_put(batches, NamedSharding(EXPLICIT, P(None, "x")))
+    with jax.set_mesh(EXPLICIT):
+        out = map(lambda x: jnp.tanh(x), xs)
+    assert jax.typeof(out).sharding.spec == P(None, "x", None)
+    np.testing.assert_allclose(out, np.tanh(batches), rtol=1e-6)

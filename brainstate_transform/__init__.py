@@ -4,6 +4,8 @@
 from ._jit import jit, JittedFunction
 from ._aot import Traced, Lowered, Compiled
 from ._export import export, deserialize, Exported
+from ._serving import save_program, load_program
+from ._served import Program
 from ._explain import Explanation, StateUse
 from ._stateful import StatefulFunction
 from ._make_jaxpr import make_jaxpr
@@ -59,7 +61,8 @@ from ._errors import BatchAxisError, ConformanceError, LostStateError, NonFinite
 __all__ = [
     # compiling
     "jit", "JittedFunction", "Traced", "Lowered", "Compiled", "export", "deserialize", "Exported",
-    "Explanation", "StateUse", "StatefulFunction", "make_jaxpr", "CacheKey", "StateTraceStack",
+    "save_program", "load_program", "Program", "Explanation", "StateUse", "StatefulFunction", "make_jaxpr", "CacheKey",
+    "StateTraceStack",
     # differentiating
     "grad", "value_and_grad", "vector_grad", "fwd_grad", "jacrev", "jacfwd", "jacobian", "hessian",
     "vjp", "jvp", "linearize", "hvp", "custom_vjp", "custom_jvp", "CustomVJP", "CustomJVP", "checkpoint", "remat",

@@ -12,7 +12,7 @@ import jax
 from jax import export as jax_export
 from jax.extend.core import jaxpr_as_fun
 
-from brainstate_graph import Node, Static
+from brainstate_graph import Node, State, Static
 from brainstate_graph.extend import describe
 
 from ._aot import Traced
@@ -22,7 +22,7 @@ from ._shardings import with_placement
 from ._touched import Plan
 from ._values import StateValues
 
-__all__ = ["Exported", "deserialize", "export"]
+__all__ = ["Exported", "deserialize", "export", "fits"]
 
 
 class _Jitted(Protocol):
@@ -42,6 +42,7 @@ class Exported:
         states_info: Shapes and dtypes of the states, by path.
         written_info: Those of the states that it writes.
         out_info: Shapes and dtypes of the result.
+        states: The live states by path where `export` made it, for `save_program`; none after `deserialize`.
 
     Example:
         >>> from brainstate_graph import State
@@ -56,11 +57,12 @@ class Exported:
         (Array(2., dtype=float32), {'count': Array(42, dtype=int32)})
     """
 
-    def __init__(self, exported: jax_export.Exported) -> None:
+    def __init__(self, exported: jax_export.Exported, states: Mapping[str, State[Any]] | None = None) -> None:
         self.exported = exported
-        (states, args, kwargs), _ = jax.tree.unflatten(exported.in_tree, list(map(_shape, exported.in_avals)))
+        self.states = dict(states or {})
+        (given, args, kwargs), _ = jax.tree.unflatten(exported.in_tree, list(map(_shape, exported.in_avals)))
         self._args_info, self._kwargs_info = args, kwargs
-        self.states_info: dict[str, Any] = states
+        self.states_info: dict[str, Any] = given
         self.out_info, self.written_info = jax.tree.unflatten(exported.out_tree, list(map(_shape, exported.out_avals)))
 
     @property
@@ -103,7 +105,7 @@ class Exported:
         for path, shape in wanted.items():
             given = jax.tree.map(jax.typeof, states[path])
             if jax.tree.structure(given) != jax.tree.structure(shape) or not all(
-                map(_fits, jax.tree.leaves(given), jax.tree.leaves(shape))
+                map(fits, jax.tree.leaves(given), jax.tree.leaves(shape))
             ):
                 given = jax.tree.map(_shape, given)
                 raise ValueError(f"state {path} of {self.name!r} is {describe(shape)}, and {describe(given)} was given")
@@ -167,7 +169,7 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
     pure.__name__ = pure.__qualname__ = traced.fun_name
     values = dict(zip(names, map(_shapes, shapes), strict=True))
     made = jax_export.export(jax.jit(pure), platforms=platforms)
-    return Exported(made(values, tuple(dynamic), dynamic_kw))
+    return Exported(made(values, tuple(dynamic), dynamic_kw), dict(zip(names, plan.inputs, strict=True)))
 
 
 def deserialize(data: bytes | bytearray) -> Exported:
@@ -202,7 +204,7 @@ def _shapes(value: Any) -> Any:
     return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else with_placement(x, None), value)
 
 
-def _fits(given: Any, wanted: Any) -> bool:
+def fits(given: Any, wanted: Any) -> bool:
     """Whether shape and dtype are right, with a dimension that is a symbol right whatever it is."""
     sizes = len(given.shape) == len(wanted.shape) and all(
         not isinstance(w, int) or g == w for g, w in zip(given.shape, wanted.shape, strict=True)

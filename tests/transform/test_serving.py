@@ -1,0 +1,650 @@
+"""Programs in one file: served as the live model runs, to the last bit, by a process that has JAX and NumPy only."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import logging
+import os
+import random
+import re
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections import namedtuple
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import optax
+import pytest
+
+import brainstate_nn as nn
+from brainstate_graph import State
+from brainstate_transform import (
+    Program,
+    deserialize,
+    export,
+    jit,
+    load_program,
+    save_program,
+    value_and_grad,
+)
+from tests.public.sources import ROOT
+from tests.public.test_docs import blocks_of
+
+one = jnp.float32(1.0)
+
+
+def served(tmp_path, *exported, **others) -> Program:
+    """Through a file."""
+    save_program(tmp_path / "program.npz", *exported, **others)
+    return load_program(tmp_path / "program.npz")
+
+
+def members(path) -> dict[str, bytes]:
+    """All that a file holds."""
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def bits(value) -> list:
+    """Dtype and bytes of each array in a tree."""
+    leaves = [
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(value)
+    ]
+    return [(str(leaf.dtype), leaf.shape, np.asarray(leaf).tobytes().hex()) for leaf in leaves]
+
+
+# -- models
+
+
+def classifier():
+    rng = nn.RandomState(0)
+    net = nn.Sequential(
+        nn.Conv(1, 4, (3, 3), rng=rng), nn.BatchNorm(4), nn.relu, nn.Flatten(), nn.Linear(64, 3, rng=rng)
+    )
+    net(nn.RandomState(1).normal((5, 4, 4, 1)) + 2.0)  # statistics that are not those of the beginning
+    net.eval()
+    return jit(lambda x: net(x))
+
+
+def reader():
+    cell = nn.LSTMCell(3, 5, rng=nn.RandomState(0))
+    head = nn.Linear(5, 2, rng=nn.RandomState(1))
+    cell.init_state(2)
+    return jit(lambda x: head(cell(x)))
+
+
+class Writer(nn.Module):
+    """Attention with a cache, and a stream that it draws from; in bfloat16."""
+
+    def __init__(self):
+        rng = nn.RandomState(0)
+        self.tokens = nn.Embedding(20, 8, rng=rng)
+        self.blocks = [
+            nn.MultiHeadAttention(2, 8, rotary=nn.RotaryEmbedding(4), param_dtype="bfloat16", rng=rng) for _ in range(2)
+        ]
+        self.rng = nn.RandomState(7)
+
+    def __call__(self, tokens):
+        x = self.tokens(tokens)
+        for block in self.blocks:
+            x = x + block(x, is_causal=True, decode=True)
+        return self.rng.categorical(self.tokens.attend(x[:, -1:]))
+
+
+def writer(batch_size=2):
+    model = Writer().eval()
+    nn.init_all_states(model, batch_size=batch_size, max_length=12)
+    return jit(lambda tokens: model(tokens))
+
+
+# -- a process without any of this
+
+BARE = '''
+import sys, sysconfig
+
+sysconfig.get_config_vars()  # reads a module of the machine's own name
+ALLOWED = {*sys.stdlib_module_names, "jax", "jaxlib", "numpy", "ml_dtypes", "scipy", "opt_einsum", "flatbuffers"}
+
+class Only:
+    """Finds what is allowed, and is all that finds."""
+
+    finders = list(sys.meta_path)
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ALLOWED:
+            return next(filter(None, (finder.find_spec(name, path, target) for finder in self.finders)), None)
+
+sys.meta_path[:] = [Only()]
+for name in ("flax", "optax", "treescope"):  # which are installed
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise AssertionError(name)
+'''
+
+RUN = """
+def bits(leaf):
+    return str(leaf.dtype), leaf.shape, np.asarray(leaf).tobytes().hex()
+
+assert not [name for name in sys.modules if name.startswith("brainstate")]
+arrays = np.load("inputs.npz")
+said = {}
+for file, calls in json.load(open("calls.json")).items():
+    states, functions = load(file)
+    out, said[file] = None, []
+    for name, given in calls:
+        out, states = functions[name](states, out if given is None else arrays[given])
+        said[file].append(bits(out))
+    is_key = lambda value: jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+    said[file + " at last"] = [bits(jax.random.key_data(v) if is_key(v) else v) for v in states.values()]
+print(json.dumps(said))
+"""
+
+
+def guides_loader() -> str:
+    blocks = [b.code for b in blocks_of((ROOT / "docs" / "serving.md").read_text()) if "def load(" in b.code]
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def test_a_process_with_jax_and_numpy_only_serves_to_the_last_bit(tmp_path):
+    draw = np.random.default_rng(0)
+    images, rows = draw.normal(size=(5, 4, 4, 1)).astype("f"), draw.normal(size=(2, 3)).astype("f")
+    prompt = np.array([[1, 2, 3], [4, 5, 6]], np.int32)
+    np.savez(tmp_path / "inputs.npz", images=images, rows=rows, prompt=prompt)
+    classify, read, write = classifier(), reader(), writer()
+    (n,) = jax.export.symbolic_shape("n")
+    (k,) = jax.export.symbolic_shape("k", constraints=["k <= 12"])
+    save_program(
+        tmp_path / "classifier.npz",
+        export(classify, jax.ShapeDtypeStruct((n, 4, 4, 1), jnp.float32)),
+        classify=export(classify, images),
+    )
+    save_program(tmp_path / "reader.npz", read=export(read, rows, platforms=("cpu", "cuda")))
+    save_program(
+        tmp_path / "writer.npz",
+        prefill=export(write, jax.ShapeDtypeStruct((2, k), jnp.int32)),
+        decode=export(write, jnp.zeros((2, 1), jnp.int32)),
+    )
+    name = export(classify, images).name
+    calls = {
+        "classifier.npz": [[name, "images"], ["classify", "images"]],
+        "reader.npz": [["read", "rows"]] * 4,
+        "writer.npz": [["prefill", "prompt"], *[["decode", None]] * 6],
+    }
+    (tmp_path / "calls.json").write_text(json.dumps(calls))
+
+    token = write(prompt)
+    wanted = {
+        "classifier.npz": [bits(classify(images))[0]] * 2,
+        "reader.npz": [bits(read(rows))[0] for _ in range(4)],
+        "writer.npz": [bits(token)[0], *(bits(token := write(token))[0] for _ in range(6))],
+    }
+    for file, fun, given in [
+        ("classifier.npz", classify, images),
+        ("reader.npz", read, rows),
+        ("writer.npz", write, prompt),
+    ]:
+        live = export(fun, given).states
+        wanted[f"{file} at last"] = [pair for path in sorted(live) for pair in bits(live[path].value)]
+
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", BARE + guides_loader() + RUN], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"}, check=False, timeout=200,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads(ran.stdout)
+    assert found.keys() == wanted.keys()
+    for file, values in wanted.items():
+        assert found[file] == json.loads(json.dumps(values)), file
+    assert len({tuple(map(str, out)) for out in wanted["reader.npz"]}) == 4  # it has a state
+
+
+# -- in this process
+
+
+def test_a_program_runs_as_the_model_does(tmp_path):
+    write = writer()
+    program = served(tmp_path, export(write, jnp.zeros((2, 1), jnp.int32)))
+    token = live = jnp.zeros((2, 1), jnp.int32)
+    for _ in range(5):
+        token, live = program(token), write(live)
+        assert bits(token) == bits(live)
+    states = export(write, token).states
+    assert {n: bits(v) for n, v in program.states.items() if "rng" not in n} == {
+        n: bits(s.value) for n, s in states.items() if "rng" not in n
+    }
+    (rng,) = (state for name, state in states.items() if "rng" in name)
+    assert bits([v for n, v in program.states.items() if "rng" in n]) == bits(rng.value)
+
+
+def test_reset_states_and_the_pure_form(tmp_path):
+    read = reader()
+    x = nn.RandomState(3).normal((2, 3))
+    program = served(tmp_path, read=export(read, x))
+    outs = [program.read(x) for _ in range(3)]
+    program.reset()
+    assert bits([program.read(x) for _ in range(3)]) == bits(outs)
+
+    program.reset()
+    first, pure = program.states, program.pure("read")
+    out, second = pure(first, x)
+    again, third = pure(second, x)
+    assert bits([out, again]) == bits(outs[:2])
+    assert bits(program.states) == bits(first)  # nothing has changed
+    program.states = third
+    assert bits(program.read(x)) == bits(outs[2])
+    program.states["no such"] = one  # a copy
+    assert "no such" not in program.states
+    program.states = {name: np.asarray(value) for name, value in third.items()}
+    assert bits(program.read(x)) == bits(outs[2])
+    assert program.names == ("read",)
+    assert {"read", "states", "reset"} <= set(dir(program))
+    assert repr(program).startswith("<Program of read with ")
+
+
+class Pair(NamedTuple):
+    a: object
+    b: object
+
+
+def test_every_kind_of_value_survives(tmp_path):
+    x = jnp.arange(6.0).reshape(2, 3)
+    values = {
+        "bool": x > 2, "int8": x.astype("int8"), "uint16": x.astype("uint16"), "f16": x.astype("float16"),
+        "bf16": x.astype("bfloat16"), "f8": x.astype("float8_e4m3fn"), "i4": x.astype("int4"), "u4": x.astype("uint4"),
+        "complex": x + 2j, "empty": jnp.zeros((0, 3)), "scalar": jnp.bfloat16(3), "nan": jnp.float32("nan"),
+        "numpy": np.arange(3, dtype=np.int32), "number": 2.5, "count": 3, "flag": True, "nothing": None,
+        "key": jax.random.key(3), "keys": jax.random.split(jax.random.key(4, impl="rbg"), 2),
+        "raw": jax.random.PRNGKey(5), "pair": Pair(jnp.ones(2), [jnp.zeros(2)]),
+    }  # fmt: skip
+    states = {name: State(value) for name, value in values.items()}
+    seen = lambda: jax.tree.map(lambda v: v, {name: s.value for name, s in states.items() if name != "pair"})
+
+    def f(y):
+        pair = states["pair"].value
+        states["pair"].value = pair._replace(a=pair.a + y)
+        return seen(), list(states["pair"].value)
+
+    f.__defaults__ = ()
+    jitted = jit(lambda y, states=states: f(y))
+    program = served(tmp_path, export(jitted, one))
+    out = program(one)
+    assert bits(out) == bits(jax.tree.map(jnp.asarray, jitted(one)))
+    assert jax.tree.structure(out) == jax.tree.structure(jitted(one))
+    assert jax.random.key_impl(out[0]["keys"]) == "rbg"
+    assert {str(v.dtype) for v in program.states.values()} >= {"bfloat16", "float8_e4m3fn", "int4", "uint4", "key<fry>"}
+
+
+def test_numpy_alone_reads_the_arrays(tmp_path):
+    w = State({"a": jnp.arange(3.0), "b": jnp.ones(2, "bfloat16"), "key": jax.random.key(1)})
+    save_program(tmp_path / "w.npz", export(jit(lambda x, w=w: x * w.value["a"]), one))
+    about = json.loads(members(tmp_path / "w.npz")["program.json"])
+    assert [(s["name"], s["dtype"], s["shape"], s.get("key")) for s in about["states"]] == [
+        ("w.a", "float32", [3], None), ("w.b", "bfloat16", [2], None), ("w.key", "uint32", [2], "threefry2x32"),
+    ]  # fmt: skip
+    arrays = np.load(tmp_path / "w.npz", allow_pickle=False)
+    assert arrays["states/0"].tolist() == [0.0, 1.0, 2.0]
+    assert arrays["states/1"].view(ml_dtypes.bfloat16).tolist() == [1.0, 1.0]
+    assert arrays["states/2"].tolist() == jax.random.key_data(jax.random.key(1)).tolist()
+
+
+@pytest.mark.parametrize(
+    "key", ["../../etc/passwd", "/", "..", "a.npy", "état 🦊", "\ud800", "", "states/0", "nul\0", "x" * 70_000]
+)
+def test_any_name_will_do(tmp_path, key):
+    w = State({key: one, "other": 2.0})
+    program = served(tmp_path, export(jit(lambda x, w=w: x * w.value[key] + w.value["other"]), one))
+    assert program(3 * one) == 5.0
+    assert set(program.states) == {f"w.{key}", "w.other"}
+    assert set(members(tmp_path / "program.npz")) == {"program.json", "functions/0", "states/0.npy", "states/1.npy"}
+    assert os.listdir(tmp_path) == ["program.npz"]
+
+
+def test_an_array_is_stored_once_and_outside_the_programs(tmp_path):
+    big = nn.Linear(512, 512, rng=nn.RandomState(0))
+    apply = jit(lambda net, x: net(x))
+    program = served(
+        tmp_path, a=export(apply, big, jnp.ones((1, 512))), b=export(jit(lambda x: 2 * big(x)), jnp.ones((3, 512)))
+    )
+    size = 4 * (512 * 512 + 512)
+    assert size < (tmp_path / "program.npz").stat().st_size < size + 30_000
+    assert list(program.states) == ["net.bias", "net.weight"]  # as the first function calls them
+    assert bits(program.b(jnp.ones((3, 512)))) == bits(jit(lambda x: 2 * big(x))(jnp.ones((3, 512))))
+
+
+def test_functions_share_states_under_whatever_names(tmp_path):
+    zed, other = State(one), State(10 * one)
+
+    def setter(x, aaa=zed, w=other):  # in another order by name than below
+        aaa.value = x
+        return w.value
+
+    def getter(w=zed, z=other):
+        return w.value, z.value
+
+    program = served(tmp_path, set=export(jit(setter), one), get=export(jit(getter)))
+    assert list(program.states) == ["aaa", "w"]
+    assert program.set(5 * one) == 10.0
+    assert program.get() == (5.0, 10.0)
+    # two states of one name
+    program = served(tmp_path, a=export(jit(lambda w=zed: w.value)), b=export(jit(lambda w=other: w.value)))
+    assert list(program.states) == ["w", "b.w"]
+    assert (program.a(), program.b()) == (1.0, 10.0)
+
+
+def test_a_state_that_is_only_written(tmp_path):
+    states = [State(jnp.full(3, float(i))) for i in range(60)]
+
+    @jit
+    def f(x, states=states):
+        states[7].value = x * states[9].value
+        return x
+
+    program = served(tmp_path, export(f, one))
+    program(2 * one)
+    assert set(program.states) == {"states[7]", "states[9]"}
+    assert program.states["states[7]"].tolist() == [18.0] * 3
+
+
+def test_a_training_step(tmp_path):
+    model = nn.Sequential(
+        nn.Linear(3, 4, rng=nn.RandomState(0)),
+        nn.Dropout(0.5, rng=nn.RandomState(1)),
+        nn.Linear(4, 1, rng=nn.RandomState(2)),
+    )
+    optimizer = nn.Optimizer(
+        model, optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 9)))
+    )
+
+    @jit
+    def step(x, y):
+        loss, grads = value_and_grad(lambda: jnp.mean((model(x) - y) ** 2), nn.ParamState)()
+        optimizer.update(grads)
+        return loss
+
+    x, y = nn.RandomState(3).normal((8, 3)), jnp.ones((8, 1))
+    program = served(tmp_path, export(step, x, y))
+    losses = [(program(x, y), step(x, y)) for _ in range(4)]
+    assert all(bits(ours) == bits(theirs) for ours, theirs in losses)
+    assert len({float(loss) for loss, _ in losses}) == 4
+
+
+def test_each_function_is_compiled_once_and_loading_compiles_nothing(tmp_path, caplog):
+    write = writer(3)  # shapes that nothing here was compiled for
+    save_program(tmp_path / "w.npz", decode=export(write, jnp.zeros((3, 1), jnp.int32)))
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        program = load_program(tmp_path / "w.npz")
+        assert "Compiling" not in caplog.text
+        token = np.zeros((3, 1), np.int32)
+        for _ in range(3):
+            token = program.decode(token)  # from NumPy first, then what came out
+        program.reset()
+        program.decode(token)
+        program.pure()(program.states, jnp.zeros((3, 1), jnp.int32))
+        program.states = program.states
+        program.decode(token)
+    assert len(re.findall(r"Compiling jit\(decode\)", caplog.text)) == 1
+
+
+def test_symbolic_sizes_and_platforms(tmp_path):
+    w = State(jnp.ones((3, 2)))
+    (n,) = jax.export.symbolic_shape("n")
+    f = jit(lambda x, w=w: x @ w.value)
+    rows = jax.ShapeDtypeStruct((n, 3), jnp.float32)
+    program = served(tmp_path, export(f, rows, platforms=("cpu", "cuda", "tpu")))
+    assert [program(jnp.ones((k, 3))).shape for k in (1, 5)] == [(1, 2), (5, 2)]
+    with pytest.raises(TypeError, match=r"takes \(f32\[n,3\],\) as its arguments, not \(f32\[3\],\)"):
+        program(jnp.ones(3))
+    with pytest.raises(ValueError, match=r"tpu.*cpu"):
+        served(tmp_path, export(f, rows, platforms=("tpu",)))(jnp.ones((1, 3)))
+
+
+def test_equal_programs_are_equal_files(tmp_path):
+    exported = export(reader(), jnp.ones((2, 3)))
+    for name in "ab":
+        save_program(tmp_path / name, exported)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_saving_and_loading_under_the_strictest_settings(tmp_path):
+    program = served(tmp_path, export(classifier(), jnp.ones((5, 4, 4, 1))))
+    with jax.checking_leaks(), jax.numpy_rank_promotion("raise"), jax.transfer_guard("allow"):
+        program(jnp.ones((5, 4, 4, 1)))
+    mesh = jax.make_mesh((1,), ("d",))
+    with jax.set_mesh(mesh):
+        assert served(tmp_path, export(classifier(), jnp.ones((5, 4, 4, 1))))(jnp.ones((5, 4, 4, 1))).shape == (5, 3)
+
+
+# -- files that are none
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "reader.npz"
+    save_program(path, read=export(reader(), jnp.ones((2, 3))))
+    return path
+
+
+def test_a_damaged_file_is_refused_or_whole(good, tmp_path):
+    draw, data, whole = random.Random(0), good.read_bytes(), members(good)
+    path, refused = tmp_path / "damaged.npz", 0
+    for i in range(200):
+        damaged = bytearray(data)
+        if i % 4 == 0:
+            del damaged[draw.randrange(len(data)) :]
+        elif i % 4 == 1:
+            start = draw.randrange(len(data))
+            damaged[start : start + 100] = draw.randbytes(len(damaged[start : start + 100]))
+        else:
+            damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        said = ""
+        try:
+            load_program(path)
+        except ValueError as error:
+            said = str(error)
+            refused += 1
+        # what is read must be whole: a date, or another thing that nobody reads, may be damaged
+        assert said.startswith(f"{path} is not a file of `save_program`, or it is damaged: ") or members(path) == whole
+    assert refused > 180
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def written(path, **changes):
+    """The good file with other members."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in changes.items():
+            file.writestr(name.replace("__", "/"), data)
+    return path
+
+
+def test_a_foreign_file_is_refused(good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts = members(good)
+    about = json.loads(parts["program.json"])
+    pickled, short = io.BytesIO(), io.BytesIO()
+    np.save(pickled, np.array([Bomb()], dtype=object))
+    np.save(short, np.ones(3, np.float32))
+    np.savez(tmp_path / "plain.npz", a=np.ones(3))
+    for other in [
+        b"", b"hello", parts["functions/0"], (tmp_path / "plain.npz").read_bytes(),
+        {"program.json": b"[1, 2]"}, {"program.json": b"{}"}, {"program.json": b"\xff"},
+        {"program.json": json.dumps({**about, "version": 2})}, {"program.json": json.dumps({**about, "states": 3})},
+        {"program.json": json.dumps({**about, "format": "other"})},
+        {"program.json": json.dumps({**about, "functions": [{"name": "read"}]})},
+        {"program.json": json.dumps({**about, "states": [{**said, "key": "no"} for said in about["states"]]})},
+        {"program.json": json.dumps({**about, "states": [{**said, "dtype": "no"} for said in about["states"]]})},
+        {"states/0.npy": pickled.getvalue()}, {"states/0.npy": short.getvalue()}, {"states/0.npy": b"hello"},
+        {"functions/0": b"hello"}, {"functions/0": b""}, {"functions/0": parts["functions/0"][:50]},
+    ]:  # fmt: skip
+        path = tmp_path / "foreign.npz"
+        if isinstance(other, bytes):
+            path.write_bytes(other)
+        else:
+            written(path, **{**parts, **other})
+        with pytest.raises(ValueError, match=r"foreign\.npz is not a file of `save_program`, or it is damaged: ."):
+            load_program(path)
+    assert not (tmp_path / "exploded").exists()
+    assert load_program(written(path, **parts)).names == ("read",)  # so each of them was refused for its own part
+    with pytest.raises(FileNotFoundError):
+        load_program(tmp_path / "nowhere.npz")
+    with pytest.raises(ValueError, match=r"brainstate program of version 2, and this reads 1"):
+        load_program(written(path, **{**parts, "program.json": json.dumps({**about, "version": 2})}))
+
+
+def test_a_program_of_another_version_that_cannot_run_says_so(good, tmp_path):
+    parts = members(good)
+    exported = jax.export.deserialize(bytearray(parts["functions/0"]))
+    strange = bytes(dataclasses.replace(exported, mlir_module_serialized=b"of a later time").serialize())
+    about = {**json.loads(parts["program.json"]), "jax": "99.1"}
+    path = written(tmp_path / "later.npz", **{**parts, "program.json": json.dumps(about), "functions/0": strange})
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        load_program(path).read(jnp.ones((2, 3)))
+    assert caught.value.__notes__[-1] == f"`read` was exported by JAX 99.1, and this is JAX {jax.__version__}"
+
+
+def test_a_save_that_fails_leaves_the_file_that_was_there(good, tmp_path, monkeypatch):
+    path = tmp_path / "program.npz"
+    save_program(path, export(reader(), jnp.ones((2, 3))))
+    before = path.read_bytes()
+    for module, name in [(os, "replace"), (os, "fsync"), (np.lib.format, "write_array")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda *args, **kwargs: (_ for _ in ()).throw(OSError("no space left")))
+            with pytest.raises(OSError, match="no space left"):
+                save_program(path, export(classifier(), jnp.ones((5, 4, 4, 1))))
+        assert os.listdir(tmp_path) == ["program.npz"]
+        assert path.read_bytes() == before
+
+
+def test_64_bits(tmp_path):
+    with jax.enable_x64(True):
+        w = State(jnp.float64(2.0))
+        program = served(tmp_path, export(jit(lambda x, w=w: x * w.value), jnp.float64(3.0)))
+        assert program(jnp.float64(3.0)) == 6.0
+    with pytest.raises(
+        ValueError, match=r"program\.npz has state w of float64, and JAX has 64 bits switched off.*JAX_ENABLE_X64=1"
+    ):
+        load_program(tmp_path / "program.npz")
+
+
+# -- errors
+
+
+def test_wrong_calls_are_told_and_change_nothing(tmp_path):
+    read = reader()
+    x = jnp.ones((2, 3))
+    program = served(tmp_path, read=export(read, x), again=export(read, x))
+    before = program.states
+    for call, error, text in [
+        (
+            lambda: program.read(jnp.ones((4, 3))), TypeError,
+            r"`read` takes \(f32\[2,3\],\) as its arguments, not \(f32\[4,3\],\)",
+        ),
+        (lambda: program.read(x, x), TypeError, r"`read` takes .* as its arguments, not \(f32\[2,3\], f32\[2,3\]\)"),
+        (lambda: program.read(x=x), TypeError, r"`read` takes .* as its arguments, not \(\)"),
+        (lambda: program.read(x, y=x), TypeError, r"`read` takes \{\} as its keywords, not \{y: f32\[2,3\]\}"),
+        (lambda: program.read(jnp.ones((2, 3), int)), TypeError, r"not \(i32\[2,3\],\)"),
+        (lambda: program(x), TypeError, r"has several functions: say which, as in `program\.read\(\.\.\.\)`"),
+        (lambda: program.pure(), TypeError, r"has several functions"),
+        (lambda: program.write(x), AttributeError, r"<Program of read, again .*> has no function 'write'"),
+        (lambda: program.pure("read")({}, x), ValueError, r"`read` needs the state 'cell\.\w+', which was not given"),
+        (
+            lambda: program.pure("read")({**before, "head.bias": x}, x), TypeError,
+            r"`read` takes f32\[2\] as state head\.bias, not f32\[2,3\]",
+        ),
+        (lambda: setattr(program, "states", {}), ValueError, r"no states of <Program.*: without cell\.\w+; without"),
+        (lambda: setattr(program, "states", {**before, "z": x}), ValueError, r": with z, which it has not$"),
+        (
+            lambda: setattr(program, "states", {**before, "head.bias": x}), ValueError,
+            r": head\.bias is f32\[2\], and f32\[2,3\] was given",
+        ),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
+        assert bits(program.states) == bits(before)
+
+
+def test_what_cannot_be_saved(tmp_path):
+    w = State(jnp.ones(3))
+    f = jit(lambda x, w=w: x * w.value)
+    exported = export(f, one)
+    grows, fades = State(jnp.ones(2)), State(jnp.ones(2))
+
+    def grow(grows=grows):
+        grows.value = jnp.concatenate([grows.value, grows.value])
+
+    path = tmp_path / "program.npz"
+    clash = State({"a.b": one, "a": {"b": one}})
+    for programs, error, text in [
+        ({}, TypeError, r"save_program takes what `export` returned: write `save_program\(path, export\(jit\(fun\), "),
+        ({"f": f}, TypeError, r"f is <.*>, and must come from `export` in this process: `export\(jit\(f\), \.\.\.\)`"),
+        ({"f": deserialize(exported.serialize())}, TypeError, r"must come from `export` in this process"),
+        ({"states": exported}, TypeError, r"cannot be named 'states', as a Program has it for itself"),
+        ({"_f": exported}, TypeError, r"cannot be named '_f'"),
+        ({"grow": export(jit(grow))}, ValueError, r"`grow` changes the shape of state grows from f32\[2\] to f32\[4\]"),
+        ({"f": export(jit(lambda c=clash: c.value["a.b"]))}, ValueError, r"two arrays would be named 'c\.a\.b'"),
+        ({"f": export(jit(lambda x: namedtuple("Unknown", "x")(x)), one)}, Exception, r"Unknown"),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=text):
+            save_program(path, **programs)
+    with pytest.raises(TypeError, match=r"program is <.*>, and must come from `export`"):
+        save_program(path, f)
+
+    late = export(jit(lambda fades=fades: fades.value.sum()))
+    fades.value = jnp.ones(5)
+    with pytest.raises(
+        ValueError, match=r"state fades is f32\[5\], and was f32\[2\] when `f` was exported: export it again"
+    ):
+        save_program(path, f=late)
+    fades.value = jax.ShapeDtypeStruct((2,), jnp.float32)
+    with pytest.raises(ValueError, match=r"state fades of `f` holds .*, which is no array to write"):
+        save_program(path, f=late)
+    assert os.listdir(tmp_path) == []
+
+
+def test_flatbuffers_is_asked_for(tmp_path, monkeypatch):
+    exported = export(reader(), jnp.ones((2, 3)))
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    for call in (lambda: save_program(tmp_path / "a", exported), lambda: load_program(tmp_path / "a")):
+        with pytest.raises(ImportError, match="pip install flatbuffers"):
+            call()
+
+
+def test_states_on_several_devices_are_gathered_and_a_program_for_several_is_refused(tmp_path):
+    code = """
+        import jax, jax.numpy as jnp
+        from brainstate_graph import State
+        from brainstate_transform import export, jit, load_program, save_program
+        mesh = jax.make_mesh((2,), ("d",))
+        put = lambda value: jax.device_put(value, jax.NamedSharding(mesh, jax.P("d")))
+        w = State(put(jnp.arange(4.0)))
+        f = jit(lambda x, w=w: w.value * x)
+        save_program("f.npz", f=export(f, jnp.ones(4)))
+        print(load_program("f.npz").f(2.0 * jnp.ones(4)))
+        for exported in (lambda: export(f, put(jnp.ones(4))), lambda: jax.set_mesh(mesh) and export(f, jnp.ones(4))):
+            try:
+                save_program("never.npz", f=exported())
+            except ValueError as error:
+                print(error)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    )  # fmt: skip
+    values, *errors = ran.stdout.splitlines()
+    assert values == "[0. 2. 4. 6.]", ran.stderr[-1500:]
+    text = "`f` is for 2 devices: export it for arguments on one device, outside of `jax.set_mesh`"
+    assert errors == [text, text]

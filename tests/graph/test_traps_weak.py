@@ -78,7 +78,7 @@ READS = {
 
 @pytest.mark.parametrize("touched", [False, True], ids=["untouched", "read before"])
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-@transforms()
+@transforms(in_short=True)
 def test_w01_graph_operations_see_the_value_of_the_trace(wrap, read, touched):
     s = State(one)
 

@@ -203,13 +203,14 @@ FROZEN = (*LOOPS, "cond", "switch", "ifelse", "stateful", "custom_vjp", "custom_
 CORE = ("jit", "value_and_grad", "vmap", "for_loop", "cond", "checkpoint", "stateful")  # for products of two
 
 
-def transforms(without=(), only=None):
-    """One parameter `wrap` for each transform."""
+def transforms(without=(), only=None, in_short=False):
+    """One parameter `wrap` for each transform; `in_short` leaves all but one of each sort to `pytest -m exhaustive`."""
     assert set(without) | set(only or ()) <= set(TRANSFORMS)
     names = [name for name in TRANSFORMS if name not in without and (only is None or name in only)]
     if jax.config.jax_check_tracer_leaks or not Snapshot.enabled:  # where everything is slow, one of each sort
         names = [name for name in names if name in CORE]
-    params = [pytest.param(TRANSFORMS[name], id=name) for name in names]
+    marks = {name: pytest.mark.exhaustive for name in names if in_short and name not in CORE}
+    params = [pytest.param(TRANSFORMS[name], id=name, marks=marks.get(name, ())) for name in names]
     return pytest.mark.parametrize("wrap", params)
 
 

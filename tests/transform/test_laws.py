@@ -291,7 +291,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("raw", RAW.values(), ids=RAW)
-@transforms(without=["custom_vjp", "custom_jvp"])  # which refuse to be differentiated with a write of no rule
+@transforms(without=["custom_vjp", "custom_jvp"], in_short=True)  # which refuse derivatives of a write of no rule
 def test_a_raw_transform_between_ours_and_a_write_is_refused(wrap, raw):
     # The tracer belongs to the raw trace, which the overlay of the outer jit does not know.
 
@@ -710,7 +710,7 @@ def test_a_dropped_function_is_gone_without_the_garbage_collector(wrap):
         gc.enable()
 
 
-@transforms()
+@transforms(in_short=True)
 @pytest.mark.parametrize("donating", [False, True])
 def test_a_program_given_some_states_gets_others_inside_a_trace(wrap, donating):
     many = [Param(jnp.float32(i)) for i in range(20)]

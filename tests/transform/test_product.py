@@ -83,7 +83,9 @@ def possible(outer, inner):
 
 
 ALL = [names for names in itertools.product(TRANSFORMS, repeat=2) if possible(*names)]
-IN_SHORT = [names for names in ALL if "jit" in names or set(names) <= set(COMMON)]
+IN_SHORT = [
+    names for names in ALL if names[0] == "jit" or set(names) <= set(COMMON) or (names[1] == "jit" and names[0] in CORE)
+]
 
 
 @parameters(IN_SHORT)

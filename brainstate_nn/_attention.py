@@ -226,17 +226,23 @@ class MultiHeadAttention(Module):
         )  # fmt: skip
 
     def init_state(
-        self, batch_size: int | Sequence[int] | None = None, max_length: int | None = None, **kwargs: Any
+        self,
+        batch_size: int | Sequence[int] | None = None,
+        max_length: int | None = None,
+        *,
+        out_sharding: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Make the cache, as ``init_all_states(model, batch_size=4, max_length=100)`` does in a whole model.
 
         Args:
             batch_size: As for `init_cache`.
             max_length: As for `init_cache`; None for no cache.
+            out_sharding: As for `init_cache`.
             **kwargs: What other modules take.
         """
         if max_length is not None:
-            self.init_cache(batch_size, max_length)
+            self.init_cache(batch_size, max_length, out_sharding=out_sharding)
 
     def reset_state(self, *args: Any, **kwargs: Any) -> None:
         """Empty the cache, if there is one."""

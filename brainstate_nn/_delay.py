@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._parameters import above_zero, as_dtype, sizes
-from ._recurrent import RecurrentCell, placed
+from ._parameters import above_zero, as_dtype, resharded, sizes
+from ._recurrent import RecurrentCell
 from ._states import HiddenState
 
 __all__ = ["Delay"]
@@ -108,5 +108,5 @@ def _side_by_side(x: jax.Array, buffer: jax.Array, axis: int) -> tuple[jax.Array
     """Bring one input and the line to the same devices, on which an update insists."""
     ours, theirs = jax.typeof(x).sharding.spec, jax.typeof(buffer).sharding.spec
     if any(ours):
-        return x, placed(buffer, jax.P(*ours[:axis], None, *ours[axis:]))
-    return placed(x, jax.P(*theirs[:axis], *theirs[axis + 1 :])), buffer
+        return x, resharded(buffer, jax.P(*ours[:axis], None, *ours[axis:]), x)
+    return (resharded(x, jax.P(*theirs[:axis], *theirs[axis + 1 :]), buffer) if any(theirs) else x), buffer

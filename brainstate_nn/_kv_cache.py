@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from brainstate_graph import Node
 
-from ._parameters import as_dtype, positive, sizes
+from ._parameters import as_dtype, placed, positive, sizes
 from ._states import ShortTermState
 
 __all__ = ["CacheState", "KVCache"]
@@ -42,7 +42,7 @@ class KVCache(Node):
         num_heads: The number of heads of keys and values.
         head_size: The number of features of a head.
         dtype: The dtype of what is kept.
-        out_sharding: The sharding of the arrays, a NamedSharding or PartitionSpec, where a mesh is set.
+        out_sharding: The sharding of the arrays, a NamedSharding or, where a mesh is set, a PartitionSpec.
 
     Attributes:
         key: CacheState of shape ``(*batch_size, max_length, num_heads, head_size)``.
@@ -73,8 +73,8 @@ class KVCache(Node):
         self.max_length = positive("max_length", max_length)
         shape = (*batch, self.max_length, positive("num_heads", num_heads), positive("head_size", head_size))
         dtype = as_dtype(dtype)
-        self.key = CacheState(jnp.zeros(shape, dtype, out_sharding=out_sharding))
-        self.value = CacheState(jnp.zeros(shape, dtype, out_sharding=out_sharding))
+        self.key = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
+        self.value = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
         self.length = CacheState(jnp.zeros((), jnp.int32))
 
     def has_room(self, count: int) -> bool | jax.Array:

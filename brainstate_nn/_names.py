@@ -1,7 +1,4 @@
-r"""Paths as dotted names, one for each state or array.
-
-``layers.0.weight`` is the path ``("layers", 0, "weight")``.  A dot in a key is written ``\.``, a backslash ``\\``.
-"""
+"""Paths as dotted names, one for each state or array."""
 
 from __future__ import annotations
 
@@ -19,17 +16,14 @@ Path = tuple[Any, ...]
 
 def dotted_name(path: Path) -> str:
     """Spell a path as ``layers.0.weight``."""
-    name = ".".join(map(str, path))
-    if name.count(".") == len(path) - 1 and "\\" not in name:
-        return name
-    return ".".join(str(key).replace("\\", "\\\\").replace(".", "\\.") for key in path)
+    return ".".join(map(str, path))
 
 
 def dotted_names(paths: Sequence[Path]) -> list[str]:
     """Spell each path as `dotted_name` does.
 
     Raises:
-        GraphError: Two paths have one name, such as ``("a", 1)`` and ``("a", "1")``.
+        GraphError: Two paths have one name, such as ``("a", 1)``, ``("a", "1")`` and ``("a.1",)``.
     """
     found: dict[str, Path] = {}
     for path in paths:

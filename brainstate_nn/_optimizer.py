@@ -14,6 +14,7 @@ from brainstate_graph.extend import locate, write_values
 from ._chosen import Path, chosen_states, given_states
 from ._module import Module
 from ._names import dotted_names
+from ._parameters import laid_like
 from ._states import LongTermState, ParamState
 
 if TYPE_CHECKING:
@@ -119,12 +120,15 @@ class Optimizer(Module):
         updates, state = optax.with_extra_args_support(self.tx).update(
             self._fitted(grads), self.opt_state.value, values, **extra
         )
+        params = list(self.params.values())
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
+        # Each lies as before over an explicit mesh, though its moments may be spread over more devices (ZeRO).
+        values = [jax.tree.map(laid_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
         # one call, so that a value that is refused leaves the others as they were; without a look at dtypes, for the
         # first step may widen those of the optimiser
         write_values(
-            [*self.params.values(), self.opt_state, self.step],
-            [*(moved[p] for p in self._paths), state, self.step.value + 1],
+            [*params, self.opt_state, self.step],
+            [*values, state, self.step.value + 1],
         )
 
     def _values(self) -> NestedDict:

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
 
 from brainstate_graph import Node, State
 from brainstate_graph.extend import describe, locate
@@ -35,8 +36,11 @@ __all__ = [
     "make_parameter",
     "param_dtype_of",
     "per_axis",
+    "placed",
     "positive",
     "promote",
+    "resharded",
+    "sharding_of",
     "sizes",
 ]
 
@@ -196,22 +200,40 @@ def as_indices(x: Any, layer: Node, argument: str = "x") -> Any:
 
 def laid_out(mask: jax.Array, x: jax.Array) -> jax.Array:
     """Lay a mask out over devices as `x` is: what is drawn lies on none in particular, which `where` refuses."""
-    return (
-        mask | jnp.zeros(x.shape, bool, out_sharding=jax.typeof(x).sharding)
-        if any(jax.typeof(x).sharding.spec)
-        else mask
-    )
+    if not any(jax.typeof(x).sharding.spec):
+        return mask
+    if isinstance(x, Tracer):
+        return mask | jnp.zeros(x.shape, bool, out_sharding=jax.typeof(x).sharding)
+    return mask | jax.device_put(jnp.zeros(x.shape, bool), x.sharding)  # whether a mesh is set or not
 
 
 def gathered(x: jax.Array) -> jax.Array:
     """Return an array as it is on each device whole, for what JAX cannot lay out by itself."""
-    return jax.sharding.reshard(x, PartitionSpec()) if any(jax.typeof(x).sharding.spec) else x
+    return resharded(x, PartitionSpec(), x) if any(jax.typeof(x).sharding.spec) else x
 
 
 def laid_like(new: jax.Array, old: jax.Array) -> jax.Array:
     """Bring the new value of a state to the layout of the old one, which a loop that carries it cannot change."""
     spec = jax.typeof(old).sharding.spec
-    return new if jax.typeof(new).sharding.spec == spec else jax.sharding.reshard(new, spec)
+    return new if jax.typeof(new).sharding.spec == spec else resharded(new, spec, old)
+
+
+def resharded(x: jax.Array, spec: PartitionSpec, beside: jax.Array) -> jax.Array:
+    """Lay an array out over the explicit mesh of another one, whether a mesh is set or not."""
+    ours = sharding_of(beside)
+    return x if ours is None else jax.sharding.reshard(x, NamedSharding(ours.mesh, spec))
+
+
+def sharding_of(x: Any) -> NamedSharding | None:
+    """Return how an array lies on a mesh, with the devices where they are known; None where it is on none."""
+    sharding = jax.typeof(x).sharding if isinstance(x, Tracer) else getattr(x, "sharding", None)
+    return sharding if isinstance(sharding, NamedSharding) else None
+
+
+def placed(x: jax.Array, sharding: Any) -> jax.Array:
+    """Give an array a sharding of a mesh; one without axes, and None, change nothing."""
+    spec = getattr(sharding, "spec", sharding)
+    return jax.device_put(jnp.asarray(x), sharding) if spec is not None and any(spec) and jnp.ndim(x) else x
 
 
 def fraction(name: str, value: Any, meaning: str) -> float:

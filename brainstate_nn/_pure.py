@@ -47,14 +47,14 @@ class LoadReport(NamedTuple):
 
 
 def to_flat_dict(node_or_tree: Any, *filters: Filter) -> dict[str, Any]:
-    r"""Return the arrays of states by dotted name, each once.
+    """Return the arrays of states by dotted name, each once.
 
     Args:
         node_or_tree: A Node, a container of them, or a state tree.
         *filters: Which states; None for all.
 
     Returns:
-        The arrays as they are, on their devices; nothing is copied. A dot in a key is written ``\.``.
+        The arrays as they are, on their devices; nothing is copied.
 
     Raises:
         GraphError: Two paths would have one name.
@@ -158,7 +158,7 @@ def from_flat_dict(
         raise TypeError(f"data is a dictionary of arrays by name, not a {type(data).__name__}")
     found: FlattedDict = _live(node, filters)
     problems: list[str] = []
-    given, origin = _renamed(data, rename, problems)
+    given = _renamed(data, rename, problems)
     others: dict[Path, list[Path]] = {}
     for other, first in alias_paths(graphdef(node)).items():
         others.setdefault(first, []).append(other)
@@ -172,7 +172,7 @@ def from_flat_dict(
         for i, (inner, leaf) in enumerate(zip(paths, leaves, strict=True)):
             name = next(names)
             also = [dotted_name((*other, *inner[len(path) :])) for other in others.get(path, ())]
-            item = _take(name, also, given, problems)
+            item = _take(name, also, given, data, problems)
             if item is _NONE:
                 missing.append(name)
             else:
@@ -180,7 +180,7 @@ def from_flat_dict(
         if any(a is not b for a, b in zip(new, leaves, strict=True)):
             chosen.append(state)
             values.append(jax.tree.unflatten(treedef, new))
-    unexpected = [origin[name] for name in given]
+    unexpected = list(given.values())
     hint = ""
     if strict and (missing or unexpected):
         problems += [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
@@ -269,21 +269,18 @@ def _walk(path: Path, data: Any) -> Iterable[tuple[Path, Any]]:
         yield from _walk((*path, key), value)
 
 
-def _renamed(
-    data: Mapping[str, Any], rename: Rename | None, problems: list[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the data by the names of the model, and for each of them the name that it had."""
+def _renamed(data: Iterable[str], rename: Rename | None, problems: list[str]) -> dict[str, str]:
+    """Return the name in the data for each in the model; arrays are looked up singly, since they may be in a file."""
     new_name = _renaming(rename)
-    given: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for old, item in data.items():
+    given: dict[str, str] = {}
+    for old in data:
         name = new_name(old)
         if name is None:
             continue
         if name in given:
-            problems.append(f"{origin[name]} and {old} are both renamed {name}")
-        given[name], origin[name] = item, old
-    return given, origin
+            problems.append(f"{given[name]} and {old} are both renamed {name}")
+        given[name] = old
+    return given
 
 
 def _renaming(rename: Rename | None) -> Callable[[str], str | None]:
@@ -313,12 +310,12 @@ def _renaming(rename: Rename | None) -> Callable[[str], str | None]:
     return apply
 
 
-def _take(name: str, also: list[str], given: dict[str, Any], problems: list[str]) -> Any:
-    """Take what the data has under the names of one state out of it."""
+def _take(name: str, also: list[str], given: dict[str, str], data: Mapping[str, Any], problems: list[str]) -> Any:
+    """Return what the data has under the names of one state, and strike these off what is given."""
     present = [n for n in (name, *also) if n in given]
     if not present:
         return _NONE
-    first, *rest = items = [given.pop(n) for n in present]
+    first, *rest = items = [data[given.pop(n)] for n in present]
     if len(items) > 1 and not all(other is first or _equal(first, other) for other in rest):
         problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
     return first

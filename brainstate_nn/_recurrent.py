@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from brainstate_graph.extend import describe, locate
 
 from ._module import Module
-from ._parameters import as_input, sizes
+from ._parameters import as_input, placed, sharding_of, sizes
 from ._states import HiddenState, ShortTermState
 
-__all__ = ["BatchSize", "RecurrentCell", "batch_shape_of", "not_started", "placed"]
+__all__ = ["BatchSize", "RecurrentCell", "batch_shape_of", "not_started"]
 
 BatchSize = int | Sequence[int] | None
 
@@ -108,7 +108,7 @@ class RecurrentCell(Module):
         else:
             batch = batch_shape_of(batch_size)
         fresh = [
-            placed(part, jax.typeof(state.value).sharding if out_sharding is None else out_sharding)
+            placed(part, sharding_of(state.value) if out_sharding is None else out_sharding)
             for state, part in zip(states, self._parts(self.initial_carry(batch)), strict=True)
         ]
         for state, part in zip(states, fresh, strict=True):
@@ -173,12 +173,6 @@ def batch_shape_of(batch_size: BatchSize) -> tuple[int, ...]:
     if batch_size is None or (isinstance(batch_size, (tuple, list)) and not batch_size):
         return ()
     return sizes("batch_size", batch_size)
-
-
-def placed(x: jax.Array, sharding: Any) -> jax.Array:
-    """Give an array a sharding of an explicit mesh; one without axes, and None, change nothing."""
-    spec = getattr(sharding, "spec", sharding)
-    return jax.reshard(jnp.asarray(x), sharding) if spec is not None and any(spec) and jnp.ndim(x) else x
 
 
 def not_started(module: Module, x: Any, features: int = 1) -> RuntimeError:

@@ -13,8 +13,7 @@ from brainstate_graph.extend import describe, locate
 from brainstate_transform import scan
 
 from ._module import Module
-from ._parameters import as_indices, as_input, laid_out, positive
-from ._recurrent import placed
+from ._parameters import as_indices, as_input, laid_out, positive, resharded
 
 __all__ = ["RNN", "Bidirectional"]
 
@@ -104,7 +103,12 @@ class RNN(Module):
     def _first_carry(self, xs: jax.Array, batch: tuple[int, ...]) -> Any:
         """In a loop over an explicit mesh the carry must lie as the batch does from the first step on."""
         spec = jax.P(*jax.typeof(xs).sharding.spec[1 : 1 + len(batch)])
-        return jax.tree.map(lambda part: placed(part, spec), self.cell.initial_carry(batch))
+        carry = self.cell.initial_carry(batch)
+        return (
+            jax.tree.map(lambda part: resharded(part, spec, xs) if jnp.ndim(part) else part, carry)
+            if any(spec)
+            else carry
+        )
 
     def _as_lengths(self, lengths: Any, batch: tuple[int, ...]) -> jax.Array:
         lengths = as_indices(lengths, self, "lengths")

@@ -132,5 +132,5 @@ def _unused(leaf: Any, shape: Any) -> Any:
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return leaf
     zeros = np.broadcast_to(np.zeros((), dtype), np.shape(leaf))
-    where = getattr(shape, "sharding", None)  # part of what a trace is found by
-    return jax.lax.with_sharding_constraint(zeros, where) if isinstance(where, NamedSharding) else zeros
+    where = getattr(shape, "sharding", None)  # part of what a trace is found by, with the type of array it makes
+    return jax.device_put(zeros, where) if isinstance(where, NamedSharding) else zeros

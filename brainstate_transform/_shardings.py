@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 from jax.core import Tracer
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from brainstate_graph import State
 from brainstate_graph.extend import locate
@@ -134,9 +134,15 @@ def _is_there(leaf: jax.Array, where: Any) -> bool:
 def constrained(values: Sequence[Any], where: Sequence[Any]) -> list[Any]:
     """Hold values in their places, within a program."""
     return [
-        v if w is None else jax.tree.map(lambda leaf, w=w: jax.lax.with_sharding_constraint(leaf, w), v)
-        for v, w in zip(values, where, strict=True)
+        v if w is None else jax.tree.map(lambda leaf, w=w: _held(leaf, w), v) for v, w in zip(values, where, strict=True)
     ]
+
+
+def _held(leaf: Any, where: Sharding) -> Any:
+    """Hold an array in its place, within a program."""
+    if isinstance(where, NamedSharding) and AxisType.Explicit in where.mesh.axis_types:
+        return jax.device_put(leaf, where)  # the place is part of the type; with_sharding_constraint refuses such axes
+    return jax.lax.with_sharding_constraint(leaf, where)  # where device_put may be optimised away
 
 
 def with_placement(value: Any, where: Any) -> Any:

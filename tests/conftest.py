@@ -17,8 +17,13 @@ jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Run by test_shard_map.py and test_laws.py, in a process that has as many devices.
-_LARGE = ["transform/on_four_devices.py", "nn/on_four_devices.py", "nn/training_on_four_devices.py"]
+# Run by test_shard_map.py, test_laws.py and test_sharding.py, in a process that has as many devices.
+_LARGE = [
+    "transform/on_four_devices.py",
+    "nn/on_four_devices.py",
+    "nn/training_on_four_devices.py",
+    "nn/on_eight_devices.py",
+]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}

@@ -45,6 +45,7 @@ bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other sys
 	$(BIN)/python -m benchmarks.graph
 	$(BIN)/python -m benchmarks.transforms
 	$(BIN)/python -m benchmarks.nn
+	$(BIN)/python -m benchmarks.checkpoints
 
 clean:  ## Remove the environments and all caches
 	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache

@@ -55,6 +55,14 @@ from ._metrics import Metric, MetricState, Average, Welford, Statistics, MultiMe
 from ._classification import Accuracy, Precision, Recall, F1, ConfusionMatrix
 from ._pure import to_pure_dict, from_pure_dict, to_flat_dict, from_flat_dict, aliases, LoadReport
 from ._files import save_states, load_states
+from ._models import save_model, load_model
+from ._orbax import Checkpoints
+from ._partition import fully_sharded
+from ._sharding import shard, shardings
+from ._abstract import abstract, init_sharded
+from ._gathered import gathered
+from ._weight_maps import WeightMap
+from ._interop import export_weights, import_weights, register_weights
 
 for _kind in (
     LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from brainstate_graph import states
@@ -15,7 +13,7 @@ from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import eval_shape, jit
 
 from ._partition import AnyMesh, Axes, Rules, planned
-from ._replacing import is_key
+from ._placing import free, no_mesh
 from ._sharding import placements, shard
 
 __all__ = ["abstract", "init_sharded"]
@@ -52,7 +50,7 @@ def abstract(
         >>> abstract(lambda: Linear(8, 4), mesh, {"weight": jax.P("model")}).weight.value.sharding.spec
         P('model',)
     """
-    with _no_mesh():
+    with no_mesh():
         model: N = eval_shape(build)
     return model if mesh is None else shard(model, mesh, rules, axes=axes)
 
@@ -84,7 +82,7 @@ def init_sharded(build: Callable[[], N], mesh: Mesh, rules: Rules = None, *, axe
         >>> layer.weight.value.sharding.spec
         P('data',)
     """
-    with _no_mesh():
+    with no_mesh():  # on explicit axes each device would compute whole arrays
         used, model = eval_shape(build, return_state_shapes=True)
         parts = planned(model, mesh, rules, axes)
         before = read_values(used, record=False)
@@ -101,19 +99,10 @@ def init_sharded(build: Callable[[], N], mesh: Mesh, rules: Rules = None, *, axe
     return model
 
 
-def _no_mesh() -> Any:
-    """Return a context in which no mesh is set: on explicit axes each device would compute whole arrays."""
-    return jax.set_mesh(Mesh(np.empty((), object), ()))
-
-
 def _back(old: Any, new: Any) -> Any:
     """Bring what was drawn from, such as the default stream, back from the mesh to where it was."""
     if new is old or not isinstance(old, jax.Array):
         return new
     if old.committed:
         return jax.device_put(new, old.sharding)
-    if is_key(new):
-        return jax.random.wrap_key_data(
-            jnp.asarray(np.asarray(jax.random.key_data(new))), impl=jax.random.key_impl(new)
-        )
-    return jnp.asarray(np.asarray(new))
+    return free(new)

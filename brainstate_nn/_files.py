@@ -1,35 +1,38 @@
-"""Checkpoints in one file."""
+"""The states of a model in one file."""
 
 from __future__ import annotations
 
 import os
-import secrets
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict
 
-from brainstate_graph import Filter
-
-from ._pure import LoadReport, Rename, from_flat_dict, to_flat_dict
-from ._replacing import is_key
+from ._container import opened, save_contents
+from ._pure import LoadReport, Rename, aliases, from_flat_dict, to_flat_dict
 
 __all__ = ["load_states", "save_states"]
 
 
-def save_states(path: str | os.PathLike[str], node_or_tree: Any, *filters: Filter) -> None:
-    """Write the values of states to a file in the msgpack format of flax.
+def save_states(
+    path: str | os.PathLike[str],
+    node_or_tree: Any,
+    *filters: Filter,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write the values of states to one file: safetensors where its name ends so, else the msgpack format of flax.
 
-    The file appears whole or not at all: it is written beside its place and then moved there.
+    The file appears whole or not at all, whenever the process is killed. It holds a checksum over each array.
 
     Args:
-        path: The file.
+        path: The file, such as ``"model.safetensors"`` or ``"model.msgpack"``.
         node_or_tree: A Node, a container of them, or a state tree.
         *filters: Which states; None for all.
+        metadata: Texts for other readers, such as ``{"format": "pt"}``.
 
     Raises:
-        GraphError: Two paths would have one name.
+        GraphError: Two paths would have one name, or a value is no array, random key or number; the message lists all
+            of these. Nothing was written.
 
     Example:
         >>> import os, tempfile
@@ -39,20 +42,15 @@ def save_states(path: str | os.PathLike[str], node_or_tree: Any, *filters: Filte
         ...     load_states(os.path.join(folder, "model.msgpack"), Linear(2, 3), ParamState)
         LoadReport(missing=(), unexpected=())
     """
-    from flax import serialization
+    flat = to_flat_dict(node_or_tree, *filters)
+    save_contents(path, flat, tied(node_or_tree, flat), metadata)
 
-    flat = {name: _encode(leaf) for name, leaf in to_flat_dict(node_or_tree, *filters).items()}
-    data = serialization.msgpack_serialize(flat)
-    temporary = f"{os.fspath(path)}.{os.getpid()}.{secrets.token_hex(4)}.part"
-    with open(temporary, "xb") as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+
+def tied(node_or_tree: Any, flat: Mapping[str, Any]) -> dict[str, str]:
+    """Return the other names of the states that are saved."""
+    if isinstance(node_or_tree, (NestedDict, FlattedDict)):
+        return {}
+    return {other: name for other, name in aliases(node_or_tree).items() if name in flat}
 
 
 def load_states(
@@ -63,10 +61,14 @@ def load_states(
     rename: Rename | None = None,
     cast: bool = False,
 ) -> LoadReport:
-    """Read a file of `save_states` into the live states; all of them or, where something does not fit, none.
+    """Read a file of arrays into the live states; all of them or, where something does not fit, none.
+
+    It may be a file of `save_states` or `save_model`, any file of safetensors, or what `flax.serialization` wrote; of
+    the last, nested names are dotted. Of safetensors one array is read after the other, and put where the one before it
+    was, under its sharding; so a model of shapes needs no more memory than the model and one array.
 
     Args:
-        path: The file.
+        path: The file; or ``model.safetensors.index.json``, for a model that Hugging Face has split into several.
         node: A Node, or a container of them.
         *filters: Which states of `node` the file holds; None for all.
         strict: As for `from_flat_dict`.
@@ -78,11 +80,11 @@ def load_states(
 
     Raises:
         GraphError: A name is missing or unexpected, or an array has another shape or dtype; the message lists all.
-        ValueError: The file is something else.
+        ValueError: The file is damaged, or something else.
 
     Example:
         >>> import os, tempfile
-        >>> from brainstate_nn import Linear, ParamState, load_states, save_states
+        >>> from brainstate_nn import Linear, load_states, save_states
         >>> model, other = Linear(2, 3), Linear(2, 3)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_states(os.path.join(folder, "model.msgpack"), model)
@@ -91,30 +93,10 @@ def load_states(
         >>> bool((other.weight.value == model.weight.value).all())
         True
     """
-    from flax import serialization
-
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        flat = serialization.msgpack_restore(data)
-    except Exception as error:
-        raise ValueError(f"{os.fspath(path)} is not a file of `save_states`: {error}") from error
-    if not isinstance(flat, dict):
-        raise ValueError(f"{os.fspath(path)} is not a file of `save_states`: it holds a {type(flat).__name__}")
-    values = {name: _decode(name, item) for name, item in flat.items()}
-    return from_flat_dict(node, values, *filters, strict=strict, rename=rename, cast=cast)
-
-
-def _encode(leaf: Any) -> Any:
-    if is_key(leaf):
-        return {"impl": str(jax.random.key_impl(leaf)), "data": np.asarray(jax.random.key_data(leaf))}
-    return leaf if isinstance(leaf, (bool, int, float, complex)) else np.asarray(leaf)
-
-
-def _decode(name: str, item: Any) -> Any:
-    if not (isinstance(item, dict) and item.keys() == {"impl", "data"}):
-        return item
-    try:
-        return jax.random.wrap_key_data(jnp.asarray(item["data"]), impl=item["impl"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is no random key: {error}") from error
+    with opened(path) as contents:
+        if contents.aliases and rename is None:
+            contents.answer_to(to_flat_dict(node, *filters))
+        try:
+            return from_flat_dict(node, contents, *filters, strict=strict, rename=rename, cast=cast)
+        except GraphError as error:
+            raise GraphError(f"{os.fspath(path)}: {error}") from None

@@ -18,11 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from brainstate_graph import Node, State, outside
 from brainstate_graph.extend import fields_of, make_state
 from brainstate_transform import register_lanes
 
+from ._placing import free
 from ._samplers import Samplers
 
 __all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
@@ -32,6 +34,11 @@ _draw_lock = threading.RLock()
 
 def _to_key(source: Any) -> jax.Array:
     if source is None:
+        if jax.process_count() > 1:  # parameters that differ end in a hang, or in shards that do not belong together
+            raise ValueError(
+                f"without a seed each of the {jax.process_count()} processes would draw numbers of its own: write "
+                "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` where they are to differ"
+            )
         return jax.random.key(secrets.randbits(32))
     if isinstance(source, jax.Array):
         if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
@@ -59,6 +66,7 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
 
     Raises:
         TypeError: The seed is something else, such as a key in the old raw form.
+        ValueError: There is no seed, and several processes, which would draw different numbers.
 
     Example:
         >>> from brainstate_nn import RandomState
@@ -93,7 +101,7 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         """
         with _draw_lock:  # two threads that make layers must not draw one key
             key, count = self.value
-            self.value = (key, count + 1)
+            self.value = (key, _beside(key, count + 1))
         fresh = jax.random.fold_in(key, count)
         return fresh if n is None else jax.random.split(fresh, n)
 
@@ -169,6 +177,13 @@ def own_stream(rng: Rng, name: str) -> RandomState:
     return default_rng().fork() if rng is None else stream_of(rng, name)
 
 
+def _beside(key: Any, count: Any) -> Any:
+    """Keep the count where the key is: under ``jax.set_mesh`` it comes to lie on that mesh, and later draws with it."""
+    if isinstance(count, Tracer) or isinstance(key, Tracer) or key.committed or not count.committed:
+        return count
+    return free(count)
+
+
 def _in_lane(value: tuple[jax.Array, jax.Array], lane: Any) -> tuple[jax.Array, jax.Array]:
     key, count = value
     if key.ndim:  # the streams of a stack of layers, each with its own lanes
@@ -187,13 +202,18 @@ _lock = threading.Lock()
 def default_rng() -> RandomState:
     """Return the stream that the process has by default, made at the first call.
 
-    It is seeded by the operating system: call `seed` for numbers that repeat.
+    It is seeded by the operating system: call `seed` for numbers that repeat, and where there are several processes.
 
     Example:
         >>> from brainstate_nn import default_rng
         >>> default_rng() is default_rng()
         True
     """
+    return _default_from(None)
+
+
+def _default_from(source: int | jax.Array | None) -> RandomState:
+    """Return the default stream; one that is made starts from `source`."""
     global _default
     if _default is None:
         with _lock:
@@ -201,7 +221,7 @@ def default_rng() -> RandomState:
                 # Where the first call happens inside a trace, the stream must outlive it; and it is no new state of
                 # what is being made there, so that it is not announced as one.
                 with outside():
-                    _default = make_state(RandomState, (_to_key(None), jnp.uint32(0)), (("name", "default_rng"),))
+                    _default = make_state(RandomState, (_to_key(source), jnp.uint32(0)), (("name", "default_rng"),))
     return _default
 
 
@@ -219,7 +239,7 @@ def seed(seed: int | jax.Array | None = None) -> None:
         >>> bool(nn.default_rng().normal() == first)
         True
     """
-    default_rng().seed(seed)
+    _default_from(seed).seed(seed)
 
 
 def split_key(n: int | None = None) -> jax.Array:

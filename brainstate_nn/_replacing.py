@@ -9,12 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["describe", "fitted", "is_key"]
+from ._placing import free, is_key
 
-
-def is_key(leaf: Any) -> bool:
-    """Tell whether this is an array of typed random keys."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+__all__ = ["describe", "fitted", "put"]
 
 
 def describe(item: Any) -> str:
@@ -60,8 +57,16 @@ def _placed(live: Any, given: Any) -> Any:
     if isinstance(live, Tracer) or not hasattr(live, "sharding"):
         return jnp.asarray(given) if hasattr(live, "dtype") else given
     if isinstance(live, jax.Array):
-        return jax.device_put(given, live.sharding) if live.committed else _free(given)
-    return jnp.asarray(given) if live.sharding is None else jax.device_put(given, live.sharding)
+        return put(given, live.sharding) if live.committed else _free(given)
+    return jnp.asarray(given) if live.sharding is None else put(given, live.sharding)
+
+
+def put(given: Any, sharding: Any) -> jax.Array:
+    """Put an array on devices; random keys too where other processes have some of these, which JAX 0.12 refuses."""
+    if is_key(given) and not isinstance(given, Tracer) and not sharding.is_fully_addressable:
+        data = jax.device_put(jax.random.key_data(given), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(given))
+    return jax.device_put(given, sharding)
 
 
 def _free(given: Any) -> Any:
@@ -70,6 +75,4 @@ def _free(given: Any) -> Any:
         return jnp.asarray(given)
     if len(given.sharding.device_set) > 1:  # it was put there on purpose
         return given
-    if is_key(given):
-        return jax.random.wrap_key_data(_free(jax.random.key_data(given)), impl=jax.random.key_impl(given))
-    return jnp.asarray(np.asarray(given))
+    return free(given)

@@ -408,3 +408,17 @@ def test_a_seed_of_the_process_reaches_layers_and_scripts():
         return net(jnp.ones((2, 2))).tolist(), nn.default_rng().normal().tolist(), words(nn.split_key())
 
     assert draw() == draw()
+
+
+def test_a_stream_stays_where_it_is_under_a_mesh(no_default):
+    del no_default
+    mesh = jax.make_mesh((1,), ("d",))
+    with jax.set_mesh(mesh):
+        nn.Linear(2, 3)
+    assert not any(leaf.committed for leaf in nn.default_rng().value)
+    assert not nn.Linear(2, 3).weight.value.committed
+    with jax.set_mesh(jax.make_mesh((1,), ("other",))):
+        nn.Linear(2, 3)
+    placed = nn.RandomState(jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P())))
+    placed.split_key()
+    assert placed.value[0].committed

@@ -27,8 +27,37 @@ class Everything(nn.Module):
         self.empty = nn.State(jnp.zeros((0, 3)))
 
 
+class Odd(Everything):
+    """What few formats can hold: all that one file must."""
+
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        narrow = ["int4", "uint4", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e8m0fnu", "float4_e2m1fn", "float16"]
+        self.narrow = {n: nn.State(jnp.arange(6).reshape(2, 3).astype(getattr(jnp, n)) + 0 * seed) for n in narrow}
+        self.wide = nn.State({n: np.array([seed, 1, 2], n) for n in ("float64", "complex128", "uint64", "int8")})
+        self.numbers = nn.State(
+            [2**80 + seed, -(2**64), -1, True, float("nan"), float("-inf"), -0.0, 1j * seed, -(2**63)]
+        )
+        self.scalars = nn.State([np.bool_(seed), np.int64(2**60 + seed), np.complex128(1j), np.float64("nan")])
+        self.strided = nn.State(np.arange(6.0).reshape(2, 3).T + seed)
+        self.weak = nn.State(jnp.full((2,), 0.5 + seed))
+        self.none = nn.State(None)
+        self.by_number = {3: nn.State(jnp.full(2, 3 + seed)), 10: nn.Linear(2, 2, rng=nn.RandomState(seed))}
+        self.named = {
+            "": nn.State(seed),
+            "a.b": nn.State(seed + 1),
+            "ü\\\n\0": nn.State(seed + 2),
+            "__metadata__": nn.State(0),
+        }
+        self.tied = [self.layers[0], nn.Linear(3, 2, rng=nn.RandomState(seed + 9))]
+        self.tied[1].weight = self.layers[0].weight
+        self.vectors = nn.State((jnp.zeros(()), jnp.full((1,), seed), jnp.zeros((2, 0))))
+
+
 def bits(value):
     value = jax.random.key_data(value) if jnp.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key) else value
+    if type(value) is int:  # of any size
+        return repr(value)
     return (str(np.asarray(value).dtype), np.shape(value), np.asarray(value).tobytes())
 
 

@@ -1,0 +1,29 @@
+"""Arrays that were put nowhere: they are free to go where those beside them are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+__all__ = ["free", "is_key", "no_mesh"]
+
+
+def is_key(leaf: Any) -> bool:
+    """Tell whether this is an array of typed random keys."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def no_mesh() -> Any:
+    """Return a context in which no mesh is set, so that what is made lies on none."""
+    return jax.set_mesh(Mesh(np.empty((), object), ()))
+
+
+def free(array: jax.Array) -> jax.Array:
+    """Return a concrete array as one that was put nowhere."""
+    if is_key(array):
+        return jax.random.wrap_key_data(free(jax.random.key_data(array)), impl=jax.random.key_impl(array))
+    return jax.device_put(np.asarray(array))  # `jnp.asarray` would put it on the mesh that is set

@@ -16,6 +16,7 @@ from ._static import static_key
 from ._tree import StateTree
 from ._unflatten import unflatten
 from ._watch import watch
+from ._whole_file import whole_file
 
 __all__ = [
     "ABSENT",
@@ -41,6 +42,7 @@ __all__ = [
     "unflatten",
     "untraced",
     "watch",
+    "whole_file",
     "write_results",
     "write_values",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from brainstate_graph import GraphError
 from . import _msgpack_file as mp
 from . import _safetensors_file as st
 from ._leaf_forms import DTYPES, as_bytes, from_array, refusal, to_arrays
-from ._whole_file import unreadable
+from ._unreadable import unreadable
 
 __all__ = ["Contents", "opened", "save_contents"]
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._replacing import is_key
+from ._placing import is_key
 
 __all__ = ["DTYPES", "as_bytes", "as_jax", "empty_bytes", "from_array", "refusal", "to_arrays"]
 

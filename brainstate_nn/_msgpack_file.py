@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from io import BufferedReader
 from typing import Any
 
 import numpy as np
 
+from brainstate_graph.extend import whole_file
+
 from ._leaf_forms import DTYPES, empty_bytes
-from ._whole_file import unreadable, write_whole
+from ._unreadable import unreadable
 
 __all__ = ["METADATA", "PLAIN", "read_msgpack", "write_msgpack"]
 
@@ -33,15 +35,12 @@ def write_msgpack(path: str | os.PathLike[str], arrays: Mapping[str, Any], texts
     from flax import serialization
 
     packer = msgpack.Packer()
-
-    def chunks() -> Iterator[bytes]:
-        yield packer.pack_map_header(len(arrays) + 1)
-        yield packer.pack(METADATA) + packer.pack(dict(texts))
+    with whole_file(path) as temporary, open(temporary, "xb") as file:
+        file.write(packer.pack_map_header(len(arrays) + 1))
+        file.write(packer.pack(METADATA) + packer.pack(dict(texts)))
         for name, array in arrays.items():
-            yield packer.pack(name)
-            yield serialization.msgpack_serialize(array)
-
-    write_whole(path, chunks())
+            file.write(packer.pack(name))
+            file.write(serialization.msgpack_serialize(array))
 
 
 def read_msgpack(file: BufferedReader, path: str) -> tuple[dict[str, Any], dict[str, str]]:

@@ -18,7 +18,8 @@ from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, graphdef, states, update_states
 
 from ._names import alias_paths, dotted_name, dotted_names, leaf_names
-from ._replacing import describe, fitted, is_key
+from ._placing import is_key
+from ._replacing import describe, fitted
 
 __all__ = [
     "LoadReport",
@@ -26,6 +27,7 @@ __all__ = [
     "aliases",
     "from_flat_dict",
     "from_pure_dict",
+    "renaming",
     "to_flat_dict",
     "to_pure_dict",
 ]
@@ -40,6 +42,13 @@ class LoadReport(NamedTuple):
     Attributes:
         missing: The names in the model that the data has not; these states kept their values.
         unexpected: The names in the data that the model has not, before they were renamed.
+
+    Example:
+        >>> from brainstate_nn import Linear, from_flat_dict, to_flat_dict
+        >>> data = {"weight": Linear(2, 3).weight.value, "scale": 1.0}
+        >>> missing, unexpected = from_flat_dict(Linear(2, 3), data, strict=False)
+        >>> missing, unexpected
+        (('bias',), ('scale',))
     """
 
     missing: tuple[str, ...]
@@ -271,7 +280,7 @@ def _walk(path: Path, data: Any) -> Iterable[tuple[Path, Any]]:
 
 def _renamed(data: Iterable[str], rename: Rename | None, problems: list[str]) -> dict[str, str]:
     """Return the name in the data for each in the model; arrays are looked up singly, since they may be in a file."""
-    new_name = _renaming(rename)
+    new_name = renaming(rename)
     given: dict[str, str] = {}
     for old in data:
         name = new_name(old)
@@ -283,7 +292,12 @@ def _renamed(data: Iterable[str], rename: Rename | None, problems: list[str]) ->
     return given
 
 
-def _renaming(rename: Rename | None) -> Callable[[str], str | None]:
+def renaming(rename: Rename | None) -> Callable[[str], str | None]:
+    """Return the function that `rename` stands for.
+
+    Raises:
+        TypeError: It stands for none.
+    """
     if rename is None:
         return lambda name: name
     if isinstance(rename, Mapping):

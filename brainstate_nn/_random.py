@@ -218,10 +218,11 @@ def _default_from(source: int | jax.Array | None) -> RandomState:
     if _default is None:
         with _lock:
             if _default is None:
-                # Where the first call happens inside a trace, the stream must outlive it; and it is no new state of
-                # what is being made there, so that it is not announced as one.
+                # Where the first call happens inside a trace or under a mesh, the stream must outlive it; and it is no
+                # new state of what is being made there, so that it is not announced as one.
                 with outside():
-                    _default = make_state(RandomState, (_to_key(source), jnp.uint32(0)), (("name", "default_rng"),))
+                    value = free(_to_key(source)), free(jnp.uint32(0))
+                    _default = make_state(RandomState, value, (("name", "default_rng"),))
     return _default
 
 

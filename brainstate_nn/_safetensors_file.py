@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from brainstate_graph import GraphError
+from brainstate_graph.extend import whole_file
 
 from ._leaf_forms import DTYPES, as_bytes, empty_bytes
-from ._whole_file import unreadable, whole_file
+from ._unreadable import unreadable
 
 __all__ = ["PLAIN", "SafetensorsFile", "write_safetensors"]
 

@@ -13,7 +13,6 @@ import importlib
 import io
 import json
 import os
-import secrets
 import zipfile
 from typing import Any, BinaryIO
 
@@ -25,7 +24,7 @@ from jax.core import Tracer
 from jax.tree_util import DictKey, keystr, tree_flatten_with_path
 
 from brainstate_graph import State
-from brainstate_graph.extend import describe
+from brainstate_graph.extend import describe, whole_file
 
 from ._export import Exported
 from ._served import Function, Program, struct_of
@@ -88,22 +87,13 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
         "format": _FORMAT, "version": _VERSION, "jax": jax.__version__, "states": arrays.about,
         "functions": [said for said, _ in functions],
     }  # fmt: skip
-    temporary = f"{os.fspath(path)}.{os.getpid()}.{secrets.token_hex(4)}.part"
-    with open(temporary, "xb") as file:
-        try:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr(_entry("program.json"), json.dumps(about, indent=1))
-                for i, (_, data) in enumerate(functions):
-                    archive.writestr(_entry(f"functions/{i}"), data)
-                for i, leaf in enumerate(arrays.leaves):
-                    with archive.open(_entry(f"states/{i}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, _plain(leaf), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(_entry("program.json"), json.dumps(about, indent=1))
+        for i, (_, data) in enumerate(functions):
+            archive.writestr(_entry(f"functions/{i}"), data)
+        for i, leaf in enumerate(arrays.leaves):
+            with archive.open(_entry(f"states/{i}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, _plain(leaf), allow_pickle=False)
 
 
 def load_program(path: str | os.PathLike[str]) -> Program:

@@ -134,7 +134,8 @@ def _is_there(leaf: jax.Array, where: Any) -> bool:
 def constrained(values: Sequence[Any], where: Sequence[Any]) -> list[Any]:
     """Hold values in their places, within a program."""
     return [
-        v if w is None else jax.tree.map(lambda leaf, w=w: _held(leaf, w), v) for v, w in zip(values, where, strict=True)
+        v if w is None else jax.tree.map(lambda leaf, w=w: _held(leaf, w), v)
+        for v, w in zip(values, where, strict=True)
     ]
 
 

@@ -8,23 +8,15 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Generator
 
-__all__ = ["unreadable", "whole_file", "write_whole"]
+__all__ = ["whole_file"]
 
 _ABANDONED_S = 3600.0
 
 
-def write_whole(path: str | os.PathLike[str], chunks: Iterable[Any]) -> None:
-    """Write a file from bytes-like parts; whole, or where anything fails, not at all."""
-    with whole_file(path) as temporary, open(temporary, "xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-
-
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[str]:
+def whole_file(path: str | os.PathLike[str]) -> Generator[str]:
     """Give the name of a file to write; in the end it takes the place of `path`.
 
     It lies in a folder of its own beside `path`, since libraries make temporary files beside what they write.
@@ -62,8 +54,3 @@ def _clear(target: str) -> None:
 def _is_old(folder: str) -> bool:
     changed = [os.stat(path).st_mtime for path in (folder, *(entry.path for entry in os.scandir(folder)))]
     return max(changed) < time.time() - _ABANDONED_S
-
-
-def unreadable(path: str | os.PathLike[str], why: object) -> ValueError:
-    """Return the error of a file that cannot be read."""
-    return ValueError(f"{os.fspath(path)} is damaged, or no file of `save_states`: {why}")

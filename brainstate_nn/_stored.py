@@ -1,13 +1,12 @@
 r"""The leaves of a model sorted for orbax: the arrays that it writes, and a row for each that tells what it is.
 
-Orbax joins the keys of a tree by dots, and tensorstore takes ``a/`` for ``a``: of ``{"a.b": x, "a": {"b": y}}`` came
-back y twice.  So a dot in a key is written ``\.``, as in dotted names, and a slash ``\:``.
+Tensorstore takes ``a/`` for ``a``, and gave back one of the two arrays twice.  So a slash in a key is written ``\:``.
 """
 
 from __future__ import annotations
 
 import functools
-import re
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,15 +18,17 @@ from jax.core import Tracer
 from brainstate_graph import GraphError
 
 from ._leaf_forms import DTYPES, from_array, refusal, to_arrays
+from ._names import dotted_name
 from ._placing import is_key
 from ._processes import differing, everywhere, held_apart, on_this_process
 
-__all__ = ["Leaves", "Stored", "as_leaf", "by_name", "nested", "place_of", "sort_leaves"]
+__all__ = ["Leaves", "Stored", "as_leaf", "nested", "place_of", "sort_leaves", "taken"]
 
 
 class Stored(NamedTuple):
-    """What the directory has for a leaf: its kind (see `_leaf_forms`), and the dtype and shape of its array."""
+    """What the directory has for a leaf: its keys, its kind (see `_leaf_forms`), and dtype and shape of its array."""
 
+    keys: tuple[str, ...]
     kind: str
     dtype: str
     shape: tuple[int, ...]
@@ -46,15 +47,17 @@ class Leaves(dict[str, Any]):
         self.kinds = kinds
 
 
-def sort_leaves(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Return the arrays that orbax is to write, and a row for each leaf.
+def sort_leaves(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Stored]]:
+    """Return the arrays that orbax is to write, and a row for each leaf, by dotted name.
 
     Args:
-        leaves: What `to_flat_dict` returns.
+        tree: What `to_pure_dict` returns.
 
     Raises:
         GraphError: A leaf cannot be held, or is not the same in all processes; the message lists all of them.
     """
+    paths = {dotted_name(keys): keys for keys, _ in _walk((), tree)}
+    leaves = _by_name(tree)
     problems = [f"{name} {why}" for name, leaf in leaves.items() if (why := _refusal(leaf))]
     if problems:
         raise GraphError(f"a checkpoint cannot hold all of it, nothing was written: {'; '.join(problems)}")
@@ -71,7 +74,7 @@ def sort_leaves(leaves: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, St
             array, kind = leaf, f"key {jax.random.key_impl(leaf)}" if is_key(leaf) else "weak" * leaf.weak_type
         else:
             [(array, kind)] = to_arrays([leaf])
-        rows[name] = Stored(kind, str(array.dtype), array.shape)
+        rows[name] = Stored(paths[name], kind, str(array.dtype), array.shape)
         if array.size:  # of those without elements, orbax holds none
             arrays[name] = everywhere(array) if isinstance(array, jax.Array) and held_apart(array) else array
     return arrays, rows
@@ -131,27 +134,30 @@ def as_leaf(row: Stored, array: Any, leaf: Any) -> Any:
     return from_array(array, row.kind)
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries of what has dotted names."""
+def nested(flat: Mapping[str, Any], rows: Mapping[str, Stored]) -> dict[str, Any]:
+    """Return what has names as nested dictionaries, for orbax."""
     root: dict[str, Any] = {}
     for name, leaf in flat.items():
-        keys = [""]
-        for piece in re.split(r"(\\.|\.)", name.replace("/", r"\:")):
-            if piece == ".":
-                keys.append("")
-            else:
-                keys[-1] += piece
+        *above, last = _orbax_keys(rows[name])
         inner = root
-        for key in keys[:-1]:
+        for key in above:
             inner = inner.setdefault(key, {})
-        inner[keys[-1]] = leaf
+        inner[last] = leaf
     return root
 
 
-def by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `nested` was given."""
-    pairs = ((".".join(keys), leaf) for keys, leaf in _walk((), tree))
-    return {re.sub(r"\\.", lambda pair: "/" if pair[0] == r"\:" else pair[0], name): leaf for name, leaf in pairs}
+def taken(tree: Any, row: Stored) -> Any:
+    """Return what nested dictionaries of orbax hold for a row."""
+    return functools.reduce(operator.getitem, _orbax_keys(row), tree)
+
+
+def _orbax_keys(row: Stored) -> list[str]:
+    return [key.replace("\\", r"\\").replace("/", r"\:") for key in row.keys]
+
+
+def _by_name(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what nested dictionaries hold by dotted name."""
+    return {dotted_name(keys): leaf for keys, leaf in _walk((), tree)}
 
 
 def _walk(keys: tuple[str, ...], tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import hypothesis
@@ -30,6 +31,14 @@ _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)
 hypothesis.settings.register_profile("explore", max_examples=1000, **_QUIET)  # HYPOTHESIS_PROFILE=explore
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Drop what JAX has kept of one file before the next one: a worker grew to 4 GB, and a full collection to 0.5 s."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

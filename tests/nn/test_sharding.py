@@ -68,7 +68,7 @@ def test_on_eight_devices():
         ("layers.0.weight", "layers.0.w*"),
         ("layers.0.weight", PathRegex("layers.0.weight")),
     ],
-    ids=str,
+    ids=["path", "glob", "deep glob", "globs", "regex", "function", "both", "path or regex"],
 )
 def test_what_names_a_state(key):
     found = specs(net(), {key: P("data")})

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._placing import is_key
+from ._placing import is_key, weak
 
 __all__ = ["DTYPES", "as_bytes", "as_jax", "empty_bytes", "from_array", "refusal", "to_arrays"]
 
@@ -90,8 +90,7 @@ def from_array(array: np.ndarray[Any, Any], kind: str) -> Any:
     if kind in ("", "numpy"):
         return array
     if kind == "weak":
-        weak = jnp.full(array.shape, {"b": False, "i": 0, "c": 0j}.get(array.dtype.kind, 0.0))
-        return weak.at[...].set(array) if weak.dtype == array.dtype else array  # which keeps the type of what was there
+        return weak(array)
     if kind == "scalar":
         if array.ndim:
             raise ValueError("a scalar has no axes")

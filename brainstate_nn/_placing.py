@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-__all__ = ["free", "is_key", "no_mesh"]
+__all__ = ["free", "is_key", "no_mesh", "weak"]
 
 
 def is_key(leaf: Any) -> bool:
@@ -27,3 +27,9 @@ def free(array: jax.Array) -> jax.Array:
     if is_key(array):
         return jax.random.wrap_key_data(free(jax.random.key_data(array)), impl=jax.random.key_impl(array))
     return jax.device_put(np.asarray(array))  # `jnp.asarray` would put it on the mesh that is set
+
+
+def weak(array: Any) -> Any:
+    """Return an array whose dtype gives way to others, as that of a Python number does, where JAX has such a dtype."""
+    like = jnp.full(array.shape, {"b": False, "i": 0, "c": 0j}.get(array.dtype.kind, 0.0))
+    return like.at[...].set(array) if like.dtype == array.dtype else array  # which keeps the type of what was there

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._placing import free, is_key
+from ._placing import free, is_key, weak
 
 __all__ = ["describe", "fitted", "put"]
 
@@ -56,6 +56,7 @@ def _placed(live: Any, given: Any) -> Any:
         return np.asarray(given)[()]
     if isinstance(live, Tracer) or not hasattr(live, "sharding"):
         return jnp.asarray(given) if hasattr(live, "dtype") else given
+    given = given if is_key(live) else _alike(live, given)
     if isinstance(live, jax.Array):
         return put(given, live.sharding) if live.committed else _free(given)
     return jnp.asarray(given) if live.sharding is None else put(given, live.sharding)
@@ -67,6 +68,13 @@ def put(given: Any, sharding: Any) -> jax.Array:
         data = jax.device_put(jax.random.key_data(given), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(given))
     return jax.device_put(given, sharding)
+
+
+def _alike(live: Any, given: Any) -> Any:
+    """Give way to other dtypes where `live` does: what is computed from it, and JAX's cache, depend on it."""
+    if live.weak_type == getattr(given, "weak_type", False):
+        return given
+    return weak(given) if live.weak_type else jax.lax.convert_element_type(given, given.dtype)
 
 
 def _free(given: Any) -> Any:

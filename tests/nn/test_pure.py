@@ -285,6 +285,18 @@ def test_arrays_that_were_put_somewhere_do_not_fix_those_that_were_not():
     assert not model["k"].value.committed
 
 
+@pytest.mark.parametrize(
+    "given", [np.float32(3.0), jnp.float32(3.0), jnp.asarray(3.0)], ids=["numpy", "strong", "weak"]
+)
+@pytest.mark.parametrize("live", [jnp.float32(1.0), jnp.asarray(1.0)], ids=["strong", "weak"])
+def test_what_gives_way_to_other_dtypes_goes_on_to(live, given):
+    model = {"s": nn.State(live)}
+    nn.from_flat_dict(model, {"s": given})
+    assert model["s"].value.weak_type == live.weak_type
+    assert (model["s"].value * jnp.bfloat16(1)).dtype == (live * jnp.bfloat16(1)).dtype
+    assert model["s"].value == 3.0
+
+
 def test_what_is_no_dictionary():
     with pytest.raises(TypeError, match=r"data is a dictionary of arrays by name, not a list"):
         nn.from_flat_dict(nn.Linear(2, 3), [])

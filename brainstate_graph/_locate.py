@@ -25,7 +25,8 @@ def _live_nodes() -> list[Node]:
     # All live objects are asked for, sorted out and let go within one call in C. Were another thread to run meanwhile,
     # it would fail with a SystemError if it were building a tuple, to which nobody else may hold a reference. So there
     # are two lists side by side, old objects first; the second has at its end what the first one added. Each has the
-    # other's iterator in it, and lets go only where both are used up.
+    # other's iterator in it, and lets go only where both are used up. (A Python function among the audit hooks of the
+    # process would be called in between, and others let run.)
     with _listing:
         collecting = gc.isenabled()
         gc.disable()  # which moves objects from one list to another

@@ -26,6 +26,8 @@ _LARGE = [
     "nn/on_eight_devices.py",
 ]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
+if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
+    collect_ignore = [*collect_ignore, "nn/damaged_files.py"]
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)

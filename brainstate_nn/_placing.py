@@ -1,4 +1,4 @@
-"""Arrays that were put nowhere: they are free to go where those beside them are."""
+"""What an array is besides its numbers: a key or none, put somewhere or free to move, of a dtype that gives way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_mesh() -> Any:
 
 
 def free(array: jax.Array) -> jax.Array:
-    """Return a concrete array as one that was put nowhere."""
+    """Return an array that this process has whole as one that was put nowhere; on a CPU nothing is copied."""
     if is_key(array):
         return jax.random.wrap_key_data(free(jax.random.key_data(array)), impl=jax.random.key_impl(array))
     return jax.device_put(np.asarray(array))  # `jnp.asarray` would put it on the mesh that is set

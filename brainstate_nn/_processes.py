@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from ._placing import is_key
 
-__all__ = ["differing", "everywhere", "held_apart", "on_this_process", "whole_everywhere"]
+__all__ = ["differing", "everywhere", "held_apart", "whole_everywhere"]
 
 
 def held_apart(array: jax.Array) -> bool:
@@ -32,13 +32,6 @@ def everywhere(array: jax.Array) -> jax.Array:
         return jax.random.wrap_key_data(everywhere(jax.random.key_data(array)), impl=jax.random.key_impl(array))
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, whole_everywhere(), lambda index: host[index])
-
-
-def on_this_process(array: jax.Array) -> jax.Array:
-    """Return an array that this process has whole as one of its own, not put anywhere."""
-    if is_key(array):
-        return jax.random.wrap_key_data(on_this_process(jax.random.key_data(array)), impl=jax.random.key_impl(array))
-    return jax.device_put(np.asarray(array.addressable_data(0)))  # on a CPU without a copy
 
 
 def differing(held: Mapping[str, Any]) -> list[str]:

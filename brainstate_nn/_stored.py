@@ -19,8 +19,8 @@ from brainstate_graph import GraphError
 
 from ._leaf_forms import DTYPES, from_array, refusal, to_arrays
 from ._names import dotted_name
-from ._placing import is_key
-from ._processes import differing, everywhere, held_apart, on_this_process
+from ._placing import free, is_key
+from ._processes import differing, everywhere, held_apart
 
 __all__ = ["Leaves", "Stored", "as_leaf", "nested", "place_of", "sort_leaves", "taken"]
 
@@ -125,8 +125,8 @@ def as_leaf(row: Stored, array: Any, leaf: Any) -> Any:
         leaf: The one whose place it is to take.
     """
     if isinstance(array, jax.Array):
-        free = place_of(leaf) is None or not getattr(leaf, "committed", leaf.sharding is not None)
-        return on_this_process(array) if free else array
+        put = place_of(leaf) is not None and getattr(leaf, "committed", leaf.sharding is not None)
+        return array if put else free(array)
     if array is None:
         if row.kind.startswith("key "):
             return jax.random.split(jax.random.key(0, impl=row.kind.removeprefix("key ")), row.shape)

@@ -281,3 +281,13 @@ def test_splitting_while_another_thread_changes_the_graph(kind):
         sys.setswitchinterval(interval)
     assert not errors
     assert graphdef(model) is uncached(model)
+
+
+def test_without_the_cache_the_graph_can_still_be_asked(monkeypatch):
+    model = {"a": State(1.0)}
+    monkeypatch.setattr(Snapshot, "enabled", False)
+    snapshot = Snapshot(model)
+    assert not snapshot.is_current()
+    assert snapshot.is_current(cached=False)
+    model["b"] = State(2.0)
+    assert not snapshot.is_current(cached=False)

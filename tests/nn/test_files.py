@@ -7,7 +7,6 @@ import pathlib
 import pickle
 import re
 import struct
-import subprocess
 import sys
 import time
 
@@ -27,6 +26,7 @@ import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, treefy_states
 from brainstate_nn._safetensors_file import SafetensorsFile
 from tests.nn.whole import Everything, Odd, all_bits, bits
+from tests.processes import output_of
 
 FORMATS = pytest.mark.parametrize("suffix", ["msgpack", "safetensors"])
 
@@ -182,16 +182,7 @@ def test_under_an_explicit_mesh_and_without_rank_promotion(tmp_path, suffix):
 
 
 def round_trip_in(folder, command):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.nn.test_files", str(folder), command],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(output_of("-W", "error", "-m", "tests.nn.test_files", folder, command))
 
 
 def in_a_fresh_process(folder):

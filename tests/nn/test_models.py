@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -15,6 +14,7 @@ import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
 from tests.nn.layers import LAYERS, Called, layers
 from tests.nn.whole import Odd, all_bits
+from tests.processes import output_of
 
 MINE = [Called, Odd, jnp.swapaxes]
 
@@ -40,16 +40,7 @@ def test_every_layer_computes_the_same_in_a_fresh_process(tmp_path):
         nn.save_model(tmp_path / f"{number}.{('msgpack', 'safetensors')[number % 2]}", layer)
         np.savez(tmp_path / f"{number}.npz", *inputs)
         want[str(number)] = [x.tobytes().hex() for x in outputs(layer, inputs)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.nn.test_models", str(tmp_path)],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(output_of("-m", "tests.nn.test_models", tmp_path))
     assert {LAYERS[int(n)].name for n in want if found.get(n) != want[n]} == set()
 
 

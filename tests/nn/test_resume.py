@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-import subprocess
 import sys
 
 import jax
@@ -14,6 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import clone, treefy_states, update_states
 from brainstate_transform import jit, value_and_grad
+from tests.processes import output_of
 
 STEPS = 6
 SCHEDULE = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, STEPS)
@@ -102,16 +101,7 @@ def test_in_an_object_that_has_run_already(stopped):
 
 def test_in_a_fresh_process(stopped):
     folder, rest = stopped
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.nn.test_resume", folder / "2", str(STEPS - 2)],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == rest[2]
+    assert output_of("-m", "tests.nn.test_resume", folder / "2", STEPS - 2).split() == rest[2]
 
 
 def test_through_orbax(stopped, tmp_path):

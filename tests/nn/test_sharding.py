@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import GraphError, OfType, PathRegex, State, graphdef, states
 from brainstate_transform import jit, value_and_grad
+from tests.processes import passes
 
 GRID = AbstractMesh((2, 4), ("data", "model"))
 
@@ -40,17 +37,7 @@ def net():
 
 @pytest.mark.slow
 def test_on_eight_devices():
-    here = pathlib.Path(__file__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", here.with_name("on_eight_devices.py")],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
-        cwd=here.parents[2],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    passes("nn/on_eight_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=8")
 
 
 # ------------------------------------------------------------------------------------------------------------- rules

@@ -52,7 +52,7 @@ class Info:
     def __init__(self, stage: Any, which: Any, plan: Plan, trace: Trace) -> None:
         self._stage, self._which, self._trace = stage, which, trace
         self._given, self._values = plan.which.places, jax.tree.map(jax.typeof, plan.values().values)
-        self._objects = plan.snapshot.objects if which[2] else ()
+        self._objects = plan.snapshot.objects if which.sealed else ()
 
     @functools.cached_property
     def states(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Info:
     @functools.cached_property
     def written(self) -> dict[str, Any]:
         names, values = self._trace.names(), self._stage.out_info[1][0]
-        return {names[place]: shape for place, shape in zip(self._which[0], values, strict=True)}
+        return {names[place]: shape for place, shape in zip(self._which.states, values, strict=True)}
 
     @functools.cached_property
     def result(self) -> Any:

@@ -2,88 +2,49 @@
 
 The *touched graph* is every node and state that the function reaches by name: its bound ``self``, closure cells,
 defaults, arguments of partials, the globals that its code loads, and the same of the functions among those.
-It is found before tracing, so that one trace is enough.
+It is found before tracing, so that one trace is enough.  Numbers and texts in the variables around its functions, and in
+plain objects that these use, are part of it too: a program is made from them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import inspect
-import sys
 import types
-import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
-from ._constants import Constants, cell_unchanged, names_in
+from ._reach import FOREIGN, OURS, Cell, Entry, Step, names_in, package_of, steps
 
-__all__ = ["Capture", "WeakMethod", "is_foreign", "is_open", "is_ours"]
+__all__ = ["Capture"]
 
-_FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
-_OURS = ("brainstate_graph", "brainstate_transform")
+Test = Callable[[], bool]
 _MAPPINGS = (dict, OrderedDict, defaultdict, StateTree)
 _CONTAINERS = (list, tuple, *_MAPPINGS)
-_Step = tuple[str, Any, Callable[[], bool] | None]  # a name, what is there, and the test of the place
-_Chain = Any  # None, or the test of a place, who has the place, and the rest of the chain
-_SKIPPED = {*_FOREIGN, *_OURS, "brainstate_nn"}  # whose methods reach no model but their own
+_SKIPPED = {*FOREIGN, *OURS, "brainstate_nn"}  # whose methods reach no model but their own
 _PLAIN = frozenset({bool, int, float, complex, str, bytes})
-_LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None), type, types.ModuleType})
+_LEAVES = frozenset({*_PLAIN, type(None), type, types.ModuleType})
 
 
-def _package(item: Any) -> str:
-    name = item.__name__ if isinstance(item, types.ModuleType) else getattr(item, "__module__", None)
-    return (name or "").partition(".")[0]
+class _Link(NamedTuple):
+    """How something was reached: the step, the test whether it still leads there, who took it, and how that was."""
 
-
-def is_foreign(item: Any) -> bool:
-    """Tell whether a function, class or module belongs to Python or to a library that reaches no model."""
-    return _package(item) in _FOREIGN
-
-
-def is_ours(item: Any) -> bool:
-    """Tell whether a function, class or module is a part of this library."""
-    return _package(item) in _OURS
-
-
-def is_open(kind: type[Any]) -> bool:
-    """Tell whether the attributes of such an object are what users put there."""
-    return not is_foreign(kind) or kind.__module__ in ("types", "argparse")  # SimpleNamespace, Namespace
-
-
-def _entry_unchanged(table: dict[str, Any], name: str, value: Any) -> Callable[[], bool]:
-    return lambda: table.get(name) is value
+    step: Step
+    test: Test | None
+    holder: Any
+    above: _Link | None
 
 
 def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
     """The code of a function and the plain values that it was made with; not the function, which may hold tracers.
 
-    Without those that it assigns itself, see `Constants`.
+    Without those that it assigns itself.
     """
-    made_with = [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
     stored = names_in(fun.__code__).stored
-    for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not assigned yet
-            made_with += [cell.cell_contents] if name not in stored else []
+    made_with = [s.value for s in steps(fun) if s.place is None or (isinstance(s.place, Cell) and s.name not in stored)]
     return (fun.__code__, *(value for value in made_with if type(value) in _LEAVES))
-
-
-class WeakMethod:
-    """A function bound to an object that it does not keep alive."""
-
-    def __init__(self, fun: Callable[..., Any], instance: Any) -> None:
-        functools.update_wrapper(self, fun)
-        self.fun = fun
-        self.instance = weakref.ref(instance)
-        with contextlib.suppress(TypeError, ValueError):
-            self.__signature__ = inspect.signature(types.MethodType(fun, instance))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fun(self.instance(), *args, **kwargs)
 
 
 class Capture:
@@ -95,22 +56,21 @@ class Capture:
     Attributes:
         roots: The nodes and states, the plain values beside them in a container, and the numbers and texts that the
             function and those that it calls find in variables around them, by the name of their place.
-        slots: One test for each place on the way to a root: "does it still hold the same object?"
+        tests: One for each place on the way to a root: "does it still hold the same object?"
         functions: What tells one function on the way to a root from another, `fun` itself left out.
     """
 
     def __init__(self, fun: Callable[..., Any]) -> None:
-        self._found: dict[str, Any] = {}
         self.roots: dict[str, Any] = {}
-        self.slots: list[Callable[[], bool]] = []
-        self._slots: list[Callable[[], bool]] = []
+        self.tests: list[Test] = []
         self.functions: list[Any] = []
-        self._watched: set[int] = set()
-        self._seen: set[int] = set()
-        self._keep: list[Any] = []  # keeps the ids in `_seen` from being reused while we look
+        self._found: dict[str, Any] = {}
+        self._tests: dict[int, Test] = {}
+        self._met: dict[int, Any] = {}  # by id, which stays that of the thing
+        self._identified: set[int] = set()
         self._classes: set[type[Any]] = set()
-        self._constants = Constants()
-        self._follow([("", fun, None)])
+        self._constants = _Constants()
+        self._follow([(Step("", fun), None)])
 
     def follow_methods(self, classes: set[type[Any]]) -> bool:
         """Follow the methods of classes of nodes, which reach globals of their own; tell whether that led to more."""
@@ -118,127 +78,127 @@ class Capture:
         for cls in classes - self._classes:
             self._classes.add(cls)
             for base in cls.__mro__:
-                if base is Node or _package(base) in _SKIPPED:
+                if base is Node or package_of(base) in _SKIPPED:
                     break
-                self._follow([("", m, None) for m in vars(base).values() if callable(m) and not isinstance(m, type)])
+                methods = [m for m in vars(base).values() if callable(m) and not isinstance(m, type)]
+                self._follow([(Step("", m), None) for m in methods])
         return len(self._found) > before
 
-    def _follow(self, stack: list[tuple[str, Any, _Chain]]) -> None:
-        # Objects in the order in which a reader of the function meets them, each with the chain of places that leads
-        # to it: a place in the middle may be rebound too.
+    def _follow(self, stack: list[tuple[Step, _Link | None]]) -> None:
+        # In the order in which a reader of the function meets the things, each with the whole way to it: a place in the
+        # middle may be rebound too.
         while stack:
-            place, item, chain = stack.pop()
-            if item is None and chain is not None and chain[0] is not None:
-                self._watch(chain)  # a place for something that is not there yet
+            step, link = stack.pop()
+            item = step.value
+            if item is None and link is not None and link.test is not None:
+                self._watch(link)  # a place for something that is not there yet
             if type(item) in _LEAVES or isinstance(item, type):
-                if type(item) in _PLAIN and chain is not None and not isinstance(chain[1], _CONTAINERS):
-                    self._constants.note(place, item, chain[1])
+                if type(item) in _PLAIN and isinstance(step.place, (Cell, Entry)):
+                    self._constants.note(step)
                 continue
             if isinstance(item, (Node, State)):
-                self._watch(chain)
-                if id(item) not in self._seen:
-                    self._add(place, item)
-                    if place in ("", "self") and isinstance(item, Node) and callable(item):
-                        stack.append(("", type(item).__call__, None))
-            elif id(item) not in self._seen:
-                if isinstance(item, _CONTAINERS):
-                    steps = self._items(place, item) if _holds_graph(item) else []
-                elif callable(item) or hasattr(item, "__dict__"):
-                    steps = list(self._steps(item))
-                else:
-                    steps = []
-                stack.extend((name, value, (slot, item, chain)) for name, value, slot in reversed(steps))
-            self._seen.add(id(item))
-            self._keep.append(item)
+                self._watch(link)
+                if id(item) not in self._met:
+                    self._found[_free(self._found, step.name or "function")] = item
+                    if step.name in ("", "self") and isinstance(item, Node) and callable(item):
+                        stack.append((Step("", type(item).__call__), None))
+            elif id(item) not in self._met:
+                if isinstance(item, types.FunctionType):
+                    self._constants.look_at(item)
+                inside, test = self._inside(step.name, item)
+                stack.extend((s, _Link(s, test or (s.place and s.place.unchanged(s.value)), item, link)) for s in inside)
+            self._met[id(item)] = item
         constants, tests = self._constants.found()
         self.roots = {**self._found, **constants}
-        self.slots = [*self._slots, *tests]
+        self.tests = [*self._tests.values(), *tests]
 
-    def _items(self, place: str, container: Any) -> list[_Step]:
-        """What a container holds; its plain values are taken down, for they stand beside a model."""
-        unchanged = None if isinstance(container, (tuple, StateTree)) else watch(container)
-        pairs = container.items() if isinstance(container, _MAPPINGS) else enumerate(container)
-        steps: list[_Step] = []
-        for key, value in list(pairs):
-            name = f"{place}[{key!r}]"
-            if type(value) in _LEAVES:
-                self._add(name, value)
-            steps.append((name, value, unchanged))
-        return steps
+    def _inside(self, name: str, item: Any) -> tuple[list[Step], Test | None]:
+        """What something leads to, the last first; of a container, the test for all of it."""
+        if not isinstance(item, _CONTAINERS):
+            return list(steps(item))[::-1] if callable(item) or hasattr(item, "__dict__") else [], None
+        if not _holds_graph(item):
+            return [], None
+        test = None if isinstance(item, (tuple, StateTree)) else watch(item)
+        pairs = list(item.items() if isinstance(item, _MAPPINGS) else enumerate(item))
+        held = [Step(f"{name}[{key!r}]", value) for key, value in pairs]
+        for step in held:
+            if type(step.value) in _LEAVES:  # plain values stand beside a model
+                self._found[_free(self._found, step.name)] = step.value
+        return held[::-1], test
 
-    def _watch(self, chain: _Chain) -> None:
-        while chain is not None:
-            slot, holder, chain = chain
-            if slot is not None and id(slot) not in self._watched:
-                self._watched.add(id(slot))
-                self._slots.append(slot)
-            if chain is not None and isinstance(holder, types.FunctionType) and id(holder) not in self._watched:
-                self._watched.add(id(holder))
+    def _watch(self, link: _Link | None) -> None:
+        while link is not None:
+            if link.test is not None:
+                self._tests.setdefault(id(link.test), link.test)
+            holder = link.holder
+            if link.above is not None and isinstance(holder, types.FunctionType) and id(holder) not in self._identified:
+                self._identified.add(id(holder))
                 self.functions.append(_identity(holder))
+            link = link.above
 
-    def _add(self, place: str, item: Any) -> None:
-        name, number = place or "function", 2
-        while name in self._found:
-            name, number = f"{place}#{number}", number + 1
-        self._found[name] = item
 
-    def _steps(self, item: Any) -> Iterator[_Step]:
-        """What can be reached from a function or a plain object in one step, and the test of each place."""
-        if isinstance(item, functools.partial):
-            yield "", item.func, None
-            for i, value in enumerate(item.args):
-                yield f"partial[{i}]", value, None
-            for name, value in item.keywords.items():
-                yield name, value, _entry_unchanged(item.keywords, name, value)
-        elif isinstance(item, types.MethodType):
-            yield "self", item.__self__, None
-            yield "", item.__func__, None
-        elif isinstance(item, WeakMethod):
-            yield "self", item.instance(), None
-            yield "", item.fun, None
-        elif isinstance(item, types.FunctionType):
-            if not is_foreign(item):
-                self._constants.look_at(item)
-                yield from self._function_steps(item)
-        elif is_ours(type(item)):
-            for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
-                yield "", fun, None
-        elif hasattr(item, "__wrapped__"):
-            yield "", item.__wrapped__, None
-        elif not isinstance(item, types.ModuleType) and is_open(type(item)) and hasattr(item, "__dict__"):
-            table = vars(item)
-            for name, value in list(table.items()):
-                yield name, value, _entry_unchanged(table, name, value)
-            if callable(item):
-                yield "", type(item).__call__, None
+def _free(taken: dict[str, Any], name: str) -> str:
+    """Return a name that is free yet."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}#{number}", number + 1
+    return free
 
-    def _function_steps(self, fun: types.FunctionType) -> Iterator[_Step]:
-        for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-            try:
-                value = cell.cell_contents
-            except ValueError:  # not assigned yet
-                continue
-            yield name, value, cell_unchanged(cell, value)
-        code = fun.__code__
-        defaults = fun.__defaults__ or ()
-        named = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
-        yield from ((name, value, None) for name, value in zip(named, defaults, strict=True))
-        for name, value in (fun.__kwdefaults__ or {}).items():
-            yield name, value, None
-        if is_ours(fun):
-            return  # the globals of our own wrappers hold no state; their closures lead on
-        names = names_in(code)
-        for name in names.loaded:
-            if name not in fun.__globals__:
-                continue
-            value = fun.__globals__[name]
-            yield name, value, _entry_unchanged(fun.__globals__, name, value)
-            if isinstance(value, types.ModuleType) and not is_foreign(value):
-                table = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
-                for attribute in names.used:
-                    if attribute in table:
-                        found = table[attribute]
-                        yield f"{name}.{attribute}", found, _entry_unchanged(table, attribute, found)
+
+class _Constants:
+    """Numbers and texts in variables around functions and in plain objects there: they are part of the program.
+
+    Of objects only the attributes that the functions use.  Not what the functions assign themselves, such as a count
+    of the traces: each call would trace anew.
+    """
+
+    def __init__(self) -> None:
+        self._noted: dict[Any, Step] = {}  # by place
+        self._used: set[str] = set()
+        self._assigned: set[Any] = set()
+
+    def look_at(self, fun: types.FunctionType) -> None:
+        """Take note of what a function uses and assigns."""
+        names = names_in(fun.__code__)
+        self._used.update(names.used)
+        if names.stored:
+            cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
+            self._assigned.update(id(cell) for name, cell in cells if name in names.stored)
+            self._assigned.update((id(fun.__globals__), name) for name in names.stored)
+            self._assigned.update(names.stored)
+
+    def note(self, step: Step) -> None:
+        """Take note of a value in a variable or attribute."""
+        assert step.place is not None
+        self._noted[step.place.key()] = step
+
+    def _counts(self, step: Step) -> bool:
+        place = step.place
+        if isinstance(place, Entry) and place.owned:
+            return place.name in self._used and place.name not in self._assigned
+        return place is not None and place.key() not in self._assigned
+
+    def found(self) -> tuple[dict[str, Any], list[Test]]:
+        """Return the values by place, and tests that tell whether they are still the same."""
+        counting = [step for step in self._noted.values() if self._counts(step)]
+        named: dict[str, Any] = {}
+        tests: list[Test] = []
+        by_table: dict[int, tuple[dict[str, Any], list[str], list[Any]]] = {}
+        for step in sorted(counting, key=lambda s: not isinstance(s.place, Cell)):
+            named[_free(named, f"variable {step.name}")] = step.value
+            if isinstance(step.place, Cell):
+                tests.append(step.place.unchanged(step.value))
+            elif isinstance(step.place, Entry):
+                _, names, values = by_table.setdefault(id(step.place.table), (step.place.table, [], []))
+                names.append(step.place.name)
+                values.append(step.value)
+        return named, tests + [_names_unchanged(*entry) for entry in by_table.values()]
+
+
+def _names_unchanged(table: dict[str, Any], names: list[str], values: list[Any]) -> Test:
+    # all names of a table in one test: 40 nanoseconds each, where a function for each takes 90
+    get, ids = table.get, list(map(id, values))
+    return lambda: list(map(id, map(get, names))) == ids and bool(values)  # which keeps the ids theirs
 
 
 def _holds_graph(container: Any) -> bool:
@@ -249,12 +209,7 @@ def _holds_graph(container: Any) -> bool:
         item = stack.pop()
         if isinstance(item, (Node, State)) or (callable(item) and not isinstance(item, type)):
             return True
-        if id(item) in seen:
-            continue
-        if isinstance(item, _MAPPINGS):
+        if isinstance(item, _CONTAINERS) and id(item) not in seen:
             seen.add(id(item))
-            stack.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            seen.add(id(item))
-            stack.extend(item)
+            stack.extend(item.values() if isinstance(item, _MAPPINGS) else item)
     return False

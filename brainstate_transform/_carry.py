@@ -124,7 +124,7 @@ def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Wr
         def step(now: Now, x: Any) -> tuple[Now, Any]:
             out, written = core(NONE, now[1], x)
             carry, y = _pair(core, out)
-            changed = written.which[0]
+            changed = written.which.states
             before = StateValues.of(changed, read_values(changed))
             _settled(core, (before, now[1]), (StateValues.of(changed, written.values), carry))
             written.write()
@@ -152,7 +152,7 @@ def refuse_writes(core: Core, written: Written, what: str) -> None:
     Raises:
         ValueError: It wrote some; the message begins with `what`.
     """
-    if written.which[0]:
+    if written.which.states:
         names = ", ".join(locate(state) for state, _ in written.items())
         raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
 

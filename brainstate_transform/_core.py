@@ -9,7 +9,7 @@ import copy
 import inspect
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +17,12 @@ import jax
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import note_reads, now
 
-from ._edits import Containers, carry, kept_states, refuse_edits, refuse_tracers
-from ._seal import hold_known, seal, seal_result, unseal
+from ._changes import Carried, Changes, Kept, Refused
+from ._seal import hold_known, seal, unseal
 from ._touched import Plan, Touched
-from ._values import Rows, StateValues, Written
+from ._values import Rows, StateValues, Which, Written
 
-__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "StraysMet", "never_settled", "without_jit"]
+__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
 
 Run = Callable[..., Any]
 
@@ -40,15 +40,19 @@ class Retry(Exception):
         return self.with_traceback(None)
 
 
-class StraysMet(Retry):
-    """States beyond the touched graph were met while tracing; the call is tried once more with them."""
+class Unpassed(Retry):
+    """A trace uses states that were not passed to it; the call is tried once more with them.
 
-    def __init__(self, states: Sequence[State[Any]]) -> None:
+    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
+    for them.
+    """
+
+    def __init__(self, states: Iterable[State[Any]]) -> None:
+        self.states = tuple(states)
         super().__init__(
-            f"{len(states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
+            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
             "text means that a rule hid the exception from `lift`."
         )
-        self.states = tuple(states)
 
 
 class Moved(Retry):
@@ -171,39 +175,38 @@ class Core:
             The result, and what was written.
 
         Raises:
-            StraysMet: `states` is a touched graph, and the function used a state beyond it.
+            Unpassed: `states` is a touched graph, and the function used a state beyond it.
             Moved: It is one, and another thread changed it.
         """
         which = states.which
         plan = which.plan if isinstance(which, Rows) else None
         overlay = Overlay() if overlay is None else overlay
-        containers = None
         watched = None if without_jit() else plan
         if watched is not None and self.moved(watched):
             raise Moved
-        if self.frozen or watched is not None:
-            containers = Containers(self.touched.plan(self.nodes) if plan is None else plan)
+        fate = Refused if self.frozen else Kept if watched is None else Carried
+        # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+        nodes = self.nodes if plan is None else plan.nodes
+        whole = plan if plan is not None and fate is not Kept else None
+        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.plan(nodes))
         with overlay:
             overlay.bind(states.states, states.values)
-            try:
-                out, sealed, kept = self._inside(overlay, args, kwargs, plan, containers)
-            except BaseException:
-                if containers is not None:
-                    containers.restore(overlay)
-                raise
+            with changes.undone_by_errors(overlay):
+                out, sealed, kept = self._inside(overlay, args, kwargs, plan, changes)
         if watched is not None and self.moved(watched, overlay):
             raise Moved
         written = [*overlay.written(), *kept]
         if plan is None:
-            return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
         places = {state: place for place, state in enumerate(plan.table)}
         used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
         strays = [s for s in used if s not in places]
         if strays and not without_jit():  # which traces nothing, so that nothing was baked in
-            raise StraysMet(strays)
+            raise Unpassed(strays)
         if strays or kept:
-            return out, Written(((tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        which = (tuple(places[s] for s, _ in written), tuple(sorted(places[s] for s in used)), sealed)
+            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        written_places = tuple(places[s] for s, _ in written)
+        which = Which(written_places, tuple(sorted(places[s] for s in used)), sealed)
         return out, Written((which, [v for _, v in written]))
 
     def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
@@ -217,7 +220,7 @@ class Core:
         )
 
     def _inside(
-        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, containers: Containers | None
+        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, changes: Changes
     ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
         """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
         since = now()
@@ -226,19 +229,7 @@ class Core:
         args, kwargs = self.open(args, kwargs, plan)
         out = self.fun(*args, **kwargs)
         del args, kwargs  # what nobody holds any more is not kept
-        refuse_tracers(self.__qualname__, overlay, containers)
-        rows = None if plan is None else plan.row_of
-        if containers is None:
-            out, sealed = seal_result(out, overlay, since, rows, self.fun)
-            nodes = self.nodes if plan is None else plan.nodes
-            return out, sealed, kept_states(overlay, lambda: self.touched.plan(nodes))
-        if plan is None or self.frozen:
-            refuse_edits(self.__qualname__, overlay, containers)
-            return *seal_result(out, overlay, since, rows, self.fun), []
-        carried, undo = carry(self.__qualname__, overlay, plan, containers)
-        out, sealed = seal_result(out, overlay, since, rows, self.fun, carried)
-        undo()
-        return out, sealed, []
+        return changes.leave(out, overlay, since, None if plan is None else plan.row_of)
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
         """Put the nodes back among the arguments."""
@@ -254,8 +245,8 @@ class Core:
 
     def planned_again(self, again: Retry, plan: Plan) -> Plan:
         """Return the touched graph for another trace, or raise what no other graph helps against."""
-        if isinstance(again, StraysMet):
-            return self.touched.counting(again.states, plan.nodes)
+        if isinstance(again, Unpassed):
+            return self.touched.passing(plan, again.states)
         if isinstance(again, Moved):
             return self.touched.plan(plan.nodes)
         raise again
@@ -294,9 +285,9 @@ class Core:
         else:
             raise never_settled(self.__qualname__, again)
         out, written = traced.out_info
-        out = hold_known(out, plan.snapshot.objects) if written.which[2] else out
+        out = hold_known(out, plan.snapshot.objects) if written.which.sealed else out
         self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
-        return StateValues.read([plan.table[place] for place in written.which[0]])
+        return StateValues.read([plan.table[place] for place in written.which.states])
 
     @property
     def looked(self) -> Looked:
@@ -329,7 +320,7 @@ class Core:
         whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
         out, written = staged(whole, *args, **kwargs)
         note_used(plan.table, written)
-        if written.which[2]:
+        if written.which.sealed:
             out = hold_known(out, plan.snapshot.objects)
         return out, states.updated(written.named(plan.table))
 
@@ -348,7 +339,7 @@ class StagedCore(Core):
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         out, written = self.run(_states_, args, kwargs)
-        if written.which[1] is None:  # particular states, where nothing is compiled
+        if written.which.used is None:  # particular states, where nothing is compiled
             return out, (written.values, written)
         return out, (written.values, ((),) * self._number(written.which))
 
@@ -372,5 +363,5 @@ def _with_states(user: inspect.Signature) -> inspect.Signature:
 
 def note_used(table: Sequence[State[Any]], written: Written) -> None:
     """Record in the enclosing trace what a staged function reads."""
-    if written.which[1]:
-        note_reads([table[i] for i in written.which[1]])
+    if written.which.used:
+        note_reads([table[i] for i in written.which.used])

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from ._core import RETRIES, Core, Run, StraysMet
+from ._core import RETRIES, Core, Run, Unpassed
 from ._lift import Lifted, lift
 from ._rules import NoStates, RuleCall, moves, name_of, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
 from ._seal import unseal
@@ -62,7 +62,7 @@ class _Custom(abc.ABC):
                 call = RuleCall(core, self._wrt, self._nondiff, args)
                 try:
                     out, written = self._pure(call)(read_values(call.given, False), *call.without_fixed(args))
-                except StraysMet as met:
+                except Unpassed as met:
                     met.alone()
                     core.touched.counting(met.states, core.nodes)
                     continue

@@ -225,9 +225,9 @@ def _in_places(program: Program, states: StateValues, places: tuple[Any, ...], a
     values = constrained(states.values, [places[i] for i in which.places])
     out, (new, number) = program(StateValues(which, values), *args, **kwargs)
     if type(number) is Written:
-        written = [which.plan.table.index(state) for state in number.which[0]]
+        written = [which.plan.table.index(state) for state in number.which.states]
     else:
-        written = program.core.whiches[len(number)][0]
+        written = program.core.whiches[len(number)].states
     return out, (constrained(new, [places[i] for i in written]), number)
 
 

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Snapshot, State, Static, diff
+from brainstate_graph import GraphDef, Snapshot, State, diff
 from brainstate_graph.extend import describe, dotted, locate
 
-from ._core import without_jit
-from ._program import StaticCore
-from ._seal import Slot
+from ._core import StagedCore, without_jit
+from ._seal import Constant, Slot
 from ._touched import Plan
 from ._values import Rows, StateValues
 
@@ -30,6 +29,7 @@ __all__ = ["Explanation", "StateUse", "ToldCore", "Trace"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
+_LEAF = jax.tree.structure(0)
 _PREFIXES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -123,28 +123,39 @@ class Trace(NamedTuple):
     shape: GraphDef
     hooks: Any
     strays: dict[int, weakref.ref[State[Any]]]
-    arguments: dict[str, str]  # the leaves, in words by name
+    leaves: tuple[Any, ...]  # of the arguments: a placeholder, or a value in the abstract
     structure: Any  # of the arguments
     values: Any  # the values of the states of the table, in structure
     avals: tuple[Any, ...]  # their leaves
-    nodes: dict[int, str]  # the names of the arguments that are nodes, by number
+    fun: Callable[..., Any]
     used: tuple[int, ...] = ()
     written: tuple[int, ...] = ()
 
     def key(self) -> tuple[Any, ...]:
-        return (
-            self.shape, self.hooks, tuple(self.strays), tuple(self.arguments.items()), self.structure, self.values,
-            self.avals,
-        )  # fmt: skip
+        return self.shape, self.hooks, tuple(self.strays), self.leaves, self.structure, self.values, self.avals
 
     @staticmethod
     def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
         strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
-        found, structure = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=_is_static)
-        parameters = _parameters(fun)
-        arguments = {_name(path, parameters): _argument(x) for path, x in found if not isinstance(x, Slot)}
-        nodes = {x.item: _name(path, parameters) for path, x in found if isinstance(x, Slot)}
-        return Trace(plan.which.shape, plan.which.hooks, strays, arguments, structure, *_abstract(list(values)), nodes)
+        found, structure = jax.tree.flatten((args, kwargs), is_leaf=_is_static)
+        leaves = tuple([x if isinstance(x, (Constant, Slot)) else jax.typeof(x) for x in found])
+        return Trace(plan.which.shape, plan.which.hooks, strays, leaves, structure, *_abstract(list(values)), fun)
+
+    def named(self) -> list[tuple[str, Any]]:
+        """The leaves of the arguments by name."""
+        parameters = _parameters(self.fun)
+        numbered = jax.tree.unflatten(self.structure, range(len(self.leaves)))
+        return [(_name(path, parameters), self.leaves[i]) for path, i in jax.tree_util.tree_leaves_with_path(numbered)]
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The leaves that are no nodes, in words by name."""
+        return {name: _argument(leaf) for name, leaf in self.named() if not isinstance(leaf, Slot)}
+
+    @property
+    def nodes(self) -> dict[int, str]:
+        """The names of the arguments that are nodes, by number."""
+        return {leaf.item: name for name, leaf in self.named() if isinstance(leaf, Slot)}
 
     def each(self) -> list[tuple[Any, tuple[Any, ...]]]:
         """The value of each state in the abstract: its structure and its leaves."""
@@ -189,7 +200,7 @@ class Trace(NamedTuple):
         return [StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in self.written) for i in self.used]
 
 
-class ToldCore(StaticCore):
+class ToldCore(StagedCore):
     """A core that notes each time that it is traced."""
 
     def __init__(self, fun: Callable[..., Any]) -> None:
@@ -219,7 +230,7 @@ class ToldCore(StaticCore):
         self.traces.append(trace)
         self.count += 1
         cause = None
-        if changed and before is not None and before[3:5] == trace[3:5]:
+        if changed and before is not None and (before.leaves, before.structure) == (trace.leaves, trace.structure):
             places = {change.path for change in diff(before.shape, trace.shape)}
             cause = trace._renamed(dotted(places.pop())) if len(places) == 1 else None
         self._in_a_row = self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
@@ -256,11 +267,11 @@ class ToldCore(StaticCore):
 
 
 def _is_static(item: Any) -> bool:
-    return isinstance(item, (Static, Slot))
+    return isinstance(item, (Constant, Slot))
 
 
 def _argument(leaf: Any) -> str:
-    return f"static {leaf.value!r}" if isinstance(leaf, Static) else _words(_abstract(leaf))
+    return f"static {leaf.item!r}" if isinstance(leaf, Constant) else _words((_LEAF, (leaf,)))
 
 
 def _parameters(fun: Callable[..., Any]) -> list[inspect.Parameter]:

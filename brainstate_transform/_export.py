@@ -12,12 +12,12 @@ import jax
 from jax import export as jax_export
 from jax.extend.core import jaxpr_as_fun
 
-from brainstate_graph import Node, State, Static
+from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
 from ._aot import Traced
 from ._entry import Entry
-from ._seal import Slot, holds_nodes
+from ._seal import Constant, Slot, holds_nodes
 from ._shardings import with_placement
 from ._touched import Plan
 from ._values import StateValues
@@ -193,7 +193,7 @@ def deserialize(data: bytes | bytearray) -> Exported:
 
 
 def _is_fixed(arg: Any) -> bool:
-    return isinstance(arg, (Slot, Static, Node))
+    return isinstance(arg, (Slot, Constant, Node))
 
 
 def _shape(aval: Any) -> Any:

@@ -17,13 +17,13 @@ from brainstate_graph import Node, State, StateArgumentError
 
 from ._aot import Compiled, Info, Lowered, Traced
 from ._argnums import both_ways
-from ._core import RETRIES, Moved, Retry, StagedCore, StraysMet, never_settled, without_jit
+from ._core import RETRIES, Retry, StagedCore, never_settled, without_jit
 from ._entry import Entry
 from ._explain import Explanation, ToldCore, Trace
 from ._lift import Staged, whole_inside
 from ._lost import refuse_lost
-from ._program import UNUSED, Program, Wider, constant
-from ._seal import seal
+from ._program import UNUSED, Program
+from ._seal import constant, seal
 from ._touched import Plan
 from ._values import Choice
 
@@ -157,7 +157,7 @@ class JittedFunction(Staged):
         self._entry.resolve(whole)
         try:
             found = self._program.look(whole, args, kwargs)
-        except (StraysMet, Moved) as again:
+        except Retry as again:
             return self.cores[0].planned_again(again.alone(), plan), None
         except RuntimeError as error:
             refuse_lost(whole.table, self.__qualname__, error)
@@ -173,9 +173,8 @@ class JittedFunction(Staged):
         return self._touched.choose(plan, choice), found
 
     def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        if isinstance(again, Wider):
-            return self._choosing(plan, args, kwargs)[0]
-        return self._looked(super()._other_plan(again, plan, args, kwargs), args, kwargs)[0]
+        plan = super()._other_plan(again, plan, args, kwargs)
+        return self._looked(plan, args, kwargs)[0]
 
     def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
         args, kwargs = self._wrap_static(args, kwargs)

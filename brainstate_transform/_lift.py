@@ -21,7 +21,7 @@ from jax.errors import JaxRuntimeError
 from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
-from ._capture import WeakMethod
+from ._reach import WeakMethod
 from ._core import RETRIES, Core, Moved, Retry, Run, StagedCore, never_settled
 from ._errors import raise_users
 from ._lost import refuse_lost, refuse_objects
@@ -165,7 +165,7 @@ class Staged(Lifted):
         if which is None or type(number) is Written or which is not self._whiches[len(number)]:
             return self._finish(plan, out, written)
         write_results(states, values, used)
-        return unseal_result(out, plan.snapshot.objects) if which[2] else out
+        return unseal_result(out, plan.snapshot.objects) if which.sealed else out
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
         """Return the arguments as JAX takes them, and the touched graph of the call."""
@@ -184,7 +184,7 @@ class Staged(Lifted):
         values, number = written
         which = number.which if type(number) is Written else self._whiches[len(number)]
         plan.write(Written((which, values)))
-        return unseal_result(out, plan.snapshot.objects) if which[2] else out
+        return unseal_result(out, plan.snapshot.objects) if which.sealed else out
 
     def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
         """Do the call in another way, a few times at most."""

@@ -13,8 +13,7 @@ import numpy as np
 from brainstate_graph import Node, State
 from brainstate_graph.extend import static_key
 
-from ._capture import is_foreign, is_open, is_ours
-from ._constants import names_in
+from ._reach import Entry, is_foreign, is_open, is_ours, names_in, steps
 
 __all__ = ["parts_of", "same_parts"]
 
@@ -77,46 +76,54 @@ class _Walk:
         if type(item) is dict:
             parts.append(len(item))
             return self.all([*item, *item.values()])
-        if isinstance(item, functools.partial):
-            parts.append(len(item.args))
-            return self.all([item.func, *item.args, dict(item.keywords)])
-        if isinstance(item, types.MethodType):
-            return self.all([item.__func__, item.__self__])
         if isinstance(item, types.FunctionType) and not is_foreign(item):
-            return self._function(item)
-        parts.append(item)
-        if isinstance(item, type):
+            parts.append(item.__code__)
+            self._assigned |= names_in(item.__code__).stored
+            if any(not _filled(cell) for cell in item.__closure__ or ()):  # a variable without a value yet
+                return False
+        elif isinstance(item, type):
+            parts.append(item)
             return is_foreign(item) or issubclass(item, (Node, State)) or self._fields(_class_fields(item))
-        if is_ours(type(item)):  # made by a transform
-            return hasattr(item, "functions") and self.all(vars(item)["functions"])
-        if isinstance(item, types.ModuleType) or (callable(item) and (is_foreign(type(item)) or is_foreign(item))):
-            return True
-        if not is_open(type(item)) or not hasattr(item, "__dict__"):
-            return False
-        call = [type(item).__call__] if callable(item) else []
-        return self._fields(dict(vars(item))) and self.all([type(item), *call])
-
-    def _function(self, fun: types.FunctionType) -> bool:
-        try:
-            held = [cell.cell_contents for cell in fun.__closure__ or ()]
-        except ValueError:  # a variable without a value yet
-            return False
-        names = names_in(fun.__code__)
-        self._assigned |= names.stored
-        self.parts.append(fun.__code__)
-        for name in () if is_ours(fun) else names.loaded:  # the globals of our own wrappers are what they are
-            if name in fun.__globals__:
-                value = fun.__globals__[name]
-                held.append(value)
-                if isinstance(value, types.ModuleType) and not is_foreign(value):
-                    table = vars(value)
-                    held += [table[used] for used in names.used if used in table]
-        return self.all([*held, *(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()])
+        elif not _is_known(item):
+            parts.append(item)
+            return isinstance(item, types.ModuleType) or (callable(item) and (is_foreign(type(item)) or is_foreign(item)))
+        found = list(steps(item))
+        owned = {s.name: s.value for s in found if isinstance(s.place, Entry) and s.place.owned}
+        if owned or not isinstance(item, (types.FunctionType, types.MethodType)):
+            parts.append("\n".join(s.name for s in found))
+        return self._fields(owned) and self.all(
+            [*([type(item)] if owned else []), *(s.value for s in found if s.name not in owned)]
+        )
 
     def _fields(self, fields: dict[str, Any]) -> bool:
         self.parts += fields
         self._numbers += [(name, value) for name, value in fields.items() if type(value) in _PLAIN]
         return self.all(value for value in fields.values() if type(value) not in _PLAIN)
+
+
+def _is_known(item: Any) -> bool:
+    """Tell whether all that an object leads to is known from `steps`."""
+    import functools
+
+    if isinstance(item, (functools.partial, types.MethodType)):
+        return True
+    if is_ours(type(item)):
+        return hasattr(item, "functions")
+    return (
+        not isinstance(item, (types.ModuleType, types.FunctionType))
+        and not (callable(item) and (is_foreign(type(item)) or is_foreign(item)))
+        and is_open(type(item))
+        and hasattr(item, "__dict__")
+        and not hasattr(item, "__wrapped__")
+    )
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - looked at, to see whether it is there
+    except ValueError:
+        return False
+    return True
 
 
 def _class_fields(cls: type[Any]) -> dict[str, Any]:

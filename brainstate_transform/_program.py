@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,60 +10,15 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding
 
-from brainstate_graph import Static
-
-from ._core import Retry, StagedCore, without_jit
+from ._core import StagedCore, Unpassed, without_jit
 from ._touched import Plan
 from ._values import Choice, Rows, StateValues
 
-__all__ = ["UNUSED", "Program", "StaticCore", "Wider", "constant"]
+__all__ = ["UNUSED", "Program"]
 
 # A program with this many unused states among its inputs is given only the ones that it uses: each input costs
 # 0.3 to 1 microsecond per call, a second look at the traced program costs a third of a trace, once.
 UNUSED = 16
-
-
-class Wider(Retry):
-    """A program for other arguments uses states beyond the choice.
-
-    A signature whose trace was given up stays on the slow path of ``jax.jit`` for good (150 microseconds a call), so
-    what is called afterwards has another choice in its key.
-    """
-
-
-@jax.tree_util.register_static
-class _Constant(Static):
-    """A static argument; one object for all that are equal, see `Rows`."""
-
-    __slots__ = ("__weakref__",)
-
-    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType] - of the right type, but for the names
-    __hash__ = object.__hash__
-
-
-_constants: weakref.WeakValueDictionary[Static, _Constant] = weakref.WeakValueDictionary()
-_making = threading.RLock()  # hashing runs code of the user
-
-
-def constant(value: Any) -> Static:
-    """Return a static argument as JAX takes it; compared by type and value."""
-    key = Static(value)
-    with _making:
-        found = _constants.get(key)
-        if found is None:
-            found = _constants[key] = _Constant(value)
-    return found
-
-
-class StaticCore(StagedCore):
-    """A core some of whose arguments are static."""
-
-    def open(self, args: Any, kwargs: Any, plan: Plan | None) -> Any:
-        args, kwargs = super().open(args, kwargs, plan)
-        return (
-            tuple(a.value if isinstance(a, Static) else a for a in args),
-            {k: v.value if isinstance(v, Static) else v for k, v in kwargs.items()},
-        )
 
 
 class Program:
@@ -103,7 +56,7 @@ class Program:
         plan = which.plan.choosing(None)
         traced, (_, used, _) = self.look(plan, args, kwargs)
         if not set(choice.places).issuperset(used):
-            raise Wider
+            raise Unpassed([plan.table[place] for place in used])
         values = self._filled(plan, choice, states)
         outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)

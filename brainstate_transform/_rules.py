@@ -20,10 +20,10 @@ from jax.custom_derivatives import SymbolicZero
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import locate
 
-from ._core import Core, StraysMet
+from ._core import Core, Unpassed
 from ._seal import holds_nodes
 from ._select import Selection, select
-from ._values import StateValues, Written
+from ._values import StateValues, Which, Written
 
 __all__ = ["NoStates", "RuleCall", "moves", "name_of", "pair_of", "plainly", "refuse_unfit", "with_zeros", "zeros_like"]
 
@@ -95,7 +95,7 @@ class RuleCall:
                 f"`{core.__qualname__}` does not: let it close over the object that holds the state"
             )
         if strays:
-            raise StraysMet(strays)
+            raise Unpassed(strays)
         self.used.update(dict.fromkeys(used))
         new = dict(written.items())
         states = tuple(state for state in self.given if state in new)
@@ -103,7 +103,7 @@ class RuleCall:
         if len({found for _, found in self._writers.values()}) > 1:
             shown = [f"`{name}` writes {', '.join(map(locate, s)) or 'no state'}" for name, s in self._writers.values()]
             raise TypeError(f"{shown[0]}, and {shown[1]}: the function and its rule must write the same states")
-        return out, Written(((states, None, False), [new[state] for state in states]))
+        return out, Written((Which(states), [new[state] for state in states]))
 
     def refuse_unspoken(self, moving: Mapping[State[Any], bool], out: Any, written: Written, words: str) -> None:
         """Refuse a derivative by a state, or of one, of which the rule does not speak.

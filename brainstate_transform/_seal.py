@@ -1,4 +1,4 @@
-"""Nodes as arguments and results: JAX sees placeholders without leaves in their stead.
+"""Nodes and static values as arguments and results: JAX sees placeholders without leaves in their stead.
 
 Inside, the function gets the very objects that the caller passed: nothing is rebuilt, since tracing never touches
 a live State.  A node that it returns comes back as itself if the caller could hold it already, and is made anew
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +19,10 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
-from brainstate_graph.extend import born_after, flatten, put_field, read_values, unflatten
+from brainstate_graph.extend import born_after, flatten, put_field, read_values, static_key, unflatten
 
 __all__ = [
-    "Carried", "Held", "Slot", "fill", "hold_known", "holds_nodes", "seal", "seal_result", "unseal", "unseal_result",
+    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold_known", "holds_nodes", "seal", "seal_result", "unseal", "unseal_result",
 ]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
@@ -82,6 +84,27 @@ class Held(_Placeholder):
         return id(self.item)
 
 
+@jax.tree_util.register_static
+class Constant(_Placeholder):
+    """A static argument, `item`; one object for all that are equal by type and value, see `Rows`."""
+
+    __slots__ = ("__weakref__",)
+
+
+_constants: weakref.WeakValueDictionary[Hashable, Constant] = weakref.WeakValueDictionary()
+_making = threading.RLock()  # hashing runs code of the user
+
+
+def constant(value: Any) -> Constant:
+    """Return what stands for a static argument."""
+    key = static_key(value)
+    with _making:
+        found = _constants.get(key)
+        if found is None:
+            found = _constants[key] = Constant(value)
+    return found
+
+
 def _is_object(leaf: Any) -> bool:
     return isinstance(leaf, (Node, State))
 
@@ -129,11 +152,11 @@ def seal(
 
 
 def unseal(tree: Any, nodes: Sequence[Any]) -> Any:
-    """Put the nodes back for their placeholders."""
+    """Put the nodes and static values back for their placeholders."""
     if not any(isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=_is_placeholder)):
         return tree
     return jax.tree.map(
-        lambda x: nodes[x.item] if isinstance(x, Slot) else x.item if isinstance(x, Held) else x,
+        lambda x: nodes[x.item] if isinstance(x, Slot) else x.item if isinstance(x, (Held, Constant)) else x,
         tree,
         is_leaf=_is_placeholder,
     )
@@ -168,7 +191,7 @@ class Made:
         return cls(children[0], *aux)
 
 
-class Carried(NamedTuple):
+class Carriage(NamedTuple):
     """One change, as it crosses JAX.
 
     Attributes:
@@ -208,7 +231,7 @@ def seal_result(
     since: int,
     rows: Callable[[], dict[int, int]] | None,
     user: Callable[..., Any],
-    carried: Sequence[Carried] = (),
+    carried: Sequence[Carriage] = (),
 ) -> tuple[Any, bool]:
     """Put placeholders for the nodes in a result, while the overlay in which it was made is open.
 
@@ -271,7 +294,7 @@ def seal_result(
 
 
 def _stands_in(item: Any) -> bool:
-    return isinstance(item, (_Placeholder, Made))
+    return isinstance(item, (_Placeholder, Made)) and type(item) is not Constant
 
 
 def holds_nodes(tree: Any) -> bool:

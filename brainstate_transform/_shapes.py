@@ -12,7 +12,7 @@ from brainstate_graph import Overlay, State, states, to_predicate
 from brainstate_graph.extend import dotted, read_values
 
 from ._core import Core, Run
-from ._edits import Containers
+from ._changes import Containers
 from ._lift import lift
 from ._select import select
 from ._values import StateValues, Written

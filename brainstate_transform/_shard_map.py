@@ -22,7 +22,7 @@ from ._errors import BatchAxisError
 from ._lanes import Lanes
 from ._prefix import OfArguments, argument_name, spread
 from ._select import place
-from ._values import StateValues, Written
+from ._values import StateValues, Which, Written
 
 __all__ = ["shard_map"]
 
@@ -151,8 +151,8 @@ def _rule(options: _Options, core: Core) -> Run:
             axis_names=options.axis_names,
             check_vma=options.check_vma,
         )(list(given.values), args, kwargs)
-        states = tuple(s for part in parts for s in part.which[0])
-        return out, Written(((states, None, False), [v for part in parts for v in part.values]))
+        states = tuple(s for part in parts for s in part.which.states)
+        return out, Written((Which(states), [v for part in parts for v in part.values]))
 
     return run
 

@@ -10,12 +10,12 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import describe, hooks_key, locate, read_values
+from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
 
-from ._core import without_jit
+from ._core import Core, without_jit
+from ._jit import jit
 from ._lift import hold
-from ._replay import Replay, unwrapped, wrapped
-from ._seal import seal, unseal_result
+from ._seal import constant, seal, unseal_result
 from ._touched import Plan
 from ._traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
 from ._values import StateValues
@@ -112,10 +112,17 @@ class StatefulFunction:
         if unknown:
             raise ValueError(f"unknown ir_optimizations {unknown}; there are {list(_OPTIMIZATIONS)}, or 'all'")
         self.ir_optimizations = wanted or None
-        fixed = self.static_argnums or self.static_argnames
-        self._replay = Replay(fun, self._find, self._wrap_static if fixed else None)
-        self._core = self._replay.cores[0]
         self.functions = (fun,)
+        self._core = Core(fun)
+        self._core.frozen = True  # a jaxpr has no place for a change of structure
+        self._fixed = bool(self.static_argnums or self.static_argnames)
+
+        def replayed(*args: Any, **kwargs: Any) -> Any:
+            return self._replayed(*args, **kwargs)
+
+        replayed.__name__, replayed.__qualname__ = self._core.__name__, self._core.__qualname__
+        self._call: Any = jit(replayed)
+        self._call.cores[0].frozen = True
         self._cache = Cache(_MAXSIZE)
         self._tracing = threading.RLock()
 
@@ -138,20 +145,23 @@ class StatefulFunction:
         """Put what JAX takes without looking inside for static arguments; nodes and States are sealed or refused."""
         numbers, names = self._numbers(args), self.static_argnames
         return (
-            tuple(wrapped(a) if n in numbers else a for n, a in enumerate(args)),
-            {k: wrapped(v) if k in names else v for k, v in kwargs.items()},
+            tuple(_wrapped(a) if n in numbers else a for n, a in enumerate(args)),
+            {k: _wrapped(v) if k in names else v for k, v in kwargs.items()},
         )
 
-    def _find(
-        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Entry | None, tuple[Any, ...], dict[str, Any], Any]:
-        numbers, names = self._numbers(args), self.static_argnames
-        args = tuple(unwrapped(a) if n in numbers else a for n, a in enumerate(args))
-        kwargs = {k: unwrapped(v) if k in names else v for k, v in kwargs.items()}
-        if without_jit():
-            return None, args, kwargs, None
-        _, dynamic, _, dynamic_kw = self._sort(args, kwargs)
-        return self._fresh(self._key(args, kwargs), args, kwargs, plan), args, kwargs, (dynamic, dynamic_kw)
+    def _replayed(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the jaxpr for these arguments, its states read and written like any other; runs inside `jit`."""
+        if without_jit():  # and so without tracing
+            return self.fun(*args, **kwargs)
+        sealed, named, nodes = seal(args, kwargs, self.fun)
+        entry = self._fresh(self._key(sealed, named), sealed, named, self._plan(nodes))
+        if entry.seals:  # its result has nodes of one call
+            return self.fun(*args, **kwargs)
+        states = entry.trace.states
+        out, new = self._evaluate(entry, read_values(states), sealed, named)
+        pairs = [(s, v) for s, v, w in zip(states, new, entry.trace.been_writen, strict=True) if w]
+        write_values([s for s, _ in pairs], [v for _, v in pairs])
+        return out
 
     def _sort(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
         """Sort the arguments: static positions, dynamic positional, static and dynamic keywords."""
@@ -231,7 +241,7 @@ class StatefulFunction:
             self._core.nodes = nodes
             overlay = Overlay()
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
-            sealed.append(written.which[2])
+            sealed.append(written.which.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))
             new = dict(written.items())
@@ -319,7 +329,9 @@ class StatefulFunction:
         """Evaluate the jaxpr with the current values of the states, and write what it writes."""
         cache = self._cache
         asked = cache.asked
-        out = self._replay(*args, **kwargs)
+        if self._fixed:
+            args, kwargs = self._wrap_static(args, kwargs)
+        out = self._call(*args, **kwargs)
         if cache.asked == asked:
             cache.warm += 1
         return out
@@ -331,7 +343,7 @@ class StatefulFunction:
     def clear_cache(self) -> None:
         """Forget all traces."""
         self._cache.clear()
-        self._replay.clear()
+        self._call.clear_cache()
         self._core.touched.forget()
 
     def get_cache_stats(self) -> dict[str, Any]:
@@ -366,6 +378,16 @@ class StatefulFunction:
             except ValueError as error:
                 results[key] = str(error)
         return results
+
+
+def _wrapped(value: Any) -> Any:
+    """Put what JAX takes without looking inside for a static argument; nodes and States in it stay, to be sealed."""
+    if isinstance(value, (Node, State)):
+        return value
+    if any(isinstance(leaf, (Node, State)) for leaf in jax.tree.leaves(value)):
+        return jax.tree.map(_wrapped, value)
+    StaticKey(value)  # refuses what it cannot compare
+    return constant(value)
 
 
 def _holds(entry: Entry, plan: Plan) -> bool:

@@ -133,7 +133,7 @@ class Touched:
             fields.update(capture.roots)
             # A function on the way to a model is part of what the program is made from, though nothing is in it.
             fields["functions"] = tuple(capture.functions)
-            snapshot = Snapshot(roots, [*capture.slots, *self._stray_tests()])
+            snapshot = Snapshot(roots, [*capture.tests, *self._stray_tests()])
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
         inside = set(snapshot.states)
@@ -161,6 +161,20 @@ class Touched:
         elif old.nodes:
             notes(old.nodes[0]).setdefault(self._token, {})[tuple(map(id, old.nodes))] = new
         return new
+
+    def passing(self, plan: Plan, used: Sequence[State[Any]]) -> Plan:
+        """Return the touched graph of a call like `plan` that passes these states as well."""
+        places = {state: place for place, state in enumerate(plan.table)}
+        strays = [state for state in used if state not in places]
+        if strays:
+            return self.counting(strays, plan.nodes)
+        before = plan.which.choice
+        if before is None:
+            return plan
+        # A signature whose trace was given up stays on the slow path of ``jax.jit`` for good (150 microseconds a call);
+        # what is called afterwards has another choice in its key.
+        more = sorted({places[state] for state in used}.difference(before.places))
+        return self.choose(plan, before._replace(places=(*before.places, *more)))
 
     def counting(self, strays: Sequence[State[Any]], nodes: Sequence[Node] = ()) -> Plan:
         """Count these states in from now on, and return the touched graph of a call with them."""

@@ -21,7 +21,7 @@ from brainstate_graph.extend import read_values, write_values
 if TYPE_CHECKING:
     from ._touched import Plan
 
-__all__ = ["Choice", "Named", "Rows", "StateValues", "Written"]
+__all__ = ["Choice", "Named", "Rows", "StateValues", "Which", "Written"]
 
 
 class Named:
@@ -50,6 +50,20 @@ class Choice(NamedTuple):
 
     places: tuple[int, ...]
     donated: int = 0
+
+
+class Which(NamedTuple):
+    """Which states a function wrote: the static part of `Written`.
+
+    Attributes:
+        states: The states; or, where `used` is given, their places in the table of a touched graph.
+        used: The places of all states that the function used; None where `states` are States.
+        sealed: Whether the result has placeholders for nodes.
+    """
+
+    states: tuple[Any, ...]
+    used: tuple[int, ...] | None = None
+    sealed: bool = False
 
 
 class Rows(tuple[Any, ...]):
@@ -147,7 +161,7 @@ class StateValues:
 
     def as_written(self) -> Written:
         """Return all of them as written."""
-        return Written(((tuple(self.states), None, False), self.values))
+        return Written((Which(tuple(self.states)), self.values))
 
     def updated(self, written: Written) -> StateValues:
         """Return the same states with the values that `written` has for some of them.
@@ -169,8 +183,7 @@ class Written(tuple[Any, Any]):
     ``StateValues.of(states, values).as_written()``, and ``StateValues.read(()).as_written()`` for nothing. `lift`
     assigns it once JAX has returned. Whether something was written is told by `items`.
 
-    A pair ``(which, values)``. `which` is the states, None, and whether the result has placeholders for nodes; or, for
-    the states, their places in the table of a touched graph, and for None the places of all that the function used.
+    A pair of `Which` and the values.
 
     Example:
         >>> from brainstate_graph import State
@@ -185,7 +198,7 @@ class Written(tuple[Any, Any]):
     __slots__ = ()
 
     @property
-    def which(self) -> tuple[tuple[Any, ...], tuple[int, ...] | None, bool]:
+    def which(self) -> Which:
         """The states, or their places."""
         return self[0]
 
@@ -196,21 +209,23 @@ class Written(tuple[Any, Any]):
 
     def items(self) -> list[tuple[State[Any], Any]]:
         """Return the pairs of state and new value."""
-        return list(zip(self.which[0], self.values, strict=True))
+        return list(zip(self.which.states, self.values, strict=True))
 
     def named(self, table: Sequence[State[Any]]) -> Written:
         """Return the same by State instead of place, for use within this call."""
-        places, used, sealed = self.which
-        return self if used is None else Written(((tuple(table[i] for i in places), None, sealed), self.values))
+        which = self.which
+        if which.used is None:
+            return self
+        return Written((Which(tuple(table[i] for i in which.states), None, which.sealed), self.values))
 
     def write(self) -> None:
         """Assign the values to the live states, or to the enclosing trace; all or none."""
-        write_values(self.which[0], self.values)
+        write_values(self.which.states, self.values)
 
     def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
         """Return the part whose states are accepted."""
         kept = [(s, v) for s, v in self.items() if accept(s)]
-        return Written(((tuple(s for s, _ in kept), None, False), [v for _, v in kept]))
+        return StateValues.of([s for s, _ in kept], [v for _, v in kept]).as_written()
 
 
 # Read by JAX without a call into Python: 0.4 microseconds of a call.

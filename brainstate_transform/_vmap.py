@@ -21,7 +21,7 @@ from ._lift import lift
 from ._prefix import OfArguments, argument_name, spread
 from ._seal import Held
 from ._select import place
-from ._values import StateValues, Written
+from ._values import StateValues, Which, Written
 
 __all__ = ["vmap"]
 
@@ -146,8 +146,8 @@ def _rule(options: _Options, core: Core) -> Run:
                 jax.eval_shape(lambda: mapped(True))
             raise
         parts = [*apart.values(), common]
-        states = tuple(s for part in parts for s in part.which[0])
-        return out, Written(((states, None, False), [v for part in parts for v in part.values]))
+        states = tuple(s for part in parts for s in part.which.states)
+        return out, Written((Which(states), [v for part in parts for v in part.values]))
 
     return run
 

@@ -637,15 +637,15 @@ def test_first_calls_with_a_model_where_a_number_was_before():
 def test_jax_compares_the_static_parts_of_a_call_without_running_python():
     # JAX 0.12 crashes where threads look for a program at once and a comparison lets one of them go on: 3 runs of 6
     # of the first calls above, with pure JAX too.
-    from brainstate_transform import _program, _seal, _values
+    from brainstate_transform import _seal, _values
 
     assert _values.Rows.__eq__ is tuple.__eq__
     assert _values.Rows.__hash__ is tuple.__hash__
     assert _seal.Slot.__eq__ is object.__eq__
     assert _seal.Slot(3) is _seal.Slot(3)
-    assert _program.constant("a").__class__.__eq__ is object.__eq__
-    assert _program.constant((1, "a")) is _program.constant((1, "a"))
-    assert _program.constant(1) is not _program.constant(1.0)
+    assert _seal.constant("a").__class__.__eq__ is object.__eq__
+    assert _seal.constant((1, "a")) is _seal.constant((1, "a"))
+    assert _seal.constant(1) is not _seal.constant(1.0)
 
 
 def test_an_error_that_says_where_a_state_is_disturbs_no_other_thread():

@@ -1,30 +1,30 @@
 """Take an object graph apart into plain data, and put it together again."""
 
-from ._node import Node
-from ._state import State, maybe_state
-from ._treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
-from ._flatten import flatten
-from ._unflatten import unflatten
-from ._walk import states, nodes, iter_leaf, iter_node
-from ._change import update_states, pop_states
-from ._contexts import split_context, merge_context
-from ._pytrees import NodeStates, graph_to_tree, tree_to_graph
-from ._graphdef import GraphDef
-from ._tree import NestedDict, FlattedDict, TreefyState
-from ._filter import Filter, All, Any, Everything, Not, Nothing, OfType, WithTag, to_predicate
-from ._paths import PathContains, PathPrefix, PathGlob, PathRegex
-from ._static import Static
-from ._foreign import register_graph_node_type
-from ._refmap import RefMap
-from ._dot import to_dot
-from ._snapshot import Snapshot
-from ._json import to_json, from_json
-from ._fingerprint import fingerprint
-from ._diff import diff
-from ._hooks import Hook, HookContext, register_state_hook
-from ._overlay import Overlay, check_state_value_tree, outside
-from ._catch import catch_new_states
-from ._errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
+from ._core.node import Node
+from ._core.state import State, maybe_state
+from ._verbs.treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
+from ._core.flatten import flatten
+from ._core.unflatten import unflatten
+from ._verbs.walk import states, nodes, iter_leaf, iter_node
+from ._verbs.change import update_states, pop_states
+from ._verbs.contexts import split_context, merge_context
+from ._verbs.pytrees import NodeStates, graph_to_tree, tree_to_graph
+from ._core.graphdef import GraphDef
+from ._trees.tree import NestedDict, FlattedDict, TreefyState
+from ._trees.filters import Filter, All, Any, Everything, Not, Nothing, OfType, WithTag, to_predicate
+from ._trees.paths import PathContains, PathPrefix, PathGlob, PathRegex
+from ._core.static import Static
+from ._core.foreign import register_graph_node_type
+from ._tools.refmap import RefMap
+from ._show.dot import to_dot
+from ._core.snapshot import Snapshot
+from ._data.json import to_json, from_json
+from ._data.fingerprint import fingerprint
+from ._data.diff import diff
+from ._core.hooks import Hook, HookContext, register_state_hook
+from ._core.overlay import Overlay, check_state_value_tree, outside
+from ._verbs.new_states import catch_new_states
+from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 
 __all__ = [
     "Node", "State",

@@ -3,20 +3,20 @@
 Users of models need none of this; `brainstate_transform` is written on it.
 """
 
-from ._bulk import note_reads, read_values, write_results, write_values
-from ._clock import born_after, fields_of, new_node, notes, now
-from ._flatten import flatten
-from ._hooks import hooks_key
-from ._journal import ABSENT, Edit, Journal, put_field
-from ._locate import locate
-from ._overlay import tracing, untraced
-from ._show import describe, dotted
-from ._state import make_state
-from ._static import static_key
-from ._tree import StateTree
-from ._unflatten import unflatten
-from ._watch import watch
-from ._whole_file import whole_file
+from ._core.clock import born_after, fields_of, new_node, notes, now
+from ._core.door import note_reads, read_values, write_results, write_values
+from ._core.flatten import flatten
+from ._core.hooks import hooks_key
+from ._core.journal import ABSENT, Edit, Journal, put_field
+from ._core.locate import locate
+from ._core.overlay import tracing, untraced
+from ._core.state import make_state
+from ._core.static import static_key
+from ._core.unflatten import unflatten
+from ._core.watch import watch
+from ._tools.whole_file import whole_file
+from ._tools.words import describe, dotted
+from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",

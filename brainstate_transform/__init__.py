@@ -1,62 +1,70 @@
 """Every JAX transform, aware of states, by one public recipe."""
 
 # compiling
-from ._jit import jit, JittedFunction
-from ._aot import Traced, Lowered, Compiled
-from ._export import export, deserialize, Exported
-from ._serving import save_program, load_program
-from ._served import Program
-from ._explain import Explanation, StateUse
-from ._stateful import StatefulFunction
-from ._make_jaxpr import make_jaxpr
-from ._traces import CacheKey, StateTraceStack
+from ._jit.jit import jit, JittedFunction
+from ._jit.stages import Traced, Lowered, Compiled
+from ._serving.export import export, deserialize, Exported
+from ._serving.program_file import save_program, load_program
+from ._serving.program import Program
+from ._jit.explain import Explanation, StateUse
+from ._jit.stateful import StatefulFunction
+from ._jit.make_jaxpr import make_jaxpr
+from ._jit.traces import CacheKey, StateTraceStack
 
 # differentiating
-from ._grad import grad, value_and_grad, vector_grad, fwd_grad
-from ._jacobian import jacrev, jacfwd, jacobian, hessian
-from ._linear import vjp, jvp, linearize, hvp
-from ._custom import custom_vjp, custom_jvp, CustomVJP, CustomJVP
-from ._checkpoint import checkpoint, remat
+from ._derivatives.grad import grad, value_and_grad, vector_grad, fwd_grad
+from ._derivatives.jacobian import jacrev, jacfwd, jacobian, hessian
+from ._derivatives.linear import vjp, jvp, linearize, hvp
+from ._derivatives.custom import custom_vjp, custom_jvp, CustomVJP, CustomJVP
+from ._derivatives.checkpoint import checkpoint, remat
 
 # mapping
-from ._vmap import vmap
-from ._new_states import vmap_new_states
-from ._shard_map import shard_map
+from ._mapping.vmap import vmap
+from ._mapping.new_states import vmap_new_states
+from ._mapping.shard_map import shard_map
 
 # looping
-from ._loops import scan, for_loop
-from ._while import while_loop, bounded_while_loop, fori_loop
-from ._associative import associative_scan
-from ._checkpointed import checkpointed_scan, checkpointed_for_loop
-from ._map import map
-from ._progress import ProgressBar
+from ._loops.loops import scan, for_loop
+from ._loops.while_loops import while_loop, bounded_while_loop, fori_loop
+from ._loops.associative import associative_scan
+from ._loops.checkpointed import checkpointed_scan, checkpointed_for_loop
+from ._loops.map import map
+from ._loops.progress import ProgressBar
 
 # branching
-from ._cond import cond, switch, ifelse
+from ._loops.cond import cond, switch, ifelse
 
 # checking
-from ._checks import jit_error_if, breakpoint_if
-from ._debug_nan import debug_nan, debug_nan_if
-from ._checkify import checkify, check, check_error
-from ._checkify import user_checks, nan_checks, index_checks, div_checks, float_checks, automatic_checks, all_checks
-from ._unvmap import unvmap
+from ._checks.checks import jit_error_if, breakpoint_if
+from ._checks.debug_nan import debug_nan, debug_nan_if
+from ._checks.checkify import checkify, check, check_error
+from ._checks.checkify import (
+    user_checks,
+    nan_checks,
+    index_checks,
+    div_checks,
+    float_checks,
+    automatic_checks,
+    all_checks,
+)
+from ._checks.unvmap import unvmap
 
 # looking, naming
-from ._shapes import eval_shape, StateFinder
-from ._naming import named_call, named_scope
+from ._checks.shapes import eval_shape, StateFinder
+from ._checks.naming import named_call, named_scope
 
 # writing a transform
-from ._lift import lift, Lifted
-from ._core import Core
-from ._values import StateValues, Written
-from ._select import select, place, Selection
-from ._lanes import register_lanes
+from ._engine.lift import lift, Lifted
+from ._engine.core import Core
+from ._engine.values import StateValues, Written
+from ._engine.select import select, place, Selection
+from ._mapping.lanes import register_lanes
 
 # checking a transform
-from ._conformance import check_transform
+from ._conformance.check import check_transform
 
 # errors
-from ._errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError
+from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError
 
 __all__ = [
     # compiling

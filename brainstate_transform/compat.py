@@ -9,7 +9,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import _checkpoint, _grad, _jacobian, _linear, _new_states, _shard_map, _vmap
+from ._derivatives import checkpoint as _checkpoint
+from ._derivatives import grad as _grad
+from ._derivatives import jacobian as _jacobian
+from ._derivatives import linear as _linear
+from ._mapping import new_states as _new_states
+from ._mapping import shard_map as _shard_map
+from ._mapping import vmap as _vmap
 
 __all__ = [
     "GradientTransform", "StatefulMapping", "fwd_grad", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat",

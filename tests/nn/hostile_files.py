@@ -171,8 +171,8 @@ HOSTILE = {
     **{f"a model that calls {n}": calls(n) for n in (
         "os:system", "builtins:eval", "builtins:exec", "subprocess:Popen", "pickle:loads",
         "brainstate_nn:save_states", "sys:exit",
-        f"{MODULE}:x", f"os.{MODULE}:x", "brainstate_nn._files:save_states", "jax:jit", "numpy:load", "x", "", ":",
-        "a:b:c",
+        f"{MODULE}:x", f"os.{MODULE}:x", "brainstate_nn._checkpoints.files:save_states", "jax:jit", "numpy:load",
+        "x", "", ":", "a:b:c",
     )},
     **{f"a model {i}": model(s) for i, s in enumerate((
         "", "{", "[" * DEEP, 3, [], {"format": 1}, graph(), graph(root=7), graph({"list": [{"row": 0}]}),

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef, states, treefy_merge, treefy_split
-from brainstate_nn import _abstract
+from brainstate_nn._devices import abstract as _abstract
 from brainstate_transform import for_loop, jit, value_and_grad
 from examples.gpt import GPT, Settings, adamw, loss_of
 

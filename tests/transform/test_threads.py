@@ -637,7 +637,8 @@ def test_first_calls_with_a_model_where_a_number_was_before():
 def test_jax_compares_the_static_parts_of_a_call_without_running_python():
     # JAX 0.12 crashes where threads look for a program at once and a comparison lets one of them go on: 3 runs of 6
     # of the first calls above, with pure JAX too.
-    from brainstate_transform import _seal, _values
+    from brainstate_transform._engine import placeholders as _seal
+    from brainstate_transform._engine import values as _values
 
     assert _values.Rows.__eq__ is tuple.__eq__
     assert _values.Rows.__hash__ is tuple.__hash__

@@ -1,0 +1,380 @@
+"""The only traversal: from objects to a GraphDef and their states, sharing and cycles kept.
+
+It works with an explicit stack, so that the depth of a model is no limit.  Most of a model are states, plain values
+and nodes that look alike, so those take the short way: a plain value is settled by one look at its exact type, a
+state is met without going through the stack, and what looks alike is given one row.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._tools.words import dotted
+from .._trees.tree import StateTree
+from .clock import fields_of, raw_fields
+from .errors import GraphError
+from .foreign import foreign_of
+from .graphdef import CONTAINERS, GraphDef, Row
+from .node import Node
+from .state import State
+from .static import Const, Static, is_frozen, static_key
+from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
+
+__all__ = ["Flat", "flatten"]
+
+# Exact types of plain values that never change and compare exactly within their type.
+_PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
+# Further types that are static, each in its own way.
+_STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
+_DICTS = frozenset({dict, OrderedDict, defaultdict})
+_UNSEEN: Any = object()
+
+
+class Flat:
+    """A graph taken apart, and what must stay as it is for that to stay true.
+
+    Attributes:
+        graphdef: The shape.
+        objects: The live object of each row.
+        nodes: The nodes among them.
+        ticks: For each node its tick when it was looked at.
+        watches: One test for each mutable thing that is not a node: "is it as it was?"
+    """
+
+    __slots__ = ("graphdef", "nodes", "objects", "ticks", "watches")
+
+    graphdef: GraphDef
+
+    def __init__(self) -> None:
+        self.objects: list[Any] = []
+        self.nodes: list[Node] = []
+        self.ticks: list[int] = []
+        self.watches: list[Watch] = []
+
+
+def _plain_constants(items: tuple[Any, ...], depth: int = 8) -> bool:
+    """Tell whether a tuple holds frozen values only, so that it is one static value."""
+    return all(
+        _plain_constants(x, depth - 1) if type(x) is tuple and depth else type(x) in _STATIC and is_frozen(x)
+        for x in items
+    )
+
+
+def _is_static(item: Any, kind: type[Any]) -> bool:
+    """Tell whether an object is a static value, so that no edge leads to it."""
+    if kind in _STATIC:
+        return True
+    if _leads_on(kind):
+        return False
+    if kind is tuple:
+        return _plain_constants(item)
+    if isinstance(item, tuple) and hasattr(kind, "_fields"):
+        return False
+    return foreign_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
+
+
+class _Form:
+    """What nodes of one class have in common whose attributes have the same names and types.
+
+    Attributes:
+        names: The names of all attributes.
+        kinds: Their types.
+        order: The names of those that are part of the graph, sorted.
+        pick: Picks the constants out of the values; None where a type does not tell whether its values are static.
+        edges: For each edge its position among the values, and the row if a state without metadata is at its end.
+        consts: The constants of the last node of this form.
+        row: Its row.
+    """
+
+    __slots__ = ("consts", "edges", "kinds", "names", "order", "pick", "row")
+
+    def __init__(self, cls: type[Any], names: tuple[str, ...], kinds: tuple[type[Any], ...]) -> None:
+        self.names = names
+        self.kinds = kinds
+        self.consts = _UNSEEN
+        self.row: Any = None
+        hidden = cls.graph_invisible_attrs
+        places = {name: place for place, name in enumerate(names) if name not in hidden}
+        self.order = tuple(sorted(places))
+        sort = {name: kinds[place] for name, place in places.items()}
+        constant = [places[name] for name in self.order if sort[name] in _PLAIN]
+        ahead = [places[name] for name in self.order if _leads_on(sort[name])]
+        states = {kind: Row.of("state", kind, (), ()) for kind in set(kinds) if issubclass(kind, State)}
+        self.edges = [(place, states.get(kinds[place])) for place in ahead]
+        self.pick: Callable[[tuple[Any, ...]], Any] | None = None
+        if len(constant) + len(ahead) == len(self.order):
+            self.pick = itemgetter(*constant) if constant else lambda _: ()
+
+
+def _leads_on(kind: type[Any]) -> bool:
+    return issubclass(kind, (State, Node)) or kind is list or kind in _DICTS
+
+
+class _Walk:
+    """One traversal, depth first, in the order of `visit_order`."""
+
+    def __init__(self, known: Callable[[Any], int | None] | None) -> None:
+        self.flat = Flat()
+        self.known = known
+        self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
+        self.rows: list[Row] = []
+        self.targets: list[int] = []
+        self.came: list[int] = []  # for each row but the first the place among the targets from which it was met
+        self.numbers: dict[int, int] = {}  # by id; `objects` keeps the objects alive
+        self.held: list[Any] = []  # ... and this what pytrees made for us to look at
+        # What waits to be met, and the place among the targets that gets its number.
+        self.items: list[Any] = []
+        self.slots: list[int] = []
+        # What looks alike: the form of nodes by class, names and types of attributes; the row by form and constants.
+        self.forms: dict[tuple[Any, ...], _Form] = {}
+        self.last: dict[type[Any], _Form] = {}
+        self.alike: dict[Hashable, Row] = {}
+        self.again = False  # whether a container was met again
+
+    def run(self, root: Any) -> Flat:
+        if _is_static(root, type(root)):
+            self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
+            return self.flat
+        items, slots, rows, targets, came = self.items, self.slots, self.rows, self.targets, self.came
+        number_of, known = self.numbers.setdefault, self.known
+        number_of(id(root), 0)
+        self._meet(root)
+        while items:
+            item, slot, count = items.pop(), slots.pop(), len(rows)
+            targets[slot] = number = number_of(id(item), count)
+            if number < count:
+                self.again = self.again or rows[number].kind in CONTAINERS
+                continue
+            came.append(slot)
+            if known is None and isinstance(item, Node):
+                self._meet_node(item, type(item), number)
+            else:
+                self._meet(item)
+        if self.again:
+            self._refuse_container_cycles()
+        self.flat.graphdef = GraphDef.of(0, self.rows, targets, self.came)
+        return self.flat
+
+    def _meet(self, item: Any) -> None:
+        """Give an object its row."""
+        kind = type(item)
+        number = len(self.rows)
+        if self.known is not None and isinstance(item, (Node, State)) and (held := self.known(item)) is not None:
+            self.objects.append(item)
+            self.rows.append(Row.of("known", kind, (), (), held))
+            return
+        if isinstance(item, Node):
+            self._meet_node(item, kind, number)
+            return
+        self.objects.append(item)
+        if isinstance(item, State):
+            self.rows.append(self._state_row(item, kind))
+        elif kind is list:
+            items = tuple(item)  # one look, for another thread may be changing it
+            self.flat.watches.append(watch_list(item, items))
+            self._meet_container("list", kind, range(len(items)), items)
+        elif kind in _DICTS:
+            fields = dict(item)
+            self.flat.watches.append(watch_dict(item, fields))
+            extra = (item.default_factory,) if kind is defaultdict else ()
+            self._meet_container("dict", kind, list(fields), list(fields.values()), extra)
+        elif kind is tuple:
+            self._meet_container("tuple", kind, range(len(item)), item)
+        elif isinstance(item, tuple) and hasattr(kind, "_fields"):
+            self._meet_container("namedtuple", kind, getattr(kind, "_fields", ()), item)
+        else:
+            self._meet_other(item, kind, number)
+
+    def _meet_node(self, node: Node, kind: type[Any], number: int) -> None:
+        record = node.__graph__
+        self.objects.append(node)
+        self.nodes.append(node)
+        self.ticks.append(record.tick)  # before looking: a change while we look must show
+        fields = raw_fields(node).copy()  # one look, for another thread may be changing it
+        if record.exposed:  # somebody may hold the dictionary, and write to it past the node
+            self.flat.watches.append(watch_dict(fields_of(node), fields))
+        names, values = tuple(fields), tuple(fields.values())
+        kinds = tuple(map(type, values))
+        form = self.last.get(kind)  # as a rule a node looks like the one before it of its class
+        if form is None or form.kinds != kinds or form.names != names:
+            form = self.forms.get((kind, names, kinds))
+            if form is None:
+                form = self.forms[kind, names, kinds] = _Form(kind, names, kinds)
+            self.last[kind] = form
+        if form.pick is None:
+            self._look_at_each(kind, form.order, fields, number)
+            return
+        consts = form.pick(values)
+        if form.consts != consts:
+            form.row = self.alike.get((form, consts))
+            if form.row is None:
+                row = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
+                form.row = self.alike[form, consts] = row
+            form.consts = consts
+        rows, targets, came, objects = self.rows, self.targets, self.came, self.objects
+        rows.append(form.row)
+        number_of, all_new = self.numbers.setdefault, self.known is None
+        ahead: list[Any] = []
+        slots: list[int] = []
+        for position, bare in form.edges:
+            value = values[position]
+            if bare is None or ahead or value._meta or not all_new:
+                ahead.append(value)
+                slots.append(len(targets))
+                targets.append(-1)
+                continue
+            count = len(rows)  # a state, which may be met here and now, as nothing before it waits
+            found = number_of(id(value), count)
+            if found == count:
+                came.append(len(targets))
+                objects.append(value)
+                rows.append(bare)
+            targets.append(found)
+        if ahead:
+            self._wait(ahead, slots)
+
+    def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
+        """Give a node its row that has attributes whose type does not tell whether they are static."""
+        consts = self._consts(order, fields, number)
+        key = (kind, order, tuple([const and const.key for const in consts]))
+        row = self.alike.get(key)
+        if row is None:
+            row = self.alike[key] = Row.of("node", kind, order, consts)
+        self.rows.append(row)
+        first = len(self.targets)
+        self.targets += [-1] * len(row.visits)
+        self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
+
+    def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
+        """For each attribute the constant that it is, or None where an edge leads on."""
+        values = [(name, fields[name]) for name in names]
+        return [self._const(v, number, name) if _is_static(v, type(v)) else None for name, v in values]
+
+    def _const(self, value: Any, number: int, name: Any) -> Const:
+        try:
+            const = Const.of(value)
+        except GraphError as error:
+            raise GraphError(f"at {self._where(number, name)}: {error}") from None
+        except RecursionError:
+            where = self._where(number, name)
+            raise GraphError(f"at {where}: a {type(value).__name__} that holds itself, or is nested too deep") from None
+        if not const.frozen:
+            self.flat.watches.append(watch_static(value, const.key))
+        return const
+
+    def _state_row(self, state: State[Any], kind: type[Any]) -> Row:
+        key = (kind, state._meta and static_key(state._meta))
+        row = self.alike.get(key)
+        if row is None:
+            row = self.alike[key] = Row.of("state", kind, (), (), state._meta)
+        return row
+
+    def _meet_other(self, item: Any, kind: type[Any], number: int) -> None:
+        foreign = foreign_of(kind)
+        try:
+            if foreign is not None:
+                keys, children, extra = foreign.parts(item)
+                self.flat.watches.append(watch_foreign(item, foreign))
+                self._meet_container("foreign", kind, keys, children, extra)
+                return
+            children, treedef, keys = one_level(item)
+            if len({static_key(key) for key in keys}) < len(keys):
+                raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
+        except GraphError as error:
+            raise GraphError(f"at {self._where(number)}: {error}") from None
+        if not isinstance(item, StateTree):  # which does not change
+            self.flat.watches.append(watch_pytree(item))
+        self.held.append(children)
+        self._meet_container("pytree", kind, keys, children, treedef)
+
+    def _meet_container(
+        self, kind: str, cls: type[Any], keys: Iterable[Any], children: Sequence[Any], extra: Any = ()
+    ) -> None:
+        number = len(self.rows)
+        keys = tuple(keys)
+        consts: list[Const | None] = [None] * len(keys)
+        if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
+            for place, child in enumerate(children):
+                if _is_static(child, type(child)):
+                    consts[place] = self._const(child, number, keys[place])
+        try:
+            row = Row.of(kind, cls, keys, consts, extra)
+        except GraphError as error:
+            raise GraphError(f"at {self._where(number)}, in the keys of the {cls.__name__}: {error}") from None
+        self.rows.append(row)
+        items = [children[i] for i in row.visits]
+        if self.known is None and all(isinstance(item, State) for item in items):
+            self._meet_states(items)  # here and now, as nothing before them waits
+            return
+        first = len(self.targets)
+        self.targets += [-1] * len(items)
+        self._wait(items, range(first, len(self.targets)))
+
+    def _meet_states(self, states: Iterable[State[Any]]) -> None:
+        rows, targets, number_of = self.rows, self.targets, self.numbers.setdefault
+        for state in states:
+            count = len(rows)
+            found = number_of(id(state), count)
+            if found == count:
+                self.came.append(len(targets))
+                self.objects.append(state)
+                rows.append(self._state_row(state, type(state)))
+            targets.append(found)
+
+    def _wait(self, items: Sequence[Any], slots: Sequence[int]) -> None:
+        self.items.extend(reversed(items))
+        self.slots.extend(reversed(slots))
+
+    def _refuse_container_cycles(self) -> None:
+        """Refuse a container that holds itself other than through a node: it could never be built."""
+        shape = GraphDef.of(0, self.rows, self.targets, self.came)
+        number = shape.in_itself
+        if number is not None:
+            name = self.rows[number].type.__name__
+            raise GraphError(f"at {dotted(shape.path(number))}: a {name} holds itself. Hold it in a Node, or copy it.")
+
+    def _where(self, number: int, key: Any = None) -> str:
+        """Spell the path of what `key` leads to from the row `number`, in the middle of the walk."""
+        if number < 0:
+            return dotted(())
+        rows = [
+            row or Row.of("tuple", tuple, (), ()) for row in [*self.rows, *([None] * (number + 1 - len(self.rows)))]
+        ]
+        path = GraphDef.of(0, rows, self._settled(rows)).path(number)
+        return dotted(path if key is None else (*path, key))
+
+    def _settled(self, rows: Sequence[Row]) -> list[int]:
+        """The targets so far, for complete rows; what still waits leads back to the root."""
+        count = sum(len(row.visits) for row in rows)
+        targets = [max(target, 0) for target in self.targets[:count]]
+        return targets + [0] * (count - len(targets))
+
+
+def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat:
+    """Take a graph apart.
+
+    Args:
+        root: A node, or a container that holds nodes or states.
+        known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
+            not entered.
+
+    Returns:
+        The shape and the live objects.
+
+    Raises:
+        GraphError: Something in the graph can be neither followed nor compared; the message has its path.
+
+    Example:
+        >>> from brainstate_graph import State, flatten
+        >>> flat = flatten({"k": State(3.0)})
+        >>> flat.graphdef, flat.objects[1]
+        (GraphDef(dict, nodes=0, states=1), State(3.0))
+    """
+    return _Walk(known).run(root)

@@ -1,0 +1,124 @@
+"""Nodes of classes that are not ours: six functions tell how one is taken apart and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
+
+from .clock import clock
+from .errors import GraphError
+from .node import Node
+from .state import State
+from .static import static_key
+
+__all__ = ["Foreign", "foreign_of", "register_graph_node_type", "registered"]
+
+
+class Foreign(NamedTuple):
+    """How nodes of one class are handled; see `register_graph_node_type`."""
+
+    flatten: Callable[[Any], tuple[Iterable[tuple[Any, Any]], Hashable]]
+    set_key: Callable[[Any, Any, Any], None]
+    pop_key: Callable[[Any, Any], Any]
+    create_empty: Callable[[Any], Any]
+    clear: Callable[[Any], None]
+
+    def parts(self, node: Any) -> tuple[list[Any], list[Any], Hashable]:
+        """Return the keys, the children and the static part of a node.
+
+        Raises:
+            GraphError: Two children have one key.
+        """
+        items, extra = self.flatten(node)
+        pairs = list(items)
+        keys = [key for key, _ in pairs]
+        if len({static_key(key) for key in keys}) < len(keys):
+            raise GraphError(f"a {type(node).__name__} flattens to children of equal keys {keys}")
+        return keys, [child for _, child in pairs], extra
+
+    def create(self, cls: type[Any], extra: Any) -> Any:
+        """Return an empty node of class `cls`, which may be a subclass of the registered one.
+
+        Raises:
+            GraphError: The function makes another class.
+        """
+        made = self.create_empty(extra)
+        if type(made) is not cls:
+            try:
+                made.__class__ = cls
+            except TypeError:
+                raise GraphError(
+                    f"a {cls.__name__} cannot be made: `create_empty` of its base class gives a {type(made).__name__}. "
+                    f"Write `register_graph_node_type({cls.__name__}, ...)`."
+                ) from None
+        return made
+
+
+_registry: dict[type[Any], Foreign] = {}
+
+
+def register_graph_node_type(
+    type: type[Any],
+    flatten: Callable[[Any], tuple[Iterable[tuple[Any, Any]], Hashable]],
+    set_key: Callable[[Any, Any, Any], None],
+    pop_key: Callable[[Any, Any], Any],
+    create_empty: Callable[[Any], Any],
+    clear: Callable[[Any], None],
+) -> None:
+    """Make the objects of a class nodes of the graph, and those of its subclasses.
+
+    Args:
+        type: The class.
+        flatten: From a node to pairs of key and child, and something hashable and static to make it from.
+        set_key: ``set_key(node, key, child)`` puts a child in.
+        pop_key: ``pop_key(node, key)`` takes a child out and returns it.
+        create_empty: From the static part to a node without children.
+        clear: Takes all children out of a node.
+
+    Raises:
+        TypeError: `type` is no class, or one that is known already.
+
+    Example:
+        >>> from brainstate_graph import State, register_graph_node_type, states
+        >>> class Box:
+        ...     pass
+        >>> register_graph_node_type(
+        ...     Box,
+        ...     flatten=lambda box: (vars(box).items(), None),
+        ...     set_key=setattr,
+        ...     pop_key=lambda box, key: vars(box).pop(key),
+        ...     create_empty=lambda _: Box(),
+        ...     clear=lambda box: vars(box).clear(),
+        ... )
+        >>> box = Box()
+        >>> box.w = State(1.0)
+        >>> list(states(box))
+        [('w',)]
+    """
+    if not isinstance(type, _type):
+        raise TypeError(f"register_graph_node_type takes a class first, not {type!r}")
+    if type in _registry:
+        raise TypeError(f"{type.__name__} is registered already")
+    if type.__module__ == "builtins" or issubclass(type, (State, Node)):
+        raise TypeError(f"{type.__name__} is known to every graph: register a class of your own")
+    foreign = Foreign(flatten, set_key, pop_key, create_empty, clear)
+    for name, function in foreign._asdict().items():
+        if not callable(function):
+            raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
+    _registry[type] = foreign
+    clock.tick()  # what was split before is looked at again
+
+
+_type = type
+
+
+def registered() -> int:
+    """Return how many classes are registered; it only grows."""
+    return len(_registry)
+
+
+def foreign_of(cls: type[Any]) -> Foreign | None:
+    """Return how nodes of a class are handled, as registered for it or for a base class."""
+    if not _registry:
+        return None
+    return next((_registry[base] for base in cls.__mro__ if base in _registry), None)

@@ -1,0 +1,313 @@
+"""``GraphDef``: the immutable shape of a graph, as a flat table; a pytree without leaves.
+
+Each *row* is one object of the graph in the order of the first visit: a node, a container or a state.  A row
+says what the object looks like by itself; where its *edges* lead is a list of row numbers beside it, so that
+alike objects share one row.  Equal graphs have one GraphDef *object*: equality is identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+from zlib import crc32
+
+import jax
+
+from .._show.looks import Part, Shown
+from .._show.rows import view_of
+from .._show.text import page, show
+from .layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
+from .static import EXACT, Const, static_key
+
+__all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+
+Edge = int | Const
+NODES = frozenset({"node", "foreign"})
+# What is nothing but what it holds, so that it is built after that; nodes can be made empty and filled.
+CONTAINERS = frozenset({"list", "dict", "tuple", "namedtuple", "pytree"})
+
+
+class Row:
+    """What one object of a graph looks like by itself; equal ones are one object.
+
+    Attributes:
+        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "foreign", "state" or "known".
+        type: Its class.
+        keys: The keys of what it holds, in the order in which they are put back.
+        consts: For each key a Const, or None where an edge leads on.
+        extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object, what a
+            foreign node is made from.
+        visits: The places of the edges among the keys, in the order in which they are followed.
+        edge_keys: The keys of the edges, in that order.
+        spec: Of a state, what a state tree knows of it.
+    """
+
+    __slots__ = ("__weakref__", "_hash", "consts", "edge_keys", "extra", "keys", "kind", "spec", "type", "visits")
+
+    kind: str
+    type: type[Any]
+    keys: tuple[Any, ...]
+    consts: tuple[Const | None, ...]
+    extra: Any
+    visits: tuple[int, ...]
+    edge_keys: tuple[Any, ...]
+    spec: StateSpec | None
+    _hash: int | None
+
+    @staticmethod
+    def of(kind: str, cls: type[Any], keys: Iterable[Any], consts: Iterable[Const | None], extra: Any = ()) -> Row:
+        """Return the interned row with these parts."""
+        keys, consts = tuple(keys), tuple(consts)
+
+        def make() -> Row:
+            row = object.__new__(Row)
+            row.kind, row.type, row.keys, row.consts, row.extra = kind, cls, keys, consts, extra
+            row.visits = tuple([i for i in visit_order(kind, keys) if consts[i] is None])
+            row.edge_keys = tuple([keys[i] for i in row.visits])
+            row.spec = StateSpec(cls, extra) if kind == "state" else None
+            row._hash = None
+            return row
+
+        return intern(
+            (
+                Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
+                tuple([const and const.key for const in consts]),
+                treedef_key(extra) if kind == "pytree" else static_key(extra),
+            ),
+            make,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Row.of, (self.kind, self.type, self.keys, self.consts, self.extra)
+
+    @property
+    def stable_hash(self) -> int:
+        """A hash that is the same in every process; rows that differ in more than plain values may share it."""
+        if self._hash is None:
+            plain = [repr(c.value) if c is not None and type(c.value) in EXACT else c is None for c in self.consts]
+            name = f"{self.type.__module__}.{self.type.__qualname__}"
+            self._hash = crc32(repr((self.kind, name, len(self.keys), plain)).encode())
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Row({self.kind}, {self.type.__name__}, {dict(zip(self.keys, self.consts, strict=True))})"
+
+
+def treedef_key(treedef: Any) -> Hashable:
+    """Return a key of one level of a registered pytree, with its static data compared by type and value."""
+    data = treedef.node_data()
+    return (data[0], static_key(data[1])) if data is not None else treedef
+
+
+def visit_order(kind: str, keys: Sequence[Any]) -> Sequence[int]:
+    """Return the order in which the edges of a row are followed: by position in a list, else by sorted key."""
+    if kind in ("list", "tuple", "node"):  # the attributes of a node are sorted already
+        return range(len(keys))
+    slot = {static_key(key): i for i, key in enumerate(keys)}
+    return [slot[static_key(key)] for key in sibling_order(keys)]
+
+
+class GraphDef:
+    """The static shape of a graph: classes, attribute names, static values, sharing; no array.
+
+    Made by `graphdef`, `treefy_split` and their like. Equal graphs have the same GraphDef object, so comparing is
+    ``is``. As a pytree it has no leaves: it passes through JAX as structure, and is part of every cache key.
+
+    Attributes:
+        root: The edge that leads to the root.
+        rows: The table of objects.
+        targets: Where the edges lead, row after row, those of one row in the order in which they are followed.
+
+    Example:
+        >>> from brainstate_graph import Node, State, graphdef
+        >>> class Gain(Node):
+        ...     def __init__(self, k):
+        ...         self.k = State(k)
+        >>> graphdef(Gain(1.0)) is graphdef(Gain(2.0))
+        True
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "root", "rows", "targets")
+
+    root: Edge
+    rows: tuple[Row, ...]
+    targets: tuple[int, ...]
+
+    @staticmethod
+    def of(root: Edge, rows: Iterable[Row], targets: Iterable[int], came: Sequence[int] | None = None) -> GraphDef:
+        """Return the interned GraphDef with this table.
+
+        Args:
+            root: The edge that leads to the root.
+            rows: The rows.
+            targets: Where their edges lead.
+            came: For each row but the first the edge by which it was first met, if that is known.
+        """
+        rows, targets = tuple(rows), tuple(targets)
+
+        def make() -> GraphDef:
+            graphdef = object.__new__(GraphDef)
+            for name, part in (("root", root), ("rows", rows), ("targets", targets)):
+                object.__setattr__(graphdef, name, part)
+            if came is not None:
+                graphdef.__dict__["came"] = came
+            return graphdef
+
+        return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
+
+    def __init__(self) -> None:
+        raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError(f"a GraphDef does not change: change the node and write `graphdef(node)`, for {name!r}")
+
+    __delattr__: Any = __setattr__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GraphDef.of, (self.root, self.rows, self.targets)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((*[row.stable_hash for row in self.rows], *self.targets))
+
+    def __hash__(self) -> int:
+        return self._hash  # the same in every process; equality is identity
+
+    def __copy__(self) -> GraphDef:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GraphDef:
+        return self
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return f"GraphDef({self.root!r})"
+        nodes = sum(row.kind in NODES for row in self.rows)
+        return f"GraphDef({self.rows[0].type.__name__}, nodes={nodes}, states={len(self.state_rows)})"
+
+    def __str__(self) -> str:
+        nodes, states = sum(row.kind in NODES for row in self.rows), len(self.state_rows)
+        return f"{show(self)}  # {nodes:,} node{'s' * (nodes != 1)}, {states:,} state{'s' * (states != 1)}"
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return page(self, None, subtree_renderer)  # what is shown is not reached by attributes
+
+    def _shown_(self) -> Shown:
+        root = view_of(self, self.root)
+        return Shown(GraphDef, lambda: [Part("", (), "", root)], (root,), "GraphDef(")
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """For each row where its edges begin among the targets, and the end."""
+        return tuple(accumulate([len(row.visits) for row in self.rows], initial=0))
+
+    def edges(self, number: int) -> tuple[Edge, ...]:
+        """Return what a row holds, one for each of its keys: the number of a row, or a Const."""
+        row, start = self.rows[number], self.starts[number]
+        edges: list[Any] = list(row.consts)
+        for place, target in zip(row.visits, self.targets[start : start + len(row.visits)], strict=True):
+            edges[place] = target
+        return tuple(edges)
+
+    @cached_property
+    def state_rows(self) -> tuple[int, ...]:
+        """The row numbers of the states, in order."""
+        return tuple([i for i, row in enumerate(self.rows) if row.kind == "state"])
+
+    @cached_property
+    def came(self) -> Sequence[int]:
+        """For each row but the first the edge by which it is first met, as a place among the targets."""
+        came = [-1] * len(self.rows)
+        met = [False] * len(self.rows)
+        stack: list[tuple[int, int]] = [(self.root, -1)] if isinstance(self.root, int) else []
+        while stack:
+            number, place = stack.pop()
+            if not met[number]:
+                met[number] = True
+                came[number] = place
+                first, end = self.starts[number], self.starts[number + 1]
+                stack.extend([(self.targets[i], i) for i in range(end - 1, first - 1, -1)])
+        return came[1:]
+
+    @cached_property
+    def entries(self) -> tuple[list[int], list[Any]]:
+        """Where each row but the first was first met, as the entries of a layout: row i is entry i - 1, the root -1.
+
+        A list of the entries above, and one of the keys there.
+        """
+        owners: list[int] = []
+        keys: list[Any] = []
+        for entry, row in enumerate(self.rows, -1):
+            if row.edge_keys:
+                owners += [entry] * len(row.edge_keys)
+                keys += row.edge_keys
+        return [owners[i] for i in self.came], [keys[i] for i in self.came]
+
+    def path(self, number: int) -> tuple[Any, ...]:
+        """Return the path where a row was first met."""
+        parents, keys = self.entries
+        entry, steps = number - 1, []
+        while entry >= 0:
+            steps.append(keys[entry])
+            entry = parents[entry]
+        return tuple(reversed(steps))
+
+    @cached_property
+    def _containers(self) -> tuple[list[int], int | None]:
+        order: list[int] = []
+        color = [0 if row.kind in CONTAINERS else 2 for row in self.rows]  # 0 not met, 1 being looked into, 2 done
+        for start, unmet in enumerate(color):
+            stack = [start] if unmet == 0 else []
+            while stack:
+                number = stack.pop()
+                if number < 0:
+                    order.append(~number)
+                    color[~number] = 2
+                elif color[number] == 0:
+                    color[number] = 1
+                    stack.append(~number)
+                    inner = self.targets[self.starts[number] : self.starts[number + 1]]
+                    if any(color[n] == 1 for n in inner):
+                        return order, next(n for n in inner if color[n] == 1)
+                    stack.extend(n for n in inner if color[n] == 0)
+        return order, None
+
+    @property
+    def containers(self) -> list[int]:
+        """The row numbers of the containers, each after those that it holds."""
+        return self._containers[0]
+
+    @property
+    def in_itself(self) -> int | None:
+        """The row of a container that holds itself, other than through a node, or None; such one cannot be built."""
+        return self._containers[1]
+
+    def layout_of(self, rows: Sequence[int]) -> Layout:
+        """Return the paths of these rows."""
+        parents, keys = self.entries
+        return restrict(parents, keys, [i - 1 for i in rows], [self.rows[i].spec for i in rows])
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The paths of all states."""
+        return self.layout_of(self.state_rows)
+
+    @cached_property
+    def partitions(self) -> dict[Hashable, tuple[tuple[Layout, tuple[int, ...]], ...]]:
+        """What groups of filters select, remembered where it depends on the GraphDef alone."""
+        return {}
+
+    @cached_property
+    def memo(self) -> dict[Hashable, Any]:
+        """What others work out from the shape alone and remember with it."""
+        return {}
+
+    @cached_property
+    def positions(self) -> dict[Layout, list[int | None]]:
+        """Where the values of a layout belong among the states of this graph, remembered."""
+        return {}
+
+
+jax.tree_util.register_static(GraphDef)

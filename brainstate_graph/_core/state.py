@@ -1,0 +1,213 @@
+"""``State``: the one mutable thing, a box around one pytree of arrays.  Its class is its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
+
+from .._show.looks import Shown, look_of_state, unnamed
+from .._show.text import page, show
+from .._tools.words import Words
+from .._verbs.fit import detached
+from . import overlay as door
+from .errors import TraceContextError
+from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
+from .overlay import NO_TRACE, PLAIN, Box, look, refuse_objects, settle, stack
+
+__all__ = ["State", "declared", "make_state", "maybe_state"]
+
+T = TypeVar("T")
+Metadata = tuple[tuple[str, Any], ...]
+_KEEP: Any = object()
+
+
+class State(Box, Generic[T]):
+    """A box around one pytree of arrays; the only thing in a model that changes.
+
+    Args:
+        value: A pytree of arrays or numbers.
+        name: A name that travels with the state.
+        tag: A tag or several, for filters.
+        **metadata: Anything hashable to travel with the state, found under ``state.metadata``. With ``checked=True``
+            a value of another structure, shape or dtype cannot be assigned.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> s = State(2.0, name="gain")
+        >>> s.value += 1.0
+        >>> s
+        State(3.0, name='gain')
+    """
+
+    __slots__ = ()
+
+    _value: T
+
+    def __init__(
+        self,
+        value: T | State[T],
+        name: str | None = None,
+        *,
+        tag: str | Iterable[str] | None = None,
+        **metadata: Any,
+    ) -> None:
+        self._meta = ()
+        if name is not None or tag is not None or metadata:
+            self._meta = declared(name, tag, metadata)
+        if type(value) not in PLAIN:
+            value = _checked_first(self, value)
+        if not door.busy and get_opaque_trace_state() == NO_TRACE:
+            self._value = value  # type: ignore[assignment] - as `settle` would, without its frame: a tenth of the time
+            return
+        settle(self, value)
+        if door.busy:
+            door.announce(self)
+
+    @property
+    def value(self) -> T:
+        """The current value: of the trace while one runs, else of the box."""
+        if door.busy:
+            return door.read(self)
+        try:
+            return self._value
+        except AttributeError:
+            return door.live(self)
+
+    @value.setter
+    def value(self, new: T) -> None:
+        if door.busy or type(new) not in PLAIN:
+            door.write(self, new)
+        else:
+            self._value = new
+
+    @property
+    def name(self) -> str | None:
+        """The name given to the state, or None."""
+        return self.metadata.get("name")
+
+    @property
+    def tag(self) -> frozenset[str] | None:
+        """The tags of the state, or None."""
+        return self.metadata.get("tag")
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was declared about the state besides its value."""
+        return MappingProxyType(dict(self._meta))
+
+    def restore_value(self, value: T) -> None:
+        """Assign `value` as ``.value`` does, but tell "restore" hooks in place of those for writes."""
+        door.write(self, value, restoring=True)
+
+    def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
+        """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
+        new = detached(door.carried(self)) if value is _KEEP else value
+        if isinstance(new, State):
+            raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
+        meta = self._meta
+        if metadata:
+            wanted = {**dict(meta), **metadata}
+            name, tag = wanted.pop("name", None), wanted.pop("tag", None)
+            meta = declared(name, tag, {k: v for k, v in wanted.items() if v is not None})
+        return make_state(type(self), new, meta)
+
+    def copy(self) -> State[T]:
+        """Return a new state of the same kind, metadata and value, without the hooks."""
+        return self.replace()
+
+    def register_hook(
+        self,
+        kind: HookKind,
+        callback: Callback,
+        *,
+        priority: int = 0,
+        on_error: OnError = "raise",
+        enabled: bool = True,
+    ) -> Hook:
+        """Register a function that is told of accesses to this state; see `register_state_hook`."""
+        return register(self, kind, callback, priority, on_error, enabled)
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks of this state, in the order in which they are called."""
+        return hooks_of(self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
+        new = memo[id(self)] = make_state(type(self), detached(door.carried(self), arrays=True), self._meta)
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_state, (type(self), door.carried(self), self._meta)
+
+    __repr__ = show
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        try:
+            value = look(self, stack.top, record=False)  # printing is no read of the program
+        except TraceContextError:
+            return look_of_state(type(self), unnamed("value", Words("<made inside a transform>")), self._meta, ())
+        return look_of_state(type(self), unnamed("value", value), self._meta, value)
+
+
+def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:
+    if name is not None:
+        metadata["name"] = name
+    if tag is not None:
+        metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
+        if not all(isinstance(t, str) for t in metadata["tag"]):
+            raise TypeError(f"a tag is a string, not {tag!r}")
+    for key, item in metadata.items():
+        if _can_change(item):
+            raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
+    meta = tuple(sorted(metadata.items()))
+    door.note_checked(meta)
+    return meta
+
+
+def _can_change(item: Any) -> bool:
+    if isinstance(item, tuple):
+        return any(map(_can_change, item))
+    return isinstance(item, (list, dict, set, bytearray, np.ndarray))
+
+
+def _checked_first(state: State[Any], value: Any) -> Any:
+    """Return the first value of a state, out of the State in which it may be given."""
+    if isinstance(value, State):
+        value = value.value
+    refuse_objects(state, door.leaves_of(state, value))
+    if isinstance(value, jax.Array) and not isinstance(value, Tracer):
+        PLAIN.add(type(value))
+    return value
+
+
+S = TypeVar("S", bound=State[Any])
+
+
+def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
+    """Make a state without calling its constructor, as merging and copying do."""
+    state = object.__new__(kind)
+    state._meta = meta
+    if meta:
+        door.note_checked(meta)
+    settle(state, value)
+    return state
+
+
+def maybe_state(item: Any) -> Any:
+    """Return the value of a State, and anything else as it is.
+
+    Example:
+        >>> from brainstate_graph import State, maybe_state
+        >>> maybe_state(State(1.0)), maybe_state(2.0)
+        (1.0, 2.0)
+    """
+    return item.value if isinstance(item, State) else item

@@ -1,0 +1,200 @@
+"""When two static values are the same: by type and by value.
+
+Python says that ``2 == 2.0 == True`` and ``0.0 == -0.0``; a compiled program may not.  So a static value is
+compared by a key in which types differ, the sign of zero shows, and nan equals itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import types
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from .errors import GraphError
+from .hidden import find_hidden
+from .node import Node
+from .state import State
+
+__all__ = ["EXACT", "ByIdentity", "Const", "Static", "is_frozen", "static_key"]
+
+# Types whose instances never change and compare exactly within their type.
+EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
+_FROZEN = EXACT | {
+    float,
+    complex,
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    np.dtype,
+}
+
+
+class ByIdentity:
+    """A key for what can only be itself; keeps it alive, so that its identity is not reused."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is ByIdentity and self.item is other.item
+
+    def __hash__(self) -> int:
+        return id(self.item)
+
+
+# What is compared by content and can change behind our back.
+_CONTENT = (list, dict, set, bytearray, np.ndarray, types.SimpleNamespace, functools.partial)
+
+
+def is_frozen(value: Any) -> bool:
+    """Tell whether the key of a static value cannot change, so that it need not be watched or copied."""
+    if type(value) in _FROZEN:
+        return True
+    if isinstance(value, tuple):
+        return all(map(is_frozen, value))
+    if isinstance(value, _CONTENT):
+        return False
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # by declaration only: a frozen dataclass may hold a list
+        frozen: bool = type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+        return frozen and all(is_frozen(getattr(value, f.name, None)) for f in dataclasses.fields(value))
+    return True  # compared by identity, or hashable, which promises that it stays equal to itself
+
+
+def static_key(value: Any) -> Hashable:
+    """Return a hashable key that two static values share exactly when one may stand for the other.
+
+    Args:
+        value: Any Python value that is not part of the graph.
+
+    Returns:
+        A key; keys of equal values of equal types are equal.
+
+    Raises:
+        GraphError: The value holds a State or Node where the graph cannot see it, or a tracer.
+    """
+    kind = type(value)
+    if kind in EXACT:
+        return (kind, value)
+    if isinstance(value, float) and not isinstance(value, np.generic):
+        return (kind, value.hex())
+    if kind is complex:
+        return (kind, value.real.hex(), value.imag.hex())
+    if isinstance(value, (tuple, list)):
+        return (kind, *map(static_key, value))
+    if isinstance(value, dict):
+        items = tuple((static_key(k), static_key(v)) for k, v in value.items())
+        return (kind, items, static_key(getattr(value, "default_factory", None)))
+    if isinstance(value, (set, frozenset)):
+        return (kind, frozenset(map(static_key, value)))
+    if isinstance(value, (State, Node)):
+        raise _hidden(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            hidden = find_hidden(value, (State, Node))
+            if hidden is not None:
+                raise _hidden(hidden)
+            return ByIdentity(value)
+        return (kind, value.dtype, value.shape, value.tobytes())
+    if isinstance(value, np.generic):
+        return (kind, value.dtype, value.tobytes())
+    if isinstance(value, Tracer):
+        raise GraphError("a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`.")
+    if isinstance(value, functools.partial):
+        return (kind, static_key(value.func), static_key(value.args), static_key(value.keywords))
+    if isinstance(value, types.MethodType):
+        return (kind, static_key(value.__func__), static_key(value.__self__))
+    if isinstance(value, bytearray):
+        return (kind, bytes(value))
+    if isinstance(value, slice):
+        return (kind, static_key(value.start), static_key(value.stop), static_key(value.step))
+    if kind is types.SimpleNamespace:
+        return (kind, static_key(vars(value)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in dataclasses.fields(value)]
+        return (kind, *((name, static_key(getattr(value, name, None))) for name in names))
+    if not callable(value):
+        hidden = find_hidden(value, (State, Node))
+    else:  # a function may well lead to a model, but holds no state itself
+        hidden = next((item for item in getattr(value, "__dict__", {}).values() if isinstance(item, State)), None)
+    if hidden is not None:
+        raise _hidden(hidden)
+    try:
+        hash(value)
+    except TypeError:
+        return ByIdentity(value)  # arrays of jax among them: immutable, so identity is sound
+    return (kind, value)
+
+
+def _hidden(item: Any) -> GraphError:
+    return GraphError(
+        f"a {type(item).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
+        "or in a list, tuple or dict."
+    )
+
+
+class Const:
+    """A static value as an edge of a GraphDef, compared by its key."""
+
+    __slots__ = ("frozen", "key", "value")
+
+    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
+        self.value = value
+        self.key = key
+        self.frozen = frozen
+
+    @staticmethod
+    def of(value: Any) -> Const:
+        """Return the edge for a value; of one that can change, a copy is kept."""
+        frozen = is_frozen(value)
+        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
+
+    def fresh(self) -> Any:
+        """Return the value for one more object to hold."""
+        return self.value if self.frozen else copy.deepcopy(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Const.of, (self.value,)
+
+
+@jax.tree_util.register_static
+class Static:
+    """A static value as a pytree without leaves, so that it passes through JAX as structure.
+
+    Args:
+        value: Any value; compared by type and value, see `static_key`.
+
+    Example:
+        >>> import jax
+        >>> from brainstate_graph import Static
+        >>> jax.tree.leaves(Static("relu")), Static(2) == Static(2.0)
+        ([], False)
+    """
+
+    __slots__ = ("_key", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._key = static_key(value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Static and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"Static({self.value!r})"

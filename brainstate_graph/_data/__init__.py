@@ -1,0 +1,1 @@
+"""GraphDefs and layouts as data that leaves the process: JSON, fingerprints, differences."""

@@ -1,0 +1,1 @@
+"""State trees, the values of a graph by path, and the filters that choose among them."""

@@ -1,0 +1,351 @@
+"""Filters: questions about a state (or node) at a path, answered yes or no.
+
+They combine with ``&``, ``|`` and ``~``, with each other and with what is short for one.
+"""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import types
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any as AnyType
+from typing import ClassVar, Union, cast, get_args, get_origin
+
+from .._core.errors import GraphError
+from .._core.node import Node
+from .._core.static import ByIdentity, static_key
+from .._tools.words import dotted
+
+__all__ = [
+    "All",
+    "Any",
+    "Base",
+    "Everything",
+    "Filter",
+    "Not",
+    "Nothing",
+    "OfType",
+    "WithTag",
+    "of_shape",
+    "partition",
+    "to_predicate",
+]
+
+Filter = (
+    AnyType  # a type, `A | B`, a tag, a predicate `(path, state) -> bool`, `...`, a bool, None, or a list of filters
+)
+Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
+
+
+class Base(abc.ABC):
+    """What the filters have in common: they do not change, compare by contents, and combine."""
+
+    __slots__ = ("_key", "parts")
+
+    static: ClassVar[bool] = True  # asks for kind, metadata and path only, which are part of every GraphDef
+    by_path: ClassVar[bool] = False
+
+    parts: tuple[AnyType, ...]
+
+    def __init_subclass__(cls) -> None:
+        # of a filter that somebody derives from one of ours, we do not know what it asks for
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            cls.static, cls.by_path = False, True
+
+    def key(self) -> Hashable:
+        """Return what equal filters have in common."""
+        try:
+            return self._key
+        except AttributeError:
+            self._key: Hashable = (type(self), *map(_key_of, self.parts))
+            return self._key
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(_code, self.parts))})"
+
+    def __reduce__(self) -> tuple[AnyType, ...]:
+        return type(self), self.parts
+
+    @abc.abstractmethod
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool: ...
+
+    def __and__(self, other: Filter) -> All:
+        return All(*_operands(All, self, other))
+
+    def __rand__(self, other: Filter) -> All:
+        return All(*_operands(All, other, self))
+
+    def __or__(self, other: Filter) -> Any:
+        return Any(*_operands(Any, self, other))
+
+    def __ror__(self, other: Filter) -> Any:
+        return Any(*_operands(Any, other, self))
+
+    def __invert__(self) -> Predicate:
+        return self.parts[0] if type(self) is Not and isinstance(self.parts[0], Base) else Not(self)
+
+
+def _operands(kind: type[Base], *filters: Filter) -> list[Predicate]:
+    """The predicates to combine: `a | b | c` is one Any of three."""
+    predicates = map(to_predicate, filters)
+    return [part for p in predicates for part in (p.parts if isinstance(p, Base) and type(p) is kind else (p,))]
+
+
+def _key_of(part: AnyType) -> Hashable:
+    if isinstance(part, Base):
+        return part.key()
+    try:
+        return static_key(part)
+    except GraphError:  # a bound method of a node, or the like
+        try:
+            return (type(part), part, hash(part))
+        except TypeError:
+            return ByIdentity(part)
+
+
+def _code(part: AnyType) -> str:
+    name = getattr(part, "__qualname__", "<") if isinstance(part, (type, types.FunctionType)) else "<"
+    return repr(part) if "<" in name else name
+
+
+class Everything(Base):
+    """Accepts all; ``...`` and True are short for it.
+
+    Example:
+        >>> from brainstate_graph import Everything
+        >>> Everything()(("w",), None)
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.parts = ()
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return True
+
+
+class Nothing(Base):
+    """Accepts none; None and False are short for it.
+
+    Example:
+        >>> from brainstate_graph import Nothing
+        >>> Nothing()(("w",), None)
+        False
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.parts = ()
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return False
+
+
+class OfType(Base):
+    """Accepts a state or node of this class, and the plain-data form of one; a class is short for it.
+
+    Example:
+        >>> from brainstate_graph import OfType, State, TreefyState
+        >>> OfType(State)(("w",), TreefyState(State, 1.0))
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, kind: type) -> None:
+        found = _class_of(kind)
+        if found is None:
+            raise TypeError(f"OfType takes a class, not {kind!r}; for several classes write `Any(A, B)`")
+        self.parts = (found,)
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        if isinstance(item, self.parts[0]):
+            return True
+        kind = None if isinstance(item, Node) else getattr(item, "type", None)
+        return isinstance(kind, type) and issubclass(kind, self.parts[0])
+
+
+class WithTag(Base):
+    """Accepts a state that has this tag; a string is short for it.
+
+    Example:
+        >>> from brainstate_graph import State, WithTag
+        >>> WithTag("frozen")(("w",), State(1.0, tag="frozen"))
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, tag: str) -> None:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag is a string, not {tag!r}; for several tags write Any('a', 'b')")
+        self.parts = (tag,)
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        tags = getattr(item, "tag", None)
+        return isinstance(tags, frozenset) and self.parts[0] in tags
+
+
+def _asks_for_path(predicate: Predicate) -> bool:
+    return not isinstance(predicate, Base) or predicate.by_path
+
+
+class _Combined(Base):
+    __slots__ = ()
+
+    def __init__(self, *filters: Filter) -> None:
+        self.parts = tuple(map(to_predicate, filters))
+
+    @property
+    def static(self) -> bool:  # type: ignore[override]
+        return all(isinstance(p, Base) and p.static for p in self.parts)
+
+    @property
+    def by_path(self) -> bool:  # type: ignore[override]
+        return any(map(_asks_for_path, self.parts))
+
+
+class Any(_Combined):
+    """Accepts what one of the filters accepts; a list or tuple is short for it.
+
+    Example:
+        >>> from brainstate_graph import Any, PathContains
+        >>> Any("frozen", PathContains("head"))(("head", "w"), None)
+        True
+    """
+
+    __slots__ = ()
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return any(f(path, item) for f in self.parts)
+
+
+class All(_Combined):
+    """Accepts what every one of the filters accepts.
+
+    Example:
+        >>> from brainstate_graph import All, PathContains
+        >>> All(PathContains("head"), PathContains("w"))(("head", "b"), None)
+        False
+    """
+
+    __slots__ = ()
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return all(f(path, item) for f in self.parts)
+
+
+class Not(_Combined):
+    """Accepts what the filter does not.
+
+    Example:
+        >>> from brainstate_graph import Not, PathContains
+        >>> Not(PathContains("head"))(("body", "w"), None)
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, filter: Filter) -> None:
+        super().__init__(filter)
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return not self.parts[0](path, item)
+
+
+def _class_of(filter: Filter) -> type | None:
+    """The class that a class, or a generic such as ``State[jax.Array]``, stands for."""
+    origin = get_origin(filter)
+    kind = filter if origin is None else origin
+    return kind if isinstance(kind, type) and kind is not types.UnionType and kind is not AnyType else None
+
+
+def to_predicate(filter: Filter) -> Predicate:
+    """Turn a filter in its short form into a predicate ``(path, state) -> bool``.
+
+    Args:
+        filter: A class, a generic of one or a union of several; a tag; ``...`` or True for all; None or False for
+            none; a list or tuple, for what any of its filters accepts; or a predicate, which is returned as it is.
+
+    Raises:
+        TypeError: It is not a filter.
+
+    Example:
+        >>> from brainstate_graph import State, to_predicate
+        >>> to_predicate([State, "frozen"])
+        Any(OfType(State), WithTag('frozen'))
+    """
+    if filter is ... or filter is True:
+        return Everything()
+    if filter is None or filter is False:
+        return Nothing()
+    if isinstance(filter, str):
+        return WithTag(filter)
+    if (kind := _class_of(filter)) is not None:
+        return OfType(kind)
+    if get_origin(filter) in (Union, types.UnionType):
+        return Any(*get_args(filter))
+    if isinstance(filter, (list, tuple)):
+        return Any(*filter)
+    if callable(filter) and get_origin(filter) is None and filter is not AnyType:
+        return cast(Predicate, filter)
+    raise TypeError(
+        f"{filter!r} is not a filter: use a State class, a tag, `...`, a predicate "
+        "(path, state) -> bool, or a list of those"
+    )
+
+
+def of_shape(filter: Filter) -> bool:
+    """Tell whether what a filter selects depends on the GraphDef alone, so that it can be remembered."""
+    return filter is ... or isinstance(filter, (type, str)) or (isinstance(filter, Base) and filter.static)
+
+
+def partition(
+    filters: Sequence[Filter],
+    path_of: Callable[[int], tuple[AnyType, ...]],
+    item_of: Callable[[int], AnyType],
+    count: int,
+    exhaustive: bool,
+) -> tuple[list[int], ...]:
+    """Give each of `count` items to the first filter that accepts it.
+
+    What has *split* in its name loses nothing: it calls this with `exhaustive`. All else (`states`, `nodes`,
+    `treefy_states`, ``filter``, ...) returns what was asked for, and leaves out the rest. In both, ``...`` takes what
+    is left, so it stands last; several may.
+
+    Raises:
+        ValueError: `exhaustive`, and no filter accepts some item; or ``...`` stands before another filter.
+    """
+    predicates = [to_predicate(f) for f in filters]
+    for earlier, later in itertools.pairwise(predicates):
+        if isinstance(earlier, Everything) and not isinstance(later, Everything):
+            raise ValueError("`...` takes all that is left, so it stands last among the filters")
+    by_path = any(map(_asks_for_path, predicates))
+    groups: tuple[list[int], ...] = tuple([] for _ in predicates)
+    rest: list[int] = []
+    for i in range(count):
+        item = item_of(i)
+        path = path_of(i) if by_path else ()
+        for predicate, group in zip(predicates, groups, strict=True):
+            if predicate(path, item):
+                group.append(i)
+                break
+        else:
+            rest.append(i)
+    if rest and exhaustive:
+        names = ", ".join(dotted(path_of(i)) for i in rest[:8])
+        names += f" and {len(rest) - 8} more" if len(rest) > 8 else ""
+        raise ValueError(
+            f"Non-exhaustive filters: no filter accepts {names}. Add `...` as the last filter to take the rest."
+        )
+    return groups

@@ -1,0 +1,151 @@
+"""``TreefyState``: one State as plain data, as it shows in a state tree."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import jax
+from jax import export
+from jax.tree_util import GetAttrKey
+
+from .._core.layout import StateSpec
+from .._core.state import State, declared, make_state
+from .._core.static import Static
+from .._data.layout_bytes import spec_from_bytes, spec_to_bytes
+from .._show.looks import Shown, look_of_state, unnamed
+from .._show.text import call, page
+
+__all__ = ["TreefyState", "bare", "payload", "spec_of", "treefy"]
+
+_type = type  # which is also the name of a parameter
+
+
+class TreefyState:
+    """The plain-data form of one State: a pytree that holds its value and names its kind; it does not change.
+
+    Args:
+        type: The class of the State.
+        value: Its value.
+        **metadata: Its name, tags and declared metadata.
+
+    Raises:
+        TypeError: `type` is not a class of states.
+
+    Example:
+        >>> from brainstate_graph import State, TreefyState
+        >>> TreefyState(State, 1.0).to_state()
+        State(1.0)
+    """
+
+    __slots__ = ("_meta", "_type", "_value")
+
+    _meta: tuple[tuple[str, Any], ...]
+
+    def __init__(self, type: type[State[Any]], value: Any, **metadata: Any) -> None:
+        if not isinstance(type, _type) or not issubclass(type, State):
+            raise TypeError(f"a TreefyState has a class of states and a value, not {type!r}: `TreefyState(State, 1.0)`")
+        name, tag = metadata.pop("name", None), metadata.pop("tag", None)
+        self._type = type
+        self._value = value
+        self._meta = declared(name, tag, {key: item for key, item in metadata.items() if item is not None})
+
+    @property
+    def type(self) -> type[State[Any]]:
+        """The class of the state."""
+        return self._type
+
+    @property
+    def value(self) -> Any:
+        """The value of the state."""
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        raise AttributeError(
+            "a TreefyState does not change, nor does the tree that showed it. Write `ref = ref.replace(value)`, "
+            "and `tree = tree | NestedDict.from_flat({path: value})` for a tree."
+        )
+
+    @property
+    def name(self) -> str | None:
+        """The name given to the state, or None."""
+        return dict(self._meta).get("name")
+
+    @property
+    def tag(self) -> frozenset[str] | None:
+        """The tags of the state, or None."""
+        return dict(self._meta).get("tag")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was declared about the state besides its value."""
+        return dict(self._meta)
+
+    def replace(self, value: Any) -> TreefyState:
+        """Return the same with another value."""
+        return treefy(StateSpec(self._type, self._meta), value)
+
+    def copy(self) -> TreefyState:
+        """Return another one with the same value."""
+        return self.replace(self._value)
+
+    def to_state(self) -> State[Any]:
+        """Return a new live State of this kind, value and metadata."""
+        return make_state(self.type, self.value, self._meta)
+
+    def __repr__(self) -> str:
+        return call("TreefyState", {"type": self.type, "value": self.value, "tag": None, **dict(self._meta)})
+
+    __treescope_repr__ = page
+
+    def _shown_(self) -> Shown:
+        shown = look_of_state(TreefyState, unnamed("value", self.value), self._meta, self.value)
+        kind = self.type.__name__
+        return shown._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return treefy, (StateSpec(self._type, self._meta), self._value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TreefyState:
+        return self.replace(copy.deepcopy(self._value, memo))  # the metadata is part of the treedef
+
+
+def treefy(spec: StateSpec, value: Any) -> TreefyState:
+    ref = object.__new__(TreefyState)
+    ref._type, ref._meta, ref._value = spec.kind, spec.meta, value
+    return ref
+
+
+def _flatten_with_keys(ref: TreefyState) -> tuple[Any, ...]:
+    return ((GetAttrKey("value"), ref._value),), _static_part(ref)
+
+
+def _static_part(ref: TreefyState) -> Static:
+    return Static((ref._type, ref._meta))  # compared by type and value
+
+
+jax.tree_util.register_pytree_with_keys(
+    TreefyState,
+    _flatten_with_keys,
+    lambda static, children: treefy(StateSpec(*static.value), next(iter(children))),
+    lambda ref: ((ref._value,), _static_part(ref)),
+)
+export.register_pytree_node_serialization(
+    TreefyState,
+    serialized_name="brainstate_graph.TreefyState",
+    serialize_auxdata=lambda static: spec_to_bytes(StateSpec(*static.value)),
+    deserialize_auxdata=lambda data: _static_part(treefy(spec_from_bytes(data), None)),
+)
+
+
+def spec_of(item: Any) -> StateSpec | None:
+    return StateSpec(item.type, item._meta) if isinstance(item, TreefyState) else None
+
+
+def payload(item: Any) -> Any:
+    return item._value if isinstance(item, TreefyState) else item
+
+
+def bare(item: Any) -> Any:
+    return item.value if isinstance(item, (State, TreefyState)) else item

@@ -1,0 +1,384 @@
+"""State trees: the values of a graph's states, keyed by path; ``NestedDict`` and ``FlattedDict`` are two views.
+
+Both are immutable mappings over the same two things, an interned `Layout` and one flat tuple of values.  As pytrees
+they flatten to that tuple with the layout as static part: one Python call for the whole tree, none per state.
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Self, TypeVar
+
+import jax
+import numpy as np
+from jax import export
+from jax.tree_util import GetAttrKey
+
+from .._core.errors import GraphError
+from .._core.layout import Layout, Path
+from .._data.flax import serialize_with_flax
+from .._data.layout_bytes import layout_from_bytes, layout_to_bytes
+from .._show.looks import Shown, mapping
+from .._show.text import page, show
+from .._tools.words import dotted
+from .filters import Filter, partition
+from .leaf import TreefyState, bare, payload, spec_of, treefy
+from .nesting import conflicts, find_by_path, find_nested, nested, unnested
+from .views import TreeItems, TreeValues
+
+__all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
+
+S = TypeVar("S", bound="StateTree")
+
+
+class StateTree(Mapping[Any, Any]):
+    """What the two views have in common."""
+
+    __slots__ = ("_layout", "_values")
+
+    _layout: Layout
+    _values: tuple[Any, ...]
+
+    @classmethod
+    def _of(cls: type[S], layout: Layout, values: Sequence[Any]) -> S:
+        tree = object.__new__(cls)
+        tree._layout = layout
+        tree._values = tuple(values)
+        return tree
+
+    @classmethod
+    def from_flat(cls: type[S], items: Mapping[Path, Any] | Iterable[tuple[Path, Any]] | StateTree) -> S:
+        """Return the tree with these paths.
+
+        Args:
+            items: A mapping or pairs; paths are tuples of keys. TreefyStates give their kind to the tree.
+
+        Raises:
+            TypeError: A path is not a tuple.
+            GraphError: A path stands twice.
+        """
+        if isinstance(items, StateTree):
+            return cls._of(items._layout, items._values)
+        pairs = list(items.items() if isinstance(items, Mapping) else items)
+        for path, _ in pairs:
+            if not isinstance(path, tuple):
+                raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
+        layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
+        return cls._of(layout, [payload(pairs[i][1]) for i in order])
+
+    @classmethod
+    def from_nest(cls: type[S], items: Mapping[Any, Any]) -> S:
+        """Return the tree of a nested mapping."""
+        return cls.from_flat(NestedDict(items))
+
+    def _item(self, place: int) -> Any:
+        spec = self._layout.specs[place]
+        return self._values[place] if spec is None else treefy(spec, self._values[place])
+
+    def to_flat(self) -> FlattedDict:
+        """Return the view keyed by path tuples."""
+        return FlattedDict._of(self._layout, self._values)
+
+    def to_nest(self) -> NestedDict:
+        """Return the view keyed level by level.
+
+        Raises:
+            GraphError: A path is empty, or the beginning of another.
+        """
+        if problems := conflicts(self._layout):
+            raise GraphError("the tree cannot be nested: " + "; ".join(problems))
+        return NestedDict._of(self._layout, self._values)
+
+    def replace_by_pure_dict(self, data: Mapping[Any, Any], *, strict: bool = True) -> Self:
+        """Return the same tree with other values.
+
+        Args:
+            data: The values, in the form in which `to_pure_dict` returns them, or as a state tree.
+            strict: Whether there must be a value for each path; if not, the other paths keep theirs.
+
+        Raises:
+            GraphError: A path of `data` is not in the tree or, if `strict`, the other way round; the message lists all.
+        """
+        if isinstance(data, StateTree):
+            at = data._layout.positions_in(self._layout)
+            found = {place: value for place, value in zip(at, data._values, strict=True) if place is not None}
+            strange = [data._layout.path(i) for i, place in enumerate(at) if place is None]
+        else:
+            found, strange = self._find(data)
+        problems = [f"unexpected: {dotted(path)}" for path in strange]
+        if strict:
+            problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
+        if problems:
+            raise GraphError("the values do not fit the tree: " + "; ".join(problems))
+        return self._of(self._layout, [bare(found[i]) if i in found else v for i, v in enumerate(self._values)])
+
+    @abc.abstractmethod
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]: ...
+
+    def copy(self) -> Self:
+        """Return another tree of the same values."""
+        return self._of(self._layout, self._values)
+
+    def split(self: S, first: Filter, /, *rest: Filter) -> tuple[S, ...]:
+        """Split by filters into one tree each; every value must be accepted by one of them.
+
+        Raises:
+            ValueError: Some value is accepted by none.
+        """
+        return self._parts((first, *rest), exhaustive=True)
+
+    def filter(self, first: Filter, /, *rest: Filter) -> Any:
+        """Return the tree of what a filter accepts; a tuple of trees for several filters."""
+        parts = self._parts((first, *rest), exhaustive=False)
+        return parts if rest else parts[0]
+
+    def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
+        layout = self._layout
+        groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
+        return tuple(
+            self._of(layout if len(g) == len(layout) else layout.pick(g), [self._values[i] for i in g]) for g in groups
+        )
+
+    @classmethod
+    def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
+        """Return one tree with the paths of all; where a path stands in several, the last one wins.
+
+        A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
+        """
+        return cls.from_flat(join((first, *rest), cls, last_wins=True))
+
+    def __or__(self: S, other: Any) -> S:
+        if not isinstance(other, StateTree):
+            return NotImplemented
+        return self.merge(self, other)
+
+    def __sub__(self: S, other: Any) -> S:
+        if not isinstance(other, StateTree):
+            return NotImplemented
+        kept = [i for i, at in enumerate(self._layout.positions_in(other._layout)) if at is None]
+        return self._of(self._layout.pick(kept), [self._values[i] for i in kept])
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        if self._layout is not other._layout:
+            return False
+        mine, theirs = jax.tree.flatten(self._values), jax.tree.flatten(other._values)
+        return mine[1] == theirs[1] and all(map(_same, mine[0], theirs[0]))
+
+    __hash__ = None
+
+    __repr__ = show
+    __treescope_repr__ = page
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._of, (self._layout, self._values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._of(self._layout, copy.deepcopy(self._values, memo))
+
+    def __delitem__(self, key: Any) -> None:
+        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            f"a {type(self).__name__} does not change. Write "
+            f"`tree = tree | {type(self).__name__}.from_flat({{path: value}})`, or map it: `jax.tree.map(f, tree)`."
+        )
+
+
+def _same(left: Any, right: Any) -> bool:
+    if left is right:
+        return True
+    if isinstance(left, (jax.Array, np.ndarray)) or isinstance(right, (jax.Array, np.ndarray)):
+        return bool(jax.numpy.array_equal(left, right))
+    return bool(left == right)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+class NestedDict(StateTree):
+    """A state tree keyed level by level; the values show as `TreefyState`.
+
+    Args:
+        items: A nested mapping with TreefyStates or plain values at the ends.
+
+    Example:
+        >>> from brainstate_graph import NestedDict
+        >>> tree = NestedDict({"layers": {0: {"w": 1.0}, 1: {"w": 2.0}}})
+        >>> tree["layers"][1]["w"], list(tree.to_flat())
+        (2.0, [('layers', 0, 'w'), ('layers', 1, 'w')])
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, items: Mapping[Any, Any] = {}) -> NestedDict:
+        if isinstance(items, StateTree):
+            return items.to_nest()
+        if not isinstance(items, Mapping):
+            raise TypeError(
+                f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
+            )
+        entries, leaves, found = unnested(items, StateTree)
+        layout, order = Layout.from_entries(entries, leaves, [spec_of(item) for item in found])
+        return NestedDict._of(layout, [payload(found[i]) for i in order]).to_nest()
+
+    @classmethod
+    def from_flat(cls, items: Any) -> NestedDict:
+        """Return the tree with these paths; none may be the beginning of another."""
+        return super().from_flat(items).to_nest()
+
+    def __getitem__(self, key: Any) -> Any:
+        entry = self._layout.steps.get((-1, key))
+        if entry is None:
+            raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
+        return self._at(entry)
+
+    def __contains__(self, key: Any) -> bool:
+        return (-1, key) in self._layout.steps
+
+    def _at(self, entry: int) -> Any:
+        place = self._layout.place_of.get(entry)
+        if place is not None:
+            return self._item(place)
+        layout, first, last = self._layout.below(entry)
+        return NestedDict._of(layout, self._values[first:last])
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            entry = self._layout.steps.get((-1, name))
+            if entry is not None:
+                return self._at(entry)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute or key {name!r}")
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key for parent, key in self._layout.entries if parent == -1)
+
+    def __len__(self) -> int:
+        return sum(parent == -1 for parent, _ in self._layout.entries)
+
+    def to_pure_dict(self) -> dict[Any, Any]:
+        """Return nested plain dictionaries with the bare values at the ends."""
+        return nested(self._layout, lambda place: bare(self._values[place]))
+
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
+        return find_nested(self._layout, data, self._values)
+
+    def _nested(self, item: Any) -> dict[Any, Any]:
+        return nested(self._layout, item)
+
+    def _shown_(self) -> Shown:
+        items = self._nested(self._item)
+        return mapping(NestedDict, items, tuple(items.values()))
+
+
+class FlattedDict(StateTree):
+    """A state tree keyed by path tuples; the values may also be live States or Nodes.
+
+    Args:
+        items: A mapping from path tuples to values.
+
+    Example:
+        >>> from brainstate_graph import FlattedDict
+        >>> FlattedDict({("b",): 1.0, ("a", "w"): 2.0})
+        FlattedDict({('a', 'w'): 2.0, ('b',): 1.0})
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:
+        return cls.from_flat(items)
+
+    def _place(self, path: Any) -> int | None:
+        entry = self._layout.find(path) if isinstance(path, tuple) else None
+        return None if entry is None else self._layout.place_of.get(entry)
+
+    def __getitem__(self, path: Path) -> Any:
+        place = self._place(path)
+        if place is None:
+            near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
+            raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
+        return self._item(place)
+
+    def __contains__(self, path: Any) -> bool:
+        return self._place(path) is not None
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._layout.paths)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values; no path is made for it."""
+        return TreeValues(self)
+
+    def items(self) -> ItemsView[Path, Any]:
+        """Return a view of the pairs of path and value."""
+        return TreeItems(self)
+
+    def to_pure_dict(self) -> dict[Path, Any]:
+        """Return a plain dictionary of the bare values by path, of live States too."""
+        return dict(zip(self._layout.paths, map(bare, self._values), strict=True))
+
+    to_dict_values = to_pure_dict
+
+    def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
+        return find_by_path(self._layout, data)
+
+    def _shown_(self) -> Shown:
+        places = range(len(self))
+        return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
+
+
+def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
+    """Return one tree with the paths of all.
+
+    Raises:
+        GraphError: A path stands in two trees, unless `last_wins`.
+    """
+    if len(trees) == 1:
+        return cls._of(trees[0]._layout, trees[0]._values)
+    entries: list[tuple[int, Any]] = []
+    leaves: list[int] = []
+    for tree in trees:
+        first = len(entries)
+        entries.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.entries)
+        leaves.extend(leaf if leaf < 0 else first + leaf for leaf in tree._layout.leaves)
+    specs = [spec for tree in trees for spec in tree._layout.specs]
+    values = [value for tree in trees for value in tree._values]
+    layout, order = Layout.from_entries(entries, leaves, specs, last_wins)
+    # a live State at the path of a known one gives its value
+    found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
+    return cls._of(layout, found)
+
+
+def _register(cls: type[StateTree]) -> None:
+    # One standard key per value whose string is the state's path: `.layers.0.weight`.
+    def with_keys(tree: StateTree) -> tuple[Any, ...]:
+        return tuple(
+            (GetAttrKey(dotted(path)), value) for path, value in zip(tree._layout.paths, tree._values, strict=True)
+        ), tree._layout
+
+    def rebuild(layout: Layout, values: Any) -> StateTree:
+        tree = object.__new__(cls)
+        tree._layout = layout
+        tree._values = tuple(values)
+        return tree
+
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuild, lambda tree: (tree._values, tree._layout))
+    export.register_pytree_node_serialization(
+        cls,
+        serialized_name=f"brainstate_graph.{cls.__name__}",
+        serialize_auxdata=layout_to_bytes,
+        deserialize_auxdata=layout_from_bytes,
+    )
+
+
+_register(NestedDict)
+_register(FlattedDict)
+serialize_with_flax(NestedDict, FlattedDict)

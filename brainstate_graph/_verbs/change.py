@@ -1,0 +1,284 @@
+"""Change a graph that is there: write values to its states, and take states out of it; all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+from .._core import overlay as door
+from .._core.clock import fields_of, stamp
+from .._core.door import assign_values, read_values
+from .._core.foreign import foreign_of
+from .._core.graphdef import NODES, GraphDef
+from .._core.layout import Layout, Path, StateSpec
+from .._core.node import Node
+from .._core.snapshot import Snapshot, snapshot
+from .._core.state import State, make_state
+from .._tools.words import dotted
+from .._trees.filters import Filter
+from .._trees.tree import TreefyState
+from .fit import fitted
+from .given import Given, Problems, Steps, read, straight, wrong_kind
+from .treefy import _selected
+from .walk import live
+
+__all__ = ["pop_states", "update_states"]
+
+_NUMBERS = frozenset({bool, int, float, complex, type(None)})
+
+
+def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool = False) -> None:
+    """Write the values of state trees to the live states at the same paths; all or none.
+
+    States that no tree names keep their values. A value fits if it has the tree structure, shapes and dtypes of the
+    current one; a Python number fits an array without axes and takes its dtype; a state that holds None takes
+    anything. A state that is held in several places may be named by any of its paths.
+
+    Args:
+        node: A Node, or a container of them.
+        *trees: State trees, or dicts, nested or by path, of values or States. Where a path stands in several, the
+            last one wins.
+        strict: False to let shapes and dtypes change, and to leave out what the graph has no state for.
+        allow_new: True to attach States, also those in a state tree, where a node or dict of the graph has nothing.
+
+    Raises:
+        GraphError: A path is unexpected, or a value is of another kind, structure, shape or dtype; the message lists
+            all, and nothing is written.
+
+    Example:
+        >>> from brainstate_graph import State, update_states
+        >>> model = {"k": State(3.0)}
+        >>> update_states(model, {"k": 5.0})
+        >>> model
+        {'k': State(5.0)}
+    """
+    snap = snapshot(node)
+    problems = Problems()
+    new: dict[_Place, Given] = {}
+    places = straight(snap.graphdef, trees[0]) if len(trees) == 1 else None
+    if places is not None:
+        path, given = trees[0]._layout.path, trees[0]._values
+    else:
+        known, new = _matched(snap, node, trees, strict, allow_new, problems)
+        places, items = list(known), list(known.values())
+        path, given = lambda i: items[i].path(), [item.value for item in items]
+    chosen = [snap.states[place] for place in places]
+    values = _fitting(chosen, given, path, strict, problems)
+    problems.refuse(
+        "nothing was written, the state trees do not fit the graph: ",
+        ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
+    )
+    with _all_or_nothing(place.holder for place in new):
+        for place, given in new.items():
+            place.attach(_state_of(given))
+        assign_values(chosen, values)
+
+
+def pop_states(node: Any, *filters: Filter) -> Any:
+    """Take states out of a graph: remove them from every attribute and dict that holds them; all or none.
+
+    Args:
+        node: A Node, or a container of them.
+        *filters: Which states, as for `states`; ``...`` for all.
+
+    Returns:
+        A FlattedDict from the path to the live State; a tuple of them for two filters or more. A state that was held
+        in several places stands once, under the path where it is met first.
+
+    Raises:
+        GraphError: Some of the states is in a list, tuple or other container that would close the gap; the message
+            lists all, and nothing is removed.
+        ValueError: There is no filter.
+
+    Example:
+        >>> from brainstate_graph import State, pop_states
+        >>> model = {"a": State(1.0, tag="old"), "b": State(2.0)}
+        >>> pop_states(model, "old")
+        FlattedDict({('a',): State(1.0, tag={'old'})})
+        >>> model
+        {'b': State(2.0)}
+    """
+    if not filters:
+        raise ValueError(
+            "pop_states needs a filter: `pop_states(node, ParamState)`, or `pop_states(node, ...)` for all"
+        )
+    snap = snapshot(node)
+    groups = _selected(snap, filters, exhaustive=False)
+    going = {snap.graphdef.state_rows[i] for _, chosen in groups for i in chosen}
+    places = _places_of(snap, node, going)
+    with _all_or_nothing(place.holder for place in places):
+        for place in places:
+            place.detach()
+    return live(snap, groups)
+
+
+class _Place:
+    """An attribute of a node, or a key of a dict."""
+
+    __slots__ = ("holder", "key")
+
+    def __init__(self, holder: Any, key: Any) -> None:
+        self.holder = holder
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Place) and self.holder is other.holder and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((id(self.holder), self.key))
+
+    def attach(self, item: Any) -> None:
+        foreign = foreign_of(type(self.holder))
+        if isinstance(self.holder, Node):
+            setattr(self.holder, self.key, item)
+        elif foreign is not None:
+            foreign.set_key(self.holder, self.key, item)
+        else:
+            self.holder[self.key] = item
+
+    def detach(self) -> None:
+        foreign = foreign_of(type(self.holder))
+        if isinstance(self.holder, Node):
+            delattr(self.holder, self.key)
+        elif foreign is not None:
+            foreign.pop_key(self.holder, self.key)
+        else:
+            del self.holder[self.key]
+
+
+def _contents(holder: Any) -> dict[Any, Any]:
+    foreign = foreign_of(type(holder))
+    if foreign is not None:
+        keys, held, _ = foreign.parts(holder)
+        return dict(zip(keys, held, strict=True))
+    return fields_of(holder) if isinstance(holder, Node) else holder
+
+
+@contextmanager
+def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
+    """Put back what the nodes and dicts hold if the block fails."""
+    before = {id(holder): (holder, dict(_contents(holder))) for holder in holders}
+    try:
+        yield
+    except BaseException:
+        for holder, contents in before.values():
+            _put_back(holder, contents)
+        raise
+
+
+def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
+    foreign = foreign_of(type(holder))
+    if foreign is not None:
+        foreign.clear(holder)
+        for key, held in contents.items():
+            foreign.set_key(holder, key, held)
+        return
+    _contents(holder).clear()
+    _contents(holder).update(contents)
+    if isinstance(holder, Node):
+        stamp(holder)
+
+
+def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
+    """Return every place that holds one of these rows.
+
+    Raises:
+        GraphError: One is held where nothing can be taken away.
+    """
+    shape = snap.graphdef
+    places: list[_Place] = []
+    problems = Problems()
+    for number, row in enumerate(shape.rows):
+        for key, edge in zip(row.keys, shape.edges(number), strict=True):
+            if not isinstance(edge, int) or edge not in going:
+                continue
+            if row.kind in NODES or row.kind == "dict":
+                places.append(_Place(snap.objects[number] if number else root, key))
+            else:
+                problems.note(partial(_held_at, shape, number, key), f"{{path}} is in a {row.type.__name__}")
+    problems.refuse(
+        "nothing was popped, for states can be taken out of attributes and dicts only: ",
+        ". Hold them there, or make the container anew without them, as in `model.items = [...]`",
+    )
+    return places
+
+
+def _held_at(shape: GraphDef, row: int, key: Any) -> Path:
+    return (*shape.path(row), key)
+
+
+def _matched(
+    snap: Snapshot, root: Any, trees: Iterable[Any], strict: bool, allow_new: bool, problems: Problems
+) -> tuple[dict[int, Given], dict[_Place, Given]]:
+    """Return what is given for the states by their numbers, and for places that hold nothing yet."""
+    known: dict[int, Given] = {}
+    new: dict[_Place, Given] = {}
+    steps = Steps(snap.graphdef)
+    for data in trees:
+        mine: dict[int, Given] = {}
+        for given in read(snap.graphdef, data):
+            if given.place is None:
+                place = _room_for(snap, root, steps, given) if allow_new else None
+                if place is not None and place in new:
+                    first = dotted(new[place].path())
+                    problems.note(given.path, f"given twice: {{path}} and {first} are one place")
+                elif place is not None:
+                    new[place] = given
+                elif strict:
+                    problems.unexpected(snap.graphdef, given)
+            elif given.kind is not None and given.kind is not type(snap.states[given.place]):
+                problems.note(given.path, wrong_kind(type(snap.states[given.place]), given.kind))
+            elif given.place in mine:
+                first = dotted(mine[given.place].path())
+                problems.note(given.path, f"given twice: {{path}} and {first} are one state")
+            else:
+                mine[given.place] = given
+        known |= mine
+    return known, new
+
+
+def _fitting(
+    chosen: Sequence[State[Any]], given: Sequence[Any], path: Callable[[int], Path], strict: bool, problems: Problems
+) -> list[Any]:
+    """Return what to write to the chosen states."""
+    values: list[Any] = []
+    for i, (state, now, new) in enumerate(zip(chosen, read_values(chosen, record=False), given, strict=True)):
+        kind = type(new)
+        alike = kind is type(now) and kind in door.PLAIN
+        if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
+            values.append(new)  # as most do; what follows costs five times as much
+            continue
+        door.refuse_foreign(state, new, door.stack.top)
+        value, wrong, mild = fitted(now, new)
+        for words in wrong if strict or not mild else ():
+            problems.note(partial(path, i), words, mild)
+        values.append(value)
+    return values
+
+
+def _room_for(snap: Snapshot, root: Any, steps: Steps, given: Given) -> _Place | None:
+    """Return the place at which a state that the graph does not have can be attached, if there is one."""
+    path = given.path()
+    above = steps.along(path[:-1])
+    if not path or given.kind is None or not isinstance(above, int):
+        return None
+    kind = snap.graphdef.rows[above].kind
+    place = _Place(snap.objects[above] if above else root, path[-1])
+    if kind == "node" and (place.key in type(place.holder).graph_invisible_attrs or place.key == "__graph__"):
+        return None  # the graph would not have it
+    if kind in ("dict", "foreign") or (kind == "node" and isinstance(place.key, str)):
+        return None if place.key in _contents(place.holder) else place
+    return None
+
+
+def _state_of(given: Given) -> State[Any]:
+    """Return the live state that is given, or a new one."""
+    if isinstance(given.item, State):
+        return given.item
+    if isinstance(given.item, TreefyState):
+        return given.item.to_state()
+    layout = cast(Layout, given.source)  # a value by itself has a kind where it comes from a state tree
+    spec = cast(StateSpec, layout.specs[given.number])
+    return make_state(spec.kind, given.item, spec.meta)

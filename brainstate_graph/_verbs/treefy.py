@@ -1,0 +1,192 @@
+"""The first verbs: take a graph apart, put it together, copy it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+import jax
+
+from .._core.door import read_values
+from .._core.errors import GraphError
+from .._core.graphdef import GraphDef
+from .._core.layout import Layout
+from .._core.overlay import PLAIN, object_in
+from .._core.snapshot import Snapshot, snapshot
+from .._core.unflatten import build
+from .._tools.words import dotted
+from .._trees.filters import Filter, of_shape, partition
+from .._trees.tree import NestedDict
+from .fit import detached
+from .given import merge_values
+
+__all__ = ["clone", "graphdef", "treefy_merge", "treefy_split", "treefy_states"]
+
+N = TypeVar("N")
+
+
+def graphdef(node: Any) -> GraphDef:
+    """Return the shape of a graph.
+
+    Args:
+        node: A Node, or a container of them.
+
+    Example:
+        >>> from brainstate_graph import Node, State, graphdef
+        >>> class Gain(Node):
+        ...     def __init__(self):
+        ...         self.k = State(1.0)
+        >>> graphdef(Gain())
+        GraphDef(Gain, nodes=1, states=1)
+    """
+    return snapshot(node).graphdef
+
+
+def _selected(
+    snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool
+) -> tuple[tuple[Layout, Sequence[int]], ...]:
+    """For each filter the layout and the numbers of the states that it selects."""
+    shape = snap.graphdef
+    layout = shape.layout
+    if not filters:
+        return ((layout, range(len(snap.states))),)
+    static = all(map(of_shape, filters))  # then the answer holds for every graph of this shape
+    key = (exhaustive, filters)
+    found = shape.partitions.get(key) if static else None
+    if found is None:
+        groups = partition(filters, layout.path, snap.states.__getitem__, len(snap.states), exhaustive)
+        found = tuple((layout.pick(group), tuple(group)) for group in groups)
+        if static:
+            shape.partitions[key] = found
+    return found
+
+
+def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
+    states = snap.states
+    return tuple(
+        NestedDict._of(layout, _apart(read_values([states[i] for i in chosen])))
+        for layout, chosen in _selected(snap, filters, exhaustive)
+    )
+
+
+def treefy_split(node: Any, *filters: Filter) -> tuple[Any, ...]:
+    """Split a graph into its shape and its state trees.
+
+    Args:
+        node: A Node, or a container of them.
+        *filters: One tree is returned for each; each state goes to the first that accepts it. Together they must
+            accept all; ``...`` as the last takes the rest. None given: one tree with all.
+
+    Returns:
+        ``(graphdef, tree)`` or ``(graphdef, tree1, tree2, ...)``.
+
+    Raises:
+        ValueError: No filter accepts some state.
+
+    Example:
+        >>> from brainstate_graph import Node, State, treefy_merge, treefy_split
+        >>> class Gain(Node):
+        ...     def __init__(self):
+        ...         self.k = State(3.0)
+        >>> shape, tree = treefy_split(Gain())
+        >>> treefy_merge(shape, tree).k
+        State(3.0)
+    """
+    snap = snapshot(node)
+    return (snap.graphdef, *_trees(snap, filters, exhaustive=True))
+
+
+def treefy_states(node: Any, *filters: Filter) -> Any:
+    """Return the state tree of a graph, without its shape.
+
+    Args:
+        node: A Node, or a container of them.
+        *filters: As for `treefy_split`, but what none accepts is left out.
+
+    Returns:
+        A NestedDict; a tuple of them for two filters or more.
+
+    Example:
+        >>> from brainstate_graph import State, treefy_states
+        >>> treefy_states({"k": State(3.0)}).to_pure_dict()
+        {'k': 3.0}
+    """
+    trees = _trees(snapshot(node), filters, exhaustive=False)
+    return trees if len(filters) > 1 else trees[0]
+
+
+class _NoneKnown:
+    def __getitem__(self, name: Any) -> Any:
+        raise GraphError(
+            "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
+            "`merge_context`, in the order in which they were split"
+        )
+
+
+_NONE = cast(Sequence[Any], _NoneKnown())
+
+
+def _apart(values: Sequence[Any]) -> Sequence[Any]:
+    """Give containers among the values over as copies; a tree does not change with its model."""
+    if PLAIN.issuperset(map(type, values)):
+        return values
+    return [v if type(v) in PLAIN else detached(v) for v in values]
+
+
+def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
+    """Put a graph together from its shape and its state trees.
+
+    Args:
+        graphdef: The shape, from `treefy_split`.
+        *trees: State trees that together hold every state once; nested dicts of plain values will do.
+
+    Returns:
+        The root: new nodes with new states.
+
+    Raises:
+        GraphError: A state is missing, unexpected, of another kind, or given twice; the message lists the paths.
+
+    Example:
+        >>> from brainstate_graph import State, treefy_merge, treefy_split
+        >>> shape, tree = treefy_split({"k": State(3.0)})
+        >>> treefy_merge(shape, {"k": 4.0})
+        {'k': State(4.0)}
+    """
+    if not isinstance(graphdef, GraphDef):
+        raise TypeError(
+            f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
+        )
+    if len(trees) == 1 and isinstance(trees[0], NestedDict) and trees[0]._layout is graphdef.layout:
+        values: Sequence[Any] = trees[0]._values  # the common case, where nothing can be wrong
+    else:
+        values = merge_values(graphdef, trees)
+    if not PLAIN.issuperset(map(type, values)):
+        _refuse_objects(graphdef, values)
+    return build(graphdef, _apart(values), _NONE)
+
+
+def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
+    for number, value in enumerate(values):
+        if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
+            where = dotted(graphdef.layout.path(number))
+            raise GraphError(
+                f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
+            )
+
+
+def clone(node: N) -> N:
+    """Return a copy of a graph: new nodes and states, the same values, sharing kept.
+
+    Args:
+        node: A Node, or a container of them.
+
+    Example:
+        >>> from brainstate_graph import State, clone
+        >>> shared = State(1.0)
+        >>> a, b = clone([shared, shared])
+        >>> a is b, a is shared
+        (True, False)
+    """
+    snap = snapshot(node)
+    values = [detached(value, arrays=True) for value in read_values(snap.states)]
+    return cast(N, build(snap.graphdef, values))

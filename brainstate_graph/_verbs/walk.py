@@ -1,0 +1,219 @@
+"""Look at what a graph holds: states, nodes and leaves, each once, by path.
+
+The *depth* of something is the number of nodes on the path under which it is given, without the root: what the root
+holds itself has depth 0, also in its lists and dicts, and a node below the root has one more than the node above it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .._core.clock import fields_of
+from .._core.foreign import foreign_of
+from .._core.graphdef import NODES, Edge, GraphDef, Row, visit_order
+from .._core.layout import Layout, Path
+from .._core.snapshot import Snapshot, snapshot
+from .._core.static import Const
+from .._trees.filters import Filter
+from .._trees.tree import FlattedDict
+from .treefy import _selected
+
+__all__ = ["iter_leaf", "iter_node", "live", "nodes", "states"]
+
+_ALL = (0, math.inf)
+
+
+def states(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _ALL) -> Any:
+    """Return the live states of a graph by path.
+
+    Args:
+        node: A Node, or a container of them.
+        *filters: As for `treefy_states`.
+        allowed_hierarchy: The least and the greatest depth. What the root holds itself has depth 0, what a node below
+            it holds has depth 1.
+
+    Returns:
+        A FlattedDict from path to State; a tuple of them for two filters or more. A shared state stands once, under
+        the path where it is met first.
+
+    Example:
+        >>> from brainstate_graph import State, states
+        >>> states({"a": State(1.0), "b": [State(2.0)]})
+        FlattedDict({('a',): State(1.0), ('b', 0): State(2.0)})
+    """
+    snap = snapshot(node)
+    groups = _selected(snap, filters, exhaustive=False)
+    if _limited(allowed_hierarchy):
+        depths = _depths(snap.graphdef)
+        inside = [_between(depths[row], allowed_hierarchy) for row in snap.graphdef.state_rows]
+        groups = tuple(_picked(layout, chosen, inside) for layout, chosen in groups)
+    return live(snap, groups)
+
+
+def live(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) -> Any:
+    """Return the live states of each group by path: a FlattedDict, or a tuple of them."""
+    found: list[FlattedDict] = []
+    for layout, chosen in groups:
+        bare = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
+        found.append(FlattedDict._of(bare, [snap.states[i] for i in chosen]))
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def nodes(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _ALL) -> Any:
+    """Return the nodes of a graph by path: each before those below it, the root under ``()``.
+
+    Args:
+        node: A Node, or a container of them.
+        *filters: As for `treefy_states`; a class selects its instances.
+        allowed_hierarchy: The least and the greatest depth; the root has depth 0, a node that it holds depth 1.
+
+    Returns:
+        A FlattedDict from path to Node; a tuple of them for two filters or more.
+
+    Example:
+        >>> from brainstate_graph import Node, nodes
+        >>> list(nodes([Node(), Node()]))
+        [(0,), (1,)]
+    """
+    snap = snapshot(node)
+    rows = _node_rows(snap.graphdef, allowed_hierarchy)
+    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
+    return found.filter(*filters) if filters else found
+
+
+def iter_node(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterator[tuple[Path, Any]]:
+    """Iterate over the nodes of a graph with their paths, in the order of `nodes`; the paths are made as you go.
+
+    Args:
+        node: A Node, or a container of them.
+        allowed_hierarchy: The least and the greatest depth, as for `nodes`.
+
+    Returns:
+        An iterator of ``(path, node)`` over the graph as it was at the call.
+
+    Example:
+        >>> from brainstate_graph import Node, iter_node
+        >>> model = Node()
+        >>> model.layers = [Node()]
+        >>> [path for path, _ in iter_node(model)]
+        [(), ('layers', 0)]
+    """
+    snap = snapshot(node)
+    rows = _node_rows(snap.graphdef, allowed_hierarchy)
+    return ((snap.graphdef.path(row), snap.objects[row] if row else node) for row in rows)
+
+
+def iter_leaf(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterator[tuple[Path, Any]]:
+    """Iterate over all that a graph holds and that holds nothing itself: states, arrays and plain values.
+
+    A state comes once, under the path where it is met first; a plain value comes wherever it stands. A tuple of plain
+    values, as a shape, is one leaf; None and empty containers are none.
+
+    Args:
+        node: A Node, or a container of them.
+        allowed_hierarchy: The least and the greatest depth, as for `states`.
+
+    Returns:
+        An iterator of ``(path, leaf)`` over the graph as it was at the call; the paths are made as you go.
+
+    Example:
+        >>> from brainstate_graph import Node, State, iter_leaf
+        >>> model = Node()
+        >>> model.shape, model.w = (2, 3), State(1.0)
+        >>> list(iter_leaf(model))
+        [(('shape',), (2, 3)), (('w',), State(1.0))]
+    """
+    snap = snapshot(node)
+    if not snap.graphdef.rows:  # the root is a tuple of plain values
+        return iter([((), node)] if node and _between(0, allowed_hierarchy) else [])
+    path = snap.graphdef.path
+    depths = _depths(snap.graphdef) if _limited(allowed_hierarchy) else None
+    found = [
+        (row, key, leaf)
+        for row, key, leaf in _leaves(snap, node)
+        if depths is None or _between(depths[row], allowed_hierarchy)
+    ]
+    return ((path(row) if key is _WHOLE else (*path(row), key), leaf) for row, key, leaf in found)
+
+
+_WHOLE: Any = object()  # in place of a key: the object of the row itself
+
+
+def _leaves(snap: Snapshot, root: Any) -> Iterator[tuple[int, Any, Any]]:
+    """Go through a graph depth first: for each leaf a row, the key there, and the live leaf."""
+    shape = snap.graphdef
+    seen: set[int] = set()
+    stack: list[tuple[int, Any, Edge, Any]] = [(-1, None, shape.root, root)]
+    while stack:
+        parent, key, edge, item = stack.pop()
+        if isinstance(edge, Const):
+            if item is not None and not (type(item) is tuple and not item):
+                yield parent, key, item
+        elif edge not in seen:
+            seen.add(edge)
+            row = shape.rows[edge]
+            item = snap.objects[edge] if edge else root
+            if row.kind == "state":
+                yield edge, _WHOLE, item
+                continue
+            edges = shape.edges(edge)
+            held = _held(row, item, edges)
+            stack.extend((edge, row.keys[i], edges[i], held[i]) for i in reversed(visit_order(row.kind, row.keys)))
+
+
+def _held(row: Row, item: Any, edges: Sequence[Edge]) -> Sequence[Any]:
+    """What an object holds, for each key of its row."""
+    if row.kind == "node":
+        return [fields_of(item)[key] for key in row.keys]
+    if row.kind == "dict":
+        return [item[key] for key in row.keys]
+    if row.kind == "pytree":
+        return row.extra.flatten_up_to(item)
+    foreign = foreign_of(row.type)
+    if row.kind == "foreign" and foreign is not None:
+        return foreign.parts(item)[1]
+    if row.kind in ("list", "tuple", "namedtuple"):
+        return item
+    return [edge.value if isinstance(edge, Const) else None for edge in edges]
+
+
+def _limited(allowed: tuple[int, float]) -> bool:
+    """Tell whether not every depth is allowed.
+
+    Raises:
+        ValueError: It is no pair of depths.
+    """
+    pair = (
+        isinstance(allowed, (tuple, list)) and len(allowed) == 2 and all(isinstance(d, (int, float)) for d in allowed)
+    )
+    if not pair or not 0 <= allowed[0] <= allowed[1]:
+        raise ValueError(f"allowed_hierarchy is the least and the greatest depth, as in (0, 1), not {allowed!r}")
+    return allowed[0] > 0 or allowed[1] < math.inf
+
+
+def _between(depth: int, allowed: tuple[int, float]) -> bool:
+    return allowed[0] <= depth <= allowed[1]
+
+
+def _depths(shape: GraphDef) -> list[int]:
+    """For each row the nodes on its path below the root, itself included."""
+    depths = [0] * len(shape.rows)
+    for entry, above in enumerate(shape.entries[0]):  # row i is entry i - 1
+        depths[entry + 1] = depths[above + 1] + (shape.rows[entry + 1].kind in NODES)
+    return depths
+
+
+def _node_rows(shape: GraphDef, allowed: tuple[int, float]) -> list[int]:
+    rows = [i for i, row in enumerate(shape.rows) if row.kind in NODES]
+    if not _limited(allowed):
+        return rows
+    depths = _depths(shape)
+    return [i for i in rows if _between(depths[i], allowed)]
+
+
+def _picked(layout: Layout, chosen: Sequence[int], inside: Sequence[bool]) -> tuple[Layout, list[int]]:
+    """Return of a layout and the states that it is of those that are inside."""
+    kept = [place for place, i in enumerate(chosen) if inside[i]]
+    return layout.pick(kept), [chosen[place] for place in kept]

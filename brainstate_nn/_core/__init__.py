@@ -1,0 +1,1 @@
+"""Modules, kinds of state, random streams and parameters."""

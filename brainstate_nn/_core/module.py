@@ -1,0 +1,179 @@
+"""``Module``: a node of a graph that can be called, listed, switched to evaluation, and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from brainstate_graph import Filter, Node
+from brainstate_graph import nodes as nodes_of
+from brainstate_graph import states as states_of
+
+from .children import nearest
+from .names import dotted_names
+from .states import ParamState
+
+__all__ = ["Module", "switch"]
+
+M = TypeVar("M", bound="Module")
+
+
+class Module(Node):
+    """The base of models and layers: subclass it, set states and other modules as attributes, and define `__call__`.
+
+    ``super().__init__()`` is not needed. A subclass may define `update` in place of `__call__`.
+
+    Attributes:
+        training: Whether layers behave as in training, set by `train` and `eval`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Module, ParamState
+        >>> class Scale(Module):
+        ...     def __init__(self):
+        ...         self.factor = ParamState(jnp.array(2.0))
+        ...
+        ...     def __call__(self, x):
+        ...         return self.factor.value * x
+        >>> float(Scale()(3.0))
+        6.0
+        >>> Scale().states(ParamState)
+        FlattedDict({('factor',): ParamState(f32[])})
+    """
+
+    training: bool = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `update`, where the subclass defines that in place of `__call__`."""
+        update = getattr(self, "update", None)
+        if update is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be called: define `def __call__(self, x): ...` in the class"
+            )
+        return update(*args, **kwargs)
+
+    def states(self, *filters: Filter) -> Any:
+        """Return the live states by path.
+
+        Args:
+            *filters: Each a class of states, a tag, or another filter; what none accepts is left out.
+
+        Returns:
+            A FlattedDict from path to State; a tuple of them for two filters or more.
+        """
+        return states_of(self, *filters)
+
+    def nodes(self, *filters: Filter) -> Any:
+        """Return the nodes by path, this one under ``()``.
+
+        Args:
+            *filters: As for `states`; a class selects its instances.
+
+        Returns:
+            A FlattedDict from path to Node; a tuple of them for two filters or more.
+        """
+        return nodes_of(self, *filters)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over the modules that this one holds directly, each once, with their names.
+
+        What is in a list or dict has a dotted name, ``layers.0``. A module is not its own child.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> [name for name, _ in Sequential(Linear(2, 3), Sequential(Linear(3, 1))).named_children()]
+            ['layers.0', 'layers.1']
+        """
+        found = dict(nearest(self, Module))
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def children(self) -> Iterator[Module]:
+        """Iterate over the modules that this one holds directly, each once."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Iterate over this module, named ``""``, and all below it, each once, under the name where it is met first.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> shared = Linear(2, 2)
+            >>> [name for name, _ in Sequential(shared, Sequential(shared)).named_modules()]
+            ['', 'layers.0', 'layers.1']
+        """
+        found = nodes_of(self, Module)
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def modules(self) -> Iterator[Module]:
+        """Iterate over this module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, ParamState]]:
+        """Iterate over the parameters, each once, under the name that it has in a checkpoint.
+
+        Example:
+            >>> from brainstate_nn import Linear, Sequential
+            >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
+            {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
+        """
+        found = states_of(self, ParamState)
+        return zip(dotted_names(list(found)), found.values(), strict=True)
+
+    def parameters(self) -> Iterator[ParamState]:
+        """Iterate over the parameters, each once."""
+        return (state for _, state in self.named_parameters())
+
+    def init_state(self, *args: Any, **kwargs: Any) -> None:
+        """Make the states that this module keeps for one sequence or batch; to be overridden, here nothing is made.
+
+        `init_all_states` calls it for every module of a model, so it makes those of this module only.
+
+        Args:
+            *args: What `init_all_states` is given, such as the size of the batch.
+            **kwargs: The same by name; take what this module has no use for, too.
+        """
+
+    def reset_state(self, *args: Any, **kwargs: Any) -> None:
+        """Give those states their first values again; to be overridden, here by `init_state`, which makes new ones.
+
+        Args:
+            *args: What `reset_all_states` is given, as a rule what `init_all_states` was given.
+            **kwargs: The same by name.
+        """
+        self.init_state(*args, **kwargs)
+
+    def train(self: M, mode: bool = True) -> M:
+        """Switch this module and all below it to training.
+
+        The mode is part of the structure: a compiled function selects the program of the mode, and switching back
+        finds the first one again.
+
+        Args:
+            mode: False for evaluation.
+
+        Returns:
+            The module itself.
+
+        Example:
+            >>> from brainstate_graph import graphdef
+            >>> from brainstate_nn import Dropout
+            >>> drop = Dropout(0.5)
+            >>> before = graphdef(drop)
+            >>> graphdef(drop.eval()) is before, graphdef(drop.train()) is before
+            (False, True)
+        """
+        switch(nodes_of(self, Module).values(), mode)
+        return self
+
+    def eval(self: M) -> M:
+        """Switch this module and all below it to evaluation; the same as ``train(False)``."""
+        return self.train(False)
+
+
+def switch(modules: Iterable[Module], training: bool) -> None:
+    """Give modules a mode; where it is that of the class, they have no attribute, which would be another structure."""
+    for module in modules:
+        if module.training != training:
+            if type(module).training == training:
+                del module.training
+            else:
+                module.training = training

@@ -1,0 +1,70 @@
+"""``gathered``: parameters that are spread over devices, whole where a model uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from jax.sharding import PartitionSpec
+
+from brainstate_graph import Any as AnyOf
+from brainstate_graph import Filter, states
+from brainstate_graph.extend import read_values, write_values
+
+from .._core.parameters import laid_like, resharded
+from .._core.states import LongTermState
+
+__all__ = ["gathered"]
+
+
+@contextmanager
+def gathered(node: Any, *filters: Filter, axes: str | Sequence[str] | None = None) -> Iterator[None]:
+    """Let states be whole on each device inside a ``with`` block, where they are spread over an explicit mesh.
+
+    On explicit axes JAX asks how a batch over the devices and a weight over the same devices go together. This is the
+    answer of FSDP: the weight is gathered before it is used, and its gradient is spread as the weight is. On other
+    axes JAX sees to it by itself, and the block changes nothing.
+
+    Args:
+        node: A Node, or a container of them: the model in the loss, or a block in its `__call__`.
+        *filters: Which states; parameters and statistics, which are LongTermStates, by default.
+        axes: The axes of the mesh over which to gather, one or several; None for all.
+
+    Yields:
+        None. What the block assigns to these states is kept, and laid out as they were.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from brainstate_nn import Linear, fully_sharded, gathered, shard
+        >>> mesh = jax.make_mesh((1,), ("data",))
+        >>> layer = shard(Linear(8, 4), mesh, fully_sharded("data"))
+        >>> with gathered(layer):
+        ...     y = layer(jnp.ones((2, 8)))
+        >>> layer.weight.value.sharding.spec
+        P('data',)
+    """
+    dropped = None if axes is None else {axes} if isinstance(axes, str) else set(axes)
+    chosen = list(states(node, AnyOf(*filters) if filters else LongTermState).values())
+    before = read_values(chosen)
+    whole = [jax.tree.map(lambda leaf: _gathered(leaf, dropped), value) for value in before]
+    write_values(chosen, whole)
+    try:
+        yield
+    except BaseException:
+        write_values(chosen, before)
+        raise
+    pairs = zip(before, whole, read_values(chosen, record=False), strict=True)
+    write_values(chosen, [old if now is new else jax.tree.map(laid_like, now, old) for old, new, now in pairs])
+
+
+def _gathered(leaf: Any, dropped: set[str] | None) -> Any:
+    spec = jax.typeof(leaf).sharding.spec if isinstance(leaf, jax.Array) else ()
+    kept = [tuple(axis for axis in _several(entry) if dropped is not None and axis not in dropped) for entry in spec]
+    wanted = PartitionSpec(*(entry if len(entry) > 1 else next(iter(entry), None) for entry in kept))
+    return leaf if wanted == spec or not any(spec) else resharded(leaf, wanted, leaf)
+
+
+def _several(entry: Any) -> tuple[Any, ...]:
+    return entry if isinstance(entry, tuple) else () if entry is None else (entry,)

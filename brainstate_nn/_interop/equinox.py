@@ -1,0 +1,125 @@
+"""How equinox spells weights: as torch does, but for attention, and with statistics behind an index into a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._layers.attention import MultiHeadAttention
+from .._layers.batch_norm import BatchNorm
+from .._layers.conv import Conv
+from .._layers.conv_transpose import ConvTranspose
+from .._layers.convolution import Convolution
+from .._layers.linear import Linear
+from .._layers.linear_general import LinearGeneral
+from .._layers.norm import RMSNorm
+from .._layers.prelu import PReLU
+from .._layers.reparametrised import SpectralNorm, WeightNorm
+from .._recurrent.cells import GRUCell, LSTMCell
+from .weight_maps import (
+    Rule,
+    WeightMap,
+    beside_zeros,
+    channels_first,
+    channels_last,
+    exchanged,
+    matrix,
+    named,
+    reshaped,
+    transposed,
+)
+
+__all__ = ["EQUINOX"]
+
+# After so many batches `momentum ** counter` is 0, and the mean is what is kept, as it is here; and room for more.
+_MANY = np.int32(2**30)
+
+
+def _general(layer: LinearGeneral) -> Mapping[Any, Any]:
+    return {
+        "weight": matrix("weight", layer.in_size, layer.out_size),
+        "bias": reshaped("bias", (-1,), layer.out_size),
+    }
+
+
+def _bias(layer: Convolution) -> WeightMap:
+    return reshaped("bias", (-1, *[1] * len(layer.kernel_size)), (-1,))
+
+
+def _conv(layer: Conv) -> Mapping[Any, Any]:
+    return {"weight": WeightMap("weight", channels_first, channels_last), "bias": _bias(layer)}
+
+
+def _conv_transpose(layer: ConvTranspose) -> Mapping[Any, Any]:
+    """Equinox moves the kernel over the result as it is."""
+    turn = (lambda w: exchanged(w, layer.groups)) if layer.transpose_kernel else (lambda w: w)
+    return {
+        "weight": WeightMap("weight", lambda w: channels_first(turn(w)), lambda w: turn(channels_last(w))),
+        "bias": _bias(layer),
+    }
+
+
+def _batch_norm(layer: BatchNorm) -> Mapping[Any, Any]:
+    """The statistics of the mode `ema`, or those of `batch`, which are divided by ``1 - momentum ** counter``."""
+
+    def to_theirs(mean: np.ndarray, var: np.ndarray) -> Any:
+        return mean, var, _MANY
+
+    def to_ours(mean: np.ndarray, var: np.ndarray, counter: np.ndarray) -> Any:
+        scale = np.asarray(1.0 - layer.momentum ** int(counter) if counter else 1.0, mean.dtype)
+        return mean / scale, var / scale
+
+    batch = ("batch_state_index.0", "batch_state_index.1", "batch_counter")
+    ema = ("ema_state_index.0", "ema_state_index.1", "ema_first_time_index")
+    return {
+        ("running_mean", "running_var"): [
+            WeightMap(ema, lambda mean, var: (mean, var, np.False_), lambda mean, var, _: (mean, var)),
+            WeightMap(batch, to_theirs, to_ours),
+        ]
+    }
+
+
+def _rms_norm(layer: RMSNorm) -> Mapping[Any, Any]:
+    shape = layer.num_features if isinstance(layer.num_features, tuple) else (layer.num_features,)
+    return {"weight": [named("weight"), beside_zeros(named("weight"), ["bias"], shape)]}
+
+
+def _prelu(layer: PReLU) -> Mapping[Any, Any]:
+    shape = () if layer.num_parameters == 1 else (layer.num_parameters,)
+    return {"weight": reshaped("negative_slope", shape, (-1,))}
+
+
+def _weight_norm(layer: WeightNorm) -> Mapping[Any, Any]:
+    inner = layer.layer
+    if not isinstance(inner, (Linear, Conv)) or layer.names != ("weight",) or layer.axis != -1 or layer.scale is None:
+        raise ValueError(
+            "equinox's WeightNorm is understood over `weight` of a Linear or Conv, with a scale and axis=-1"
+        )
+    axes = 0 if isinstance(inner, Linear) else len(inner.kernel_size)
+    return {"scale.weight": reshaped("g", (-1, 1, *[1] * axes), (-1,))}
+
+
+def _spectral_norm(layer: SpectralNorm) -> Mapping[Any, Any]:
+    raise ValueError(
+        "equinox keeps two singular vectors and divides by what they give; ours goes one step further in each call"
+    )
+
+
+_CELL = {name: transposed(name) for name in ("weight_ih", "weight_hh")}
+
+EQUINOX: dict[type, Rule] = {
+    Linear: {"weight": transposed("weight")},
+    LinearGeneral: _general,
+    Conv: _conv,
+    ConvTranspose: _conv_transpose,
+    BatchNorm: _batch_norm,
+    RMSNorm: _rms_norm,
+    PReLU: _prelu,
+    MultiHeadAttention: {"query": "query_proj", "key": "key_proj", "value": "value_proj", "out": "output_proj"},
+    LSTMCell: _CELL,
+    GRUCell: {**_CELL, "bias_hn": "bias_n"},
+    WeightNorm: _weight_norm,
+    SpectralNorm: _spectral_norm,
+}

@@ -1,0 +1,180 @@
+"""Layers made of others: ``Sequential``, ``Lambda`` for a function, ``Identity`` for none."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, overload
+
+import jax
+
+from brainstate_graph.extend import locate
+
+from .._core.module import Module
+
+__all__ = ["Identity", "Lambda", "Sequential"]
+
+Layer = Callable[..., Any]
+
+
+class Sequential(Module):
+    """Call layers one after another, each with the result of the one before.
+
+    A keyword argument of a call goes to every layer that has an argument of this name, as `training` does to dropout
+    and normalisation. Of a `key`, each layer gets its own, made by its number, so that no two drop the same elements.
+
+    Args:
+        *layers: Modules and plain functions.
+
+    Attributes:
+        layers: The list of layers.
+
+    Raises:
+        TypeError: A layer cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from brainstate_nn import Dropout, Linear, Sequential
+        >>> net = Sequential(Linear(2, 8), jax.nn.relu, Dropout(0.5), Linear(8, 1))
+        >>> net(jnp.ones((5, 2)), training=False).shape, len(net), type(net[:2]).__name__
+        ((5, 1), 4, 'Sequential')
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers: list[Layer] = []
+        self.extend(layers)
+
+    def __call__(self, x: Any, **kwargs: Any) -> Any:
+        """Return `x` after all layers; without layers, `x` itself.
+
+        Args:
+            x: What the first layer takes.
+            **kwargs: For the layers that have arguments of these names.
+
+        Raises:
+            TypeError: No layer has such an argument.
+        """
+        for name in kwargs:
+            if not _takes(self, name):
+                raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers has")
+        for number, layer in enumerate(self.layers):
+            own = {name: value for name, value in kwargs.items() if _takes(layer, name)}
+            if own.get("key") is not None:
+                own["key"] = jax.random.fold_in(own["key"], number)
+            x = layer(x, **own)
+        return x
+
+    def append(self, layer: Layer) -> None:
+        """Add a layer at the end."""
+        self.layers.append(_checked(layer, len(self.layers)))
+
+    def extend(self, layers: Iterable[Layer]) -> None:
+        """Add layers at the end; all of them or, where one cannot be called, none."""
+        self.layers.extend([_checked(layer, i) for i, layer in enumerate(layers, len(self.layers))])
+
+    def insert(self, index: int, layer: Layer) -> None:
+        """Add a layer before that of this number."""
+        self.layers.insert(index, _checked(layer, index))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Layer | Sequential:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __setitem__(self, index: int, layer: Layer) -> None:
+        self.layers[index] = _checked(layer, index)
+
+    def __delitem__(self, index: int | slice) -> None:
+        del self.layers[index]
+
+
+def _checked(layer: Layer, index: int) -> Layer:
+    if not callable(layer):
+        raise TypeError(
+            f"layer {index} of Sequential is a {type(layer).__name__}, which cannot be called: "
+            "write `Sequential(first, second)`, with modules or functions"
+        )
+    return layer
+
+
+def _takes(layer: Layer, name: str) -> bool:
+    """Whether a layer has an argument of this name, or takes any; a Sequential has those of its layers."""
+    if isinstance(layer, Sequential):
+        return any(_takes(inner, name) for inner in layer.layers)
+    # a module that defines `update` is called through the `__call__` of Module, which takes anything
+    updated = isinstance(layer, Module) and type(layer).__call__ is Module.__call__
+    try:
+        parameters = inspect.signature(layer.update if updated else layer).parameters  # type: ignore[attr-defined]
+    except (ValueError, TypeError):  # some functions that are written in C tell nothing
+        return False
+    found = parameters.get(name)
+    if found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY):
+        return next(iter(parameters)) != name  # the first one is what the layer before returned
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+class Lambda(Module):
+    """A function as a layer, with arguments that follow the input.
+
+    A `Sequential` takes functions as they are; this one holds further arguments, and has a place in the graph.
+
+    Args:
+        fun: The function, called as ``fun(x, *args, **kwargs)``.
+        *args: Further arguments. States and modules among them are parts of the graph; what is no array is static.
+        **kwargs: The same by name.
+
+    Raises:
+        TypeError: `fun` cannot be called.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Lambda, Linear, Sequential
+        >>> net = Sequential(Lambda(jnp.moveaxis, 1, -1), Linear(3, 4))
+        >>> net(jnp.ones((5, 3, 7))).shape
+        (5, 7, 4)
+    """
+
+    def __init__(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if not callable(fun):
+            raise TypeError(
+                f"fun must be a function, not {type(fun).__name__}: write `Lambda(jnp.reshape, (2, 3))`, with the "
+                "function first"
+            )
+        self.fun = fun
+        self.args = args
+        self.kwargs = kwargs
+
+    def __call__(self, x: Any) -> Any:
+        """Return ``fun(x, *args, **kwargs)``."""
+        return self.fun(x, *self.args, **self.kwargs)
+
+
+class Identity(Module):
+    """Return the input: a layer that stands in for another one.
+
+    Args:
+        *args: Not used, so that the class may be put in the place of another.
+        **kwargs: Not used.
+
+    Example:
+        >>> from brainstate_nn import Dropout, Identity
+        >>> rate = 0.0
+        >>> drop = (Dropout if rate else Identity)(rate)
+        >>> drop(3.0)
+        3.0
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __call__(self, x: Any, *, training: bool | None = None, key: jax.Array | None = None) -> Any:
+        """Return `x`; `training` and `key` are there for the layer that it stands in for."""
+        return x

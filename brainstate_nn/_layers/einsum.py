@@ -1,0 +1,190 @@
+"""``Einsum``: a product with a weight, written as an equation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import (
+    Initializer,
+    as_dtype,
+    as_input,
+    as_precision,
+    lecun_normal,
+    make_parameter,
+    promote,
+    sizes,
+)
+from .._core.random import Rng
+from .._core.states import ParamState
+
+__all__ = ["Einsum"]
+
+
+class Einsum(Module):
+    """The product of an input and a weight that an equation of `jnp.einsum` names, plus an offset.
+
+    Args:
+        equation: As ``"btd,dhk->bthk"``: the axes of the input, those of the weight, and those of the result; each a
+            letter. ``...`` in the input and the result stands for any number of further axes.
+        weight_shape: The shape of `weight`.
+        bias_shape: The shape of `bias`, which has the axes that the result has from the weight, in the order of the
+            result; None for no bias.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``, not kept. It makes a matrix,
+            what is summed over by all the rest, which is then reshaped: so its fan-in is what reaches an output.
+        b_init: The initialiser of `bias`.
+        dtype: The dtype to compute in; None for the one that JAX's promotion gives.
+        param_dtype: The dtype of the parameters.
+        precision: The precision of the product, as `jnp.einsum` takes it; None for JAX's default.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
+
+    Attributes:
+        weight: ParamState of shape `weight_shape`.
+        bias: ParamState of shape `bias_shape`, or None.
+
+    Raises:
+        ValueError: The equation is none, or does not fit the shapes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Einsum
+        >>> heads = Einsum("...d,dhk->...hk", (16, 2, 8), (2, 8))
+        >>> heads(jnp.ones((5, 7, 16))).shape
+        (5, 7, 2, 8)
+        >>> heads(jnp.ones(16)).shape
+        (2, 8)
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        weight_shape: int | Sequence[int],
+        bias_shape: int | Sequence[int] | None = None,
+        *,
+        w_init: Initializer = lecun_normal,
+        b_init: Initializer = jax.nn.initializers.zeros,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        rng: Rng = None,
+    ) -> None:
+        self.weight_shape = sizes("weight_shape", weight_shape)
+        terms = _terms(equation, len(self.weight_shape))
+        self.equation = terms.equation
+        self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        self.weight = make_parameter(
+            "w_init", w_init, self.weight_shape, param_dtype, rng,
+            contracted=[i for i, letter in enumerate(terms.weight) if letter not in terms.result],
+        )  # fmt: skip
+        self.bias: ParamState | None = None
+        if bias_shape is not None:
+            needed, given = terms.of_bias(self.weight_shape), sizes("bias_shape", bias_shape)
+            if given != needed:
+                raise ValueError(
+                    f"bias_shape must be {needed}, the axes that the result of {self.equation!r} has from the weight, "
+                    f"not {bias_shape!r}"
+                )
+            self.bias = make_parameter("b_init", b_init, needed, param_dtype, rng)
+
+    def __call__(self, x: jax.Array, *, equation: str | None = None, out_sharding: Any = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array with the axes that the equation names.
+            equation: Another equation for this call, as to use the weight the other way round.
+            out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
+
+        Returns:
+            An array with the axes that the equation names.
+        """
+        try:
+            terms = _terms(self.equation if equation is None else equation, len(self.weight_shape))
+        except ValueError as error:
+            raise ValueError(f"{locate(self)} cannot use `equation`: {error}") from None
+        x = as_input(x, self)
+        self._check(x, terms)
+        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        y = jnp.einsum(terms.equation, x, weight, precision=self.precision, out_sharding=out_sharding)
+        if bias is None:
+            return y
+        if bias.shape != terms.of_bias(self.weight_shape):
+            raise ValueError(
+                f"{locate(self)} has a bias of shape {bias.shape}, and the result of `equation` {terms.equation!r} has "
+                f"axes of sizes {terms.of_bias(self.weight_shape)} from the weight"
+            )
+        return y + bias.reshape(terms.beside(self.weight_shape, y.ndim))
+
+    def _check(self, x: jax.Array, terms: _Terms) -> None:
+        if x.ndim != len(terms.input) and not (terms.open and x.ndim > len(terms.input)):
+            raise ValueError(
+                f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` in "
+                f"{terms.equation!r}, and it is {describe(x)}"
+            )
+        known = dict(zip(terms.weight, self.weight_shape, strict=True))
+        for letter, size in zip(terms.input, terms.of_input(x.shape), strict=True):
+            if known.setdefault(letter, size) != size:
+                raise ValueError(
+                    f"{locate(self)} expects {known[letter]} elements along {letter!r} of `x` in {terms.equation!r}, "
+                    f"and it is {describe(x)}"
+                )
+
+
+class _Terms(NamedTuple):
+    """An equation taken apart: the letters of its three terms, and where the input has further axes, None for not."""
+
+    equation: str
+    input: str
+    weight: str
+    result: str
+    open: bool
+    before: tuple[int, int]  # how many letters stand before the further axes of the input, and of the result
+
+    def of_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The sizes that stand under letters."""
+        after = len(self.input) - self.before[0]
+        return shape[: self.before[0]] + shape[len(shape) - after :]
+
+    def of_bias(self, weight: tuple[int, ...]) -> tuple[int, ...]:
+        """The sizes of the axes that the result has from the weight, in the order of the result."""
+        known = dict(zip(self.weight, weight, strict=True))
+        return tuple(known[letter] for letter in self.result if letter in known)
+
+    def beside(self, weight: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+        """The shape of the bias with a 1 for each other axis of the result."""
+        known = dict(zip(self.weight, weight, strict=True))
+        shape = [known.get(letter, 1) for letter in self.result]
+        shape[self.before[1] : self.before[1]] = [1] * (ndim - len(shape))
+        return tuple(shape)
+
+
+def _terms(equation: str, rank: int) -> _Terms:
+    """Take an equation apart, or raise with what is wrong in it."""
+    form = r"([A-Za-z]*(?:\.\.\.)?[A-Za-z]*),([A-Za-z]+)->([A-Za-z]*(?:\.\.\.)?[A-Za-z]*)"
+    found = re.fullmatch(form, equation.replace(" ", "")) if isinstance(equation, str) else None
+    if found is None:
+        raise ValueError(
+            "equation must name the axes of the input, of the weight and of the result, as in "
+            f'"btd,dhk->bthk" or "...d,dk->...k", not {equation!r}'
+        )
+    names, weight, result = (found[i].replace("...", "") for i in (1, 2, 3))
+    problems: list[str] = []
+    if len(weight) != rank:
+        problems.append(f"names {len(weight)} axes of the weight, which has {rank}")
+    if len(set(weight)) < len(weight) or len(set(result)) < len(result):
+        problems.append("names an axis of the weight or of the result twice")
+    if new := [letter for letter in result if letter not in names + weight]:
+        problems.append(f"has {', '.join(map(repr, new))} in the result alone")
+    if ("..." in found[1]) != ("..." in found[3]):
+        problems.append("has `...` in only one of the input and the result")
+    if problems:
+        raise ValueError(f"equation {equation!r} " + ", and ".join(problems))
+    before = tuple(len(found[i].partition("...")[0]) for i in (1, 3))
+    return _Terms(found[0], names, weight, result, "..." in found[1], before)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""``Embedding``: a table of vectors, looked up by number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._core.module import Module
+from .._core.parameters import (
+    Initializer,
+    along_axis,
+    as_dtype,
+    as_indices,
+    as_input,
+    laid_out,
+    make_parameter,
+    positive,
+    promote,
+)
+from .._core.random import Rng
+
+__all__ = ["Embedding"]
+
+# The vectors have length 1 on average, so that `attend` to a query of unit variance gives logits of unit variance.
+_unit_length: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_out", "normal")
+
+
+class Embedding(Module):
+    """A table of vectors, of which a call takes those with the given numbers.
+
+    A number that is no row gives a vector of nan, where indexing an array in JAX would give the last row for one that
+    is too large, and count a negative one from the end.
+
+    Args:
+        num_embeddings: The number of vectors.
+        features: The size of each.
+        padding_idx: A row that stands for nothing: it gives zeros, whatever the table holds, and has no gradient.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept. The default is
+            normal with the deviation ``1 / sqrt(features)``, as in flax; torch takes 1, GPT-2 0.02.
+        dtype: The dtype of the result; None for that of the parameter.
+        param_dtype: The dtype of the parameter.
+        rng: The stream that gives the key, or streams with `params`; None for the default one.
+
+    Attributes:
+        weight: ParamState of shape ``(num_embeddings, features)``.
+
+    Raises:
+        ValueError: A size is not positive, or `padding_idx` is no row.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Embedding
+        >>> table = Embedding(100, 8, padding_idx=0)
+        >>> tokens = table(jnp.array([[5, 7, 0]]))
+        >>> tokens.shape, float(jnp.abs(tokens[0, 2]).sum()), table.attend(tokens).shape
+        ((1, 3, 8), 0.0, (1, 3, 100))
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        features: int,
+        *,
+        padding_idx: int | None = None,
+        w_init: Initializer = _unit_length,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rng: Rng = None,
+    ) -> None:
+        self.num_embeddings = positive("num_embeddings", num_embeddings)
+        self.features = positive("features", features)
+        self.padding_idx = None if padding_idx is None else _row(padding_idx, self.num_embeddings)
+        self.dtype = as_dtype(dtype)
+        self.weight = make_parameter("w_init", w_init, (self.num_embeddings, self.features), param_dtype, rng)
+
+    def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
+        """Look vectors up.
+
+        Args:
+            x: Whole numbers of any shape.
+            out_sharding: The sharding of the result, a NamedSharding or PartitionSpec; None for that of `x`, and of
+                the features of the table.
+
+        Returns:
+            An array of shape ``(*x.shape, features)``.
+        """
+        x = as_indices(x, self)
+        weight = self.weight.value
+        if out_sharding is None:
+            out_sharding = _sharding(x, weight)
+        rows = weight.at[x].get(mode="fill", wrap_negative_indices=False, out_sharding=out_sharding)
+        (rows,) = promote(rows, dtype=self.dtype)
+        if self.padding_idx is None:
+            return rows
+        return jnp.where(laid_out((x == self.padding_idx)[..., None], rows), jnp.zeros_like(rows), rows)
+
+    def attend(self, query: jax.Array, *, out_sharding: Any = None) -> jax.Array:
+        """Return the products with all vectors: the logits of an output layer that shares the table.
+
+        Args:
+            query: An array of shape ``(..., features)``.
+            out_sharding: The sharding of the result, where JAX cannot tell it.
+
+        Returns:
+            An array of shape ``(..., num_embeddings)``, which is 0 for `padding_idx`.
+        """
+        query = as_input(query, self, "query", size=self.features)
+        query, weight = promote(query, self.weight.value, dtype=self.dtype)
+        numbers = (((query.ndim - 1,), (1,)), ((), ()))
+        logits = jax.lax.dot_general(query, weight, numbers, out_sharding=out_sharding)
+        if self.padding_idx is None:
+            return logits
+        padding = along_axis(jnp.arange(self.num_embeddings) == self.padding_idx, logits.ndim)
+        return jnp.where(laid_out(padding, logits), jnp.zeros_like(logits), logits)
+
+
+def _row(value: Any, count: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() < count:
+        raise ValueError(f"padding_idx must be the number of a row, from 0 to {count - 1}, or None, not {value!r}")
+    return int(value.__index__())
+
+
+def _sharding(x: jax.Array, weight: jax.Array) -> NamedSharding | None:
+    """Return the sharding of what is looked up, which JAX asks for where the numbers are spread over devices."""
+    ours, theirs = jax.typeof(x).sharding, jax.typeof(weight).sharding
+    if not any(ours.spec) and not any(theirs.spec):
+        return None
+    return NamedSharding((ours if any(ours.spec) else theirs).mesh, PartitionSpec(*ours.spec, theirs.spec[1]))

@@ -1,0 +1,108 @@
+"""``KVCache``: the keys and values of the positions that attention has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from brainstate_graph import Node
+
+from .._core.parameters import as_dtype, placed, positive, sizes
+from .._core.states import ShortTermState
+
+__all__ = ["CacheState", "KVCache"]
+
+
+class CacheState(ShortTermState):
+    """What a layer keeps of the positions that it has seen, so as not to compute it again.
+
+    Example:
+        >>> from brainstate_nn import CacheState, MultiHeadAttention
+        >>> attention = MultiHeadAttention(2, 8)
+        >>> attention.init_cache(batch_size=3, max_length=10)
+        >>> attention.states(CacheState)["cache", "key"]
+        CacheState(f32[3,10,2,4])
+    """
+
+    __slots__ = ()
+
+
+class KVCache(Node):
+    """Room for the keys and values of a number of positions, filled from the front.
+
+    All sequences of a batch are equally long; under `vmap` each lane may have a length of its own.
+
+    Args:
+        batch_size: The sizes of the axes in front, one or several; None for none.
+        max_length: The number of positions that there is room for.
+        num_heads: The number of heads of keys and values.
+        head_size: The number of features of a head.
+        dtype: The dtype of what is kept.
+        out_sharding: The sharding of the arrays, a NamedSharding or, where a mesh is set, a PartitionSpec.
+
+    Attributes:
+        key: CacheState of shape ``(*batch_size, max_length, num_heads, head_size)``.
+        value: CacheState of the same shape.
+        length: CacheState, an int32: how many positions are filled.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import KVCache
+        >>> cache = KVCache(2, 5, num_heads=1, head_size=4)
+        >>> new = jnp.ones((2, 3, 1, 4))  # three positions at once
+        >>> cache.assign(*cache.extended(new, new), 3)
+        >>> int(cache.length.value), float(cache.key.value.sum())
+        (3, 24.0)
+    """
+
+    def __init__(
+        self,
+        batch_size: int | Sequence[int] | None,
+        max_length: int,
+        *,
+        num_heads: int,
+        head_size: int,
+        dtype: Any = jnp.float32,
+        out_sharding: Any = None,
+    ) -> None:
+        batch = () if batch_size is None or batch_size == () else sizes("batch_size", batch_size)
+        self.max_length = positive("max_length", max_length)
+        shape = (*batch, self.max_length, positive("num_heads", num_heads), positive("head_size", head_size))
+        dtype = as_dtype(dtype)
+        self.key = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
+        self.value = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
+        self.length = CacheState(jnp.zeros((), jnp.int32))
+
+    def has_room(self, count: int) -> bool | jax.Array:
+        """Tell whether `count` more positions fit: a bool or, while a function is traced, a boolean array."""
+        end = self.length.value + count
+        fits = end <= self.max_length
+        return fits if isinstance(end, Tracer) else bool(fits)
+
+    def extended(self, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return all keys and values with new ones behind those that are filled; the cache stays as it is.
+
+        Args:
+            key: An array of shape ``(*batch_size, count, num_heads, head_size)``.
+            value: An array of the same shape.
+        """
+        zero = jnp.zeros((), jnp.int32)
+        start = (*[zero] * (key.ndim - 3), self.length.value, zero, zero)
+        keys, values = self.key.value, self.value.value
+        return (
+            jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype), start),
+            jax.lax.dynamic_update_slice(values, value.astype(values.dtype), start),
+        )
+
+    def assign(self, keys: jax.Array, values: jax.Array, count: int) -> None:
+        """Keep what `extended` returned, with `count` positions more."""
+        self.key.value, self.value.value = keys, values
+        self.length.value = self.length.value + count
+
+    def reset(self) -> None:
+        """Begin anew; what stands in the arrays is seen no more."""
+        self.length.value = jnp.zeros_like(self.length.value)

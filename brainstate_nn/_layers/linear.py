@@ -1,0 +1,94 @@
+"""``Linear``: a matrix and an offset on the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._core.module import Module
+from .._core.parameters import (
+    Initializer,
+    along_axis,
+    as_dtype,
+    as_input,
+    as_precision,
+    lecun_normal,
+    make_parameter,
+    positive,
+    promote,
+)
+from .._core.random import Rng
+from .._core.states import ParamState
+
+__all__ = ["Linear"]
+
+
+class Linear(Module):
+    """The affine map ``x @ weight + bias`` on the last axis.
+
+    Args:
+        in_size: The number of input features.
+        out_size: The number of output features.
+        use_bias: Whether to add `bias`.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
+        b_init: The initialiser of `bias`.
+        dtype: The dtype to compute in; None for the one that JAX's promotion gives.
+        param_dtype: The dtype of the parameters.
+        precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
+
+    Attributes:
+        weight: ParamState of shape ``(in_size, out_size)``.
+        bias: ParamState of shape ``(out_size,)``, or None.
+
+    Raises:
+        ValueError: A size is not positive, or an initialiser returns another shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Linear
+        >>> layer = Linear(2, 3)
+        >>> layer(jnp.ones((5, 2))).shape
+        (5, 3)
+        >>> layer
+        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        use_bias: bool = True,
+        w_init: Initializer = lecun_normal,
+        b_init: Initializer = jax.nn.initializers.zeros,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        rng: Rng = None,
+    ) -> None:
+        self.in_size = positive("in_size", in_size)
+        self.out_size = positive("out_size", out_size)
+        self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        self.weight = make_parameter("w_init", w_init, (self.in_size, self.out_size), param_dtype, rng)
+        self.bias: ParamState | None = None
+        if use_bias:
+            self.bias = make_parameter("b_init", b_init, (self.out_size,), param_dtype, rng)
+
+    def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array of shape ``(..., in_size)``.
+            out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
+
+        Returns:
+            An array of shape ``(..., out_size)``.
+        """
+        x = as_input(x, self, size=self.in_size)
+        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        y = jnp.dot(x, weight, precision=self.precision, out_sharding=out_sharding)
+        return y if bias is None else y + along_axis(bias, y.ndim)

@@ -1,0 +1,129 @@
+"""``LinearGeneral``: an affine map on several axes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import (
+    Initializer,
+    as_dtype,
+    as_input,
+    as_precision,
+    axis_of,
+    lecun_normal,
+    make_parameter,
+    promote,
+    sizes,
+)
+from .._core.random import Rng
+from .._core.states import ParamState
+
+__all__ = ["LinearGeneral", "axes_of", "summed_over"]
+
+
+class LinearGeneral(Module):
+    """The affine map that contracts some axes of its input, and puts others in their place at the end.
+
+    The projections of attention are two of them: features to heads, ``LinearGeneral(16, (2, 8))``, and heads to
+    features, ``LinearGeneral((2, 8), 16, axis=(-2, -1))``.
+
+    Args:
+        in_size: The sizes of the axes that are contracted, one or several.
+        out_size: The sizes of the new axes, one or several.
+        axis: Where the axes of `in_size` stand in the input, in their order.
+        use_bias: Whether to add `bias`.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``, not kept. It makes a matrix,
+            all inputs by all outputs, which is then reshaped: so its fan-in is what reaches an output.
+        b_init: The initialiser of `bias`.
+        dtype: The dtype to compute in; None for the one that JAX's promotion gives.
+        param_dtype: The dtype of the parameters.
+        precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
+
+    Attributes:
+        weight: ParamState of shape ``(*in_size, *out_size)``.
+        bias: ParamState of shape ``out_size``, or None.
+
+    Raises:
+        ValueError: A size is not positive, there is not one axis for each of `in_size`, or an initialiser returns
+            another shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import LinearGeneral
+        >>> split, join = LinearGeneral(16, (2, 8)), LinearGeneral((2, 8), 16, axis=(-2, -1))
+        >>> heads = split(jnp.ones((5, 7, 16)))
+        >>> heads.shape, join(heads).shape
+        ((5, 7, 2, 8), (5, 7, 16))
+    """
+
+    def __init__(
+        self,
+        in_size: int | Sequence[int],
+        out_size: int | Sequence[int],
+        *,
+        axis: int | Sequence[int] = -1,
+        use_bias: bool = True,
+        w_init: Initializer = lecun_normal,
+        b_init: Initializer = jax.nn.initializers.zeros,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        rng: Rng = None,
+    ) -> None:
+        self.in_size = sizes("in_size", in_size)
+        self.out_size = sizes("out_size", out_size)
+        self.axis = axes_of(axis, self.in_size)
+        self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        shape, contracted = self.in_size + self.out_size, range(len(self.in_size))
+        self.weight = make_parameter("w_init", w_init, shape, param_dtype, rng, contracted=contracted)
+        self.bias: ParamState | None = None
+        if use_bias:
+            self.bias = make_parameter("b_init", b_init, self.out_size, param_dtype, rng)
+
+    def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array with the sizes `in_size` along `axis`.
+            out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
+
+        Returns:
+            An array with the other axes of `x`, in their order, and then those of `out_size`.
+        """
+        x, contracted = summed_over(self, x, self.in_size, self.axis)
+        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        numbers = ((contracted, tuple(range(len(contracted)))), ((), ()))
+        y = jax.lax.dot_general(x, weight, numbers, precision=self.precision, out_sharding=out_sharding)
+        return y if bias is None else y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
+
+
+def axes_of(axis: int | Sequence[int], in_size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return one axis for each size, or raise."""
+    axes = tuple(axis_of("axis", a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    if len(axes) != len(in_size) or len(set(axes)) != len(axes):
+        raise ValueError(
+            f"axis must name one axis for each of in_size, which is {in_size}, not {axis!r}: write "
+            f"`axis={tuple(range(-len(in_size), 0))}` for the last ones"
+        )
+    return axes
+
+
+def summed_over(
+    layer: Module, x: Any, in_size: tuple[int, ...], axis: tuple[int, ...]
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """Return the input of a call as an array, and its axes that have these sizes, counted from the first one."""
+    for size, one in zip(in_size, axis, strict=True):
+        x = as_input(x, layer, size=size, axis=one)
+    axes = tuple(one % x.ndim for one in axis)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{locate(layer)} has two names for one axis in {axis} of `x`, which is {describe(x)}")
+    return x, axes

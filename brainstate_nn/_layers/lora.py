@@ -1,0 +1,285 @@
+"""``LoRA``: a trained correction of low rank beside a layer that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph import Filter, PathGlob, RefMap, clone, nodes, to_predicate
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import (
+    Initializer,
+    above_zero,
+    as_dtype,
+    as_precision,
+    make_parameter,
+    positive,
+    promote,
+    sizes,
+)
+from .._core.random import Rng
+from .._core.states import ParamState
+from .._models.surgery import rewrite
+from .linear import Linear
+from .linear_general import LinearGeneral, axes_of, summed_over
+
+__all__ = ["LoRA", "LoRAParam", "add_lora", "merge_lora"]
+
+_he_uniform: Initializer = jax.nn.initializers.he_uniform()
+
+
+class LoRAParam(ParamState):
+    """A parameter of a low-rank correction.
+
+    It is a ParamState too: the filter `ParamState` chooses both, `LoRAParam` the corrections alone, and
+    ``All(ParamState, Not(LoRAParam))`` what they correct.
+
+    Example:
+        >>> from brainstate_nn import Linear, LoRA, LoRAParam
+        >>> list(LoRA(4, 2, 3, base=Linear(4, 3)).states(LoRAParam))
+        [('lora_a',), ('lora_b',)]
+    """
+
+    __slots__ = ()
+
+
+class LoRA(Module):
+    """The result of a layer plus ``scale * (x @ lora_a @ lora_b)`` (Hu et al., arXiv:2106.09685).
+
+    `lora_b` starts at zero, so that at first the layer does what its base does. Nothing is frozen: what is trained is
+    what the optimiser is given, ``Optimizer(model.states(LoRAParam), tx)``.
+
+    Args:
+        in_size: The number of input features; several sizes as for `LinearGeneral`.
+        rank: The number of features between the two matrices.
+        out_size: The number of output features; several sizes as for `LinearGeneral`.
+        base: The layer that is corrected, a module or function; None for none.
+        axis: The axes of the input features.
+        alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
+        a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
+        b_init: The initialiser of `lora_b`.
+        dtype: The dtype to compute the correction in; None for the one that JAX's promotion gives. With a base, the
+            result has the dtype of the base's.
+        param_dtype: The dtype of the parameters.
+        precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
+
+    Attributes:
+        lora_a: LoRAParam of shape ``(*in_size, rank)``.
+        lora_b: LoRAParam of shape ``(rank, *out_size)``.
+        base: The layer that is corrected, or None.
+
+    Raises:
+        ValueError: A size is not positive, or the base is a linear layer of other sizes.
+        TypeError: The base cannot be called.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Linear, LoRA
+        >>> linear = Linear(4, 3)
+        >>> layer = LoRA(4, 2, 3, base=linear, alpha=4.0)
+        >>> bool((layer(jnp.ones(4)) == linear(jnp.ones(4))).all())
+        True
+        >>> type(layer.merge()).__name__
+        'Linear'
+    """
+
+    def __init__(
+        self,
+        in_size: int | Sequence[int],
+        rank: int,
+        out_size: int | Sequence[int],
+        *,
+        base: Callable[..., Any] | None = None,
+        axis: int | Sequence[int] = -1,
+        alpha: float | None = None,
+        a_init: Initializer = _he_uniform,
+        b_init: Initializer = jax.nn.initializers.zeros,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        rng: Rng = None,
+    ) -> None:
+        self.in_size = sizes("in_size", in_size)
+        self.rank = positive("rank", rank)
+        self.out_size = sizes("out_size", out_size)
+        self.axis = axes_of(axis, self.in_size)
+        _check_base(base, (self.in_size, self.out_size, self.axis))
+        self.scale = 1.0 if alpha is None else above_zero("alpha", alpha) / self.rank
+        self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        self.lora_a = make_parameter(
+            "a_init", a_init, (*self.in_size, self.rank), param_dtype, rng, LoRAParam, range(len(self.in_size))
+        )
+        self.lora_b = make_parameter("b_init", b_init, (self.rank, *self.out_size), param_dtype, rng, LoRAParam, (0,))
+        self.base = base
+
+    def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+            x: An array with the sizes `in_size` along `axis`.
+            out_sharding: The sharding of the result, where JAX cannot tell it; the base is given it too.
+
+        Returns:
+            An array with the other axes of `x`, in their order, and then those of `out_size`.
+        """
+        x, summed = summed_over(self, x, self.in_size, self.axis)
+        given, a, b = promote(x, self.lora_a.value, self.lora_b.value, dtype=self.dtype)
+        given = jax.lax.dot_general(
+            given, a, ((summed, tuple(range(len(summed)))), ((), ())), precision=self.precision,
+            out_sharding=_without_features(out_sharding, x.ndim - len(summed)),
+        )  # fmt: skip
+        numbers = (((given.ndim - 1,), (0,)), ((), ()))
+        y = self.scale * jax.lax.dot_general(given, b, numbers, precision=self.precision, out_sharding=out_sharding)
+        if self.base is None:
+            return y
+        by_base = self.base(x) if out_sharding is None else self.base(x, out_sharding=out_sharding)
+        if jnp.shape(by_base) != y.shape:
+            raise ValueError(
+                f"{locate(self)} corrects {describe(by_base)}, the result of its base, by {describe(y)}: give `base` "
+                "the same sizes"
+            )
+        return by_base + y.astype(by_base.dtype)
+
+    def merge(self) -> Linear | LinearGeneral:
+        """Return a layer like the base with the correction in its weight: the same function, by one product.
+
+        The base stays as it is.
+
+        Raises:
+            TypeError: The base is no Linear or LinearGeneral.
+        """
+        if not isinstance(self.base, (Linear, LinearGeneral)):
+            raise TypeError(
+                f"{locate(self)} cannot be merged: its `base` must be a Linear or LinearGeneral, not "
+                f"{type(self.base).__name__}"
+            )
+        merged = clone(self.base)
+        weight = merged.weight.value
+        # once and for all, so at full precision, and at least in float32
+        wide = jnp.promote_types(jnp.float32, weight.dtype)
+        a, b = self.lora_a.value.astype(wide), self.lora_b.value.astype(wide)
+        correction = self.scale * jnp.tensordot(a, b, 1, precision="highest")
+        merged.weight.value = (weight.astype(wide) + correction).astype(weight.dtype)
+        return merged
+
+
+def add_lora(
+    model: Module,
+    rank: int,
+    where: Filter = ...,
+    *,
+    alpha: float | None = None,
+    a_init: Initializer = _he_uniform,
+    b_init: Initializer = jax.nn.initializers.zeros,
+    param_dtype: Any = None,
+    rng: Rng = None,
+) -> list[str]:
+    """Put a LoRA over linear layers of a model, in place: all that are chosen or, after an error, none.
+
+    A layer that the model holds in several places gets one LoRA, in all of them. One that is under a LoRA already is
+    left alone.
+
+    Args:
+        model: A module, or a container of them.
+        rank: The rank of all corrections.
+        where: Which of the Linear and LinearGeneral layers: all, or a class, a dotted path or glob as
+            ``"layers.*.attention.*"``, a function of the path, a tuple, and the layer, or another filter.
+        alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
+        a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
+        b_init: The initialiser of `lora_b`.
+        param_dtype: The dtype of the new parameters; None for that of the weight that each corrects.
+        rng: The stream that gives the keys, or streams with `params`; None for the default one.
+
+    Returns:
+        The dotted paths of the new layers.
+
+    Raises:
+        ValueError: `where` chooses no linear layer below the model.
+
+    Example:
+        >>> import optax
+        >>> from brainstate_nn import LoRAParam, Linear, Optimizer, Sequential, add_lora
+        >>> model = Sequential(Linear(4, 8), Linear(8, 1))
+        >>> add_lora(model, 2, "layers.0")
+        ['layers.0']
+        >>> list(Optimizer(model.states(LoRAParam), optax.adam(1e-3)).params)
+        ['layers.0.lora_a', 'layers.0.lora_b']
+    """
+    chosen = PathGlob(where) if isinstance(where, str) else to_predicate(where)
+    found = nodes(model)
+    known = RefMap([(layer.base, None) for layer in found.values() if isinstance(layer, LoRA)])
+    linear = {
+        path: layer
+        for path, layer in found.items()
+        if path and isinstance(layer, (Linear, LinearGeneral)) and layer not in known
+    }
+    taken = RefMap([(layer, None) for path, layer in linear.items() if chosen(path, layer)])
+    if not linear:
+        raise ValueError(
+            f"there is no linear layer below {type(model).__name__} that could get a LoRA; over a single one write "
+            "`LoRA(..., base=layer)`"
+        )
+    if not taken:
+        names = ", ".join(".".join(map(str, path)) for path in linear)
+        raise ValueError(f"where chooses none of the linear layers below {type(model).__name__}, which are {names}")
+
+    def over(layer: Any) -> LoRA:
+        return LoRA(
+            layer.in_size, rank, layer.out_size, base=layer, axis=getattr(layer, "axis", -1), alpha=alpha,
+            a_init=a_init, b_init=b_init, dtype=layer.dtype, precision=layer.precision, rng=rng,
+            param_dtype=layer.weight.value.dtype if param_dtype is None else param_dtype,
+        )  # fmt: skip
+
+    return list(rewrite(model, lambda _, item: item in taken, over))
+
+
+def merge_lora(model: Module) -> list[str]:
+    """Replace every LoRA over a linear layer by the merged layer, in place: the way back from `add_lora`.
+
+    Args:
+        model: A module, or a container of them.
+
+    Returns:
+        The dotted paths of the merged layers.
+
+    Raises:
+        ValueError: There is no LoRA below the model.
+        TypeError: One is over something else than a Linear or LinearGeneral.
+
+    Example:
+        >>> from brainstate_nn import Linear, LoRAParam, Sequential, add_lora, merge_lora
+        >>> model = Sequential(Linear(4, 8), Linear(8, 1))
+        >>> add_lora(model, 2) == merge_lora(model), len(model.states(LoRAParam))
+        (True, 0)
+    """
+    if not any(path for path in nodes(model, LoRA)):
+        raise ValueError(f"there is no LoRA below {type(model).__name__}; of a single one take `layer.merge()`")
+    return list(rewrite(model, LoRA, LoRA.merge))
+
+
+def _check_base(base: Any, own: tuple[tuple[int, ...], ...]) -> None:
+    if base is not None and not callable(base):
+        raise TypeError(f"base must be a layer or a function, or None, not {type(base).__name__}")
+    if isinstance(base, (Linear, LinearGeneral)):
+        theirs = sizes("in_size", base.in_size), sizes("out_size", base.out_size), getattr(base, "axis", (-1,))
+        if own != theirs:
+            raise ValueError(
+                "in_size, out_size and axis must be those of the base, which are "
+                f"{', '.join(map(str, theirs))}, not {', '.join(map(str, own))}"
+            )
+
+
+def _without_features(sharding: Any, kept: int) -> Any:
+    """The sharding of what stands between the matrices: that of the result in the first `kept` axes."""
+    if sharding is None:
+        return None
+    spec = sharding.spec if isinstance(sharding, jax.sharding.NamedSharding) else sharding
+    between = jax.sharding.PartitionSpec(*spec[:kept])
+    return jax.sharding.NamedSharding(sharding.mesh, between) if sharding is not spec else between

@@ -1,0 +1,125 @@
+"""What normalisations have in common: the statistics, with and without a mask, and scale and offset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import Initializer, above_zero, as_dtype, as_input, common_dtype, make_parameter
+from .._core.random import Rng
+from .._core.states import ParamState
+
+__all__ = ["Normalisation", "as_mask", "in_single", "mean_and_var", "mean_of"]
+
+
+def in_single(x: jax.Array) -> jax.Array:
+    """Return `x` in at least single precision: the sum of many half-precision numbers does not converge."""
+    return x.astype(jnp.promote_types(jnp.float32, x.dtype))
+
+
+def as_mask(mask: Any, x: jax.Array, layer: Module, axis: int = -1) -> jax.Array | None:
+    """Return where elements of `x` count, with as many axes as `x` has, or raise with the path of the layer.
+
+    Args:
+        mask: True where an element counts, of a shape that fits `x` or fits it without `axis`; None for everywhere.
+        x: The input.
+        layer: The layer.
+        axis: The axis of the features.
+    """
+    if mask is None:
+        return None
+    mask = as_input(mask, layer, "mask")
+    if mask.dtype != bool:
+        raise TypeError(f"{locate(layer)} takes True and False for `mask`, which is {describe(mask)}: write `mask > 0`")
+    given = mask
+    if mask.ndim == x.ndim - 1:
+        mask = jnp.expand_dims(mask, axis)
+    if mask.ndim != x.ndim or any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
+        raise ValueError(
+            f"{locate(layer)} has a `mask`, {describe(given)}, that does not fit `x`, which is {describe(x)}"
+        )
+    return mask
+
+
+def mean_of(
+    x: jax.Array, axes: Sequence[int], mask: jax.Array | None = None, axis_name: Any = None
+) -> tuple[jax.Array, Any]:
+    """Return the mean over axes, which stay with one element, and of how many elements it is.
+
+    Of no elements at all it is 0. With a mapped axis, sums and numbers are added up before they are divided: lanes
+    where the mask leaves more elements weigh more.
+    """
+    count: Any = math.prod(x.shape[axis] for axis in axes)
+    if mask is not None:
+        x = jnp.where(mask, x, jnp.zeros((), x.dtype))
+        count = jnp.sum(jnp.broadcast_to(mask, x.shape), axes, keepdims=True)
+    total = jnp.sum(x, axes, keepdims=True)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return total / (max(count, 1) if isinstance(count, int) else jnp.maximum(count, 1).astype(total.dtype)), count
+
+
+def mean_and_var(
+    x: jax.Array, axes: Sequence[int], mask: jax.Array | None = None, axis_name: Any = None
+) -> tuple[jax.Array, jax.Array, Any]:
+    """Return mean and biased variance over axes, which stay with one element, and of how many elements they are."""
+    mean, count = mean_of(x, axes, mask, axis_name)
+    if mask is not None:  # what does not count may be infinite, and must not reach the gradient either
+        x = jnp.where(mask, x, jnp.zeros((), x.dtype))
+    # The mean of the squares minus the square of the mean would lose all digits of a variance below 1e-7 of it.
+    var, _ = mean_of(_squared(x - mean), axes, mask, axis_name)
+    return mean, var, count
+
+
+def _squared(x: jax.Array) -> jax.Array:
+    return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else jnp.square(x)
+
+
+class Normalisation(Module):
+    """Scale and offset, and the last steps of each normalisation."""
+
+    epsilon: float
+    dtype: Any
+    weight: ParamState | None
+    bias: ParamState | None
+
+    def _make(
+        self,
+        shape: tuple[int, ...],
+        epsilon: float,
+        w_init: Initializer | None,
+        b_init: Initializer | None,
+        dtype: Any,
+        param_dtype: Any,
+        rng: Rng,
+    ) -> None:
+        """Set the attributes; no initialiser means no parameter."""
+        self.epsilon = above_zero("epsilon", epsilon)
+        self.dtype = as_dtype(dtype)
+        self.weight = None if w_init is None else make_parameter("w_init", w_init, shape, param_dtype, rng)
+        self.bias = None if b_init is None else make_parameter("b_init", b_init, shape, param_dtype, rng)
+
+    def _apply(self, x: jax.Array, mean: jax.Array | None, var: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Normalise in at least single precision, scale and shift.
+
+        Args:
+            x: The input, as it was given.
+            mean: What to take away, with as many axes; None for nothing.
+            var: What to divide by the root of, with as many axes.
+            shape: The shape that the parameters have beside `x`.
+        """
+        weight, bias = self.weight and self.weight.value, self.bias and self.bias.value
+        dtype = common_dtype(x, weight, bias) if self.dtype is None else self.dtype
+        x = in_single(x)
+        factor = jax.lax.rsqrt(var.astype(x.real.dtype) + self.epsilon)
+        if weight is not None:
+            factor = factor * weight.reshape(shape).astype(x.dtype)
+        y = (x if mean is None else x - mean.astype(x.dtype)) * factor.astype(x.dtype)
+        return (y if bias is None else y + bias.reshape(shape).astype(x.dtype)).astype(dtype)

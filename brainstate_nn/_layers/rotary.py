@@ -1,0 +1,74 @@
+"""``RotaryEmbedding``: positions as rotations of queries and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import above_zero, as_indices, as_input, positive
+
+__all__ = ["RotaryEmbedding"]
+
+
+class RotaryEmbedding(Module):
+    """Turn queries and keys by angles that grow with the position, so that their product depends on the distance alone.
+
+    Feature ``i`` and feature ``i + head_size / 2`` are a pair, as in GPT-NeoX, Llama as Hugging Face stores it, and
+    equinox; the pair is turned by ``position * theta ** (-2 i / head_size)`` (Su et al., arXiv:2104.09864, where
+    neighbours are the pairs). Sines and products are computed in at least single precision.
+
+    Args:
+        head_size: The number of features of a head, an even number.
+        theta: The base of the wavelengths; the longest is ``2 pi theta`` positions, nearly.
+
+    Raises:
+        ValueError: The size is odd, or `theta` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import RotaryEmbedding
+        >>> turn = RotaryEmbedding(2)
+        >>> x = jnp.array([1.0, 0.0]).reshape(1, 1, 2)
+        >>> [round(float(v), 3) for v in turn(x, jnp.array([1])).ravel()]  # cos 1, sin 1
+        [0.54, 0.841]
+    """
+
+    def __init__(self, head_size: int, *, theta: float = 10000.0) -> None:
+        self.head_size = positive("head_size", head_size)
+        if self.head_size % 2:
+            raise ValueError(f"head_size must be even, for features are turned in pairs, not {head_size}")
+        self.theta = above_zero("theta", theta)
+
+    def __call__(self, x: jax.Array, positions: Any = None) -> jax.Array:
+        """Turn queries or keys.
+
+        Args:
+            x: An array of shape ``(..., length, heads, head_size)``.
+            positions: Whole numbers of shape ``(length,)`` or ``(..., length)``; None for 0, 1, 2, ...
+
+        Returns:
+            An array of the shape and dtype of `x`.
+        """
+        x = as_input(x, self, size=self.head_size, rank=3)
+        if positions is None:
+            positions = jnp.arange(x.shape[-3])
+        positions = as_indices(positions, self, "positions")
+        full = x.shape[:-2]
+        shape = (1,) * (len(full) - 1) + positions.shape if positions.ndim == 1 else positions.shape
+        if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
+            raise ValueError(
+                f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, which is "
+                f"{describe(positions)}"
+            )
+        dtype = jnp.promote_types(jnp.float32, x.dtype)
+        half = self.head_size // 2
+        speed = self.theta ** (-jnp.arange(half, dtype=dtype) / half)
+        angle = positions.reshape((*shape, 1, 1)).astype(dtype) * speed.reshape((1,) * (len(shape) + 1) + (half,))
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        first, second = jnp.split(x.astype(dtype), 2, axis=-1)
+        return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)

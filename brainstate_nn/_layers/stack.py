@@ -1,0 +1,229 @@
+"""``Stack``: alike layers one after another, as one layer whose states have an axis for the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph import GraphDef, Node, State, StructureError, catch_new_states, diff
+from brainstate_graph.extend import (
+    born_after,
+    describe,
+    fields_of,
+    flatten,
+    locate,
+    now,
+    read_values,
+    unflatten,
+    untraced,
+    write_values,
+)
+from brainstate_transform import checkpoint, jit, scan, vmap
+
+from .._core.module import Module
+from .._core.parameters import positive
+from .._models.init_states import init_all_states, reset_all_states
+
+__all__ = ["Stack"]
+
+
+class Stack(Module):
+    """Call alike layers one after another, each with the result of the one before, as one loop.
+
+    It computes what the layers do in a Python loop, but is traced and compiled as one of them, however many there are.
+    Each layer has parameters, statistics, hidden states and random streams of its own. They are one state for all
+    layers, with the layers along the first axis. What `build` gives to all layers, such as one random stream or a tied
+    module, stays one for all.
+
+    Args:
+        n: The number of layers.
+        build: Called once for each layer, without arguments, returns it. What a layer returns has the shape and dtype
+            of what it takes.
+        checkpoint: Whether the backward pass computes the inside of each layer again instead of storing it.
+        policy: With `checkpoint`, what is stored after all, as in ``jax.checkpoint``.
+        unroll: How many layers are compiled into one step of the loop, as in ``jax.lax.scan``.
+
+    Attributes:
+        layers: A module like each of the layers, with their states stacked; not to be called by itself.
+        n: The number of layers.
+        shared: What the layers have in common.
+
+    Raises:
+        TypeError: `build` returns no module.
+        ValueError: The layers differ in more than the values of their states.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import Linear, Stack
+        >>> stack = Stack(12, lambda: Linear(8, 8))
+        >>> stack.layers.weight.value.shape, stack(jnp.ones((5, 8))).shape, len(stack)
+        ((12, 8, 8), (5, 8), 12)
+        >>> bool((stack[3].weight.value == stack.layers.weight.value[3]).all())
+        True
+    """
+
+    graph_invisible_attrs = ("layer",)
+    inits_what_it_holds = True
+
+    def __init__(
+        self,
+        n: int,
+        build: Callable[[], Module],
+        *,
+        checkpoint: bool = False,
+        policy: Callable[..., bool] | None = None,
+        unroll: int = 1,
+    ) -> None:
+        n = positive("n", n)
+        if not callable(build):
+            raise TypeError(f"build is a function that returns a layer, not {build!r}: write `lambda: Linear(8, 8)`")
+        since = now()
+        with catch_new_states() as made:
+            layers = [build() for _ in range(n)]
+        for layer in layers:
+            if not isinstance(layer, Module):
+                raise TypeError(f"build returned {layer!r}, which is no Module")
+        self.n = n
+        self.shared: list[Any] = _common(layers) if n > 1 else _older(layers[0], since, made)
+        shapes, states = zip(*map(self._parts, layers), strict=True)
+        for number, shape in enumerate(shapes):
+            if shape is not shapes[0]:
+                raise ValueError(
+                    f"the layers of a Stack differ in the values of states only, but layer {number} is not like "
+                    f"layer 0: {diff(shapes[0], shape)}"
+                )
+        stacked = list(map(_stacked, zip(*states, strict=True)))
+        self.layers: Any = unflatten(shapes[0], stacked, self.shared)[0]
+        self.checkpoint = bool(checkpoint)
+        self.policy = policy
+        self.unroll = positive("unroll", unroll)
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run the layers.
+
+        Args:
+            x: What the first layer takes.
+            *args: What every layer is given besides, such as a mask.
+            **kwargs: The same by name.
+
+        Returns:
+            What the last layer returns.
+        """
+        # outside of any trace the loop is compiled once for all calls, even if they bring another mask
+        arrays = untraced() and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((args, kwargs)))
+        return (_compiled if arrays else _run)(self, x, args, kwargs)
+
+    def _step(self, x: Any, values: list[Any], args: Any, kwargs: Any) -> tuple[Any, dict[int, Any]]:
+        """Run one layer, made from its values; return also those that it changed, by their places."""
+        shape, _ = self._parts(self.layers)
+        layer, _ = unflatten(shape, values, self.shared)
+        fields_of(self)["layer"] = layer  # outside of the graph, where messages find the path of a layer in it
+        try:
+            x = layer(x, *args, **kwargs)
+        finally:
+            fields_of(self).pop("layer", None)
+        after, states = self._parts(layer)
+        if after is not shape:
+            raise StructureError(
+                f"a layer of {locate(self)} changes its attributes or lists when it is called, which a loop cannot do: "
+                f"{diff(shape, after)}. Make states in `init_state`; to look inside, put `unstack()` in its place."
+            )
+        pairs = enumerate(zip(read_values(states), values, strict=True))
+        return x, {place: value for place, (value, old) in pairs if value is not old}
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Any:
+        """Return a copy of one layer, with states of its own; what the layers share, it shares with them."""
+        if not -self.n <= index < self.n:
+            raise IndexError(f"the Stack has {self.n} layers, not a layer {index}")
+        shape, states = self._parts(self.layers)
+        values = jax.tree.map(lambda value: value[index], read_values(states))
+        return unflatten(shape, values, self.shared)[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.unstack())
+
+    def unstack(self) -> list[Any]:
+        """Return copies of all layers, as for a loop in Python."""
+        return [self[index] for index in range(self.n)]
+
+    def init_state(self, *args: Any, **kwargs: Any) -> None:
+        """Make the states of each layer."""
+        self._in_each(init_all_states, args, kwargs)
+
+    def reset_state(self, *args: Any, **kwargs: Any) -> None:
+        """Reset the states of each layer."""
+        self._in_each(reset_all_states, args, kwargs)
+
+    def _in_each(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def each() -> None:
+            call(self.layers, *args, **kwargs)
+
+        own = self._parts(self.layers)[1]
+        vmap(each, in_states={0: own} if own else None, new_states=0, axis_size=self.n)()
+
+    def _parts(self, layer: Module) -> tuple[GraphDef, list[State[Any]]]:
+        """The shape of a layer, and its own states."""
+        numbers = {id(item): number for number, item in enumerate(self.shared)}
+        flat = flatten(layer, lambda item: numbers.get(id(item)))
+        return flat.graphdef, [flat.objects[row] for row in flat.graphdef.state_rows]
+
+
+def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    step = checkpoint(stack._step, prevent_cse=False, policy=stack.policy) if stack.checkpoint else stack._step
+
+    def layer(x: Any, values: list[Any]) -> tuple[Any, dict[int, Any]]:
+        return step(x, values, args, kwargs)
+
+    states = stack._parts(stack.layers)[1]
+    x, changed = scan(layer, x, read_values(states), stack.n, unroll=stack.unroll)
+    write_values([states[place] for place in changed], list(changed.values()))
+    return x
+
+
+_compiled = jit(_run)
+
+
+def _stacked(states: Sequence[State[Any]]) -> Any:
+    """The values of a state of each layer as one."""
+    values = read_values(states)
+    for number, value in enumerate(values):
+        if describe(value) != describe(values[0]):
+            raise ValueError(
+                f"the layers of a Stack differ in the values of states only, but layer {number} has "
+                f"{locate(states[number])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)
+
+
+def _common(layers: Sequence[Module]) -> list[Any]:
+    """The nodes and states that two of the layers hold, without what is below another one."""
+    met: dict[int, Any] = {}
+    common: dict[int, Any] = {}
+    for layer in layers:
+        for item in flatten(layer).objects:
+            if isinstance(item, (Node, State)):
+                common.update({id(item): item} if id(item) in met else {})
+        met.update((id(item), item) for item in flatten(layer).objects)
+    return _outermost(layers[0], common)
+
+
+def _older(layer: Module, since: int, made: list[State[Any]]) -> list[Any]:
+    """What the only layer holds that was there before it."""
+    new = set(made)
+    items = flatten(layer).objects
+    old = [s for s in items if isinstance(s, State) and s not in new]
+    old += [node for node in items if isinstance(node, Node) and not born_after(node, since)]
+    return _outermost(layer, {id(item): item for item in old})
+
+
+def _outermost(layer: Module, chosen: dict[int, Any]) -> list[Any]:
+    """Those of the chosen parts that the layer does not hold through another one."""
+    order = list(chosen)
+    flat = flatten(layer, lambda item: order.index(id(item)) if id(item) in chosen else None)
+    return [chosen[order[row.extra]] for row in flat.graphdef.rows if row.kind == "known"]

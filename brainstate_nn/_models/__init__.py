@@ -1,0 +1,1 @@
+"""What is done with a whole model: modes, hidden states, surgery."""

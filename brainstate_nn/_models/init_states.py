@@ -1,0 +1,224 @@
+"""Make and reset the states of one sequence or batch in a whole model: ``init_all_states``, ``reset_all_states``.
+
+What a module keeps between steps has a shape that only the caller knows, as the size of the batch.  So a module makes
+it in `init_state`, not in its constructor.  One call on the model reaches every module.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from brainstate_graph import Filter, Not, catch_new_states, nodes, states, to_predicate
+from brainstate_graph.extend import locate
+from brainstate_transform import StateFinder, vmap
+
+from .._core.children import from_below
+from .._core.module import Module
+from .._core.random import RandomState
+from .._core.undo import all_or_nothing
+
+__all__ = ["init_all_states", "reset_all_states", "vmap_init_all_states", "vmap_reset_all_states"]
+
+N = TypeVar("N")
+
+
+def init_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
+    """Call ``init_state(*args, **kwargs)`` of every module of a model.
+
+    Each module is called once, in the order of its attributes, those that it holds before itself. All get the same
+    arguments: what a module has no use for it takes as ``**kwargs``.
+
+    Args:
+        node: A module, or a container of them.
+        *args: What the modules are given, such as the size of the batch.
+        **kwargs: The same by name.
+
+    Returns:
+        The node. After an error it is as it was.
+
+    Raises:
+        TypeError: The method of a module does not take these arguments; the message names its path.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import brainstate_nn as nn
+        >>> class Counter(nn.Module):
+        ...     def init_state(self, batch_size=1, **kwargs):
+        ...         self.count = nn.HiddenState(jnp.zeros(batch_size))
+        >>> net = nn.init_all_states(nn.Sequential(Counter(), Counter()), batch_size=4)
+        >>> {path: state.value.shape for path, state in net.states(nn.HiddenState).items()}
+        {('layers', 0, 'count'): (4,), ('layers', 1, 'count'): (4,)}
+    """
+    with all_or_nothing(node):
+        _call_all("init_state", node, args, kwargs)
+    return node
+
+
+def reset_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
+    """Call ``reset_state(*args, **kwargs)`` of every module of a model, as `init_all_states` does with `init_state`.
+
+    Args:
+        node: A module, or a container of them.
+        *args: What the modules are given, as a rule what `init_all_states` was given.
+        **kwargs: The same by name.
+
+    Returns:
+        The node. After an error it is as it was.
+
+    Raises:
+        TypeError: The method of a module does not take these arguments; the message names its path.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import brainstate_nn as nn
+        >>> class Counter(nn.Module):
+        ...     def init_state(self, start=0.0):
+        ...         self.count = nn.HiddenState(jnp.asarray(start))
+        >>> counter = nn.init_all_states(Counter(), 1.0)
+        >>> counter.count.value += 5.0
+        >>> float(nn.reset_all_states(counter, 1.0).count.value)
+        1.0
+    """
+    with all_or_nothing(node):
+        _call_all("reset_state", node, args, kwargs)
+    return node
+
+
+def vmap_init_all_states(
+    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+) -> N:
+    """Initialise the states of a model once for each lane, as `init_all_states` does for one.
+
+    Every state that is made or written gets a leading axis with one value per lane. Random streams draw other numbers
+    in each lane. ``vmap(model, in_states=nn.HiddenState)`` then runs the lanes.
+
+    Args:
+        node: A module, or a container of them.
+        axis_size: The number of lanes.
+        *args: What the modules are given; the same in all lanes.
+        tag: A tag to add to each of the states that are made.
+        exclude: A filter for the states that all lanes share; they get neither axis nor tag.
+        **kwargs: What the modules are given by name.
+
+    Returns:
+        The node. After an error it is as it was.
+
+    Raises:
+        BatchAxisError: A state that is excluded gets a value that differs per lane.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import brainstate_nn as nn
+        >>> from brainstate_transform import vmap
+        >>> class Walker(nn.Module):
+        ...     def __init__(self, rng):
+        ...         self.rng = rng
+        ...
+        ...     def init_state(self):
+        ...         self.place = nn.HiddenState(self.rng.normal((2,)))
+        ...
+        ...     def __call__(self, step):
+        ...         self.place.value += step
+        ...         return self.place.value
+        >>> walkers = nn.vmap_init_all_states(Walker(nn.RandomState(0)), 5)
+        >>> walkers.place.value.shape, vmap(walkers, in_states=nn.HiddenState)(jnp.ones(5)).shape
+        ((5, 2), (5, 2))
+    """
+    _call_lanes("init_state", node, axis_size, args, kwargs, tag, exclude)
+    return node
+
+
+def vmap_reset_all_states(
+    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+) -> N:
+    """Reset the states of a model once for each lane, after `vmap_init_all_states`.
+
+    Args:
+        node: A module, or a container of them.
+        axis_size: The number of lanes.
+        *args: What the modules are given; the same in all lanes.
+        tag: A tag to add to each of the states that are made anew.
+        exclude: A filter for the states that all lanes share.
+        **kwargs: What the modules are given by name.
+
+    Returns:
+        The node. After an error it is as it was.
+
+    Raises:
+        BatchAxisError: A state that is excluded gets a value that differs per lane.
+        ValueError: A state that is written has no axis of this size.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import brainstate_nn as nn
+        >>> class Memory(nn.Module):
+        ...     def init_state(self, size):
+        ...         self.trace = nn.HiddenState(jnp.zeros(size))
+        >>> memory = nn.vmap_init_all_states(Memory(), 5, 3)
+        >>> memory.trace.value += 1.0
+        >>> float(nn.vmap_reset_all_states(memory, 5, 3).trace.value.sum())
+        0.0
+    """
+    _call_lanes("reset_state", node, axis_size, args, kwargs, tag, exclude)
+    return node
+
+
+def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    calls = [getattr(module, method) for module in _asked(node)]
+    for call in calls:
+        try:
+            inspect.signature(call).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{method} of {locate(call.__self__)} cannot be called with these arguments, which all modules get: "
+                f"{error}. Let it take the others too: `def {method}(self, batch_size=None, **kwargs)`"
+            ) from None
+    for call in calls:
+        call(*args, **kwargs)
+
+
+def _asked(node: Any) -> Iterator[Module]:
+    """The modules of a model, each after those that it holds, but for those in one that sees to them itself."""
+    found = nodes(node, Module)
+    inner = [path for path, module in found.items() if getattr(module, "inits_what_it_holds", False)]
+    for path, module in from_below(found.items()):
+        if not any(path[: len(above)] == above and path != above for above in inner):
+            yield module
+
+
+def _call_lanes(
+    method: str,
+    node: Any,
+    axis_size: int,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tag: str | None,
+    exclude: Filter,
+) -> None:
+    call = partial(_call_all, method, node, args, kwargs)
+    excluded = to_predicate(exclude)
+    paths = {state: path for path, state in states(node).items()}
+    # What is there already and written, as by `self.h.value = ...`, gets the axis too, or has it from before.  A random
+    # stream is drawn from in lanes, and stays one.
+    written = [
+        state
+        for state in StateFinder(call, usage="write", return_type="list")()
+        if not isinstance(state, RandomState) and not excluded(paths.get(state, ()), state)
+    ]
+    by_axis = {0: written} if written else None
+
+    def lane() -> None:
+        with catch_new_states(tag, exclude):
+            call()
+
+    with all_or_nothing(node):
+        vmap(
+            lane,
+            in_states=by_axis if method == "reset_state" else None,
+            out_states=by_axis,
+            new_states=0 if exclude is None else {0: Not(exclude)},
+            axis_size=axis_size,
+        )()

@@ -1,0 +1,78 @@
+"""Step between the caller of a module and its ``__call__``, for the modules and the time that are named.
+
+While it lasts, the chosen modules are of a subclass of their class, which hands each call on.  Nothing stands in the
+way of other modules, and of these at other times.  Since the class is part of the structure, a function that was
+compiled for the model as it is finds another program.
+"""
+
+from __future__ import annotations
+
+import threading
+import types
+import weakref
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+from brainstate_graph.extend import ABSENT, fields_of, locate, put_field
+
+from .._core.module import Module
+
+__all__ = ["intercepted"]
+
+Around = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+_FIELD = "calls go to"  # an attribute that no class can have by accident
+_kinds: weakref.WeakKeyDictionary[type[Module], weakref.ref[type[Module]]] = weakref.WeakKeyDictionary()
+
+
+class _Intercepted:
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        """Nobody who keeps a list of his subclasses is told of ours."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        run: Callable[..., Any] = super().__call__  # type: ignore[misc]
+        thread, number, around = fields_of(self)[_FIELD]  # type: ignore[arg-type]
+        return around(number, run, args, kwargs) if thread == threading.get_ident() else run(*args, **kwargs)
+
+
+@contextmanager
+def intercepted(modules: Iterable[Module], around: Around) -> Generator[None]:
+    """In the block, a call of one of the modules in this thread is ``around(number, run, args, kwargs)``.
+
+    Args:
+        modules: The modules, each once.
+        around: Given the number of the module among them, which a copy of it has too; runs the module by
+            ``run(*args, **kwargs)``, and returns what the caller gets. A node is carried into and out of compiled
+            functions, with the states that it makes.
+
+    Raises:
+        RuntimeError: One of them is intercepted already.
+    """
+    before: list[tuple[Module, type[Module]]] = []
+    try:
+        for number, module in enumerate(modules):
+            if isinstance(module, _Intercepted):
+                raise RuntimeError(f"the calls of {locate(module)} are being captured already")
+            before.append((module, type(module)))
+            _become(module, _intercepting(type(module)), (threading.get_ident(), number, around))
+        yield
+    finally:
+        for module, kind in before:
+            _become(module, kind, ABSENT)
+
+
+def _become(module: Module, kind: type[Module], field: Any) -> None:
+    object.__setattr__(module, "__class__", kind)
+    put_field(module, _FIELD, field)  # which tells that the structure has changed
+
+
+def _intercepting(kind: type[Module]) -> type[Module]:
+    found = _kinds[kind]() if kind in _kinds else None
+    if found is None:  # kept while a compiled function needs it, so that the next capture finds the program again
+        found = types.new_class(kind.__name__, (_Intercepted, kind), {"metaclass": type(kind)})
+        found.__module__, found.__qualname__ = kind.__module__, kind.__qualname__
+        _kinds[kind] = weakref.ref(found)
+    return found

@@ -1,0 +1,192 @@
+"""Model surgery: ``get_at`` finds a part by its path, ``rewrite`` puts other parts in the place of chosen ones."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
+from brainstate_graph.extend import dotted, fields_of, put_field
+
+from .._core.children import from_below
+from .._core.names import dotted_names
+from .._core.undo import all_or_nothing
+
+__all__ = ["get_at", "parts_at", "rewrite"]
+
+
+def get_at(node: Any, path: str, /) -> Any:
+    """Return what a model holds at a path: a module, a state, a list, or a plain value.
+
+    Args:
+        node: A module, or a container of them.
+        path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself.
+
+    Raises:
+        KeyError: There is nothing; the message lists the paths that are most like it.
+
+    Example:
+        >>> from brainstate_nn import Linear, Sequential, get_at
+        >>> net = Sequential(Linear(2, 3))
+        >>> get_at(net, "layers.0") is net.layers[0], get_at(net, "layers.0.bias") is net.layers[0].bias
+        (True, True)
+    """
+    found = node
+    for step in path.split(".") if path else ():
+        matching = [item for key, item in _held_by(found) if str(key) == step]
+        if not matching:
+            raise KeyError(f"there is nothing at {path!r} in {type(node).__name__}" + _nearest(path, _paths_in(node)))
+        found = matching[0]
+    return found
+
+
+def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, Any]:
+    """Replace parts of a model by others, each in every place that holds it; all of them or, after an error, none.
+
+    A part that is held in several places is given to `fn` once, and stays shared. What is below a chosen part is
+    rewritten before it, so that `fn` sees it with its new parts. `node` itself is not replaced.
+
+    Args:
+        node: A module, or a container of them.
+        where: Which nodes and states: a dotted path or glob, as ``"layers.*.attention"``; a class; a function that is
+            given the path where a part is met first, a tuple, and the part; or another filter.
+        fn: Given a part, returns what to put in its place: a State for a State, else a module or a function. It may
+            hold the old part, or be the old part itself, which is then left.
+
+    Returns:
+        What was put in, by the dotted path where the old part stood.
+
+    Raises:
+        ValueError: `where` chooses nothing; the message lists what is most like it.
+        TypeError: `fn` returns something else, such as None.
+
+    Example:
+        >>> from brainstate_nn import Dropout, Linear, Sequential, rewrite
+        >>> net = Sequential(Linear(2, 3), Dropout(0.5), Linear(3, 1))
+        >>> rewrite(net, Dropout, lambda drop: Dropout(0.1, rng=drop.rng))["layers.1"].rate
+        0.1
+        >>> list(rewrite(net, "layers.[02]", lambda linear: Sequential(linear)))
+        ['layers.0', 'layers.2']
+        >>> net.layers[2].layers[0].out_size
+        1
+    """
+    with all_or_nothing(node) as snap:
+        graph = _Graph(snap)
+        if isinstance(where, str):
+            at = set(map(id, parts_at(node, where)))
+            rows = [row for _, row in from_below(graph.parts()) if id(snap.objects[row]) in at]
+        else:
+            chosen = to_predicate(where)
+            rows = [row for path, row in from_below(graph.parts()) if chosen(path, snap.objects[row])]
+        if not rows:
+            raise ValueError(f"{where!r} chooses no node or state of {type(node).__name__}" + _advice(where, node))
+        for row in rows:
+            old = snap.objects[row]
+            new = fn(old)
+            _check(old, new, dotted(snap.graphdef.path(row)))
+            graph.replace(row, new)
+        rows.sort()
+        names = dotted_names([snap.graphdef.path(row) for row in rows])
+        return dict(zip(names, [graph.objects[row] for row in rows], strict=True))
+
+
+def parts_at(node: Any, pattern: str) -> list[Any]:
+    """Return the nodes and states at a dotted path, or at those that fit a glob; any place that holds one will do."""
+    if not any(character in pattern for character in "*?["):
+        try:
+            return [get_at(node, pattern)]
+        except KeyError:
+            return []
+    graph, fits = _Graph(Snapshot(node)), PathGlob(pattern)
+    found = []
+    for _, row in graph.parts():
+        places = [(*graph.shape.path(holder), key) for holder, key in graph.places[row]]
+        if any(fits(place, None) for place in places):
+            found.append(graph.objects[row])
+    return found
+
+
+class _Graph:
+    """A graph taken apart, with the places that hold each of its objects.
+
+    Attributes:
+        objects: What stands now in the place of each row.
+    """
+
+    def __init__(self, snap: Snapshot) -> None:
+        self.shape = snap.graphdef
+        self.live = snap.objects
+        self.objects = list(snap.objects)
+        self.places: dict[int, list[tuple[int, Any]]] = {}
+        for row, held in enumerate(self.shape.rows):
+            for key, edge in zip(held.keys, self.shape.edges(row), strict=True):
+                if isinstance(edge, int):
+                    self.places.setdefault(edge, []).append((row, key))
+
+    def parts(self) -> Iterator[tuple[tuple[Any, ...], int]]:
+        """The nodes and states by path, without the root."""
+        kinds = [held.kind for held in self.shape.rows]
+        return ((self.shape.path(r), r) for r, kind in enumerate(kinds) if r and kind in ("node", "foreign", "state"))
+
+    def replace(self, row: int, new: Any) -> None:
+        """Put `new` into every place that holds the object of a row."""
+        if new is self.objects[row]:
+            return
+        self.objects[row] = new
+        rebuilt: dict[int, dict[Any, Any]] = {}
+        for holder, key in self.places.get(row, ()):
+            kind, item = self.shape.rows[holder].kind, self.live[holder]
+            if kind == "node":
+                put_field(item, key, new)
+            elif kind in ("list", "dict"):
+                item[key] = new
+            elif kind in ("tuple", "namedtuple") and holder:  # they do not change: others are put into their places
+                rebuilt.setdefault(holder, {})[key] = new
+            else:
+                raise GraphError(
+                    f"{dotted(self.shape.path(row))} is held by a {type(item).__name__}, in which nothing can be "
+                    "replaced: hold it in an attribute, list, dict or tuple"
+                )
+        for holder, items in rebuilt.items():
+            old = self.objects[holder]
+            keys = self.shape.rows[holder].keys
+            parts = [items.get(key, part) for key, part in zip(keys, old, strict=True)]
+            self.replace(holder, tuple(parts) if type(old) is tuple else type(old)(*parts))
+
+
+def _check(old: Any, new: Any, path: str) -> None:
+    wanted = "a State" if isinstance(old, State) else "a module or a function"
+    if isinstance(new, State) != isinstance(old, State) or not (isinstance(new, (Node, State)) or callable(new)):
+        raise TypeError(
+            f"what replaces the {type(old).__name__} at {path} must be {wanted}, not {new!r}: return the part itself "
+            "to leave it"
+        )
+
+
+def _held_by(item: Any) -> Iterator[tuple[Any, Any]]:
+    """What stands one step below, with its key."""
+    if isinstance(item, Node):
+        yield from fields_of(item).items()
+    elif isinstance(item, Mapping):
+        yield from item.items()
+    elif isinstance(item, tuple) and hasattr(item, "_asdict"):
+        yield from item._asdict().items()  # type: ignore[attr-defined]
+    elif isinstance(item, (list, tuple)):
+        yield from enumerate(item)
+
+
+def _paths_in(node: Any) -> list[str]:
+    return [dotted(path) for found in (nodes(node), states(node)) for path in found if path]
+
+
+def _nearest(path: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(path, known, n=3, cutoff=0.3)
+    return f"; there is {', '.join(near)}" if near else f"; it holds {', '.join(known[:5]) or 'nothing'}"
+
+
+def _advice(where: Any, node: Any) -> str:
+    if isinstance(where, str):
+        return _nearest(where, _paths_in(node))
+    kinds = {type(item).__name__ for found in (nodes(node), states(node)) for path, item in found.items() if path}
+    return f"; it holds {', '.join(sorted(kinds)) or 'nothing'}"

@@ -1,0 +1,1 @@
+"""Recurrent and spiking cells, and what runs them."""

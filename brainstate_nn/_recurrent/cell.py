@@ -1,0 +1,189 @@
+"""``RecurrentCell``: one step of something that remembers, as a pure function of a carry and with states of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.module import Module
+from .._core.parameters import as_input, placed, sharding_of, sizes
+from .._core.states import HiddenState, ShortTermState
+
+__all__ = ["BatchSize", "RecurrentCell", "batch_shape_of", "not_started"]
+
+BatchSize = int | Sequence[int] | None
+
+
+class RecurrentCell(Module):
+    """The base of what remembers from step to step: a subclass with `step` and `initial_carry` has both faces.
+
+    The pure face is ``carry, y = cell.step(carry, x)``, from ``cell.initial_carry(batch_shape)`` on; the runner `RNN`
+    uses it. The stateful face is ``y = cell(x)``: the carry is kept in HiddenStates, which `init_state` makes.
+
+    Attributes:
+        hidden_names: The attributes that hold the parts of the carry. The carry is a tuple in this order, and where
+            there is only one, that part itself.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import RecurrentCell
+        >>> class Sum(RecurrentCell):
+        ...     def initial_carry(self, batch_shape=()):
+        ...         return jnp.zeros((*batch_shape, 3))
+        ...
+        ...     def step(self, carry, x):
+        ...         return carry + x, carry + x
+        >>> cell = Sum()
+        >>> cell.init_state(2)
+        >>> [float(cell(jnp.ones((2, 3)))[0, 0]) for _ in range(3)]
+        [1.0, 2.0, 3.0]
+        >>> cell.h
+        HiddenState(f32[2,3])
+    """
+
+    hidden_names: tuple[str, ...] = ("h",)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many axes of the input, the last ones, are no batch axes: those of `in_size`, and 1 without it."""
+        size = getattr(self, "in_size", None)
+        return len(size) if isinstance(size, tuple) else 1
+
+    def initial_carry(self, batch_shape: Sequence[int] = ()) -> Any:
+        """Return the carry before the first step.
+
+        Args:
+            batch_shape: The batch axes of the inputs.
+
+        Returns:
+            Arrays that have these axes first.
+        """
+        raise NotImplementedError(f"define `def initial_carry(self, batch_shape=()): ...` in {type(self).__name__}")
+
+    def step(self, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+        """Compute one step; the states of the cell are neither read nor written.
+
+        Args:
+            carry: What `initial_carry` or the step before returned.
+            x: The input of this step.
+
+        Returns:
+            The new carry, of the same shapes and dtypes, and the output.
+        """
+        raise NotImplementedError(f"define `def step(self, carry, x): ...` in {type(self).__name__}")
+
+    def init_state(self, batch_size: BatchSize = None, *, out_sharding: Any = None, **others: Any) -> None:
+        """Make the hidden states, anew if there are some.
+
+        Args:
+            batch_size: The number of examples, or the shape of several batch axes; None for inputs without any.
+            out_sharding: The sharding of the hidden states, a PartitionSpec or NamedSharding. In a loop over inputs
+                whose batch is spread over an explicit mesh they must have it from the start.
+            **others: What `init_all_states` gives to other modules.
+        """
+        carry = self.initial_carry(batch_shape_of(batch_size))
+        for name, part in zip(self.hidden_names, self._parts(carry), strict=True):
+            setattr(self, name, HiddenState(placed(part, out_sharding)))
+
+    def reset_state(self, batch_size: BatchSize = None, *, out_sharding: Any = None, **others: Any) -> None:
+        """Set the hidden states back to what they are before the first step.
+
+        Args:
+            batch_size: As for `init_state`; None keeps the shapes.
+            out_sharding: As for `init_state`; None keeps the sharding.
+            **others: What `reset_all_states` gives to other modules.
+
+        Raises:
+            RuntimeError: There is none yet.
+        """
+        states = [self._state(name) for name in self.hidden_names]
+        if batch_size is None:
+            alone, *_ = self._parts(self.initial_carry())
+            batch = states[0].value.shape[: states[0].value.ndim - alone.ndim]
+        else:
+            batch = batch_shape_of(batch_size)
+        fresh = [
+            placed(part, sharding_of(state.value) if out_sharding is None else out_sharding)
+            for state, part in zip(states, self._parts(self.initial_carry(batch)), strict=True)
+        ]
+        for state, part in zip(states, fresh, strict=True):
+            state.value = part
+
+    def __call__(self, x: jax.Array) -> Any:
+        """Compute one step from the hidden states, and keep the new ones.
+
+        Args:
+            x: The input of this step.
+
+        Returns:
+            The output.
+
+        Raises:
+            RuntimeError: There are no hidden states yet.
+        """
+        states = [self._state(name, x) for name in self.hidden_names]
+        values = [state.value for state in states]
+        carry, y = self.step(tuple(values) if len(values) > 1 else values[0], x)
+        for state, part in zip(states, self._parts(carry), strict=True):
+            state.value = part
+        return y
+
+    def _parts(self, carry: Any) -> tuple[Any, ...]:
+        return tuple(carry) if len(self.hidden_names) > 1 else (carry,)
+
+    def _state(self, name: str, x: Any = None) -> ShortTermState:
+        state = getattr(self, name, None)
+        if state is None:
+            raise not_started(self, x, self.num_feature_axes)
+        return state
+
+    def _checked(self, carry: Any, x: Any, features: tuple[int, ...], *parts: tuple[int, ...] | None) -> Any:
+        """Return the input and the parts of the carry, or raise with the path of the cell and the argument.
+
+        Args:
+            carry: What was given.
+            x: What was given.
+            features: The last axes of the input.
+            *parts: For each part of the carry its last axes, behind those of the batch; None where it has no batch.
+        """
+        x = as_input(x, self, size=features[-1], rank=len(features))
+        batch = x.shape[: x.ndim - len(features)]
+        if x.shape[len(batch) :] != features:
+            raise ValueError(f"{locate(self)} expects {features} as the last axes of `x`, which is {describe(x)}")
+        if len(parts) > 1 and (not isinstance(carry, (tuple, list)) or len(carry) != len(parts)):
+            raise TypeError(f"{locate(self)} takes a tuple ({', '.join(self.hidden_names)}) for `carry`")
+        given = [as_input(part, self, "carry") for part in self._parts(carry)]
+        for name, part, last in zip(self.hidden_names, given, parts, strict=True):
+            want = () if last is None else (*batch, *last)
+            if part.shape != want:
+                raise ValueError(
+                    f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, and its {name} is "
+                    f"{describe(part)}: write `init_state({_written(batch)})`, or `initial_carry({batch})`"
+                )
+        return x, *given
+
+
+def batch_shape_of(batch_size: BatchSize) -> tuple[int, ...]:
+    """Return the batch axes that a size, a shape or None stands for."""
+    if batch_size is None or (isinstance(batch_size, (tuple, list)) and not batch_size):
+        return ()
+    return sizes("batch_size", batch_size)
+
+
+def not_started(module: Module, x: Any, features: int = 1) -> RuntimeError:
+    """Return the error of a module that is called, or reset, before its hidden states are made."""
+    shape = jnp.shape(x) if isinstance(x, jax.Array) else ()
+    size = _written(shape[: max(len(shape) - features, 0)]) if shape else "batch_size"
+    return RuntimeError(
+        f"{locate(module)} has no hidden state yet: write `init_all_states(model, {size})` on the whole model, or "
+        f"`init_state({size})` on this {type(module).__name__}, before the first call"
+    )
+
+
+def _written(batch: tuple[int, ...]) -> str:
+    return "" if not batch else str(batch[0]) if len(batch) == 1 else str(batch)

@@ -1,0 +1,98 @@
+"""``surrogate_spike``: a step with the derivative of a smooth function, so that spiking models learn by gradients."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._core.parameters import above_zero
+
+__all__ = ["as_surrogate", "surrogate_spike"]
+
+Derivative = Callable[[jax.Array], jax.Array]
+
+
+def _sigmoid(x: jax.Array) -> jax.Array:
+    s = jax.nn.sigmoid(x)
+    return s * (1 - s)
+
+
+# Of each kind the derivative at a slope of 1, and the slope that is used where none is given.
+_KINDS: Mapping[str, tuple[Derivative, float]] = {
+    "sigmoid": (_sigmoid, 4.0),
+    "arctan": (lambda x: 0.5 / (1 + (math.pi / 2 * x) ** 2), 2.0),
+    "triangle": (lambda x: jax.nn.relu(1 - jnp.abs(x)), 1.0),
+    "fast_sigmoid": (lambda x: 0.5 / (1 + jnp.abs(x)) ** 2, 10.0),
+}
+
+
+def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: float | None = None) -> jax.Array:
+    """Return 1 where `x` is zero or more and 0 elsewhere, with a stated derivative in place of none.
+
+    The derivative is ``slope * d(slope * x)``, where `d` and the usual slope are:
+
+    ================  ===============================  =====  =====================================
+    kind              d(x)                             slope  source
+    ================  ===============================  =====  =====================================
+    `"sigmoid"`       ``s * (1 - s), s = sigmoid(x)``  4      Neftci et al. (2019), arXiv:1901.09948
+    `"arctan"`        ``1 / 2 / (1 + (pi x / 2)**2)``  2      Fang et al. (2021), arXiv:2007.05785
+    `"triangle"`      ``max(0, 1 - abs(x))``           1      Bellec et al. (2018), arXiv:1803.09574
+    `"fast_sigmoid"`  ``1 / 2 / (1 + abs(x))**2``      10     Zenke and Ganguli (2018), arXiv:1705.11146
+    ================  ===============================  =====  =====================================
+
+    Each encloses an area of one, whatever the slope: the surrogate, too, goes from 0 to 1. (The sources scale the last
+    two otherwise.) A surrogate is no derivative of the output: second derivatives are those of `d`, for what they are
+    worth.
+
+    Args:
+        x: An array of any shape: how far above its threshold a neuron is.
+        kind: One of these names, or a function `d` of an array.
+        slope: How steep it is, greater than zero; None for the usual one, and 1 for a function.
+
+    Returns:
+        Zeros and ones of the shape of `x`, in its dtype, or in float32 where that is no float.
+
+    Raises:
+        ValueError: There is no such kind, or the slope is not greater than zero.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn import surrogate_spike
+        >>> surrogate_spike(jnp.array([-0.5, 0.0, 0.5])).tolist()
+        [0.0, 1.0, 1.0]
+        >>> jax.vmap(jax.grad(lambda x: surrogate_spike(x, "triangle")))(jnp.array([-0.5, 0.0, 2.0])).tolist()
+        [0.5, 1.0, 0.0]
+    """
+    kind, slope = as_surrogate(kind, slope)
+    x = jnp.asarray(x)
+    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+    return _spike(kind, slope, x)
+
+
+def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
+    """Return the kind of a surrogate and its slope, or raise."""
+    if isinstance(kind, str) and kind in _KINDS:
+        usual = _KINDS[kind][1]
+    elif callable(kind):
+        usual = 1.0
+    else:
+        raise ValueError(f"a surrogate is one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
+    return kind, usual if slope is None else above_zero("slope", slope)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _spike(kind: str | Derivative, slope: float, x: jax.Array) -> jax.Array:
+    return (x >= 0).astype(x.dtype)
+
+
+@_spike.defjvp
+def _spike_jvp(kind: Any, slope: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    derivative = _KINDS[kind][0] if isinstance(kind, str) else kind
+    return _spike(kind, slope, x), (slope * derivative(slope * x)).astype(x.dtype) * dx

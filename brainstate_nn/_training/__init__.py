@@ -1,0 +1,1 @@
+"""Optimizers, metrics, constraints and precision."""

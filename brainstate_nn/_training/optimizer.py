@@ -1,0 +1,210 @@
+"""``Optimizer``: an optax transformation with its state and the parameters that it moves, as a part of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
+from brainstate_graph.extend import locate, write_values
+
+from .._core.chosen import Path, chosen_states, given_states
+from .._core.module import Module
+from .._core.names import dotted_names
+from .._core.parameters import laid_like
+from .._core.states import LongTermState, ParamState
+
+if TYPE_CHECKING:
+    import optax
+
+__all__ = ["OptState", "Optimizer"]
+
+
+class OptState(LongTermState):
+    """The state of an optimiser: the pytree that optax returns, or the number of steps.
+
+    Example:
+        >>> import optax
+        >>> from brainstate_nn import Linear, Optimizer, OptState
+        >>> list(Optimizer(Linear(2, 3), optax.adam(1e-3)).states(OptState))
+        [('opt_state',), ('step',)]
+    """
+
+    __slots__ = ()
+
+
+class _Known(NamedTuple):
+    """The module as it was, to notice other states in it; no mere tuple, through which messages would give paths."""
+
+    model: Node
+    states: list[State[Any]]
+    wrt: Any
+
+
+class Optimizer(Module):
+    """Moves parameters by gradients, with any transformation of optax.
+
+    Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
+    A parameter that a model holds in several places is one state: it is moved once. What optax keeps for a parameter
+    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise.
+
+    Args:
+        params: A module, or a list, tuple or dict of them; or a mapping from path to State, such as
+            ``model.states(ParamState)`` or a part of it.
+        tx: The transformation, such as ``optax.adam(1e-3)``.
+        wrt: Which states of a module: a class of states, a tag, path or glob, or another filter.
+
+    Attributes:
+        params: The live states, by dotted path.
+        opt_state: The OptState; optax sees the parameters as a NestedDict of arrays.
+        step: The number of updates, an OptState of int32.
+        tx: The transformation.
+
+    Raises:
+        ValueError: There is no parameter, or one State stands under two paths.
+        TypeError: An argument is something else.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from brainstate_nn import Linear, Optimizer, ParamState
+        >>> from brainstate_transform import jit, value_and_grad
+        >>> model = Linear(1, 1)
+        >>> optimizer = Optimizer(model, optax.sgd(0.1))
+        >>> @jit
+        ... def step(x):
+        ...     loss, grads = value_and_grad(lambda: jnp.mean((model(x) - 3.0) ** 2), ParamState)()
+        ...     optimizer.update(grads)
+        ...     return loss
+        >>> bool(step(jnp.ones((4, 1))) > step(jnp.ones((4, 1))))
+        True
+    """
+
+    graph_invisible_attrs = ("_model",)
+    _model: _Known | None = None
+
+    def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
+        if not (hasattr(tx, "init") and hasattr(tx, "update")):
+            raise TypeError(f"tx must be a transformation of optax, not {type(tx).__name__}: write `optax.adam(1e-3)`")
+        chosen = given_states(params, wrt, "Optimizer(model.states(ParamState), tx)")
+        for state in chosen.values():
+            _refuse_what_is_no_parameter(state)
+        if isinstance(params, Node):
+            self._model = _Known(params, list(states(params).values()), wrt)
+        self._paths = tuple(chosen)
+        self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
+        self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
+        self.opt_state = OptState(self.tx.init(self._values()))
+        self.step = OptState(jnp.int32(0))
+
+    def update(self, grads: Any, **extra: Any) -> None:
+        """Move the parameters by one step; all of them or, where something does not fit, none.
+
+        Args:
+            grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
+                path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
+            **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
+
+        Raises:
+            GraphError: A gradient is missing, unexpected or of another shape, or the module has other parameters than
+                when the optimizer was made; the message lists all of them.
+        """
+        import optax
+
+        self._refuse_other_states()
+        values = self._values()
+        if "grad" in extra:
+            extra["grad"] = self._fitted(extra["grad"])
+        updates, state = optax.with_extra_args_support(self.tx).update(
+            self._fitted(grads), self.opt_state.value, values, **extra
+        )
+        params = list(self.params.values())
+        moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
+        # Each lies as before over an explicit mesh, though its moments may be spread over more devices (ZeRO).
+        values = [jax.tree.map(laid_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
+        # one call, so that a value that is refused leaves the others as they were; without a look at dtypes, for the
+        # first step may widen those of the optimiser
+        write_values(
+            [*params, self.opt_state, self.step],
+            [*values, state, self.step.value + 1],
+        )
+
+    def _values(self) -> NestedDict:
+        return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))
+
+    def _fitted(self, grads: Any) -> NestedDict:
+        """Return the gradients as optax sees the parameters."""
+        given = _without_prefix(dict(_by_path(grads)), self._paths)
+        problems = [f"unexpected: {name}" for name in dotted_names([p for p in given if p not in self._paths])]
+        for path, (name, state) in zip(self._paths, self.params.items(), strict=True):
+            if given.get(path) is None:
+                problems.append(f"missing: {name}")
+            elif _shapes(given[path]) != _shapes(state.value):
+                problems.append(f"{name} has shape {_shapes(state.value)}, its gradient {_shapes(given[path])}")
+        if problems:
+            raise GraphError(
+                "the gradients do not fit the parameters of the optimizer: " + "; ".join(problems)
+                + ". Differentiate with respect to the same states: `Optimizer(model.states(ParamState), tx)`."
+            )  # fmt: skip
+        return NestedDict.from_flat([(path, given[path]) for path in self._paths])
+
+    def _refuse_other_states(self) -> None:
+        """Notice a layer that was put into the module after the optimizer was made, whose parameters would stay."""
+        if self._model is None:
+            return
+        model, known, wrt = self._model
+        if list(states(model).values()) == known:  # a tenth of the time of a look at what `wrt` names
+            return
+        try:
+            now = chosen_states(model, wrt, "wrt")
+        except ValueError:  # it names no state any more
+            now = {}
+        was = dict(zip(self._paths, self.params.values(), strict=True))
+        if now != was:
+            names = dotted_names([path for path in {**was, **now} if was.get(path) is not now.get(path)])
+            raise GraphError(
+                f"{type(model).__name__} has other parameters than when the optimizer was made, at "
+                f"{', '.join(names)}: make a new Optimizer"
+            )
+
+
+def _refuse_what_is_no_parameter(state: State[Any]) -> None:
+    for leaf in jax.tree.leaves(state.value):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise TypeError(
+                f"{locate(state)} cannot be moved by a gradient, for it holds {jnp.result_type(leaf)}: name the "
+                "parameters alone, `wrt=ParamState`"
+            )
+
+
+def _shapes(value: Any) -> Any:
+    return jax.tree.map(jnp.shape, value)
+
+
+def _by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
+    """Take gradients apart, in whatever containers `grad` has put them."""
+    if isinstance(grads, (list, tuple)):
+        grads = dict(enumerate(grads))
+    if not isinstance(grads, Mapping):
+        raise TypeError(
+            f"grads must be a state tree or a mapping from path to gradient, not {type(grads).__name__}: "
+            "write `optimizer.update(jax.grad(loss)(params))`"
+        )
+    by_path = bool(grads) and all(isinstance(key, tuple) for key in grads)
+    if by_path or isinstance(grads, (FlattedDict, NestedDict)):
+        yield from FlattedDict(grads).to_dict_values().items()
+    else:
+        for key, part in grads.items():
+            for path, grad in _by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
+                yield (key, *path), grad
+
+
+def _without_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
+    """Drop what all paths have in front of those of the parameters, as ``model`` where a function closes over it."""
+    first = next(iter(given), ())
+    for length in range(1, len(first)):
+        if {path[length:] for path in given} == set(paths) and {path[:length] for path in given} == {first[:length]}:
+            return {path[length:]: grad for path, grad in given.items()}
+    return given

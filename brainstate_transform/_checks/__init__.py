@@ -1,0 +1,1 @@
+"""Errors at run time, NaNs, shapes and names."""

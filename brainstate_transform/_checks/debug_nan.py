@@ -1,0 +1,143 @@
+"""``debug_nan``: run a function, and say which operation made a NaN that reached its result."""
+
+from __future__ import annotations
+
+import functools
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import checkify
+
+from brainstate_graph.extend import locate
+
+from .._engine.core import Core, Run
+from .._engine.lift import lift
+from .._engine.values import StateValues, Written
+from .checks import check_finite
+from .unvmap import unvmap
+
+__all__ = ["debug_nan", "debug_nan_if", "finite"]
+
+
+def finite(run: Run, what: str, phase: str = "") -> Run:
+    """Make a `run` that raises if a NaN or infinite number is in its result or in what it writes.
+
+    The error names the operation that made the first NaN or divided by zero, and the user's line. For a rule:
+    ``return finite(run, core.__qualname__) if debug_nan else run``.
+
+    Args:
+        run: What a rule returns.
+        what: The user's function, for the message.
+        phase: What is going on, for the message.
+
+    Raises:
+        NonFiniteError: When the program runs.
+    """
+
+    def watched(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+        checked = checkify.checkify(run, checkify.float_checks)(states, *args, **kwargs)
+        error, (out, written) = jax.tree.map(jnp.asarray, checked)
+        parts = {f"the result of `{what}`": out}
+        parts.update((f"{locate(state)} after `{what}`", value) for state, value in written.items())
+        flags, treedef = jax.tree.flatten(error)  # scalars: whether, and which
+        kinds = [flag.dtype for flag in flags]
+        # As one array, so that under `vmap` all of them have the same lanes.
+        codes = jnp.stack([jnp.zeros((), jnp.int32), *(flag.astype(jnp.int32) for flag in flags)])
+        check_finite(parts, functools.partial(_cause, treedef, kinds), codes, phase=phase)
+        return out, written
+
+    return watched
+
+
+def _cause(treedef: Any, kinds: list[Any], codes: Any) -> str:
+    """Say what a checkify error says of its first lane that has one, and which line of the user made it."""
+    for lane in np.ndindex(codes.shape[:-1]):
+        flags = [np.asarray(code, kind) for code, kind in zip(codes[lane][1:], kinds, strict=True)]
+        error = jax.tree.unflatten(treedef, flags)
+        text = error.get()
+        if text is not None:
+            return f"{f'Lane {list(lane)}: ' if lane else ''}{text.strip().rstrip('.')}{_line(error)}"
+    return "No operation made a NaN or divided by zero: an argument or state had it, or a number grew too large"
+
+
+def _line(error: Any) -> str:
+    """Show the innermost line that is neither JAX's nor ours of where an error comes from."""
+    try:
+        error.throw()
+    except Exception as raised:
+        origin = raised.__cause__  # its traceback is that of the operation
+        frames = traceback.extract_tb(origin.__traceback__) if origin else []
+        for frame in reversed(frames):
+            if not frame.filename.startswith(_INSIDE):
+                return f" in {frame.name}, {frame.filename}:{frame.lineno}: {frame.line}"
+    return ""
+
+
+_INSIDE = tuple(os.path.dirname(path) + os.sep for path in (jax.__file__, __file__))
+
+
+def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
+    """Run a function to see whether a NaN or infinite number reaches its result or a state that it writes.
+
+    No state changes and no random stream advances. A NaN that the function masks is none.
+
+    Args:
+        fun: The function.
+        *args: Its arguments.
+        phase: What is going on, for the message.
+        **kwargs: Its keyword arguments.
+
+    Raises:
+        NonFiniteError: There is one; the message names the operation and the line that made the first NaN.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_transform import debug_nan
+        >>> try:
+        ...     debug_nan(jnp.log, -1.0, phase="warm-up")
+        ... except FloatingPointError as error:
+        ...     print(str(error)[:44])
+        warm-up: NaN in the result of `log`. nan gen
+    """
+
+    def rule(core: Core) -> Run:
+        run = finite(core, core.__qualname__, phase)
+
+        def dry(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            run(states, *args, **kwargs)
+            return None, StateValues.of((), ()).as_written()
+
+        return dry
+
+    lift(rule, fun)(*args, **kwargs)
+
+
+def debug_nan_if(flag: Any, fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
+    """Do what `debug_nan` does, if any element of `flag` holds, in any lane.
+
+    Args:
+        flag: A boolean of any shape; it may be traced.
+        fun: The function.
+        *args: Its arguments.
+        phase: What is going on, for the message.
+        **kwargs: Its keyword arguments.
+
+    Raises:
+        NonFiniteError: As for `debug_nan`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_transform import debug_nan_if
+        >>> debug_nan_if(jnp.isnan(2.0), jnp.log, -1.0)
+    """
+    wanted = unvmap(flag, "any")
+    if isinstance(wanted, Tracer):
+        jax.lax.cond(wanted, lambda: debug_nan(fun, *args, phase=phase, **kwargs), lambda: None)
+    elif wanted:
+        debug_nan(fun, *args, phase=phase, **kwargs)

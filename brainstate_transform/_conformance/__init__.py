@@ -1,0 +1,1 @@
+"""`check_transform`: the laws that every transform keeps."""

@@ -1,0 +1,322 @@
+"""What holds of every transform that knows of states: one short function for each law.
+
+A law gets a `Trial` and raises `Broken`, or any other exception, where the transform does not keep it.  The oracle is
+plain Python on a copy of the model.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brainstate_graph import Node, Overlay, State, StateArgumentError, StructureError, TraceContextError
+
+from .._derivatives.grad import grad
+from .._jit.jit import jit
+from .._loops.loops import for_loop
+from .trial import Broken, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
+
+__all__ = ["READING", "SHARED", "WRITING"]
+
+
+def agrees_with_python(t: Trial) -> None:
+    """Results and states are those of plain Python, at each call."""
+    agree(t.wrap, t.cell(), step)
+
+
+def sees_assigned_values(t: Trial) -> None:
+    """A value assigned to a state between calls is seen."""
+    model = t.cell()
+    oracle, wrapped = twin(model), t.of(model)
+    for weight in (2.0, 5.0, -1.0):
+        model.w.value = oracle.w.value = jnp.float32(weight)
+        expect(f"result with weight {weight}", wrapped(scalar()), oracle(scalar()))
+
+
+def leaves_what_is_read(t: Trial) -> None:
+    """A state that is only read keeps the very value that it had."""
+    model = t.cell()
+    before = model.w.value
+    t.of(model)(scalar())
+    if model.w.value is not before:
+        raise Broken("the state that is read: expected the same array, found another")
+
+
+class _Boom(Exception): ...
+
+
+class _Interrupt(KeyboardInterrupt): ...
+
+
+def _undoes(t: Trial, kind: type[BaseException]) -> None:
+    model = t.cell()
+    oracle, fails = twin(model), True
+    before = {state: state.value for state in (model.w, model.n)}
+
+    def f(x: Any) -> Any:
+        y = step(model, x)
+        if fails:
+            model.rate = 7.0
+            raise kind("half way")
+        return y
+
+    wrapped = t.wrap(f)
+    expect_refusal("an error half way", lambda: wrapped(scalar()), kind)
+    if (model.rate, oracle.rate) != (1.0, 1.0):
+        raise Broken(f"the attribute set before the error: expected 1.0, found {model.rate}")
+    expect_states("after the error", model, oracle)
+    if any(state.value is not value for state, value in before.items()):
+        raise Broken("the states after the error: expected the same arrays, found others")
+    fails = False
+    expect("the call after the error", wrapped(scalar()), step(oracle, scalar()))
+    expect_states("after the call after the error", model, oracle)
+
+
+def undoes_exceptions(t: Trial) -> None:
+    """An exception half way comes through, and leaves every state and attribute as it was."""
+    _undoes(t, _Boom)
+
+
+def undoes_interrupts(t: Trial) -> None:
+    """A KeyboardInterrupt half way does too."""
+    _undoes(t, _Interrupt)
+
+
+def counts_tied_states_once(t: Trial) -> None:
+    """A state under two names is one state, and stays one."""
+    model = Chain(t.cell(), t.cell())
+    model.cells[1].w = model.cells[0].w
+
+    def f(model: Chain, x: Any) -> Any:
+        if t.writes:
+            model.cells[1].w.value = model.cells[0].w.value + x
+        return model(x)
+
+    agree(t.wrap, model, f)
+    if model.cells[0].w is not model.cells[1].w:
+        raise Broken("the tied state: expected one, found two")
+
+
+def takes_modules(t: Trial) -> None:
+    """A module may be the argument."""
+    wrapped = t.wrap(lambda model: model(scalar()))
+    for weight in (2.0, 3.0):
+        model = t.cell(weight)
+        oracle = twin(model)
+        expect(f"result for the module of weight {weight}", wrapped(model), oracle(scalar()))
+        expect_states("of the module", model, oracle)
+
+
+def refuses_state_arguments(t: Trial) -> None:
+    """A bare State as argument is refused."""
+    expect_refusal("a State as argument", lambda: t.wrap(lambda x: 1.0)(State(scalar())), TypeError, ValueError)
+
+
+def refuses_state_results(t: Trial) -> None:
+    """A bare State as result is refused, and nothing is written."""
+    model = t.cell()
+    oracle = twin(model)
+
+    def f(x: Any) -> Any:
+        step(model, x)
+        return model.w
+
+    expect_refusal("a State as result", lambda: t.wrap(f)(scalar()), StateArgumentError)
+    expect_states("after the refusal", model, oracle)
+
+
+def sees_attributes(t: Trial) -> None:
+    """A changed hyper-parameter is seen, and so is its return."""
+    model = t.cell()
+    oracle, wrapped = twin(model), t.of(model)
+    for rate in (1.0, 3.0, 1.0, 0.0):
+        model.rate = oracle.rate = rate
+        expect(f"result with rate {rate}", wrapped(scalar()), oracle(scalar()))
+
+
+def sees_structure(t: Trial) -> None:
+    """A layer appended between calls is seen, and so is a state put in the place of another."""
+    model = Chain(t.cell())
+    oracle, wrapped = Chain(t.cell()), t.of(model)
+    expect("result", wrapped(scalar()), oracle(scalar()))
+    for chain in (model, oracle):
+        chain.cells.append(t.cell(5.0))
+    expect("result with a layer more", wrapped(scalar()), oracle(scalar()))
+    for chain in (model, oracle):
+        chain.cells[0].w = State(scalar(7.0))
+    expect("result with another state", wrapped(scalar()), oracle(scalar()))
+    expect_states("at last", model, oracle)
+
+
+def carries_structure(t: Trial) -> None:
+    """A state made inside and kept comes out alive, or StructureError refuses it and nothing is changed."""
+
+    def f(model: Any, x: Any) -> Any:
+        if not hasattr(model, "extra"):
+            model.extra = State(model.w.value * x)
+        return model(x) + model.extra.value
+
+    model = t.cell()
+    oracle = twin(model)
+    wrapped = t.wrap(lambda x: f(model, x))
+    for call in (1, 2):
+        try:
+            found = wrapped(scalar())
+        except StructureError:
+            expect_states("after the refusal", model, oracle)
+            return
+        expect(f"result of call {call}", found, f(oracle, scalar()))
+        expect_states(f"after call {call}", model, oracle)
+
+
+def finds_hidden_states(t: Trial) -> None:
+    """A state that is reached through a table of functions is seen and written as well."""
+    model = t.cell()
+    oracle = twin(model)
+    hidden = {"get": lambda: model}
+    wrapped = t.wrap(lambda x: hidden["".join(["g", "et"])]()(x))
+    for weight in (2.0, 5.0):
+        model.w.value = oracle.w.value = scalar(weight)
+        expect(f"result with weight {weight}", wrapped(scalar()), oracle(scalar()))
+    expect_states("at last", model, oracle)
+
+
+def tells_the_outer_trace(t: Trial) -> None:
+    """What is read and written is recorded in the enclosing trace, and reaches no state before that ends."""
+    model = t.cell()
+    oracle = twin(model)
+    with Overlay() as overlay:
+        t.of(model)(scalar())
+    expect_states("inside the outer trace", model, oracle)
+    if model.w not in overlay.reads:
+        raise Broken("the reads in the outer trace: expected the weight among them, found it missing")
+    if t.writes != (model.n in overlay.writes) or model.w in overlay.writes:
+        raise Broken(f"the writes in the outer trace: expected the counter, found {list(overlay.writes)}")
+
+
+def agrees_without_jit(t: Trial) -> None:
+    """`jax.disable_jit()` gives the same results, writes and errors."""
+    with jax.disable_jit():
+        agree(t.wrap, t.cell(), step)
+        _undoes(t, _Boom)
+
+
+def leaks_nothing(t: Trial) -> None:
+    """`jax.checking_leaks()` finds no tracer that outlives its trace."""
+    with jax.checking_leaks():
+        agree(t.wrap, t.cell(), step)
+
+
+def runs_python_once(t: Trial) -> None:
+    """The user's Python runs at most once for each call, and for each trace of one around."""
+    if getattr(jax.config, "jax_check_tracer_leaks", False):  # JAX traces anew each time
+        return
+    model, runs = t.cell(), 0
+
+    def f(x: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return model(x)
+
+    around = {"alone": t.wrap(f), "under jit": jit(t.wrap(f)), "under for_loop": for_loop}
+    for name, call in around.items():
+        runs = 0
+        call(t.wrap(f), jnp.ones(2)) if call is for_loop else call(scalar())
+        if runs > 1:
+            raise Broken(f"runs of the user's function {name}: expected 1, found {runs}")
+
+
+def differentiates(t: Trial) -> None:
+    """The gradient through the transform, for states and for the argument, is that of the function."""
+    model = t.cell(0.5)
+    wrapped = t.wrap(lambda x: jnp.sin(model(x)))
+    n = float(t.writes)
+    wanted = jax.grad(lambda w, x: jnp.sin(w * x + n), argnums=(0, 1))(scalar(0.5), scalar(0.3))
+    (by_weight,), by_x = grad(wrapped, [model.w], argnums=0)(scalar(0.3))
+    expect("the gradient", (by_weight, by_x), wanted)
+
+
+def lets_models_go(t: Trial) -> None:
+    """A model that nobody else holds goes with the transformed function."""
+    model = t.cell()
+    wrapped = t.of(model)
+    wrapped(scalar())
+    gone = weakref.ref(model)
+    del model, wrapped
+    gc.collect()
+    if gone() is not None:
+        raise Broken("the model that nobody holds: expected it to be gone, found it alive")
+
+
+class _Stream(Node):
+    def __init__(self) -> None:
+        self.key = State(jax.random.key(7))
+
+
+def draws_as_python(t: Trial) -> None:
+    """A random key in a state gives the draws, and the key afterwards, of plain Python."""
+
+    def f(model: _Stream, x: Any) -> Any:
+        model.key.value, key = jax.random.split(model.key.value)
+        return x * jax.random.normal(key)
+
+    agree(t.wrap, _Stream(), f)
+
+
+class _Boxes(Node):
+    def __init__(self) -> None:
+        kinds = {
+            "bool": jnp.array(True), "int": jnp.array([1, 2]), "half": jnp.ones(2, jnp.bfloat16), "none": None,
+            "complex": jnp.array(1.0 + 2.0j), "tree": {"a": jnp.ones(2), "b": (jnp.zeros(()), None)},
+            "empty": jnp.zeros((0, 3)), "numpy": np.ones(2, np.float32), "key": jax.random.key(0),
+        }  # fmt: skip
+        self.read = {kind: State(value) for kind, value in kinds.items()}
+        self.written = {kind: State(jax.tree.map(jnp.copy, value)) for kind, value in kinds.items()}
+
+
+def holds_any_value(t: Trial) -> None:
+    """States may hold arrays of any dtype and shape, trees of them, None, and random keys."""
+
+    def f(model: _Boxes, x: Any) -> Any:
+        for kind, state in model.written.items():
+            _ = model.read[kind].value
+            state.value = jax.tree.map(lambda v: v, state.value)
+        return x
+
+    agree(t.wrap, _Boxes(), f, (1.0, 1.0))
+
+
+def refuses_raw_jit(t: Trial) -> None:
+    """A write under plain `jax.jit` around the transform is refused, as nobody could carry it out."""
+    model = t.cell()
+    oracle = twin(model)
+    expect_refusal("a write under jax.jit", lambda: jax.jit(t.of(model))(scalar()), TraceContextError)
+    expect_states("after the refusal", model, oracle)
+
+
+def refuses_writes(t: Trial) -> None:
+    """A write is refused, and changes nothing."""
+    model = t.cell()
+    oracle = twin(model)
+
+    def f(x: Any) -> Any:
+        model.n.value = model.n.value + x
+        return model(x)
+
+    expect_refusal("a write", lambda: t.wrap(f)(scalar()), TypeError, ValueError)
+    expect_states("after the refusal", model, oracle)
+
+
+SHARED = (
+    agrees_with_python, sees_assigned_values, leaves_what_is_read, undoes_exceptions, undoes_interrupts,
+    counts_tied_states_once, takes_modules, refuses_state_arguments, refuses_state_results, sees_attributes,
+    sees_structure, carries_structure, finds_hidden_states, tells_the_outer_trace, agrees_without_jit, leaks_nothing,
+    runs_python_once, differentiates, lets_models_go,
+)  # fmt: skip
+WRITING = (draws_as_python, holds_any_value, refuses_raw_jit)  # where the function may write
+READING = (refuses_writes,)  # where it may not

@@ -1,0 +1,1 @@
+"""Gradients, Jacobians, products and rules of one's own."""

@@ -1,0 +1,307 @@
+"""Derivatives as linear functions: ``vjp``, ``jvp``, ``linearize`` and ``hvp``, evaluated at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from brainstate_graph.extend import locate
+
+from .._engine.core import Core, Run
+from .._engine.lift import lift
+from .._engine.values import StateValues, Written
+from .chosen import ALL, Chosen, Layout, check_argnums, scalar
+
+__all__ = ["hvp", "jvp", "linearize", "vjp"]
+
+
+def vjp(
+    fun: Callable[..., Any],
+    *primals: Any,
+    wrt: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    allow_unused: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Call `fun`, and return with its value the function that pulls cotangents back.
+
+    Args:
+        fun: A function that returns arrays and may read and write states; these are written once, now.
+        *primals: Its positional arguments.
+        wrt: As for `grad`.
+        argnums: Positions of the arguments, as for `grad`; all of them where neither `wrt` nor `argnums` is given.
+        has_aux: Whether `fun` returns a pair ``(value, aux)``.
+        allow_unused: As for `grad`.
+        **kwargs: Keyword arguments of `fun`, held constant.
+
+    Returns:
+        ``(value, pullback)``, then aux. ``pullback(cotangent)`` takes a cotangent built like the value. It returns a
+        tuple with one for each primal, as in JAX; with `wrt` or `argnums` it returns what `grad` would. It may be
+        called again, mapped, and passed through ``jit``.
+
+    Raises:
+        TypeError: A state of `wrt` is no float.
+        ValueError: There is nothing to differentiate, or as for `grad`.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import vjp
+        >>> w = State(3.0)
+        >>> value, pullback = vjp(lambda x: x * w.value, 2.0, wrt=w)
+        >>> float(value), float(pullback(10.0))
+        (6.0, 20.0)
+    """
+    if argnums is not None:
+        check_argnums(argnums)
+    elif wrt is None:
+        argnums = ALL
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
+            chosen = Chosen(
+                core, wrt, argnums, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
+            )
+            value, pull, (_, aux, written) = jax.vjp(chosen, chosen.inputs, has_aux=True)
+            pullback = Partial(_Pullback(chosen.layout), pull)
+            return ((value, pullback, aux) if has_aux else (value, pullback)), written
+
+        return run
+
+    return lift(rule, fun)(*primals, **kwargs)
+
+
+class _Pullback:
+    """What a pullback is beside its residuals; static, so it holds no value."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def __call__(self, pull: Callable[..., Any], cotangent: Any, /) -> Any:
+        return self.layout.gather(pull(cotangent)[0])
+
+
+class _Pushforward(_Pullback):
+    def __call__(self, push: Callable[..., Any], /, *tangents: Any) -> Any:
+        return push(self.layout.scatter(tangents))
+
+
+def linearize(
+    fun: Callable[..., Any],
+    *primals: Any,
+    wrt: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    allow_unused: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Call `fun`, and return with its value the linear function that is its derivative there.
+
+    Args:
+        fun: A function that returns arrays and may read and write states; these are written once, now.
+        *primals: Its positional arguments.
+        wrt: As for `grad`.
+        argnums: Positions of the arguments, as for `grad`; all of them where neither `wrt` nor `argnums` is given.
+        has_aux: Whether `fun` returns a pair ``(value, aux)``.
+        allow_unused: As for `grad`.
+        **kwargs: Keyword arguments of `fun`, held constant.
+
+    Returns:
+        ``(value, push)``, then aux. ``push(*tangents)`` takes one tangent for each chosen argument, after one built
+        like the gradient by states where there is a `wrt`, and returns the tangent of the value. It may be called
+        again, mapped, and passed through ``jit``; `fun` is not run again.
+
+    Raises:
+        TypeError: A state of `wrt` is no float.
+        ValueError: There is nothing to differentiate, or as for `grad`.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import linearize
+        >>> w = State(3.0)
+        >>> value, push = linearize(lambda x: x * w.value, 2.0, wrt=w, argnums=0)
+        >>> float(value), float(push(1.0, 10.0))
+        (6.0, 32.0)
+    """
+    if argnums is not None:
+        check_argnums(argnums)
+    elif wrt is None:
+        argnums = ALL
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
+            chosen = Chosen(
+                core, wrt, argnums, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
+            )
+            value, push, (_, aux, written) = jax.linearize(chosen, chosen.inputs, has_aux=True)
+            pushforward = Partial(_Pushforward(chosen.layout), push)
+            return ((value, pushforward, aux) if has_aux else (value, pushforward)), written
+
+        return run
+
+    return lift(rule, fun)(*primals, **kwargs)
+
+
+def jvp(
+    fun: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any] | None,
+    has_aux: bool = False,
+    *,
+    wrt: Any = None,
+    state_tangents: Any = None,
+    allow_unused: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Call `fun`, and return with its value the derivative along a direction.
+
+    Args:
+        fun: A function that returns arrays and may read and write states; these are written once.
+        primals: Its positional arguments, as a tuple or list.
+        tangents: The direction, one entry for each primal with its structure, shapes and dtypes; an entry None holds
+            the primal constant, and so does None instead of all of them.
+        has_aux: Whether `fun` returns a pair ``(value, aux)``.
+        wrt: The states that move too, as for `grad`.
+        state_tangents: Their direction, built like the gradient by `wrt`.
+        allow_unused: As for `grad`.
+        **kwargs: Keyword arguments of `fun`, held constant.
+
+    Returns:
+        ``(value, tangent)``, then aux.
+
+    Raises:
+        TypeError: `primals` is no tuple or list, or a tangent does not fit its primal.
+        ValueError: Nothing moves, or as for `grad`.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jvp
+        >>> w = State(3.0)
+        >>> value, tangent = jvp(lambda x: x * w.value, (2.0,), None, wrt=w, state_tangents=10.0)
+        >>> float(value), float(tangent)
+        (6.0, 20.0)
+    """
+    moving = _moving(fun, primals, tangents, wrt, state_tangents)
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
+            chosen = Chosen(
+                core, wrt, moving, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
+            )
+            along = _directions(chosen, tangents, state_tangents)
+            value, tangent, (_, aux, written) = jax.jvp(chosen, (chosen.inputs,), (along,), has_aux=True)
+            return ((value, tangent, aux) if has_aux else (value, tangent)), written
+
+        return run
+
+    return lift(rule, fun)(*primals, **kwargs)
+
+
+def hvp(
+    fun: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any] | None,
+    has_aux: bool = False,
+    *,
+    wrt: Any = None,
+    state_tangents: Any = None,
+    allow_unused: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Call `fun`, a function with a scalar value, and return the product of its Hessian with a direction.
+
+    The derivative of the gradient along the direction, forward over reverse (Pearlmutter 1994, "Fast exact
+    multiplication by the Hessian"): a few times the cost of `fun`, at any size.
+
+    Args:
+        fun: A function that returns a scalar and may read and write states; these are written once.
+        primals: As for `jvp`.
+        tangents: As for `jvp`.
+        has_aux: Whether `fun` returns a pair ``(value, aux)``.
+        wrt: As for `jvp`.
+        state_tangents: As for `jvp`.
+        allow_unused: As for `grad`.
+        **kwargs: As for `jvp`.
+
+    Returns:
+        The product, built like the direction: a tuple as `tangents`, the form of `state_tangents`, or a pair, states
+        first, of both; a primal that is held constant has None. With has_aux, the pair of this and aux.
+
+    Raises:
+        TypeError: The value is no scalar, or as for `jvp`.
+        ValueError: As for `jvp`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_transform import hvp
+        >>> hvp(lambda x: jnp.sum(x**3), (jnp.array([1.0, 2.0]),), (jnp.array([1.0, 1.0]),))
+        (Array([ 6., 12.], dtype=float32),)
+    """
+    moving = _moving(fun, primals, tangents, wrt, state_tangents)
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
+            chosen = Chosen(core, wrt, moving, primals, kwargs, has_aux=has_aux, allow_unused=allow_unused)
+            along = _directions(chosen, tangents, state_tangents)
+            gradient = jax.grad(scalar(chosen), has_aux=True)
+            _, (by_state, by_arg), (_, aux, written) = jax.jvp(gradient, (chosen.inputs,), (along,), has_aux=True)
+            if tangents is not None:
+                found = dict(zip(chosen.numbers, by_arg, strict=True))
+                by_arg = [found.get(number) for number in range(len(primals))]
+            product = chosen.layout.gather((by_state, by_arg))
+            return ((product, aux) if has_aux else product), written
+
+        return run
+
+    return lift(rule, fun)(*primals, **kwargs)
+
+
+def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any) -> tuple[int, ...] | None:
+    """The positions of the primals that are not held constant, after a look at what the user gave."""
+    name = f"`{getattr(fun, '__qualname__', None) or type(fun).__name__}`"
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list, type(None))):
+        wrong = "primals" if not isinstance(primals, (tuple, list)) else "tangents"
+        raise TypeError(
+            f"{wrong} of {name} is a {type(primals if wrong == 'primals' else tangents).__name__}: give a tuple with "
+            "one entry for each positional argument, as `(x,)`"
+        )
+    if tangents is not None and len(tangents) != len(primals):
+        raise TypeError(f"{name} has {len(primals)} primals and {len(tangents)} tangents: None holds one constant")
+    if (wrt is None) != (state_tangents is None):
+        given, missing = ("state_tangents", "wrt") if wrt is None else ("wrt", "state_tangents")
+        raise TypeError(f"{given} is given for {name} without {missing}: the states, and the direction in which to go")
+    return None if tangents is None else tuple(n for n, tangent in enumerate(tangents) if tangent is not None)
+
+
+def _directions(chosen: Chosen, tangents: Sequence[Any] | None, state_tangents: Any) -> Any:
+    """The direction in the form of the inputs, each part checked against what it moves."""
+    values, picked = chosen.inputs
+    along: tuple[list[Any], list[Any]] = ([], [])
+    if chosen.layout.selection is not None:
+        along = (chosen.layout.scatter_states(state_tangents, "state_tangents"), [])
+        for state, value, tangent in zip(chosen.states.states, values, along[0], strict=True):
+            _refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
+    for number, value in zip(chosen.numbers, picked, strict=True):
+        assert tangents is not None
+        _refuse_unfit(lambda n=number: f"tangents[{n}]", value, tangents[number])
+        along[1].append(tangents[number])
+    return along
+
+
+def _refuse_unfit(name: Callable[[], str], value: Any, tangent: Any) -> None:
+    if jax.tree.structure(value) != jax.tree.structure(tangent):
+        raise TypeError(
+            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(value)}"
+        )
+    for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(value), jax.tree.leaves(tangent), strict=True):
+        wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
+        found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)
+        if jnp.shape(x) != jnp.shape(t) or wanted != found:
+            raise TypeError(
+                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
+                f"{wanted}{list(jnp.shape(x))}"
+            )

@@ -1,0 +1,1 @@
+"""The recipe on which every transform stands: capture, core, lift."""

@@ -1,0 +1,207 @@
+"""What a function does to the structure of its graph while it is traced: an attribute set, a list filled, a new state kept.
+
+It has one of three fates.  `Kept`: where nothing is compiled it stays, as in Python.  `Refused`: a loop, branch, jaxpr
+or custom rule cannot do it each time that it runs.  `Carried`: a compiled program runs without Python, so what it sets
+is part of what it returns: undone after the trace, and done again after each call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import jax
+from jax.core import Tracer
+
+from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError
+from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
+
+from .placeholders import Carriage, fill, seal_result
+from .touched import Plan
+
+__all__ = ["Carried", "Changes", "Containers", "Kept", "Refused"]
+
+Left = tuple[Any, bool, list[tuple[State[Any], Any]]]  # the result as data, whether nodes are in it, the states kept
+
+
+class Changes:
+    """The changes of one run, and what becomes of them: kept as they are, where nothing is compiled.
+
+    Args:
+        fun: The user's function.
+        user: Its name.
+        plan: Gives the touched graph.
+    """
+
+    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
+        self.fun = fun
+        self.user = user
+        self.plan = plan
+
+    @contextlib.contextmanager
+    def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
+        """Put the lists and dicts back where the block fails; of attributes the journal of the overlay takes care."""
+        yield
+
+    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
+        """Take the result apart, while the overlay is open.
+
+        Args:
+            out: What the user's function returned.
+            overlay: The overlay that it ran in.
+            since: The tick of the clock when it started.
+            rows: Returns row numbers of the objects of the touched graph, where the program is of one.
+        """
+        raise NotImplementedError
+
+
+class Kept(Changes):
+    """They stay; the states made inside that the graph has come to hold leave with their values."""
+
+    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
+        _refuse_traced_attributes(self.user, overlay)
+        out, sealed = seal_result(out, overlay, since, rows, self.fun)
+        made = overlay.made()
+        held = set(self.plan().snapshot.states) if made else set()
+        return out, sealed, [(state, value) for state, value in made if state in held]
+
+
+class _Watching(Changes):
+    """What is common to the fates that must know what lists and dicts held before."""
+
+    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
+        super().__init__(fun, user, plan)
+        self.containers = Containers(plan())
+
+    @contextlib.contextmanager
+    def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
+        try:
+            yield
+        except BaseException:
+            self.containers.restore(overlay)
+            raise
+
+    def _refuse_tracers(self, overlay: Overlay) -> None:
+        for path in self.containers.with_tracers():
+            raise GraphError(
+                f"`{self.user}` puts a traced value into {path}, which would outlive its trace. Put a State there: "
+                "`State(value)`."
+            )
+        _refuse_traced_attributes(self.user, overlay)
+
+
+class Refused(_Watching):
+    """There must be none."""
+
+    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
+        self._refuse_tracers(overlay)
+        reason = "a loop, branch, jaxpr or custom rule cannot do that each time that it runs"
+        for edit in _visible(overlay.journal.edits()):
+            raise StructureError(
+                f"`{self.user}` sets {_spelt(edit)}; {reason}. Set it before, or hold what changes in a State that is "
+                "made before."
+            )
+        for _, live, _ in self.containers.changed(overlay):
+            made = next(state for state in Snapshot(live).states if overlay.created(state))
+            raise StructureError(f"`{self.user}` makes {locate(made)}; {reason}. Make it before.")
+        return *seal_result(out, overlay, since, rows, self.fun), []
+
+
+class Carried(_Watching):
+    """They leave as data with the result, and are undone."""
+
+    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
+        self._refuse_tracers(overlay)
+        edits = _visible(overlay.journal.edits())
+        row_of = self.plan().row_of() if edits else {}
+        for edit in edits:
+            if id(edit.node) not in row_of:
+                raise StructureError(
+                    f"`{self.user}` sets {_spelt(edit)}, of an object that it reaches in a way that cannot be seen "
+                    "beforehand. Pass the object as an argument, or set the attribute outside."
+                )
+        changed = self.containers.changed(overlay)
+        carried = [Carriage(row_of[id(e.node)], e.name, e.new) for e in edits]
+        carried += [Carriage(row, None, live) for row, live, _ in changed]
+        out, sealed = seal_result(out, overlay, since, rows, self.fun, carried)
+        overlay.journal.undo(edits)
+        _refill(changed)
+        return out, sealed, []
+
+
+class Containers:
+    """The lists and dicts of a touched graph as they were when a trace began."""
+
+    def __init__(self, plan: Plan) -> None:
+        objects, self._shape = plan.snapshot.objects, plan.snapshot.graphdef
+        rows = [row for row in self._shape.containers if isinstance(objects[row], (list, dict))]
+        self._before = [(row, objects[row], objects[row].copy()) for row in rows]
+
+    def restore(self, overlay: Overlay) -> None:
+        """Give those back what they held that hold something made inside."""
+        _refill(self.changed(overlay))
+
+    def changed(self, overlay: Overlay) -> list[tuple[int, Any, Any]]:
+        """Return those that hold something made inside: their rows, themselves, and what they held."""
+        return [
+            (row, live, old)
+            for row, live, old in self._before
+            if not _same_items(live, old) and (_holds_tracer(live) or any(map(overlay.created, Snapshot(live).states)))
+        ]
+
+    def with_tracers(self) -> list[str]:
+        """Return the paths of those that hold a traced value."""
+        changed = [(row, live) for row, live, old in self._before if not _same_items(live, old)]
+        return [dotted(self._shape.path(row)) for row, live in changed if _holds_tracer(live)]
+
+
+def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
+    for _, live, old in changed:
+        fill(live, old)
+
+
+def _holds_tracer(tree: Any) -> bool:
+    stack, seen = [tree], set[int]()
+    while stack:  # by hand: JAX would sort the keys of dicts, and not come back from a list that holds itself
+        item = stack.pop()
+        if isinstance(item, (dict, list, tuple)):
+            if id(item) not in seen:
+                seen.add(id(item))
+                stack.extend(list(item.values()) if isinstance(item, dict) else item)
+        elif isinstance(item, Tracer) or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(item)):
+            return True
+    return False
+
+
+def _same_items(live: Any, old: Any) -> bool:
+    live = live.copy()  # at once, beside another thread that changes it
+    if isinstance(live, dict):
+        return list(live) == list(old) and all(live[key] is old[key] for key in live)
+    return len(live) == len(old) and all(a is b for a, b in zip(live, old, strict=True))
+
+
+def _visible(edits: Sequence[Edit]) -> list[Edit]:
+    return [edit for edit in edits if edit.name not in type(edit.node).graph_invisible_attrs and not _equal(edit)]
+
+
+def _equal(edit: Edit) -> bool:
+    """Tell whether an attribute was set to what it was."""
+    try:
+        return type(edit.old) is type(edit.new) and static_key(edit.old) == static_key(edit.new)
+    except GraphError:  # not static
+        return False
+
+
+def _refuse_traced_attributes(user: str, overlay: Overlay) -> None:
+    for edit in overlay.journal.edits():
+        if _holds_tracer(edit.new):
+            name = f"{type(edit.node).__name__}.{edit.name}"
+            raise GraphError(
+                f"`{user}` sets {name} to a traced value, which would outlive its trace. Hold it in a State: "
+                f"`self.{edit.name} = State(value)`."
+            )
+
+
+def _spelt(edit: Edit) -> str:
+    return f"{type(edit.node).__name__}.{edit.name} to {'nothing' if edit.new is ABSENT else repr(edit.new)}"

@@ -1,0 +1,367 @@
+"""The core: the pure function of a user's function, ``core(states, *args, **kwargs) -> (out, written)``.
+
+It runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from brainstate_graph import Node, Overlay, State
+from brainstate_graph.extend import note_reads, now
+
+from .changes import Carried, Changes, Kept, Refused
+from .placeholders import hold_known, seal, unseal
+from .touched import Plan, Touched
+from .values import Rows, StateValues, Which, Written
+
+__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
+
+Run = Callable[..., Any]
+
+
+# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
+RETRIES = 4
+
+
+class Retry(Exception):
+    """A trace was given up, and the call is to be done in another way; never seen outside the package."""
+
+    def alone(self) -> Retry:
+        """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
+        self.__context__ = self.__cause__ = None
+        return self.with_traceback(None)
+
+
+class Unpassed(Retry):
+    """A trace uses states that were not passed to it; the call is tried once more with them.
+
+    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
+    for them.
+    """
+
+    def __init__(self, states: Iterable[State[Any]]) -> None:
+        self.states = tuple(states)
+        super().__init__(
+            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
+            "text means that a rule hid the exception from `lift`."
+        )
+
+
+class Moved(Retry):
+    """Another thread changed the structure of the touched graph while it was traced.
+
+    What was traced is of no one structure, and would be kept under the one that was there before.
+    """
+
+
+def never_settled(user: str, again: Retry | None) -> RuntimeError:
+    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
+    if isinstance(again, Moved):
+        return RuntimeError(
+            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
+            "hold one lock"
+        )
+    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
+
+
+_config: Any = jax.config  # its options are attributes that a type checker does not know
+
+
+def without_jit() -> bool:
+    """Tell whether JAX runs without compiling, and so without tracing."""
+    return bool(_config.jax_disable_jit)
+
+
+class Looked(NamedTuple):
+    """What `Core.written_by` found.
+
+    Attributes:
+        staged: The function that it traced.
+        plan: The touched graph.
+        jaxpr: The trace.
+        out: The shapes and dtypes of the result.
+        values: Those of the new values of the states that are written.
+    """
+
+    staged: Any
+    plan: Plan
+    jaxpr: Any
+    out: Any
+    values: Sequence[Any]
+
+
+class _Signature:
+    """JAX takes the names of the arguments from it; it is made when it is asked for, as that takes 10 microseconds."""
+
+    def __get__(self, core: Core | None, owner: type[Core] | None = None) -> inspect.Signature | None:
+        if core is None:
+            return None
+        if core.signature is None:
+            try:
+                core.signature = _with_states(inspect.signature(core.fun))
+            except (TypeError, ValueError):  # builtins have none; a parameter may be called as ours
+                raise AttributeError("__signature__") from None
+        return core.signature
+
+
+class Core:
+    """The pure function of a user's function: states and arguments in, result and written states out.
+
+    A rule gets one for each of its functions and hands it to JAX, as it is or inside a function of its own. The first
+    argument has the states whose values the rule has chosen, as those that it differentiates or carries; `run` passes
+    on what it got where the rule chooses none. Every other state is read where it is, through closures, as JAX does.
+
+    Args:
+        fun: The user's function.
+
+    Attributes:
+        fun: The user's function.
+        frozen: Whether to refuse, with a StructureError, that the function sets attributes or keeps new states: set it
+            in a rule that runs the function more than once for a call.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import Core, StateValues
+        >>> s = State(1.0)
+        >>> def add(x):
+        ...     s.value += x
+        ...     return s.value
+        >>> out, written = Core(add)(StateValues.read([s]), 2.0)
+        >>> out, written.items(), s.value
+        (3.0, [(State(1.0), 3.0)], 1.0)
+    """
+
+    __signature__ = _Signature()
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        if not callable(fun):
+            raise TypeError(f"expected a function to transform, not {fun!r}")
+        self.fun = fun
+        self.touched = Touched(fun)
+        self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
+        self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
+        self.nodes: Sequence[Node] = ()  # those among the arguments of the call
+        self.frozen = False
+        self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
+        self._looked: Looked | None = None
+        self.signature: inspect.Signature | None = None
+
+    def __repr__(self) -> str:  # stands in messages of JAX
+        return f"`{self.__qualname__}`"
+
+    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+        return self.run(_states_, args, kwargs)
+
+    def run(
+        self, states: StateValues, args: tuple[Any, ...], kwargs: dict[str, Any], overlay: Overlay | None = None
+    ) -> tuple[Any, Written]:
+        """Run the user's function in an overlay.
+
+        Args:
+            states: The states whose values are given; the values of others come from around.
+            args: Positional arguments, nodes sealed.
+            kwargs: Keyword arguments, nodes sealed.
+            overlay: The overlay to use; a rule may give its own kind.
+
+        Returns:
+            The result, and what was written.
+
+        Raises:
+            Unpassed: `states` is a touched graph, and the function used a state beyond it.
+            Moved: It is one, and another thread changed it.
+        """
+        which = states.which
+        plan = which.plan if isinstance(which, Rows) else None
+        overlay = Overlay() if overlay is None else overlay
+        watched = None if without_jit() else plan
+        if watched is not None and self.moved(watched):
+            raise Moved
+        fate = Refused if self.frozen else Kept if watched is None else Carried
+        # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+        nodes = self.nodes if plan is None else plan.nodes
+        whole = plan if plan is not None and fate is not Kept else None
+        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.plan(nodes))
+        with overlay:
+            overlay.bind(states.states, states.values)
+            with changes.undone_by_errors(overlay):
+                out, sealed, kept = self._inside(overlay, args, kwargs, plan, changes)
+        if watched is not None and self.moved(watched, overlay):
+            raise Moved
+        written = [*overlay.written(), *kept]
+        if plan is None:
+            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        places = {state: place for place, state in enumerate(plan.table)}
+        used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
+        strays = [s for s in used if s not in places]
+        if strays and not without_jit():  # which traces nothing, so that nothing was baked in
+            raise Unpassed(strays)
+        if strays or kept:
+            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        written_places = tuple(places[s] for s, _ in written)
+        which = Which(written_places, tuple(sorted(places[s] for s in used)), sealed)
+        return out, Written((which, [v for _, v in written]))
+
+    def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
+        """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
+        if plan.is_current(cached=False):
+            return False
+        own = set[int]() if overlay is None else overlay.journal.noted
+        # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.
+        return any(id(node) not in own for node in plan.snapshot.changed_nodes()) or not _same_objects(
+            self.touched.plan(plan.nodes), plan
+        )
+
+    def _inside(
+        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, changes: Changes
+    ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
+        """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
+        since = now()
+        if plan is not None and without_jit():
+            seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
+        args, kwargs = self.open(args, kwargs, plan)
+        out = self.fun(*args, **kwargs)
+        del args, kwargs  # what nobody holds any more is not kept
+        return changes.leave(out, overlay, since, None if plan is None else plan.row_of)
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
+        """Put the nodes back among the arguments."""
+        return unseal((args, kwargs), () if plan is None else plan.nodes)
+
+    def states(self) -> list[State[Any]]:
+        """Return the states that the function reaches, each once, to be given to it as explicit values.
+
+        They are what it reaches by name, and what earlier traces met beyond that. Needed where JAX traces the function
+        later than the call, as it does the forward function of ``jax.custom_vjp``, or must see what it depends on.
+        """
+        return list(self.touched.plan(self.nodes).table)
+
+    def planned_again(self, again: Retry, plan: Plan) -> Plan:
+        """Return the touched graph for another trace, or raise what no other graph helps against."""
+        if isinstance(again, Unpassed):
+            return self.touched.passing(plan, again.states)
+        if isinstance(again, Moved):
+            return self.touched.plan(plan.nodes)
+        raise again
+
+    def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
+        """Find out which states the function writes for arguments like these, tracing it once.
+
+        The trace is kept: calling the core with the result, as a loop does with its carry, does not run the
+        user's function again.
+
+        Args:
+            *args: Arguments, or their shapes.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            The states with their current values.
+        """
+        self.frozen = True
+        plan = self.touched.plan()
+        twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
+
+        def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            return twin.run(_states_, args, kwargs)
+
+        pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
+        again: Retry | None = None
+        for _ in range(RETRIES):
+            whole = plan.values()
+            staged: Any = jax.jit(pure)
+            try:
+                traced = staged.trace(whole, *args, **kwargs)
+                break
+            except Retry as another:
+                again = another.alone()
+                plan = self.planned_again(again, plan)
+        else:
+            raise never_settled(self.__qualname__, again)
+        out, written = traced.out_info
+        out = hold_known(out, plan.snapshot.objects) if written.which.sealed else out
+        self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
+        return StateValues.read([plan.table[place] for place in written.which.states])
+
+    @property
+    def looked(self) -> Looked:
+        """What `written_by` found.
+
+        Raises:
+            RuntimeError: It was not called before.
+        """
+        if self._looked is None:
+            raise RuntimeError(f"`{self.__qualname__}` was not traced yet: call `written_by` of its core first")
+        return self._looked
+
+    def staged(self, states: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, StateValues]:
+        """Call the function that `written_by` traced.
+
+        Args:
+            states: The states that `written_by` returned, with the values to start from.
+            *args: Positional arguments.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            The result, and the same states with their new values.
+
+        Raises:
+            RuntimeError: `written_by` was not called before.
+        """
+        staged, plan = self.looked[:2]
+        whole = plan.values()
+        given = dict(zip(states.states, states.values, strict=True))
+        whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
+        out, written = staged(whole, *args, **kwargs)
+        note_used(plan.table, written)
+        if written.which.sealed:
+            out = hold_known(out, plan.snapshot.objects)
+        return out, states.updated(written.named(plan.table))
+
+
+class StagedCore(Core):
+    """The core of a rule that compiles: what was written leaves as a pair of values and a number spelt in structure.
+
+    JAX builds the result of a compiled call from its tree structure. A tuple of so many empty tuples is built without a
+    call into Python, which `Written` costs: 1 of 18 microseconds.
+    """
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        super().__init__(fun)
+        self.whiches: list[Any] = []  # what each number means
+        self._numbering = threading.Lock()
+
+    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        out, written = self.run(_states_, args, kwargs)
+        if written.which.used is None:  # particular states, where nothing is compiled
+            return out, (written.values, written)
+        return out, (written.values, ((),) * self._number(written.which))
+
+    def _number(self, which: Any) -> int:
+        with self._numbering:
+            if which not in self.whiches:
+                self.whiches.append(which)
+            return self.whiches.index(which)
+
+
+def _same_objects(one: Plan, other: Plan) -> bool:
+    # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
+    objects = [[item for item in plan.snapshot.objects[1:] if not isinstance(item, tuple)] for plan in (one, other)]
+    return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
+
+
+def _with_states(user: inspect.Signature) -> inspect.Signature:
+    states = inspect.Parameter("_states_", inspect.Parameter.POSITIONAL_ONLY)
+    return user.replace(parameters=[states, *user.parameters.values()])
+
+
+def note_used(table: Sequence[State[Any]], written: Written) -> None:
+    """Record in the enclosing trace what a staged function reads."""
+    if written.which.used:
+        note_reads([table[i] for i in written.which.used])

@@ -1,0 +1,1 @@
+"""`jit`, and what stands on compiled programs."""

@@ -1,0 +1,318 @@
+"""``jit``: the rule is ``jax.jit``, over the whole touched graph.
+
+The shape of the graph is part of the arguments' structure, so JAX's own compiled-call cache is the cache: what the
+program depends on is in the key, and no key is computed in Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from brainstate_graph import Node, State, StateArgumentError
+
+from .._engine.argnums import both_ways
+from .._engine.core import RETRIES, Retry, StagedCore, never_settled, without_jit
+from .._engine.lift import Staged, whole_inside
+from .._engine.lost import refuse_lost
+from .._engine.placeholders import constant, seal
+from .._engine.touched import Plan
+from .._engine.values import Choice
+from .entry import Entry
+from .explain import Explanation, ToldCore, Trace
+from .program import UNUSED, Program
+from .stages import Compiled, Info, Lowered, Traced
+
+__all__ = ["JittedFunction", "jit"]
+
+
+class JittedFunction(Staged):
+    """A compiled function that knows of states; made by `jit`.
+
+    It can be called, and used as a method. ``origin_fun`` is the user's function.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit
+        ... def step(x):
+        ...     count.value += 1
+        ...     return x + 1.0
+        >>> float(step(1.0)), int(count.value), type(step).__name__
+        (2.0, 1, 'JittedFunction')
+    """
+
+    _core = ToldCore
+    cores: tuple[ToldCore, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        static_argnums: int | Sequence[int] | None = None,
+        static_argnames: str | Iterable[str] | None = None,
+        donate_argnums: int | Sequence[int] | None = None,
+        donate_argnames: str | Iterable[str] | None = None,
+        donate_states: Any = False,
+        state_shardings: Any = None,
+        in_shardings: Any = None,
+        out_shardings: Any = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._made_with: dict[str, Any] = {
+            "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
+            "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
+            "in_shardings": in_shardings, "out_shardings": out_shardings, "name": name, **options,
+        }  # fmt: skip
+        numbers, names = both_ways(fun, static_argnums, static_argnames)
+        self._static = (frozenset(numbers), frozenset(names))
+        donated, donated_names = both_ways(fun, donate_argnums, donate_argnames)
+        if numbers or names:
+            self._prepare = self._wrap_static
+        options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
+        options["donate_argnames"] = tuple(donated_names) or None
+
+        def rule(core: StagedCore) -> Entry:  # without `self`: a function is let go of at once, without the collector
+            if name is not None:
+                core.__name__ = core.__qualname__ = name
+            return Entry(Program(core), donate_states, state_shardings, frozenset(numbers), donated, options)
+
+        super().__init__(rule, (fun,), None, name)
+        entry: Any = self._run
+        self._entry: Entry = entry
+        self._program = self._entry.program
+        self._run, self._run_whole = self._entry.run, self._entry.run_whole
+
+    @property
+    def origin_fun(self) -> Callable[..., Any]:
+        """The user's function."""
+        return self.functions[0]
+
+    def _like(self, fun: Callable[..., Any]) -> JittedFunction:
+        # A method of an object that is no Node: the numbers were counted with `self`.
+        made_with = dict(self._made_with)
+        for kind in ("static", "donate"):
+            numbers, names = made_with[f"{kind}_argnums"], made_with[f"{kind}_argnames"]
+            if numbers is not None:
+                counted = both_ways(self.origin_fun, numbers, names)[0]
+                made_with[f"{kind}_argnums"] = tuple(n - 1 for n in counted if n > 0)
+        return JittedFunction(fun, **made_with)
+
+    def _wrap_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        numbers = self._static[0]
+        return (
+            tuple(self._wrapped(a, i) if i in numbers else a for i, a in enumerate(args)),
+            {k: self._wrapped(v, k) if k in self._static[1] else v for k, v in kwargs.items()},
+        )
+
+    def _wrapped(self, value: Any, place: Any) -> Any:
+        if isinstance(value, State):
+            raise StateArgumentError(
+                f"static argument {place!r} of `{self.__qualname__}` is a State, {value!r}: let the function "
+                "close over it, or pass the Node that holds it"
+            )
+        if isinstance(value, Node):
+            return value  # its shape is static anyway, and its states are not
+        try:
+            hash(value)
+        except TypeError:
+            raise ValueError(
+                f"static argument {place!r} of `{self.__qualname__}` is not hashable, being a "
+                f"{type(value).__name__}. Pass a tuple for a list, or an array as an ordinary argument."
+            ) from None
+        return constant(value)
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
+        args, kwargs, plan = super()._prepared(args, kwargs)
+        if not plan.looked:
+            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
+                plan, _ = self._looked(plan, args, kwargs)
+        return args, kwargs, plan
+
+    def _looked(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
+        """Find out which states are used, if it is worth while, before anything is compiled for all of them.
+
+        Returns:
+            The touched graph; and JAX's trace for the whole of it with what that writes, where it is made here and
+            serves as it is.
+        """
+        found: Any = None
+        for _ in range(RETRIES):
+            if plan.looked or without_jit():
+                break
+            if not self._program.looks_at(plan):
+                plan.looked = True  # all are given
+                break
+            plan, found = self._choosing(plan, args, kwargs)
+        return plan, found if plan.which.choice is None and self._entry.plain else None
+
+    def _choosing(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
+        """Count in the states that are used with these arguments."""
+        whole = plan.choosing(None)
+        self._entry.resolve(whole)
+        try:
+            found = self._program.look(whole, args, kwargs)
+        except Retry as again:
+            return self.cores[0].planned_again(again.alone(), plan), None
+        except RuntimeError as error:
+            refuse_lost(whole.table, self.__qualname__, error)
+            raise
+        self._entry.check(whole)
+        written, used, _ = found[1]
+        before = plan.which.choice or Choice(())
+        places = {*used, *before.places}
+        donated = sorted({*written, *before.places[: before.donated]}) if self._entry.donates else []
+        if not self._entry.apart and len(whole.table) - len(places) < UNUSED:
+            return self._touched.choose(plan, None), found
+        choice = Choice((*donated, *sorted(places.difference(donated))), len(donated))
+        return self._touched.choose(plan, choice), found
+
+    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
+        plan = super()._other_plan(again, plan, args, kwargs)
+        return self._looked(plan, args, kwargs)[0]
+
+    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
+        args, kwargs = self._wrap_static(args, kwargs)
+        args, kwargs, nodes = seal(args, kwargs, self.origin_fun)
+        return args, kwargs, self._touched.plan(nodes)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """Trace for arguments like these; no state changes.
+
+        Returns:
+            A `Traced`, as ``jax.jit(f).trace`` gives it, with ``lower``.
+        """
+        args, kwargs, plan = self._sealed(args, kwargs)
+        with jax.disable_jit(False):
+            plan, found = self._looked(plan, args, kwargs)
+            again: Retry | None = None
+            for _ in range(RETRIES):
+                try:
+                    if found is None:
+                        plan = whole_inside(plan)
+                        compiled = self._entry.staged(plan, len(args))
+                        traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
+                        found = traced, self.cores[0].whiches[len(traced.out_info[1][1])]
+                    stage, which = found
+                    info = Info(stage, which, plan, Trace.of(plan, (), args, kwargs, self.origin_fun))
+                    return Traced(stage, self, self._entry, plan.which, info)
+                except Retry as another:
+                    again = another.alone()
+                    plan = self._other_plan(again, plan, args, kwargs)
+        raise never_settled(self.__qualname__, again)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Lower for arguments like these; no state changes.
+
+        Returns:
+            A `Lowered`, as ``jax.jit(f).lower`` gives it, with ``compile``.
+        """
+        return self.trace(*args, **kwargs).lower()
+
+    def compile(self, *args: Any, **kwargs: Any) -> Compiled:
+        """Compile for arguments like these; no state changes, and a later call like it is not traced again.
+
+        Returns:
+            A `Compiled`, which is called with the user's arguments and writes states.
+        """
+        return self.lower(*args, **kwargs).compile()
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the shapes and dtypes of the result for arguments like these; no state changes."""
+        return self.trace(*args, **kwargs).out_info
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Say which states are used, how many programs there are, and why the function was traced again.
+
+        Args:
+            *args: Arguments, to ask about a call with them, for which the function is traced if it was not yet;
+                without any, the last trace is explained.
+            **kwargs: Keyword arguments.
+
+        Returns:
+            An `Explanation`, whose text is a report.
+        """
+        core = self.cores[0]
+        if not (args or kwargs):
+            return core.explain()
+        self.trace(*args, **kwargs)
+        args, kwargs, plan = self._sealed(args, kwargs)
+        return core.explain(Trace.of(plan, plan.choosing(None).values().values, args, kwargs, self.origin_fun))
+
+    def clear_cache(self) -> None:
+        """Forget all compiled programs."""
+        self._entry.clear()
+        self._touched.forget()
+        self.cores[0].forget()
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    donate_states: Any = False,
+    state_shardings: Any = None,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+    keep_unused: bool = False,
+    inline: bool = False,
+    compiler_options: dict[str, Any] | None = None,
+    name: str | None = None,
+) -> Any:
+    """Compile a function that may read and write states.
+
+    What the function reaches by name (its arguments, bound ``self``, closure and globals) is looked at on every
+    call: a changed hyper-parameter, an added layer or a replaced State is seen, and going back to what was compiled
+    before does not compile again.
+
+    Args:
+        fun: The function; without it, a decorator is returned.
+        static_argnums: Positions of arguments that are part of the program; compared by type and value.
+        static_argnames: Names of such arguments.
+        donate_argnums: Positions of arguments whose buffers the result may reuse.
+        donate_argnames: Names of such arguments.
+        donate_states: Whether the states that are written give their old buffers to the new values: True for all of
+            them, or a selector (see `select`).
+        state_shardings: Where states live, before and after each call: a sharding for all of them,
+            ``{sharding: states}`` or ``{states: sharding}`` (see `place`). A PartitionSpec needs ``jax.set_mesh``.
+        in_shardings: As in ``jax.jit``, for the positional arguments.
+        out_shardings: As in ``jax.jit``, for the result.
+        keep_unused: As in ``jax.jit``.
+        inline: As in ``jax.jit``.
+        compiler_options: As in ``jax.jit``.
+        name: The name of the compiled program; that of `fun` if None.
+
+    Returns:
+        A `JittedFunction`.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit(static_argnames="by")
+        ... def step(by):
+        ...     count.value += by
+        >>> step(by=2)
+        >>> step(3)
+        >>> int(count.value)
+        5
+    """
+    options: dict[str, Any] = {
+        "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
+        "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
+        "in_shardings": in_shardings, "out_shardings": out_shardings, "keep_unused": keep_unused, "inline": inline,
+        "name": name,
+    }  # fmt: skip
+    if compiler_options is not None:
+        options["compiler_options"] = compiler_options
+    if fun is None:
+        return functools.partial(jit, **options)
+    return JittedFunction(fun, **options)

@@ -1,0 +1,254 @@
+"""Ahead of time: ``trace``, ``lower`` and ``compile``, with the user's own arguments and with states.
+
+Each wraps the stage of ``jax.stages`` of the same name.  None changes a state but the call of a `Compiled`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol, TypeVar
+
+import jax
+
+from brainstate_graph import diff
+from brainstate_graph.extend import describe, locate
+
+from .._checks.shapes import shape_of, struct
+from .._engine.core import without_jit
+from .._engine.lost import refuse_lost
+from .._engine.placeholders import unseal_result
+from .._engine.touched import Plan
+from .._engine.values import Rows
+from .entry import Entry
+from .explain import Trace
+
+__all__ = ["Compiled", "Info", "Lowered", "Traced"]
+
+_S = TypeVar("_S", bound="_Stage")
+
+
+class Owner(Protocol):
+    """What a compiled function does for its stages."""
+
+    __qualname__: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]: ...
+
+    def _finish(self, plan: Plan, out: Any, written: Any) -> Any: ...
+
+
+class Info:
+    """What is known about the states of a program and its result, in a form for users where they ask for it.
+
+    Args:
+        stage: The trace.
+        which: What it writes.
+        plan: The touched graph.
+        trace: The names in it.
+    """
+
+    def __init__(self, stage: Any, which: Any, plan: Plan, trace: Trace) -> None:
+        self._stage, self._which, self._trace = stage, which, trace
+        self._given, self._values = plan.which.places, jax.tree.map(jax.typeof, plan.values().values)
+        self._objects = plan.snapshot.objects if which.sealed else ()
+
+    @functools.cached_property
+    def states(self) -> dict[str, Any]:
+        names = self._trace.names()
+        return {names[place]: jax.tree.map(struct, old) for place, old in zip(self._given, self._values, strict=True)}
+
+    @functools.cached_property
+    def written(self) -> dict[str, Any]:
+        names, values = self._trace.names(), self._stage.out_info[1][0]
+        return {names[place]: shape for place, shape in zip(self._which.states, values, strict=True)}
+
+    @functools.cached_property
+    def result(self) -> Any:
+        return unseal_result(self._stage.out_info[0], self._objects, looking=True)
+
+
+class _Stage:
+    """What is known at every stage.
+
+    Attributes:
+        stage: The stage of JAX, which has the states before the arguments.
+    """
+
+    def __init__(self, stage: Any, owner: Owner, entry: Entry, which: Rows, info: Info) -> None:
+        self.stage = stage
+        self._owner, self._entry, self._which, self._info = owner, entry, which, info
+
+    @property
+    def states_info(self) -> dict[str, Any]:
+        """Shapes and dtypes of the states that the program is given, by path."""
+        return self._info.states
+
+    @property
+    def written_info(self) -> dict[str, Any]:
+        """Shapes and dtypes of the states that the program writes, by path."""
+        return self._info.written
+
+    @property
+    def out_info(self) -> Any:
+        """Shapes and dtypes of the result."""
+        return self._info.result
+
+    def _next(self, kind: type[_S], stage: Any) -> _S:
+        return kind(stage, self._owner, self._entry, self._which, self._info)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._owner.__qualname__!r}>"
+
+
+class Traced(_Stage):
+    """A compiled function traced for some arguments; made by ``jit(f).trace``.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit
+        ... def step(x, count=count):
+        ...     count.value += 1
+        ...     return x
+        >>> step.trace(1.0).written_info
+        {'count': ShapeDtypeStruct(shape=(), dtype=int32, weak_type=True)}
+    """
+
+    @property
+    def jaxpr(self) -> Any:
+        """The program, with the states before the arguments."""
+        return self.stage.jaxpr
+
+    @property
+    def fun_name(self) -> str:
+        """The name of the function."""
+        return self.stage.fun_name
+
+    def lower(self, **options: Any) -> Lowered:
+        """Lower the program; options as of ``jax.stages.Traced.lower``."""
+        return self._next(Lowered, self.stage.lower(**options))
+
+
+class Lowered(_Stage):
+    """A program before XLA has compiled it; made by ``jit(f).lower``.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> w = State(2.0)
+        >>> "multiply" in jit(lambda x: x * w.value).lower(3.0).as_text()
+        True
+    """
+
+    def as_text(self, dialect: str | None = None, **options: Any) -> str:
+        """Return the program as text; options as of ``jax.stages.Lowered.as_text``."""
+        return self.stage.as_text(dialect, **options)
+
+    def compiler_ir(self, dialect: str | None = None) -> Any:
+        """Return the program as an object of the compiler."""
+        return self.stage.compiler_ir(dialect)
+
+    def cost_analysis(self) -> Any:
+        """Return what XLA estimates the program to cost."""
+        return self.stage.cost_analysis()
+
+    def compile(self, compiler_options: dict[str, Any] | None = None, **options: Any) -> Compiled:
+        """Compile the program."""
+        return self._next(Compiled, self.stage.compile(compiler_options, **options))
+
+
+class Compiled(_Stage):
+    """A compiled program that takes the arguments of the user's function and writes states; from ``jit(f).compile``.
+
+    It is never traced again: a call with other shapes is an error.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import jit
+        >>> count = State(0)
+        >>> @jit
+        ... def step(x):
+        ...     count.value += 1
+        ...     return x + 1.0
+        >>> compiled = step.compile(1.0)
+        >>> float(compiled(5.0)), int(count.value)
+        (6.0, 1)
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner = self._owner
+        if without_jit():
+            return owner(*args, **kwargs)
+        args, kwargs, plan = owner._sealed(args, kwargs)
+        plan = self._fitting(plan)
+        try:
+            out, written = self._entry.call(self.stage, plan.values(), args, kwargs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            refuse_lost(plan.inputs, owner.__qualname__, error)
+            self._refuse_shapes(plan)
+            raise
+        return owner._finish(plan, out, written)
+
+    def _fitting(self, plan: Plan) -> Plan:
+        """The touched graph as the program was compiled for."""
+        which, now = self._which, plan.which
+        user = self._owner.__qualname__
+        if now == which:
+            return plan
+        if now.shape is not which.shape:
+            raise ValueError(
+                f"`{user}` was compiled for another model. Compile it again. What changed:\n"
+                f"{diff(which.shape, now.shape)}"
+            )
+        strays = {number: state for number, state in plan.strays.items() if number in which.strays}
+        fitting = Plan(plan.snapshot, strays, plan.nodes, which.choice)
+        if fitting.which != which:
+            raise ValueError(f"`{user}` was compiled for states with other hooks. Compile it again.")
+        return fitting
+
+    def _refuse_shapes(self, plan: Plan) -> None:
+        wrong = [
+            f"{locate(state)} is {describe(jax.tree.map(shape_of, value))} and was {describe(shape)}"
+            for state, value, shape in zip(plan.inputs, plan.values().values, self.states_info.values(), strict=True)
+            if _form(jax.tree.map(shape_of, value)) != _form(shape)
+        ]
+        if wrong:
+            raise TypeError(
+                f"`{self._owner.__qualname__}` was compiled for states of other shapes: {'; '.join(wrong)}. "
+                "Compile it again, or call the function that is not compiled ahead of time."
+            ) from None
+
+    def as_text(self) -> str:
+        """Return the optimised program as text."""
+        return self.stage.as_text()
+
+    def cost_analysis(self) -> Any:
+        """Return what XLA estimates the program to cost."""
+        return self.stage.cost_analysis()
+
+    def memory_analysis(self) -> Any:
+        """Return how many bytes arguments, results, donated buffers and temporary values take."""
+        return self.stage.memory_analysis()
+
+    def runtime_executable(self) -> Any:
+        """Return what the runtime executes."""
+        return self.stage.runtime_executable()
+
+    @property
+    def input_shardings(self) -> Any:
+        """The shardings of the arguments, as ``(args, kwargs)``; states left out."""
+        args, kwargs = self.stage.input_shardings
+        return args[self._entry.shift :], kwargs
+
+    @property
+    def output_shardings(self) -> Any:
+        """The shardings of the result."""
+        return self.stage.output_shardings[0]
+
+
+def _form(tree: Any) -> Any:
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -1,0 +1,59 @@
+"""``associative_scan``: many steps at once, so the function may read states, but not write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .._engine.core import Core, Run
+from .._engine.lift import lift
+from .._engine.values import StateValues, Written
+from .._jit.eager import compiled_once
+from .carry import NONE, alike, refuse_writes
+
+__all__ = ["associative_scan"]
+
+
+def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+    """Combine the elements along an axis from the first to each one, in about ``log2(n)`` steps.
+
+    Args:
+        fn: An associative function of two pytrees like `elems`, which it combines element by element along `axis`. It
+            may read states. JAX calls it several times, for several elements at once.
+        elems: Arrays with the same size along `axis`.
+        reverse: Whether to start from the last element.
+        axis: The axis.
+
+    Returns:
+        Arrays like `elems`: for ``fn = add``, the cumulative sum.
+
+    Raises:
+        ValueError: `fn` writes a state, or draws from a random stream.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import associative_scan
+        >>> modulus = State(7)
+        >>> associative_scan(lambda a, b: a * b % modulus.value, jnp.arange(1, 6)).tolist()
+        [1, 2, 6, 3, 1]
+    """
+    if not callable(fn):
+        raise TypeError(f"associative_scan takes a function of two elements, not {fn!r}")
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, elems: Any) -> tuple[Any, Written]:
+            def combine(a: Any, b: Any) -> Any:
+                out, written = core(NONE, a, b)
+                refuse_writes(core, written, "associative_scan: the function")
+                return out
+
+            return jax.lax.associative_scan(combine, elems, reverse=reverse, axis=axis), NONE.as_written()
+
+        return run
+
+    lifted = lift(rule, fn)
+    compiled = compiled_once(fn, ("associative_scan", reverse, axis), lambda: alike(lambda elems: lifted(elems), fn))
+    return (compiled or lifted)(elems)

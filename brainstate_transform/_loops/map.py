@@ -1,0 +1,112 @@
+"""``map``: one element after the other, or blocks of elements at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainstate_graph import Overlay
+
+from .._engine.core import Core, Run, without_jit
+from .._engine.lift import lift
+from .._engine.values import StateValues, Written
+from .._jit.eager import compiled_once
+from .._mapping.lanes import has_lanes
+from .._mapping.vmap import vmap
+from .carry import NONE, alike, refuse_writes, written_in
+from .loops import element_of, for_loop, number_of_steps
+
+__all__ = ["map"]
+
+
+def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
+    """Apply `f` to each element along the leading axes of `xs`.
+
+    Args:
+        f: A function of as many arguments. Without `batch_size` it may write states, in order; with it only random
+            streams, from which each element draws other numbers.
+        *xs: Arrays or pytrees with the elements along their first axis.
+        batch_size: How many elements to do at once, by `vmap`, and the rest at the end; None for one after the other.
+
+    Returns:
+        The stacked results.
+
+    Raises:
+        ValueError: There are no `xs`, they are scalars or of different sizes, `batch_size` is no positive whole number,
+            or `f` writes a state although it is given.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import map
+        >>> w = State(2.0)
+        >>> map(lambda x: w.value * x, jnp.arange(5.0), batch_size=2)
+        Array([0., 2., 4., 6., 8.], dtype=float32)
+    """
+    if not callable(f):
+        raise TypeError(f"map takes a function, not {f!r}")
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size={batch_size!r}: give a positive whole number, or None for one after the other")
+    if not xs:
+        raise ValueError("map needs something to map over: `map(f, xs)`")
+    if batch_size is None:
+        return for_loop(f, *xs)
+
+    def mapped(*xs: Any) -> Any:
+        return _in_blocks(f, xs, batch_size)
+
+    compiled = compiled_once(f, ("map", batch_size), lambda: alike(mapped, f))
+    return (compiled or mapped)(*xs)
+
+
+def _in_blocks(f: Callable[..., Any], xs: Any, size: int) -> Any:
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, *xs: Any) -> tuple[Any, Written]:
+            blocks, rest = divmod(number_of_steps(xs, None, core.__qualname__), size)
+            split = blocks * size
+            element = _element(core, jax.tree.map(element_of, xs))
+            lanes = vmap(lift(lambda _: element, f))
+
+            def whole(*xs: Any) -> Any:
+                return for_loop(lanes, *xs)
+
+            with Overlay() as overlay:  # the rest draws after the blocks
+                parts: list[Any] = []
+                if blocks or not rest:
+                    inputs = jax.tree.map(lambda x: jnp.reshape(x[:split], (blocks, size, *x.shape[1:])), xs)
+                    out, written = Core(whole)(NONE, *inputs)
+                    parts.append(jax.tree.map(lambda y: jnp.reshape(y, (split, *y.shape[2:])), out))
+                    written.write()
+                if rest:
+                    out, written = Core(lanes)(NONE, *jax.tree.map(lambda x: x[split:], xs))
+                    parts.append(out)
+                    written.write()
+            return jax.tree.map(lambda *part: jnp.concatenate(part), *parts), written_in(overlay)
+
+        return run
+
+    return lift(rule, f)(*xs)
+
+
+def _element(core: Core, first: tuple[Any, ...]) -> Run:
+    """Trace `f` for one element; blocks and rest are mapped over what was traced."""
+    what = "map with batch_size: the function"
+    random = NONE if without_jit() else core.written_by(*first)
+
+    def refuse(written: Written) -> Written:
+        refuse_writes(core, written.pick(lambda state: not has_lanes(state)), what)
+        return written
+
+    refuse(random.as_written())
+
+    def run(_: StateValues, *x: Any) -> tuple[Any, Written]:
+        if without_jit():
+            out, written = core(NONE, *x)
+            return out, refuse(written)
+        out, drawn = core.staged(StateValues.read(random.states), *x)
+        return out, drawn.as_written()
+
+    return run

@@ -1,0 +1,248 @@
+"""``while_loop``, ``bounded_while_loop`` and ``fori_loop``: what the body writes is carried, the condition reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._engine.core import Core, Run, without_jit
+from .._engine.lift import lift
+from .._engine.values import StateValues, Written
+from .._jit.eager import compiled_once
+from .carry import NONE, Now, alike, by_hand, enter, refuse_writes, traced
+from .nested import any_lane, check_base, nested_scan
+
+__all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
+
+
+def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
+    """Run ``val = body_fun(val)`` while ``cond_fun(val)`` holds, as one compiled loop; both may use states.
+
+    The gradient does not flow backwards through it: see `bounded_while_loop`.
+
+    Args:
+        cond_fun: The condition, a boolean scalar; it may read states, but not write or draw from a random stream.
+        body_fun: The body; what it returns has the structure, shapes and dtypes of `init_val`.
+        init_val: The first value, a pytree of arrays.
+
+    Returns:
+        The last value.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state or of the value, or the condition is no boolean.
+        ValueError: The condition writes a state.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import while_loop
+        >>> steps = State(0)
+        >>> def halve(x):
+        ...     steps.value += 1
+        ...     return x / 2
+        >>> float(while_loop(lambda x: x > 1.0, halve, 10.0)), int(steps.value)
+        (0.625, 4)
+    """
+    compiled = compiled_once((body_fun, cond_fun), "while_loop", lambda: _make(_while, cond_fun, body_fun))
+    return (compiled or _make(_while, cond_fun, body_fun))(init_val)
+
+
+def _while(cond: Core, body: Core, init: Any) -> tuple[Any, Written]:
+    step, now = enter(body, init)
+    states, last = jax.lax.while_loop(_reading(cond), lambda now: step(now, None)[0], now)
+    return last, states.as_written()
+
+
+def bounded_while_loop(
+    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int, base: int = 16
+) -> Any:
+    """Run `while_loop` for `max_steps` steps at most; gradients flow backwards through it.
+
+    It stores about ``base * log(max_steps) / log(base)`` values for the backward pass, and recomputes the others.
+
+    Args:
+        cond_fun: As for `while_loop`.
+        body_fun: As for `while_loop`.
+        init_val: As for `while_loop`.
+        max_steps: The number of steps after which it stops in any case.
+        base: The steps are run in blocks, the blocks in larger ones; this many each.
+
+    Returns:
+        The last value. Under `vmap` each lane stops by its own condition.
+
+    Raises:
+        TypeError: As for `while_loop`.
+        ValueError: The condition writes a state, or `max_steps` or `base` is no such number.
+
+    Example:
+        >>> from brainstate_transform import bounded_while_loop, grad
+        >>> def power(x):  # the first power of x beyond 100
+        ...     return bounded_while_loop(lambda y: y < 100.0, lambda y: y * x, x, max_steps=20)
+        >>> float(power(3.0)), float(grad(power)(3.0))
+        (243.0, 405.0)
+    """
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
+        raise ValueError(f"max_steps={max_steps!r}: give the largest number of steps, a whole number of at least 0")
+    check_base(base)
+
+    def make() -> Callable[[Any], Any]:
+        return _make(functools.partial(_bounded, max_steps=max_steps, base=base), cond_fun, body_fun, max_steps)
+
+    compiled = compiled_once((body_fun, cond_fun), ("bounded_while_loop", max_steps, base), make)
+    return (compiled or make())(init_val)
+
+
+def _bounded(cond: Core, body: Core, init: Any, max_steps: int, base: int) -> tuple[Any, Written]:
+    step, now = enter(body, init)
+    holds, _, _ = traced(_reading(cond), now)  # once for all the places in which it stands below
+
+    # A value for which the condition is false stays as it is, so that it is false from then on.
+    def one(now: Now, _: None) -> tuple[Now, None]:
+        return jax.lax.cond(holds(now), lambda now: step(now, None)[0], lambda now: now, now), None
+
+    def unless_done(block: Any) -> Any:
+        # Under vmap, a condition per lane runs both of its branches: a block is left out when all lanes are done.
+        return lambda now, xs: jax.lax.cond(any_lane(holds(now)), block, lambda now, _: (now, None), now, xs)
+
+    (states, last), _ = nested_scan(one, now, None, max_steps, base, wrap=unless_done)
+    return last, states.as_written()
+
+
+def _make(
+    loop: Callable[[Core, Core, Any], tuple[Any, Written]],
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    max_steps: int | None = None,
+) -> Callable[[Any], Any]:
+    """Return the loop over a condition and a body; it keeps the condition alive, so that its id stays its own."""
+    for fun in (cond_fun, body_fun):
+        if not callable(fun):
+            raise TypeError(f"a loop takes two functions, the condition and the body, not {fun!r}")
+
+    def body(init_val: Any, _: None) -> tuple[Any, None]:
+        return body_fun(init_val), None
+
+    def rule(body: Core, cond: Core) -> Run:
+        def run(_: StateValues, init: Any, __: None) -> tuple[Any, Written]:
+            if without_jit():
+                with contextlib.suppress(jax.errors.ConcretizationTypeError):  # a condition per lane: JAX has to trace
+                    return _in_python(cond, body, init, max_steps)
+            return loop(cond, body, init)
+
+        return run
+
+    lifted = lift(rule, alike(body, body_fun), cond_fun)
+    return alike(lambda init_val: lifted(init_val, None), body_fun)
+
+
+def _reading(cond: Core) -> Callable[[Now], Any]:
+    """Return the condition as a function of what is carried."""
+    cond.frozen = True
+
+    def holds(now: Now) -> Any:
+        pred, written = cond(*now)
+        refuse_writes(cond, written, "the condition")
+        return _boolean(cond, pred)
+
+    return holds
+
+
+def _boolean(cond: Core, pred: Any) -> Any:
+    if jax.tree.structure(pred) != jax.tree.structure(0) or jnp.shape(pred) or jnp.result_type(pred) != jnp.bool_:
+        raise TypeError(f"the condition `{cond.__qualname__}` must return a boolean scalar, not {pred!r}")
+    return pred
+
+
+def _in_python(cond: Core, body: Core, init: Any, max_steps: int | None) -> tuple[Any, Written]:
+    def holds(now: Now) -> bool:
+        pred, written = cond(NONE, now[1])
+        refuse_writes(cond, written, "the condition")
+        return bool(_boolean(cond, pred))
+
+    with by_hand(body, init) as (step, now, written):
+        steps = 0
+        while steps != max_steps and holds(now):
+            now, _ = step(now, None)
+            steps += 1
+        return now[1], written()
+
+
+def fori_loop(
+    lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any, *, unroll: int | bool | None = None
+) -> Any:
+    """Run ``val = body_fun(i, val)`` for i from `lower` up to, but without `upper`; the body may use states.
+
+    Args:
+        lower: The first index, a whole number that may be traced.
+        upper: The index to stop before, likewise. Where both are known when the loop is traced, gradients flow
+            backwards through it.
+        body_fun: The body; what it returns has the structure, shapes and dtypes of `init_val`.
+        init_val: The first value, a pytree of arrays.
+        unroll: As in ``jax.lax.fori_loop``.
+
+    Returns:
+        The last value.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state or of the value, or a bound is no whole number.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import fori_loop
+        >>> total = State(0)
+        >>> def add(i, val):
+        ...     total.value += i
+        ...     return val * 2.0
+        >>> float(fori_loop(0, 5, add, 1.0)), int(total.value)
+        (32.0, 10)
+    """
+    for name, bound in (("lower", lower), ("upper", upper)):
+        if type(bound) is not int and (jnp.shape(bound) or not jnp.issubdtype(jnp.result_type(bound), jnp.integer)):
+            raise TypeError(f"fori_loop: {name}={bound!r} is no whole number")
+    lower, upper = (int(b) if isinstance(b, np.integer) else b for b in (lower, upper))
+    if unroll is None:
+        compiled = compiled_once(body_fun, "fori_loop", lambda: _make_fori(body_fun, None))
+        return (compiled or _make_fori(body_fun, None))(init_val, lower, upper)
+
+    def make() -> Callable[[Any], Any]:  # to unroll, JAX has to know the bounds
+        counted = _make_fori(body_fun, unroll)
+        return alike(lambda init_val: counted(init_val, lower, upper), body_fun)
+
+    bounds = [b for b in (lower, upper) if isinstance(b, int)]
+    compiled = compiled_once(body_fun, ("fori_loop", *bounds, unroll, type(unroll)), make) if len(bounds) == 2 else None
+    return (compiled or make())(init_val)
+
+
+def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[Any, Any, Any], Any]:
+    if not callable(body_fun):
+        raise TypeError(f"the body of fori_loop is a function, not {body_fun!r}")
+
+    def body(init_val: Any, i: Any) -> tuple[Any, None]:
+        return body_fun(i, init_val), None
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:
+            if without_jit():
+                with contextlib.suppress(jax.errors.ConcretizationTypeError):
+                    return _count_in_python(core, init, lower, upper)
+            step, now = enter(core, init, jax.eval_shape(jnp.add, lower, upper))
+            states, last = jax.lax.fori_loop(lower, upper, lambda i, now: step(now, i)[0], now, unroll=unroll)
+            return last, states.as_written()
+
+        return run
+
+    lifted = lift(rule, alike(body, body_fun))
+    return alike(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
+
+
+def _count_in_python(core: Core, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:
+    index = jax.eval_shape(jnp.add, lower, upper)
+    with by_hand(core, init) as (step, now, written):
+        for i in range(int(lower), int(upper)):
+            now, _ = step(now, jnp.asarray(i, None if index.weak_type else index.dtype))
+        return now[1], written()

@@ -1,0 +1,1 @@
+"""One value per lane or shard: `vmap` and `shard_map`."""

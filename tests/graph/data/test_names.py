@@ -1,0 +1,213 @@
+"""A thing has a name where it is found under it; only allowed names are looked up, and nothing else is imported."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+import brainstate_nn as nn
+from brainstate_graph import GraphError, Node, State
+from brainstate_graph._data.names import Allowed, name_of
+from tests.graph import zoo
+
+
+class Outer:
+    class Inner:
+        pass
+
+    @classmethod
+    def make(cls):
+        pass
+
+    @staticmethod
+    def help():
+        pass
+
+    def method(self):
+        pass
+
+
+def original():
+    pass
+
+
+passed_on = original
+
+
+@functools.wraps(original)
+def impostor():
+    pass
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"),
+    [
+        (int, "builtins:int"),
+        (len, "builtins:len"),
+        (math.tanh, "math:tanh"),
+        (np.add, "numpy:add"),
+        (jax.nn.relu, "jax.nn:relu"),  # defined in a private module
+        (jax.numpy.float32, "jax.numpy:float32"),
+        (nn.Linear, "brainstate_nn:Linear"),
+        (Node, "brainstate_graph:Node"),
+        (State, "brainstate_graph:State"),
+        (zoo.Gadget, "tests.graph.zoo:Gadget"),
+        (Outer.Inner, f"{__name__}:Outer.Inner"),
+        (Outer.method, f"{__name__}:Outer.method"),
+        (Outer.help, f"{__name__}:Outer.help"),
+        (Outer.make.__func__, f"{__name__}:Outer.make"),
+        (passed_on, f"{__name__}:original"),
+        (impostor, None),  # it says that it is `original`, which is another
+        (lambda: 0, None),
+        (Outer(), None),
+        (np, None),
+        (3, None),
+        (dict.fromkeys, None),
+    ],
+)
+def test_names(thing, name):
+    assert name_of(thing) == name
+    if name is not None:
+        assert Allowed([name.partition(":")[0]]).find(name) is thing
+        assert Allowed([thing]).find(name) is thing
+
+
+def test_a_local_class_has_no_name():
+    class Local:
+        pass
+
+    assert name_of(Local) is None
+    with pytest.raises(TypeError, match="top level of a module"):
+        Allowed([Local])
+
+
+def test_a_name_is_no_code_of_the_thing():
+    class Nosy:
+        def __getattribute__(self, name):
+            raise AssertionError(name)
+
+    assert name_of(Nosy()) is None
+
+
+def test_plain_types_need_no_mention():
+    for name in ("builtins:int", "collections:OrderedDict", "numpy:float32", "jax.numpy:bfloat16"):
+        Allowed([]).find(name)
+    for name in ("builtins:eval", "builtins:len", "os:system", "collections:Counter", "numpy:load"):
+        with pytest.raises(GraphError, match="not allowed"):
+            Allowed([]).find(name)
+
+
+@pytest.mark.parametrize(
+    ("allow", "fine"),
+    [(["tests"], True), (["tests.graph.zoo"], True), ([zoo], True), ([zoo.Gadget], True), (["tests.graph.zo"], False),
+     (["tests.graph.zoo.x"], False), ([zoo.Widget], False), (["math"], False), ([], False)],
+)  # fmt: skip
+def test_what_is_allowed(allow, fine):
+    if fine:
+        assert Allowed(allow).find("tests.graph.zoo:Gadget") is zoo.Gadget
+    else:
+        with pytest.raises(GraphError, match=r'tests.graph.zoo:Gadget.*allow=\[\.\.\., "tests.graph.zoo"\]'):
+            Allowed(allow).find("tests.graph.zoo:Gadget")
+
+
+def test_a_class_brings_what_is_defined_in_it():
+    assert Allowed([Outer]).find(f"{__name__}:Outer.method") is Outer.method
+    with pytest.raises(GraphError, match="not allowed"):
+        Allowed([Outer]).find(f"{__name__}:original")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tests.graph.zoo:Nothing", "no Nothing in tests.graph.zoo"),
+        ("tests.graph.zoo:State", "is not defined there, it is brainstate_graph:State"),
+        ("tests.graph.zoo:math", "is not defined there"),
+        ("tests.graph.zoo:jax.numpy", "no jax.numpy in"),
+        ("tests.graph.zoo:math.tanh", "no math.tanh in"),
+        ("tests.graph.zoo:Color.RED", "is not defined there"),
+        ("tests.graph.zoo:Gadget.__init__.__globals__", "no Gadget"),
+        ("tests.graph.zoo:__name__", "is not defined there"),
+        ("tests.graph.missing:X", "cannot import tests.graph.missing"),
+        ("tests.graph.zoo", "is no name"),
+        ("tests.graph..zoo:X", "is no name"),
+        (":X", "is no name"),
+        ("tests:", "is no name"),
+        (" tests:X", "is no name"),
+        ("tests:X\n", "is no name"),
+        (None, "is no name"),
+        (["tests:X"], "is no name"),
+    ],
+)
+def test_names_that_are_refused(name, words):
+    with pytest.raises(GraphError, match=words.replace(".", r"\.")):
+        Allowed(["tests"]).find(name)
+
+
+def test_allow_is_a_list():
+    with pytest.raises(TypeError, match=r"allow=\['tests'\]"):
+        Allowed("tests")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package whose modules tell when they are imported."""
+    home = tmp_path / "told_package"
+    home.mkdir()
+    note = f"import json, pathlib; p = pathlib.Path({str(tmp_path / 'told')!r})\n"
+    note += "p.write_text(json.dumps([*(json.loads(p.read_text()) if p.exists() else []), __name__]))\n"
+    models = """
+        from brainstate_graph import Node
+        class Net(Node): pass
+        def __getattr__(name): raise AssertionError(name)
+    """
+    (home / "__init__.py").write_text(note)
+    (home / "models.py").write_text(note + textwrap.dedent(models))
+    (home / "_private.py").write_text(note + "def f(): pass\n")
+    (home / "public.py").write_text(note + "from ._private import f\n")
+    (home / "broken.py").write_text(note + "1 / 0\n")
+    (home / "__main__.py").write_text(note)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield lambda: json.loads((tmp_path / "told").read_text()) if (tmp_path / "told").exists() else []
+    for name in [name for name in sys.modules if name.startswith("told_package")]:
+        del sys.modules[name]
+
+
+def test_only_what_is_allowed_is_imported(package):
+    for allow in ([], ["told_package.other"], ["told"], [zoo]):
+        with pytest.raises(GraphError, match="not allowed"):
+            Allowed(allow).find("told_package.models:Net")
+    assert package() == []
+    net = Allowed(["told_package"]).find("told_package.models:Net")
+    assert issubclass(net, Node)
+    assert package() == ["told_package", "told_package.models"]
+    with pytest.raises(GraphError, match=r"no Other in told_package.models"):  # its __getattr__ is not asked
+        Allowed(["told_package"]).find("told_package.models:Other")
+
+
+def test_a_module_that_fails_and_a_program(package):
+    with pytest.raises(GraphError, match=r"cannot import told_package.broken .* ZeroDivisionError"):
+        Allowed(["told_package"]).find("told_package.broken:X")
+    with pytest.raises(GraphError, match="is not run"):
+        Allowed(["told_package"]).find("told_package.__main__:X")
+    assert "told_package.__main__" not in package()
+
+
+def test_a_public_module_may_pass_on_what_its_package_keeps_in_a_private_one(package):
+    f = Allowed(["told_package"]).find("told_package._private:f")
+    assert name_of(f) == "told_package._private:f"  # the package itself does not pass it on
+    with pytest.raises(GraphError, match=r"is told_package._private:f"):
+        Allowed(["told_package"]).find("told_package.public:f")
+
+
+def test_a_module_that_nobody_has_imported_yet():
+    program = "import sys, numpy as np; from brainstate_graph._data.names import name_of; print(name_of(np.recarray))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == name_of(np.recarray) == "numpy.rec:recarray"

@@ -23,12 +23,11 @@ from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from . import hooks as hooks
-from .checked import refuse_other_form
 from .errors import TraceContextError
-from .hidden import find_hidden
 from .journal import Journal
-from .locate import locate
+from .locate import find_hidden, locate
 from .node import Node
+from .values import refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -323,7 +322,7 @@ def _put(state: State[Any], value: Any) -> None:
     refuse_foreign(state, value, overlay)
     checked = ("checked", True) in state._meta
     if checked or stack.tree_check:
-        refuse_other_form(state, look(state, overlay, record=False), value, checked)
+        refuse_unlike(state, look(state, overlay, record=False), value, checked)
     if overlay is None:
         state._value = value
     else:

@@ -11,14 +11,10 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from .._show.looks import Shown, look_of_state, unnamed
-from .._show.text import page, show
-from .._tools.words import Words
-from .._verbs.fit import detached
 from . import overlay as door
-from .errors import TraceContextError
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
-from .overlay import NO_TRACE, PLAIN, Box, look, refuse_objects, settle, stack
+from .overlay import NO_TRACE, PLAIN, Box, refuse_objects, settle
+from .values import detached
 
 __all__ = ["State", "declared", "make_state", "maybe_state"]
 
@@ -146,16 +142,6 @@ class State(Box, Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_state, (type(self), door.carried(self), self._meta)
-
-    __repr__ = show
-    __treescope_repr__ = page
-
-    def _shown_(self) -> Shown:
-        try:
-            value = look(self, stack.top, record=False)  # printing is no read of the program
-        except TraceContextError:
-            return look_of_state(type(self), unnamed("value", Words("<made inside a transform>")), self._meta, ())
-        return look_of_state(type(self), unnamed("value", value), self._meta, value)
 
 
 def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:

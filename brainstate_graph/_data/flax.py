@@ -21,6 +21,7 @@ from .._core.layout import Layout, path_of
 from .._tools.words import dotted
 from .._trees.leaf import TreefyState, bare
 from .._trees.nesting import nested
+from .._trees.tree import layout_of, make_tree, values_of
 
 __all__ = ["serialize_with_flax"]
 
@@ -88,12 +89,12 @@ class _Tree(_Value):
     """A state tree is written as nested dictionaries with the text of the keys."""
 
     def write(self, item: Any) -> Any:
-        layout = item.to_nest()._layout
+        layout, values = layout_of(item.to_nest()), values_of(item)
         _check_names(layout)
-        return nested(layout, lambda place: super(_Tree, self).write(item._values[place]), str)
+        return nested(layout, lambda place: super(_Tree, self).write(values[place]), str)
 
     def read(self, ref: Any, data: Any) -> Any:
-        layout = ref.to_nest()._layout
+        layout, before = layout_of(ref.to_nest()), values_of(ref)
         _check_names(layout)
         parts, problems = _parts(layout, data)
         values: list[Any] = []
@@ -101,13 +102,13 @@ class _Tree(_Value):
             if parts[leaf] is not _ABSENT:
                 name = dotted(layout.path(place))
                 try:
-                    values.append(self.value(bare(ref._values[place]), parts[leaf], name))
+                    values.append(self.value(bare(before[place]), parts[leaf], name))
                 except (AttributeError, KeyError, TypeError, ValueError) as error:  # all of which flax raises
                     problems.append(f"{name}: {error}")
         if problems:
             where = self.flax.current_path().removeprefix("./").removeprefix(".")
             raise GraphError(f"the data does not fit the tree{' at ' * bool(where)}{where}: " + "; ".join(problems))
-        return ref._of(layout, values)
+        return make_tree(type(ref), layout, values)
 
 
 def _is_key(leaf: Any) -> bool:

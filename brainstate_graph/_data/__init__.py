@@ -1,6 +1,7 @@
 """Graphs as data that outlives the process: JSON, fingerprint, difference; trees for other libraries.
 
-Nothing below knows of it.  Here ``jax.export`` and flax are told how what is static in a state tree is written.
+Nothing below knows of it.  Here ``jax.export`` is told how to write what is static in a state tree; flax is told too
+if it is imported already.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from .._core.layout import StateSpec
 from .._core.static import Static
 from .._trees.leaf import TreefyState
 from .._trees.tree import FlattedDict, NestedDict
-from .flax import serialize_with_flax
+from .flax import register_where_imported
 from .layout_bytes import layout_from_bytes, layout_to_bytes, spec_from_bytes, spec_to_bytes
 
 
@@ -36,4 +37,4 @@ def _register(kind: type[Any], to_bytes: Any, from_bytes: Any) -> None:
 _register(NestedDict, layout_to_bytes, layout_from_bytes)
 _register(FlattedDict, layout_to_bytes, layout_from_bytes)
 _register(TreefyState, _static_to_bytes, _static_from_bytes)
-serialize_with_flax(NestedDict, FlattedDict)
+register_where_imported()

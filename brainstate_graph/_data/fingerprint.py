@@ -90,7 +90,7 @@ class _Digest(Encoder):
         if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, type):
             return {"builtin": value.__name__, "of": self.name(value.__self__)}
         if isinstance(value, np.dtype) and not value.hasobject:
-            return {"dtype": value.char}
+            return {"dtype": value.char, "in_full": str(value)}
         if isinstance(value, np.generic) and not value.dtype.hasobject:
             return {"scalar": self.name(kind), "dtype": value.dtype.char, "data": value.tobytes().hex()}
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

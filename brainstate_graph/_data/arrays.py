@@ -124,7 +124,8 @@ def scalar_of(form: Any) -> np.generic:
     """Return the NumPy scalar of a form."""
     if not isinstance(form, list) or len(form) != 2:
         raise GraphError("a scalar is a list of dtype and data")
-    return array_of([form[0], [], form[1]])[()]
+    scalar: Any = array_of([form[0], [], form[1]])[()]
+    return scalar
 
 
 def jax_array_form(array: jax.Array) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._core.clock import fields_of
+from .._core.door import look
 from .._core.errors import TraceContextError
 from .._core.graphdef import Edge, GraphDef
 from .._core.node import Node
-from .._core.overlay import look, stack
 from .._core.state import State
 from .._tools.words import Words, short
 from .._trees.leaf import TreefyState
@@ -66,7 +66,7 @@ def _group(value: Any) -> int:
 @look_of.register(State)
 def _(state: State[Any]) -> Look:
     try:
-        value = look(state, stack.top, record=False)  # printing is no read of the program
+        value = look(state)  # printing is no read of the program
     except TraceContextError:
         return _of_state(type(state), _value(Words("<made inside a transform>")), state._meta, ())
     return _of_state(type(state), _value(value), state._meta, value)

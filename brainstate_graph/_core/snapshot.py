@@ -111,6 +111,10 @@ class Snapshot:
         """What it was made from."""
         return self._root()
 
+    def object_at(self, row: int) -> Any:
+        """Return the live object of a row; also that of the root, which the snapshot kept by a node does not hold."""
+        return self.objects[row] if row else self._root()
+
     def _hold_weakly(self, root: Node) -> None:
         """Let the root go: it holds this snapshot, and a model without cycles shall be freed at once when dropped."""
         self._root = weakref.ref(root)

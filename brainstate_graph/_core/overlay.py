@@ -56,6 +56,7 @@ class Overlay:
         reads: States read through this overlay, in the order of first access.
         writes: States assigned in it that existed before it, in the order of first assignment.
         journal: The attributes of nodes that were set in it.
+        births: The states made in it, with the trace in which each was made.
         since: The tick of the clock when it was opened: nodes born later were made inside.
 
     Example:
@@ -67,13 +68,13 @@ class Overlay:
         (1.0, [(State(1.0), 2.0)])
     """
 
-    __slots__ = ("_created", "_open", "_parent", "_trace", "_values", "journal", "reads", "since", "writes")
+    __slots__ = ("_open", "_parent", "_trace", "_values", "births", "journal", "reads", "since", "writes")
 
     def __init__(self) -> None:
         self.reads: dict[State[Any], None] = {}
         self.writes: dict[State[Any], None] = {}
         self._values: dict[State[Any], Any] = {}
-        self._created: dict[State[Any], Any] = {}  # state -> the trace it was made in
+        self.births: dict[State[Any], Any] = {}  # state -> the trace it was made in
         self._open = False
         self._parent: Overlay | None = None
         self._trace: Any = None
@@ -86,7 +87,7 @@ class Overlay:
 
     def created(self, state: State[Any]) -> bool:
         """Tell whether `state` was made while this overlay was on top."""
-        return state in self._created
+        return state in self.births
 
     def written(self) -> list[tuple[State[Any], Any]]:
         """Return each state assigned inside with the last value that it got."""
@@ -98,8 +99,8 @@ class Overlay:
         Call it when the function has ended and its result is taken apart.
         """
         alive = weakref.WeakKeyDictionary[Any, Any]()
-        while self._created:
-            state, _ = self._created.popitem()
+        while self.births:
+            state, _ = self.births.popitem()
             self.reads.pop(state, None)
             alive[state] = self._values.pop(state)
             del state

@@ -22,11 +22,12 @@ from jax.errors import JaxRuntimeError
 from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
-from .core import RETRIES, Core, Moved, Retry, Run, StagedCore, never_settled
+from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .reach import WeakMethod
+from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
 from .values import Named, StateValues, Written
 

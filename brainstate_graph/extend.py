@@ -7,9 +7,8 @@ from ._core.clock import born_after, fields_of, new_node, notes, now
 from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
-from ._core.journal import ABSENT, Edit, Journal, put_field
 from ._core.locate import locate
-from ._core.overlay import tracing, untraced
+from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
 from ._core.state import make_state
 from ._core.static import static_key
 from ._core.unflatten import unflatten

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self, SupportsIndex
 
 from .._tools.containers import items_of
-from . import journal as journals
+from . import overlay as overlays
 from .clock import Slots, clock, fields_of, new_node, record_of, stamp
 
 __all__ = ["Node"]
@@ -67,14 +67,14 @@ class Node(Slots):
         return fields_of(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if journals.open_count:
-            journals.note_edit(self, name)
+        if overlays.journal_count:
+            overlays.note_edit(self, name)
         object.__setattr__(self, name, value)
         clock.stamp(self)
 
     def __delattr__(self, name: str) -> None:
-        if journals.open_count:
-            journals.note_edit(self, name)
+        if overlays.journal_count:
+            overlays.note_edit(self, name)
         object.__delattr__(self, name)
         clock.stamp(self)
 

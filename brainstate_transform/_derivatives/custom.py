@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from .._engine.core import RETRIES, Core, Run, Unpassed
+from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
+from .._engine.retry import RETRIES, Unpassed
 from .._engine.values import StateValues, Written
 from .rules import NoStates, RuleCall, moves, name_of, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
 

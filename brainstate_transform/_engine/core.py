@@ -6,8 +6,7 @@ A rule hands it to JAX, which traces or runs it like any pure function.
 `Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
 for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
 
-A trace that cannot be kept ends in a `Retry`: the function used states that it was not passed (`Unpassed`), or another
-thread changed the graph meanwhile (`Moved`).  Whoever started the trace does the call once more in another way.
+A trace that cannot be kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -16,67 +15,24 @@ import copy
 import inspect
 import operator
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import note_reads, now
+from brainstate_graph import Node, Overlay, Snapshot, State
+from brainstate_graph.extend import note_reads
 
-from .changes import Carried, Changes, Kept, Refused
-from .placeholders import hold_known, seal, unseal
+from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .placeholders import Constant, Slot, hold_known, is_placeholder, seal, seal_result, unseal_arguments
+from .retry import RETRIES, Moved, Retry, Unpassed, never_settled
 from .touched import Inputs, Touched, TouchedGraph
-from .values import GraphKey, Outcome, StateValues, Written
+from .values import GraphKey, Outcome, StateValues, Trace, Written
 
-__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
+__all__ = ["Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
 Run = Callable[..., Any]
-
-
-# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
-RETRIES = 4
-
-
-class Retry(Exception):
-    """A trace was given up, and the call is to be done in another way; never seen outside the package."""
-
-    def alone(self) -> Retry:
-        """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
-        self.__context__ = self.__cause__ = None
-        return self.with_traceback(None)
-
-
-class Unpassed(Retry):
-    """A trace uses states that were not passed to it; the call is tried once more with them.
-
-    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
-    for them.
-    """
-
-    def __init__(self, states: Iterable[State[Any]]) -> None:
-        self.states = tuple(states)
-        super().__init__(
-            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
-            "text means that a rule hid the exception from `lift`."
-        )
-
-
-class Moved(Retry):
-    """Another thread changed the structure of the touched graph while it was traced.
-
-    What was traced is of no one structure, and would be kept under the one that was there before.
-    """
-
-
-def never_settled(user: str, again: Retry | None) -> RuntimeError:
-    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
-    if isinstance(again, Moved):
-        return RuntimeError(
-            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
-            "hold one lock"
-        )
-    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
 
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
@@ -158,6 +114,7 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
+        self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
 
@@ -188,32 +145,57 @@ class Core:
         key = states.key
         graph = key.inputs.graph if isinstance(key, GraphKey) else None
         overlay = Overlay() if overlay is None else overlay
-        watched = None if without_jit() else graph
-        if watched is not None and self.moved(watched):
+        compiled = graph is not None and not without_jit()
+        if graph is not None and compiled and self.moved(graph):
             raise Moved
-        fate = Refused if self.frozen else Kept if watched is None else Carried
-        # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
-        nodes = self.nodes if graph is None else graph.nodes
-        whole = graph if graph is not None and fate is not Kept else None
-        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.graph(nodes))
+        # A change of a list or dict shows only beside what it held before.
+        containers = None
+        if compiled or self.frozen:
+            whole = self.touched_graph() if graph is None else graph
+            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
+            containers = Containers(whole, rows) if rows else None
         with overlay:
             overlay.bind(states.states, states.values)
-            with changes.undone_by_errors(overlay):
-                out, sealed, kept = self._inside(overlay, args, kwargs, graph, changes)
-        if watched is not None and self.moved(watched, overlay):
+            try:
+                if graph is not None and not compiled:
+                    seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
+                args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
+                out = self.fun(*args, **kwargs)
+                del args, kwargs  # what nobody holds any more is not kept
+                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                    (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
+                else:
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+                    fate = Refused if self.frozen else Carried if compiled else Kept
+                    now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
+                    out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
+            except BaseException:
+                if containers is not None:
+                    containers.restore(overlay)
+                raise
+        if graph is not None and compiled and self.moved(graph, overlay):
             raise Moved
+        if sealed:
+            self.note_sealed()
         written = [*overlay.written(), *kept]
-        if graph is None:
-            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        values = [value for _, value in written]
+        if graph is None or not compiled or kept:
+            return out, Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
         indices = {state: index for index, state in enumerate(graph.states)}
-        used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
-        strays = [s for s in used if s not in indices]
-        if strays and not without_jit():  # which traces nothing, so that nothing was baked in
+        births = overlay.births
+        used = [state for state in overlay.reads | overlay.writes if state not in births]
+        strays = [state for state in used if state not in indices]
+        if strays:
             raise Unpassed(strays)
-        if strays or kept:
-            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        outcome = Outcome(tuple(indices[s] for s, _ in written), tuple(sorted(indices[s] for s in used)), sealed)
-        return out, Written((outcome, [v for _, v in written]))
+        return out, Written(
+            (
+                Outcome(tuple([indices[s] for s, _ in written]), tuple(sorted([indices[s] for s in used])), sealed),
+                values,
+            )
+        )
+
+    def _graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
+        return self.touched.graph(self.nodes if graph is None else graph.nodes)
 
     def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
@@ -225,17 +207,10 @@ class Core:
             self.touched.graph(graph.nodes), graph
         )
 
-    def _inside(
-        self, overlay: Overlay, args: Any, kwargs: Any, graph: TouchedGraph | None, changes: Changes
-    ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
-        """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
-        since = now()
-        if graph is not None and without_jit():
-            seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
-        args, kwargs = unseal((args, kwargs), () if graph is None else graph.nodes)
-        out = self.fun(*args, **kwargs)
-        del args, kwargs  # what nobody holds any more is not kept
-        return changes.leave(out, overlay, since, None if graph is None else graph.row_of)
+    def note_sealed(self) -> None:
+        """Note that a result has placeholders for nodes, which are put back after the call."""
+        if self.sealed is not None:
+            self.sealed.append(True)
 
     def touched_graph(self) -> TouchedGraph:
         """Return the touched graph of the call."""
@@ -334,15 +309,28 @@ class Core:
             note_reads([graph.states[i] for i in written.outcome.used])
         if written.outcome.sealed:
             out = hold_known(out, graph.objects)
+            self.note_sealed()
         return out, states.updated(written.named(graph.states))
 
 
 class TraceLog(Protocol):
-    """What is told of each trace, see `brainstate_transform._jit.explain`."""
+    """Where a staged core notes its traces, see `brainstate_transform._jit.explain`."""
 
-    def note(self, inputs: Inputs, values: Sequence[Any], args: Any, kwargs: Any, outcome: Outcome) -> None:
-        """Note a trace with these values of the states, and these arguments."""
+    traces: deque[Trace]
+    count: int
+
+    def changed_itself(self, inputs: Inputs) -> None:
+        """Look for what the function changed itself while it was traced, so that the next call traces it again."""
         ...
+
+
+def trace_of(states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> Trace:
+    """Return the trace of a function for these states and arguments, as data."""
+    assert isinstance(states.key, GraphKey)
+    leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=is_placeholder)
+    leaves = tuple([leaf if isinstance(leaf, (Constant, Slot)) else jax.typeof(leaf) for leaf in leaves])
+    values, treedef = jax.tree.flatten(list(states.values))
+    return Trace(states.key, leaves, structure, treedef, tuple([jax.typeof(leaf) for leaf in values]), outcome)
 
 
 class StagedCore:
@@ -353,7 +341,7 @@ class StagedCore:
 
     Args:
         core: The core.
-        log: Is told of each trace.
+        log: Gets each trace, as data.
 
     Attributes:
         outcomes: What each number means.
@@ -391,10 +379,18 @@ class StagedCore:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)
         if outcome.used is None:  # particular states, where nothing is compiled
             return out, (values, Written((outcome, values)))
-        key = _states_.key
-        if self.log is not None and isinstance(key, GraphKey) and not without_jit():
-            self.log.note(key.inputs, _states_.values, args, kwargs, outcome)
+        if self.log is not None:
+            self._note(self.log, _states_, args, kwargs, outcome)
         return out, (values, ((),) * self._number(outcome))
+
+    def _note(self, log: TraceLog, states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> None:
+        trace = trace_of(states, args, kwargs, outcome)
+        with self._numbering:
+            log.traces.append(trace)
+            log.count += 1
+        inputs = trace.key.inputs
+        if log.count > 1 and Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+            log.changed_itself(inputs)
 
     def outcome(self, number: Any) -> Outcome:
         """Return the outcome behind what a call returned in the place of its number."""

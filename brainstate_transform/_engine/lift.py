@@ -22,11 +22,12 @@ from jax.errors import JaxRuntimeError
 from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
-from .core import RETRIES, Core, Moved, Retry, Run, StagedCore, never_settled
+from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .reach import WeakMethod
+from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
 from .values import Named, StateValues, Written
 
@@ -47,7 +48,7 @@ class Lifted(abc.ABC):
 
     def __init__(self, cores: tuple[Core, ...], name: str | None = None) -> None:
         self.cores = cores
-        self.functions = tuple(core.fun for core in cores)
+        self.functions = tuple([core.fun for core in cores])
         self.__wrapped__ = cores[0].fun
         functools.update_wrapper(self, cores[0].fun, updated=())
         if name is not None:
@@ -103,7 +104,7 @@ class Unstaged(Lifted):
         self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
     ) -> None:
         cores = {fun: Core(fun) for fun in funs}  # a function that is both branches is traced once
-        super().__init__(tuple(cores[fun] for fun in funs), name)
+        super().__init__(tuple([cores[fun] for fun in funs]), name)
         self._rule = rule
         self._inputs = inputs
 
@@ -115,16 +116,17 @@ class Unstaged(Lifted):
         # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
         # this one closes over the values of the moment.
         fresh = {core: copy.copy(core) for core in self.cores}
+        sealed: list[bool] = []
         for core in fresh.values():
-            core.nodes = nodes
+            core.nodes, core.sealed = nodes, sealed
         with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*(fresh[core] for core in self.cores))
+            run = self._rule(*[fresh[core] for core in self.cores])
             try:
                 out, written = run(states, *args, **kwargs)
             except JaxRuntimeError as error:
                 raise_users(error)
             written.write()
-        return unseal_result(out)
+        return unseal_result(out) if sealed else out
 
     def _like(self, fun: Callable[..., Any]) -> Unstaged:
         bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)

@@ -28,6 +28,8 @@ class TouchedGraph:
 
     Attributes:
         snapshot: The graph taken apart.
+        shape: Its shape.
+        objects: The live object of each row of the shape.
         states: Its states in the order of its shape, then the strays.
         strays: The states met beyond the graph, by number.
         nodes: The nodes among the arguments.
@@ -35,26 +37,20 @@ class TouchedGraph:
         is_current: Tells whether the call would touch the same graph now.
     """
 
-    __slots__ = ("__weakref__", "_rows", "hooks", "is_current", "nodes", "snapshot", "states", "strays")
+    __slots__ = (
+        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "shape", "snapshot", "states", "strays",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node]) -> None:
         self.snapshot = snapshot
+        self.shape: GraphDef = snapshot.graphdef
+        self.objects: Sequence[Any] = snapshot.objects
         self.is_current = snapshot.is_current
         self.strays = strays
         self.states = [*snapshot.states, *strays.values()]
         self.nodes = nodes
         self.hooks = hooks_key(self.states) if snapshot.hooks or strays else ()
         self._rows: dict[int, int] | None = None
-
-    @property
-    def shape(self) -> GraphDef:
-        """The shape of the graph."""
-        return self.snapshot.graphdef
-
-    @property
-    def objects(self) -> Sequence[Any]:
-        """The object of each row of the shape."""
-        return self.snapshot.objects
 
     @property
     def root(self) -> Any:

@@ -15,8 +15,8 @@ import jax
 
 from brainstate_graph.extend import read_values, tracing, untraced, write_values
 
-from .._engine.core import Retry
 from .._engine.lost import refuse_aliases, refuse_lost, refuse_shared
+from .._engine.retry import Retry
 from .._engine.touched import Inputs
 from .._engine.values import GraphKey, StateValues
 from .program import Program

@@ -16,12 +16,14 @@ import jax
 from brainstate_graph import Node, State, StateArgumentError
 
 from .._engine.argnums import both_ways
-from .._engine.core import RETRIES, Core, Retry, StagedCore, never_settled
+from .._engine.core import Core, StagedCore, trace_of
 from .._engine.lift import Staged, whole_inside
 from .._engine.placeholders import constant
+from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
+from .._engine.values import Outcome, StateValues
 from .dispatch import Dispatch
-from .explain import Explanation, Trace, TraceLog
+from .explain import Explanation, NamedTrace, TraceLog
 from .program import Program
 from .stages import Compiled, Info, Lowered, Traced
 from .state_options import Donation, Placement
@@ -68,7 +70,7 @@ class JittedFunction(Staged):
         core = Core(fun)
         if name is not None:
             core.__name__ = core.__qualname__ = name
-        self._log = TraceLog(fun, core.__qualname__)
+        self._log = TraceLog(core)
         super().__init__(StagedCore(core, self._log), name)
         numbers, names = both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
@@ -163,7 +165,8 @@ class JittedFunction(Staged):
                         traced = compiled.trace(*dispatch.shapes(inputs.values()), *args, **kwargs)
                         found = traced, self._core.outcome(traced.out_info[1][1])
                     stage, outcome = found
-                    info = Info(stage, outcome, inputs, Trace.of(inputs, (), args, kwargs, self.origin_fun))
+                    trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
+                    info = Info(stage, outcome, inputs, NamedTrace(trace, self._core.core))
                     return Traced(stage, self, dispatch, inputs.key, info)
                 except Retry as another:
                     again = another.alone()
@@ -205,8 +208,7 @@ class JittedFunction(Staged):
             return self._log.explain()
         self.trace(*args, **kwargs)
         args, kwargs, inputs = self.as_passed(args, kwargs)
-        values = inputs.whole().values().values
-        return self._log.explain(Trace.of(inputs, values, args, kwargs, self.origin_fun))
+        return self._log.explain(trace_of(inputs.whole().values(), args, kwargs, Outcome(())))
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""

@@ -21,8 +21,9 @@ from jax.sharding import NamedSharding
 
 from brainstate_graph import Node, State
 
-from .._engine.core import RETRIES, Retry, StagedCore, Unpassed, without_jit
+from .._engine.core import StagedCore, without_jit
 from .._engine.lost import refuse_lost
+from .._engine.retry import RETRIES, Retry, Unpassed
 from .._engine.touched import Inputs, Remembered, TouchedGraph
 from .._engine.values import GraphKey, Outcome, Passing, StateValues
 from .state_options import Donation, Placement, with_placement

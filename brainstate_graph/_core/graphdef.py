@@ -75,7 +75,7 @@ class Row:
         return intern(
             (
                 Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
-                tuple([const and const.key for const in consts]),
+                tuple([None if const is None else const.key for const in consts]),
                 treedef_key(extra) if kind == "pytree" else static_key(extra),
             ),
             make,

@@ -13,7 +13,7 @@ import jax
 
 from .clock import clock, record_of
 from .flatten import flatten
-from .foreign import foreign_of, registered
+from .foreign import foreign_type_of, registered
 from .graphdef import GraphDef
 from .hooks import hooks_key
 from .node import Node
@@ -139,6 +139,6 @@ def snapshot(root: Any) -> Snapshot:
         return fresh
     if isinstance(root, State):
         raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
-    if root is None or (foreign_of(type(root)) is None and jax.tree_util.all_leaves([root])):
+    if root is None or (foreign_type_of(type(root)) is None and jax.tree_util.all_leaves([root])):
         raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
     return Snapshot(root)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from .._core import door
 from .._core.clock import fields_of, stamp
 from .._core.door import assign_values, read_values
-from .._core.foreign import foreign_of
+from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
 from .._core.layout import Layout, Path, StateSpec
 from .._core.node import Node
@@ -135,7 +135,7 @@ class _Place:
         return hash((id(self.holder), self.key))
 
     def attach(self, item: Any) -> None:
-        foreign = foreign_of(type(self.holder))
+        foreign = foreign_type_of(type(self.holder))
         if isinstance(self.holder, Node):
             setattr(self.holder, self.key, item)
         elif foreign is not None:
@@ -144,7 +144,7 @@ class _Place:
             self.holder[self.key] = item
 
     def detach(self) -> None:
-        foreign = foreign_of(type(self.holder))
+        foreign = foreign_type_of(type(self.holder))
         if isinstance(self.holder, Node):
             delattr(self.holder, self.key)
         elif foreign is not None:
@@ -154,7 +154,7 @@ class _Place:
 
 
 def _contents(holder: Any) -> dict[Any, Any]:
-    foreign = foreign_of(type(holder))
+    foreign = foreign_type_of(type(holder))
     if foreign is not None:
         keys, held, _ = foreign.parts(holder)
         return dict(zip(keys, held, strict=True))
@@ -174,7 +174,7 @@ def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
 
 
 def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
-    foreign = foreign_of(type(holder))
+    foreign = foreign_type_of(type(holder))
     if foreign is not None:
         foreign.clear(holder)
         for key, held in contents.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._core.clock import fields_of
-from .._core.foreign import foreign_of
+from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, Edge, GraphDef, Row, visit_order
 from .._core.layout import Layout, Path
 from .._core.snapshot import Snapshot, snapshot
@@ -171,7 +171,7 @@ def _held(row: Row, item: Any, edges: Sequence[Edge]) -> Sequence[Any]:
         return [item[key] for key in row.keys]
     if row.kind == "pytree":
         return row.extra.flatten_up_to(item)
-    foreign = foreign_of(row.type)
+    foreign = foreign_type_of(row.type)
     if row.kind == "foreign" and foreign is not None:
         return foreign.parts(item)[1]
     if row.kind in ("list", "tuple", "namedtuple"):

@@ -235,9 +235,9 @@ class _Traversal:
         number_of, all_new = self.numbers.setdefault, self.known is None
         ahead: list[Any] = []
         slots: list[int] = []
-        for position, bare in pattern.edges:
+        for position, state_row in pattern.edges:
             value = values[position]
-            if bare is None or ahead or value._meta or not all_new:
+            if state_row is None or ahead or value._meta or not all_new:
                 ahead.append(value)
                 slots.append(len(targets))
                 targets.append(-1)
@@ -247,7 +247,7 @@ class _Traversal:
             if found == count:
                 first_edges.append(len(targets))
                 objects.append(value)
-                rows.append(bare)
+                rows.append(state_row)
             targets.append(found)
         if ahead:
             self._wait(ahead, slots)

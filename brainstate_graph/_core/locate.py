@@ -1,4 +1,4 @@
-"""Where in a model is this object, and is one hidden in that value?  For error messages and refusals.
+"""Finding an object in a model, and one that is hidden in a value; for error messages and refusals.
 
 ``locate`` names a state or node by the path from the outermost node that holds it.  It looks at every live node of the
 process, so only errors ask.  ``find_hidden`` looks for a State or Node inside of what a graph takes for one value.

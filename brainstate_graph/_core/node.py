@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, SupportsIndex
+from typing import Any, Self, SupportsIndex, final
 
 from .._tools.containers import items_of
 from . import overlay as overlays
@@ -117,6 +117,7 @@ class _Pickling(threading.local):
 _pickling = _Pickling()
 
 
+@final
 class _PickledGraph:
     """A graph as pickle sees it: a mapping that it fills item by item, all nodes before what they hold."""
 
@@ -161,6 +162,6 @@ def _nodes_below(root: Any) -> Iterable[Node]:
         if isinstance(item, Node):
             found[id(item)] = item
             stack.extend(fields_of(item).values())
-        else:
-            stack.extend(value for _, value in items_of(item))
+        elif isinstance(item, (dict, list, tuple)):  # first, as most of what is here is none
+            stack.extend([value for _, value in items_of(item)])
     return found.values()

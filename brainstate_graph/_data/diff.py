@@ -7,7 +7,7 @@ two others tells that sharing changed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, final, overload
 
 from .._core.graphdef import Edge, GraphDef, Row, treedef_key, visit_order
 from .._core.static import Const, static_key
@@ -42,7 +42,7 @@ def _spelled(path: tuple[Any, ...], names: Mapping[Any, str]) -> str:
     return dotted(path if len(path) <= 3 * _ENDS else (*path[:_ENDS], "..", *path[-_ENDS:]))
 
 
-class _Place(NamedTuple):
+class _RowPath(NamedTuple):
     """A row, which in a text shows as its path."""
 
     graphdef: GraphDef
@@ -52,12 +52,13 @@ class _Place(NamedTuple):
         return self.graphdef.path(self.row)
 
 
+@final
 class Change:
     """One change of a graph: `path` says where, `text` what."""
 
     __slots__ = ("_trail", "_words")
 
-    def __init__(self, trail: _Trail, *words: str | _Trail | _Place) -> None:
+    def __init__(self, trail: _Trail, *words: str | _Trail | _RowPath) -> None:
         self._trail = trail
         self._words = words
 
@@ -85,6 +86,7 @@ class Change:
         return f"<Change {self}>"
 
 
+@final
 class Diff(Sequence[Change]):
     """What changed between two GraphDefs: a sequence of changes, empty where they are one; as text a line for each."""
 
@@ -135,7 +137,7 @@ def diff(a: GraphDef, b: GraphDef) -> Diff:
     for graphdef in (a, b):
         if not isinstance(graphdef, GraphDef):
             raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `graphdef(model)`")
-    return Diff([] if a is b else _Walk(a, b).run())
+    return Diff([] if a is b else _Comparison(a, b).run())
 
 
 def _kind(row: Row) -> str:
@@ -155,7 +157,7 @@ def _what(graphdef: GraphDef, edge: Edge) -> str:
     return _a(_kind(row)) + (f" of {len(row.keys)}" if sized else "")
 
 
-def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _Place, ...]:
+def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _RowPath, ...]:
     """Name what edge `n` of a row leads to; by its path, where it was met on another before."""
     edge = graphdef.edges(row)[n]
     if isinstance(edge, Const):
@@ -164,7 +166,7 @@ def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _Place, ...]:
     parent, key = parents[edge - 1] + 1, keys[edge - 1]
     if edge and parent == row and static_key(key) == static_key(graphdef.rows[row].keys[n]):
         return (_what(graphdef, edge),)
-    return ("the same object as ", _Place(graphdef, edge))
+    return ("the same object as ", _RowPath(graphdef, edge))
 
 
 def _of_class(old: type[Any], new: type[Any]) -> str:
@@ -178,8 +180,9 @@ def _of_class(old: type[Any], new: type[Any]) -> str:
     return f"class {old.__name__} was defined again: it is another class of the same name"
 
 
-class _Walk:
-    """One walk over two graphs."""
+@final
+class _Comparison:
+    """One walk over two graphs at once."""
 
     def __init__(self, a: GraphDef, b: GraphDef) -> None:
         self.a = a
@@ -203,7 +206,7 @@ class _Walk:
                 self._rows(old, new, trail)
         return self.changes
 
-    def _add(self, trail: _Trail, *words: str | _Trail | _Place) -> None:
+    def _add(self, trail: _Trail, *words: str | _Trail | _RowPath) -> None:
         self.changes.append(Change(trail, *words))
 
     def _values(self, old: Const, new: Const, trail: _Trail) -> None:
@@ -321,7 +324,7 @@ def _extended(trail: _Trail, path: tuple[Any, ...]) -> _Trail:
     return trail
 
 
-def _listed(graphdef: GraphDef, row: int, first: int) -> Iterator[str | _Place]:
+def _listed(graphdef: GraphDef, row: int, first: int) -> Iterator[str | _RowPath]:
     """Name what the edges of a row lead to, from the first one on."""
     count = len(graphdef.edges(row))
     for n in range(first, min(first + 3, count)):

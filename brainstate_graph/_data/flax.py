@@ -16,7 +16,7 @@ import numpy as np
 from .._core.errors import GraphError
 from .._core.layout import Layout
 from .._tools.words import dotted
-from .._trees.leaf import TreefyState, bare
+from .._trees.leaf import TreefyState, value_of
 from .._trees.nesting import find_nested, nested
 from .._trees.tree import FlattedDict, NestedDict, layout_of, make_tree, values_of
 
@@ -62,7 +62,7 @@ def _state_to_dict(item: Any) -> Any:
     """Write a TreefyState, or the value in a tree: random keys as the name of their generator and their bits."""
     from flax import serialization
 
-    return serialization.to_state_dict(_without_keys(bare(item)))
+    return serialization.to_state_dict(_without_keys(value_of(item)))
 
 
 def _state_from_dict(ref: TreefyState, data: Any) -> TreefyState:
@@ -123,7 +123,7 @@ def _tree_from_dict(tree: Any, data: Any) -> Any:
             problems.append(f"missing: {name}")
             continue
         try:
-            values.append(_value_from_dict(bare(before), found[index], name))
+            values.append(_value_from_dict(value_of(before), found[index], name))
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # all of which flax raises
             problems.append(f"{name}: {error}")
     if problems:

@@ -179,11 +179,11 @@ class _GraphDefReader:
         """Return the GraphDef of a root and rows; raise one error with all problems."""
         problems: dict[str, Callable[[], str]] = {}  # each kind of problem once, with its first place
 
-        def attempt(place: Callable[[], str], make: Callable[..., Any], *args: Any) -> Any:
+        def attempt(where: Callable[[], str], make: Callable[..., Any], *args: Any) -> Any:
             try:
                 return make(*args)
             except GraphError as error:
-                problems.setdefault(str(error), place)
+                problems.setdefault(str(error), where)
                 return _BAD
 
         def check() -> None:

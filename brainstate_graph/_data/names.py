@@ -15,7 +15,7 @@ import sys
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,16 +46,16 @@ _PLAIN: tuple[Any, ...] = (
 def claimed_name(thing: Any) -> tuple[str, str] | None:
     """Return the module and the qualified name that a class or function says it has."""
 
-    def told(attribute: str) -> Any:
+    def claim(attribute: str) -> Any:
         try:
             return object.__getattribute__(thing, attribute)  # past any __getattr__
         except (AttributeError, TypeError):
             return None
 
-    module = told("__module__")
+    module = claim("__module__")
     if module is None and isinstance(thing, types.BuiltinFunctionType):
         module = getattr(thing.__self__, "__name__", None)
-    qualname = told("__qualname__") or told("__name__")
+    qualname = claim("__qualname__") or claim("__name__")
     return (module, qualname) if isinstance(module, str) and isinstance(qualname, str) else None
 
 
@@ -101,12 +101,13 @@ def name_of(thing: Any) -> str | None:
         return None
     module, qualname = claimed
     _load(module)
-    for place in (*_public(module), module):
-        if _find(place, qualname) is thing and _NAME.fullmatch(f"{place}:{qualname}"):
-            return f"{place}:{qualname}"
+    for home in (*_public(module), module):
+        if _find(home, qualname) is thing and _NAME.fullmatch(f"{home}:{qualname}"):
+            return f"{home}:{qualname}"
     return None
 
 
+@final
 class Allowed:
     """The classes and functions that a file may name.
 

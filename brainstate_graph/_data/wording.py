@@ -1,4 +1,4 @@
-"""How the change of a static value reads: ``0.5 -> 0.1``, and no address of an object in it."""
+"""The change of a static value in words: ``0.5 -> 0.1``, and no address of an object in it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ container is no box but a part of the label, as in ``layers.0``, unless it is sh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, final
 
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from .._core.snapshot import snapshot
@@ -63,6 +63,7 @@ def to_dot(graph: Any, *, max_nodes: int = 200) -> str:
     return _Drawing(snap.graphdef, dict(zip(snap.graphdef.state_rows, snap.states, strict=True))).text(max_nodes)
 
 
+@final
 class _Drawing:
     """Draws one shape, with the live states where there are some."""
 

@@ -1,4 +1,4 @@
-"""How an object looks: ``look_of(item)`` gives a ``Look``, the lines of which text, page and drawing are made.
+"""The look of an object: ``look_of(item)`` gives a ``Look``, the lines of which text, page and drawing are made.
 
 *Look*: what stands before and behind the lines of an object, and a function that gives the lines.
 *Member*: one of those lines: an attribute or item, with what stands before its value.
@@ -160,7 +160,7 @@ def look_at(item: Any) -> Look | None:
         if kind in _ATOMS:
             return None
         known = _CONTAINERS.get(kind)
-        return look_of(item) if known is None else known(item)
+        return (known or look_of.dispatch(kind))(item)
     except Exception:  # half-built or broken: it prints all the same
         return Look(kind, tuple[Member], (), f"<{kind.__name__}", ">")
 

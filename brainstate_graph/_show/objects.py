@@ -1,10 +1,10 @@
-"""How the objects of this package look: nodes, states, state trees, and GraphDefs, which look like the live graph."""
+"""The looks of nodes, states, state trees and GraphDefs; these look like the live graph, without values."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, final
 
 from .._core.clock import fields_of
 from .._core.door import look
@@ -112,6 +112,7 @@ def _(tree: FlattedDict) -> Look:
 # ----------------------------------------------------------------------------------------------- a graph without values
 
 
+@final
 class RowView:
     """An object of a GraphDef, to be looked at.
 

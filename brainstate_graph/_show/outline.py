@@ -1,14 +1,15 @@
-"""What of a graph is shown: its things in order, each once, up to a limit; the rest is counted.
+"""The outline of a graph: its objects in order, each once, up to a limit; the rest is counted.
 
-`outline` makes a tree of lines, which is what both the text and the page are made of.  What was shown before is named
-by its path, so sharing and cycles cost one line; what is not shown is walked once, without recursion, for the counts.
+An *outline* is a tree of lines, from which both the text and the page are made.  An object that was shown before is
+named by its path, so sharing and cycles cost one line.  What is not shown is walked once, without recursion, for the
+counts.  A *thing* is an object with lines of its own: a node, a state or a container.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 
@@ -37,6 +38,7 @@ class Limits(NamedTuple):
     method: str
 
 
+@final
 class Line:
     """A line of an outline, with those below it.
 
@@ -94,6 +96,7 @@ def _has_own(kind: type[Any], method: str) -> bool:
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
+@final
 class _OutlineMaker:
     """Decides what is shown, and adds up what is there."""
 

@@ -1,12 +1,12 @@
-"""How a graph prints: as text, one line where it fits and else nested; and as a page to unfold.
+"""A graph as text, in one line where it fits and else nested, and as a page to unfold for treescope.
 
-A class that says how it looks has ``__repr__ = show`` and ``__treescope_repr__ = page``.
+``show`` and ``page`` are the ``__repr__`` and ``__treescope_repr__`` of the classes of this package.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -109,6 +109,7 @@ def page(self: Any, path: str | None, subtree_renderer: Any) -> Any:
     return _Page(path, subtree_renderer).draw(found.root, "", f"  # {found.footer}" if found.footer else "")
 
 
+@final
 class _Page:
     """Draws one outline."""
 

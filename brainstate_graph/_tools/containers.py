@@ -1,4 +1,4 @@
-"""What a plain container of Python holds: one notion of it for all that goes through lists, tuples and dicts."""
+"""The items of a plain container of Python: one notion for all that goes through lists, tuples and dicts."""
 
 from __future__ import annotations
 

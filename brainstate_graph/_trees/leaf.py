@@ -1,9 +1,13 @@
-"""``TreefyState``: one State as plain data, as it shows in a state tree."""
+"""``TreefyState``: one State as plain data, as it shows in a state tree.
+
+A tree holds bare values and, in its layout, one `StateSpec` for each.  A TreefyState is made when somebody looks at one
+of them; a tree that is made of TreefyStates takes them apart again.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, final
 
 import jax
 from jax.tree_util import GetAttrKey
@@ -12,11 +16,12 @@ from .._core.layout import StateSpec
 from .._core.state import State, declared, make_state
 from .._core.static import Static
 
-__all__ = ["TreefyState", "bare", "payload", "spec_of", "treefy"]
+__all__ = ["TreefyState", "spec_of", "treefy", "untreefied", "value_of"]
 
 _type = type  # which is also the name of a parameter
 
 
+@final
 class TreefyState:
     """The plain-data form of one State: a pytree that holds its value and names its kind; it does not change.
 
@@ -98,6 +103,7 @@ class TreefyState:
 
 
 def treefy(spec: StateSpec, value: Any) -> TreefyState:
+    """Return the TreefyState of a kind and metadata with a value; nothing is checked."""
     ref = object.__new__(TreefyState)
     ref._type, ref._meta, ref._value = spec.kind, spec.meta, value
     return ref
@@ -120,12 +126,15 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def spec_of(item: Any) -> StateSpec | None:
+    """Return the kind and metadata that an item gives to a tree: those of a TreefyState, else none."""
     return StateSpec(item.type, item._meta) if isinstance(item, TreefyState) else None
 
 
-def payload(item: Any) -> Any:
+def untreefied(item: Any) -> Any:
+    """Return the value of a TreefyState, and anything else as it is: a live State too."""
     return item._value if isinstance(item, TreefyState) else item
 
 
-def bare(item: Any) -> Any:
+def value_of(item: Any) -> Any:
+    """Return the value of a State or TreefyState, and anything else as it is."""
     return item.value if isinstance(item, (State, TreefyState)) else item

@@ -1,7 +1,8 @@
 """State trees: the values of a graph's states, keyed by path; ``NestedDict`` and ``FlattedDict`` are two views.
 
 Both are immutable mappings over the same two things, an interned `Layout` and one flat tuple of values.  As pytrees
-they flatten to that tuple with the layout as static part: one Python call for the whole tree, none per state.
+they flatten to that tuple with the layout as static part: one Python call for the whole tree, none per state.  Paths
+and TreefyStates are made when somebody looks; a training step needs neither.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, final
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from .._core.errors import GraphError
 from .._core.layout import Layout, Path
 from .._tools.words import dotted
 from .filters import Filter, partition
-from .leaf import TreefyState, bare, payload, spec_of, treefy
+from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
 from .nesting import conflicts, find_by_path, find_nested, nested, unnested
 
 __all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "join", "layout_of", "make_tree", "values_of"]
@@ -55,7 +56,7 @@ class StateTree(Mapping[Any, Any]):
             if not isinstance(path, tuple):
                 raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
         layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
-        return make_tree(cls, layout, [payload(pairs[i][1]) for i in order])
+        return make_tree(cls, layout, [untreefied(pairs[i][1]) for i in order])
 
     @classmethod
     def from_nest(cls: type[S], items: Mapping[Any, Any]) -> S:
@@ -104,7 +105,7 @@ class StateTree(Mapping[Any, Any]):
             problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
         if problems:
             raise GraphError("the values do not fit the tree: " + "; ".join(problems))
-        return self._with([bare(found[i]) if i in found else value for i, value in enumerate(self._values)])
+        return self._with([value_of(found[i]) if i in found else value for i, value in enumerate(self._values)])
 
     @abc.abstractmethod
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]: ...
@@ -188,6 +189,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
+@final
 class NestedDict(StateTree):
     """A state tree keyed level by level; the values show as `TreefyState`.
 
@@ -212,7 +214,7 @@ class NestedDict(StateTree):
             )
         steps, leaves, found = unnested(items, _parts_of)
         layout, order = Layout.from_steps(steps, leaves, [spec_of(item) for item in found])
-        return make_tree(NestedDict, layout, [payload(found[i]) for i in order]).to_nest()
+        return make_tree(NestedDict, layout, [untreefied(found[i]) for i in order]).to_nest()
 
     @classmethod
     def from_flat(cls, items: Any) -> NestedDict:
@@ -250,12 +252,13 @@ class NestedDict(StateTree):
 
     def to_pure_dict(self) -> dict[Any, Any]:
         """Return nested plain dictionaries with the bare values at the ends."""
-        return nested(self._layout, lambda index: bare(self._values[index]))
+        return nested(self._layout, lambda index: value_of(self._values[index]))
 
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_nested(self._layout, data, self._values)
 
 
+@final
 class FlattedDict(StateTree):
     """A state tree keyed by path tuples; the values may also be live States or Nodes.
 
@@ -303,7 +306,7 @@ class FlattedDict(StateTree):
 
     def to_pure_dict(self) -> dict[Path, Any]:
         """Return a plain dictionary of the bare values by path, of live States too."""
-        return dict(zip(self._layout.paths, map(bare, self._values), strict=True))
+        return dict(zip(self._layout.paths, map(value_of, self._values), strict=True))
 
     to_dict_values = to_pure_dict
 
@@ -311,6 +314,7 @@ class FlattedDict(StateTree):
         return find_by_path(self._layout, data)
 
 
+@final
 class _Values(ValuesView[Any]):
     """The values, as `FlattedDict.values` gives them."""
 
@@ -324,6 +328,7 @@ class _Values(ValuesView[Any]):
         return map(self._tree._item, range(len(self._tree)))
 
 
+@final
 class _Items(ItemsView[Any, Any]):
     """The pairs of path and value, as `FlattedDict.items` gives them."""
 
@@ -379,9 +384,9 @@ def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
     specs = [spec for tree in trees for spec in tree._layout.specs]
     values = [value for tree in trees for value in tree._values]
     layout, order = Layout.from_steps(steps, leaves, specs, last_wins)
+    pairs = zip(layout.specs, (values[i] for i in order), strict=True)
     # a live State at the path of a known one gives its value
-    found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
-    return make_tree(cls, layout, found)
+    return make_tree(cls, layout, [value if spec is None else value_of(value) for spec, value in pairs])
 
 
 def _register(cls: type[StateTree]) -> None:

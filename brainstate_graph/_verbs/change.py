@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, final
 
 from .._core import door
 from .._core.clock import fields_of, stamp
@@ -119,6 +119,7 @@ def pop_states(node: Any, *filters: Filter) -> Any:
     return live_states(snap, groups)
 
 
+@final
 class _Place:
     """An attribute of a node, or a key of a dict."""
 

@@ -1,8 +1,8 @@
-"""Whether a value fits the place of another: the same structure, shapes and dtypes.
+"""The rule by which a new value fits a state: the structure, shapes and dtypes of the value that is there.
 
 Arrays of NumPy and JAX, and what stands for one while a function is traced, are equal here.  A Python number has no
-dtype: any number takes its place, and it takes the place of an array without axes whose dtype has room for it.  A bool
-is no number.  A place that holds None takes anything.
+dtype: any number may replace it, and it may replace an array without axes whose dtype has room for it.  A bool is no
+number.  A state that holds None takes anything.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
 
     Args:
         now: The current value.
-        new: The value that shall take its place.
+        new: The value that shall replace it.
 
     Returns:
-        The new value, its numbers in the form that the current one has; all that does not fit, in words where
-        ``{path}`` stands for the place of the value; whether that is nothing worse than a shape or dtype.
+        The new value, its numbers of the types that the current one has; all that does not fit, in words where
+        ``{path}`` stands for the path of the value; whether that is nothing worse than a shape or dtype.
     """
     if isinstance(now, jax.Array) and isinstance(new, jax.Array) and now.shape == new.shape and now.dtype == new.dtype:
         return new, [], True

@@ -7,7 +7,7 @@ is the way back.  What filters select depends, as a rule, on the shape alone, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, final
 
 import jax
 
@@ -19,7 +19,7 @@ from .._core.snapshot import Snapshot, snapshot
 from .._core.unflatten import build
 from .._core.values import detached
 from .._tools.words import dotted
-from .._trees.filters import Filter, of_shape, partition
+from .._trees.filters import Filter, depends_on_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
@@ -53,7 +53,7 @@ def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> t
     layout = shape.layout
     if not filters:
         return ((layout, range(len(snap.states))),)
-    static = all(map(of_shape, filters))  # then the answer holds for every graph of this shape
+    static = all(map(depends_on_shape, filters))  # then the answer holds for every graph of this shape
     key = (partition, exhaustive, filters)
     found = shape.memo.get(key) if static else None
     if found is None:
@@ -119,6 +119,7 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
     return trees if len(filters) > 1 else trees[0]
 
 
+@final
 class _NothingKnown:
     """In place of the objects that a shape names by number, where there are none."""
 

@@ -56,8 +56,8 @@ def live_states(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) 
     """Return the live states of each group by path: a FlattedDict, or a tuple of them."""
     found: list[FlattedDict] = []
     for layout, chosen in groups:
-        bare = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
-        found.append(make_tree(FlattedDict, bare, [snap.states[i] for i in chosen]))
+        plain = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
+        found.append(make_tree(FlattedDict, plain, [snap.states[i] for i in chosen]))
     return tuple(found) if len(found) > 1 else found[0]
 
 

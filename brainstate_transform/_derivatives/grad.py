@@ -15,8 +15,7 @@ from brainstate_graph.extend import describe
 from .._checks.debug_nan import finite
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
-from .._engine.values import StateValues, Written
-from .._loops.carry import written_in
+from .._engine.values import StateValues, Written, written_in
 from .chosen import Chosen, check_argnums, scalar
 
 __all__ = ["fwd_grad", "grad", "value_and_grad", "vector_grad"]

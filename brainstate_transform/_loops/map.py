@@ -12,11 +12,11 @@ from brainstate_graph import Overlay
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.values import StateValues, Written, written_in
 from .._jit.eager import compiled_once
 from .._mapping.lanes import has_lanes
 from .._mapping.vmap import vmap
-from .carry import NONE, alike, refuse_writes, written_in
+from .carry import NONE, alike, refuse_writes
 from .loops import element_of, for_loop, number_of_steps
 
 __all__ = ["map"]

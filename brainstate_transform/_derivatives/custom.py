@@ -18,8 +18,9 @@ from brainstate_graph.extend import note_reads, read_values
 from .._engine.core import RETRIES, Core, Run, Unpassed
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
+from .._engine.user_function import decorator, name_of, named_like
 from .._engine.values import StateValues, Written
-from .rules import NoStates, RuleCall, moves, name_of, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
+from .rules import NoStates, RuleCall, moves, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
 
 __all__ = ["CustomJVP", "CustomVJP", "custom_jvp", "custom_vjp"]
 
@@ -173,8 +174,8 @@ class CustomVJP(_Custom):
                 refuse_unfit(f"argument {number}", aval, one, bwd)
             return [of_states.get(state) for state in call.given], *found
 
-        custom = jax.custom_vjp(_named(pure, fun))
-        custom.defvjp(_named(forward, fwd), _named(backward, bwd), symbolic_zeros=True)
+        custom = jax.custom_vjp(named_like(pure, fun))
+        custom.defvjp(named_like(forward, fwd), named_like(backward, bwd), symbolic_zeros=True)
         return custom
 
 
@@ -257,8 +258,8 @@ class CustomJVP(_Custom):
             moved = [with_zeros(of_states.get(state), aval) for state, aval in new.items()]
             return (out, written), (tangent, Written((written.which, moved)))
 
-        custom = jax.custom_jvp(_named(pure, fun))
-        custom.defjvp(_named(derivative, rule), symbolic_zeros=True)
+        custom = jax.custom_jvp(named_like(pure, fun))
+        custom.defjvp(named_like(derivative, rule), symbolic_zeros=True)
         return custom
 
 
@@ -275,11 +276,6 @@ def _of_states(call: RuleCall, tree: Any, like: Any, rule: Callable[..., Any], w
         if state in like:
             refuse_unfit(f"the {what} of {name}", like[state], of_states[state], rule)
     return of_states
-
-
-def _named(fun: Callable[..., Any], user: Callable[..., Any]) -> Callable[..., Any]:
-    fun.__name__ = fun.__qualname__ = name_of(user)
-    return fun
 
 
 def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[int] = (), *, wrt: Any = None) -> Any:
@@ -312,7 +308,7 @@ def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         [3.5, 2.0]
     """
     if fun is None:
-        return functools.partial(custom_vjp, nondiff_argnums=nondiff_argnums, wrt=wrt)
+        return decorator(custom_vjp, locals())
     return CustomVJP(fun, nondiff_argnums, wrt)
 
 
@@ -343,5 +339,5 @@ def custom_jvp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         [3.5, 2.0]
     """
     if fun is None:
-        return functools.partial(custom_jvp, nondiff_argnums=nondiff_argnums, wrt=wrt)
+        return decorator(custom_jvp, locals())
     return CustomJVP(fun, nondiff_argnums, wrt)

@@ -15,6 +15,7 @@ from brainstate_graph.extend import describe
 from .._checks.debug_nan import finite
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written, written_in
 from .chosen import Chosen, check_argnums, scalar
 
@@ -108,10 +109,7 @@ def grad(
         12.0
     """
     if fun is None:
-        return functools.partial(
-            grad, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, return_value=return_value, debug_nan=debug_nan,
-        )  # fmt: skip
+        return decorator(grad, locals())
     return _gradients(
         fun, wrt, argnums, _reverse(holomorphic=holomorphic, allow_int=allow_int), _grads_first(has_aux, return_value),
         debug_nan=debug_nan, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
@@ -157,10 +155,7 @@ def value_and_grad(
         (9.0, 6.0)
     """
     if fun is None:
-        return functools.partial(
-            value_and_grad, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, debug_nan=debug_nan,
-        )  # fmt: skip
+        return decorator(value_and_grad, locals())
 
     def arrange(grads: Any, value: Any, aux: Any) -> Any:
         return ((value, aux) if has_aux else value), grads
@@ -212,10 +207,7 @@ def vector_grad(
         Array([ 0.,  3., 12.], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            vector_grad, wrt=wrt, argnums=argnums, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
-            return_value=return_value, debug_nan=debug_nan,
-        )  # fmt: skip
+        return decorator(vector_grad, locals())
 
     def compute(chosen: Chosen) -> Any:
         value, pull, others = jax.vjp(chosen, chosen.inputs, has_aux=True)
@@ -278,12 +270,8 @@ def fwd_grad(
         >>> bool(abs(g - 3.0) < 0.5)
         True
     """
-    options: dict[str, Any] = {"has_aux": has_aux, "allow_unused": allow_unused}
     if fun is None:
-        return functools.partial(
-            fwd_grad, wrt=wrt, argnums=argnums, key=key, samples=samples, clip=clip, return_value=return_value,
-            **options,
-        )  # fmt: skip
+        return decorator(fwd_grad, locals())
     if not callable(key) and not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(
             f"key={key!r}: fwd_grad draws directions. Give a function that returns a key, `key=rng.split_key`, or a "
@@ -311,7 +299,16 @@ def fwd_grad(
             return grads, (value, aux, written_in(overlay))
 
     helpers = (key,) if callable(key) else ()
-    return _gradients(fun, wrt, argnums, compute, _grads_first(has_aux, return_value), helpers, **options)
+    return _gradients(
+        fun,
+        wrt,
+        argnums,
+        compute,
+        _grads_first(has_aux, return_value),
+        helpers,
+        has_aux=has_aux,
+        allow_unused=allow_unused,
+    )
 
 
 def _along(chosen: Chosen, clip: float | None, key: Any) -> Any:

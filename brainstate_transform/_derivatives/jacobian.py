@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .chosen import Chosen, check_argnums
 
@@ -86,10 +86,7 @@ def jacrev(
                [ 0., 12.]], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            jacrev, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, return_value=return_value,
-        )  # fmt: skip
+        return decorator(jacrev, locals())
     return _matrices(
         jax.jacrev, fun, wrt, argnums, return_value, has_aux, False,
         {"holomorphic": holomorphic, "allow_int": allow_int}, {"allow_int": allow_int, "allow_unused": allow_unused},
@@ -135,10 +132,7 @@ def jacfwd(
                [0., 4.]], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            jacfwd, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_unused=allow_unused,
-            return_value=return_value,
-        )  # fmt: skip
+        return decorator(jacfwd, locals())
     return _matrices(
         jax.jacfwd, fun, wrt, argnums, return_value, has_aux, False, {"holomorphic": holomorphic},
         {"allow_unused": allow_unused},
@@ -186,10 +180,7 @@ def hessian(
         (6.0, 4.0, 0.0)
     """
     if fun is None:
-        return functools.partial(
-            hessian, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_unused=allow_unused,
-            return_value=return_value,
-        )  # fmt: skip
+        return decorator(hessian, locals())
     return _matrices(
         jax.hessian, fun, wrt, argnums, return_value, has_aux, True, {"holomorphic": holomorphic},
         {"allow_unused": allow_unused},

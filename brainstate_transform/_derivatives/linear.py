@@ -13,6 +13,7 @@ from brainstate_graph.extend import locate
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
+from .._engine.user_function import name_of
 from .._engine.values import StateValues, Written
 from .chosen import ALL, Chosen, Layout, check_argnums, scalar
 
@@ -262,7 +263,7 @@ def hvp(
 
 def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any) -> tuple[int, ...] | None:
     """The positions of the primals that are not held constant, after a look at what the user gave."""
-    name = f"`{getattr(fun, '__qualname__', None) or type(fun).__name__}`"
+    name = f"`{name_of(fun)}`"
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list, type(None))):
         wrong = "primals" if not isinstance(primals, (tuple, list)) else "tangents"
         raise TypeError(

@@ -23,9 +23,10 @@ from brainstate_graph.extend import locate
 from .._engine.core import Core, Unpassed
 from .._engine.placeholders import holds_nodes
 from .._engine.select import Selection, select
+from .._engine.user_function import name_of
 from .._engine.values import StateValues, Which, Written
 
-__all__ = ["NoStates", "RuleCall", "moves", "name_of", "pair_of", "plainly", "refuse_unfit", "with_zeros", "zeros_like"]
+__all__ = ["NoStates", "RuleCall", "moves", "pair_of", "plainly", "refuse_unfit", "with_zeros", "zeros_like"]
 
 
 class RuleCall:
@@ -152,11 +153,6 @@ class NoStates(Overlay):
         """Refuse what was written."""
         for state in self.writes:
             self.enter(state, None)
-
-
-def name_of(fun: Callable[..., Any]) -> str:
-    """The name of a user's function, for messages."""
-    return getattr(fun, "__qualname__", None) or type(fun).__name__
 
 
 def pair_of(out: Any, rule: Callable[..., Any], parts: str) -> tuple[Any, Any]:

@@ -7,7 +7,6 @@ program depends on is in the key, and no key is computed in Python.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from .._engine.lift import Staged, whole_inside
 from .._engine.lost import refuse_lost
 from .._engine.placeholders import constant, seal
 from .._engine.touched import Plan
+from .._engine.user_function import decorator
 from .._engine.values import Choice
 from .entry import Entry
 from .explain import Explanation, ToldCore, Trace
@@ -305,6 +305,8 @@ def jit(
         >>> int(count.value)
         5
     """
+    if fun is None:
+        return decorator(jit, locals())
     options: dict[str, Any] = {
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
         "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
@@ -313,6 +315,4 @@ def jit(
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options
-    if fun is None:
-        return functools.partial(jit, **options)
     return JittedFunction(fun, **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 from brainstate_graph import Filter, Not, catch_new_states
 
+from .._engine.user_function import decorator
 from .vmap import vmap
 
 __all__ = ["vmap_new_states"]
@@ -59,10 +60,7 @@ def vmap_new_states(
         [0.0, 1.0, 4.0]
     """
     if fun is None:
-        return functools.partial(
-            vmap_new_states, in_axes=in_axes, out_axes=out_axes, axis_name=axis_name, axis_size=axis_size,
-            spmd_axis_name=spmd_axis_name, tag=tag, exclude=exclude,
-        )  # fmt: skip
+        return decorator(vmap_new_states, locals())
     user = fun
 
     @functools.wraps(user)

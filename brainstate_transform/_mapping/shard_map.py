@@ -20,6 +20,7 @@ from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.prefix import OfArguments, argument_name, spread
 from .._engine.select import place
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Which, Written
 from .._jit.eager import Compiling
 from .lanes import Lanes
@@ -83,10 +84,7 @@ def shard_map(
         (Array([0., 2., 4., 6.], dtype=float32), Array(6., dtype=float32))
     """
     if fun is None:
-        return functools.partial(
-            shard_map, mesh=mesh, in_specs=in_specs, out_specs=out_specs, in_states=in_states, out_states=out_states,
-            rngs=rngs, axis_names=axis_names, check_vma=check_vma,
-        )  # fmt: skip
+        return decorator(shard_map, locals())
     if mesh is not None and not isinstance(mesh, (Mesh, AbstractMesh)):
         raise TypeError(f"mesh is a jax.sharding.Mesh, not {mesh!r}: make one by `jax.make_mesh`")
     if rngs not in ("split", "share"):

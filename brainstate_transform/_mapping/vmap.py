@@ -20,6 +20,7 @@ from .._engine.lift import lift
 from .._engine.placeholders import Held
 from .._engine.prefix import OfArguments, argument_name, spread
 from .._engine.select import place
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Which, Written
 from .lanes import Lanes
 
@@ -81,10 +82,7 @@ def vmap(
         Array([0., 1., 2.], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            vmap, in_axes=in_axes, out_axes=out_axes, in_states=in_states, out_states=out_states, new_states=new_states,
-            rngs=rngs, axis_name=axis_name, axis_size=axis_size, spmd_axis_name=spmd_axis_name,
-        )  # fmt: skip
+        return decorator(vmap, locals())
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     _check_axes("in_axes", in_axes)
     _check_axes("out_axes", out_axes)

@@ -20,7 +20,7 @@ from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
 from .._engine.user_function import decorator, name_of, named_like
 from .._engine.values import StateValues, Written
-from .rules import NoStates, RuleCall, moves, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
+from .custom_call import NoStates, RuleCall, moves, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
 
 __all__ = ["CustomJVP", "CustomVJP", "custom_jvp", "custom_vjp"]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from brainstate_graph.extend import locate
 
 from .._engine.user_function import name_of
 from .differentiated import Differentiated, differentiate, main_first, scalar_valued, value_first
+from .tangents import refuse_unfit
 from .variables import ALL, Primals, Variables
 
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
@@ -271,24 +271,9 @@ def _direction(differentiated: Differentiated, tangents: Sequence[Any] | None, s
     if variables.selection is not None:
         along = variables.scatter_states(state_tangents, "state_tangents")
         for state, value, tangent in zip(states.states, states.values, along.values, strict=True):
-            _refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
+            refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
     for position, value in zip(variables.positions, arguments, strict=True):
         assert tangents is not None
-        _refuse_unfit(lambda n=position: f"tangents[{n}]", value, tangents[position])
+        refuse_unfit(lambda n=position: f"tangents[{n}]", value, tangents[position])
         moves.append(tangents[position])
     return along, moves
-
-
-def _refuse_unfit(name: Callable[[], str], value: Any, tangent: Any) -> None:
-    if jax.tree.structure(value) != jax.tree.structure(tangent):
-        raise TypeError(
-            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(value)}"
-        )
-    for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(value), jax.tree.leaves(tangent), strict=True):
-        wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
-        found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)
-        if jnp.shape(x) != jnp.shape(t) or wanted != found:
-            raise TypeError(
-                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
-                f"{wanted}{list(jnp.shape(x))}"
-            )

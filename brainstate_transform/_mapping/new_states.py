@@ -1,4 +1,7 @@
-"""``vmap_new_states``: `vmap` for functions that make states, such as the one that makes a model."""
+"""``vmap_new_states``: `vmap` for functions that make states, such as the one that makes a model.
+
+It says in one word what `vmap` takes apart: an axis for what is made, and a tag to find it by afterwards.
+"""
 
 from __future__ import annotations
 

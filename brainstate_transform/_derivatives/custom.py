@@ -79,7 +79,7 @@ class _Custom(abc.ABC):
                     out, written = self._pure(call)(read_values(call.states, False), *call.without_nondiff(args))
                 except Unpassed as met:
                     met.alone()
-                    core.touched.counting(met.states, core.nodes)
+                    core.count_in(met.states)
                     continue
                 call.ended = True
                 note_reads(call.states)  # all that JAX gets, as a rule may use what the function does not

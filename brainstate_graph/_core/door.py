@@ -23,12 +23,11 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import hooks
 from . import overlay as overlays
-from .checked import refuse_other_form
 from .errors import TraceContextError
-from .hidden import find_hidden
-from .locate import locate
+from .locate import find_hidden, locate
 from .node import Node
 from .overlay import NO_TRACE, Overlay, be_busy, stack
+from .values import refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -275,7 +274,7 @@ def _put(state: State[Any], value: Any) -> None:
     refuse_foreign(state, value)
     checked = ("checked", True) in state._meta
     if checked or stack.tree_check:
-        refuse_other_form(state, look(state), value, checked)
+        refuse_unlike(state, look(state), value, checked)
     if overlay is None:
         state._value = value
     else:

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 
 from .._tools.words import dotted
-from .._trees.tree import StateTree
 from .clock import fields_of, raw_fields
 from .errors import GraphError
 from .foreign import foreign_of
@@ -297,7 +296,7 @@ class _Walk:
                 raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
         except GraphError as error:
             raise GraphError(f"at {self._where(number)}: {error}") from None
-        if not isinstance(item, StateTree):  # which does not change
+        if not getattr(kind, "graph_unchanging", False):
             self.flat.watches.append(watch_pytree(item))
         self.held.append(children)
         self._meet_container("pytree", kind, keys, children, treedef)

@@ -24,7 +24,7 @@ from ._mapping.new_states import vmap_new_states
 from ._mapping.shard_map import shard_map
 
 # looping
-from ._loops.loops import scan, for_loop
+from ._loops.scan import scan, for_loop
 from ._loops.while_loops import while_loop, bounded_while_loop, fori_loop
 from ._loops.associative import associative_scan
 from ._loops.checkpointed import checkpointed_scan, checkpointed_for_loop

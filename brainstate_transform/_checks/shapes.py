@@ -17,17 +17,7 @@ from .._engine.lift import lift
 from .._engine.select import select
 from .._engine.values import StateValues, Written
 
-__all__ = ["StateFinder", "eval_shape", "shape_of", "struct"]
-
-
-def struct(aval: Any) -> jax.ShapeDtypeStruct:
-    """Return an abstract array in the form in which JAX shows it to users."""
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-
-
-def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape and dtype of an array or number."""
-    return struct(jax.typeof(leaf))
+__all__ = ["StateFinder", "eval_shape"]
 
 
 class _Dry(Overlay):

@@ -16,6 +16,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
@@ -205,5 +207,8 @@ def _holds_graph(container: Any) -> bool:
             return True
         if isinstance(item, _CONTAINERS) and id(item) not in seen:
             seen.add(id(item))
-            stack.extend(item.values() if isinstance(item, _MAPPINGS) else item)
+            if isinstance(item, StateTree):  # whose leaves JAX finds without a call for each of them
+                stack += jax.tree.leaves(item)
+            else:
+                stack += item.values() if isinstance(item, _MAPPINGS) else item
     return False

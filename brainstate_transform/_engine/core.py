@@ -165,7 +165,8 @@ class Core:
                 if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
-                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began
+                    # with.
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
                     out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)

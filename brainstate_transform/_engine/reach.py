@@ -19,8 +19,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Binding", "Cell", "Place", "Step", "WeakMethod", "is_foreign", "is_open", "is_ours", "names_in", "package_of",
-           "steps"]  # fmt: skip
+__all__ = ["Binding", "Cell", "Place", "Step", "WeakMethod", "is_foreign", "is_open", "is_ours", "names_in",
+"package_of", "steps"]  # fmt: skip
 
 FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
 OURS = ("brainstate_graph", "brainstate_transform")

@@ -6,7 +6,6 @@ program depends on is in the key, and no key is computed in Python.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from .._engine.lift import Staged, whole_inside
 from .._engine.placeholders import constant
 from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
+from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog
@@ -258,6 +258,8 @@ def jit(
         >>> int(count.value)
         5
     """
+    if fun is None:
+        return decorator(jit, locals())
     options: dict[str, Any] = {
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
         "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
@@ -266,6 +268,4 @@ def jit(
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options
-    if fun is None:
-        return functools.partial(jit, **options)
     return JittedFunction(fun, **options)

@@ -26,9 +26,9 @@ from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
-from .reach import WeakMethod
 from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
+from .user_function import WeakMethod
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]

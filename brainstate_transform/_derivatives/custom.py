@@ -22,9 +22,10 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from .._engine.core import RETRIES, Core, Run, Unpassed
+from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
+from .._engine.retry import RETRIES, Unpassed
 from .._engine.user_function import decorator, name_of, named_like
 from .._engine.values import StateValues, Written
 from .custom_call import CustomCall, NoStates, pair_of

@@ -19,8 +19,9 @@ from jax.core import Tracer
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import locate
 
-from .._engine.core import Core, Unpassed
+from .._engine.core import Core
 from .._engine.placeholders import holds_nodes
+from .._engine.retry import Unpassed
 from .._engine.select import Selection, select
 from .._engine.user_function import name_of
 from .._engine.values import StateValues, Written

@@ -15,9 +15,17 @@ from jax.tree_util import Partial
 from brainstate_graph.extend import locate
 
 from .._engine.user_function import name_of
-from .differentiated import Differentiated, differentiate, main_first, scalar_valued, value_first
+from .differentiated import (
+    ALL,
+    Differentiated,
+    Primals,
+    Variables,
+    differentiate,
+    main_first,
+    scalar_valued,
+    value_first,
+)
 from .tangents import refuse_unfit
-from .variables import ALL, Primals, Variables
 
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
 

@@ -25,7 +25,7 @@ from brainstate_graph.extend import read_values, write_values
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Written", "written_in"]
+__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -106,6 +106,26 @@ class GraphKey(tuple[Any, ...]):
         inputs = self._inputs()
         assert inputs is not None, "a touched graph was used after its call"
         return inputs
+
+
+class Trace(NamedTuple):
+    """One trace of a function, as data: what it was made for, and what it does.
+
+    Attributes:
+        key: The states that it was passed.
+        leaves: Of the arguments: placeholders, and the avals of values.
+        structure: The tree structure of the arguments.
+        values: The tree structure of the values of the states.
+        avals: The avals of their leaves.
+        outcome: What it does to states.
+    """
+
+    key: GraphKey
+    leaves: tuple[Any, ...]
+    structure: Any
+    values: Any
+    avals: tuple[Any, ...]
+    outcome: Outcome
 
 
 class StateValues:

@@ -35,7 +35,7 @@ from ._loops.progress import ProgressBar
 from ._loops.cond import cond, switch, ifelse
 
 # checking
-from ._checks.checks import jit_error_if, breakpoint_if
+from ._checks.error_if import jit_error_if, breakpoint_if
 from ._checks.debug_nan import debug_nan, debug_nan_if
 from ._checks.checkify import checkify, check, check_error
 from ._checks.checkify import (
@@ -50,7 +50,8 @@ from ._checks.checkify import (
 from ._checks.unvmap import unvmap
 
 # looking, naming
-from ._checks.shapes import eval_shape, StateFinder
+from ._checks.eval_shape import eval_shape
+from ._checks.state_finder import StateFinder
 from ._checks.naming import named_call, named_scope
 
 # writing a transform

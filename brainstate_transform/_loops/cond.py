@@ -17,7 +17,7 @@ from jax.core import Tracer
 from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import alike
 
-from .._checks.checks import jit_error_if
+from .._checks.error_if import jit_error_if
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written

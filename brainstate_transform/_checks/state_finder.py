@@ -1,4 +1,7 @@
-"""``eval_shape`` and ``StateFinder``: a function runs on shapes, to see what it returns and which states it uses."""
+"""``StateFinder``: the states that a function uses for given arguments, by a dry run.
+
+What a function *reaches* by name is known without running it; what it *uses* is told by a trace alone.
+"""
 
 from __future__ import annotations
 
@@ -6,103 +9,16 @@ from collections.abc import Callable, Hashable
 from types import UnionType
 from typing import Any
 
-import jax
+from brainstate_graph import State, states, to_predicate
+from brainstate_graph.extend import dotted
 
-from brainstate_graph import Overlay, State, states, to_predicate
-from brainstate_graph.extend import dotted, read_values
-
-from .._engine.changes import CONTAINERS, Containers
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.select import select
-from .._engine.values import StateValues, Written
+from .._engine.values import NO_STATES, StateValues, Written
+from .dry_run import dry_run
 
-__all__ = ["StateFinder", "eval_shape"]
-
-
-class _Dry(Overlay):
-    """An overlay that undoes what its function has done to the structure of the graph, when the function has ended."""
-
-    __slots__ = ("_containers",)
-
-    def __init__(self, containers: Containers) -> None:
-        super().__init__()
-        self._containers = containers
-
-    def made(self) -> list[tuple[State[Any], Any]]:
-        self._containers.restore(self)
-        self.journal.undo()
-        return super().made()
-
-
-def _dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[State[Any]]]:
-    """Run a core on shapes; return also which states it used."""
-    graph = core.touched_graph()
-    shapes = [
-        (state, value)
-        for state, value in zip(graph.states, read_values(graph.states, False), strict=True)
-        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
-    ]  # of an abstract model: they cannot be closed over
-    given = StateValues.of([s for s, _ in shapes], [v for _, v in shapes])
-    containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
-    used: dict[State[Any], None] = {}
-
-    def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:
-        overlay = _Dry(containers)
-        try:
-            result = core.run(given, args, kwargs, overlay)
-        except BaseException:
-            containers.restore(overlay)
-            raise
-        containers.restore(overlay)
-        used.update(dict.fromkeys((*overlay.reads, *overlay.writes)))
-        return result
-
-    return *jax.eval_shape(run, given, args, kwargs), list(used)
-
-
-def _no_states() -> Written:
-    return StateValues.of((), ()).as_written()
-
-
-def eval_shape(fun: Callable[..., Any], *args: Any, return_state_shapes: bool = False, **kwargs: Any) -> Any:
-    """Find out the shapes and dtypes of what a function returns, without computing it.
-
-    Nothing is changed: no state, no random stream, no attribute of a module.
-
-    Args:
-        fun: A function that may use states.
-        *args: Its arguments: arrays, ``jax.ShapeDtypeStruct`` or modules.
-        return_state_shapes: Whether to return the states that `fun` uses too.
-        **kwargs: Its keyword arguments.
-
-    Returns:
-        The result with a ``jax.ShapeDtypeStruct`` for each array. A module that `fun` makes and returns comes back with
-        them as the values of its states, and may be an argument of `eval_shape` again. With `return_state_shapes` a
-        pair: a dict from each used State to what its value is afterwards, and the result.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from brainstate_graph import State
-        >>> from brainstate_transform import eval_shape
-        >>> w = State(jnp.ones((3, 4)))
-        >>> eval_shape(lambda x: x @ w.value, jnp.ones(3))
-        ShapeDtypeStruct(shape=(4,), dtype=float32)
-    """
-    after: dict[State[Any], Any] = {}
-
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            out, written, used = _dry_run(core, args, kwargs)
-            new = dict(written.items())
-            for state in used if return_state_shapes else ():
-                after[state] = new[state] if state in new else jax.eval_shape(lambda v: v, *read_values([state]))
-            return out, _no_states()
-
-        return run
-
-    out = lift(rule, fun)(*args, **kwargs)
-    return (after, out) if return_state_shapes else out
+__all__ = ["StateFinder"]
 
 
 class StateFinder:
@@ -161,7 +77,7 @@ class StateFinder:
 
     def _rule(self, core: Core) -> Run:
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            _, written, used = _dry_run(core, args, kwargs)
+            _, written, used = dry_run(core, args, kwargs)
             writes = {state for state, _ in written.items()}
             paths = {s: dotted(path) for path, s in states(core.touched_graph().root).items()}
             used = [state for state in used if self._wanted(core)(state, state in paths)]
@@ -172,15 +88,16 @@ class StateFinder:
             }
             found = {name: self._arranged(part, paths) for name, part in parts.items()}
             both = {name: found[name] for name in ("read", "write")}
-            return (both if self.usage == "both" else found[self.usage]), _no_states()
+            return (both if self.usage == "both" else found[self.usage]), NO_STATES.as_written()
 
         return run
 
     def _wanted(self, core: Core) -> Callable[[State[Any], bool], bool]:
-        """What the filter accepts; of a state beyond the touched graph, only its kind and tags are known."""
+        """What the filter accepts: a function of a state, and of whether it is in the touched graph."""
         if self.filter is None:
             return lambda state, inside: True
         chosen = set(select(self.filter, core, "filter").states)
+        # Of a state beyond the graph no path is known, so only a kind or tag can mean it.
         beyond = to_predicate(self.filter) if isinstance(self.filter, (str, type, UnionType)) else None
         return lambda state, inside: state in chosen or (not inside and beyond is not None and beyond((), state))
 
@@ -191,7 +108,7 @@ class StateFinder:
         for index, state in enumerate(found):
             key = self.key_fn(index, state) if self.key_fn else None
             if key is None:
-                key = paths.get(state) or dict(state._meta).get("name") or f"state_{index}"
+                key = paths.get(state) or state.name or f"state_{index}"
             if not isinstance(key, Hashable):
                 key = str(key)
             plain, number = key, 2

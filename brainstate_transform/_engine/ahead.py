@@ -92,6 +92,7 @@ def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
             graph = core.graph_again(again, graph)
     else:
         raise never_settled(core.__qualname__, again)
-    out, (outcome, values) = traced.out_info
-    out = hold_known(out, graph.objects) if outcome.sealed else out
-    return Looked(staged, graph, traced.jaxpr.jaxpr, out, [graph.states[i] for i in outcome.states], values)
+    out, written = traced.out_info
+    out = hold_known(out, graph.objects) if written.outcome.sealed else out
+    states = written.named(graph.states).outcome.states  # under `jax.disable_jit` they are States already
+    return Looked(staged, graph, traced.jaxpr.jaxpr, out, states, written.values)

@@ -248,7 +248,7 @@ def test_what_a_filter_selects_is_remembered_where_it_asks_for_the_shape_only():
         assert treefy_states(model, filter) == before
         assert len(asked) == 2 * count > 0
         asked.clear()
-    partitions = treefy_split(model)[0].partitions
+    partitions = treefy_split(model)[0].memo
     for make in (lambda: PathGlob("**.bias") & OfType(Param), lambda: ~WithTag("x"), lambda: Any("x", Stat)):
         treefy_states(model, make())
         held = dict(partitions)

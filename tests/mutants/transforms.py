@@ -1,0 +1,125 @@
+"""Faults of the transforms: jit and its programs, eager loops, derivatives, lanes, branches."""
+
+from __future__ import annotations
+
+HERE = "brainstate_transform"
+LAWS = "tests/transform/conformance/test_laws.py"
+
+MUTANTS = [
+    # -- jit
+    (
+        "a program runs without states that it uses",
+        f"{HERE}/_jit/program.py",
+        "if not set(choice.places).issuperset(used):",
+        "if False:",
+        (LAWS, "tests/transform/jit/test_jit.py"),
+    ),
+    (
+        "of many states the wrong ones are passed",
+        f"{HERE}/_jit/program.py",
+        "for place, value in zip(choice.places, states.values, strict=True):\n            values[place]",
+        "for place, value in zip(sorted(choice.places), states.values, strict=True):\n            values[place]",
+        ("tests/transform/jit/test_entry.py", LAWS),
+    ),
+    (
+        "buffers are given away inside a trace",
+        f"{HERE}/_jit/entry.py",
+        "count = 0 if which.choice is None or tracing() else which.choice.donated",
+        "count = 0 if which.choice is None else which.choice.donated",
+        ("tests/transform/jit/test_entry.py", LAWS),
+    ),
+    (
+        "a static argument that cannot be hashed is not refused",
+        f"{HERE}/_jit/jit.py",
+        "        try:\n            hash(value)\n        except TypeError:",
+        "        try:\n            pass\n        except TypeError:",
+        ("tests/transform/jit/test_jit.py", "tests/graph/test_traps_state.py"),
+    ),
+    # -- loops
+    (
+        "an eager loop keeps its program when a variable of its body is rebound",
+        f"{HERE}/_jit/eager.py",
+        "            if cell.cell_contents is not value:\n                return False",
+        "            cell.cell_contents",
+        ("tests/transform/jit/test_eager.py", "tests/transform/test_constants.py"),
+    ),
+    (
+        "two functions are one if as much is in them",
+        f"{HERE}/_jit/parts.py",
+        "all(a is b or _equal(a, b) for a, b in zip(left, right, strict=True))",
+        "all(a is b or type(a) is type(b) for a, b in zip(left, right, strict=True))",
+        ("tests/transform/jit/test_eager.py",),
+    ),
+    (
+        "a state may change its shape from step to step",
+        f"{HERE}/_loops/carry.py",
+        "        if not (promoted and reached):",
+        "        if not promoted:",
+        ("tests/transform/loops/test_loops.py", "tests/transform/loops/test_while_loops.py"),
+    ),
+    (
+        "without compiling, a loop forgets what a step wrote",
+        f"{HERE}/_loops/carry.py",
+        "            written.write()\n            return (NONE",
+        "            return (NONE",
+        (LAWS, "tests/transform/test_disable_jit.py"),
+    ),
+    (
+        "branches that changed places keep their numbers",
+        f"{HERE}/_loops/cond.py",
+        "jnp.where(index == place, 0, jnp.where(index == 0, place, index))",
+        "jnp.where(index == place, 0, index)",
+        ("tests/transform/loops/test_cond.py",),
+    ),
+    (
+        "a branch drops what only another one writes",
+        f"{HERE}/_loops/branches.py",
+        "return out, StateValues.read(self.written()).updated(written)",
+        "return out, StateValues.of(self.written(), [dict(written.items()).get(s, 0.0) for s in self.written()])",
+        ("tests/transform/loops/test_cond.py",),
+    ),
+    # -- derivatives
+    (
+        "a state that the function does not use gets a gradient",
+        f"{HERE}/_derivatives/chosen.py",
+        "if unused and not self.allow_unused:",
+        "if False:",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    (
+        "the axis of an argument counts without the object of a method",
+        f"{HERE}/_derivatives/chosen.py",
+        "n + count if n < 0 else n - core.bound for n in given",
+        "n + count if n < 0 else n for n in given",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    (
+        "an estimate writes what its drawing wrote, though the function fails",
+        f"{HERE}/_derivatives/grad.py",
+        "with Overlay() as overlay:  # of what",
+        "if overlay := Overlay():  # of what",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    # -- mapping
+    (
+        "a lane that is looked at again finds what the first look set",
+        f"{HERE}/_mapping/vmap.py",
+        "            with Journal():  # what it sets",
+        "            if True:  # what it sets",
+        ("tests/transform/mapping/test_vmap.py", LAWS),
+    ),
+    (
+        "a state that is only read does not move to its other axis",
+        f"{HERE}/_mapping/vmap.py",
+        "if axes[state] != self._before[state]:",
+        "if False:",
+        ("tests/transform/mapping/test_vmap.py",),
+    ),
+    (
+        "a value that differs per lane may be shared by all",
+        f"{HERE}/_mapping/vmap.py",
+        "if telling or made:  # with states made",
+        "if made:  # with states made",
+        ("tests/transform/mapping/test_vmap.py",),
+    ),
+]

@@ -35,7 +35,7 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget
+from tests.laws.graphs import Gadget
 
 COUNT = 100_000
 

@@ -46,8 +46,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_transform import jit
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, Widget, assert_isomorphic, net
-from tests.transform.tables import transforms
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, Widget, assert_isomorphic, net
+from tests.laws.transforms import transforms
 
 # What cannot go wrong here, for we have no such thing.
 ELSEWHERE = {

@@ -49,8 +49,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_transform import checkpoint, cond, for_loop, grad, jit, scan, vmap
-from tests.graph.zoo import Gadget, Param, Stat, net
-from tests.transform.tables import Runs, holds_tracer, transforms
+from tests.laws.graphs import Gadget, Param, Stat, net
+from tests.laws.transforms import Runs, holds_tracer, transforms
 
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 BUG = pytest.mark.xfail

@@ -46,8 +46,8 @@ from brainstate_graph import (
 )
 from brainstate_graph.extend import fields_of
 from brainstate_transform import jit
-from tests.graph.zoo import Bag, Gadget, Param, assert_isomorphic, net
-from tests.transform.tables import holds_tracer, transforms
+from tests.laws.graphs import Bag, Gadget, Param, assert_isomorphic, net
+from tests.laws.transforms import holds_tracer, transforms
 
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 BUG = pytest.mark.xfail

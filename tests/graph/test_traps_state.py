@@ -38,8 +38,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_transform import StatefulFunction, grad, jit, make_jaxpr, vmap
-from tests.graph.zoo import RAW, Gadget, Param, net
-from tests.transform.tables import DERIVATIVES, Runs, holds_tracer, transforms
+from tests.laws.graphs import RAW, Gadget, Param, net
+from tests.laws.transforms import DERIVATIVES, Runs, holds_tracer, transforms
 
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 

@@ -21,7 +21,7 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from tests.graph.zoo import Gadget, Param
+from tests.laws.graphs import Gadget, Param
 
 NEST = {"a": {"x": 1.0, 3: {}}, "b": {}, 7: {"deep": {"er": {}}}, "c": 2.0}
 

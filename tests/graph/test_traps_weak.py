@@ -45,8 +45,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_transform import grad, jit, scan
-from tests.graph.zoo import Gadget, Param, Stat, net
-from tests.transform.tables import Runs, transforms
+from tests.laws.graphs import Gadget, Param, Stat, net
+from tests.laws.transforms import Runs, transforms
 
 BUG = pytest.mark.xfail
 CLOSED = BUG(strict=True, reason="an array is not looked into")

@@ -32,7 +32,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, layer, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, layer, net, same_value
+from tests.tables import each
 
 VIEWS = [NestedDict.copy, NestedDict.to_flat]
 views = pytest.mark.parametrize("view", VIEWS, ids=["nested", "flat"])
@@ -186,7 +187,7 @@ OPTIMIZERS = {
 
 
 @views
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@each("name", OPTIMIZERS)
 def test_optax(name, view):
     tree, plain = parameters()
     results = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tests.mutants.mutant import laws
+
 HERE = "brainstate_transform"
-LAWS = "tests/transform/conformance/test_laws.py"
+ENTRY = "tests/transform/jit/test_entry.py"
 
 MUTANTS = [
     # -- jit
@@ -12,28 +14,28 @@ MUTANTS = [
         f"{HERE}/_jit/program.py",
         "if not set(choice.places).issuperset(used):",
         "if False:",
-        (LAWS, "tests/transform/jit/test_jit.py"),
+        (*laws("uses_few_of_many", "jit"), "tests/transform/jit/test_jit.py"),
     ),
     (
         "of many states the wrong ones are passed",
         f"{HERE}/_jit/program.py",
         "for place, value in zip(choice.places, states.values, strict=True):\n            values[place]",
         "for place, value in zip(sorted(choice.places), states.values, strict=True):\n            values[place]",
-        ("tests/transform/jit/test_entry.py", LAWS),
+        (*laws("uses_few_of_many", "jit_donating"), ENTRY),
     ),
     (
         "buffers are given away inside a trace",
         f"{HERE}/_jit/entry.py",
         "count = 0 if which.choice is None or tracing() else which.choice.donated",
         "count = 0 if which.choice is None else which.choice.donated",
-        ("tests/transform/jit/test_entry.py", LAWS),
+        (*laws("uses_few_of_many", "jit_donating"), ENTRY),
     ),
     (
         "a static argument that cannot be hashed is not refused",
         f"{HERE}/_jit/jit.py",
         "        try:\n            hash(value)\n        except TypeError:",
         "        try:\n            pass\n        except TypeError:",
-        ("tests/transform/jit/test_jit.py", "tests/graph/test_traps_state.py"),
+        ("tests/transform/jit/test_jit.py"),
     ),
     # -- loops
     (
@@ -62,7 +64,7 @@ MUTANTS = [
         f"{HERE}/_loops/carry.py",
         "            written.write()\n            return (NONE",
         "            return (NONE",
-        (LAWS, "tests/transform/test_disable_jit.py"),
+        laws("agrees_without_jit", "for_loop", "while_loop"),
     ),
     (
         "branches that changed places keep their numbers",
@@ -106,7 +108,7 @@ MUTANTS = [
         f"{HERE}/_mapping/vmap.py",
         "            with Journal():  # what it sets",
         "            if True:  # what it sets",
-        ("tests/transform/mapping/test_vmap.py", LAWS),
+        ("tests/transform/mapping/test_vmap.py",),
     ),
     (
         "a state that is only read does not move to its other axis",

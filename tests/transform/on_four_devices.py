@@ -27,7 +27,7 @@ from brainstate_transform import (
     vmap,
     while_loop,
 )
-from tests.transform.tables import Net, Param
+from tests.laws.transforms import Net, Param
 
 MESH = jax.make_mesh((2, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 BOTH = P(("x", "y"))

@@ -10,7 +10,8 @@ import pytest
 
 from brainstate_graph import State
 from brainstate_transform import for_loop, jit
-from tests.transform.tables import Net, Runs, transforms
+from tests.laws.transforms import Net, Runs, transforms
+from tests.tables import each
 
 one = jnp.float32(1.0)
 RATE = 2.0
@@ -42,7 +43,7 @@ def test_going_back_finds_the_old_program():
     assert runs.count == 2
 
 
-@pytest.mark.parametrize(("old", "new"), [(1, 1.0), (1, True), (0.0, -0.0), ("a", "b"), (2, 3)])
+@each(("old", "new"), [(1, 1.0), (1, True), (0.0, -0.0), ("a", "b"), (2, 3)])
 def test_values_are_told_apart_by_type_and_value(old, new):
     m, runs = Net(1.0), Runs()
     item = old

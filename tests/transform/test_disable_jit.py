@@ -10,7 +10,7 @@ import pytest
 
 from brainstate_graph import State, StateArgumentError, clone
 from brainstate_transform import BatchAxisError, cond, for_loop, jit, vmap
-from tests.transform.tables import DERIVATIVES, Net, Stack, same, transforms, twin, values
+from tests.laws.transforms import DERIVATIVES, Net, Stack, same, transforms, twin, values
 
 one = jnp.float32(1.0)
 

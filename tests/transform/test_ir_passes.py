@@ -20,6 +20,7 @@ from brainstate_transform.ir import (
     inline_jit,
     optimize_jaxpr,
 )
+from tests.tables import each
 from tests.transform.programs import LOG, bits, interpret, names, outcome, size, types
 
 PASSES = (constant_fold, algebraic_simplification, copy_propagation, cse, dce, inline_jit, optimize_jaxpr)
@@ -156,7 +157,7 @@ def test_constants_that_are_traced_are_left():
 # -- algebra -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [
         lambda x: x * 1.0, lambda x: 1.0 * x, lambda x: x + (-0.0), lambda x: -0.0 + x, lambda x: x - 0.0,
@@ -174,7 +175,7 @@ def test_identities_of_floats(f):
     assert new.jaxpr.outvars[0] is new.jaxpr.invars[0]
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [lambda x: x + 0.0, lambda x: 0.0 + x, lambda x: x - (-0.0), lambda x: 0.0 - x, lambda x: x * 0.0, lambda x: x - x,
      lambda x: x / x, lambda x: (x == x).astype(jnp.float32), lambda x: x * -1.0, lambda x: lax.integer_pow(x, 0)],
@@ -192,7 +193,7 @@ def test_complex_products_mix_their_parts():
         assert names(algebraic_simplification(old)) == names(old)
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [
         lambda n: n + 0, lambda n: 0 + n, lambda n: n - 0, lambda n: n * 1, lambda n: lax.div(n, jnp.ones(3, int)),
@@ -206,7 +207,7 @@ def test_identities_of_integers(f):
     assert names(new) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [
         lambda n: n * 0, lambda n: 0 * n, lambda n: n - n, lambda n: n ^ n, lambda n: n & 0, lambda n: n | -1,
@@ -214,7 +215,7 @@ def test_identities_of_integers(f):
         lambda n: (n > 0) | True, lambda n: (n > 0) & False, lambda n: (n > 0) ^ (n > 0),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("m", [n, n.astype(jnp.uint8), n[0], 5], ids=["i32[3]", "u8[3]", "i32[]", "weak"])
+@each("m", [n, n.astype(jnp.uint8), n[0], 5], ids=["i32[3]", "u8[3]", "i32[]", "weak"])
 def test_trap_13_what_does_not_depend_on_its_operand_keeps_its_shape(f, m):
     old = traced(f, m)
     new = dce(algebraic_simplification(cse(old)))
@@ -245,7 +246,7 @@ def test_a_simplification_that_would_change_the_type_is_none():
 # -- copies ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [
         jnp.copy, lambda x: lax.reshape(x, (3,)), lambda x: lax.transpose(x, (0,)), lambda x: lax.slice(x, (0,), (3,)),
@@ -267,7 +268,7 @@ def test_what_gives_its_operand_back(f):
     assert copy_propagation(new) is new
 
 
-@pytest.mark.parametrize(
+@each(
     "f",
     [lax.stop_gradient, lambda x: lax.optimization_barrier(x), lambda x: checkpoint_name(x, "a"),
      lambda x: lax.rev(x, (0,)), lambda x: lax.reduce_precision(x, 8, 7), lambda x: lax.slice(x, (1,), (3,))],
@@ -388,7 +389,7 @@ def noisy(x):
     return x
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_trap_10_effects_stay_in_order_and_number(run):
     old = traced(noisy, x)
     LOG.clear()
@@ -400,7 +401,7 @@ def test_trap_10_effects_stay_in_order_and_number(run):
     assert len(outcome(new, x)[1]) == 4 + 1 + 2 + 1 + 2 + 1
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_trap_10_error_checks_stay(run):
     def f(x):
         checkify.check(x[0] > 0, "negative")
@@ -433,7 +434,7 @@ def test_trap_11_a_jit_with_an_effect_is_not_run_by_folding():
     assert not called
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_mutable_arrays(run):
     def f(x):
         ref, twin = jax.new_ref(x), jax.new_ref(x)
@@ -469,7 +470,7 @@ def double(x):
 double.defvjp(lambda x: (double(x), None), lambda _, g: (2.0 * g,))
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_custom_derivatives(run):
     def f(x):
         y = jax.checkpoint(lambda v: triple(v) * 1.0 + lax.stop_gradient(v))(x)
@@ -485,7 +486,7 @@ def test_custom_derivatives(run):
     np.testing.assert_array_equal(jax.vmap(jax.grad(lambda v: jaxpr_as_fun(new)(v)[0]))(x[None])[0], expected)
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_a_program_that_is_a_derivative(run):
     def loss(w, x):
         h = jax.checkpoint(lambda v: jnp.tanh(v @ w["a"]) * 1.0)(x)
@@ -506,7 +507,7 @@ def test_a_program_that_is_a_derivative(run):
 # -- all passes: forms -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_results_that_are_inputs_constants_literals_or_the_same_twice(run):
     table = jnp.arange(3.0)
 
@@ -521,13 +522,13 @@ def test_results_that_are_inputs_constants_literals_or_the_same_twice(run):
     assert outcome(new, x, n) == outcome(old, x, n)
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_a_program_without_equations(run):
     for old in (traced(lambda: ()), traced(lambda x: x, x), traced(lambda x: (), x)):
         assert run(old) is old
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_trap_22_either_kind_and_nothing_else(run):
     def f(x):
         dead = jnp.sin(x)
@@ -544,7 +545,7 @@ def test_trap_22_either_kind_and_nothing_else(run):
             run(wrong)
 
 
-@pytest.mark.parametrize("run", PASSES, ids=lambda p: p.__name__)
+@each("run", PASSES, ids=lambda p: p.__name__)
 def test_trap_14_123_124_names_and_places_stay(run):
     def f(first, second):
         inner, _ = lax.scan(lambda c, y: (c + jnp.sin(c) * 0.0 + jnp.sin(c), y), first, jnp.arange(3.0))

@@ -14,7 +14,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State, TraceContextError, register_state_hook
 from brainstate_transform import StatefulFunction, checkpoint, for_loop, grad, jit, make_jaxpr
-from tests.transform.tables import Net, Param, Runs, Stack, same
+from tests.laws.transforms import Net, Param, Runs, Stack, same
 
 one = jnp.float32(1.0)
 

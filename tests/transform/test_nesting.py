@@ -11,7 +11,7 @@ import pytest
 
 from brainstate_graph import clone, treefy_states, update_states
 from brainstate_transform import cond, for_loop, grad, jit, value_and_grad, vmap
-from tests.transform.tables import CORE, TRANSFORMS, Net, Param, Runs, holds_tracer, same, values
+from tests.laws.transforms import CORE, TRANSFORMS, Net, Param, Runs, holds_tracer, same, values
 
 PAIRS = list(itertools.product(CORE, CORE))
 pairs = pytest.mark.parametrize(("outer", "inner"), PAIRS, ids=[f"{a}({b})" for a, b in PAIRS])

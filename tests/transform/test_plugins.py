@@ -16,7 +16,7 @@ import brainstate_transform
 from brainstate_graph import State, StructureError
 from brainstate_transform import StateValues, check_transform, grad, jit, lift, value_and_grad
 from brainstate_transform._conformance.check import laws
-from tests.transform.tables import Net, Param, Runs
+from tests.laws.transforms import Net, Param, Runs
 
 one = jnp.float32(1.0)
 

@@ -15,7 +15,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import grad
-from tests.transform.tables import CORE, DERIVATIVES, TRANSFORMS, Count, Param, holds_tracer, same
+from tests.laws.transforms import CORE, DERIVATIVES, TRANSFORMS, Count, Param, holds_tracer, same
 
 COMMON = ("jit", "value_and_grad", "vmap", "for_loop", "cond")
 NOT_REVERSIBLE = {"while_loop", "fori_loop"}  # of unknown length, as in JAX

@@ -23,7 +23,7 @@ from brainstate_transform import (
     value_and_grad,
     vmap,
 )
-from tests.transform.tables import Runs, holds_tracer
+from tests.laws.transforms import Runs, holds_tracer
 
 SEED = 3
 XS = jnp.arange(1.0, 5.0)

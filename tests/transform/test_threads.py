@@ -14,7 +14,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import StatefulFunction, checkpoint, cond, for_loop, grad, jit, scan, value_and_grad, vmap
-from tests.transform.tables import TRANSFORMS, Net, Param, Stack, Tied, holds_tracer, transforms
+from tests.laws.transforms import TRANSFORMS, Net, Param, Stack, Tied, holds_tracer, transforms
 
 one = jnp.float32(1.0)
 THREADS = 8

@@ -30,7 +30,7 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_transform import BatchAxisError, StatefulFunction, cond, for_loop, grad, jit, vmap
-from tests.transform.tables import (
+from tests.laws.transforms import (
     CORE,
     DERIVATIVES,
     TRANSFORMS,

@@ -12,11 +12,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given
 
 from brainstate_graph import GraphDef, State, Static, clone, graphdef, treefy_merge, treefy_split, update_states
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net, uncached
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net, uncached
+from tests.tables import each
 
 
 @given(graphs(shared_pytrees=False))
@@ -140,7 +140,7 @@ pickle.dump((model, shape, treefy_split(model)[1]), sys.stdout.buffer)
     assert back.head.seen.value == 42 == changed["head"]["seen"].value
 
 
-@pytest.mark.parametrize("labels", [(2, 2.0), (1, True), (0.0, -0.0)])
+@each("labels", [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_aux_data_of_pytrees_is_compared_by_type_and_value(labels):
     one, two = labels
     assert graphdef(Gadget(b=Bag(State(1.0), label=one))) is not graphdef(Gadget(b=Bag(State(1.0), label=two)))

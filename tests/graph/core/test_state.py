@@ -31,7 +31,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_graph.extend import locate, note_reads, read_values, tracing, write_values
-from tests.graph.zoo import RAW, Gadget, Param, net, same_value
+from tests.laws.graphs import RAW, Gadget, Param, net, same_value
+from tests.tables import each
 
 # ------------------------------------------------------------------------------------------------- a box
 
@@ -82,7 +83,7 @@ def test_deepcopy_copies_numpy_arrays_and_containers():
     assert s.value["b"] == [1]
 
 
-@pytest.mark.parametrize("value", [1.0, None, np.ones(2), {"a": (1, 2)}, "key", jnp.arange(3)])
+@each("value", [1.0, None, np.ones(2), {"a": (1, 2)}, "key", jnp.arange(3)])
 def test_pickle(value):
     value = jax.random.key(3) if value is not None and isinstance(value, str) else value
     back = pickle.loads(pickle.dumps(State(value))).value
@@ -130,9 +131,7 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("transform", "door"), [*((t, "value") for t in RAW), *(("jit", d) for d in DOORS), ("scan", "update_states")]
-)
+@each(("transform", "door"), [*((t, "value") for t in RAW), *(("jit", d) for d in DOORS), ("scan", "update_states")])
 def test_raw_transforms_cannot_write_a_captured_state(transform, door):
     model = net()
     before = model.layers[1].weight.value
@@ -149,7 +148,7 @@ def test_raw_transforms_cannot_write_a_captured_state(transform, door):
     assert model.layers[1].weight.value is before
 
 
-@pytest.mark.parametrize("transform", RAW)
+@each("transform", RAW)
 def test_states_born_in_a_raw_trace_may_be_written_in_it(transform):
     model = net()
     shape, tree = treefy_split(model)
@@ -273,7 +272,7 @@ def test_an_exception_drops_everything():
     assert not tracing()
 
 
-@pytest.mark.parametrize(
+@each(
     "verb",
     [
         lambda m: treefy_states(m)["s"].value,
@@ -449,7 +448,7 @@ def test_the_path_of_a_private_class_is_named_too():
 # ------------------------------------------------------------------------------------------------- checks, catching
 
 
-@pytest.mark.parametrize("new", [jnp.zeros(2, "int32"), jnp.zeros(3), np.zeros((1, 2), "float32")])
+@each("new", [jnp.zeros(2, "int32"), jnp.zeros(3), np.zeros((1, 2), "float32")])
 def test_a_checked_state_keeps_its_form(new):
     s = Gadget(w=Param(jnp.zeros(2), checked=True)).w
     for write in (

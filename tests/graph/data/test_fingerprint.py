@@ -21,7 +21,7 @@ from hypothesis import given
 
 from brainstate_graph import GraphError, NestedDict, State, TreefyState, clone, fingerprint, graphdef
 from brainstate_graph.extend import flatten
-from tests.graph.zoo import STATICS, Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net
+from tests.laws.graphs import STATICS, Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net
 
 
 class Half(float):

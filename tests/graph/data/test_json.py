@@ -41,10 +41,11 @@ from brainstate_graph import (
     treefy_split,
 )
 from brainstate_graph.extend import flatten, unflatten
-from tests.graph.zoo import STATICS, Bag, Color, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, net, same_value
+from tests.laws.graphs import STATICS, Bag, Color, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, net, same_value
+from tests.tables import each
 
 HERE = __name__
-ALLOW = ["tests.graph.zoo", HERE, "math", "builtins"]
+ALLOW = ["tests.laws.graphs", HERE, "math", "builtins"]
 
 
 @jax.tree_util.register_dataclass
@@ -119,9 +120,7 @@ def gallery() -> Gadget:
     return model
 
 
-@pytest.mark.parametrize(
-    "make", [net, museum, gallery, lambda: [State(1.0)], lambda: (1, [2]), dict, lambda: Pair(1, 2)]
-)
+@each("make", [net, museum, gallery, lambda: [State(1.0)], lambda: (1, [2]), dict, lambda: Pair(1, 2)])
 def test_the_same_object_comes_back(make):
     model = make()
     shape, tree = treefy_split(model)
@@ -184,7 +183,7 @@ import pickle, sys
 from brainstate_graph import from_json, graphdef, to_json
 from brainstate_graph.extend import unflatten
 text, values = pickle.load(sys.stdin.buffer)
-assert "tests.graph.zoo" not in sys.modules
+assert "tests.laws.graphs" not in sys.modules
 shape = from_json(text, allow={ALLOW!r})
 model, _ = unflatten(shape, values)
 assert graphdef(model) is shape
@@ -228,10 +227,10 @@ def test_all_names_that_are_not_allowed_are_told_at_once():
     assert lines == sorted(
         f"  at {where}: the file names {module}:{name}, " + remedy.format(module)
         for where, module, name in [
-            ("(root)", "tests.graph.zoo", "Gadget"),
-            ("layers.0.s", "tests.graph.zoo", "Param"),
-            ("layers.1", "tests.graph.zoo", "Bag"),
-            ("color", "tests.graph.zoo", "Color"),
+            ("(root)", "tests.laws.graphs", "Gadget"),
+            ("layers.0.s", "tests.laws.graphs", "Param"),
+            ("layers.1", "tests.laws.graphs", "Bag"),
+            ("color", "tests.laws.graphs", "Color"),
             ("act", "math", "tanh"),
         ]
     )
@@ -246,7 +245,7 @@ def table(*rows, root=None):
 
 
 def gadget(**edges):
-    return {"node": "tests.graph.zoo:Gadget", "edges": [[k, v] for k, v in edges.items()]}
+    return {"node": "tests.laws.graphs:Gadget", "edges": [[k, v] for k, v in edges.items()]}
 
 
 def to(row):
@@ -260,7 +259,7 @@ def state(*metadata):
     return {"state": "brainstate_graph:State", "metadata": list(metadata)}
 
 
-def bag(*edges, data=None, of="tests.graph.zoo:Bag"):
+def bag(*edges, data=None, of="tests.laws.graphs:Bag"):
     return {"pytree": of, "data": data, "edges": [[n, edge] for n, edge in enumerate(edges)]}
 
 
@@ -279,7 +278,7 @@ BAD = [
     (table(root={"list": []}), "a list is a row of its own"), (table(root={"row": -1}), "no row has the number"),
     (table([]), "row 0: no row"), (table({"what": 1}), "row 0: no row"),
     (table({"list": [], "x": 1}), "row 0: no row"),
-    (table({"known": 0, "of": "tests.graph.zoo:Gadget"}), "row 0: no row"),
+    (table({"known": 0, "of": "tests.laws.graphs:Gadget"}), "row 0: no row"),
     (table({"list": 1}), "row 0: what holds edges"),
     (table({"list": [{"row": 1}]}), "number 1"), (table({"list": [{"row": True}]}), "number True"),
     (table({"list": [{"row": 0, "x": 1}]}), "number 0"), (table({"list": [{"row": "0"}]}), "number '0'"),
@@ -291,7 +290,7 @@ BAD = [
     (table({"list": [{"list": []}]}), "at 0: a list is a row of its own"),
     (table({"list": [{"dict": []}]}), "at 0: a dict is a row of its own"),
     (table({"list": [{"tuple": [{"list": []}]}]}), "at 0: a tuple is a row of its own"),
-    (table({"list": [{"namedtuple": "tests.graph.zoo:Pair",
+    (table({"list": [{"namedtuple": "tests.laws.graphs:Pair",
     "fields": [["left", 1], ["right", 2]]}]}), "at 0: a Pair is a row"),
     (table({"list": [{"dataclass": f"{HERE}:Twin",
     "fields": [["x", 1], ["y", 1], ["z", 1]]}]}), "at 0: a Twin is a row"),
@@ -307,25 +306,25 @@ BAD = [
     (table({"dict": [[{"float": "nan"}, 1], [{"float": "nan"}, 2]]}), "two keys are equal"),
     (table({"defaultdict": []}), "row 0: no row"), (table({"defaultdict": [], "factory": 3}), "is a function"),
     (table({"defaultdict": [], "factory": {"name": "os:system"}}), "not allowed"),
-    (table({"node": "tests.graph.zoo:Param", "edges": []}), "is no Node"), (table({"node": "builtins:int",
+    (table({"node": "tests.laws.graphs:Param", "edges": []}), "is no Node"), (table({"node": "builtins:int",
     "edges": []}), "no Node"),
     (table({"node": f"{HERE}:Abstract", "edges": []}), "is no Node"), (table({"node": 3, "edges": []}), "is no name"),
-    (table({"node": "tests.graph.zoo:Gadget", "edges": [["b", 1], ["a", 2]]}), "sorted by name"),
-    (table({"node": "tests.graph.zoo:Gadget", "edges": [[1, 1]]}), "sorted by name"),
+    (table({"node": "tests.laws.graphs:Gadget", "edges": [["b", 1], ["a", 2]]}), "sorted by name"),
+    (table({"node": "tests.laws.graphs:Gadget", "edges": [[1, 1]]}), "sorted by name"),
     (table({"node": f"{HERE}:Shy", "edges": [["cache", 1]]}), "cache of Shy is not part of the graph"),
-    (table({"state": "tests.graph.zoo:Gadget", "metadata": []}), "is no State"), (table(state(1)), "a list of two"),
+    (table({"state": "tests.laws.graphs:Gadget", "metadata": []}), "is no State"), (table(state(1)), "a list of two"),
     (table(state(["b", 1], ["a", 1])), "sorted by name"), (table(state([1, 1])), "sorted by name"),
     (table(state(["a", {"list": []}])), "a of a state cannot be a list"), (table(state(["tag",
     "x"])), "tag of a state"),
-    (table({"namedtuple": "tests.graph.zoo:Pair", "edges": [["left", 1]]}), "has now the fields"),
+    (table({"namedtuple": "tests.laws.graphs:Pair", "edges": [["left", 1]]}), "has now the fields"),
     (table({"namedtuple": "builtins:tuple", "edges": []}), "no namedtuple"),
-    (table({"namedtuple": "tests.graph.zoo:Gadget", "edges": []}), "no namedtuple"),
-    (table(bag(of="tests.graph.zoo:Gadget")), "no row of this kind"),
+    (table({"namedtuple": "tests.laws.graphs:Gadget", "edges": []}), "no namedtuple"),
+    (table(bag(of="tests.laws.graphs:Gadget")), "no row of this kind"),
     (table(bag(of="builtins:dict")), "no row of this kind"),
-    (table(bag(of="tests.graph.zoo:Pair")), "no row of this kind"),
+    (table(bag(of="tests.laws.graphs:Pair")), "no row of this kind"),
     (table(bag(of="collections:OrderedDict")), "no row of this kind"),
     (table(bag(of=f"{HERE}:Config")), "is not registered"),
-    (table(bag(of="tests.graph.zoo:Color")), "is not registered"),
+    (table(bag(of="tests.laws.graphs:Color")), "is not registered"),
     (table({**twin(1, 2), "edges": []}), "Twin has the children ('x', 'y'), not ()"),
     (table({**twin(1, 2), "edges": [["x", 1]]}), "Twin has the children ('x', 'y'), not ('x',)"),
     (table({**twin(1, 2), "edges": [["x", 1], ["y", 1], ["z", 1]]}), "Twin has the children ('x', 'y'), not"),
@@ -334,7 +333,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "words"), BAD, ids=range(len(BAD)))
+@each(("data", "words"), BAD, ids=range(len(BAD)))
 def test_bad_tables(data, words):
     with pytest.raises(GraphError) as caught:
         from_json(json.dumps(data), ALLOW)
@@ -358,15 +357,13 @@ def test_good_tables():
         assert flatten(root).graphdef is shape
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "nul", "[1,]", '{"a": 1', "NaN", "1" * 5000, "\x00", '"\\ud8"', "[" * 100_000]
-)
+@each("text", ["", "{", "nul", "[1,]", '{"a": 1', "NaN", "1" * 5000, "\x00", '"\\ud8"', "[" * 100_000])
 def test_no_json(text):
     with pytest.raises(GraphError, match="the text is no"):
         from_json(text)
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":', '{"tuple":[', '{"of":', '{"row":'])
+@each("opening", ["[", '{"a":', '{"tuple":[', '{"of":', '{"row":'])
 def test_deep_json(opening):
     closing = "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{")
     head = '{"format": "brainstate_graph.GraphDef", "version": 1, "root": {"row": 0}, "rows": [{"list": ['
@@ -411,9 +408,9 @@ def test_a_tiny_text_makes_nothing_large():
 ATOMS = [
     None, True, 0, 1, -1, 2, 7, 2**53, 10**30, 1.5, "", "x", "nan", [], {}, [[]], to(0), to(1), to(3), to(10**9),
     {"tuple": []}, {"list": []}, {"float": "nan"}, {"float": "1e5"}, {"name": "os:system"}, {"name": "builtins:eval"},
-    {"name": "tests.graph.zoo:jax"}, {"name": f"{HERE}:Config"}, {"array": ["<f8", [10**9], ""]}, {"set": [1, True]},
-    {"dict": [[{"list": []}, 2]]}, "tests.graph.zoo:Gadget", "tests.graph.zoo:Param", "tests.graph.zoo:Pair",
-    "tests.graph.zoo:Bag", f"{HERE}:Twin", f"{HERE}:Config", "builtins:dict", "brainstate_graph:State",
+    {"name": "tests.laws.graphs:jax"}, {"name": f"{HERE}:Config"}, {"array": ["<f8", [10**9], ""]}, {"set": [1, True]},
+    {"dict": [[{"list": []}, 2]]}, "tests.laws.graphs:Gadget", "tests.laws.graphs:Param", "tests.laws.graphs:Pair",
+    "tests.laws.graphs:Bag", f"{HERE}:Twin", f"{HERE}:Config", "builtins:dict", "brainstate_graph:State",
     "told:told", "<f4",
     "|V0", {"of": "<f4", "shape": [2]},
     {"names": ["a"], "formats": ["<f4"], "offsets": [0], "titles": [{}], "itemsize": 4},

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import treescope
 from hypothesis import given, settings
 
@@ -29,7 +28,8 @@ from brainstate_graph._show.outline import Limits, Line, outline
 from brainstate_graph._show.rows import view_of
 from brainstate_graph._tools.words import Words, amount
 from brainstate_graph.extend import describe, flatten
-from tests.graph.zoo import RAW, Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
+from tests.laws.graphs import RAW, Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
+from tests.tables import each
 
 ALL = Limits(things=10**4, items=10**4, depth=60, method="__repr__")
 
@@ -59,7 +59,7 @@ def lines_of(root: Line) -> list[Line]:
 # ------------------------------------------------------------------------------------------------- values in a line
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "text"),
     [
         (jnp.ones((2, 3)), "f32[2,3]"),
@@ -95,7 +95,7 @@ def test_describe_ends_for_what_holds_itself():
     assert describe(items) == "[1, [1, [1, [1, [...]]]]]"
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1049, 999_949, 999_950, 10**6, 3 * 10**12, 10**21])
+@each("size", [0, 1, 999, 1000, 1049, 999_949, 999_950, 10**6, 3 * 10**12, 10**21])
 def test_amount_is_within_its_precision(size):
     number, unit = amount(size).replace(",", "").split()
     assert abs(float(number) * 1000 ** ("B", "kB", "MB", "GB", "TB", "PB").index(unit) - size) <= 0.0501 * size
@@ -305,7 +305,7 @@ def test_items_of_a_list_are_whole_while_there_is_room():
     assert "more" not in "".join(blocks[:-1])
 
 
-@pytest.mark.parametrize("kind", [list, tuple, lambda pair: Gadget(a=pair[0], b=pair[1])])
+@each("kind", [list, tuple, lambda pair: Gadget(a=pair[0], b=pair[1])])
 def test_sharing_does_not_blow_up(kind):
     item: Any = kind([Param(jnp.ones(1)), 0])
     for _ in range(80):
@@ -361,7 +361,7 @@ def test_a_list_that_holds_itself():
     assert "the list at a" in treescope.render_to_text(Gadget(a=items), ignore_exceptions=False)
 
 
-@pytest.mark.parametrize("transform", RAW)
+@each("transform", RAW)
 def test_inside_transforms(transform):
     texts = []
 
@@ -440,7 +440,7 @@ def test_pages_of_any_graph(root):
             assert treescope.render_to_html(item, ignore_exceptions=False)
 
 
-@pytest.mark.parametrize("item", [net(2), treefy_split(net(2))[1], treefy_split(net(2))[1].to_flat()])
+@each("item", [net(2), treefy_split(net(2))[1], treefy_split(net(2))[1].to_flat()])
 def test_the_buttons_of_a_page_copy_code(item):
     page = treescope.render_to_html(item, compressed=False, ignore_exceptions=False)
     codes = {html.unescape(code) for code in re.findall(r'data-copy="([^"]*)"', page)}

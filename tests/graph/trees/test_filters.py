@@ -35,7 +35,8 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, Widget, net
+from tests.laws.graphs import Gadget, Param, Stat, Widget, net
+from tests.tables import each
 
 
 def even(path, state):
@@ -107,7 +108,7 @@ def test_each_state_goes_to_the_first_filter_that_accepts_it(chosen):
     assert sum(len(tree.to_flat()) for tree in parts[1:]) == len(everywhere)
 
 
-@pytest.mark.parametrize("filter", [f for f, _ in FILTERS])
+@each("filter", [f for f, _ in FILTERS])
 def test_alone_on_live_and_on_treefied_states(filter):
     accepts = {id(f): a for f, a in FILTERS}[id(filter)]
     predicate = to_predicate(filter)
@@ -142,7 +143,7 @@ CODE = [
 ]
 
 
-@pytest.mark.parametrize(("code", "other"), CODE)
+@each(("code", "other"), CODE)
 def test_filters_compare_by_contents_copy_pickle_and_show_as_their_code(code, other):
     names = {**vars(brainstate_graph), "Param": Param, "Stat": Stat, "even": even}
     one, two, different = (eval(text, names) for text in (code, code, other))
@@ -196,8 +197,8 @@ def accepted(filter):
     return [to_predicate(filter)(path, state) for path, state in states(net()).items()]
 
 
-@pytest.mark.parametrize("short", SHORT, ids=lambda short: getattr(short, "__name__", repr(short)))
-@pytest.mark.parametrize("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
+@each("short", SHORT, ids=lambda short: getattr(short, "__name__", repr(short)))
+@each("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
 def test_operators_take_short_forms_on_both_sides(filter, short):
     left, right = accepted(filter), accepted(short)
     pairs = list(zip(left, right, strict=True))
@@ -217,7 +218,7 @@ def test_operators_make_flat_filters():
     assert accepted(~~Not(even) & "bias") == accepted(All(Not(even), "bias"))
 
 
-@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}])
+@each("wrong", [3, 1.5, {"a": 1}])
 def test_operators_refuse_what_is_no_filter(wrong):
     for combine in (
         lambda: OfType(Param) | wrong,
@@ -260,7 +261,7 @@ def test_path_contains_compares_as_it_accepts():
     assert PathContains(1) != PathContains(True)
 
 
-@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}, object(), typing.Any, typing.Literal["a"]])
+@each("wrong", [3, 1.5, {"a": 1}, object(), typing.Any, typing.Literal["a"]])
 def test_what_is_no_filter(wrong):
     with pytest.raises(TypeError, match="is not a filter: use a State class, a tag"):
         to_predicate(wrong)

@@ -21,7 +21,8 @@ from brainstate_graph import (
     states,
     treefy_states,
 )
-from tests.graph.zoo import Gadget, net
+from tests.laws.graphs import Gadget, net
+from tests.tables import each
 
 _paths = st.lists(st.sampled_from(["a", "b", "ab", "w1", "w2", 0, 1, 12, "a]"]), max_size=4).map(tuple)
 _globs = st.lists(
@@ -94,7 +95,7 @@ def test_on_models_trees_and_nodes():
     assert set(nodes(model, PathRegex(""))) == {()}
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "error", "message"),
     [
         (lambda: PathGlob("a..b"), ValueError, r"PathGlob\('a\.\.b'\) has an empty step"),

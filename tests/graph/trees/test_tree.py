@@ -29,7 +29,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, net, same_value
+from tests.tables import each
 
 _keys = st.one_of(st.sampled_from(["a", "b", "split", "items"]), st.integers(0, 12))
 _nested = st.dictionaries(
@@ -93,7 +94,7 @@ def test_parts_have_the_treedef_of_trees_made_directly(nested, coins):
             assert jax.tree.structure(below) == jax.tree.structure(NestedDict(nested[key]))
 
 
-@pytest.mark.parametrize("keys", [(1, 2.5, "a"), (True, 0, "x"), (10, 9, 1j, 2j)])
+@each("keys", [(1, 2.5, "a"), (True, 0, "x"), (10, 9, 1j, 2j)])
 def test_siblings_stand_in_one_order_whoever_their_neighbours_are(keys):
     *kept, _gone = keys if not isinstance(keys[-1], complex) else (*keys[:2], keys[2:])
     whole = NestedDict(dict.fromkeys(keys, 1.0))
@@ -167,7 +168,7 @@ def test_treefy_state_is_a_pytree_with_its_kind_as_structure():
     assert TreefyState(State, 1.0).to_state().tag is None
 
 
-@pytest.mark.parametrize("values", [(2, 2.0), (1, True), (0.0, -0.0)])
+@each("values", [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_metadata_is_compared_by_type_and_value(values):
     a, b = (TreefyState(State, 1.0, rate=v) for v in values)
     assert jax.tree.structure(a) != jax.tree.structure(b)
@@ -250,7 +251,7 @@ def test_equality():
     assert tree != 3
 
 
-@pytest.mark.parametrize("pair", [((1, 2), 1), ((1, 2), [1, 2]), (None, ())])
+@each("pair", [((1, 2), 1), ((1, 2), [1, 2]), (None, ())])
 def test_equality_looks_at_the_structure_of_values(pair):
     one, two = pair
     assert NestedDict({"a": one}) != NestedDict({"a": two})
@@ -260,7 +261,7 @@ def test_equality_of_labels():
     assert NestedDict({"a": "label"}) == NestedDict({"a": "".join(["la", "bel"])})
 
 
-@pytest.mark.parametrize(
+@each(
     "make",
     [
         lambda: NestedDict.from_flat({("a",): 1, ("a", "b"): 2}),
@@ -382,7 +383,7 @@ def test_a_treefy_state_does_not_change():
     assert same_value(ref.copy(), ref)
 
 
-@pytest.mark.parametrize("wrong", [int, "Param", 3, State(1.0)])
+@each("wrong", [int, "Param", 3, State(1.0)])
 def test_a_treefy_state_has_a_class_of_states(wrong):
     with pytest.raises(TypeError, match=r"has a class of states and a value, not .*TreefyState\(State, 1"):
         TreefyState(wrong, 1.0)
@@ -558,8 +559,8 @@ def examples():
     return [tree, tree.to_flat(), odd, odd.to_flat(), NestedDict(), FlattedDict(), ref, NestedDict({"a": {}})]
 
 
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("number", range(len(examples())))
+@each("how", COPIES)
+@each("number", range(len(examples())))
 def test_copies_have_the_same_treedef(how, number):
     item = examples()[number]
     same = COPIES[how](item)
@@ -571,7 +572,7 @@ def test_copies_have_the_same_treedef(how, number):
         assert (same.name, same.tag, same.metadata) == (item.name, item.tag, item.metadata)
 
 
-@pytest.mark.parametrize("how", ["deepcopy", "pickle", "cloudpickle"])
+@each("how", ["deepcopy", "pickle", "cloudpickle"])
 def test_copies_keep_what_is_shared(how):
     array = np.ones(3)
     tree = NestedDict({"a": array, "b": TreefyState(State, {"x": array})})

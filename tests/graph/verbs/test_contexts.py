@@ -27,7 +27,7 @@ from brainstate_graph import (
     treefy_merge,
 )
 from tests.graph.core.test_flatten import follow
-from tests.graph.zoo import Gadget, Param, Stat, Widget, assert_isomorphic, graphs, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, Widget, assert_isomorphic, graphs, net, same_value
 
 
 def split_all(roots, *filters):

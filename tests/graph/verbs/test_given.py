@@ -22,7 +22,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, assert_isomorphic, graphs, net
+from tests.laws.graphs import Gadget, Param, Stat, assert_isomorphic, graphs, net
+from tests.tables import each
 
 # The same data in every form in which it may be given.
 FORMS = {
@@ -58,7 +59,7 @@ def changed(model):
     return other
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 @given(model=graphs())
 def test_every_form_is_merged_and_written_alike(form, model):
     other = changed(model)
@@ -136,7 +137,7 @@ UNEXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", UNEXPECTED)
+@each("name", UNEXPECTED)
 def test_what_is_unexpected_is_refused_with_what_is_there(name):
     data, words = UNEXPECTED[name]
     model = net()
@@ -221,7 +222,7 @@ def test_a_merge_of_any_part_names_what_is_missing(model, data):
     assert str(caught.value).count("missing: ") == len(gone)
 
 
-@pytest.mark.parametrize("data", [[1.0], 3, None, "x", Gadget(), (("a", 1.0),)])
+@each("data", [[1.0], 3, None, "x", Gadget(), (("a", 1.0),)])
 def test_what_is_no_data(data):
     for call in (lambda: update_states({"a": State(1.0)}, data), lambda: treefy_merge(graphdef([]), data)):
         with pytest.raises(TypeError, match=f"expected a state tree or a nested dict .*, not {type(data).__name__}"):

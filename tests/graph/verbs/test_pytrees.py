@@ -27,7 +27,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, layer, net
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, layer, net
+from tests.tables import each
 
 FORMS = {
     "list": lambda a, b: [a, b],
@@ -38,7 +39,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 @given(model=graphs(shared_pytrees=False), data=st.data())
 def test_there_and_back(form, model, data):
     part = data.draw(st.sampled_from([*nodes(model).values(), *states(model).values()]))
@@ -227,7 +228,7 @@ def test_prefixes_reach_split_fn_and_merge_fn():
     assert seen == expected
 
 
-@pytest.mark.parametrize("prefix", [[0], [0, 1, 2], (0, 1), {"a": 0}, [[0], 1]])
+@each("prefix", [[0], [0, 1, 2], (0, 1), {"a": 0}, [[0], 1]])
 def test_a_prefix_that_does_not_fit(prefix):
     """Trap: an assertion, which `python -O` removes."""
     tree = [Gadget(), Gadget(w=State(0.0))]

@@ -24,7 +24,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, assert_isomorphic, layer, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, assert_isomorphic, layer, net, same_value
+from tests.tables import each
 
 # ------------------------------------------------------------------------------------------------- merge
 
@@ -195,7 +196,7 @@ TRANSFORMATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@each("name", TRANSFORMATIONS)
 def test_optax_treats_a_state_tree_like_a_dict_of_arrays(name):
     model = net()
     params = treefy_states(model, Param)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from brainstate_graph import Node, State, iter_leaf, iter_node, nodes, states
 from brainstate_graph.extend import fields_of
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
+from tests.tables import each
 
 DEPTHS = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 5), (3, 99)]
 
@@ -120,7 +121,7 @@ def test_depth_and_filters():
     assert list(nodes(Gadget(a=Widget(b=Widget())), Widget, allowed_hierarchy=(2, 2))) == [("a", "b")]
 
 
-@pytest.mark.parametrize("bad", [(1, 0), (-1, 2), (1,), (0, 1, 2), (float("nan"), 1)])
+@each("bad", [(1, 0), (-1, 2), (1,), (0, 1, 2), (float("nan"), 1)])
 def test_what_is_no_range_of_depths(bad):
     for ask in (lambda: states([], allowed_hierarchy=bad), lambda: nodes([], allowed_hierarchy=bad),
                 lambda: iter_leaf([], bad), lambda: iter_node([], bad)):  # fmt: skip
@@ -204,7 +205,7 @@ def test_the_graph_may_change_while_we_look():
     assert model.head.seen == ("head",)
 
 
-@pytest.mark.parametrize("look", [iter_leaf, iter_node, states, nodes])
+@each("look", [iter_leaf, iter_node, states, nodes])
 def test_what_is_no_graph_is_refused_at_the_call(look):
     with pytest.raises(ValueError, match="a bare State is not a graph"):
         look(State(1.0))

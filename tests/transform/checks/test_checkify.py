@@ -12,7 +12,7 @@ import brainstate_nn as nn
 import brainstate_transform as bt
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import check, check_error, checkify, cond, for_loop, grad, jit, vmap
-from tests.transform.tables import Net, Runs, holds_tracer
+from tests.laws.transforms import Net, Runs, holds_tracer
 
 
 class Root:

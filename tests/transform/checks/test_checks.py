@@ -28,7 +28,8 @@ from brainstate_transform import (
     vmap,
 )
 from brainstate_transform._checks.checks import check_finite
-from tests.transform.tables import Net
+from tests.laws.transforms import Net
+from tests.tables import each
 
 
 class Special(Exception):
@@ -109,7 +110,7 @@ def test_it_runs_once_for_all_lanes_with_the_whole_batch():
     np.testing.assert_array_equal(seen[0][0], xs)
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "args", "kwargs", "text"),
     [
         ("plain", (), {}, "plain"),
@@ -124,7 +125,7 @@ def test_it_runs_once_for_all_lanes_with_the_whole_batch():
         ("{who}: {x[0]}", (), {"who": "me", "x": [7]}, "me: 7"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("under", [lambda f: f, jit])
+@each("under", [lambda f: f, jit])
 def test_texts(error, args, kwargs, text, under):
     dynamic = jax.tree.map(lambda a: a if isinstance(a, str) else jnp.asarray(a), (args, kwargs))
     for given in ((args, kwargs), dynamic):
@@ -182,7 +183,7 @@ def test_a_constant_predicate_in_a_branch_that_is_not_taken(under):
     assert jit(lambda p: jax.lax.cond(p, jit(fails), lambda: None))(False) is None
 
 
-@pytest.mark.parametrize("under", [lambda f: f, lambda f: jax.checkpoint(f), jit])
+@each("under", [lambda f: f, lambda f: jax.checkpoint(f), jit])
 def test_gradients_go_past_a_check_with_a_traced_argument(under):
     f = lambda x: (jit_error_if(x < 0, "x is {} and {y}", x, y=x**2), x**3)[1]
     assert grad(under(f))(2.0) == 12.0

@@ -8,7 +8,7 @@ import pytest
 
 from brainstate_graph import Node
 from brainstate_transform import for_loop, grad, jit, named_call, named_scope, vmap
-from tests.transform.tables import Net, Runs
+from tests.laws.transforms import Net, Runs
 
 
 def text(f, *args):

@@ -12,7 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, State, StateArgumentError, states
 from brainstate_transform import StateFinder, eval_shape, for_loop, grad, jit, vmap
-from tests.transform.tables import Count, Net, Param, Runs, Stack, Tied, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, Stack, Tied, holds_tracer
 
 
 class Lazy(Node):

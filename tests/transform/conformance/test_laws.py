@@ -26,7 +26,7 @@ from brainstate_graph import (
 )
 from brainstate_nn import RandomState
 from brainstate_transform import jit
-from tests.transform.tables import (
+from tests.laws.transforms import (
     DERIVATIVES,
     FROZEN,
     LOOPS,

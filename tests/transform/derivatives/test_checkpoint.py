@@ -9,7 +9,7 @@ import pytest
 
 from brainstate_graph import State
 from brainstate_transform import checkpoint, grad, jit, remat, value_and_grad
-from tests.transform.tables import Net, Param, Runs, Stack
+from tests.laws.transforms import Net, Param, Runs, Stack
 
 one = jnp.float32(1.0)
 

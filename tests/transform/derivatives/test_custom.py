@@ -24,7 +24,8 @@ from brainstate_transform import (
     vjp,
     vmap,
 )
-from tests.transform.tables import Param, Runs, same
+from tests.laws.transforms import Param, Runs, same
+from tests.tables import each
 
 
 class Calls(State):
@@ -223,7 +224,7 @@ def undeclared(m):
 
 
 @KINDS
-@pytest.mark.parametrize(
+@each(
     "wrap",
     [lambda f: f, jit, checkpoint, lambda f: lambda x: for_loop(f, jnp.reshape(x, (1,))).sum()],
     ids=["eager", "jit", "checkpoint", "for_loop"],
@@ -452,7 +453,7 @@ def test_the_backward_rule_may_not_use_states():
     assert w.value == 2.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("wrt", "bwd", "message"),
     [
         (None, lambda r, ct: ct, r"must return a tuple with one cotangent for each of 1 arguments"),
@@ -472,7 +473,7 @@ def test_bad_cotangents(wrt, bwd, message):
         grad(lambda x: f(x).sum())(jnp.ones(2))
 
 
-@pytest.mark.parametrize(
+@each(
     ("rule", "message"),
     [
         (lambda p, t: p[0], r"must return a pair \(result, tangent\)"),

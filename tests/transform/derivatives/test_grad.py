@@ -21,7 +21,8 @@ from brainstate_transform import (
     vector_grad,
     vmap,
 )
-from tests.transform.tables import Count, Net, Param, Runs, Stack, Tied, same
+from tests.laws.transforms import Count, Net, Param, Runs, Stack, Tied, same
+from tests.tables import each
 
 
 class Pair(Node):
@@ -76,7 +77,7 @@ def test_wrt_a_filter_where_the_model_is_an_argument():
     assert sorted(path[-1] for path in grads) == ["a", "b"]
 
 
-@pytest.mark.parametrize("wrt", [3, "nothing has this tag", {}, [], [1.0], {"a": 2}])
+@each("wrt", [3, "nothing has this tag", {}, [], [1.0], {"a": 2}])
 def test_wrt_that_selects_nothing(wrt):
     p = Pair()
     with pytest.raises((TypeError, ValueError), match="wrt"):
@@ -110,13 +111,13 @@ def test_argnums_alone_and_with_wrt():
     close(grad(f, w)(2.0, y=5.0), 60.0)
 
 
-@pytest.mark.parametrize("argnums", [True, "x", (0, "x"), 1.0, (1, 1), (False,)])
+@each("argnums", [True, "x", (0, "x"), 1.0, (1, 1), (False,)])
 def test_bad_argnums(argnums):
     with pytest.raises((ValueError, TypeError), match="argnums"):
         grad(lambda x, y: x, argnums=argnums)(1.0, 2.0)
 
 
-@pytest.mark.parametrize("argnums", [1, -2, (0, 5)])
+@each("argnums", [1, -2, (0, 5)])
 def test_argnums_out_of_range(argnums):
     with pytest.raises(ValueError, match="called with 1 positional"):
         grad(lambda x: x, argnums=argnums)(1.0)
@@ -150,7 +151,7 @@ def test_the_order_of_results():
     assert grad(g, w, has_aux=True, return_value=True)(2.0) == (2.0, 6.0, {"k": 2.0})
 
 
-@pytest.mark.parametrize("out", [lambda v: v, lambda v: (v,), lambda v: (v, 1, 2), lambda v: {"a": v, "b": v}])
+@each("out", [lambda v: v, lambda v: (v,), lambda v: (v, 1, 2), lambda v: {"a": v, "b": v}])
 def test_has_aux_wants_a_pair(out):
     w = Param(jnp.array(3.0))
 

@@ -10,7 +10,7 @@ import pytest
 from brainstate_graph import FlattedDict, Node, states
 from brainstate_nn import RandomState
 from brainstate_transform import for_loop, grad, hessian, jacfwd, jacobian, jacrev, jit, vmap
-from tests.transform.tables import Count, Net, Param, Runs, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, holds_tracer
 
 BOTH = pytest.mark.parametrize(("ours", "theirs"), [(jacrev, jax.jacrev), (jacfwd, jax.jacfwd)], ids=["rev", "fwd"])
 ALL = pytest.mark.parametrize("ours", [jacrev, jacfwd, hessian], ids=["jacrev", "jacfwd", "hessian"])

@@ -10,7 +10,8 @@ import pytest
 from brainstate_graph import FlattedDict, Node, State, StateArgumentError, states
 from brainstate_nn import RandomState
 from brainstate_transform import cond, for_loop, grad, hvp, jit, jvp, linearize, vjp, vmap
-from tests.transform.tables import Count, Net, Param, Runs
+from tests.laws.transforms import Count, Net, Param, Runs
+from tests.tables import each
 
 X, DX = jnp.array([0.5, -1.0]), jnp.array([2.0, 1.0])
 DW = jnp.array([[1.0, -1.0], [0.5, 0.0]])
@@ -154,7 +155,7 @@ class TestJvp:
         close(jvp(loop, (xs,), (xs,)), want)
         assert m.n.value == 3
 
-    @pytest.mark.parametrize(
+    @each(
         ("args", "options", "message"),
         [
             ((X, (DX,)), {}, r"primals of .*f` is a .*Array.*: give a tuple"),

@@ -7,7 +7,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import jit
-from tests.transform.tables import Net
+from tests.laws.transforms import Net
 
 one = jnp.float32(1.0)
 

@@ -16,7 +16,8 @@ from jax.sharding import SingleDeviceSharding
 import brainstate_nn as nn
 from brainstate_graph import Node, State, TraceContextError, states
 from brainstate_transform import LostStateError, cond, for_loop, grad, jit, value_and_grad, vmap
-from tests.transform.tables import Net, Param, Runs, Stack, same, values
+from tests.laws.transforms import Net, Param, Runs, Stack, same, values
+from tests.tables import each
 
 one = jnp.float32(1.0)
 HERE = SingleDeviceSharding(jax.devices()[0])
@@ -95,8 +96,8 @@ SELECTORS = {
 }
 
 
-@pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS)
-@pytest.mark.parametrize("passed", [False, True], ids=["captured", "passed"])
+@each("selector", SELECTORS.values(), ids=SELECTORS)
+@each("passed", [False, True], ids=["captured", "passed"])
 def test_states_by_selector(selector, passed):
     m = Two()
     f = jit(lambda net, x: net(x), donate_states=selector(m)) if passed else None
@@ -159,7 +160,7 @@ def test_a_state_that_holds_a_tree_or_nothing():
     assert nothing.value is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("selector", "error", "text"),
     [
         ("nope", ValueError, r"donate_states='nope' selects no state"),
@@ -365,7 +366,7 @@ def test_placed_states_under_raw_jax_stay_where_they_are():
 # -- shardings of arguments and results, as in `jax.jit`; more with four devices in test_shardings.py
 
 
-@pytest.mark.parametrize(
+@each(
     "shardings",
     [
         {"in_shardings": HERE}, {"in_shardings": (HERE, None)}, {"in_shardings": [HERE, {"b": HERE}]},
@@ -374,7 +375,7 @@ def test_placed_states_under_raw_jax_stay_where_they_are():
     ],
     ids=["one", "tuple", "tree", "tree of None", "None", "one out", "tuple out", "both"],
 )  # fmt: skip
-@pytest.mark.parametrize("donate", [False, True])
+@each("donate", [False, True])
 def test_shardings_as_jax_takes_them(shardings, donate):
     m = Net()
     f = jit(lambda x, y: (m(x), y["b"]), **shardings, donate_states=donate)

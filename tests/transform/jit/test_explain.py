@@ -14,7 +14,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import Explanation, StateUse, grad, jit
-from tests.transform.tables import Net, Runs, Stack, same, values
+from tests.laws.transforms import Net, Runs, Stack, same, values
 
 one = jnp.float32(1.0)
 

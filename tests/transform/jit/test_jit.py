@@ -15,7 +15,8 @@ import pytest
 
 from brainstate_graph import Node, State, StateArgumentError, StructureError
 from brainstate_transform import JittedFunction, jit
-from tests.transform.tables import Net, Param, Runs, Stack, Tied, same, values
+from tests.laws.transforms import Net, Param, Runs, Stack, Tied, same, values
+from tests.tables import each
 
 one = jnp.float32(1.0)
 
@@ -321,7 +322,7 @@ def test_a_stray_that_is_also_an_argument():
 # -- bare states
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "place"),
     [
         (lambda f, s: f(s), r"argument (0|'args')"),
@@ -350,7 +351,7 @@ def test_a_bare_state_as_static_argument_is_refused():
 # -- static arguments
 
 
-@pytest.mark.parametrize(
+@each(
     "options",
     [
         {"static_argnums": 1},
@@ -361,7 +362,7 @@ def test_a_bare_state_as_static_argument_is_refused():
         {"static_argnums": 1, "static_argnames": "n"},
     ],
 )
-@pytest.mark.parametrize(
+@each(
     "call",
     [lambda f: f(one, 3), lambda f: f(one, n=3), lambda f: f(x=one, n=3)],
     ids=["by number", "by name", "all by name"],
@@ -385,7 +386,7 @@ def test_trap_91_an_unhashable_static_argument_is_named():
         f(one, [1])
 
 
-@pytest.mark.parametrize("options", [{"static_argnums": 5}, {"static_argnames": "nope"}, {"donate_argnums": 5}])
+@each("options", [{"static_argnums": 5}, {"static_argnames": "nope"}, {"donate_argnums": 5}])
 def test_trap_109_an_argument_that_is_not_there(options):
     for compiler in (jax.jit, jit):
         with pytest.raises(ValueError):
@@ -430,10 +431,8 @@ def test_static_arguments_of_methods():
 # -- donation
 
 
-@pytest.mark.parametrize(
-    "options", [{"donate_argnums": 1}, {"donate_argnames": "y"}, {"donate_argnums": -1}, {"donate_argnums": (1,)}]
-)
-@pytest.mark.parametrize("by_name", [False, True])
+@each("options", [{"donate_argnums": 1}, {"donate_argnames": "y"}, {"donate_argnums": -1}, {"donate_argnums": (1,)}])
+@each("by_name", [False, True])
 def test_trap_4_donated_arguments(options, by_name):
     w = State(jnp.ones(4))
     f = jit(lambda x, y: (x + w.value, y + 1.0), **options)

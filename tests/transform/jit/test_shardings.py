@@ -52,7 +52,7 @@ def models():
     from jax import numpy as jnp
 
     from brainstate_graph import Node, State
-    from tests.transform.tables import Param
+    from tests.laws.transforms import Param
 
     class Model(Node):
         def __init__(self):
@@ -92,7 +92,7 @@ def one_logical_function_is_one_program(mesh):
     from jax import numpy as jnp
 
     from brainstate_transform import jit
-    from tests.transform.tables import Runs
+    from tests.laws.transforms import Runs
 
     m, Param = models()
     runs, compiled = Runs(), Compilations()
@@ -250,7 +250,7 @@ def compiled_ahead_of_time(mesh):
     from jax import numpy as jnp
 
     from brainstate_transform import jit
-    from tests.transform.tables import Runs
+    from tests.laws.transforms import Runs
 
     for donate in (False, True):
         m, _ = models()
@@ -282,7 +282,7 @@ def shardings_of_arguments_as_in_jax(mesh):
     from jax import numpy as jnp
 
     from brainstate_transform import jit
-    from tests.transform.tables import Net
+    from tests.laws.transforms import Net
 
     net = Net()
     rows, everywhere = spec(mesh, "d"), spec(mesh)
@@ -389,7 +389,7 @@ def states_do_not_shift_the_shardings_of_arguments(mesh):
     from jax import numpy as jnp
 
     from brainstate_transform import jit
-    from tests.transform.tables import Net
+    from tests.laws.transforms import Net
 
     net = Net()
     for extra in ({}, {"donate_states": True}, {"state_shardings": spec(mesh)}):

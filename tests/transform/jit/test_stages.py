@@ -13,7 +13,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, State, StateArgumentError, states
 from brainstate_transform import Compiled, Lowered, StatefulFunction, Traced, jit
-from tests.transform.tables import Net, Runs, Stack, Tied, holds_tracer, same, values
+from tests.laws.transforms import Net, Runs, Stack, Tied, holds_tracer, same, values
 
 one = jnp.float32(1.0)
 OPTIONS = [{}, {"donate_states": True}, {"donate_states": "n"}]

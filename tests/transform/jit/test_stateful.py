@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr
 
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import CacheKey, StatefulFunction, StateTraceStack, grad, jit, make_jaxpr, vmap
-from tests.transform.tables import Net, Runs
+from tests.laws.transforms import Net, Runs
 
 x = jnp.array([0.5, 0.5])
 one = jnp.float32(1.0)

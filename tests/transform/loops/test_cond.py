@@ -13,7 +13,8 @@ import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError, StructureError
 from brainstate_transform import cond, for_loop, grad, ifelse, jit, switch, value_and_grad, vmap
 from brainstate_transform._loops.cond import _COND, _lifted
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 
 class Two:
@@ -34,10 +35,8 @@ def branches(t):
     return yes, no
 
 
-@pytest.mark.parametrize(
-    "pred", [True, False, 1, 0, 2.5, 0.0, np.bool_(True), np.float32(0), jnp.array(True), jnp.int8(0)]
-)
-@pytest.mark.parametrize("under", [lambda f: f, jit])
+@each("pred", [True, False, 1, 0, 2.5, 0.0, np.bool_(True), np.float32(0), jnp.array(True), jnp.int8(0)])
+@each("under", [lambda f: f, jit])
 def test_against_an_if(pred, under):
     t, o = Two(), Two()
     got = under(lambda: cond(pred, *branches(t), 3.0))()
@@ -54,7 +53,7 @@ def test_a_traced_predicate(pred):
     assert (t.a.value, t.b.value) == (o.a.value, o.b.value)
 
 
-@pytest.mark.parametrize("pred", [None, "yes", [True], (1,), {}, jnp.ones(2), np.array([True]), 1j, jnp.array(1j)])
+@each("pred", [None, "yes", [True], (1,), {}, jnp.ones(2), np.array([True]), 1j, jnp.array(1j)])
 def test_a_predicate_that_is_none(pred):
     with pytest.raises(TypeError, match="predicate"):
         cond(pred, lambda: 1, lambda: 2)
@@ -72,8 +71,8 @@ def test_branches_that_are_no_functions():
         cond(True, 1.0, 2.0)
 
 
-@pytest.mark.parametrize("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: {"a": v}])
-@pytest.mark.parametrize("other_writes", [False, True])
+@each("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: {"a": v}])
+@each("other_writes", [False, True])
 def test_a_state_that_the_branches_leave_different_is_named(new, other_writes):
     m = Net()
 
@@ -270,8 +269,8 @@ def three(s):
     return [first, second, third]
 
 
-@pytest.mark.parametrize("index", [0, 1, 2, -3, 7, np.int64(1), np.uint8(2), jnp.array(2), jnp.int8(-1)])
-@pytest.mark.parametrize("under", [lambda f: f, jit])
+@each("index", [0, 1, 2, -3, 7, np.int64(1), np.uint8(2), jnp.array(2), jnp.int8(-1)])
+@each("under", [lambda f: f, jit])
 def test_switch_against_a_list(index, under):
     for without_jit in (False, True):
         s, o = State(jnp.array(5.0)), State(jnp.array(5.0))
@@ -281,7 +280,7 @@ def test_switch_against_a_list(index, under):
         assert s.value == o.value
 
 
-@pytest.mark.parametrize("index", [None, True, 1.0, "1", [1], jnp.array([1]), jnp.array(1.0), np.bool_(True), 1j])
+@each("index", [None, True, 1.0, "1", [1], jnp.array([1]), jnp.array(1.0), np.bool_(True), 1j])
 def test_an_index_that_is_none(index):
     with pytest.raises(TypeError, match="the index of switch is an integer"):
         switch(index, [lambda: 1, lambda: 2])
@@ -322,10 +321,8 @@ def grade(x, s):
     return ifelse([x > 2, x > 1], [high, middle, lambda: 0.0])
 
 
-@pytest.mark.parametrize("x", [0.0, 1.5, 3.0])
-@pytest.mark.parametrize(
-    "under", [lambda f: f, jit, lambda f: jit(jit(f)), lambda f: lambda x: value_and_grad(f)(x)[0]]
-)
+@each("x", [0.0, 1.5, 3.0])
+@each("under", [lambda f: f, jit, lambda f: jit(jit(f)), lambda f: lambda x: value_and_grad(f)(x)[0]])
 def test_the_first_condition_that_holds_wins(x, under):
     for without_jit in (False, True):
         s = State(jnp.array(0.0))
@@ -340,8 +337,8 @@ def test_true_as_the_last_condition_is_the_else(under):
     assert [int(f(x)) for x in (5.0, 0.5, -1.0)] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("compiled", [False, True])
+@each("mapped", [False, True])
+@each("compiled", [False, True])
 def test_without_an_else_some_condition_must_hold(mapped, compiled):
     s = State(jnp.array(0.0))
 
@@ -378,9 +375,7 @@ def test_conditions_and_branches_that_do_not_fit():
     assert jit(lambda c: ifelse(c, [lambda: 1, lambda: 2]))(jnp.array([False, True])) == 2
 
 
-@pytest.mark.parametrize(
-    "conditions", [True, "ab", {"a": True}, ["x", True], [None, True], [jnp.ones(2), True], [[True], True]]
-)
+@each("conditions", [True, "ab", {"a": True}, ["x", True], [None, True], [jnp.ones(2), True], [[True], True]])
 def test_conditions_that_are_no_scalars(conditions):
     with pytest.raises(TypeError, match=r"the conditions of ifelse|condition 0 of ifelse"):
         ifelse(conditions, [lambda: 1, lambda: 2])
@@ -543,8 +538,8 @@ def test_an_eager_switch_is_compiled_once():
         switch(i, functions, 1.0)
     assert runs.since() == 1
     conditions = ([True, False], [False, True], [False, False])
-    for each in conditions:
-        ifelse(each, functions, 1.0)
+    for tests in conditions:
+        ifelse(tests, functions, 1.0)
     assert runs.since() == 1
 
 
@@ -615,8 +610,8 @@ def test_whatever_branch_jax_traces_first():
         assert s.value == 6.0
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
-@pytest.mark.parametrize("index", [-3, 0, 1, 2, 3, 9])
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("index", [-3, 0, 1, 2, 3, 9])
 def test_a_branch_with_many_states_may_stand_anywhere(wrap, index):
     many, total = [State(jnp.array(float(n))) for n in range(40)], State(jnp.array(0.0))
 

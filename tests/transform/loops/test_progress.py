@@ -25,7 +25,8 @@ from brainstate_transform import (
     scan,
     vmap,
 )
-from tests.transform.tables import Param, Runs, same
+from tests.laws.transforms import Param, Runs, same
+from tests.tables import each
 
 disabled = pytest.mark.parametrize("disabled", [False, True], ids=["jit", "disabled"])
 
@@ -228,7 +229,7 @@ def test_it_runs_the_body_once_for_a_trace():
         assert runs.count == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "error", "text"),
     [
         ({"freq": 0}, ValueError, "freq=0"),
@@ -250,13 +251,13 @@ def test_trap_93_wrong_arguments(given, error, text):
         ProgressBar(**given)
 
 
-@pytest.mark.parametrize("pbar", [True, 1.0, "x", {"freq": 1}])
+@each("pbar", [True, 1.0, "x", {"freq": 1}])
 def test_wrong_bars(pbar):
     with pytest.raises(TypeError, match="give a ProgressBar"):
         for_loop(lambda x: x, jnp.arange(3.0), pbar=pbar)
 
 
-@pytest.mark.parametrize(
+@each(
     ("pbar", "error", "text"),
     [
         (ProgressBar(freq=4), ValueError, "freq=4 of the progress bar is more than the 3 steps"),

@@ -25,7 +25,8 @@ from brainstate_transform import (
     vmap,
     while_loop,
 )
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 
 def bounded(cond_fun, body_fun, init_val):
@@ -78,7 +79,7 @@ def start():
 
 @every
 @disabled
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_it_is_the_python_loop(loop, disabled, wrap):
     ours, oracle = Walk(), Walk()
     want = oracle.plain(start())
@@ -102,7 +103,7 @@ def test_no_step_at_all(loop, disabled):
 
 @both
 @disabled
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_a_condition_that_writes_is_refused_by_name(loop, disabled, wrap):
     m = Net()
 
@@ -140,7 +141,7 @@ def test_a_key_is_consumed_once_a_step():
 
 @both
 @disabled
-@pytest.mark.parametrize("pred", [lambda x: x, lambda x: (x < 1.0,), lambda x: jnp.array([True]), lambda x: None])
+@each("pred", [lambda x: x, lambda x: (x < 1.0,), lambda x: jnp.array([True]), lambda x: None])
 def test_a_condition_is_a_boolean(loop, disabled, pred):
     def holds(x):
         return pred(x)
@@ -151,7 +152,7 @@ def test_a_condition_is_a_boolean(loop, disabled, pred):
 
 @every
 @disabled
-@pytest.mark.parametrize("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: (v,)])
+@each("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: (v,)])
 def test_a_state_that_drifts_is_named(loop, disabled, new):
     m = Net()
 
@@ -167,7 +168,7 @@ def test_a_state_that_drifts_is_named(loop, disabled, new):
 
 @every
 @disabled
-@pytest.mark.parametrize(
+@each(
     ("new", "text"),
     [
         (lambda x: jnp.stack([x, x]), r"its carry\['x'\] from float32\[\] to float32\[2\]"),
@@ -190,7 +191,7 @@ def test_a_value_that_drifts_is_named(loop, disabled, new, text):
 
 @every
 @disabled
-@pytest.mark.parametrize("by", [1, 1.5, jnp.float32(1.5), jnp.bfloat16(1.5), np.float32(2.0), np.int32(2)], ids=repr)
+@each("by", [1, 1.5, jnp.float32(1.5), jnp.bfloat16(1.5), np.float32(2.0), np.int32(2)], ids=repr)
 def test_python_numbers_follow_what_is_added(loop, disabled, by):
     s, plain = State(0), 0
 
@@ -248,7 +249,7 @@ def test_a_state_as_value_is_refused():
             call()
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "error", "text"),
     [
         (lambda f: while_loop(True, f, 0), TypeError, "two functions"),
@@ -409,7 +410,7 @@ def test_forward_derivatives_of_both():
 # -------------------------------------------------------------------------------------------------------- fori
 
 
-@pytest.mark.parametrize(
+@each(
     ("bounds", "unroll"),
     [
         ((-2, 3), None),

@@ -13,7 +13,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, Not, State, TraceContextError, states
 from brainstate_transform import BatchAxisError, for_loop, jit, vmap, vmap_new_states
-from tests.transform.tables import Count, Net, Param, Runs, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, holds_tracer
 
 xs = jnp.arange(3.0)
 

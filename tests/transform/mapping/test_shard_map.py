@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec as P
 
 from brainstate_graph import TraceContextError
 from brainstate_transform import for_loop, grad, jit, shard_map, vmap
-from tests.transform.tables import Count, Net, Param, Runs
+from tests.laws.transforms import Count, Net, Param, Runs
+from tests.tables import each
 
 MESH = jax.make_mesh((1, 1), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 xs = jnp.arange(4.0)
@@ -133,7 +134,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("options", "error", "text"), BAD.values(), ids=BAD)
+@each(("options", "error", "text"), BAD.values(), ids=BAD)
 def test_bad_arguments_are_named_and_nothing_is_written(options, error, text):
     m = Net(2.0)
 

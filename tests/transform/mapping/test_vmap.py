@@ -9,7 +9,8 @@ import pytest
 
 from brainstate_graph import BrainStateError, Node, State, states
 from brainstate_transform import BatchAxisError, cond, for_loop, grad, jit, register_lanes, vmap
-from tests.transform.tables import Count, Net, Param, Runs, same
+from tests.laws.transforms import Count, Net, Param, Runs, same
+from tests.tables import each
 
 xs = jnp.arange(3.0)
 
@@ -20,7 +21,7 @@ def test_shared_states_are_read_and_written_once():
     assert m.n.value == 1.0
 
 
-@pytest.mark.parametrize("axis", [0, 1, -1])
+@each("axis", [0, 1, -1])
 def test_in_states_on_an_axis(axis):
     s = State(jnp.arange(6.0).reshape((3, 2) if axis == 0 else (2, 3)))
     before = s.value
@@ -109,7 +110,7 @@ def test_two_axes_for_one_state():
         vmap(lambda x: s.value * x, in_states={0: s, 1: [s]})(xs)
 
 
-@pytest.mark.parametrize("selector", [3, {"a": 1}, [1.0], "no such tag", {0: 3}])
+@each("selector", [3, {"a": 1}, [1.0], "no such tag", {0: 3}])
 def test_selectors_that_select_nothing(selector):
     m = Net()
     with pytest.raises((TypeError, ValueError), match="in_states"):
@@ -162,7 +163,7 @@ def test_axes_as_a_list():
     as_jax(lambda x, y: x + y, (xs, 1.0), in_axes=[0, None])
 
 
-@pytest.mark.parametrize(
+@each(
     ("args", "options"),
     [
         ((xs, jnp.ones(2)), {}),
@@ -363,7 +364,7 @@ def test_keywords_are_mapped_on_axis_0_as_in_jax():
         vmap(lambda x, k: x * k)(xs, k=2.0)
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "error", "text"),
     [
         (lambda f: vmap(f, rngs="other"), ValueError, "rngs='other'"),

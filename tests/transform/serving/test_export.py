@@ -15,7 +15,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State
 from brainstate_transform import Exported, deserialize, export, jit
-from tests.transform.tables import Net, Runs, Stack, Tied, same, values
+from tests.laws.transforms import Net, Runs, Stack, Tied, same, values
 
 one = jnp.float32(1.0)
 

@@ -36,6 +36,7 @@ from brainstate_transform import (
 )
 from tests.public.sources import ROOT
 from tests.public.test_docs import blocks_of
+from tests.tables import each
 
 one = jnp.float32(1.0)
 
@@ -297,9 +298,7 @@ def test_numpy_alone_reads_the_arrays(tmp_path):
     assert arrays["states/2"].tolist() == jax.random.key_data(jax.random.key(1)).tolist()
 
 
-@pytest.mark.parametrize(
-    "key", ["../../etc/passwd", "/", "..", "a.npy", "état 🦊", "\ud800", "", "states/0", "nul\0", "x" * 70_000]
-)
+@each("key", ["../../etc/passwd", "/", "..", "a.npy", "état 🦊", "\ud800", "", "states/0", "nul\0", "x" * 70_000])
 def test_any_name_will_do(tmp_path, key):
     w = State({key: one, "other": 2.0})
     program = served(tmp_path, export(jit(lambda x, w=w: x * w.value[key] + w.value["other"]), one))

@@ -201,6 +201,11 @@ LOOPS = ("for_loop", "while_loop", "bounded_while_loop", "fori_loop", "checkpoin
 FROZEN = (*LOOPS, "cond", "switch", "ifelse", "stateful", "custom_vjp", "custom_jvp")
 
 CORE = ("jit", "value_and_grad", "vmap", "for_loop", "cond", "checkpoint", "stateful")  # for products of two
+# One of each implementation: the others differ from one of these in what they hand to JAX.
+ONE_OF_EACH = (
+    *CORE, "jit_donating", "lift_jit", "vjp", "jacrev", "linearize", "custom_vjp", "shard_map", "while_loop",
+    "checkify",
+)  # fmt: skip
 
 
 def transforms(without=(), only=None, in_short=False):

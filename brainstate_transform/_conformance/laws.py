@@ -196,7 +196,7 @@ def finds_hidden_states(t: Trial) -> None:
 
 
 def uses_few_of_many(t: Trial) -> None:
-    """Of many states those that the function uses are read and written, also where it comes to use others."""
+    """Of many states those that the function uses are read and written, and no others, also where these change."""
     model, first, second = Chain(*(t.cell(float(i)) for i in range(30))), 3, 7
     oracle = twin(model)
     f = lambda model, x: model.cells[second](model.cells[first](x))  # noqa: E731
@@ -204,6 +204,11 @@ def uses_few_of_many(t: Trial) -> None:
     for first, second in ((3, 7), (3, 7), (20, 3), (3, 7)):
         expect(f"result with the cells {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
     expect_states("at last", model, oracle)
+    with Overlay() as overlay:
+        wrapped(scalar())
+    used = {state for cell in (model.cells[first], model.cells[second]) for state in (cell.w, cell.n)}
+    if not used.issuperset(overlay.reads):
+        raise Broken(f"the states read: expected those of two cells, found {len(overlay.reads)}")
 
 
 def tells_the_outer_trace(t: Trial) -> None:

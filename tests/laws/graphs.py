@@ -82,6 +82,52 @@ def net(depth: int = 2, rate: Any = 0.5) -> Gadget:
     return Gadget(layers=[layer(i, rate) for i in range(depth)], head=layer(9), name="net")
 
 
+def tied() -> Gadget:
+    """One weight in three places, of two depths."""
+    w = Param(jnp.ones(2))
+    return Gadget(a=Gadget(w=w, b=Param(jnp.zeros(2))), b=Gadget(w=w, s=Stat(0)), late={"w": w})
+
+
+def cyclic() -> Gadget:
+    """A node that leads back to itself, through a list, and to the same child twice."""
+    node, child = Gadget(w=Param(1.0)), Gadget(s=Stat(2.0))
+    node.me, node.all, child.up = node, [node, child, (child,)], node
+    return node
+
+
+def odd() -> Gadget:
+    """Containers of all kinds, keys of all kinds, and values that are trees, numbers or nothing."""
+    s = State({"x": (1.0, None)}, name="s")
+    table = {"z": s, 7: Gadget(k=1), None: {"deep": [State(None), ()]}, (1, "k"): State(3)}
+    return Gadget(
+        table=table, ordered=OrderedDict(b=s, a=2), default=defaultdict(list, k=[State(True)]), pair=Pair(s, None),
+        bag=Bag(State(2.0), {"k": [s]}, label="x"), empty=([], {}, (), None), note={1, 2}, array=np.arange(3),
+    )  # fmt: skip
+
+
+def chain(depth: int) -> Gadget:
+    """A chain of nodes, every other one through a list and a dict, that leads back to its start."""
+    root = node = Gadget(w=State(0.0))
+    for i in range(1, depth):
+        node.next = [{"n": Gadget(w=State(float(i)))}] if i % 2 else Gadget(w=State(float(i)))
+        node = node.next[0]["n"] if i % 2 else node.next
+    node.back = root
+    return root
+
+
+# One graph of each sort.
+GRAPHS: dict[str, Callable[[], Any]] = {
+    "nested": net,
+    "tied": tied,
+    "cyclic": cyclic,
+    "odd": odd,
+    "without states": lambda: Gadget(k=1, inner=Gadget(rate=0.5)),
+    "empty": Gadget,
+    "a dict as root": lambda: {"a": layer(1), "b": [layer(2)]},
+    "a tuple as root": lambda: (tied(), State(1.0)),
+}
+
+
 def uncached(root: Any) -> GraphDef:
     """The answer without any cache: the oracle for the cached one."""
     return Snapshot(root).graphdef

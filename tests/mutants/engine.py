@@ -6,7 +6,7 @@ from tests.mutants.mutant import laws
 
 ENGINE = "brainstate_transform/_engine"
 JIT = "tests/transform/jit/test_jit.py"
-CONSTANTS = "tests/transform/test_constants.py"
+CONSTANTS = "tests/transform/engine/test_constants.py"
 
 MUTANTS = [
     # -- the core
@@ -22,14 +22,14 @@ MUTANTS = [
         f"{ENGINE}/core.py",
         "tuple(sorted(places[s] for s in used))",
         "tuple(range(len(plan.table)))",
-        (f"{JIT}::test_three_of_a_thousand", *laws("tells_the_outer_trace", "jit")),
+        laws("uses_few_of_many", "jit"),
     ),
     (
         "a trace during which another thread changed the graph is kept",
         f"{ENGINE}/core.py",
         "        if watched is not None and self.moved(watched, overlay):\n            raise Moved",
         "",
-        ("tests/transform/test_threads.py",),
+        ("tests/transform/engine/test_threads.py",),
     ),
     (
         "a loop may change the structure of its graph",
@@ -90,13 +90,6 @@ MUTANTS = [
     ),
     # -- nodes as arguments and results
     (
-        "a node that is passed twice becomes two",
-        f"{ENGINE}/placeholders.py",
-        "        if id(leaf) not in numbers:\n            numbers[id(leaf)] = len(nodes)",
-        "        if True:\n            numbers[id(leaf)] = len(nodes)",
-        (JIT,),
-    ),
-    (
         "static arguments are compared by ==",
         f"{ENGINE}/placeholders.py",
         "    key = static_key(value)\n    with _making:",
@@ -151,14 +144,14 @@ MUTANTS = [
         f"{ENGINE}/values.py",
         "(id(shape), hooks, strays, choice)",
         "(id(shape), strays, choice)",
-        ("tests/graph/test_traps_doors.py::test_w24_a_switched_hook_is_seen_by_a_compiled_function",),
+        ("tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function",),
     ),
     (
         "strays are no part of the key of a program",
         f"{ENGINE}/values.py",
         "(id(shape), hooks, strays, choice)",
         "(id(shape), hooks, choice)",
-        (JIT, "tests/transform/test_threads.py"),
+        (JIT, "tests/transform/engine/test_threads.py"),
     ),
     # -- the recipe
     (
@@ -173,7 +166,7 @@ MUTANTS = [
         f"{ENGINE}/lift.py",
         "fresh = {core: copy.copy(core) for core in self.cores}",
         "fresh = {core: core for core in self.cores}",
-        laws("sees_assigned_values", "checkpoint"),
+        ("tests/transform/derivatives/test_checkpoint.py",),
     ),
     (
         "inside a trace a program is given only some of its states",

@@ -5,6 +5,8 @@ from __future__ import annotations
 CORE = "brainstate_graph/_core"
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
 HOOKS, FLATTEN = (f"tests/graph/core/test_{name}.py" for name in ("hooks", "flatten"))
+REFUSING, JOURNAL = (f"tests/graph/core/test_{name}.py" for name in ("hooks_that_refuse", "journal"))
+SWITCHED = "tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function"
 
 MUTANTS = [
     # -- the door: what is read and written while something is traced
@@ -34,7 +36,7 @@ MUTANTS = [
         f"{CORE}/overlay.py",
         "if layer is self:  # what was left open",
         "if stack.top is self:  # what was left open",
-        (STATE, "tests/graph/test_traps_state.py"),
+        ("tests/processes/test_overlays.py",),
     ),
     (
         "a verb over many states records no reads",
@@ -48,14 +50,14 @@ MUTANTS = [
         f"{CORE}/door.py",
         "        write_values(states[:done], before[:done])\n        raise",
         "        raise",
-        (HOOKS, "tests/graph/verbs/test_change.py"),
+        (REFUSING,),
     ),
     (
         "a write that a hook refuses afterwards stays",
         f"{CORE}/overlay.py",
         "        except BaseException:\n            _put(state, old)",
         "        except BaseException:",
-        (HOOKS, "tests/graph/test_traps_state.py"),
+        (REFUSING, HOOKS),
     ),
     # -- hooks
     (
@@ -63,14 +65,14 @@ MUTANTS = [
         f"{CORE}/hooks.py",
         'return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")',
         "return ()",
-        (SNAPSHOT, "tests/graph/test_traps_doors.py", "tests/transform/jit/test_jit.py"),
+        (SWITCHED,),
     ),
     (
         "a registered hook does not move the clock",
         f"{CORE}/hooks.py",
         "    clock.tick()  # programs compiled before are looked at again\n",
         "",
-        (HOOKS, "tests/graph/test_traps_doors.py"),
+        (HOOKS,),
     ),
     (
         "a hook that writes its state is told again",
@@ -114,7 +116,7 @@ MUTANTS = [
         f"{CORE}/clock.py",
         "return _own(node) if node.__graph__.shared else node.__graph__",
         "return node.__graph__",
-        (SNAPSHOT, FLATTEN, "tests/graph/verbs"),
+        (SNAPSHOT,),
     ),
     (
         "a deleted attribute goes unnoticed",
@@ -142,7 +144,7 @@ MUTANTS = [
         f"{CORE}/snapshot.py",
         "if self.hooks != hooks_key(self.states) or",
         "if",
-        (SNAPSHOT, HOOKS, "tests/graph/test_traps_doors.py"),
+        (HOOKS,),
     ),
     (
         "the order of a dict is not watched",
@@ -164,21 +166,21 @@ MUTANTS = [
         f"{CORE}/journal.py",
         "        if kind is not None:\n            self.undo()",
         "        if kind is not None:\n            pass",
-        ("tests/graph/core",),
+        (JOURNAL,),
     ),
     (
         "a journal notes what an attribute was last, not first",
         f"{CORE}/journal.py",
         "self._notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))",
         "self._notes[id(node), name] = (node, name, raw_fields(node).get(name, ABSENT))",
-        ("tests/graph/core",),
+        (JOURNAL,),
     ),
     (
         "a journal tells the one around it nothing",
         f"{CORE}/journal.py",
         "        elif self._parent is not None:\n            self._parent._take(self)",
         "        elif self._parent is not None:\n            pass",
-        ("tests/graph/core",),
+        (JOURNAL,),
     ),
     # -- taking apart and putting together
     (
@@ -214,6 +216,6 @@ MUTANTS = [
         f"{CORE}/copying.py",
         "        fields_of(self).update(state)\n        stamp(self)",
         "        fields_of(self).update(state)",
-        ("tests/graph/core/test_node.py", SNAPSHOT, "tests/graph/test_traps_robust.py"),
+        ("tests/graph/core/test_copying.py",),
     ),
 ]

@@ -17,7 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainstate_graph import GraphError, Node, Snapshot, State, clone, graphdef, states, treefy_states
+from brainstate_graph import (
+    GraphError,
+    Node,
+    Snapshot,
+    State,
+    clone,
+    graphdef,
+    states,
+    treefy_merge,
+    treefy_split,
+    treefy_states,
+)
 from brainstate_graph.extend import fields_of
 from tests.laws.graphs import STATICS, Bag, Gadget, Pair, Param, graphs, net, parts_of, uncached
 from tests.tables import each
@@ -307,3 +318,37 @@ def test_without_the_cache_the_graph_can_still_be_asked(monkeypatch):
     assert snapshot.is_current(cached=False)
     model["b"] = State(2.0)
     assert not snapshot.is_current(cached=False)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_splitting_while_another_thread_changes_all_of_the_model(cached, monkeypatch):
+    monkeypatch.setattr(Snapshot, "enabled", cached)
+    model, stop = Gadget(table={}, items=[], inner=Gadget()), threading.Event()
+
+    def change() -> None:
+        k = 0
+        while not stop.is_set():
+            k += 1
+            setattr(model.inner, f"x{k % 50}", State(k))
+            model.table[k % 70] = State(k)
+            model.items.append(State(k))
+            if k % 30 == 0:
+                model.table.clear()
+                model.items.clear()
+                vars(model.inner).clear()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(150):
+            shape, tree = treefy_split(model)
+            assert len(tree.to_flat()) == len(shape.state_rows)
+            again = treefy_merge(shape, tree)
+            assert graphdef(again) is shape
+            repr(again)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import subprocess
 import sys
 import textwrap
 
@@ -207,9 +206,3 @@ def test_a_public_module_may_pass_on_what_its_package_keeps_in_a_private_one(pac
     assert name_of(f) == "told_package._private:f"  # the package itself does not pass it on
     with pytest.raises(GraphError, match=r"is told_package._private:f"):
         Allowed(["told_package"]).find("told_package.public:f")
-
-
-def test_a_module_that_nobody_has_imported_yet():
-    program = "import sys, numpy as np; from brainstate_graph._data.names import name_of; print(name_of(np.recarray))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == name_of(np.recarray) == "numpy.rec:recarray"

@@ -17,6 +17,7 @@ from brainstate_graph import (
     All,
     Any,
     Everything,
+    Filter,
     FlattedDict,
     Node,
     Not,
@@ -308,3 +309,47 @@ def test_attributes_of_nodes_named_type_and_tag_mean_nothing():
     model = Gadget(a=Gadget(tag="abc"), b=Gadget(type=Widget))
     assert not nodes(model, "a")
     assert not nodes(model, Widget)
+
+
+class AnyUnhashable:
+    """A predicate, and equal to its like, but without a hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnyUnhashable)
+
+    def __call__(self, path: tuple[object, ...], item: object) -> bool:
+        return path[-1] == "w"
+
+
+def test_filters_of_unhashable_predicates_hash_and_select():
+    predicate = AnyUnhashable()
+    model = Gadget(w=Param(1.0), v=State(2.0))
+    for made in (Any(predicate, "t"), All(predicate, State), Not(Not(predicate)), Any([predicate, [predicate]])):
+        assert hash(made) == hash(made)
+        assert made in {made}
+        for _ in range(2):
+            assert list(states(model, made)) == [("w",)]
+            assert [list(part) for part in treefy_split(model, made, ...)[1:]] == [["w"], ["v"]]
+
+
+def test_a_predicate_that_reads_values_is_asked_each_time():
+    model = Gadget(a=State(1.0), b=State(-1.0))
+    positive = Any(lambda path, s: s.value > 0)
+    assert list(states(model, positive)) == [("a",)]
+    model.a.value, model.b.value = -1.0, 1.0
+    assert list(states(model, positive)) == [("b",)]
+
+
+@each("tag", [["a"], ("a",), {"a"}, None, 3, b"a", State])
+def test_a_tag_is_one_string(tag):
+    with pytest.raises(TypeError, match=r"a tag is a string.*Any\('a', 'b'\)"):
+        WithTag(tag)
+
+
+def test_what_is_short_for_a_tag():
+    made: Filter = to_predicate(["a", ("b", WithTag("c"))])
+    for tag, found in (("a", True), ("c", True), ("abc", False), (["x", "b"], True)):
+        assert made(("w",), State(1.0, tag=tag)) is found
+    assert not made(("w",), State(1.0))

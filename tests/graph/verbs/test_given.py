@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -22,7 +24,7 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.laws.graphs import Gadget, Param, Stat, assert_isomorphic, graphs, net
+from tests.laws.graphs import Bag, Gadget, Param, Stat, assert_isomorphic, graphs, net
 from tests.tables import each
 
 # The same data in every form in which it may be given.
@@ -256,3 +258,18 @@ def test_a_chain_of_100_000_nodes():
     assert last.s.value == 3.0
     while data:  # a dict this deep is not freed in one go
         data = data.pop("next", None)
+
+
+def test_a_missing_state_is_named_by_its_dotted_path():
+    model = Gadget(layers=[Gadget(w=State(1.0)), Gadget(w=State(2.0), bag=Bag(State(3.0)))], k={7: State(4.0)})
+    shape, tree = treefy_split(model)
+    for path in tree.to_flat():
+        rest = tree - NestedDict.from_flat({path: 0.0})
+        with pytest.raises(GraphError, match=rf"missing: {re.escape('.'.join(map(str, path)))}($|;)"):
+            treefy_merge(shape, rest)
+    with pytest.raises(
+        GraphError, match=r"missing: k\.7; missing: layers\.0\.w; missing: layers\.1\.bag\.0; missing: layers\.1\.w"
+    ):
+        treefy_merge(shape, {})
+    with pytest.raises(KeyError, match=r"'nowhere'"):
+        tree["nowhere"]

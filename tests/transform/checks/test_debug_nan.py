@@ -118,7 +118,7 @@ def test_nodes_keywords_and_bare_states():
         debug_nan(3)
 
 
-def test_trap_73_an_exception_leaves_states_alone():
+def test_an_exception_leaves_states_alone():
     m = Net()
 
     def fails():
@@ -153,7 +153,7 @@ def gradient(fun):
 
 @each("mapped", [False, True])
 @each("compiled", [False, True])
-def test_trap_77_and_78_as_part_of_a_gradient_compiled_or_not(mapped, compiled):
+def test_as_part_of_a_gradient_compiled_or_not(mapped, compiled):
     m = Net()
 
     def loss(x):

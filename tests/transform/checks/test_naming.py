@@ -76,7 +76,7 @@ def test_a_method():
 
 
 @pytest.mark.counts_traces
-def test_trap_82_nothing_is_compiled_anew():
+def test_nothing_is_compiled_anew():
     runs, m = Runs(), Net()
 
     @named_call

@@ -28,6 +28,22 @@ def test_a_rebound_helper_between_the_function_and_the_model():
     assert f(one) == -2.0
 
 
+def test_a_rebound_helper_with_another_default():
+    m = Net(2.0)
+
+    def make(by):
+        def helper(x, by=by):
+            return m(x) * by
+
+        return helper
+
+    helper = make(1.0)
+    f = jit(lambda x: helper(x))
+    for by in (1.0, 3.0, 1.0):
+        helper = make(by)
+        assert f(one) == 2.0 * by
+
+
 def test_a_rebound_callable_object():
     class Scale:
         def __init__(self, model, by):

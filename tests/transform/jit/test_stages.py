@@ -203,7 +203,7 @@ def test_an_exception_in_the_function_leaves_all_as_it_was(name):
 
 
 @pytest.mark.parametrize("name", ["trace", "lower", "compile", "eval_shape"])
-def test_trap_80_looking_marks_no_state_in_a_trace_around_it(name):
+def test_looking_marks_no_state_in_a_trace_around_it(name):
     m, other = Net(), Net()
     f = jit(lambda x: m(x))
 

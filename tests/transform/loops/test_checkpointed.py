@@ -92,7 +92,7 @@ def test_a_for_loop_of_no_arguments(disabled):
 
 
 @disabled
-def test_trap_92_no_steps(disabled):
+def test_no_steps(disabled):
     s = State(jnp.float32(1.0))
 
     def body(x):

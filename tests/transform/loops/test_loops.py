@@ -174,7 +174,7 @@ def test_a_number_among_narrower_types_is_what_it_is_in_python(start, new, other
     assert counted.count == runs
 
 
-def test_trap_w10_the_output_does_not_lose_precision():
+def test_the_output_does_not_lose_precision():
     s = State(1.0)
 
     def body(x):

@@ -64,7 +64,7 @@ def test_with_blocks_a_write_is_refused_by_name(disabled, batch_size):
     assert m.n.value == 0.0
 
 
-def test_trap_97_random_streams_in_blocks():
+def test_random_streams_in_blocks():
     def draw(seed, **options):
         rng = nn.RandomState(seed)
         return map(lambda x: rng.normal() + 0.0 * x, xs, **options), rng.value[1]

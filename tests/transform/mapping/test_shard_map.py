@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,20 +19,6 @@ xs = jnp.arange(4.0)
 
 def on_x(f, **options):
     return shard_map(f, **{"mesh": MESH, "in_specs": P("x"), "out_specs": P("x"), **options})
-
-
-def test_on_four_devices():
-    here = pathlib.Path(__file__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here.with_name("on_four_devices.py"))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
-        cwd=here.parents[3],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.counts_traces

@@ -12,8 +12,9 @@ from brainstate_graph.extend import describe, locate
 
 from .._checks.shapes import shape_of, struct
 from .._engine.core import Core
+from .._engine.user_function import named_like
 from .._engine.values import StateValues
-from .carry import NONE, alike
+from .carry import NONE
 
 __all__ = ["Branches", "Kind", "differ"]
 
@@ -52,7 +53,7 @@ class Branches:
         self._before: dict[Core, StateValues] = {}  # of those that are looked at, the values of what they write
         self._seen: dict[Core, _Seen] = {}
         self._states: tuple[State[Any], ...] | None = None
-        counts = [len(core.touched.plan(core.nodes).table) for core in cores]
+        counts = [len(core.touched_graph().states) for core in cores]
         self.place = counts.index(max(counts)) if max(counts) - counts[0] >= _MORE else 0
 
     def look_at_others(self, operands: tuple[Any, ...]) -> None:
@@ -91,7 +92,7 @@ class Branches:
             with Overlay():  # read in each anew: what a lane draws from is made where it is read first, and kept there
                 return out, StateValues.read(self.written()).updated(written)
 
-        return alike(branch, core)
+        return named_like(branch, core)
 
     def written(self) -> tuple[State[Any], ...]:
         """Return the states that any branch writes; all have been seen.

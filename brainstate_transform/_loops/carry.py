@@ -19,9 +19,9 @@ from brainstate_graph import Overlay
 from brainstate_graph.extend import locate, read_values
 
 from .._engine.core import Core
-from .._engine.values import StateValues, Written
+from .._engine.values import StateValues, Written, written_in
 
-__all__ = ["NONE", "Now", "Step", "alike", "by_hand", "enter", "refuse_writes", "traced", "written_in"]
+__all__ = ["NONE", "Now", "Step", "by_hand", "enter", "refuse_writes", "traced"]
 
 Now = tuple[StateValues, Any]
 Step = Callable[[Now, Any], tuple[Now, Any]]
@@ -51,7 +51,7 @@ def enter(core: Core, init: Any, x: Any = None) -> tuple[Step, Now]:
         return (states, carry), y
 
     looked = core.looked
-    now, after = (states, init), (StateValues(states.which, looked.values), _pair(core, looked.out)[0])
+    now, after = (states, init), (StateValues(states.key, looked.values), _pair(core, looked.out)[0])
     settled = _settled(core, now, after, lambda number: _meets_narrower(number, looked.jaxpr))
     while settled is not now:  # each number is promoted once at most, and mostly none is
         now = settled
@@ -124,7 +124,7 @@ def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Wr
         def step(now: Now, x: Any) -> tuple[Now, Any]:
             out, written = core(NONE, now[1], x)
             carry, y = _pair(core, out)
-            changed = written.which.states
+            changed = written.outcome.states
             before = StateValues.of(changed, read_values(changed))
             _settled(core, (before, now[1]), (StateValues.of(changed, written.values), carry))
             written.write()
@@ -133,26 +133,13 @@ def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Wr
         yield step, (NONE, jax.tree.map(jnp.asarray, init)), lambda: written_in(overlay)
 
 
-def alike(body: Callable[..., Any], user: Any) -> Callable[..., Any]:
-    """Give a body the name of the user's function in it, for messages."""
-    body.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    body.__qualname__ = getattr(user, "__qualname__", body.__name__)
-    return body
-
-
-def written_in(overlay: Overlay) -> Written:
-    """Return what was written in an overlay, and the states that calls in it have handed on."""
-    pairs = [*overlay.written(), *overlay.made()]
-    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
-
-
 def refuse_writes(core: Core, written: Written, what: str) -> None:
     """Refuse a function that may only read states.
 
     Raises:
         ValueError: It wrote some; the message begins with `what`.
     """
-    if written.which.states:
+    if written.outcome.states:
         names = ", ".join(locate(state) for state, _ in written.items())
         raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
 
@@ -190,7 +177,7 @@ def _settled(core: Core, now: Now, after: Now, hardens: Callable[[Any], bool] = 
     followed = _followed(carry, new_carry, hardens, lambda: f"{body} its carry", "what is returned, or the first carry")
     if followed is carry and all(a is b for a, b in zip(values, states.values, strict=True)):
         return now
-    return StateValues(states.which, values), followed
+    return StateValues(states.key, values), followed
 
 
 def _followed(old: Any, new: Any, hardens: Callable[[Any], bool], what: Callable[[], str], instead: str) -> Any:

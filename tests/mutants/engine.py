@@ -137,7 +137,7 @@ MUTANTS = [
         f"{ENGINE}/capture.py",
         "return (fun.__code__, *(value for value in made_with if type(value) in _LEAVES))",
         "return (fun.__code__,)",
-        (CONSTANTS, "tests/transform/engine/test_capture.py"),
+        (CONSTANTS, "tests/transform/engine/test_reach.py"),
     ),
     (
         "hooks are no part of the key of a program",

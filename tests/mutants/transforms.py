@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import laws
 
 HERE = "brainstate_transform"
-ENTRY = "tests/transform/jit/test_entry.py"
+ENTRY = "tests/transform/jit/test_dispatch.py"
 
 MUTANTS = [
     # -- jit

@@ -5,8 +5,6 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
-import itertools
-import re
 import types
 
 import pytest
@@ -69,34 +67,3 @@ def test_every_example_is_run(package):
         for where, part in {name: item, **parts}.items():
             text = part.__doc__ or ""
             assert ">>> " not in text or text in found, f"the example of {where} is not collected"
-
-
-def documented_arguments(item: object) -> list[str]:
-    """The names in the section ``Args:`` of a docstring."""
-    lines = (inspect.getdoc(item) or "").splitlines()
-    if "Args:" not in lines:
-        return []
-    section = itertools.takewhile(lambda line: not line or line.startswith(" "), lines[lines.index("Args:") + 1 :])
-    return [found[1] for line in section if (found := re.match(r" {4}\*{0,2}(\w+)( \(.*\))?:", line))]
-
-
-def parameters_of(item: object) -> list[str]:
-    parameters = inspect.signature(item).parameters  # type: ignore[arg-type]
-    return [name for name in parameters if name not in ("self", "cls") and not name.startswith("_")]
-
-
-@each("package, name", PUBLIC)
-def test_the_documented_arguments_are_those_that_there_are(package, name):
-    item = getattr(importlib.import_module(package), name)
-    if not documented(item) or isinstance(item, types.GenericAlias):
-        return
-    members = vars(item) if isinstance(item, type) else {}
-    functions = {name: item, **{f"{name}.{m}": part for m, part in members.items() if isinstance(part, METHODS[:3])}}
-    for where, part in functions.items():
-        part = getattr(part, "__func__", part)
-        written = documented_arguments(part)
-        if not written:  # one sentence says all
-            continue
-        there = parameters_of(part)
-        assert not set(written) - set(there), f"{where} documents {sorted(set(written) - set(there))}, which it has not"
-        assert not set(there) - set(written), f"{where} does not document {sorted(set(there) - set(written))}"

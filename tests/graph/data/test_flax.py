@@ -14,6 +14,7 @@ from brainstate_graph import (
     NestedDict,
     State,
     TreefyState,
+    register_with_flax,
     states,
     treefy_states,
     update_states,
@@ -26,6 +27,7 @@ VIEWS = [NestedDict.copy, NestedDict.to_flat]
 views = pytest.mark.parametrize("view", VIEWS, ids=["nested", "flat"])
 
 
+register_with_flax()
 to_bytes, from_bytes = flax.serialization.to_bytes, flax.serialization.from_bytes
 
 

@@ -11,6 +11,7 @@ from brainstate_graph import (
     GraphError,
     NestedDict,
     State,
+    register_with_flax,
     treefy_merge,
     treefy_split,
     treefy_states,
@@ -48,6 +49,7 @@ def test_a_nested_dict_is_a_good_mapping():
 
 def test_flax_takes_it():
     serialization = pytest.importorskip("flax.serialization")
+    register_with_flax()
     tree = treefy_states(net(2))
     data = serialization.to_state_dict(tree)
     again = serialization.from_state_dict(tree, jax.tree.map(lambda x: x + 1, data))

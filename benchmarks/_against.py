@@ -147,7 +147,7 @@ def _interval(ratios: list[float]) -> tuple[float, float]:
     return ordered[out], ordered[count - 1 - out]
 
 
-def _measured(module: str, row: str, processes: list[_Process], rounds: int) -> tuple[str, float]:
+def _measured(module: str, row: str, processes: list[_Process], rounds: int, per: int) -> tuple[str, float]:
     """Return the line of one row and its ratio."""
     best = {"old": math.inf, "new": math.inf}
     ratios: list[float] = []
@@ -166,16 +166,16 @@ def _measured(module: str, row: str, processes: list[_Process], rounds: int) -> 
         ratios.append(turns["new"] / turns["old"])
     ratio, (low, high) = median(ratios), _interval(ratios)
     mark = "ok" if ratio <= WORSE else "WORSE" if low > 1.0 else "worse, or chance"
-    times = (spell(best["old"]), spell(best["new"]))
+    times = (spell(best["old"] / per), spell(best["new"] / per))
     return _LINE.format(row, *times, f"{ratio:.3f}", f"{low:.3f} - {high:.3f}", rounds, mark), ratio
 
 
-def compare(module: str, rows: dict[str, int], old: str, processes: int) -> None:
+def compare(module: str, rows: dict[str, tuple[int, int]], old: str, processes: int) -> None:
     """Print how today's packages do beside older ones, a line a row.
 
     Args:
         module: The benchmark, whose ``our_work(row)`` makes what is timed.
-        rows: The names of the rows, and how many rounds each takes.
+        rows: How many rounds each row takes, and how many operations one run of it is, by its name.
         old: A directory with the older packages, or a revision of git.
         processes: How many processes each side has.
     """
@@ -188,8 +188,8 @@ def compare(module: str, rows: dict[str, int], old: str, processes: int) -> None
                 running += [_Process(side, code, folder / "compiled") for _ in range(processes)]
             print(_LINE.format("", "old", "new", "ratio", "95 %", "rounds", "").rstrip())
             worse: list[str] = []
-            for row, rounds in rows.items():
-                line, ratio = _measured(module, row, running, rounds)
+            for row, (rounds, per) in rows.items():
+                line, ratio = _measured(module, row, running, rounds, per)
                 print(line, flush=True)
                 if not ratio <= WORSE:
                     worse.append(row)

@@ -192,8 +192,8 @@ def main(argv: list[str] | None = None) -> int:
     elif given.against:
         print(header())
         rows = [row for row in ROWS + FIRST_CALLS if chosen(row.name, given.rows)]
-        rounds = {row.name: math.ceil(row.rounds * given.rounds) for row in rows}
-        compare("engine", rounds, given.against, given.processes)
+        turns = {row.name: (math.ceil(row.rounds * given.rounds), row.per) for row in rows}
+        compare("engine", turns, given.against, given.processes)
     else:
         table(given.rows, given.quick)
     return 0

@@ -22,7 +22,8 @@ from ._data.json import to_json, from_json
 from ._data.fingerprint import fingerprint
 from ._data.diff import diff
 from ._core.hooks import Hook, HookContext, register_state_hook
-from ._core.overlay import Overlay, check_state_value_tree, outside
+from ._core.overlay import Overlay, outside
+from ._core.door import check_state_value_tree
 from ._verbs.new_states import catch_new_states
 from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 

@@ -70,21 +70,25 @@ class Journal:
         [('rate', 1, 2)]
     """
 
-    __slots__ = ("_notes", "_parent", "_since")
+    __slots__ = ("_parent", "_since", "notes")
 
     def __init__(self) -> None:
-        self._notes: dict[tuple[int, str], tuple[Slots, str, Any]] = {}  # the nodes in it keep their ids
+        self.notes: dict[tuple[int, str], tuple[Slots, str, Any]] = {}  # the nodes in it keep their ids
         self._parent: Journal | None = None
         self._since = 0
 
     def __enter__(self) -> Journal:
+        global open_count
         self._since = clock.now
         self._parent, _top.journal = _top.journal, self
-        _count(1)
+        with _lock:
+            open_count += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        _count(-1)
+        global open_count
+        with _lock:
+            open_count -= 1
         inner = _top.journal
         while inner is not None and inner is not self:
             self._take(inner)  # was left open above this one, and ends with it
@@ -93,40 +97,34 @@ class Journal:
             _top.journal = self._parent
         if kind is not None:
             self.undo()
-        elif self._parent is not None:
+        elif self._parent is not None and self.notes:
             self._parent._take(self)
         self._parent = None
 
     def note(self, node: Slots, name: str) -> None:
         """Note what an attribute is, before it changes; only the first time counts."""
         if node.__graph__.born <= self._since:  # what was made inside is nobody's business outside
-            self._notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))
+            self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))
 
     def _take(self, other: Journal) -> None:
-        for key, entry in other._notes.items():
+        for key, entry in other.notes.items():
             if entry[0].__graph__.born <= self._since:
-                self._notes.setdefault(key, entry)
+                self.notes.setdefault(key, entry)
 
     @property
     def noted(self) -> set[int]:
         """The ids of the nodes whose attributes were set, even if to what they were."""
-        return {number for number, _ in self._notes}
+        return {number for number, _ in self.notes}
 
     def edits(self) -> list[Edit]:
         """Return what has changed."""
-        found = [Edit(n, name, old, raw_fields(n).get(name, ABSENT)) for n, name, old in self._notes.values()]
+        found = [Edit(n, name, old, raw_fields(n).get(name, ABSENT)) for n, name, old in self.notes.values()]
         return [edit for edit in found if edit.new is not edit.old]
 
     def undo(self, edits: Iterable[Edit] | None = None) -> None:
         """Put back what has changed, or some of it."""
         for node, name, old, _ in self.edits() if edits is None else edits:
             _store(node, name, old)
-
-
-def _count(by: int) -> None:
-    global open_count
-    with _lock:
-        open_count += by
 
 
 def note_edit(node: Slots, name: str) -> None:

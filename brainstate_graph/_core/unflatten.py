@@ -17,11 +17,11 @@ import jax
 
 from .._tools.words import dotted
 from .clock import fill_nodes, for_all, new_nodes
-from .door import make_states
+from .door import note_checked
 from .errors import GraphError
 from .foreign import foreign_of
 from .graphdef import GraphDef, Row
-from .overlay import note_checked
+from .state import make_states
 
 __all__ = ["build", "unflatten"]
 

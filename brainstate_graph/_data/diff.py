@@ -6,7 +6,7 @@ two others tells that sharing changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 from .._core.graphdef import Edge, GraphDef, Row, treedef_key, visit_order
@@ -36,7 +36,9 @@ class _Trail(NamedTuple):
         return tuple(reversed(keys))
 
 
-def _spelled(path: tuple[Any, ...]) -> str:
+def _spelled(path: tuple[Any, ...], names: Mapping[Any, str]) -> str:
+    if path and path[0] in names:
+        path = (names[path[0]], *path[1:])
     return dotted(path if len(path) <= 3 * _ENDS else (*path[:_ENDS], "..", *path[-_ENDS:]))
 
 
@@ -67,10 +69,17 @@ class Change:
     @property
     def text(self) -> str:
         """What changed, in words."""
-        return "".join(word if isinstance(word, str) else _spelled(word.path()) for word in self._words)
+        return self._text({})
+
+    def spelled(self, names: Mapping[Any, str]) -> str:
+        """Return the change as text, with other names for some of the attributes of the root."""
+        return f"{_spelled(self.path, names)}: {self._text(names)}"
+
+    def _text(self, names: Mapping[Any, str]) -> str:
+        return "".join(word if isinstance(word, str) else _spelled(word.path(), names) for word in self._words)
 
     def __str__(self) -> str:
-        return f"{_spelled(self.path)}: {self.text}"
+        return self.spelled({})
 
     def __repr__(self) -> str:
         return f"<Change {self}>"

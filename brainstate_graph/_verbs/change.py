@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-from .._core import overlay as door
+from .._core import door
 from .._core.clock import fields_of, stamp
 from .._core.door import assign_values, read_values
 from .._core.foreign import foreign_of
@@ -250,7 +250,7 @@ def _fitting(
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue
-        door.refuse_foreign(state, new, door.stack.top)
+        door.refuse_foreign(state, new)
         value, wrong, mild = fitted(now, new)
         for words in wrong if strict or not mild else ():
             problems.note(partial(path, i), words, mild)

@@ -7,11 +7,10 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from .._core.door import read_values
+from .._core.door import PLAIN, object_in, read_values
 from .._core.errors import GraphError
 from .._core.graphdef import GraphDef
 from .._core.layout import Layout
-from .._core.overlay import PLAIN, object_in
 from .._core.snapshot import Snapshot, snapshot
 from .._core.unflatten import build
 from .._tools.words import dotted

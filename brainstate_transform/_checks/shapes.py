@@ -47,14 +47,14 @@ class _Dry(Overlay):
 
 def _dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[State[Any]]]:
     """Run a core on shapes; return also which states it used."""
-    plan = core.touched.plan(core.nodes)
+    graph = core.touched_graph()
     shapes = [
         (state, value)
-        for state, value in zip(plan.table, read_values(plan.table, False), strict=True)
+        for state, value in zip(graph.states, read_values(graph.states, False), strict=True)
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]  # of an abstract model: they cannot be closed over
     given = StateValues.of([s for s, _ in shapes], [v for _, v in shapes])
-    containers = Containers(plan)
+    containers = Containers(graph)
     used: dict[State[Any], None] = {}
 
     def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:
@@ -172,7 +172,7 @@ class StateFinder:
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             _, written, used = _dry_run(core, args, kwargs)
             writes = {state for state, _ in written.items()}
-            paths = {s: dotted(path) for path, s in states(core.touched.plan(core.nodes).snapshot.root).items()}
+            paths = {s: dotted(path) for path, s in states(core.touched_graph().root).items()}
             used = [state for state in used if self._wanted(core)(state, state in paths)]
             parts = {
                 "all": used,

@@ -152,10 +152,10 @@ class Chosen:
         for number, value in zip(self.numbers, picked, strict=True):
             args[number] = value
         overlay = Overlay()
-        out, written = self.core.run(StateValues(self.states.which, values), tuple(args), self.kwargs, overlay)
+        out, written = self.core.run(StateValues(self.states.key, values), tuple(args), self.kwargs, overlay)
         self._refuse_unused(overlay)
         value, aux = _split_aux(out, self.core) if self.has_aux else (out, None)
-        if written.which.sealed and holds_nodes(value):
+        if written.outcome.sealed and holds_nodes(value):
             raise TypeError(
                 f"`{self.core.__qualname__}` returns a Node in what is differentiated: return arrays, and the Node as "
                 "auxiliary output, with has_aux=True"

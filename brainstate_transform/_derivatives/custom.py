@@ -64,7 +64,7 @@ class _Custom(abc.ABC):
                     out, written = self._pure(call)(read_values(call.given, False), *call.without_fixed(args))
                 except Unpassed as met:
                     met.alone()
-                    core.touched.counting(met.states, core.nodes)
+                    core.count_in(met.states)
                     continue
                 call.over = True
                 note_reads(call.given)  # all that JAX gets, as a rule may use what the function does not
@@ -255,7 +255,7 @@ class CustomJVP(_Custom):
             refuse_unfit("the tangent of the result", jax.tree.map(jax.typeof, out), tangent, rule)
             of_states = _of_states(call, by_state, new, rule, "tangent")
             moved = [with_zeros(of_states.get(state), aval) for state, aval in new.items()]
-            return (out, written), (tangent, Written((written.which, moved)))
+            return (out, written), (tangent, Written((written.outcome, moved)))
 
         custom = jax.custom_jvp(_named(pure, fun))
         custom.defjvp(_named(derivative, rule), symbolic_zeros=True)

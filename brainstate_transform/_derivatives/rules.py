@@ -23,7 +23,7 @@ from brainstate_graph.extend import locate
 from .._engine.core import Core, Unpassed
 from .._engine.placeholders import holds_nodes
 from .._engine.select import Selection, select
-from .._engine.values import StateValues, Which, Written
+from .._engine.values import Outcome, StateValues, Written
 
 __all__ = ["NoStates", "RuleCall", "moves", "name_of", "pair_of", "plainly", "refuse_unfit", "with_zeros", "zeros_like"]
 
@@ -50,7 +50,7 @@ class RuleCall:
         self.core = core
         self.chosen: Selection | None = None if wrt is None else select(wrt, core, "wrt")
         self.spoken_of = self.chosen.states if self.chosen else []
-        self.given = list(dict.fromkeys([*self.spoken_of, *core.touched.plan(core.nodes).table]))
+        self.given = list(dict.fromkeys([*self.spoken_of, *core.touched_graph().states]))
         self._known = set(self.given)
         numbers = sorted(n + len(args) if n < 0 else n for n in nondiff)
         if any(not 0 <= n < len(args) for n in numbers):
@@ -103,7 +103,7 @@ class RuleCall:
         if len({found for _, found in self._writers.values()}) > 1:
             shown = [f"`{name}` writes {', '.join(map(locate, s)) or 'no state'}" for name, s in self._writers.values()]
             raise TypeError(f"{shown[0]}, and {shown[1]}: the function and its rule must write the same states")
-        return out, Written((Which(states), [new[state] for state in states]))
+        return out, Written((Outcome(states), [new[state] for state in states]))
 
     def refuse_unspoken(self, moving: Mapping[State[Any], bool], out: Any, written: Written, words: str) -> None:
         """Refuse a derivative by a state, or of one, of which the rule does not speak.

@@ -2,8 +2,8 @@
 
 The *touched graph* is every node and state that the function reaches by name: its bound ``self``, closure cells,
 defaults, arguments of partials, the globals that its code loads, and the same of the functions among those.
-It is found before tracing, so that one trace is enough.  Numbers and texts in the variables around its functions, and in
-plain objects that these use, are part of it too: a program is made from them.
+It is found before tracing, so that one trace is enough.  Numbers and texts in the variables around its functions,
+and in plain objects that these use, are part of it too: a program is made from them.
 """
 
 from __future__ import annotations

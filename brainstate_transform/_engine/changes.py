@@ -1,6 +1,6 @@
-"""What a function does to the structure of its graph while it is traced: an attribute set, a list filled, a new state kept.
+"""Changes of structure: what a function does to its graph while it is traced.
 
-It has one of three fates.  `Kept`: where nothing is compiled it stays, as in Python.  `Refused`: a loop, branch, jaxpr
+It sets an attribute, fills a list, or leaves a new state in the graph.  A change has one of three fates.  `Kept`: where nothing is compiled it stays, as in Python.  `Refused`: a loop, branch, jaxpr
 or custom rule cannot do it each time that it runs.  `Carried`: a compiled program runs without Python, so what it sets
 is part of what it returns: undone after the trace, and done again after each call.
 """
@@ -18,7 +18,7 @@ from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureErro
 from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
 
 from .placeholders import Carriage, fill, seal_result
-from .touched import Plan
+from .touched import TouchedGraph
 
 __all__ = ["Carried", "Changes", "Containers", "Kept", "Refused"]
 
@@ -31,13 +31,13 @@ class Changes:
     Args:
         fun: The user's function.
         user: Its name.
-        plan: Gives the touched graph.
+        graph: Gives the touched graph.
     """
 
-    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
+    def __init__(self, fun: Callable[..., Any], user: str, graph: Callable[[], TouchedGraph]) -> None:
         self.fun = fun
         self.user = user
-        self.plan = plan
+        self.graph = graph
 
     @contextlib.contextmanager
     def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
@@ -63,16 +63,16 @@ class Kept(Changes):
         _refuse_traced_attributes(self.user, overlay)
         out, sealed = seal_result(out, overlay, since, rows, self.fun)
         made = overlay.made()
-        held = set(self.plan().snapshot.states) if made else set()
+        held = set(self.graph().snapshot.states) if made else set()
         return out, sealed, [(state, value) for state, value in made if state in held]
 
 
 class _Watching(Changes):
     """What is common to the fates that must know what lists and dicts held before."""
 
-    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
-        super().__init__(fun, user, plan)
-        self.containers = Containers(plan())
+    def __init__(self, fun: Callable[..., Any], user: str, graph: Callable[[], TouchedGraph]) -> None:
+        super().__init__(fun, user, graph)
+        self.containers = Containers(graph())
 
     @contextlib.contextmanager
     def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
@@ -114,7 +114,7 @@ class Carried(_Watching):
     def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
         self._refuse_tracers(overlay)
         edits = _visible(overlay.journal.edits())
-        row_of = self.plan().row_of() if edits else {}
+        row_of = self.graph().row_of() if edits else {}
         for edit in edits:
             if id(edit.node) not in row_of:
                 raise StructureError(
@@ -133,8 +133,8 @@ class Carried(_Watching):
 class Containers:
     """The lists and dicts of a touched graph as they were when a trace began."""
 
-    def __init__(self, plan: Plan) -> None:
-        objects, self._shape = plan.snapshot.objects, plan.snapshot.graphdef
+    def __init__(self, graph: TouchedGraph) -> None:
+        objects, self._shape = graph.objects, graph.shape
         rows = [row for row in self._shape.containers if isinstance(objects[row], (list, dict))]
         self._before = [(row, objects[row], objects[row].copy()) for row in rows]
 

@@ -1,6 +1,13 @@
 """The core: the pure function of a user's function, ``core(states, *args, **kwargs) -> (out, written)``.
 
-It runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
+A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
+A rule hands it to JAX, which traces or runs it like any pure function.
+
+`Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
+for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
+
+A trace that cannot be kept ends in a `Retry`: the function used states that it was not passed (`Unpassed`), or another
+thread changed the graph meanwhile (`Moved`).  Whoever started the trace does the call once more in another way.
 """
 
 from __future__ import annotations
@@ -10,7 +17,7 @@ import inspect
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -19,8 +26,8 @@ from brainstate_graph.extend import note_reads, now
 
 from .changes import Carried, Changes, Kept, Refused
 from .placeholders import hold_known, seal, unseal
-from .touched import Plan, Touched
-from .values import Rows, StateValues, Which, Written
+from .touched import Inputs, Touched, TouchedGraph
+from .values import GraphKey, Outcome, StateValues, Written
 
 __all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
 
@@ -85,14 +92,14 @@ class Looked(NamedTuple):
 
     Attributes:
         staged: The function that it traced.
-        plan: The touched graph.
+        graph: The touched graph.
         jaxpr: The trace.
         out: The shapes and dtypes of the result.
         values: Those of the new values of the states that are written.
     """
 
     staged: Any
-    plan: Plan
+    graph: TouchedGraph
     jaxpr: Any
     out: Any
     values: Sequence[Any]
@@ -178,62 +185,65 @@ class Core:
             Unpassed: `states` is a touched graph, and the function used a state beyond it.
             Moved: It is one, and another thread changed it.
         """
-        which = states.which
-        plan = which.plan if isinstance(which, Rows) else None
+        key = states.key
+        graph = key.inputs.graph if isinstance(key, GraphKey) else None
         overlay = Overlay() if overlay is None else overlay
-        watched = None if without_jit() else plan
+        watched = None if without_jit() else graph
         if watched is not None and self.moved(watched):
             raise Moved
         fate = Refused if self.frozen else Kept if watched is None else Carried
         # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
-        nodes = self.nodes if plan is None else plan.nodes
-        whole = plan if plan is not None and fate is not Kept else None
-        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.plan(nodes))
+        nodes = self.nodes if graph is None else graph.nodes
+        whole = graph if graph is not None and fate is not Kept else None
+        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.graph(nodes))
         with overlay:
             overlay.bind(states.states, states.values)
             with changes.undone_by_errors(overlay):
-                out, sealed, kept = self._inside(overlay, args, kwargs, plan, changes)
+                out, sealed, kept = self._inside(overlay, args, kwargs, graph, changes)
         if watched is not None and self.moved(watched, overlay):
             raise Moved
         written = [*overlay.written(), *kept]
-        if plan is None:
-            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        places = {state: place for place, state in enumerate(plan.table)}
+        if graph is None:
+            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        indices = {state: index for index, state in enumerate(graph.states)}
         used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
-        strays = [s for s in used if s not in places]
+        strays = [s for s in used if s not in indices]
         if strays and not without_jit():  # which traces nothing, so that nothing was baked in
             raise Unpassed(strays)
         if strays or kept:
-            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        written_places = tuple(places[s] for s, _ in written)
-        which = Which(written_places, tuple(sorted(places[s] for s in used)), sealed)
-        return out, Written((which, [v for _, v in written]))
+            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        outcome = Outcome(tuple(indices[s] for s, _ in written), tuple(sorted(indices[s] for s in used)), sealed)
+        return out, Written((outcome, [v for _, v in written]))
 
-    def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
+    def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
-        if plan.is_current(cached=False):
+        if graph.is_current(cached=False):
             return False
         own = set[int]() if overlay is None else overlay.journal.noted
         # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.
-        return any(id(node) not in own for node in plan.snapshot.changed_nodes()) or not _same_objects(
-            self.touched.plan(plan.nodes), plan
+        return any(id(node) not in own for node in graph.snapshot.changed_nodes()) or not _same_objects(
+            self.touched.graph(graph.nodes), graph
         )
 
     def _inside(
-        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, changes: Changes
+        self, overlay: Overlay, args: Any, kwargs: Any, graph: TouchedGraph | None, changes: Changes
     ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
         """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
         since = now()
-        if plan is not None and without_jit():
+        if graph is not None and without_jit():
             seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
-        args, kwargs = self.open(args, kwargs, plan)
+        args, kwargs = unseal((args, kwargs), () if graph is None else graph.nodes)
         out = self.fun(*args, **kwargs)
         del args, kwargs  # what nobody holds any more is not kept
-        return changes.leave(out, overlay, since, None if plan is None else plan.row_of)
+        return changes.leave(out, overlay, since, None if graph is None else graph.row_of)
 
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
-        """Put the nodes back among the arguments."""
-        return unseal((args, kwargs), () if plan is None else plan.nodes)
+    def touched_graph(self) -> TouchedGraph:
+        """Return the touched graph of the call."""
+        return self.touched.graph(self.nodes)
+
+    def count_in(self, states: Iterable[State[Any]]) -> TouchedGraph:
+        """Count these states in that the function reaches in a way that cannot be seen; return the touched graph."""
+        return self.touched.count_in(states, self.nodes)
 
     def states(self) -> list[State[Any]]:
         """Return the states that the function reaches, each once, to be given to it as explicit values.
@@ -241,14 +251,15 @@ class Core:
         They are what it reaches by name, and what earlier traces met beyond that. Needed where JAX traces the function
         later than the call, as it does the forward function of ``jax.custom_vjp``, or must see what it depends on.
         """
-        return list(self.touched.plan(self.nodes).table)
+        return list(self.touched_graph().states)
 
-    def planned_again(self, again: Retry, plan: Plan) -> Plan:
+    def graph_again(self, again: Retry, graph: TouchedGraph) -> TouchedGraph:
         """Return the touched graph for another trace, or raise what no other graph helps against."""
         if isinstance(again, Unpassed):
-            return self.touched.passing(plan, again.states)
+            strays = set(again.states).difference(graph.states)
+            return self.touched.count_in([s for s in again.states if s in strays], graph.nodes) if strays else graph
         if isinstance(again, Moved):
-            return self.touched.plan(plan.nodes)
+            return self.touched.graph(graph.nodes)
         raise again
 
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
@@ -265,7 +276,7 @@ class Core:
             The states with their current values.
         """
         self.frozen = True
-        plan = self.touched.plan()
+        graph = self.touched.graph()
         twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
 
         def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
@@ -274,20 +285,20 @@ class Core:
         pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
         again: Retry | None = None
         for _ in range(RETRIES):
-            whole = plan.values()
+            inputs = Inputs(graph)
             staged: Any = jax.jit(pure)
             try:
-                traced = staged.trace(whole, *args, **kwargs)
+                traced = staged.trace(inputs.values(), *args, **kwargs)
                 break
             except Retry as another:
                 again = another.alone()
-                plan = self.planned_again(again, plan)
+                graph = self.graph_again(again, graph)
         else:
             raise never_settled(self.__qualname__, again)
         out, written = traced.out_info
-        out = hold_known(out, plan.snapshot.objects) if written.which.sealed else out
-        self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
-        return StateValues.read([plan.table[place] for place in written.which.states])
+        out = hold_known(out, graph.objects) if written.outcome.sealed else out
+        self._looked = Looked(staged, graph, traced.jaxpr.jaxpr, out, written.values)
+        return StateValues.read([graph.states[index] for index in written.outcome.states])
 
     @property
     def looked(self) -> Looked:
@@ -314,54 +325,94 @@ class Core:
         Raises:
             RuntimeError: `written_by` was not called before.
         """
-        staged, plan = self.looked[:2]
-        whole = plan.values()
-        given = dict(zip(states.states, states.values, strict=True))
-        whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
-        out, written = staged(whole, *args, **kwargs)
-        note_used(plan.table, written)
-        if written.which.sealed:
-            out = hold_known(out, plan.snapshot.objects)
-        return out, states.updated(written.named(plan.table))
+        staged, graph = self.looked[:2]
+        inputs = Inputs(graph)
+        values, given = inputs.values(), dict(zip(states.states, states.values, strict=True))
+        values.values = [given.get(s, v) for s, v in zip(graph.states, values.values, strict=True)]
+        out, written = staged(values, *args, **kwargs)
+        if written.outcome.used:  # the enclosing trace reads what a staged function reads
+            note_reads([graph.states[i] for i in written.outcome.used])
+        if written.outcome.sealed:
+            out = hold_known(out, graph.objects)
+        return out, states.updated(written.named(graph.states))
 
 
-class StagedCore(Core):
+class TraceLog(Protocol):
+    """What is told of each trace, see `brainstate_transform._jit.explain`."""
+
+    def note(self, inputs: Inputs, values: Sequence[Any], args: Any, kwargs: Any, outcome: Outcome) -> None:
+        """Note a trace with these values of the states, and these arguments."""
+        ...
+
+
+class StagedCore:
     """The core of a rule that compiles: what was written leaves as a pair of values and a number spelt in structure.
 
     JAX builds the result of a compiled call from its tree structure. A tuple of so many empty tuples is built without a
     call into Python, which `Written` costs: 1 of 18 microseconds.
+
+    Args:
+        core: The core.
+        log: Is told of each trace.
+
+    Attributes:
+        outcomes: What each number means.
     """
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        super().__init__(fun)
-        self.whiches: list[Any] = []  # what each number means
+    def __init__(self, core: Core, log: TraceLog | None = None) -> None:
+        self.core = core
+        self.log = log
+        self.outcomes: list[Outcome] = []
         self._numbering = threading.Lock()
+        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+
+    @property
+    def __signature__(self) -> inspect.Signature | None:
+        return self.core.__signature__
+
+    @property
+    def fun(self) -> Callable[..., Any]:
+        """The user's function."""
+        return self.core.fun
+
+    @property
+    def frozen(self) -> bool:
+        """Whether changes of structure are refused, as in `Core`."""
+        return self.core.frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self.core.frozen = frozen
+
+    def __repr__(self) -> str:  # stands in messages of JAX
+        return repr(self.core)
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        out, written = self.run(_states_, args, kwargs)
-        if written.which.used is None:  # particular states, where nothing is compiled
-            return out, (written.values, written)
-        return out, (written.values, ((),) * self._number(written.which))
+        out, (outcome, values) = self.core.run(_states_, args, kwargs)
+        if outcome.used is None:  # particular states, where nothing is compiled
+            return out, (values, Written((outcome, values)))
+        key = _states_.key
+        if self.log is not None and isinstance(key, GraphKey) and not without_jit():
+            self.log.note(key.inputs, _states_.values, args, kwargs, outcome)
+        return out, (values, ((),) * self._number(outcome))
 
-    def _number(self, which: Any) -> int:
+    def outcome(self, number: Any) -> Outcome:
+        """Return the outcome behind what a call returned in the place of its number."""
+        return number.outcome if type(number) is Written else self.outcomes[len(number)]
+
+    def _number(self, outcome: Outcome) -> int:
         with self._numbering:
-            if which not in self.whiches:
-                self.whiches.append(which)
-            return self.whiches.index(which)
+            if outcome not in self.outcomes:
+                self.outcomes.append(outcome)
+            return self.outcomes.index(outcome)
 
 
-def _same_objects(one: Plan, other: Plan) -> bool:
+def _same_objects(one: TouchedGraph, other: TouchedGraph) -> bool:
     # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
-    objects = [[item for item in plan.snapshot.objects[1:] if not isinstance(item, tuple)] for plan in (one, other)]
+    objects = [[item for item in graph.objects[1:] if not isinstance(item, tuple)] for graph in (one, other)]
     return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 
 def _with_states(user: inspect.Signature) -> inspect.Signature:
     states = inspect.Parameter("_states_", inspect.Parameter.POSITIONAL_ONLY)
     return user.replace(parameters=[states, *user.parameters.values()])
-
-
-def note_used(table: Sequence[State[Any]], written: Written) -> None:
-    """Record in the enclosing trace what a staged function reads."""
-    if written.which.used:
-        note_reads([table[i] for i in written.which.used])

@@ -22,8 +22,8 @@ from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
 from brainstate_graph.extend import born_after, flatten, put_field, read_values, static_key, unflatten
 
 __all__ = [
-    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold_known", "holds_nodes", "seal", "seal_result",
-    "unseal", "unseal_result",
+    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold", "hold_known", "holds_nodes", "seal",
+    "seal_result", "unseal", "unseal_result",
 ]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
@@ -150,6 +150,13 @@ def seal(
 
     args, kwargs = jax.tree_util.tree_map_with_path(placeholder, (args, kwargs))
     return args, kwargs, nodes
+
+
+def hold(tree: Any, nodes: Sequence[Node]) -> Any:
+    """Put placeholders that carry the node itself for numbered ones."""
+    return jax.tree.map(
+        lambda x: Held(nodes[x.item]) if isinstance(x, Slot) else x, tree, is_leaf=lambda x: isinstance(x, Slot)
+    )
 
 
 def unseal(tree: Any, nodes: Sequence[Any]) -> Any:

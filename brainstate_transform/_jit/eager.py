@@ -16,7 +16,7 @@ from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
 from .._engine.core import Run, without_jit
-from .._engine.lift import Lifted
+from .._engine.lift import Lifted, Unstaged
 from .jit import JittedFunction, jit
 from .parts import parts_of, same_parts
 
@@ -38,17 +38,18 @@ class Compiling(Lifted):
     """
 
     def __init__(self, rule: Callable[..., Run], fun: Callable[..., Any], static: tuple[int, ...] = ()) -> None:
-        super().__init__(rule, (fun,), None, None)
-        self._static = static
+        self._unstaged = Unstaged(rule, (fun,), None, None)
+        super().__init__(self._unstaged.cores)
+        self._rule, self._static = rule, static
         self._kept: tuple[list[Any], JittedFunction] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         parts = None if without_jit() or not untraced() else parts_of(self.functions[0])
         if parts is None:
-            return super().__call__(*args, **kwargs)
+            return self._unstaged(*args, **kwargs)
         kept = self._kept
         if kept is None or not same_parts(kept[0], parts):
-            kept = self._kept = parts, jit(self, static_argnums=self._static or None)
+            kept = self._kept = parts, jit(self._unstaged, static_argnums=self._static or None)
         return kept[1](*args, **kwargs)
 
     def _like(self, fun: Callable[..., Any]) -> Compiling:

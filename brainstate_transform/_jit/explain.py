@@ -1,6 +1,7 @@
-"""Why was it compiled again?  What a compiled function notes about each trace, and the words for it.
+"""``explain``: the traces of a compiled function, and the words that say why it was traced again.
 
-Nothing is noted on a call that finds its program.
+`TraceLog` notes each trace as data.  The words are made when a user asks for them.  A call that finds its program notes
+nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ import jax
 from brainstate_graph import GraphDef, Snapshot, State, diff
 from brainstate_graph.extend import describe, dotted, locate
 
-from .._engine.core import StagedCore, without_jit
 from .._engine.placeholders import Constant, Slot
-from .._engine.touched import Plan
-from .._engine.values import Rows, StateValues
+from .._engine.touched import Inputs, root_name
+from .._engine.values import Outcome
 
-__all__ = ["Explanation", "StateUse", "ToldCore", "Trace"]
+__all__ = ["Explanation", "StateUse", "Trace", "TraceLog"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
@@ -125,7 +125,7 @@ class Trace(NamedTuple):
     strays: dict[int, weakref.ref[State[Any]]]
     leaves: tuple[Any, ...]  # of the arguments: a placeholder, or a value in the abstract
     structure: Any  # of the arguments
-    values: Any  # the values of the states of the table, in structure
+    values: Any  # the values of the states of the graph, in structure
     avals: tuple[Any, ...]  # their leaves
     fun: Callable[..., Any]
     used: tuple[int, ...] = ()
@@ -135,11 +135,12 @@ class Trace(NamedTuple):
         return self.shape, self.hooks, tuple(self.strays), self.leaves, self.structure, self.values, self.avals
 
     @staticmethod
-    def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
-        strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
+    def of(inputs: Inputs, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
+        """Return a trace of `fun` with these values of the states, and these arguments."""
+        strays = {number: weakref.ref(state) for number, state in inputs.graph.strays.items()}
         found, structure = jax.tree.flatten((args, kwargs), is_leaf=_is_static)
         leaves = tuple([x if isinstance(x, (Constant, Slot)) else jax.typeof(x) for x in found])
-        return Trace(plan.which.shape, plan.which.hooks, strays, leaves, structure, *_abstract(list(values)), fun)
+        return Trace(inputs.key.shape, inputs.key.hooks, strays, leaves, structure, *_abstract(list(values)), fun)
 
     def named(self) -> list[tuple[str, Any]]:
         """The leaves of the arguments by name."""
@@ -153,9 +154,9 @@ class Trace(NamedTuple):
         return {name: _argument(leaf) for name, leaf in self.named() if not isinstance(leaf, Slot)}
 
     @property
-    def nodes(self) -> dict[int, str]:
-        """The names of the arguments that are nodes, by number."""
-        return {leaf.item: name for name, leaf in self.named() if isinstance(leaf, Slot)}
+    def nodes(self) -> dict[Any, str]:
+        """The names of the arguments that are nodes, by the names that they have in the touched graph."""
+        return {root_name(leaf.item): name for name, leaf in self.named() if isinstance(leaf, Slot)}
 
     def each(self) -> list[tuple[Any, tuple[Any, ...]]]:
         """The value of each state in the abstract: its structure and its leaves."""
@@ -172,7 +173,8 @@ class Trace(NamedTuple):
         changes += [f"argument {name} is gone" for name in old if name not in new]
         if not changes and before.structure != self.structure:
             changes.append(f"the containers of the arguments: {before.structure} is now {self.structure}")
-        graph = [self._renamed(str(change)) for change in diff(before.shape, self.shape)]
+        nodes = self.nodes
+        graph = [change.spelled(nodes) for change in diff(before.shape, self.shape)]
         if not graph and before.hooks != self.hooks:
             changes.append("hooks of the states")
         if not graph and before.strays == self.strays:
@@ -184,14 +186,13 @@ class Trace(NamedTuple):
             ]
         return changes + graph
 
-    def _renamed(self, text: str) -> str:
-        for number, name in self.nodes.items():
-            text = text.replace(f"argument {number}", name)
-        return text
+    def path(self, path: tuple[Any, ...]) -> str:
+        """Spell a path in the touched graph from the name by which the function knows the model."""
+        return dotted((self.nodes.get(path[0], path[0]), *path[1:]) if path else path)
 
     def names(self) -> list[str]:
-        """The names of the states of the table: their paths from the names by which the function knows the models."""
-        paths = [self._renamed(dotted(self.shape.path(row))) for row in self.shape.state_rows]
+        """The names of the states of the graph: their paths from the names by which the function knows the models."""
+        paths = [self.path(self.shape.path(row)) for row in self.shape.state_rows]
         strays = [locate(state) if (state := stray()) is not None else "a state" for stray in self.strays.values()]
         return _distinct([*paths, *strays])
 
@@ -200,46 +201,44 @@ class Trace(NamedTuple):
         return [StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in self.written) for i in self.used]
 
 
-class ToldCore(StagedCore):
-    """A core that notes each time that it is traced."""
+class TraceLog:
+    """The traces of one function.
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        super().__init__(fun)
+    Args:
+        fun: The user's function.
+        user: Its name.
+    """
+
+    def __init__(self, fun: Callable[..., Any], user: str) -> None:
+        self.fun = fun
+        self.user = user
         self.count = 0
         self.traces: deque[Trace] = deque(maxlen=_KEPT)
         self._noting = threading.Lock()
         self._cause: str | None = None  # the attribute that was the only cause of the last trace
         self._in_a_row = 0
 
-    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        result = super().__call__(_states_, *args, **kwargs)
-        if isinstance(_states_.which, Rows) and not without_jit():
-            plan = _states_.which.plan
-            trace = Trace.of(plan, _states_.values, args, kwargs, self.fun)
-            written, used, _ = self.whiches[len(result[1][1])]
-            with self._noting:
-                changed = Snapshot.enabled and not plan.is_current()  # without the cache it never is
-                cause = self._note(trace._replace(used=used, written=written), changed)
-            if cause is not None:
-                self._warn(cause)
-        return result
-
-    def _note(self, trace: Trace, changed: bool) -> str | None:
-        """Note a trace; return what the function itself has changed time and again, if it is time to say so."""
-        before = self.traces[-1] if self.traces else None
-        self.traces.append(trace)
-        self.count += 1
-        cause = None
-        if changed and before is not None and (before.leaves, before.structure) == (trace.leaves, trace.structure):
-            places = {change.path for change in diff(before.shape, trace.shape)}
-            cause = trace._renamed(dotted(places.pop())) if len(places) == 1 else None
-        self._in_a_row = self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
-        self._cause = cause
-        return cause if self._in_a_row == _IN_A_ROW else None
+    def note(self, inputs: Inputs, values: Sequence[Any], args: Any, kwargs: Any, outcome: Outcome) -> None:
+        """Note a trace; warn where the function itself makes each call trace anew."""
+        trace = Trace.of(inputs, values, args, kwargs, self.fun)
+        trace = trace._replace(used=outcome.used or (), written=outcome.states)
+        changed = Snapshot.enabled and not inputs.is_current()  # without the cache it never is
+        with self._noting:
+            before = self.traces[-1] if self.traces else None
+            self.traces.append(trace)
+            self.count += 1
+            cause = _only_cause(before, trace) if changed and before is not None else None
+            self._in_a_row = (
+                self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
+            )
+            self._cause = cause
+            in_a_row = self._in_a_row
+        if cause is not None and in_a_row == _IN_A_ROW:
+            self._warn(cause)
 
     def _warn(self, cause: str) -> None:
         warnings.warn(
-            f"`{self.__qualname__}` is traced again at each call, because it changes {cause} itself, which is part of "
+            f"`{self.user}` is traced again at each call, because it changes {cause} itself, which is part of "
             "its program. Make it a State, or assign it outside of the compiled function.",
             stacklevel=2,
         )
@@ -256,14 +255,22 @@ class ToldCore(StagedCore):
         with self._noting:
             traces, count = list(self.traces), self.count
         if not traces:
-            return Explanation(self.__qualname__, 0, 0, [], None)
+            return Explanation(self.user, 0, 0, [], None)
         number = len(traces) - 1
         if like is not None:
             number = next((n for n in reversed(range(len(traces))) if traces[n].key() == like.key()), number)
         trace, earlier = traces[number], traces[:number]
         reasons = min((trace.changes(old) for old in reversed(earlier)), key=len) if earlier else None
         programs = len({trace.key() for trace in traces})
-        return Explanation(self.__qualname__, count, programs, trace.states(), reasons)
+        return Explanation(self.user, count, programs, trace.states(), reasons)
+
+
+def _only_cause(before: Trace, trace: Trace) -> str | None:
+    """Return the place in the touched graph that is the only difference between two traces."""
+    if (before.leaves, before.structure) != (trace.leaves, trace.structure):
+        return None
+    places = {change.path for change in diff(before.shape, trace.shape)}
+    return trace.path(places.pop()) if len(places) == 1 else None
 
 
 def _is_static(item: Any) -> bool:

@@ -13,9 +13,8 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
 
 from .._engine.core import Core, without_jit
-from .._engine.lift import hold
-from .._engine.placeholders import constant, seal, unseal_result
-from .._engine.touched import Plan
+from .._engine.placeholders import constant, hold, seal, unseal_result
+from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
 from .traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
@@ -154,7 +153,7 @@ class StatefulFunction:
         if without_jit():  # and so without tracing
             return self.fun(*args, **kwargs)
         sealed, named, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(sealed, named), sealed, named, self._plan(nodes))
+        entry = self._fresh(self._key(sealed, named), sealed, named, self._core.touched.graph(nodes))
         if entry.seals:  # its result has nodes of one call
             return self.fun(*args, **kwargs)
         states = entry.trace.states
@@ -187,7 +186,7 @@ class StatefulFunction:
         args, kwargs, nodes = seal(args, kwargs, self.fun)
         key = self._key(args, kwargs)
         if compile_if_miss:
-            self._fresh(key, args, kwargs, self._plan(nodes))
+            self._fresh(key, args, kwargs, self._core.touched.graph(nodes))
         return key
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
@@ -199,7 +198,9 @@ class StatefulFunction:
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any], compile_if_miss: bool) -> Entry:
         args, kwargs, nodes = seal(args, kwargs, self.fun)
         key = self._key(args, kwargs)
-        return self._fresh(key, args, kwargs, self._plan(nodes)) if compile_if_miss else self._require(key)
+        return (
+            self._fresh(key, args, kwargs, self._core.touched.graph(nodes)) if compile_if_miss else self._require(key)
+        )
 
     def _require(self, key: Hashable) -> Entry:
         entry = self._cache.get(key)
@@ -210,26 +211,23 @@ class StatefulFunction:
             )
         return entry
 
-    def _plan(self, nodes: Sequence[Node]) -> Plan:
-        return self._core.touched.plan(nodes)
-
-    def _fresh(self, key: Hashable, args: Any, kwargs: Any, plan: Plan) -> Entry:
+    def _fresh(self, key: Hashable, args: Any, kwargs: Any, graph: TouchedGraph) -> Entry:
         """Return the entry under `key`, traced anew where the touched graph or its states are not as they were."""
         entry = self._cache.get(key)
-        if entry is not None and _holds(entry, plan):
+        if entry is not None and _holds(entry, graph):
             return entry
         with self._tracing:  # one thread traces; the others find what it made
             entry = self._cache.get(key)
-            if entry is not None and _holds(entry, plan):
+            if entry is not None and _holds(entry, graph):
                 return entry
             self._cache.drop(key)
-            entry = self._trace(args, kwargs, plan)
-            if not self._core.moved(plan):
+            entry = self._trace(args, kwargs, graph)
+            if not self._core.moved(graph):
                 self._cache.put(key, entry)
             return entry
 
-    def _trace(self, args: Any, kwargs: Any, plan: Plan) -> Entry:
-        nodes = plan.nodes
+    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> Entry:
+        nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
         def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
@@ -241,7 +239,7 @@ class StatefulFunction:
             self._core.nodes = nodes
             overlay = Overlay()
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
-            sealed.append(written.which.sealed)
+            sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))
             new = dict(written.items())
@@ -252,7 +250,7 @@ class StatefulFunction:
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
-        states: tuple[State[Any], ...] = tuple(plan.inputs)
+        states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
             jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
             traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
@@ -268,7 +266,7 @@ class StatefulFunction:
             traced = optimize_jaxpr(traced, optimizations=self.ir_optimizations)
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
-        return Entry(traced, out, trace, _avals_of(states), _shape(plan, states), _states(plan), call, sealed[-1])
+        return Entry(traced, out, trace, _avals_of(states), _shape(graph, states), _states(graph), call, sealed[-1])
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.
@@ -319,7 +317,7 @@ class StatefulFunction:
             ValueError: There is not one value for each state.
         """
         args, kwargs, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(args, kwargs), args, kwargs, self._plan(nodes))
+        entry = self._fresh(self._key(args, kwargs), args, kwargs, self._core.touched.graph(nodes))
         if len(state_vals) != len(entry.trace.states):
             raise ValueError(f"{self!r} uses {len(entry.trace.states)} states, but {len(state_vals)} values were given")
         out, new = self._evaluate(entry, state_vals, args, kwargs)
@@ -390,21 +388,21 @@ def _wrapped(value: Any) -> Any:
     return constant(value)
 
 
-def _holds(entry: Entry, plan: Plan) -> bool:
+def _holds(entry: Entry, graph: TouchedGraph) -> bool:
     """Tell whether a trace is still right: the same states in the same graph, of the same shapes."""
     return (
-        entry.shape == _shape(plan, entry.trace.states)
-        and entry.table == _states(plan)
+        entry.shape == _shape(graph, entry.trace.states)
+        and entry.table == _states(graph)
         and entry.avals == _avals_of(entry.trace.states)
     )
 
 
-def _shape(plan: Plan, states: Sequence[State[Any]]) -> tuple[Any, Any]:
-    return plan.which.shape, hooks_key(states)
+def _shape(graph: TouchedGraph, states: Sequence[State[Any]]) -> tuple[Any, Any]:
+    return graph.shape, hooks_key(states)
 
 
-def _states(plan: Plan) -> tuple[State[Any], ...]:
-    return tuple(plan.snapshot.states)
+def _states(graph: TouchedGraph) -> tuple[State[Any], ...]:
+    return tuple(graph.snapshot.states)
 
 
 def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:

@@ -52,7 +52,7 @@ class Branches:
         self._before: dict[Core, StateValues] = {}  # of those that are looked at, the values of what they write
         self._seen: dict[Core, _Seen] = {}
         self._states: tuple[State[Any], ...] | None = None
-        counts = [len(core.touched.plan(core.nodes).table) for core in cores]
+        counts = [len(core.touched_graph().states) for core in cores]
         self.place = counts.index(max(counts)) if max(counts) - counts[0] >= _MORE else 0
 
     def look_at_others(self, operands: tuple[Any, ...]) -> None:

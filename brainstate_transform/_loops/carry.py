@@ -51,7 +51,7 @@ def enter(core: Core, init: Any, x: Any = None) -> tuple[Step, Now]:
         return (states, carry), y
 
     looked = core.looked
-    now, after = (states, init), (StateValues(states.which, looked.values), _pair(core, looked.out)[0])
+    now, after = (states, init), (StateValues(states.key, looked.values), _pair(core, looked.out)[0])
     settled = _settled(core, now, after, lambda number: _meets_narrower(number, looked.jaxpr))
     while settled is not now:  # each number is promoted once at most, and mostly none is
         now = settled
@@ -124,7 +124,7 @@ def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Wr
         def step(now: Now, x: Any) -> tuple[Now, Any]:
             out, written = core(NONE, now[1], x)
             carry, y = _pair(core, out)
-            changed = written.which.states
+            changed = written.outcome.states
             before = StateValues.of(changed, read_values(changed))
             _settled(core, (before, now[1]), (StateValues.of(changed, written.values), carry))
             written.write()
@@ -152,7 +152,7 @@ def refuse_writes(core: Core, written: Written, what: str) -> None:
     Raises:
         ValueError: It wrote some; the message begins with `what`.
     """
-    if written.which.states:
+    if written.outcome.states:
         names = ", ".join(locate(state) for state, _ in written.items())
         raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
 
@@ -190,7 +190,7 @@ def _settled(core: Core, now: Now, after: Now, hardens: Callable[[Any], bool] = 
     followed = _followed(carry, new_carry, hardens, lambda: f"{body} its carry", "what is returned, or the first carry")
     if followed is carry and all(a is b for a, b in zip(values, states.values, strict=True)):
         return now
-    return StateValues(states.which, values), followed
+    return StateValues(states.key, values), followed
 
 
 def _followed(old: Any, new: Any, hardens: Callable[[Any], bool], what: Callable[[], str], instead: str) -> Any:

@@ -20,7 +20,7 @@ from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.prefix import OfArguments, argument_name, spread
 from .._engine.select import place
-from .._engine.values import StateValues, Which, Written
+from .._engine.values import Outcome, StateValues, Written
 from .._jit.eager import Compiling
 from .lanes import Lanes
 
@@ -151,8 +151,8 @@ def _rule(options: _Options, core: Core) -> Run:
             axis_names=options.axis_names,
             check_vma=options.check_vma,
         )(list(given.values), args, kwargs)
-        states = tuple(s for part in parts for s in part.which.states)
-        return out, Written((Which(states), [v for part in parts for v in part.values]))
+        states = tuple(s for part in parts for s in part.outcome.states)
+        return out, Written((Outcome(states), [v for part in parts for v in part.values]))
 
     return run
 

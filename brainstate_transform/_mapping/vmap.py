@@ -20,7 +20,7 @@ from .._engine.lift import lift
 from .._engine.placeholders import Held
 from .._engine.prefix import OfArguments, argument_name, spread
 from .._engine.select import place
-from .._engine.values import StateValues, Which, Written
+from .._engine.values import Outcome, StateValues, Written
 from .lanes import Lanes
 
 __all__ = ["vmap"]
@@ -146,8 +146,8 @@ def _rule(options: _Options, core: Core) -> Run:
                 jax.eval_shape(lambda: mapped(True))
             raise
         parts = [*apart.values(), common]
-        states = tuple(s for part in parts for s in part.which.states)
-        return out, Written((Which(states), [v for part in parts for v in part.values]))
+        states = tuple(s for part in parts for s in part.outcome.states)
+        return out, Written((Outcome(states), [v for part in parts for v in part.values]))
 
     return run
 
@@ -212,7 +212,7 @@ class _Lane:
             if not _is_axis(selector):
                 seen = copy.copy(core)
                 seen.nodes = [*core.nodes, *(leaf for leaf in jax.tree.leaves(out) if isinstance(leaf, Node))]
-                if any(map(overlay.created, seen.touched.plan(seen.nodes).snapshot.states)):
+                if any(map(overlay.created, seen.touched_graph().snapshot.states)):
                     placed = place(selector, seen, "new_states", 0, _is_axis)
                     axes.update({state: axis for state, axis in placed.items() if overlay.created(state)})
             new.update(overlay.made())

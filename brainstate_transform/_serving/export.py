@@ -16,22 +16,22 @@ from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
 from .._engine.placeholders import Constant, Slot, holds_nodes
-from .._engine.touched import Plan
+from .._engine.touched import Inputs
 from .._engine.values import StateValues
-from .._jit.entry import Entry
-from .._jit.shardings import with_placement
+from .._jit.dispatch import Dispatch
 from .._jit.stages import Traced
+from .._jit.state_options import with_placement
 
 __all__ = ["Exported", "deserialize", "export", "fits"]
 
 
 class _Jitted(Protocol):
     __qualname__: str
-    _entry: Entry
+    _dispatch: Dispatch
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced: ...
 
-    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]: ...
+    def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]: ...
 
 
 class Exported:
@@ -138,9 +138,9 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
         >>> exported.states_info, float(exported({"w": 4.0}, 2.0)[0])
         ({'w': ShapeDtypeStruct(shape=(), dtype=float32)}, 8.0)
     """
-    if not isinstance(getattr(fun, "_entry", None), Entry):
+    if not isinstance(getattr(fun, "_dispatch", None), Dispatch):
         raise TypeError(f"export takes a function compiled by `jit`, not {fun!r}: write `export(jit(fun), ...)`")
-    entry = fun._entry
+    dispatch = fun._dispatch
     traced = fun.trace(*args, **kwargs)
     names, written_names = list(traced.states_info), list(traced.written_info)
     user = fun.__qualname__
@@ -149,27 +149,27 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
             f"`{user}` returns a Node or makes a part of one, which cannot be exported: return the values that are "
             "wanted, and make the parts before"
         )
-    args, kwargs, plan = fun._sealed(args, kwargs)
+    args, kwargs, inputs = fun.as_passed(args, kwargs)
     dynamic = [arg for arg in args if not _is_fixed(arg)]
     dynamic_kw = {name: value for name, value in kwargs.items() if not _is_fixed(value)}
     if holds_nodes((dynamic, dynamic_kw)):
         raise TypeError(f"`{user}` gets a container with a Node, which cannot be exported: pass the Node by itself")
-    shapes, _ = entry.where(plan.values(), with_placement)
+    shapes, _ = dispatch.where(inputs.values(), with_placement)
     structure = jax.tree.structure(traced.stage.out_info)
 
     def pure(states: dict[str, Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
         rest = iter(dynamic)
         full = tuple(arg if _is_fixed(arg) else next(rest) for arg in args)
         named = {name: value if _is_fixed(value) else dynamic_kw[name] for name, value in kwargs.items()}
-        values = StateValues(plan.which, [states[name] for name in names])
-        leaves = jax.tree.leaves((entry.leading(values, lambda value, _: value), full, named))
+        values = StateValues(inputs.key, [states[name] for name in names])
+        leaves = jax.tree.leaves((dispatch.leading(values, lambda value, _: value), full, named))
         out, (new, _) = jax.tree.unflatten(structure, jaxpr_as_fun(traced.jaxpr)(*leaves))
         return out, dict(zip(written_names, new, strict=True))
 
     pure.__name__ = pure.__qualname__ = traced.fun_name
     values = dict(zip(names, map(_shapes, shapes), strict=True))
     made = jax_export.export(jax.jit(pure), platforms=platforms)
-    return Exported(made(values, tuple(dynamic), dynamic_kw), dict(zip(names, plan.inputs, strict=True)))
+    return Exported(made(values, tuple(dynamic), dynamic_kw), dict(zip(names, inputs.states, strict=True)))
 
 
 def deserialize(data: bytes | bytearray) -> Exported:

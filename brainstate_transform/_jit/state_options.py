@@ -1,10 +1,15 @@
-"""Where the states of a compiled function live: ``state_shardings``."""
+"""Options of ``jit`` by state: which ones are donated (``donate_states``), where they live (``state_shardings``).
+
+A user names states by a selector; what a program needs is an answer for each state of its touched graph.  `StateOption`
+finds it once for each graph.
+"""
 
 from __future__ import annotations
 
+import abc
 import copy
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,13 +21,14 @@ from brainstate_graph.extend import locate
 
 from .._engine.core import Core
 from .._engine.select import place, select
-from .._engine.touched import Plan
+from .._engine.touched import TouchedGraph
+from .._engine.values import GraphKey, StateValues
 
-__all__ = ["Chosen", "Placement", "constrained", "placed", "with_placement"]
+__all__ = ["Donation", "Placement", "constrained", "placed", "with_placement"]
 
 
-class Chosen:
-    """What a selector says about each state of a touched graph.
+class StateOption(abc.ABC):
+    """An option of `jit` that says something of each state of a touched graph.
 
     Args:
         core: The function.
@@ -34,42 +40,51 @@ class Chosen:
         self.core = core
         self.argument = argument
         self.selector = selector
-        # By plan, as places in its table: a function keeps no model alive.
-        self._found: weakref.WeakKeyDictionary[Plan, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+        # By graph, and by index among its states: a function keeps no model alive.
+        self._found: weakref.WeakKeyDictionary[TouchedGraph, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
-    def of(self, plan: Plan) -> tuple[Any, ...]:
-        """Return what is said about each state of the table; None for those that are not selected."""
-        found = self._found.get(plan)
+    @abc.abstractmethod
+    def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
+        """Return what is said, of the states that are selected."""
+
+    def of(self, graph: TouchedGraph) -> tuple[Any, ...]:
+        """Return what is said of each state of the graph; None for those that are not selected."""
+        found = self._found.get(graph)
         if found is None:
-            said = self._resolve(plan)
-            found = self._found[plan] = tuple(said.get(state) for state in plan.table)
+            said = self._by_state(graph)
+            found = self._found[graph] = tuple(said.get(state) for state in graph.states)
         return found
 
-    def check(self, plan: Plan) -> None:
+    def check(self, graph: TouchedGraph) -> None:
         """Refuse states that the function does not touch, once it is known what it touches.
 
         Raises:
-            ValueError: A selected state is not in the table.
+            ValueError: A selected state is not in the graph.
         """
-        if plan.nodes:  # the states of other models may be meant
+        if graph.nodes:  # the states of other models may be meant
             return
-        beyond = [state for state in self._resolve(plan) if state not in set(plan.table)]
+        beyond = [state for state in self._by_state(graph) if state not in set(graph.states)]
         if beyond:
             raise ValueError(
                 f"{self.argument} names {', '.join(map(locate, beyond))}, which `{self.core.__qualname__}` does not use"
             )
 
-    def _resolve(self, plan: Plan) -> dict[State[Any], Any]:
+    def _core_of(self, graph: TouchedGraph) -> Core:
+        """Return the core of a call with this graph, by which a selector is resolved."""
         core = copy.copy(self.core)
-        core.nodes = plan.nodes
-        return self._said(core)
-
-    def _said(self, core: Core) -> dict[State[Any], Any]:
-        return dict.fromkeys(select(self.selector, core, self.argument).states, True)
+        core.nodes = graph.nodes
+        return core
 
 
-class Placement(Chosen):
-    """The sharding of each state."""
+class Donation(StateOption):
+    """``donate_states``: the states that give their buffers away, where the user names them."""
+
+    def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
+        return dict.fromkeys(select(self.selector, self._core_of(graph), self.argument).states, True)
+
+
+class Placement(StateOption):
+    """``state_shardings``: the sharding of each state."""
 
     def __init__(self, core: Core, argument: str, selector: Any) -> None:
         super().__init__(core, argument, selector)
@@ -82,17 +97,29 @@ class Placement(Chosen):
                 "`{states: sharding}`"
             )
 
-    def of(self, plan: Plan) -> tuple[Any, ...]:
-        """Return the sharding of each state of the table, None where none is given."""
-        found = super().of(plan)
+    def of(self, graph: TouchedGraph) -> tuple[Any, ...]:
+        """Return the sharding of each state of the graph, None where none is given."""
+        found = super().of(graph)
         return tuple(map(_meshed, found)) if any(isinstance(s, PartitionSpec) for s in found) else found
 
-    def _resolve(self, plan: Plan) -> dict[State[Any], Any]:
-        # One place is for all states that are used, those met on the way too.
-        return dict.fromkeys(plan.table, self.selector) if _is_place(self.selector) else super()._resolve(plan)
+    def where(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Sequence[Any], tuple[Any, ...]]:
+        """Return values where they belong, and the sharding of each state of the graph.
 
-    def _said(self, core: Core) -> dict[State[Any], Any]:
-        return place(self.selector, core, self.argument, None, _is_place)
+        Args:
+            states: The values.
+            put: Puts one value where it belongs.
+        """
+        if not isinstance(states.key, GraphKey):
+            return states.values, ()
+        inputs = states.key.inputs
+        shardings = self.of(inputs.graph)
+        pairs = zip(inputs.indices, states.values, strict=True)
+        return [v if shardings[i] is None else put(v, shardings[i]) for i, v in pairs], shardings
+
+    def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
+        if _is_place(self.selector):  # one sharding is for all states that are used, those met on the way too
+            return dict.fromkeys(graph.states, self.selector)
+        return place(self.selector, self._core_of(graph), self.argument, None, _is_place)
 
 
 def _is_place(item: Any) -> bool:

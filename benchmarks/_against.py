@@ -15,6 +15,7 @@ The ratio of a row is the median over the rounds of new by old; its interval of 
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
 import io
@@ -37,14 +38,14 @@ import jax
 
 from ._timing import Work, spell
 
-__all__ = ["compare"]
+__all__ = ["add_options", "compare"]
 
 PACKAGES = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
 WORSE = 1.03
 
 _HERE = Path(__file__).resolve().parent.parent
 _BATCH_S, _BATCHES, _MAKES = 1e-3, 5, 3
-_LINE = "{:<34}{:>10}{:>10}{:>8}{:>16}{:>8}  {}"
+_LINE = "{:<47}{:>10}{:>10}{:>8}{:>16}  {}"
 
 
 # ------------------------------------------------------------------------------------------------ in each process
@@ -156,7 +157,7 @@ def _measured(module: str, row: str, processes: list[_Process], rounds: int, per
             once = [process.ask(module=module, row=row) for process in processes]
             for process, answer in zip(processes, once, strict=True):
                 if isinstance(answer, str):
-                    return f"{row:<34}failed, {process.side}: {answer}", math.nan
+                    return f"{row:<47}failed, {process.side}: {answer}", math.nan
             count = max(1, math.ceil(_BATCH_S / min(once)))
             batches = max(1, min(_BATCHES, round(_BATCHES * _BATCH_S / (count * min(once)))))
         turns = dict.fromkeys(best, math.inf)
@@ -167,34 +168,42 @@ def _measured(module: str, row: str, processes: list[_Process], rounds: int, per
     ratio, (low, high) = median(ratios), _interval(ratios)
     mark = "ok" if ratio <= WORSE else "WORSE" if low > 1.0 else "worse, or chance"
     times = (spell(best["old"] / per), spell(best["new"] / per))
-    return _LINE.format(row, *times, f"{ratio:.3f}", f"{low:.3f} - {high:.3f}", rounds, mark), ratio
+    return _LINE.format(row, *times, f"{ratio:.3f}", f"{low:.3f} - {high:.3f}", mark), ratio
 
 
-def compare(module: str, rows: dict[str, tuple[int, int]], old: str, processes: int) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a benchmark that can be run so."""
+    group = parser.add_argument_group("today's packages beside older ones")
+    group.add_argument("--against", metavar="REVISION", help="the older ones: a revision of git, or a directory")
+    group.add_argument("--rounds", type=int, default=60, metavar="N", help="rounds a row; 60 if not given")
+    group.add_argument("--processes", type=int, default=4, metavar="N", help="processes a side; 4 if not given")
+
+
+def compare(module: str, rows: dict[str, int], given: argparse.Namespace) -> None:
     """Print how today's packages do beside older ones, a line a row.
 
     Args:
         module: The benchmark, whose ``our_work(row)`` makes what is timed.
-        rows: How many rounds each row takes, and how many operations one run of it is, by its name.
-        old: A directory with the older packages, or a revision of git.
-        processes: How many processes each side has.
+        rows: How many operations one run of each row is, by its name.
+        given: The options of `add_options`.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        sides = {"old": _copied(old, folder / "old"), "new": _copied(str(_HERE), folder / "new")}
-        running: list[_Process] = []
+        sides = {"old": _copied(given.against, folder / "old"), "new": _copied(str(_HERE), folder / "new")}
+        processes: list[_Process] = []
         try:
             for side, code in sides.items():
-                running += [_Process(side, code, folder / "compiled") for _ in range(processes)]
-            print(_LINE.format("", "old", "new", "ratio", "95 %", "rounds", "").rstrip())
+                processes += [_Process(side, code, folder / "compiled") for _ in range(given.processes)]
+            print("CPU time of the calling thread: the least of each side; the ratio is the median over all rounds.\n")
+            print(_LINE.format("", "old", "new", "ratio", "95 %", "").rstrip())
             worse: list[str] = []
-            for row, (rounds, per) in rows.items():
-                line, ratio = _measured(module, row, running, rounds, per)
+            for row, per in rows.items():
+                line, ratio = _measured(module, row, processes, given.rounds, per)
                 print(line, flush=True)
                 if not ratio <= WORSE:
                     worse.append(row)
         finally:
-            for process in running:
+            for process in processes:
                 process.close()
     print(f"\nWorse by more than {WORSE - 1:.0%}, or failed: {', '.join(worse) or 'none'}.")
 

@@ -21,7 +21,7 @@ from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import StateValues
 
 from . import _cases as cases
-from ._against import compare
+from ._against import add_options, compare
 from ._peers import PEERS, works_of
 from ._report import chosen, header, options, ratios
 from ._timing import Work, interleaved
@@ -41,7 +41,6 @@ class Row:
         per: How many operations one run is.
         same: Whether all systems must compute the same first result.
         share: How much of the time for a row it gets.
-        rounds: How many rounds it takes beside older packages.
     """
 
     name: str
@@ -51,7 +50,6 @@ class Row:
     per: int = 1
     same: bool = False
     share: int = 1
-    rounds: int = 60
 
 
 ROWS = (
@@ -59,7 +57,7 @@ ROWS = (
     Row("call, 21 states", 1.3, cases.calling, (21,), same=True),
     Row("call, 201 states", 1.15, cases.calling, (201,), same=True),
     Row("call, 3 of 1,000 captured states", 3, cases.calling, (3, 1000), same=True),
-    Row("trace, 50-layer step", 1.3, cases.tracing, (50,), share=3, rounds=30),
+    Row("trace, 50-layer step", 1.3, cases.tracing, (50,), share=3),
     Row("step, 50-layer, warm", 1.1, cases.stepping, same=True),
     Row("flatten a tree of 7,600 states", 1.5, cases.flattening, (7600,)),
     Row("split again, 200 states", 3, cases.splitting, (200,)),
@@ -71,14 +69,14 @@ ROWS = (
 FIRST_CALLS = (
     Row("trace, 2-layer step", math.inf, cases.tracing, (2,)),
     Row("first call, 2-layer step", math.inf, cases.first_calls, (2,)),
-    Row("first call, 50-layer step", math.inf, cases.first_calls, (50,), rounds=30),
+    Row("first call, 50-layer step", math.inf, cases.first_calls, (50,)),
 )
 
 _LINE = "{:<34}{:>10}{:>10}{:>8}{:>9}{:>9}{:>12}  {}"
 
 
 def our_work(name: str) -> Work:
-    """Make what is timed of a row, without the others."""
+    """Make what is timed of a row, see `compare`."""
     (row,) = (row for row in ROWS + FIRST_CALLS if row.name == name)
     return row.make(*row.args)["ours"]
 
@@ -183,17 +181,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
     parser = options("engine", __doc__, "one second a row instead of six", rows=True)
     parser.add_argument("--profile", action="store_true", help="where a call with 3 states spends its time")
-    parser.add_argument("--against", metavar="REVISION", help="today's packages beside older ones, or a directory")
-    parser.add_argument("--processes", type=int, default=4, metavar="N", help="how many a side, for --against")
-    parser.add_argument("--rounds", type=float, default=1.0, metavar="F", help="F times as many rounds, for --against")
+    add_options(parser)
     given = parser.parse_args(argv)
     if given.profile:
         profile(1.0 if given.quick else 6.0)
     elif given.against:
         print(header())
-        rows = [row for row in ROWS + FIRST_CALLS if chosen(row.name, given.rows)]
-        turns = {row.name: (math.ceil(row.rounds * given.rounds), row.per) for row in rows}
-        compare("engine", turns, given.against, given.processes)
+        compare("engine", {row.name: row.per for row in ROWS + FIRST_CALLS if chosen(row.name, given.rows)}, given)
     else:
         table(given.rows, given.quick)
     return 0

@@ -1,7 +1,8 @@
 """``python -m benchmarks.transforms``: what each transform costs beside hand-threaded JAX.
 
 Options: ``--quick`` (rougher), ``--rows grad eager`` (rows whose name contains one of the words), ``--alone`` (without
-the other systems).  It reports and never fails: the exit code is 0.
+the other systems), ``--against REVISION`` (today's packages beside those of a revision of git or of a directory, see
+`_against`).  It reports and never fails: the exit code is 0.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _transform_cases as cases
+from ._against import add_options, compare
 from ._report import chosen, header, options, ratios
 from ._timing import Work, interleaved
-from ._transform_cases import CASES, NETWORK, NUMBERS, OURS, Case, Library, Workload
+from ._transform_cases import CASES, Case
 from ._transform_nnx import Nnx
+from ._workloads import NETWORK, NUMBERS, OURS, Library, Workload, bank_values
 
 __all__ = ["main"]
 
@@ -100,6 +103,12 @@ def _rows(peers: Peers) -> list[tuple[str, Callable[[], dict[str, Work]], float,
     return rows
 
 
+def our_work(name: str) -> Work:
+    """Make what is timed of a row, see `compare`."""
+    make = {name: make for name, make, _, _ in _rows(Peers(alone=True))}[name]
+    return make()["ours"]
+
+
 def _warm(peers: Peers, case: Case, count: int, compiled: bool) -> Callable[[], dict[str, Work]]:
     nnx = peers.nnx
     return lambda: {
@@ -152,7 +161,7 @@ def repeats(words: list[str], budget_s: float, problems: list[str]) -> None:
 
 def _runs_of(library: Library, kind: str, depth: int) -> int | None:
     t, count = library.transforms, 0
-    bank = library.bank(*cases.bank_values(2, False))
+    bank = library.bank(*bank_values(2, False))
 
     def f(x: Any) -> Any:
         nonlocal count
@@ -204,10 +213,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
     parser = options("transforms", __doc__, "half a second a row instead of three", rows=True)
     parser.add_argument("--alone", action="store_true", help="without the other systems")
+    add_options(parser)
     given = parser.parse_args(argv)
     budget_s, words, problems = 0.5 if given.quick else 3.0, given.rows, []
-    peers = Peers(given.alone)
+    peers = Peers(given.alone or given.against)
     print(header())
+    if given.against:
+        compare("transforms", {name: 1 for name, *_ in _rows(peers) if chosen(name, words)}, given)
+        return 0
     print("Ratio: the least time over many alternating rounds, by that of hand-threaded raw JAX in the same rounds.\n")
     print(_LINE.format("", "ours", "raw JAX", "ratio", "target", "nnx", "brainstate", "(rounds)").rstrip())
     for name, make, target, same in _rows(peers):

@@ -23,12 +23,11 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import hooks
 from . import overlay as overlays
-from .checked import refuse_other_form
 from .errors import TraceContextError
-from .hidden import find_hidden
-from .locate import locate
+from .locate import find_hidden, locate
 from .node import Node
 from .overlay import NO_TRACE, Overlay, be_busy, stack
+from .values import refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -175,7 +174,7 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
                 PLAIN.add(type(value))
             return
     overlay = stack.top
-    home = getattr(state, "_birth", None) if overlay is None else overlay._created.get(state, overlay._trace)
+    home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
     if home is None or home != get_opaque_trace_state():
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
@@ -275,12 +274,12 @@ def _put(state: State[Any], value: Any) -> None:
     refuse_foreign(state, value)
     checked = ("checked", True) in state._meta
     if checked or stack.tree_check:
-        refuse_other_form(state, look(state), value, checked)
+        refuse_unlike(state, look(state), value, checked)
     if overlay is None:
         state._value = value
     else:
         overlay._values[state] = value
-        if state not in overlay._created:
+        if state not in overlay.births:
             overlay.writes[state] = None
 
 
@@ -309,7 +308,7 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
             settle(state, value)
         for state, value in zip(states, values, strict=True):
             top._values[state] = value
-            if state not in top._created:
+            if state not in top.births:
                 top.writes[state] = None
 
 
@@ -363,7 +362,7 @@ def settle(state: State[Any], value: Any) -> None:
         state._value = value
     else:  # no tracer is ever put into the box; what leaves the trace is made anew outside
         overlay._values[state] = value
-        overlay._created[state] = trace
+        overlay.births[state] = trace
 
 
 def announce(state: State[Any]) -> None:

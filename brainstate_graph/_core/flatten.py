@@ -17,14 +17,13 @@ import jax
 import numpy as np
 
 from .._tools.words import dotted
-from .._trees.tree import StateTree
 from .clock import fields_of, raw_fields
 from .errors import GraphError
 from .foreign import foreign_of
 from .graphdef import CONTAINERS, GraphDef, Row
 from .node import Node
 from .state import State
-from .static import Const, Static, is_frozen, static_key
+from .static import EXACT, Const, Static, is_frozen, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
@@ -34,6 +33,8 @@ _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.Fu
 # Further types that are static, each in its own way.
 _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
+_LISTS = _DICTS | {list}
+_OBJECTS = (State, Node)
 _UNSEEN: Any = object()
 
 
@@ -71,7 +72,7 @@ def _is_static(item: Any, kind: type[Any]) -> bool:
     """Tell whether an object is a static value, so that no edge leads to it."""
     if kind in _STATIC:
         return True
-    if _leads_on(kind):
+    if kind in _LISTS or issubclass(kind, _OBJECTS):
         return False
     if kind is tuple:
         return _plain_constants(item)
@@ -105,16 +106,13 @@ class _Form:
         self.order = tuple(sorted(places))
         sort = {name: kinds[place] for name, place in places.items()}
         constant = [places[name] for name in self.order if sort[name] in _PLAIN]
-        ahead = [places[name] for name in self.order if _leads_on(sort[name])]
+        # An edge leads on to what is one of these; tuples and pytrees may be static or not.
+        ahead = [places[name] for name in self.order if sort[name] in _LISTS or issubclass(sort[name], _OBJECTS)]
         states = {kind: Row.of("state", kind, (), ()) for kind in set(kinds) if issubclass(kind, State)}
         self.edges = [(place, states.get(kinds[place])) for place in ahead]
         self.pick: Callable[[tuple[Any, ...]], Any] | None = None
         if len(constant) + len(ahead) == len(self.order):
             self.pick = itemgetter(*constant) if constant else lambda _: ()
-
-
-def _leads_on(kind: type[Any]) -> bool:
-    return issubclass(kind, (State, Node)) or kind is list or kind in _DICTS
 
 
 class _Walk:
@@ -254,8 +252,17 @@ class _Walk:
 
     def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
         """For each attribute the constant that it is, or None where an edge leads on."""
-        values = [(name, fields[name]) for name in names]
-        return [self._const(v, number, name) if _is_static(v, type(v)) else None for name, v in values]
+        consts: list[Const | None] = []
+        for name in names:
+            value = fields[name]
+            kind = type(value)
+            if kind in EXACT:  # what `Const.of` would find in four more frames; most attributes are of these types
+                consts.append(Const(value, (kind, value), True))
+            elif kind in _STATIC or (not issubclass(kind, _OBJECTS) and _is_static(value, kind)):
+                consts.append(self._const(value, number, name))
+            else:
+                consts.append(None)
+        return consts
 
     def _const(self, value: Any, number: int, name: Any) -> Const:
         try:
@@ -289,7 +296,7 @@ class _Walk:
                 raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
         except GraphError as error:
             raise GraphError(f"at {self._where(number)}: {error}") from None
-        if not isinstance(item, StateTree):  # which does not change
+        if not getattr(kind, "graph_unchanging", False):
             self.flat.watches.append(watch_pytree(item))
         self.held.append(children)
         self._meet_container("pytree", kind, keys, children, treedef)
@@ -302,7 +309,7 @@ class _Walk:
         consts: list[Const | None] = [None] * len(keys)
         if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
             for place, child in enumerate(children):
-                if _is_static(child, type(child)):
+                if type(child) in _STATIC or _is_static(child, type(child)):
                     consts[place] = self._const(child, number, keys[place])
         try:
             row = Row.of(kind, cls, keys, consts, extra)

@@ -15,9 +15,6 @@ from zlib import crc32
 
 import jax
 
-from .._show.looks import Part, Shown
-from .._show.rows import view_of
-from .._show.text import page, show
 from .layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
 from .static import EXACT, Const, static_key
 
@@ -186,17 +183,6 @@ class GraphDef:
             return f"GraphDef({self.root!r})"
         nodes = sum(row.kind in NODES for row in self.rows)
         return f"GraphDef({self.rows[0].type.__name__}, nodes={nodes}, states={len(self.state_rows)})"
-
-    def __str__(self) -> str:
-        nodes, states = sum(row.kind in NODES for row in self.rows), len(self.state_rows)
-        return f"{show(self)}  # {nodes:,} node{'s' * (nodes != 1)}, {states:,} state{'s' * (states != 1)}"
-
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        return page(self, None, subtree_renderer)  # what is shown is not reached by attributes
-
-    def _shown_(self) -> Shown:
-        root = view_of(self, self.root)
-        return Shown(GraphDef, lambda: [Part("", (), "", root)], (root,), "GraphDef(")
 
     @cached_property
     def starts(self) -> tuple[int, ...]:

@@ -1,13 +1,15 @@
-"""``Overlay``: the values of states while a function is traced.
+"""``Overlay`` and ``Journal``: what a function changes while it is traced, kept apart from the model.
 
 *Overlay*: a mapping from State to value that a transform opens around the function that it traces.  Reads and writes of
 ``State.value`` go to it instead of the State.  Overlays stack: a read asks the top one, then those below, then the
-State itself; a write goes to the top one.
+State itself; a write goes to the top one.  So tracing never touches a live State.  Whatever happens inside, dropping
+the overlay leaves every State as it was, and no tracer can be found in one.
 
-So tracing never touches a live State.  Whatever happens inside, dropping the overlay leaves every State as it was, and
-no tracer can be found in one.  An overlay also opens a `Journal`, which does the same for attributes of nodes.
+*Journal*: the attributes of nodes that a piece of code sets.  They are set at once, as a traced function must see what
+it has set; the journal notes what they were.  One that ends with an exception puts them back; one that ends well hands
+its notes to the journal around it.  Each overlay opens one.
 
-How a value is read and written is in `door`, the file above this one; here is only where values are.
+How a value is read and written is in `door`, above this file; here is only where values are.
 """
 
 from __future__ import annotations
@@ -16,19 +18,21 @@ import threading
 import weakref
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 from jax.extend.core import get_opaque_trace_state
 
 from . import hooks
-from .clock import clock
-from .journal import Journal
+from .clock import Slots, clock, raw_fields
 
 if TYPE_CHECKING:
     from .state import State
 
-__all__ = ["NO_TRACE", "Overlay", "be_busy", "outside", "stack", "tracing", "untraced"]
+__all__ = [
+    "ABSENT", "NO_TRACE", "Edit", "Journal", "Overlay", "be_busy", "note_edit", "outside", "put_field", "stack",
+    "tracing", "untraced",
+]  # fmt: skip
 
 # The JAX trace when nothing is traced.  Traces are compared with ``==`` and nothing else.  Code that is called often
 # asks for the trace itself: a function around it takes a fifth of the time to make a State.
@@ -37,6 +41,7 @@ NO_TRACE = get_opaque_trace_state()
 
 class _Stack(threading.local):
     top: Overlay | None = None
+    journal: Journal | None = None
     tree_check = False  # whether `check_state_value_tree` is on
 
 
@@ -47,6 +52,146 @@ _lock = threading.Lock()
 open_count = 0
 # ... and how many overlays, hooks and states with a check there are: what a single read or write looks at.
 busy = 0
+# ... and how many journals: what setting an attribute looks at.
+journal_count = 0
+
+
+# -- attributes of nodes -----------------------------------------------------------------------------------------------
+
+
+class _Absent:
+    """What an attribute is that is not there."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __reduce__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Any = _Absent()
+
+
+class Edit(NamedTuple):
+    """An attribute that was set or deleted.
+
+    Attributes:
+        node: The node.
+        name: The name of the attribute.
+        old: Its value before, or ABSENT.
+        new: Its value now, or ABSENT.
+    """
+
+    node: Any
+    name: str
+    old: Any
+    new: Any
+
+
+class Journal:
+    """A block in which changes of attributes are noted, and undone if it ends with an exception.
+
+    Example:
+        >>> from brainstate_graph import Node
+        >>> from brainstate_graph.extend import Journal
+        >>> node = Node()
+        >>> node.rate = 1
+        >>> with Journal() as journal:
+        ...     node.rate = 2
+        >>> [(edit.name, edit.old, edit.new) for edit in journal.edits()]
+        [('rate', 1, 2)]
+    """
+
+    __slots__ = ("_parent", "_since", "notes")
+
+    def __init__(self) -> None:
+        self.notes: dict[tuple[int, str], tuple[Slots, str, Any]] = {}  # the nodes in it keep their ids
+        self._parent: Journal | None = None
+        self._since = 0
+
+    def __enter__(self) -> Journal:
+        global journal_count
+        self._since = clock.now
+        self._parent, stack.journal = stack.journal, self
+        with _lock:
+            journal_count += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        global journal_count
+        with _lock:
+            journal_count -= 1
+        inner = stack.journal
+        while inner is not None and inner is not self:
+            self._take(inner)  # was left open above this one, and ends with it
+            inner = inner._parent
+        if inner is self:
+            stack.journal = self._parent
+        if kind is not None:
+            self.undo()
+        elif self._parent is not None and self.notes:
+            self._parent._take(self)
+        self._parent = None
+
+    def note(self, node: Slots, name: str) -> None:
+        """Note what an attribute is, before it changes; only the first time counts."""
+        if node.__graph__.born <= self._since:  # what was made inside is nobody's business outside
+            self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))
+
+    def _take(self, other: Journal) -> None:
+        for key, entry in other.notes.items():
+            if entry[0].__graph__.born <= self._since:
+                self.notes.setdefault(key, entry)
+
+    @property
+    def noted(self) -> set[int]:
+        """The ids of the nodes whose attributes were set, even if to what they were."""
+        return {number for number, _ in self.notes}
+
+    def edits(self) -> list[Edit]:
+        """Return what has changed."""
+        found = [Edit(n, name, old, raw_fields(n).get(name, ABSENT)) for n, name, old in self.notes.values()]
+        return [edit for edit in found if edit.new is not edit.old]
+
+    def undo(self, edits: Iterable[Edit] | None = None) -> None:
+        """Put back what has changed, or some of it."""
+        for node, name, old, _ in self.edits() if edits is None else edits:
+            _store(node, name, old)
+
+
+def note_edit(node: Slots, name: str) -> None:
+    """Note in the journal of this thread, if there is one, that an attribute is about to change."""
+    journal = stack.journal
+    if journal is not None:
+        journal.note(node, name)
+
+
+def _store(node: Slots, name: str, value: Any) -> None:
+    if value is ABSENT:
+        raw_fields(node).pop(name, None)
+    else:
+        raw_fields(node)[name] = value
+    clock.stamp(node)
+
+
+def put_field(node: Slots, name: str, value: Any) -> None:
+    """Set an attribute, or delete it where `value` is ABSENT, past any ``__setattr__`` of the class.
+
+    Example:
+        >>> from brainstate_graph import Node
+        >>> from brainstate_graph.extend import put_field
+        >>> node = Node()
+        >>> put_field(node, "rate", 2)
+        >>> node.rate
+        2
+    """
+    note_edit(node, name)
+    _store(node, name, value)
+
+
+# -- values of states --------------------------------------------------------------------------------------------------
 
 
 class Overlay:
@@ -56,6 +201,7 @@ class Overlay:
         reads: States read through this overlay, in the order of first access.
         writes: States assigned in it that existed before it, in the order of first assignment.
         journal: The attributes of nodes that were set in it.
+        births: The states made in it, with the trace in which each was made.
         since: The tick of the clock when it was opened: nodes born later were made inside.
 
     Example:
@@ -67,13 +213,13 @@ class Overlay:
         (1.0, [(State(1.0), 2.0)])
     """
 
-    __slots__ = ("_created", "_open", "_parent", "_trace", "_values", "journal", "reads", "since", "writes")
+    __slots__ = ("_open", "_parent", "_trace", "_values", "births", "journal", "reads", "since", "writes")
 
     def __init__(self) -> None:
         self.reads: dict[State[Any], None] = {}
         self.writes: dict[State[Any], None] = {}
         self._values: dict[State[Any], Any] = {}
-        self._created: dict[State[Any], Any] = {}  # state -> the trace it was made in
+        self.births: dict[State[Any], Any] = {}  # state -> the trace it was made in
         self._open = False
         self._parent: Overlay | None = None
         self._trace: Any = None
@@ -86,7 +232,7 @@ class Overlay:
 
     def created(self, state: State[Any]) -> bool:
         """Tell whether `state` was made while this overlay was on top."""
-        return state in self._created
+        return state in self.births
 
     def written(self) -> list[tuple[State[Any], Any]]:
         """Return each state assigned inside with the last value that it got."""
@@ -98,8 +244,8 @@ class Overlay:
         Call it when the function has ended and its result is taken apart.
         """
         alive = weakref.WeakKeyDictionary[Any, Any]()
-        while self._created:
-            state, _ = self._created.popitem()
+        while self.births:
+            state, _ = self.births.popitem()
             self.reads.pop(state, None)
             alive[state] = self._values.pop(state)
             del state

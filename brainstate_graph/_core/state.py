@@ -11,16 +11,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from .._show.looks import Shown, look_of_state, unnamed
-from .._show.text import page, show
-from .._tools.words import Words
-from .._verbs.fit import detached
 from . import door
 from . import overlay as overlays
 from .door import PLAIN, Box, look, refuse_objects, settle
-from .errors import TraceContextError
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
+from .values import detached
 
 __all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 
@@ -148,16 +144,6 @@ class State(Box, Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return make_state, (type(self), look(self, record=True), self._meta)
-
-    __repr__ = show
-    __treescope_repr__ = page
-
-    def _shown_(self) -> Shown:
-        try:
-            value = look(self)  # printing is no read of the program
-        except TraceContextError:
-            return look_of_state(type(self), unnamed("value", Words("<made inside a transform>")), self._meta, ())
-        return look_of_state(type(self), unnamed("value", value), self._meta, value)
 
 
 def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .errors import GraphError
-from .hidden import find_hidden
+from .locate import find_hidden
 from .node import Node
 from .state import State
 

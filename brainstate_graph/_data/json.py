@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import numpy as np
@@ -67,7 +67,7 @@ def to_json(graphdef: GraphDef) -> str:
         raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `to_json(graphdef(model))`")
     encoder = Encoder()
     rows = list(map(dumps, encoder.rows(graphdef)))
-    root = dumps(encoder.edge(graphdef.root))
+    root = dumps(encoder.root(graphdef))
     encoder.check("the GraphDef cannot be written as JSON:")
     head = f'"format": "{_FORMAT}", "version": {_VERSION}, "root": {root}'
     return "{" + head + ', "rows": [' + ",".join(f"\n{row}" for row in rows) + "\n]}\n"
@@ -96,14 +96,14 @@ def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
     """
     if not isinstance(text, str):
         raise TypeError(f"expected the text of a file, not {type(text).__name__}: write `from_json(path.read_text())`")
-    reader = _Reader(Allowed(allow))
+    reader = _GraphDefReader(Allowed(allow))
     try:
         return _read(text, reader)
     except RecursionError:
         raise GraphError("the text is no GraphDef: it is nested too deeply") from None
 
 
-def _read(text: str, reader: _Reader) -> GraphDef:
+def _read(text: str, reader: _GraphDefReader) -> GraphDef:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -117,7 +117,7 @@ def _read(text: str, reader: _Reader) -> GraphDef:
     return reader.graphdef(data["root"], data["rows"])
 
 
-class _Part(NamedTuple):
+class _RowForm(NamedTuple):
     """The form of a row, looked at from outside."""
 
     tag: str
@@ -126,7 +126,7 @@ class _Part(NamedTuple):
     edges: list[Any]
 
 
-class _Kept(NamedTuple):
+class _BareRow(NamedTuple):
     """A row without its edges."""
 
     kind: str
@@ -135,17 +135,17 @@ class _Kept(NamedTuple):
     extra: Any = ()
 
 
-def _part(form: Any, rows: int) -> _Part:
+def _row_form(form: Any, rows: int) -> _RowForm:
     tag = next((key for key in form if key in _BESIDES), None) if type(form) is dict else None
     if tag is None or form.keys() != {tag, *_BESIDES[tag]}:
         raise GraphError(f"no row: {shortened(form)}")
     if tag == "state":
-        return _Part(tag, form, [], [])
+        return _RowForm(tag, form, [], [])
     held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "what holds edges")
     if tag in ("list", "tuple"):
-        part = _Part(tag, form, list(range(len(held))), held)
+        part = _RowForm(tag, form, list(range(len(held))), held)
     elif all(type(pair) is list and len(pair) == 2 for pair in held):
-        part = _Part(tag, form, [pair[0] for pair in held], [pair[1] for pair in held])
+        part = _RowForm(tag, form, [pair[0] for pair in held], [pair[1] for pair in held])
     else:
         raise GraphError("a key and its edge are a list of two")
     for edge in part.edges:
@@ -163,11 +163,16 @@ def _row_number(edge: Any, rows: int) -> int | None:
     return number
 
 
-class _Reader(Decoder):
-    """Makes a GraphDef from forms."""
+@final
+class _GraphDefReader:
+    """Makes a GraphDef from forms.
+
+    Attributes:
+        values: Makes the static values, which may be GraphDefs themselves.
+    """
 
     def __init__(self, allowed: Allowed) -> None:
-        super().__init__(allowed)
+        self.values = Decoder(allowed, {"graphdef": (lambda _, *parts: self.graphdef(*parts), ("rows",))})
         self._fields: dict[type[Any], tuple[str, ...]] = {}
 
     def graphdef(self, root: Any, forms: Any) -> GraphDef:
@@ -186,7 +191,7 @@ class _Reader(Decoder):
                 raise listed("this is no GraphDef that could be read:", [(at, what) for what, at in problems.items()])
 
         count = len(needs(forms, list, "what holds rows"))
-        parts = [attempt(partial("row {}".format, i), _part, form, count) for i, form in enumerate(forms)]
+        parts = [attempt(partial("row {}".format, i), _row_form, form, count) for i, form in enumerate(forms)]
         first = attempt(lambda: "root", _row_number, root, count)
         check()
         above = _found_from(first, parts)
@@ -208,14 +213,11 @@ class _Reader(Decoder):
         _check_cycles(rows, edges)
         return _in_order(start, rows, edges)
 
-    # the "graphdef" of a value
-    _by_tag: ClassVar = {**Decoder._by_tag, "graphdef": (graphdef, ("rows",))}
-
     def _edge(self, form: Any, count: int) -> Edge:
         number = _row_number(form, count)
         if number is not None:
             return number
-        value = self.value(form)
+        value = self.values.value(form)
         if type(value) in _SIMPLE:
             return Const.of(value)
         flat = flatten(value).graphdef  # what is followed cannot be a value
@@ -223,14 +225,14 @@ class _Reader(Decoder):
             raise GraphError(f"a {type(value).__name__} is a row of its own")
         return flat.root
 
-    def _row(self, part: _Part) -> _Kept:
+    def _row(self, part: _RowForm) -> _BareRow:
         """Return a row without its edges."""
         tag, form = part.tag, part.form
         if tag in ("list", "tuple"):
-            return _Kept(tag, list if tag == "list" else tuple, tuple(part.keys))
+            return _BareRow(tag, list if tag == "list" else tuple, tuple(part.keys))
         if tag == "state":
-            return _Kept(tag, self._class(form[tag], State), (), self._metadata(form["metadata"]))
-        keys = tuple(self.several(part.keys))
+            return _BareRow(tag, self._class(form[tag], State), (), self._metadata(form["metadata"]))
+        keys = tuple(self.values.several(part.keys))
         try:
             same = len({static_key(key) for key in keys}) < len(keys) or len(set(keys)) < len(keys)
         except TypeError:
@@ -238,32 +240,34 @@ class _Reader(Decoder):
         if same:
             raise GraphError("two keys are equal")
         if tag in _DICTS:
-            return _Kept("dict", _DICTS[tag], keys, (self.factory(form["factory"]),) if tag == "defaultdict" else ())
+            return _BareRow(
+                "dict", _DICTS[tag], keys, (self.values.factory(form["factory"]),) if tag == "defaultdict" else ()
+            )
         if tag == "node":
-            return _Kept(tag, _check_names(self._class(form[tag], Node), keys), keys)
-        kind = self.type_of(form[tag])
+            return _BareRow(tag, _check_names(self._class(form[tag], Node), keys), keys)
+        kind = self.values.type_of(form[tag])
         if tag == "foreign":
             if foreign_of(kind) is None:
                 raise GraphError(f"{kind.__name__} is not registered: `register_graph_node_type({kind.__name__}, ...)`")
-            return _Kept(tag, kind, keys, self.value(form["data"]))
+            return _BareRow(tag, kind, keys, self.values.value(form["data"]))
         if tag == "pytree":
             if kind not in self._fields:
                 self._fields[kind] = _fields_of(kind)
             if self._fields[kind] and self._fields[kind] != keys:
                 raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
-            return _Kept(tag, kind, keys, _treedef(kind, self.value(form["data"]), len(keys)))
+            return _BareRow(tag, kind, keys, _treedef(kind, self.values.value(form["data"]), len(keys)))
         if keys != fields_of_tuple(kind):
             raise GraphError(f"{kind.__name__} has now the fields {fields_of_tuple(kind)}, and had {keys}")
-        return _Kept(tag, kind, keys)
+        return _BareRow(tag, kind, keys)
 
     def _class(self, name: Any, base: type[Any]) -> type[Any]:
-        kind = self.type_of(name)
+        kind = self.values.type_of(name)
         if not issubclass(kind, base) or (base is Node and issubclass(kind, State)) or inspect.isabstract(kind):
             raise GraphError(f"{name} is no {base.__name__}")
         return kind
 
     def _metadata(self, forms: Any) -> tuple[Any, ...]:
-        meta = self.pairs(forms)
+        meta = self.values.pairs(forms)
         names = list(meta)
         if not all(type(name) is str for name in names) or names != sorted(names):
             raise GraphError("the metadata of a state are sorted by name")
@@ -273,7 +277,7 @@ class _Reader(Decoder):
         return tuple(meta.items())
 
 
-def _found_from(root: int | None, parts: Sequence[_Part]) -> dict[int, tuple[int, Any]]:
+def _found_from(root: int | None, parts: Sequence[_RowForm]) -> dict[int, tuple[int, Any]]:
     """Return for each row that the root reaches a row above it (-1 for the root), and the form of the key there."""
     above: dict[int, tuple[int, Any]] = {}
     stack = [] if root is None else [(root, -1, None)]
@@ -348,7 +352,7 @@ def _check_tuple(edges: Sequence[Edge]) -> None:
         raise GraphError("a tuple of values is a value, and no row")
 
 
-def _check_cycles(rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> None:
+def _check_cycles(rows: Sequence[_BareRow], edges: Sequence[Sequence[Edge]]) -> None:
     """Refuse what cannot be built: containers hold themselves only through nodes, which can be filled."""
     late = {number for number, row in enumerate(rows) if row.kind in CONTAINERS}
     waiting = dict.fromkeys(late, 0)
@@ -368,7 +372,7 @@ def _check_cycles(rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> Non
         raise GraphError(f"row {min(number for number, count in waiting.items() if count)} holds itself")
 
 
-def _in_order(root: Edge, rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> GraphDef:
+def _in_order(root: Edge, rows: Sequence[_BareRow], edges: Sequence[Sequence[Edge]]) -> GraphDef:
     """Return the GraphDef with its rows in the order in which a graph is taken apart."""
     new: dict[int, int] = {}
     stack: list[Edge] = [root]

@@ -12,8 +12,8 @@ from typing import Any
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from .._core.snapshot import snapshot
 from .._tools.words import dotted
-from .looks import arguments, open_up
-from .rows import view_of
+from .looks import look_at
+from .objects import arguments_of, view_of
 from .text import in_one_line
 
 __all__ = ["to_dot"]
@@ -132,12 +132,12 @@ class _Drawing:
         if row.kind == "known":
             return f'  n{number} [label="{name}\\nheld by the caller", style="rounded,dashed"];'
         if row.kind == "state":
-            shown = open_up(self.live.get(number, view_of(self.shape, number)))
-            texts = [part.label + in_one_line(part.value) for part in shown.parts()] if shown is not None else []
+            look = look_at(self.live.get(number, view_of(self.shape, number)))
+            texts = [line.label + in_one_line(line.value) for line in look.members()] if look is not None else []
             more = f"\\n{_escaped(', '.join(texts))}" if texts else ""
             color = self.colors.setdefault(name, _COLORS[len(self.colors) % len(_COLORS)])
             return f'  n{number} [label="{name}{more}", shape=ellipse, fillcolor="{color}"];'
-        order = arguments(row.type)
+        order = arguments_of(row.type)
         statics = [(path, value) for path, value in statics if value is not None and not str(path[0]).startswith("_")]
         statics.sort(key=lambda entry: order.get(entry[0][0], len(order)))  # as the text has them
         texts = [f"{dotted(path)}={in_one_line(value)}" for path, value in statics[:_STATICS]]

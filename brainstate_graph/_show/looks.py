@@ -1,12 +1,17 @@
-"""How things look: what an object says of itself by a method ``_shown_() -> Shown``, and how containers look.
+"""How an object looks: ``look_of(item)`` gives a ``Look``, the lines of which text, page and drawing are made.
 
-Any class may have that method; lists, dicts and the other pytrees are known here.
+*Look*: what stands before and behind the lines of an object, and a function that gives the lines.
+*Member*: one of those lines: an attribute or item, with what stands before its value.
+
+A class says how it looks by a function that it registers, ``@look_of.register(Kind)``; ``objects`` does so for nodes,
+states and trees.  Lists, dicts, dataclasses and the other pytrees are known here.  What has no look is a plain value,
+which prints in one line (see ``words``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import functools
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,21 +20,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._tools.words import Words, short
+from .._tools.words import short
 
 __all__ = [
-    "Part",
-    "Shown",
-    "arguments",
+    "Look",
+    "Member",
     "attribute",
     "item_of",
-    "look_of_node",
-    "look_of_state",
+    "look_at",
+    "look_of",
     "mapping",
-    "open_up",
     "opens",
-    "position",
-    "unnamed",
+    "registered_class",
+    "unlabelled",
 ]
 
 _ATOMS = frozenset({bool, bytes, complex, float, int, str, type(None), type, types.FunctionType, np.ndarray})
@@ -37,14 +40,19 @@ _SHORT = 16  # items of a tuple that are looked at to tell whether it is plain
 _NOTHING: Any = object()
 
 
-class Part(NamedTuple):
-    """One line of a thing.
+class Member(NamedTuple):
+    """One line of an object.
 
     Attributes:
         label: What stands before the value.
-        steps: What the step adds to a path.
+        steps: What the step to it adds to a path.
         code: What the step is in Python; None where there is no such code.
-        value: Where it leads.
+        value: What is there.
+
+    Example:
+        >>> from brainstate_graph.extend import Member
+        >>> Member("rate=", ("rate",), ".rate", 0.1).label
+        'rate='
     """
 
     label: str
@@ -53,47 +61,56 @@ class Part(NamedTuple):
     value: Any
 
 
-def attribute(name: str, value: Any) -> Part:
+def attribute(name: str, value: Any) -> Member:
     """Return the line ``name=value``."""
-    return Part(f"{name}=", (name,), f".{name}" if name.isidentifier() else None, value)
+    return Member(f"{name}=", (name,), f".{name}" if name.isidentifier() else None, value)
 
 
-def unnamed(name: str, value: Any) -> Part:
-    """Return the line of an attribute that goes without saying."""
-    return Part("", (name,), f".{name}", value)
-
-
-def item_of(key: Any, value: Any) -> Part:
+def item_of(key: Any, value: Any) -> Member:
     """Return the line ``'key': value``."""
     keys = key if type(key) is tuple else (key,)
     code = f"[{key!r}]" if all(type(k) in _ATOMS for k in keys) else None
-    return Part(f"{short(key)}: ", keys, code, value)
+    return Member(f"{short(key)}: ", keys, code, value)
 
 
-def position(place: Any, value: Any) -> Part:
+def unlabelled(index: Any, value: Any) -> Member:
     """Return the line of an item of a list."""
-    return Part("", (place,), f"[{place}]", value)
+    return Member("", (index,), f"[{index}]", value)
 
 
-class Shown(NamedTuple):
+class Look(NamedTuple):
     """How an object looks.
 
     Attributes:
         type: Its class.
-        parts: Gives its lines, in order; called only if they are shown.
+        members: Gives its lines, in order; called only if they are shown.
         held: All that it leads to, shown or not.
         opening: What stands before the lines.
         closing: What stands behind them.
-        size: How many lines `parts` gives, where that is known without giving them.
+        size: How many lines `members` gives, where that is known without giving them.
         value: What a state holds, for the counts.
         counted_as: The name under which it is counted.
-        mark: What is equal for two looks at one thing; None where that is the identity of the object.
+        mark: What is equal for two looks at one object; None where that is the identity of the object.
         shared: Whether a second look is worth a word; a tuple is shown again.
         boxed: Whether it stands out on a page.
+
+    Example:
+        >>> from brainstate_graph import Node
+        >>> from brainstate_graph.extend import Look, Member, look_of
+        >>> class Dial:
+        ...     angle = 90
+        >>> @look_of.register(Dial)
+        ... def _(dial: Dial) -> Look:
+        ...     line = Member("", ("angle",), ".angle", dial.angle)
+        ...     return Look(Dial, lambda: [line], (dial.angle,), "Dial at ", "°")
+        >>> node = Node()
+        >>> node.dial = Dial()
+        >>> node
+        Node(dial=Dial at 90°)
     """
 
     type: type[Any]
-    parts: Callable[[], Iterable[Part]]
+    members: Callable[[], Iterable[Member]]
     held: Iterable[Any]
     opening: str
     closing: str = ")"
@@ -110,126 +127,105 @@ class Shown(NamedTuple):
         return self.value is not _NOTHING
 
 
-def look_of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> Shown:
-    """Say how a node of this class with these attributes looks."""
-    return Shown(kind, lambda: _attributes(kind, fields), fields.values(), f"{kind.__name__}(", mark=mark, boxed=True)
+# ----------------------------------------------------------------------------------------------- asking for a look
 
 
-def arguments(kind: type[Any]) -> dict[Any, int]:
-    """Return the place of each argument of the constructor of a class."""
-    try:
-        return {name: place for place, name in enumerate(inspect.signature(kind.__init__).parameters)}
-    except (TypeError, ValueError):
-        return {}
+@functools.singledispatch
+def look_of(item: Any) -> Look | None:
+    """Say how an object looks: a `Look`, or None for a plain value that prints in one line.
 
-
-def _attributes(kind: type[Any], fields: dict[str, Any]) -> list[Part]:
-    """Return the lines of the attributes that are of interest: plain ones, then states, then parts.
-
-    In each group those named as an argument of the constructor come first, in its order, then the others by name: a
-    clone prints as its original.
-    """
-    order = arguments(kind)
-
-    def place(entry: tuple[str, Any]) -> tuple[int, int, str]:
-        return _group(entry[1]), order.get(entry[0], len(order)), entry[0]
-
-    named = [(k, v) for k, v in fields.items() if v is not None and not k.startswith("_")]
-    return [attribute(*entry) for entry in sorted(named, key=place)]
-
-
-def _group(value: Any) -> int:
-    if not opens(value):
-        return 0
-    shown = open_up(value)
-    return 1 if shown is not None and shown.is_state else 2
-
-
-def opens(value: Any, depth: int = 2) -> bool:
-    """Tell whether a value is a thing with lines of its own; a short tuple of plain values is none."""
-    shown = open_up(value)
-    if shown is None:
-        return False
-    if shown.type is not tuple or not depth or (shown.size or 0) > _SHORT:
-        return True
-    return any(opens(item, depth - 1) for item in shown.held)
-
-
-def look_of_state(kind: type[Any], first: Part | None, meta: Iterable[tuple[str, Any]], value: Any) -> Shown:
-    """Say how a state looks.
+    Register a function for a class to say how its objects look in a repr, a page of treescope and a drawing.
 
     Args:
-        kind: The class of the object, and the name that it counts under.
-        first: The line of its value.
-        meta: What was declared about the state, for the lines behind.
-        value: What is counted.
+        item: The object.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_graph.extend import look_of
+        >>> look_of(State(1.0)).opening, look_of(1.0)
+        ('State(', None)
     """
-
-    def lines() -> Iterable[Part]:
-        if first is not None:
-            yield first
-        for name, item in meta:
-            if name == "tag":  # a frozenset, whose order is another in each process
-                item = Words("{" + ", ".join(sorted(map(short, item))) + "}")
-            yield Part(f"{name}=", (name,), f".metadata[{name!r}]", item)
-
-    return Shown(kind, lines, (), f"{kind.__name__}(", value=value, counted_as=kind.__name__)
+    kind: type[Any] = type(item)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _of_namedtuple(item)
+    if isinstance(item, (jax.Array, np.generic)) or jax.tree_util.all_leaves([item]):
+        return None
+    return _of_dataclass(item) if dataclasses.is_dataclass(kind) else _of_pytree(item)
 
 
-# ------------------------------------------------------------------------------------------------ how things look
-
-
-def open_up(item: Any) -> Shown | None:
-    """Ask an object how it looks; None for a plain value."""
+def look_at(item: Any) -> Look | None:
+    """Return how an object looks, None for a plain value; never raises, whatever the object is."""
     kind = type(item)
     try:
         if kind in _ATOMS:
             return None
-        look = getattr(kind, "_shown_", None) or _CONTAINERS.get(kind)
-        if look is None:
-            if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-                look = _namedtuple
-            elif isinstance(item, (jax.Array, np.generic)) or jax.tree_util.all_leaves([item]):
-                return None
-            else:
-                look = _dataclass if dataclasses.is_dataclass(kind) else _pytree
-        return look(item)
+        known = _CONTAINERS.get(kind)
+        return look_of(item) if known is None else known(item)
     except Exception:  # half-built or broken: it prints all the same
-        return Shown(kind, tuple[Part], (), f"<{kind.__name__}", ">")
+        return Look(kind, tuple[Member], (), f"<{kind.__name__}", ">")
 
 
-def _list(item: list[Any]) -> Shown:
-    held = tuple(item)  # one look, for another thread may be changing it
-    return Shown(list, lambda: map(position, range(len(held)), held), held, "[", "]", len(held))
+def registered_class(kind: type[Any]) -> type[Any] | None:
+    """Return the class, this one or a base, whose look is registered; None if that is how any object looks."""
+    found = next(base for base in kind.__mro__ if base in look_of.registry)
+    return None if found is object else found
 
 
-def _tuple(item: tuple[Any, ...]) -> Shown:
-    return Shown(tuple, lambda: map(position, range(len(item)), item), item, "(", ")", len(item), shared=False)
+def opens(value: Any, depth: int = 2) -> bool:
+    """Tell whether a value has lines of its own; a short tuple of plain values has none."""
+    look = look_at(value)
+    if look is None:
+        return False
+    if look.type is not tuple or not depth or (look.size or 0) > _SHORT:
+        return True
+    return any(opens(item, depth - 1) for item in look.held)
 
 
-def mapping(kind: type[Any], keys: Iterable[Any], held: Sequence[Any]) -> Shown:
+# ----------------------------------------------------------------------------------------------- plain containers
+
+
+def mapping(kind: type[Any], keys: Iterable[Any], held: Sequence[Any]) -> Look:
     """Say how a mapping looks; `keys` is asked for what is shown only."""
     opening, closing = ("{", "}") if kind is dict else (f"{kind.__name__}({{", "})")
-    return Shown(kind, lambda: map(item_of, keys, held), held, opening, closing, len(held))
+    return Look(kind, lambda: map(item_of, keys, held), held, opening, closing, len(held))
 
 
-def _dict(item: dict[Any, Any]) -> Shown:
+def _of_list(item: list[Any]) -> Look:
+    held = tuple(item)  # one look, for another thread may be changing it
+    return Look(list, lambda: map(unlabelled, range(len(held)), held), held, "[", "]", len(held))
+
+
+def _of_tuple(item: tuple[Any, ...]) -> Look:
+    return Look(tuple, lambda: map(unlabelled, range(len(item)), item), item, "(", ")", len(item), shared=False)
+
+
+def _of_dict(item: dict[Any, Any]) -> Look:
     held = dict(item)
     return mapping(type(item), held, tuple(held.values()))
 
 
-def _namedtuple(item: Any) -> Shown:
+# Exact types: what derives from one of these is a container only where JAX is told that it is.
+_CONTAINERS: dict[type[Any], Callable[[Any], Look]] = {
+    list: _of_list,
+    tuple: _of_tuple,
+    dict: _of_dict,
+    OrderedDict: _of_dict,
+    defaultdict: _of_dict,
+}
+
+
+def _of_namedtuple(item: Any) -> Look:
     kind = type(item)
-    return Shown(kind, lambda: map(attribute, kind._fields, item), item, f"{kind.__name__}(", shared=False)
+    return Look(kind, lambda: map(attribute, kind._fields, item), item, f"{kind.__name__}(", shared=False)
 
 
-def _dataclass(item: Any) -> Shown:
+def _of_dataclass(item: Any) -> Look:
     kind = type(item)
     fields = {f.name: getattr(item, f.name, None) for f in dataclasses.fields(item) if f.repr}
-    return Shown(kind, lambda: map(attribute, fields, fields.values()), fields.values(), f"{kind.__name__}(")
+    return Look(kind, lambda: map(attribute, fields, fields.values()), fields.values(), f"{kind.__name__}(")
 
 
-def _pytree(item: Any) -> Shown:
+def _of_pytree(item: Any) -> Look:
     kind, entered = type(item), [False]
 
     def below(_: Any) -> bool:  # true for all but the first that is asked about, even for the item in itself
@@ -238,22 +234,13 @@ def _pytree(item: Any) -> Shown:
 
     pairs = jax.tree_util.tree_flatten_with_path(item, is_leaf=below)[0]
 
-    def parts() -> Iterable[Part]:
+    def members() -> Iterable[Member]:
         for (entry,), child in pairs:
             if isinstance(entry, jax.tree_util.GetAttrKey):
                 yield attribute(entry.name, child)
             else:
                 key = next((getattr(entry, a) for a in ("key", "idx", "name") if hasattr(entry, a)), str(entry))
-                part = item_of(key, child) if isinstance(entry, jax.tree_util.DictKey) else position(key, child)
-                yield part if hasattr(kind, "__getitem__") else part._replace(code=None)
+                member = item_of(key, child) if isinstance(entry, jax.tree_util.DictKey) else unlabelled(key, child)
+                yield member if hasattr(kind, "__getitem__") else member._replace(code=None)
 
-    return Shown(kind, parts, [child for _, child in pairs], f"{kind.__name__}(", size=len(pairs))
-
-
-_CONTAINERS: dict[type[Any], Callable[[Any], Shown]] = {
-    list: _list,
-    tuple: _tuple,
-    dict: _dict,
-    OrderedDict: _dict,
-    defaultdict: _dict,
-}
+    return Look(kind, members, [child for _, child in pairs], f"{kind.__name__}(", size=len(pairs))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .._tools.words import Words, amount, dotted
-from .looks import Part, Shown, open_up, opens
+from .looks import Look, Member, look_at, opens, registered_class
 
 __all__ = ["Limits", "Line", "Outline", "outline"]
 
@@ -43,20 +43,20 @@ class Line:
     Attributes:
         item: What is shown; for a reference and the like the `Words`.
         code: How Python reaches it from the root; None where it does not.
-        shown: How it looks; None for a plain value.
-        parts: The lines below, each with what stands before it.
+        look: How it looks; None for a plain value.
+        members: The lines below, each with what stands before it.
         left_out: How many lines are not shown for want of room.
         below: How many things are not shown because they are too deep; -1 where depth was no matter.
         own: Whether it has its own way to print itself.
     """
 
-    __slots__ = ("below", "code", "item", "left_out", "own", "parts", "shown")
+    __slots__ = ("below", "code", "item", "left_out", "look", "members", "own")
 
     def __init__(self, item: Any, code: str | None) -> None:
         self.item = item
         self.code = code
-        self.shown: Shown | None = None
-        self.parts: list[tuple[str, Line]] = []
+        self.look: Look | None = None
+        self.members: list[tuple[str, Line]] = []
         self.left_out = 0
         self.below = -1
         self.own = False
@@ -71,12 +71,12 @@ class Outline(NamedTuple):
     @property
     def boxed(self) -> bool:
         """Whether the root is a node."""
-        return self.root.shown is not None and self.root.shown.boxed
+        return self.root.look is not None and self.root.look.boxed
 
     @property
     def footer(self) -> str:
         """The counts in words: ``ParamState 27 (108 B), BatchState 4 (16 B)``; of a lone state none."""
-        if self.root.shown is not None and self.root.shown.is_state:
+        if self.root.look is not None and self.root.look.is_state:
             return ""
         return ", ".join(
             f"{kind} {values:,}" + (f" ({amount(size)})" if size else "")
@@ -86,20 +86,20 @@ class Outline(NamedTuple):
 
 
 def _has_own(kind: type[Any], method: str) -> bool:
-    """Tell whether a class that says how it looks was given `method` further down, by somebody who wants it."""
-    base = next((c for c in kind.__mro__ if "_shown_" in vars(c)), None)
+    """Tell whether a class has its own `method`: one that stands below the class whose look is registered."""
+    base = registered_class(kind)
     return base is not None and next((c for c in kind.__mro__ if method in vars(c)), base) not in base.__mro__
 
 
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
-class _Walk:
+class _OutlineMaker:
     """Decides what is shown, and adds up what is there."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.places: dict[Any, tuple[Any, ...]] = {}
+        self.paths: dict[Any, tuple[Any, ...]] = {}
         self.seen: dict[Any, Any] = {}  # the objects too: one made for the look must not give its id to the next
         self.rest: list[tuple[Line, Iterable[Any]]] = []
         self.counts: dict[str, list[int]] = {}
@@ -108,57 +108,57 @@ class _Walk:
         self, item: Any, path: tuple[Any, ...], code: str | None, depth: int, room: int
     ) -> tuple[Line, int, bool]:
         """Return the line of `item`, how many things are shown below it, and whether it wanted more room."""
-        line, shown = Line(item, code), open_up(item)
-        if shown is None:
+        line, look = Line(item, code), look_at(item)
+        if look is None:
             return line, 0, False
-        mark = id(item) if shown.mark is None else shown.mark
-        if shown.shared and mark in self.places:
-            where = dotted(self.places[mark]) if self.places[mark] else "the top"
-            line.item = Words(f"<the {shown.type.__name__} at {where}>")
+        mark = id(item) if look.mark is None else look.mark
+        if look.shared and mark in self.paths:
+            where = dotted(self.paths[mark]) if self.paths[mark] else "the top"
+            line.item = Words(f"<the {look.type.__name__} at {where}>")
             return line, 0, False
-        self.places[mark] = path
+        self.paths[mark] = path
         if mark not in self.seen:
             self.seen[mark] = item
-            self._add_up(shown)
-        line.shown = shown
-        self.rest.append((line, shown.held))
+            self._add_up(look)
+        line.look = look
+        self.rest.append((line, look.held))
         line.own = depth > 0 and _has_own(type(item), self.limits.method)
         if line.own:
             return line, 0, False
-        parts, size, opening = self._parts(shown)
-        if parts and depth == self.limits.depth and any(opening):
+        members, size, opening = self._members(look)
+        if members and depth == self.limits.depth and any(opening):
             line.below = 0
             return line, 0, False
-        used, starved = self._lines(line, parts, opening, path, depth, room)
-        line.left_out = size - len(line.parts)
+        used, starved = self._lines(line, members, opening, path, depth, room)
+        line.left_out = size - len(line.members)
         return line, used, starved
 
-    def _parts(self, shown: Shown) -> tuple[list[Part], int, list[bool]]:
+    def _members(self, look: Look) -> tuple[list[Member], int, list[bool]]:
         """The lines that may be shown, how many there are in all, and for each whether it opens."""
         try:
-            parts = list(islice(shown.parts(), None if shown.size is None else self.limits.items))
+            members = list(islice(look.members(), None if look.size is None else self.limits.items))
         except Exception:
-            parts = []
-        size, parts = len(parts) if shown.size is None else shown.size, parts[: self.limits.items]
-        return parts, size, [opens(part.value) for part in parts]
+            members = []
+        size, members = len(members) if look.size is None else look.size, members[: self.limits.items]
+        return members, size, [opens(member.value) for member in members]
 
     def _lines(
-        self, line: Line, parts: list[Part], opening: list[bool], path: tuple[Any, ...], depth: int, room: int
+        self, line: Line, members: list[Member], opening: list[bool], path: tuple[Any, ...], depth: int, room: int
     ) -> tuple[int, bool]:
-        """Give each part its room: an equal one to attributes, in a list as much as it needs to those in front."""
-        in_row = line.shown is not None and line.shown.type in (list, tuple)
+        """Give each member its room: an equal one to attributes, in a list as much as it needs to those in front."""
+        in_row = line.look is not None and line.look.type in (list, tuple)
         leaves, wait, used = (_LEAVES if in_row else self.limits.items), sum(opening), 0
         whole = starved = False
-        for part, thing in zip(parts, opening, strict=True):
+        for member, thing in zip(members, opening, strict=True):
             if (used == room) if thing else not leaves:
                 return used, starved or thing
             share = 0
             if thing:
                 share = max(room - used - (1 if in_row else wait), 0) // (min(wait, _TRIES) if in_row else wait)
                 wait -= 1
-            code = None if line.code is None or part.code is None else line.code + part.code
-            below, more, torn = self.enter(part.value, path + part.steps, code, depth + 1, share)
-            line.parts.append((part.label, below))
+            code = None if line.code is None or member.code is None else line.code + member.code
+            below, more, torn = self.enter(member.value, path + member.steps, code, depth + 1, share)
+            line.members.append((member.label, below))
             used += more + thing
             leaves -= not thing
             starved = starved or torn
@@ -167,12 +167,12 @@ class _Walk:
                 return used, True
         return used, starved
 
-    def _add_up(self, shown: Shown) -> None:
-        if not shown.is_state:
+    def _add_up(self, look: Look) -> None:
+        if not look.is_state:
             return
-        count = self.counts.setdefault(shown.counted_as, [0, 0])
+        count = self.counts.setdefault(look.counted_as, [0, 0])
         try:
-            leaves = jax.tree.leaves(shown.value)
+            leaves = jax.tree.leaves(look.value)
         except Exception:  # a dict whose keys have no order
             return
         for leaf in leaves:
@@ -189,22 +189,22 @@ class _Walk:
             found, stack = 0, [held]
             while stack:
                 for item in stack.pop():
-                    shown = open_up(item)
-                    if shown is None:
+                    look = look_at(item)
+                    if look is None:
                         continue
-                    mark = id(item) if shown.mark is None else shown.mark
+                    mark = id(item) if look.mark is None else look.mark
                     if mark not in self.seen:
                         self.seen[mark] = item
                         found += 1
-                        self._add_up(shown)
-                        stack.append(shown.held)
+                        self._add_up(look)
+                        stack.append(look.held)
             if line.below >= 0:
                 line.below = found
 
 
 def outline(root: Any, limits: Limits) -> Outline:
     """Decide what is shown of an object that says how it looks, and count what there is."""
-    walk = _Walk(limits)
-    line, _, _ = walk.enter(root, (), "", 0, limits.things)
-    walk.count()
-    return Outline(line, {kind: (values, size) for kind, (values, size) in walk.counts.items()})
+    maker = _OutlineMaker(limits)
+    line, _, _ = maker.enter(root, (), "", 0, limits.things)
+    maker.count()
+    return Outline(line, {kind: (values, size) for kind, (values, size) in maker.counts.items()})

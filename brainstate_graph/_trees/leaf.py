@@ -6,15 +6,11 @@ import copy
 from typing import Any
 
 import jax
-from jax import export
 from jax.tree_util import GetAttrKey
 
 from .._core.layout import StateSpec
 from .._core.state import State, declared, make_state
 from .._core.static import Static
-from .._data.layout_bytes import spec_from_bytes, spec_to_bytes
-from .._show.looks import Shown, look_of_state, unnamed
-from .._show.text import call, page
 
 __all__ = ["TreefyState", "bare", "payload", "spec_of", "treefy"]
 
@@ -94,16 +90,6 @@ class TreefyState:
         """Return a new live State of this kind, value and metadata."""
         return make_state(self.type, self.value, self._meta)
 
-    def __repr__(self) -> str:
-        return call("TreefyState", {"type": self.type, "value": self.value, "tag": None, **dict(self._meta)})
-
-    __treescope_repr__ = page
-
-    def _shown_(self) -> Shown:
-        shown = look_of_state(TreefyState, unnamed("value", self.value), self._meta, self.value)
-        kind = self.type.__name__
-        return shown._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return treefy, (StateSpec(self._type, self._meta), self._value)
 
@@ -130,12 +116,6 @@ jax.tree_util.register_pytree_with_keys(
     _flatten_with_keys,
     lambda static, children: treefy(StateSpec(*static.value), next(iter(children))),
     lambda ref: ((ref._value,), _static_part(ref)),
-)
-export.register_pytree_node_serialization(
-    TreefyState,
-    serialized_name="brainstate_graph.TreefyState",
-    serialize_auxdata=lambda static: spec_to_bytes(StateSpec(*static.value)),
-    deserialize_auxdata=lambda data: _static_part(treefy(spec_from_bytes(data), None)),
 )
 
 

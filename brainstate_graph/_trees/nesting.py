@@ -24,8 +24,18 @@ def nested(layout: Layout, item: Callable[[int], Any], name: Callable[[Any], Any
     return root
 
 
-def unnested(items: Mapping[Any, Any], tree: type[Any]) -> tuple[list[tuple[int, Any]], list[int], list[Any]]:
-    """The steps into a nested mapping, and what stands at the ends: the entries, leaves and items of a layout."""
+def unnested(
+    items: Mapping[Any, Any], of_tree: Callable[[Any], tuple[Layout, Sequence[Any]] | None]
+) -> tuple[list[tuple[int, Any]], list[int], list[Any]]:
+    """Return the steps into a nested mapping and what it holds at the ends, as the entries and leaves of a layout.
+
+    Args:
+        items: The mapping; state trees may be among what it holds.
+        of_tree: Gives the layout and the items of a state tree, None for anything else.
+
+    Returns:
+        The entries, the leaves, and the item of each leaf.
+    """
     entries: list[tuple[int, Any]] = []
     leaves: list[int] = []
     found: list[Any] = []
@@ -35,11 +45,11 @@ def unnested(items: Mapping[Any, Any], tree: type[Any]) -> tuple[list[tuple[int,
         entry, item, done = stack.pop()
         if done:
             above.remove(id(item))
-        elif isinstance(item, tree):
-            first = len(entries)
-            entries.extend((entry if parent < 0 else first + parent, key) for parent, key in item._layout.entries)
-            leaves.extend(entry if leaf < 0 else first + leaf for leaf in item._layout.leaves)
-            found.extend(map(item._item, range(len(item._values))))
+        elif (parts := of_tree(item)) is not None:
+            layout, first = parts[0], len(entries)
+            entries.extend((entry if parent < 0 else first + parent, key) for parent, key in layout.entries)
+            leaves.extend(entry if leaf < 0 else first + leaf for leaf in layout.leaves)
+            found.extend(parts[1])
         elif isinstance(item, Mapping):
             if id(item) in above:
                 raise GraphError(f"the mapping below the key {entries[entry][1]!r} holds itself")

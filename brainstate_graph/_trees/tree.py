@@ -13,40 +13,29 @@ from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
-from jax import export
 from jax.tree_util import GetAttrKey
 
 from .._core.errors import GraphError
 from .._core.layout import Layout, Path
-from .._data.flax import serialize_with_flax
-from .._data.layout_bytes import layout_from_bytes, layout_to_bytes
-from .._show.looks import Shown, mapping
-from .._show.text import page, show
 from .._tools.words import dotted
 from .filters import Filter, partition
 from .leaf import TreefyState, bare, payload, spec_of, treefy
 from .nesting import conflicts, find_by_path, find_nested, nested, unnested
-from .views import TreeItems, TreeValues
 
-__all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
+__all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "join", "layout_of", "make_tree", "values_of"]
 
 S = TypeVar("S", bound="StateTree")
 
 
 class StateTree(Mapping[Any, Any]):
-    """What the two views have in common."""
+    """What the two views have in common: a layout and the values at its leaves."""
 
     __slots__ = ("_layout", "_values")
 
+    graph_unchanging = True  # so that a graph that holds one as a pytree need not watch it
+
     _layout: Layout
     _values: tuple[Any, ...]
-
-    @classmethod
-    def _of(cls: type[S], layout: Layout, values: Sequence[Any]) -> S:
-        tree = object.__new__(cls)
-        tree._layout = layout
-        tree._values = tuple(values)
-        return tree
 
     @classmethod
     def from_flat(cls: type[S], items: Mapping[Path, Any] | Iterable[tuple[Path, Any]] | StateTree) -> S:
@@ -60,13 +49,13 @@ class StateTree(Mapping[Any, Any]):
             GraphError: A path stands twice.
         """
         if isinstance(items, StateTree):
-            return cls._of(items._layout, items._values)
+            return make_tree(cls, items._layout, items._values)
         pairs = list(items.items() if isinstance(items, Mapping) else items)
         for path, _ in pairs:
             if not isinstance(path, tuple):
                 raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
         layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
-        return cls._of(layout, [payload(pairs[i][1]) for i in order])
+        return make_tree(cls, layout, [payload(pairs[i][1]) for i in order])
 
     @classmethod
     def from_nest(cls: type[S], items: Mapping[Any, Any]) -> S:
@@ -77,9 +66,12 @@ class StateTree(Mapping[Any, Any]):
         spec = self._layout.specs[place]
         return self._values[place] if spec is None else treefy(spec, self._values[place])
 
+    def _with(self, values: Sequence[Any]) -> Self:
+        return make_tree(type(self), self._layout, values)
+
     def to_flat(self) -> FlattedDict:
         """Return the view keyed by path tuples."""
-        return FlattedDict._of(self._layout, self._values)
+        return make_tree(FlattedDict, self._layout, self._values)
 
     def to_nest(self) -> NestedDict:
         """Return the view keyed level by level.
@@ -89,7 +81,7 @@ class StateTree(Mapping[Any, Any]):
         """
         if problems := conflicts(self._layout):
             raise GraphError("the tree cannot be nested: " + "; ".join(problems))
-        return NestedDict._of(self._layout, self._values)
+        return make_tree(NestedDict, self._layout, self._values)
 
     def replace_by_pure_dict(self, data: Mapping[Any, Any], *, strict: bool = True) -> Self:
         """Return the same tree with other values.
@@ -112,14 +104,14 @@ class StateTree(Mapping[Any, Any]):
             problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
         if problems:
             raise GraphError("the values do not fit the tree: " + "; ".join(problems))
-        return self._of(self._layout, [bare(found[i]) if i in found else v for i, v in enumerate(self._values)])
+        return self._with([bare(found[i]) if i in found else value for i, value in enumerate(self._values)])
 
     @abc.abstractmethod
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]: ...
 
     def copy(self) -> Self:
         """Return another tree of the same values."""
-        return self._of(self._layout, self._values)
+        return self._with(self._values)
 
     def split(self: S, first: Filter, /, *rest: Filter) -> tuple[S, ...]:
         """Split by filters into one tree each; every value must be accepted by one of them.
@@ -137,9 +129,7 @@ class StateTree(Mapping[Any, Any]):
     def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
         layout = self._layout
         groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
-        return tuple(
-            self._of(layout if len(g) == len(layout) else layout.pick(g), [self._values[i] for i in g]) for g in groups
-        )
+        return tuple(make_tree(type(self), layout.pick(group), [self._values[i] for i in group]) for group in groups)
 
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
@@ -158,7 +148,7 @@ class StateTree(Mapping[Any, Any]):
         if not isinstance(other, StateTree):
             return NotImplemented
         kept = [i for i, at in enumerate(self._layout.positions_in(other._layout)) if at is None]
-        return self._of(self._layout.pick(kept), [self._values[i] for i in kept])
+        return make_tree(type(self), self._layout.pick(kept), [self._values[i] for i in kept])
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -170,14 +160,11 @@ class StateTree(Mapping[Any, Any]):
 
     __hash__ = None
 
-    __repr__ = show
-    __treescope_repr__ = page
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._of, (self._layout, self._values)
+        return make_tree, (type(self), self._layout, self._values)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self._of(self._layout, copy.deepcopy(self._values, memo))
+        return self._with(copy.deepcopy(self._values, memo))
 
     def __delitem__(self, key: Any) -> None:
         raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
@@ -223,9 +210,9 @@ class NestedDict(StateTree):
             raise TypeError(
                 f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
             )
-        entries, leaves, found = unnested(items, StateTree)
+        entries, leaves, found = unnested(items, _parts_of)
         layout, order = Layout.from_entries(entries, leaves, [spec_of(item) for item in found])
-        return NestedDict._of(layout, [payload(found[i]) for i in order]).to_nest()
+        return make_tree(NestedDict, layout, [payload(found[i]) for i in order]).to_nest()
 
     @classmethod
     def from_flat(cls, items: Any) -> NestedDict:
@@ -246,7 +233,7 @@ class NestedDict(StateTree):
         if place is not None:
             return self._item(place)
         layout, first, last = self._layout.below(entry)
-        return NestedDict._of(layout, self._values[first:last])
+        return make_tree(NestedDict, layout, self._values[first:last])
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
@@ -267,13 +254,6 @@ class NestedDict(StateTree):
 
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_nested(self._layout, data, self._values)
-
-    def _nested(self, item: Any) -> dict[Any, Any]:
-        return nested(self._layout, item)
-
-    def _shown_(self) -> Shown:
-        items = self._nested(self._item)
-        return mapping(NestedDict, items, tuple(items.values()))
 
 
 class FlattedDict(StateTree):
@@ -315,11 +295,11 @@ class FlattedDict(StateTree):
 
     def values(self) -> ValuesView[Any]:
         """Return a view of the values; no path is made for it."""
-        return TreeValues(self)
+        return _Values(self)
 
     def items(self) -> ItemsView[Path, Any]:
         """Return a view of the pairs of path and value."""
-        return TreeItems(self)
+        return _Items(self)
 
     def to_pure_dict(self) -> dict[Path, Any]:
         """Return a plain dictionary of the bare values by path, of live States too."""
@@ -330,9 +310,56 @@ class FlattedDict(StateTree):
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_by_path(self._layout, data)
 
-    def _shown_(self) -> Shown:
-        places = range(len(self))
-        return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
+
+class _Values(ValuesView[Any]):
+    """The values, as `FlattedDict.values` gives them."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Any) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._tree._item, range(len(self._tree)))
+
+
+class _Items(ItemsView[Any, Any]):
+    """The pairs of path and value, as `FlattedDict.items` gives them."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Any) -> None:
+        super().__init__(tree)
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return zip(self._tree._layout.paths, self._tree.values(), strict=True)
+
+
+# Functions and not methods, as a NestedDict shows its keys as attributes: a method would hide the key of its name.
+
+
+def layout_of(tree: StateTree) -> Layout:
+    """Return the paths of a state tree."""
+    return tree._layout
+
+
+def values_of(tree: StateTree) -> tuple[Any, ...]:
+    """Return the values of a state tree, in the order of its layout."""
+    return tree._values
+
+
+def make_tree(kind: type[S], layout: Layout, values: Iterable[Any]) -> S:
+    """Return the state tree of this kind with these values, in the order of the layout; nothing is checked."""
+    tree = object.__new__(kind)
+    tree._layout = layout
+    tree._values = tuple(values)
+    return tree
+
+
+def _parts_of(item: Any) -> tuple[Layout, Sequence[Any]] | None:
+    return (item._layout, list(item.to_flat().values())) if isinstance(item, StateTree) else None
 
 
 def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
@@ -342,7 +369,7 @@ def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
         GraphError: A path stands in two trees, unless `last_wins`.
     """
     if len(trees) == 1:
-        return cls._of(trees[0]._layout, trees[0]._values)
+        return make_tree(cls, trees[0]._layout, trees[0]._values)
     entries: list[tuple[int, Any]] = []
     leaves: list[int] = []
     for tree in trees:
@@ -354,7 +381,7 @@ def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
     layout, order = Layout.from_entries(entries, leaves, specs, last_wins)
     # a live State at the path of a known one gives its value
     found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
-    return cls._of(layout, found)
+    return make_tree(cls, layout, found)
 
 
 def _register(cls: type[StateTree]) -> None:
@@ -364,21 +391,10 @@ def _register(cls: type[StateTree]) -> None:
             (GetAttrKey(dotted(path)), value) for path, value in zip(tree._layout.paths, tree._values, strict=True)
         ), tree._layout
 
-    def rebuild(layout: Layout, values: Any) -> StateTree:
-        tree = object.__new__(cls)
-        tree._layout = layout
-        tree._values = tuple(values)
-        return tree
-
-    jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuild, lambda tree: (tree._values, tree._layout))
-    export.register_pytree_node_serialization(
-        cls,
-        serialized_name=f"brainstate_graph.{cls.__name__}",
-        serialize_auxdata=layout_to_bytes,
-        deserialize_auxdata=layout_from_bytes,
+    jax.tree_util.register_pytree_with_keys(
+        cls, with_keys, lambda layout, values: make_tree(cls, layout, values), lambda tree: (tree._values, tree._layout)
     )
 
 
 _register(NestedDict)
 _register(FlattedDict)
-serialize_with_flax(NestedDict, FlattedDict)

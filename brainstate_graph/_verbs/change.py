@@ -18,7 +18,7 @@ from .._core.snapshot import Snapshot, snapshot
 from .._core.state import State, make_state
 from .._tools.words import dotted
 from .._trees.filters import Filter
-from .._trees.tree import TreefyState
+from .._trees.tree import TreefyState, layout_of, values_of
 from .fit import fitted
 from .given import Given, Problems, Steps, read, straight, wrong_kind
 from .treefy import _selected
@@ -59,7 +59,7 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     new: dict[_Place, Given] = {}
     places = straight(snap.graphdef, trees[0]) if len(trees) == 1 else None
     if places is not None:
-        path, given = trees[0]._layout.path, trees[0]._values
+        path, given = layout_of(trees[0]).path, values_of(trees[0])
     else:
         known, new = _matched(snap, node, trees, strict, allow_new, problems)
         places, items = list(known), list(known.values())

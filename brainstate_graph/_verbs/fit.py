@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
+from .._core.values import detached
 from .._tools.words import describe
 
-__all__ = ["detached", "fitted"]
+__all__ = ["fitted"]
 
 # The numbers of Python, each with the sort of dtype that it stands for, and with those that have room for it.
 _SORTS: dict[type[Any], Any] = {
@@ -31,20 +32,6 @@ _WIDER: dict[type[Any], tuple[type[Any], ...]] = {
     float: (float, complex),
     complex: (complex,),
 }
-
-
-def detached(value: Any, arrays: bool = False) -> Any:
-    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
-    kind = type(value)
-    if kind is dict:
-        return {key: detached(item, arrays) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(detached(item, arrays) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.copy() if arrays else value
-    if isinstance(value, jax.Array) or kind in _SORTS or value is None:
-        return value
-    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)
 
 
 def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:

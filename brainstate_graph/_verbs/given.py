@@ -16,7 +16,7 @@ from .._core.layout import Layout, Path
 from .._core.node import Node
 from .._core.state import State
 from .._tools.words import describe, dotted
-from .._trees.tree import StateTree, TreefyState
+from .._trees.tree import StateTree, TreefyState, layout_of, values_of
 
 __all__ = ["Given", "Problems", "Steps", "merge_values", "read", "straight", "wrong_kind"]
 
@@ -142,7 +142,7 @@ def read(graphdef: GraphDef, data: Any) -> Sequence[Given]:
         TypeError: It is something else.
     """
     if isinstance(data, StateTree):
-        return _of_tree(data, _places(graphdef, data._layout))
+        return _of_tree(data, _places(graphdef, layout_of(data)))
     if isinstance(data, Mapping):
         return list(_Trail(graphdef).read(data))
     remedy = ": write `treefy_states(node)`" if isinstance(data, Node) else ""
@@ -157,20 +157,21 @@ def straight(graphdef: GraphDef, data: Any) -> Sequence[int] | None:
     """
     if not isinstance(data, StateTree):
         return None
-    places = _places(graphdef, data._layout)
-    if None in places or len(set(places)) < len(places) or any(isinstance(item, State) for item in data._values):
+    layout = layout_of(data)
+    places = _places(graphdef, layout)
+    if None in places or len(set(places)) < len(places) or any(isinstance(item, State) for item in values_of(data)):
         return None
     found = cast(Sequence[int], places)
     rows, state_rows = graphdef.rows, graphdef.state_rows
     kinds = [rows[state_rows[place]].type for place in found]
-    return found if kinds == [spec and spec.kind for spec in data._layout.specs] else None
+    return found if kinds == [spec and spec.kind for spec in layout.specs] else None
 
 
 def _of_tree(tree: StateTree, places: Sequence[int | None]) -> list[Given]:
-    layout = tree._layout
+    layout = layout_of(tree)
     return [
         Given(place, item, type(item) if isinstance(item, State) else spec and spec.kind, layout, number)
-        for number, (place, item, spec) in enumerate(zip(places, tree._values, layout.specs, strict=True))
+        for number, (place, item, spec) in enumerate(zip(places, values_of(tree), layout.specs, strict=True))
     ]
 
 
@@ -262,7 +263,7 @@ def merge_values(graphdef: GraphDef, trees: Sequence[Any]) -> list[Any]:
     for data in trees:
         places = straight(graphdef, data)
         if places is not None and all(found[place] is _ABSENT for place in places):
-            for place, value in zip(places, data._values, strict=True):
+            for place, value in zip(places, values_of(data), strict=True):
                 found[place] = value
             continue
         for given in read(graphdef, data):

@@ -13,10 +13,10 @@ from .._core.graphdef import GraphDef
 from .._core.layout import Layout
 from .._core.snapshot import Snapshot, snapshot
 from .._core.unflatten import build
+from .._core.values import detached
 from .._tools.words import dotted
 from .._trees.filters import Filter, of_shape, partition
-from .._trees.tree import NestedDict
-from .fit import detached
+from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
 __all__ = ["clone", "graphdef", "treefy_merge", "treefy_split", "treefy_states"]
@@ -63,7 +63,7 @@ def _selected(
 def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
     states = snap.states
     return tuple(
-        NestedDict._of(layout, _apart(read_values([states[i] for i in chosen])))
+        make_tree(NestedDict, layout, _apart(read_values([states[i] for i in chosen])))
         for layout, chosen in _selected(snap, filters, exhaustive)
     )
 
@@ -155,8 +155,8 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         raise TypeError(
             f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
         )
-    if len(trees) == 1 and isinstance(trees[0], NestedDict) and trees[0]._layout is graphdef.layout:
-        values: Sequence[Any] = trees[0]._values  # the common case, where nothing can be wrong
+    if len(trees) == 1 and isinstance(trees[0], NestedDict) and layout_of(trees[0]) is graphdef.layout:
+        values: Sequence[Any] = values_of(trees[0])  # the common case, where nothing can be wrong
     else:
         values = merge_values(graphdef, trees)
     if not PLAIN.issuperset(map(type, values)):

@@ -17,7 +17,7 @@ from .._core.layout import Layout, Path
 from .._core.snapshot import Snapshot, snapshot
 from .._core.static import Const
 from .._trees.filters import Filter
-from .._trees.tree import FlattedDict
+from .._trees.tree import FlattedDict, make_tree
 from .treefy import _selected
 
 __all__ = ["iter_leaf", "iter_node", "live", "nodes", "states"]
@@ -57,7 +57,7 @@ def live(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) -> Any:
     found: list[FlattedDict] = []
     for layout, chosen in groups:
         bare = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
-        found.append(FlattedDict._of(bare, [snap.states[i] for i in chosen]))
+        found.append(make_tree(FlattedDict, bare, [snap.states[i] for i in chosen]))
     return tuple(found) if len(found) > 1 else found[0]
 
 
@@ -79,7 +79,7 @@ def nodes(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _A
     """
     snap = snapshot(node)
     rows = _node_rows(snap.graphdef, allowed_hierarchy)
-    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
+    found = make_tree(FlattedDict, snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
     return found.filter(*filters) if filters else found
 
 

@@ -54,7 +54,7 @@ def _dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Sta
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]  # of an abstract model: they cannot be closed over
     given = StateValues.of([s for s, _ in shapes], [v for _, v in shapes])
-    containers = Containers(graph)
+    containers = Containers.of(graph) or Containers(graph, ())
     used: dict[State[Any], None] = {}
 
     def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:
@@ -64,6 +64,7 @@ def _dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Sta
         except BaseException:
             containers.restore(overlay)
             raise
+        containers.restore(overlay)
         used.update(dict.fromkeys((*overlay.reads, *overlay.writes)))
         return result
 

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import note_reads, now
+from brainstate_graph.extend import note_reads
 
-from .changes import Carried, Changes, Kept, Refused
-from .placeholders import hold_known, seal, unseal
+from .changes import Carried, Containers, Kept, Refused
+from .placeholders import hold_known, seal, seal_result, unseal_arguments
 from .touched import Inputs, Touched, TouchedGraph
 from .values import GraphKey, Outcome, StateValues, Written
 
@@ -158,6 +158,7 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
+        self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
 
@@ -188,32 +189,53 @@ class Core:
         key = states.key
         graph = key.inputs.graph if isinstance(key, GraphKey) else None
         overlay = Overlay() if overlay is None else overlay
-        watched = None if without_jit() else graph
-        if watched is not None and self.moved(watched):
+        compiled = graph is not None and not without_jit()
+        if graph is not None and compiled and self.moved(graph):
             raise Moved
-        fate = Refused if self.frozen else Kept if watched is None else Carried
-        # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
-        nodes = self.nodes if graph is None else graph.nodes
-        whole = graph if graph is not None and fate is not Kept else None
-        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.graph(nodes))
+        # A change of a list or dict shows only beside what it held before.
+        containers = Containers.of(graph or self.touched_graph()) if compiled or self.frozen else None
         with overlay:
             overlay.bind(states.states, states.values)
-            with changes.undone_by_errors(overlay):
-                out, sealed, kept = self._inside(overlay, args, kwargs, graph, changes)
-        if watched is not None and self.moved(watched, overlay):
+            try:
+                if graph is not None and not compiled:
+                    seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
+                args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
+                out = self.fun(*args, **kwargs)
+                del args, kwargs  # what nobody holds any more is not kept
+                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                    (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
+                else:
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+                    fate = Refused if self.frozen else Carried if compiled else Kept
+                    now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
+                    out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
+            except BaseException:
+                if containers is not None:
+                    containers.restore(overlay)
+                raise
+        if graph is not None and compiled and self.moved(graph, overlay):
             raise Moved
+        if sealed:
+            self.note_sealed()
         written = [*overlay.written(), *kept]
-        if graph is None:
-            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
+        values = [value for _, value in written]
+        if graph is None or not compiled or kept:
+            return out, Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
         indices = {state: index for index, state in enumerate(graph.states)}
-        used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
-        strays = [s for s in used if s not in indices]
-        if strays and not without_jit():  # which traces nothing, so that nothing was baked in
+        births = overlay.births
+        used = [state for state in overlay.reads | overlay.writes if state not in births]
+        strays = [state for state in used if state not in indices]
+        if strays:
             raise Unpassed(strays)
-        if strays or kept:
-            return out, Written((Outcome(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        outcome = Outcome(tuple(indices[s] for s, _ in written), tuple(sorted(indices[s] for s in used)), sealed)
-        return out, Written((outcome, [v for _, v in written]))
+        return out, Written(
+            (
+                Outcome(tuple([indices[s] for s, _ in written]), tuple(sorted([indices[s] for s in used])), sealed),
+                values,
+            )
+        )
+
+    def _graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
+        return self.touched.graph(self.nodes if graph is None else graph.nodes)
 
     def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
@@ -225,17 +247,10 @@ class Core:
             self.touched.graph(graph.nodes), graph
         )
 
-    def _inside(
-        self, overlay: Overlay, args: Any, kwargs: Any, graph: TouchedGraph | None, changes: Changes
-    ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
-        """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
-        since = now()
-        if graph is not None and without_jit():
-            seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
-        args, kwargs = unseal((args, kwargs), () if graph is None else graph.nodes)
-        out = self.fun(*args, **kwargs)
-        del args, kwargs  # what nobody holds any more is not kept
-        return changes.leave(out, overlay, since, None if graph is None else graph.row_of)
+    def note_sealed(self) -> None:
+        """Note that a result has placeholders for nodes, which are put back after the call."""
+        if self.sealed is not None:
+            self.sealed.append(True)
 
     def touched_graph(self) -> TouchedGraph:
         """Return the touched graph of the call."""
@@ -334,6 +349,7 @@ class Core:
             note_reads([graph.states[i] for i in written.outcome.used])
         if written.outcome.sealed:
             out = hold_known(out, graph.objects)
+            self.note_sealed()
         return out, states.updated(written.named(graph.states))
 
 
@@ -391,9 +407,8 @@ class StagedCore:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)
         if outcome.used is None:  # particular states, where nothing is compiled
             return out, (values, Written((outcome, values)))
-        key = _states_.key
-        if self.log is not None and isinstance(key, GraphKey) and not without_jit():
-            self.log.note(key.inputs, _states_.values, args, kwargs, outcome)
+        if self.log is not None and isinstance(_states_.key, GraphKey):
+            self.log.note(_states_.key.inputs, _states_.values, args, kwargs, outcome)
         return out, (values, ((),) * self._number(outcome))
 
     def outcome(self, number: Any) -> Outcome:

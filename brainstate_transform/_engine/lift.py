@@ -47,7 +47,7 @@ class Lifted(abc.ABC):
 
     def __init__(self, cores: tuple[Core, ...], name: str | None = None) -> None:
         self.cores = cores
-        self.functions = tuple(core.fun for core in cores)
+        self.functions = tuple([core.fun for core in cores])
         self.__wrapped__ = cores[0].fun
         functools.update_wrapper(self, cores[0].fun, updated=())
         if name is not None:
@@ -103,7 +103,7 @@ class Unstaged(Lifted):
         self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
     ) -> None:
         cores = {fun: Core(fun) for fun in funs}  # a function that is both branches is traced once
-        super().__init__(tuple(cores[fun] for fun in funs), name)
+        super().__init__(tuple([cores[fun] for fun in funs]), name)
         self._rule = rule
         self._inputs = inputs
 
@@ -115,16 +115,17 @@ class Unstaged(Lifted):
         # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
         # this one closes over the values of the moment.
         fresh = {core: copy.copy(core) for core in self.cores}
+        sealed: list[bool] = []
         for core in fresh.values():
-            core.nodes = nodes
+            core.nodes, core.sealed = nodes, sealed
         with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*(fresh[core] for core in self.cores))
+            run = self._rule(*[fresh[core] for core in self.cores])
             try:
                 out, written = run(states, *args, **kwargs)
             except JaxRuntimeError as error:
                 raise_users(error)
             written.write()
-        return unseal_result(out)
+        return unseal_result(out) if sealed else out
 
     def _like(self, fun: Callable[..., Any]) -> Unstaged:
         bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)

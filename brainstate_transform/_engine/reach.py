@@ -1,7 +1,10 @@
-"""What does a function lead to by name, in one step?  The one grammar, for all who ask.
+"""The steps from a function: what it leads to by name.  The one reading of functions, for all who ask.
 
 A function leads to what its closure, its defaults and the globals that its code loads hold; a method to its object; a
 partial to its arguments; a plain object to its attributes.  What belongs to Python or to a library is not entered.
+
+A *place* is where such a thing is held by a name, and where another may be put: a `Cell` or a `Binding`.  `capture`
+follows the steps to find a model, and watches the places; `parts` compares two functions by what they lead to.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Cell", "Entry", "Place", "Step", "WeakMethod", "is_foreign", "is_open", "is_ours", "names_in", "package_of",
+__all__ = ["Binding", "Cell", "Place", "Step", "WeakMethod", "is_foreign", "is_open", "is_ours", "names_in", "package_of",
            "steps"]  # fmt: skip
 
 FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
@@ -54,6 +57,7 @@ class Names(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def names_in(code: types.CodeType) -> Names:
+    """Return the names in a piece of code and the code inside it."""
     loaded: dict[str, None] = {}
     used: dict[str, None] = {}
     stored: set[str] = set()
@@ -65,7 +69,7 @@ def names_in(code: types.CodeType) -> Names:
             elif step.opname in ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF"):
                 stored.add(step.argval)
         used.update(dict.fromkeys(current.co_names))
-        todo.extend(c for c in current.co_consts if isinstance(c, types.CodeType))
+        todo += [c for c in current.co_consts if isinstance(c, types.CodeType)]
     return Names(tuple(loaded), tuple(used), frozenset(stored))
 
 
@@ -90,8 +94,8 @@ class Cell(NamedTuple):
         return unchanged
 
 
-class Entry(NamedTuple):
-    """A global, an attribute of a module or plain object, a keyword of a partial."""
+class Binding(NamedTuple):
+    """A name in a table: a global, an attribute of a module or plain object, a keyword of a partial."""
 
     table: dict[str, Any]
     name: str
@@ -106,7 +110,7 @@ class Entry(NamedTuple):
         return lambda: table.get(name) is value
 
 
-Place = Cell | Entry
+Place = Cell | Binding
 
 
 class Step(NamedTuple):
@@ -137,51 +141,49 @@ class WeakMethod:
         return self.fun(self.instance(), *args, **kwargs)
 
 
-def steps(item: Any) -> Iterator[Step]:
+def steps(item: Any) -> list[Step]:
     """Return what can be reached from a function or a plain object in one step."""
+    kind = type(item)
+    if kind is types.FunctionType:
+        return [] if is_foreign(item) else _of_function(item)
+    if kind is types.MethodType:
+        return [Step("self", item.__self__), Step("", item.__func__)]
     if isinstance(item, functools.partial):
-        yield Step("", item.func)
-        yield from (Step(f"partial[{i}]", value) for i, value in enumerate(item.args))
-        yield from (Step(name, value, Entry(item.keywords, name)) for name, value in item.keywords.items())
-    elif isinstance(item, types.MethodType):
-        yield Step("self", item.__self__)
-        yield Step("", item.__func__)
-    elif isinstance(item, WeakMethod):
-        yield Step("self", item.instance())
-        yield Step("", item.fun)
-    elif isinstance(item, types.FunctionType):
-        if not is_foreign(item):
-            yield from _of_function(item)
-    elif is_ours(type(item)):
-        yield from (Step("", fun) for fun in getattr(item, "functions", ()))  # what a lifted function runs
-    elif hasattr(item, "__wrapped__"):
-        yield Step("", item.__wrapped__)
-    elif not isinstance(item, types.ModuleType) and is_open(type(item)) and hasattr(item, "__dict__"):
-        table = vars(item)
-        yield from (Step(name, value, Entry(table, name, True)) for name, value in list(table.items()))
-        if callable(item):
-            yield Step("", type(item).__call__)
+        arguments = [Step(f"partial[{i}]", value) for i, value in enumerate(item.args)]
+        keywords = [Step(name, value, Binding(item.keywords, name)) for name, value in item.keywords.items()]
+        return [Step("", item.func), *arguments, *keywords]
+    if kind is WeakMethod:
+        return [Step("self", item.instance()), Step("", item.fun)]
+    if package_of(kind) in OURS:
+        return [Step("", fun) for fun in getattr(item, "functions", ())]  # what a lifted function runs
+    if hasattr(item, "__wrapped__"):
+        return [Step("", item.__wrapped__)]
+    if isinstance(item, types.ModuleType) or not is_open(kind) or not hasattr(item, "__dict__"):
+        return []
+    table = vars(item)
+    found = [Step(name, value, Binding(table, name, True)) for name, value in list(table.items())]
+    return [*found, Step("", kind.__call__)] if callable(item) else found
 
 
-def _of_function(fun: types.FunctionType) -> Iterator[Step]:
-    for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not assigned yet
-            yield Step(name, cell.cell_contents, Cell(cell))
+def _of_function(fun: types.FunctionType) -> list[Step]:
+    found: list[Step] = []
     code = fun.__code__
+    for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            found.append(Step(name, cell.cell_contents, Cell(cell)))
     defaults = fun.__defaults__ or ()
-    named = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
-    yield from map(Step, named, defaults)
-    yield from map(Step, fun.__kwdefaults__ or {}, (fun.__kwdefaults__ or {}).values())
-    if is_ours(fun):
-        return  # the globals of our own wrappers hold no state; their closures lead on
+    found += map(Step, code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults)
+    found += map(Step, fun.__kwdefaults__ or {}, (fun.__kwdefaults__ or {}).values())
+    table = fun.__globals__
+    if package_of(fun) in OURS:
+        return found  # the globals of our own wrappers hold no state; their closures lead on
     names = names_in(code)
     for name in names.loaded:
-        if name not in fun.__globals__:
+        if name not in table:
             continue
-        value = fun.__globals__[name]
-        yield Step(name, value, Entry(fun.__globals__, name))
+        value = table[name]
+        found.append(Step(name, value, Binding(table, name)))
         if isinstance(value, types.ModuleType) and not is_foreign(value):
-            table = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
-            for attribute in names.used:
-                if attribute in table:
-                    yield Step(f"{name}.{attribute}", table[attribute], Entry(table, attribute))
+            inside = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
+            found += [Step(f"{name}.{key}", inside[key], Binding(inside, key)) for key in names.used if key in inside]
+    return found

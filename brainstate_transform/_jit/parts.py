@@ -13,7 +13,7 @@ import numpy as np
 from brainstate_graph import Node, State
 from brainstate_graph.extend import static_key
 
-from .._engine.reach import Entry, is_foreign, is_open, is_ours, names_in, steps
+from .._engine.reach import Binding, is_foreign, is_open, is_ours, names_in, steps
 
 __all__ = ["parts_of", "same_parts"]
 
@@ -89,8 +89,8 @@ class _Walk:
             return isinstance(item, types.ModuleType) or (
                 callable(item) and (is_foreign(type(item)) or is_foreign(item))
             )
-        found = list(steps(item))
-        owned = {s.name: s.value for s in found if isinstance(s.place, Entry) and s.place.owned}
+        found = steps(item)
+        owned = {s.name: s.value for s in found if isinstance(s.place, Binding) and s.place.owned}
         if owned or not isinstance(item, (types.FunctionType, types.MethodType)):
             parts.append("\n".join(s.name for s in found))
         return self._fields(owned) and self.all(

@@ -218,6 +218,7 @@ class _Lane:
             new.update(overlay.made())
             if _is_axis(selector):
                 axes.update(dict.fromkeys(new, selector))
+            core.note_sealed()
             return jax.tree.map(lambda leaf: Held(leaf) if isinstance(leaf, Node) else leaf, out)
 
         handing_on.__qualname__ = core.__qualname__  # which a partial does not have

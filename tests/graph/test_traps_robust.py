@@ -37,6 +37,7 @@ from brainstate_graph import (
     iter_node,
     nodes,
     pop_states,
+    register_with_flax,
     states,
     tree_to_graph,
     treefy_merge,
@@ -154,6 +155,7 @@ def test_w14_a_nested_dict_is_a_good_mapping():
 
 def test_w14_flax_and_optax_take_it():
     serialization = pytest.importorskip("flax.serialization")
+    register_with_flax()
     tree = treefy_states(net(2))
     data = serialization.to_state_dict(tree)
     again = serialization.from_state_dict(tree, jax.tree.map(lambda x: x + 1, data))

@@ -26,6 +26,7 @@ from brainstate_graph import (
     PathGlob,
     State,
     TreefyState,
+    register_with_flax,
     states,
     treefy_merge,
     treefy_split,
@@ -246,6 +247,7 @@ def test_orbax(view, tmp_path):
 
 # ------------------------------------------------------------------------------------------------- flax
 
+register_with_flax()
 to_bytes, from_bytes = flax.serialization.to_bytes, flax.serialization.from_bytes
 to_state_dict, from_state_dict = flax.serialization.to_state_dict, flax.serialization.from_state_dict
 
@@ -345,21 +347,40 @@ def test_flax_refuses_keys_that_are_no_names():
         to_bytes(FlattedDict({("a",): 1.0, ("a", "b"): 1.0}))
 
 
+REGISTER = "brainstate_graph.register_with_flax()"
 ORDERS = {
     "flax first": "import flax.serialization\nimport brainstate_graph",
-    "flax later": "import brainstate_graph\nimport sys\nassert 'flax' not in sys.modules\nimport flax.serialization",
-    "flax again": "import brainstate_graph, flax.serialization, importlib\nimportlib.reload(flax.serialization)",
+    "flax later": f"import brainstate_graph\nimport flax.serialization\n{REGISTER}\n{REGISTER}",
+    "flax by us": f"import brainstate_graph\n{REGISTER}\nimport flax.serialization",
+    "flax again": f"""
+import brainstate_graph, flax.serialization, importlib
+importlib.reload(flax.serialization)
+{REGISTER}""",
 }
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_flax_knows_the_trees_whatever_was_imported_first(order):
+def test_flax_knows_the_trees_when_it_was_told_of_them(order):
     code = ORDERS[order] + (
         "\ntree = brainstate_graph.NestedDict({'a': {0: 1.5}})"
         "\ndata = flax.serialization.to_bytes({'p': tree})"
         "\nassert flax.serialization.from_bytes({'p': tree}, data) == {'p': tree}"
         "\nassert flax.serialization.to_state_dict(tree) == {'a': {'0': 1.5}}"
         "\nassert flax.serialization.is_serializable(brainstate_graph.TreefyState)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_import_neither_imports_flax_nor_watches_for_it():
+    code = (
+        "import sys, jax"
+        "\nbefore = list(sys.meta_path), list(sys.path_hooks)"
+        "\nimport brainstate_graph"
+        "\nassert 'flax' not in sys.modules"
+        "\nassert (sys.meta_path, sys.path_hooks) == before"
+        "\nimport flax.serialization"
+        "\nassert not flax.serialization.is_serializable(brainstate_graph.NestedDict)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

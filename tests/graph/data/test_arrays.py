@@ -127,6 +127,16 @@ def test_objects_have_no_form():
             array_form(array)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [("<f4", (2,)), [("a", ml_dtypes.bfloat16)], [], {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [4, 0]}],
+    ids=str,
+)
+def test_dtypes_that_a_npy_file_does_not_spell_have_no_form(spec):
+    with pytest.raises(GraphError, match="has no form"):
+        dtype_form(np.dtype(spec))
+
+
 def test_types_of_c_have_no_form():
     if np.longlong is not np.int64:
         with pytest.raises(GraphError, match="sized type"):
@@ -137,19 +147,16 @@ def data(n):
     return base64.b64encode(bytes(n)).decode()
 
 
-FIELDS = {"names": ["a"], "formats": ["<f4"], "offsets": [0], "titles": [None], "itemsize": 4}
-
-
 @pytest.mark.parametrize(
     "form",
     [
         "O", "|O8", "f4,f4", "<f3", "<f4[s]", "<M8[x]", "float", "object",
         "", None, 5, [], ["<f4"], "<V999999999999999",
-        "{'names': []}", "bfloat17", {}, {"of": "<f4"}, {"of": "O", "shape": [2]}, {"of": "<f4", "shape": [-1]},
-        {"of": "<f4", "shape": [2**62, 2**62]}, {"of": "<f4", "shape": 3}, {**FIELDS, "names": ["a", "b"]},
-        {**FIELDS, "offsets": [-1]}, {**FIELDS, "offsets": [2]}, {**FIELDS, "titles": [{}]}, {**FIELDS, "names": {}},
-        {**FIELDS, "formats": {"0": "<f4"}}, {**FIELDS, "formats": ["O"]}, {**FIELDS, "itemsize": 2**80},
-        {**FIELDS, "itemsize": True}, {**FIELDS, "aligned": True}, {**FIELDS, "offsets": [0.0]},
+        "{'names': []}", "bfloat17", {}, {"a": "<f4"}, [["a", "O"]], [["a", "|O8"]], [["a", "<f4", [-1]]], [["a"]],
+        [["a", "<f4", [2**62, 2**62]]], [["a", "<f4", 3]], [["a", "<f4", [True]]], [["a", "<f4", [2], 1]],
+        [["a", "<f4"], ["a", "<f4"]], [[["t"], "<f4"]], [[["t", "a", "b"], "<f4"]], [[[{}, "a"], "<f4"]],
+        [[{}, "<f4"]], [[3, "<f4"]], [["a", {}]], [["a", None]], [["a", []]], [["a", [["b", "O"]]]],
+        [["a", "|V2147483647"], ["b", "|V2147483647"]],
     ],
     ids=str,
 )  # fmt: skip
@@ -161,7 +168,7 @@ def test_bad_dtypes(form):
 def test_a_deep_dtype():
     form = "<f4"
     for _ in range(5000):
-        form = {"of": form, "shape": [1]}
+        form = [["a", form]]
     with pytest.raises(GraphError, match="no dtype"):
         dtype_of(form)
 
@@ -173,7 +180,7 @@ def test_a_deep_dtype():
         ["<f4", [10**9], ""], ["<f4", [10**30], ""], ["<f4", [-1], data(4)], ["<f4", [True], data(4)],
         ["<f4", [1.0], data(4)], ["<f4", "1", data(4)], ["<f4", [1], "AAAA"], ["<f4", [1], "????"], ["<f4", [1], 4],
         ["<f4", [1], "AAAA\u00e9==="], ["|V0", [10**12], ""], ["<f4", [1] * 100, data(4)], ["|b1", [1], "Ag=="],
-        ["<U1", [1], "////fw=="], [{"of": "<f4", "shape": [2]}, [1], data(8)], ["<f4", [0, 2**63], ""],
+        ["<U1", [1], "////fw=="], [["<f4", [2]], [1], data(8)], ["<f4", [0, 2**63], ""],
     ],
     ids=str,
 )  # fmt: skip
@@ -182,7 +189,7 @@ def test_bad_arrays(form):
         array_of(form)
 
 
-@pytest.mark.parametrize("form", [None, ["<f4"], ["<f4", data(3)], ["<f4", []], [{"of": "<f4", "shape": [2]}, data(8)]])
+@pytest.mark.parametrize("form", [None, ["<f4"], ["<f4", data(3)], ["<f4", []], [["<f4", [2]], data(8)]])
 def test_bad_scalars(form):
     with pytest.raises(GraphError):
         scalar_of(form)

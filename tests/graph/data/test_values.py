@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 
 from brainstate_graph import GraphError, NestedDict, Node, State, Static, TreefyState, graphdef
 from brainstate_graph._core.static import static_key
-from brainstate_graph._data.json import _Reader
+from brainstate_graph._data.json import _GraphDefReader
 from brainstate_graph._data.names import Allowed
 from brainstate_graph._data.read import Decoder
 from brainstate_graph._data.values import Encoder, dumps
@@ -113,7 +113,7 @@ def form_of(value):
 @pytest.mark.parametrize("number", range(len(VALUES)))
 def test_values_survive(number):
     value = VALUES[number]()
-    back = _Reader(Allowed(ALLOW)).value(form_of(value))
+    back = _GraphDefReader(Allowed(ALLOW)).values.value(form_of(value))
     assert type(back) is type(value)
     assert static_key(back) == static_key(value)
 

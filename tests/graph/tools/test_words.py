@@ -25,8 +25,8 @@ from brainstate_graph import (
     graphdef,
     treefy_split,
 )
+from brainstate_graph._show.objects import view_of
 from brainstate_graph._show.outline import Limits, Line, outline
-from brainstate_graph._show.rows import view_of
 from brainstate_graph._tools.words import Words, amount
 from brainstate_graph.extend import describe, flatten
 from tests.graph.zoo import RAW, Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
@@ -52,7 +52,7 @@ def lines_of(root: Line) -> list[Line]:
     while stack:
         line = stack.pop()
         found.append(line)
-        stack.extend(below for _, below in reversed(line.parts))
+        stack.extend(below for _, below in reversed(line.members))
     return found
 
 
@@ -211,7 +211,7 @@ def test_the_code_of_a_line_leads_there(root):
             continue
         item = eval("root" + line.code, {"root": root})
         if not isinstance(line.item, Words):
-            assert item is line.item or line.shown is None
+            assert item is line.item or line.look is None
             places.setdefault(id(item), line.code)
         elif line.item.startswith("<the") and id(item) in places:
             keys = re.findall(r"\.(\w+)|\[(\([^)]*\)|[^\]]*)\]", places[id(item)])
@@ -247,15 +247,15 @@ def test_a_clone_prints_the_same(root):
 @settings(max_examples=50)
 def test_a_graphdef_looks_like_its_graph(root):
     def same(a: Line, b: Line) -> None:
-        assert (a.shown is None) == (b.shown is None)
+        assert (a.look is None) == (b.look is None)
         assert isinstance(a.item, Words) == isinstance(b.item, Words)
         if isinstance(a.item, Words):
             assert a.item == b.item
-        if a.shown is not None and b.shown is not None:
-            assert (a.shown.type, a.shown.opening) == (b.shown.type, b.shown.opening)
-            if not issubclass(a.shown.type, State):
-                assert [label for label, _ in a.parts] == [label for label, _ in b.parts]
-                for (_, left), (_, right) in zip(a.parts, b.parts, strict=True):
+        if a.look is not None and b.look is not None:
+            assert (a.look.type, a.look.opening) == (b.look.type, b.look.opening)
+            if not issubclass(a.look.type, State):
+                assert [label for label, _ in a.members] == [label for label, _ in b.members]
+                for (_, left), (_, right) in zip(a.members, b.members, strict=True):
                     same(left, right)
 
     shape = graphdef(root)

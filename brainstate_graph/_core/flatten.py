@@ -20,10 +20,10 @@ from .._tools.words import dotted
 from .clock import fields_of, raw_fields
 from .errors import GraphError
 from .foreign import foreign_of
-from .graphdef import CONTAINERS, GraphDef, Row
+from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
 from .state import State
-from .static import EXACT, Const, Static, is_frozen, static_key
+from .static import EXACT, Static, is_frozen, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
@@ -118,7 +118,8 @@ class _Form:
 class _Walk:
     """One traversal, depth first, in the order of `visit_order`."""
 
-    def __init__(self, known: Callable[[Any], int | None] | None) -> None:
+    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool) -> None:
+        self.own_root = own_root
         self.flat = Flat()
         self.known = known
         self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
@@ -180,7 +181,8 @@ class _Walk:
             self._meet_container("list", kind, range(len(items)), items)
         elif kind in _DICTS:
             fields = dict(item)
-            self.flat.watches.append(watch_dict(item, fields))
+            if not self.own_root or self.rows:
+                self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
             self._meet_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
@@ -213,7 +215,9 @@ class _Walk:
         if form.consts != consts:
             form.row = self.alike.get((form, consts))
             if form.row is None:
-                row = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
+                row = Row.of(
+                    "node", kind, form.order, self._consts(form.order, [fields[name] for name in form.order], number)
+                )
                 form.row = self.alike[form, consts] = row
             form.consts = consts
         rows, targets, came, objects = self.rows, self.targets, self.came, self.objects
@@ -240,7 +244,7 @@ class _Walk:
 
     def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
         """Give a node its row that has attributes whose type does not tell whether they are static."""
-        consts = self._consts(order, fields, number)
+        consts = self._consts(order, [fields[name] for name in order], number)
         key = (kind, order, tuple([const and const.key for const in consts]))
         row = self.alike.get(key)
         if row is None:
@@ -250,13 +254,12 @@ class _Walk:
         self.targets += [-1] * len(row.visits)
         self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
 
-    def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
-        """For each attribute the constant that it is, or None where an edge leads on."""
+    def _consts(self, keys: Iterable[Any], values: Iterable[Any], number: int) -> list[Const | None]:
+        """For each attribute or item the constant that it is, or None where an edge leads on."""
         consts: list[Const | None] = []
-        for name in names:
-            value = fields[name]
+        for name, value in zip(keys, values, strict=True):
             kind = type(value)
-            if kind in EXACT:  # what `Const.of` would find in four more frames; most attributes are of these types
+            if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
                 consts.append(Const(value, (kind, value), True))
             elif kind in _STATIC or (not issubclass(kind, _OBJECTS) and _is_static(value, kind)):
                 consts.append(self._const(value, number, name))
@@ -307,10 +310,8 @@ class _Walk:
         number = len(self.rows)
         keys = tuple(keys)
         consts: list[Const | None] = [None] * len(keys)
-        if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
-            for place, child in enumerate(children):
-                if type(child) in _STATIC or _is_static(child, type(child)):
-                    consts[place] = self._const(child, number, keys[place])
+        if not all([issubclass(c, _OBJECTS) for c in set(map(type, children))]):
+            consts = self._consts(keys, children, number)
         try:
             row = Row.of(kind, cls, keys, consts, extra)
         except GraphError as error:
@@ -364,13 +365,14 @@ class _Walk:
         return targets + [0] * (count - len(targets))
 
 
-def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat:
+def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_root: bool = False) -> Flat:
     """Take a graph apart.
 
     Args:
         root: A node, or a container that holds nodes or states.
         known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
             not entered.
+        own_root: Whether nobody but the caller has the root, a dict, so that it need not be watched.
 
     Returns:
         The shape and the live objects.
@@ -384,4 +386,4 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
         >>> flat.graphdef, flat.objects[1]
         (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
-    return _Walk(known).run(root)
+    return _Walk(known, own_root).run(root)

@@ -55,6 +55,7 @@ class Foreign(NamedTuple):
 
 
 _registry: dict[type[Any], Foreign] = {}
+registered = 0  # how many there are; it only grows
 
 
 def register_graph_node_type(
@@ -95,6 +96,7 @@ def register_graph_node_type(
         >>> list(states(box))
         [('w',)]
     """
+    global registered
     if not isinstance(type, _type):
         raise TypeError(f"register_graph_node_type takes a class first, not {type!r}")
     if type in _registry:
@@ -106,15 +108,11 @@ def register_graph_node_type(
         if not callable(function):
             raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
     _registry[type] = foreign
+    registered += 1
     clock.tick()  # what was split before is looked at again
 
 
 _type = type
-
-
-def registered() -> int:
-    """Return how many classes are registered; it only grows."""
-    return len(_registry)
 
 
 def foreign_of(cls: type[Any]) -> Foreign | None:

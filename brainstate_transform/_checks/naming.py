@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from .._engine.user_function import decorator
+
 __all__ = ["named_call", "named_scope"]
 
 
@@ -32,7 +34,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
         True
     """
     if fun is None:
-        return functools.partial(named_call, name=name)
+        return decorator(named_call, locals())
     if not callable(fun):
         raise TypeError(f"named_call names a function, not {fun!r}")
     scope = name if name is not None else getattr(fun, "__name__", None) or type(fun).__name__

@@ -11,7 +11,7 @@ import jax
 from brainstate_graph import Overlay, State, states, to_predicate
 from brainstate_graph.extend import dotted, read_values
 
-from .._engine.changes import Containers
+from .._engine.changes import CONTAINERS, Containers
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.select import select
@@ -54,7 +54,7 @@ def _dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Sta
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]  # of an abstract model: they cannot be closed over
     given = StateValues.of([s for s, _ in shapes], [v for _, v in shapes])
-    containers = Containers.of(graph) or Containers(graph, ())
+    containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
     used: dict[State[Any], None] = {}
 
     def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:

@@ -4,8 +4,8 @@ It sets an attribute, fills a list, or leaves a new state in the graph.  Such a 
 
 - `Kept`: where nothing is compiled it stays, as in Python.
 - `Refused`: a loop, branch, jaxpr or custom rule cannot do it each time that it runs.
-- `Carried`: a compiled program runs without Python.  So what it sets is part of what it returns: undone after the trace,
-  and done again after each call.
+- `Carried`: a compiled program runs without Python.  So what it sets is part of what it returns: undone after the
+trace, and done again after each call.
 
 Most functions change nothing.  Then none of this runs.
 """
@@ -26,7 +26,7 @@ from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
 from .placeholders import Carriage, fill, seal_result
 from .touched import TouchedGraph
 
-__all__ = ["Carried", "Changes", "Containers", "Kept", "Refused"]
+__all__ = ["CONTAINERS", "Carried", "Changes", "Containers", "Kept", "Refused"]
 
 Left = tuple[Any, bool, list[tuple[State[Any], Any]]]  # the result as data, whether nodes are in it, the states kept
 
@@ -134,7 +134,7 @@ class Carried(Changes):
         return out, sealed, []
 
 
-_KINDS = (list, dict, OrderedDict, defaultdict)  # of containers that can change
+CONTAINERS = frozenset({list, dict, OrderedDict, defaultdict})  # those that can change
 
 
 class Containers:
@@ -143,12 +143,6 @@ class Containers:
     def __init__(self, graph: TouchedGraph, rows: Sequence[int]) -> None:
         self._shape = graph.shape
         self._before = [(row, graph.objects[row], graph.objects[row].copy()) for row in rows]
-
-    @staticmethod
-    def of(graph: TouchedGraph) -> Containers | None:
-        """Return those of a graph, or None if it has none."""
-        rows = [row for row, item in enumerate(graph.snapshot.objects) if type(item) in _KINDS]
-        return Containers(graph, rows) if rows else None
 
     def restore(self, overlay: Overlay) -> None:
         """Give those back what they held that hold something made inside."""

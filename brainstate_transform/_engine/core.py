@@ -6,8 +6,7 @@ A rule hands it to JAX, which traces or runs it like any pure function.
 `Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
 for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
 
-A trace that cannot be kept ends in a `Retry`: the function used states that it was not passed (`Unpassed`), or another
-thread changed the graph meanwhile (`Moved`).  Whoever started the trace does the call once more in another way.
+A trace that cannot be kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -16,67 +15,24 @@ import copy
 import inspect
 import operator
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from brainstate_graph import Node, Overlay, State
+from brainstate_graph import Node, Overlay, Snapshot, State
 from brainstate_graph.extend import note_reads
 
-from .changes import Carried, Containers, Kept, Refused
-from .placeholders import hold_known, seal, seal_result, unseal_arguments
+from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .placeholders import Constant, Slot, hold_known, is_placeholder, seal, seal_result, unseal_arguments
+from .retry import RETRIES, Moved, Retry, Unpassed, never_settled
 from .touched import Inputs, Touched, TouchedGraph
-from .values import GraphKey, Outcome, StateValues, Written
+from .values import GraphKey, Outcome, StateValues, Trace, Written
 
-__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
+__all__ = ["Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
 Run = Callable[..., Any]
-
-
-# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
-RETRIES = 4
-
-
-class Retry(Exception):
-    """A trace was given up, and the call is to be done in another way; never seen outside the package."""
-
-    def alone(self) -> Retry:
-        """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
-        self.__context__ = self.__cause__ = None
-        return self.with_traceback(None)
-
-
-class Unpassed(Retry):
-    """A trace uses states that were not passed to it; the call is tried once more with them.
-
-    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
-    for them.
-    """
-
-    def __init__(self, states: Iterable[State[Any]]) -> None:
-        self.states = tuple(states)
-        super().__init__(
-            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
-            "text means that a rule hid the exception from `lift`."
-        )
-
-
-class Moved(Retry):
-    """Another thread changed the structure of the touched graph while it was traced.
-
-    What was traced is of no one structure, and would be kept under the one that was there before.
-    """
-
-
-def never_settled(user: str, again: Retry | None) -> RuntimeError:
-    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
-    if isinstance(again, Moved):
-        return RuntimeError(
-            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
-            "hold one lock"
-        )
-    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
 
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
@@ -193,7 +149,11 @@ class Core:
         if graph is not None and compiled and self.moved(graph):
             raise Moved
         # A change of a list or dict shows only beside what it held before.
-        containers = Containers.of(graph or self.touched_graph()) if compiled or self.frozen else None
+        containers = None
+        if compiled or self.frozen:
+            whole = self.touched_graph() if graph is None else graph
+            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
+            containers = Containers(whole, rows) if rows else None
         with overlay:
             overlay.bind(states.states, states.values)
             try:
@@ -205,7 +165,8 @@ class Core:
                 if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
-                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began
+                    # with.
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
                     out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
@@ -354,11 +315,23 @@ class Core:
 
 
 class TraceLog(Protocol):
-    """What is told of each trace, see `brainstate_transform._jit.explain`."""
+    """Where a staged core notes its traces, see `brainstate_transform._jit.explain`."""
 
-    def note(self, inputs: Inputs, values: Sequence[Any], args: Any, kwargs: Any, outcome: Outcome) -> None:
-        """Note a trace with these values of the states, and these arguments."""
+    traces: deque[Trace]
+    count: int
+
+    def changed_itself(self, inputs: Inputs) -> None:
+        """Look for what the function changed itself while it was traced, so that the next call traces it again."""
         ...
+
+
+def trace_of(states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> Trace:
+    """Return the trace of a function for these states and arguments, as data."""
+    assert isinstance(states.key, GraphKey)
+    leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=is_placeholder)
+    leaves = tuple([leaf if isinstance(leaf, (Constant, Slot)) else jax.typeof(leaf) for leaf in leaves])
+    values, treedef = jax.tree.flatten(list(states.values))
+    return Trace(states.key, leaves, structure, treedef, tuple([jax.typeof(leaf) for leaf in values]), outcome)
 
 
 class StagedCore:
@@ -369,7 +342,7 @@ class StagedCore:
 
     Args:
         core: The core.
-        log: Is told of each trace.
+        log: Gets each trace, as data.
 
     Attributes:
         outcomes: What each number means.
@@ -407,9 +380,18 @@ class StagedCore:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)
         if outcome.used is None:  # particular states, where nothing is compiled
             return out, (values, Written((outcome, values)))
-        if self.log is not None and isinstance(_states_.key, GraphKey):
-            self.log.note(_states_.key.inputs, _states_.values, args, kwargs, outcome)
+        if self.log is not None:
+            self._note(self.log, _states_, args, kwargs, outcome)
         return out, (values, ((),) * self._number(outcome))
+
+    def _note(self, log: TraceLog, states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> None:
+        trace = trace_of(states, args, kwargs, outcome)
+        with self._numbering:
+            log.traces.append(trace)
+            log.count += 1
+        inputs = trace.key.inputs
+        if log.count > 1 and Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+            log.changed_itself(inputs)
 
     def outcome(self, number: Any) -> Outcome:
         """Return the outcome behind what a call returned in the place of its number."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .touched import TouchedGraph
 
 __all__ = [
-    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold", "hold_known", "holds_nodes", "seal",
-    "seal_result", "unseal", "unseal_arguments", "unseal_result",
+    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold", "hold_known", "holds_nodes",
+    "is_placeholder", "seal", "seal_result", "unseal", "unseal_arguments", "unseal_result",
 ]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
@@ -169,16 +169,17 @@ def unseal_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], nodes: Seque
 
 def unseal(tree: Any, nodes: Sequence[Any]) -> Any:
     """Put the nodes and static values back for their placeholders."""
-    if not any([isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=_is_placeholder)]):
+    if not any([isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=is_placeholder)]):
         return tree
     return jax.tree.map(
         lambda x: nodes[x.item] if isinstance(x, Slot) else x.item if isinstance(x, (Held, Constant)) else x,
         tree,
-        is_leaf=_is_placeholder,
+        is_leaf=is_placeholder,
     )
 
 
-def _is_placeholder(item: Any) -> bool:
+def is_placeholder(item: Any) -> bool:
+    """Tell whether something is a placeholder, to JAX as ``is_leaf``."""
     return isinstance(item, _Placeholder)
 
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, State
+from brainstate_graph import GraphDef, Overlay, State
 from brainstate_graph.extend import read_values, write_values
 
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["GraphKey", "Named", "Outcome", "Passing", "StateValues", "Written"]
+__all__ = ["GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -106,6 +106,26 @@ class GraphKey(tuple[Any, ...]):
         inputs = self._inputs()
         assert inputs is not None, "a touched graph was used after its call"
         return inputs
+
+
+class Trace(NamedTuple):
+    """One trace of a function, as data: what it was made for, and what it does.
+
+    Attributes:
+        key: The states that it was passed.
+        leaves: Of the arguments: placeholders, and the avals of values.
+        structure: The tree structure of the arguments.
+        values: The tree structure of the values of the states.
+        avals: The avals of their leaves.
+        outcome: What it does to states.
+    """
+
+    key: GraphKey
+    leaves: tuple[Any, ...]
+    structure: Any
+    values: Any
+    avals: tuple[Any, ...]
+    outcome: Outcome
 
 
 class StateValues:
@@ -226,6 +246,15 @@ class Written(tuple[Any, Any]):
         """Return the part whose states are accepted."""
         kept = [(s, v) for s, v in self.items() if accept(s)]
         return StateValues.of([s for s, _ in kept], [v for _, v in kept]).as_written()
+
+
+def written_in(overlay: Overlay) -> Written:
+    """Return what was written in an overlay, with the states that were made in it and that something still holds.
+
+    For a rule that runs its core more than once in an overlay of its own, and hands on what all the runs wrote.
+    """
+    pairs = [*overlay.written(), *overlay.made()]
+    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
 
 
 # Read by JAX without a call into Python: 0.4 microseconds of a call.

@@ -15,8 +15,8 @@ import jax
 
 from brainstate_graph.extend import read_values, tracing, untraced, write_values
 
-from .._engine.core import Retry
 from .._engine.lost import refuse_aliases, refuse_lost, refuse_shared
+from .._engine.retry import Retry
 from .._engine.touched import Inputs
 from .._engine.values import GraphKey, StateValues
 from .program import Program
@@ -118,7 +118,7 @@ class Dispatch:
         return self.call(self.compiled(len(args)), states, args, kwargs)
 
     def call(self, compiled: Callable[..., Any], states: StateValues, args: Any, kwargs: Any) -> Any:
-        """Call a compiled form of the program; a state that is moved stays where it is put, once the program has run."""
+        """Call a compiled form of the program; states that were moved for it stay there, once it has run."""
         if not self.apart:
             return compiled(states, *args, **kwargs)
         if not isinstance(states.key, GraphKey):

@@ -20,7 +20,7 @@ from .._engine.placeholders import unseal_result
 from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome
 from .dispatch import Dispatch
-from .explain import Trace
+from .explain import NamedTrace
 
 __all__ = ["Compiled", "Info", "Lowered", "Traced"]
 
@@ -49,7 +49,7 @@ class Info:
         trace: The names in it.
     """
 
-    def __init__(self, stage: Any, outcome: Outcome, inputs: Inputs, trace: Trace) -> None:
+    def __init__(self, stage: Any, outcome: Outcome, inputs: Inputs, trace: NamedTrace) -> None:
         self._stage, self._outcome, self._trace = stage, outcome, trace
         self._given, self._values = inputs.indices, jax.tree.map(jax.typeof, inputs.values().values)
         self._objects = inputs.graph.objects if outcome.sealed else ()

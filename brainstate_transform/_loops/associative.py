@@ -9,9 +9,10 @@ import jax
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
+from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import NONE, alike, refuse_writes
+from .carry import NONE, refuse_writes
 
 __all__ = ["associative_scan"]
 
@@ -55,5 +56,7 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
         return run
 
     lifted = lift(rule, fn)
-    compiled = compiled_once(fn, ("associative_scan", reverse, axis), lambda: alike(lambda elems: lifted(elems), fn))
+    compiled = compiled_once(
+        fn, ("associative_scan", reverse, axis), lambda: named_like(lambda elems: lifted(elems), fn)
+    )
     return (compiled or lifted)(elems)

@@ -12,8 +12,9 @@ from brainstate_graph.extend import describe, locate
 
 from .._checks.shapes import shape_of, struct
 from .._engine.core import Core
+from .._engine.user_function import named_like
 from .._engine.values import StateValues
-from .carry import NONE, alike
+from .carry import NONE
 
 __all__ = ["Branches", "Kind", "differ"]
 
@@ -91,7 +92,7 @@ class Branches:
             with Overlay():  # read in each anew: what a lane draws from is made where it is read first, and kept there
                 return out, StateValues.read(self.written()).updated(written)
 
-        return alike(branch, core)
+        return named_like(branch, core)
 
     def written(self) -> tuple[State[Any], ...]:
         """Return the states that any branch writes; all have been seen.

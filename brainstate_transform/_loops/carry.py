@@ -19,9 +19,9 @@ from brainstate_graph import Overlay
 from brainstate_graph.extend import locate, read_values
 
 from .._engine.core import Core
-from .._engine.values import StateValues, Written
+from .._engine.values import StateValues, Written, written_in
 
-__all__ = ["NONE", "Now", "Step", "alike", "by_hand", "enter", "refuse_writes", "traced", "written_in"]
+__all__ = ["NONE", "Now", "Step", "by_hand", "enter", "refuse_writes", "traced"]
 
 Now = tuple[StateValues, Any]
 Step = Callable[[Now, Any], tuple[Now, Any]]
@@ -131,19 +131,6 @@ def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Wr
             return (NONE, jax.tree.map(jnp.asarray, carry)), y
 
         yield step, (NONE, jax.tree.map(jnp.asarray, init)), lambda: written_in(overlay)
-
-
-def alike(body: Callable[..., Any], user: Any) -> Callable[..., Any]:
-    """Give a body the name of the user's function in it, for messages."""
-    body.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    body.__qualname__ = getattr(user, "__qualname__", body.__name__)
-    return body
-
-
-def written_in(overlay: Overlay) -> Written:
-    """Return what was written in an overlay, and the states that calls in it have handed on."""
-    pairs = [*overlay.written(), *overlay.made()]
-    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
 
 
 def refuse_writes(core: Core, written: Written, what: str) -> None:

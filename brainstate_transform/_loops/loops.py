@@ -13,9 +13,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
+from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import Now, Step, alike, by_hand, enter
+from .carry import Now, Step, by_hand, enter
 from .nested import nested_scan
 from .progress import ProgressBar, closing
 
@@ -171,7 +172,7 @@ def run_loop(
     if pbar is not None or not (length is None or type(length) is int):
         options = options.checked()
     # `unroll=True` and `unroll=1` are different, and equal.
-    compiled = compiled_once(f, (make, options, type(unroll)), lambda: alike(make(options.checked(), f), f))
+    compiled = compiled_once(f, (make, options, type(unroll)), lambda: named_like(make(options.checked(), f), f))
     loop = compiled or make(options.checked(), f)
     return loop(*args) if pbar is None else closing(options.pbar, loop, args)
 
@@ -193,7 +194,7 @@ def for_loop_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
     def body(_: None, x: tuple[Any, ...]) -> tuple[None, Any]:
         return None, f(*x)
 
-    scanned = scan_of(options, alike(body, f) if callable(f) else f)
+    scanned = scan_of(options, named_like(body, f) if callable(f) else f)
     return lambda *xs: scanned(None, xs)[1]
 
 

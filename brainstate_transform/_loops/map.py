@@ -12,11 +12,12 @@ from brainstate_graph import Overlay
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.user_function import named_like
+from .._engine.values import StateValues, Written, written_in
 from .._jit.eager import compiled_once
 from .._mapping.lanes import has_lanes
 from .._mapping.vmap import vmap
-from .carry import NONE, alike, refuse_writes, written_in
+from .carry import NONE, refuse_writes
 from .loops import element_of, for_loop, number_of_steps
 
 __all__ = ["map"]
@@ -58,7 +59,7 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     def mapped(*xs: Any) -> Any:
         return _in_blocks(f, xs, batch_size)
 
-    compiled = compiled_once(f, ("map", batch_size), lambda: alike(mapped, f))
+    compiled = compiled_once(f, ("map", batch_size), lambda: named_like(mapped, f))
     return (compiled or mapped)(*xs)
 
 

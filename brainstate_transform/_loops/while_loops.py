@@ -13,9 +13,10 @@ import numpy as np
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
+from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import NONE, Now, alike, by_hand, enter, refuse_writes, traced
+from .carry import NONE, Now, by_hand, enter, refuse_writes, traced
 from .nested import any_lane, check_base, nested_scan
 
 __all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
@@ -136,8 +137,8 @@ def _make(
 
         return run
 
-    lifted = lift(rule, alike(body, body_fun), cond_fun)
-    return alike(lambda init_val: lifted(init_val, None), body_fun)
+    lifted = lift(rule, named_like(body, body_fun), cond_fun)
+    return named_like(lambda init_val: lifted(init_val, None), body_fun)
 
 
 def _reading(cond: Core) -> Callable[[Now], Any]:
@@ -211,7 +212,7 @@ def fori_loop(
 
     def make() -> Callable[[Any], Any]:  # to unroll, JAX has to know the bounds
         counted = _make_fori(body_fun, unroll)
-        return alike(lambda init_val: counted(init_val, lower, upper), body_fun)
+        return named_like(lambda init_val: counted(init_val, lower, upper), body_fun)
 
     bounds = [b for b in (lower, upper) if isinstance(b, int)]
     compiled = compiled_once(body_fun, ("fori_loop", *bounds, unroll, type(unroll)), make) if len(bounds) == 2 else None
@@ -236,8 +237,8 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
 
         return run
 
-    lifted = lift(rule, alike(body, body_fun))
-    return alike(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
+    lifted = lift(rule, named_like(body, body_fun))
+    return named_like(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
 
 
 def _count_in_python(core: Core, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:

@@ -136,7 +136,7 @@ def test_json():
     assert from_json(to_json(shape), allow) is shape
     with pytest.raises(GraphError, match="Trunk"):
         from_json(to_json(shape), [Chest, State])
-    unknown = to_json(shape).replace("test_foreign:Chest", "zoo:Gadget")
+    unknown = to_json(shape).replace("core.test_foreign:Chest", "zoo:Gadget")
     with pytest.raises(GraphError, match=r"register_graph_node_type\(Gadget"):
         from_json(unknown, [*allow, Gadget])
     assert json.loads(to_json(shape))["version"] == 1

@@ -1,4 +1,7 @@
-"""``checkify``: the rule is ``jax.experimental.checkify.checkify``."""
+"""``checkify``: the rule is ``jax.experimental.checkify.checkify``.
+
+A check that fails is a value beside the result, for whoever calls to look at; `jit_error_if` raises it instead.
+"""
 
 from __future__ import annotations
 

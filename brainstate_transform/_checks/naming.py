@@ -1,4 +1,7 @@
-"""``named_call`` and ``named_scope``: names for parts of a program, in profiles and in the text of a program."""
+"""``named_call`` and ``named_scope``: names for parts of a program, in profiles and in the text of a program.
+
+They change nothing else: there is no core and no rule here.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from .._derivatives.grad import value_and_grad
 from .._engine.errors import ConformanceError
 from .._jit.jit import jit
 from .._loops.cond import cond
-from .._loops.loops import for_loop, scan
+from .._loops.scan import for_loop, scan
 from .._mapping.vmap import vmap
 from .laws import READING, SHARED, WRITING
 from .trial import Broken, Trial, agree

@@ -18,7 +18,7 @@ from brainstate_graph import Node, Overlay, State, StateArgumentError, Structure
 
 from .._derivatives.grad import grad
 from .._jit.jit import jit
-from .._loops.loops import for_loop
+from .._loops.scan import for_loop
 from .trial import Broken, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
 
 __all__ = ["READING", "SHARED", "WRITING"]

@@ -266,7 +266,7 @@ class Capture:
                     if step.name in ("", "self") and isinstance(item, Node) and callable(item):
                         stack.append((Step("", type(item).__call__), None))
             elif id(item) not in self._met:
-                if kind is types.FunctionType:
+                if isinstance(item, types.FunctionType):
                     self._note_names(item)
                 if isinstance(item, _CONTAINERS):
                     inside, test = self._inside(step.name, item)

@@ -120,7 +120,8 @@ class Inputs:
 
 
 class _Kept(Protocol):
-    is_current: Callable[[], bool]
+    @property
+    def is_current(self) -> Callable[..., bool]: ...
 
 
 K = TypeVar("K", bound=_Kept)

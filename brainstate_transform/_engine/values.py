@@ -25,7 +25,7 @@ from brainstate_graph.extend import read_values, write_values
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
+__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -246,6 +246,9 @@ class Written(tuple[Any, Any]):
         """Return the part whose states are accepted."""
         kept = [(s, v) for s, v in self.items() if accept(s)]
         return StateValues.of([s for s, _ in kept], [v for _, v in kept]).as_written()
+
+
+NO_STATES = StateValues.of((), ())
 
 
 def written_in(overlay: Overlay) -> Written:

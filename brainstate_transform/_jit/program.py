@@ -81,7 +81,8 @@ class Program:
         if key.passing is None:
             return self.whole(states, *args, **kwargs)
         whole = key.inputs.whole()
-        traced, (_, used, _) = self.look(whole, args, kwargs)
+        traced, outcome = self.look(whole, args, kwargs)
+        used = outcome.used or ()
         if not set(key.passing.indices).issuperset(used):
             raise Unpassed([whole.states[index] for index in used])
         values = self._filled(whole, key.passing, states)

@@ -27,7 +27,7 @@ from brainstate_transform import (
     value_and_grad,
     vmap,
 )
-from brainstate_transform._checks.checks import check_finite
+from brainstate_transform._checks.error_if import check_finite
 from tests.transform.tables import Net
 
 

@@ -1,4 +1,7 @@
-"""Long loops in nested blocks: the backward pass recomputes a block instead of storing its steps."""
+"""``nested_scan``: a scan in blocks of blocks, of which the backward pass recomputes one instead of storing its steps.
+
+It knows nothing of states: the step that it gets carries them already.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["any_lane", "check_base", "nested_scan"]
+__all__ = ["any_lane", "check_base", "joined", "nested_scan", "split"]
 
 _Block = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -36,7 +39,7 @@ def nested_scan(
         carry: The first carry.
         xs: The inputs.
         length: The number of steps.
-        base: The number of blocks in a block.
+        base: The number of steps in a block, and of blocks in a larger one.
         reverse: As in ``jax.lax.scan``.
         unroll: As in ``jax.lax.scan``, for the innermost loops.
         wrap: Applied to each block.
@@ -58,15 +61,13 @@ def nested_scan(
     # A scan keeps XLA from merging the two runs of a block; what stands outside of one needs a barrier.
     whole = watch(wrap(jax.checkpoint(block, prevent_cse=False)), size)
     last = watch(wrap(jax.checkpoint(lambda carry, xs: block(carry, xs, rest))), rest)
-    split = count * size
-    blocks = jax.tree.map(lambda x: jnp.reshape(x[:split], (count, size, *x.shape[1:])), xs)
-    remainder = jax.tree.map(lambda x: x[split:], xs)
+    blocks, remainder = split(xs, size)
 
     ys_last: Any = None
     if rest and reverse:
         carry, ys_last = last(carry, remainder)
     carry, ys = jax.lax.scan(whole, carry, blocks, length=count, reverse=reverse)
-    ys = jax.tree.map(lambda y: jnp.reshape(y, (split, *y.shape[2:])), ys)
+    ys = joined(ys)
     if not rest:
         return carry, ys
     if not reverse:
@@ -74,14 +75,29 @@ def nested_scan(
     return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, ys_last)
 
 
+def split(xs: Any, size: int) -> tuple[Any, Any]:
+    """Split arrays along their first axis into blocks of this size, stacked, and the rest."""
+
+    def blocks(x: Any) -> Any:
+        count = x.shape[0] // size
+        return jnp.reshape(x[: count * size], (count, size, *x.shape[1:]))
+
+    return jax.tree.map(blocks, xs), jax.tree.map(lambda x: x[x.shape[0] // size * size :], xs)
+
+
+def joined(blocks: Any) -> Any:
+    """Put stacked blocks one after the other."""
+    return jax.tree.map(lambda y: jnp.reshape(y, (y.shape[0] * y.shape[1], *y.shape[2:])), blocks)
+
+
 def check_base(base: Any) -> int:
-    """Return `base`.
+    """Return the base of a nested scan that a user gave.
 
     Raises:
         ValueError: It is no whole number of at least 2.
     """
     if isinstance(base, bool) or not isinstance(base, int) or base < 2:
-        raise ValueError(f"base={base!r}: give the number of blocks in a block, a whole number of at least 2")
+        raise ValueError(f"base={base!r}: give the number of steps in a block, a whole number of at least 2")
     return base
 
 

@@ -1,4 +1,9 @@
-"""``scan`` and ``for_loop``: what the body writes is carried, what it only reads is closed over."""
+"""``scan`` and ``for_loop``: loops along an axis of their inputs.
+
+Both are ``jax.lax.scan`` over one body.  `for_loop` is a scan that carries nothing of the user's, and
+``checkpointed.py`` the same loops in nested blocks.  The loops whose number of steps is not known beforehand are in
+``while_loops.py``.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +21,23 @@ from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import Now, Step, by_hand, enter
-from .nested import nested_scan
+from .body import python_steps, trace_body
+from .carry import Carry, Step
+from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
 __all__ = ["LoopOptions", "element_of", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
 
 
 class LoopOptions(NamedTuple):
-    """How a loop runs, as the user gave it; part of the key under which its program is kept.
+    """How a loop runs, as the user says; part of the key under which its program is kept.
 
     Attributes:
         length: The number of steps, where the inputs do not tell it.
         reverse: Whether to run from the last step to the first.
         unroll: As in ``jax.lax.scan``.
         pbar: A progress bar, or after how many steps to move one.
-        base: For a checkpointed loop, the number of blocks in a block.
+        base: For a checkpointed loop, the number of steps in a block, and of blocks in a larger one.
     """
 
     length: int | None
@@ -167,11 +173,18 @@ def for_loop(
 def run_loop(
     make: Callable[[LoopOptions, Any], Callable[..., Any]], options: LoopOptions, f: Any, args: tuple[Any, ...]
 ) -> Any:
-    """Run a loop; outside of a trace its program is kept with `f`."""
+    """Run a loop; outside of a trace its program is kept with `f`.
+
+    Args:
+        make: Makes the function that runs the loop, from its options and `f`.
+        options: How it runs.
+        f: The body.
+        args: The arguments of the loop.
+    """
     length, _, unroll, pbar, _ = options
     if pbar is not None or not (length is None or type(length) is int):
         options = options.checked()
-    # `unroll=True` and `unroll=1` are different, and equal.
+    # JAX unrolls the whole loop for True and one step for 1, which are equal as keys: hence the type.
     compiled = compiled_once(f, (make, options, type(unroll)), lambda: named_like(make(options.checked(), f), f))
     loop = compiled or make(options.checked(), f)
     return loop(*args) if pbar is None else closing(options.pbar, loop, args)
@@ -204,21 +217,21 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             count = number_of_steps(xs, options.length, core.__qualname__)
             bar = options.pbar.bar(count) if isinstance(options.pbar, ProgressBar) and count else None
 
-            def loop(step: Step, now: Now) -> tuple[Now, Any]:
+            def loop(step: Step, carry: Carry) -> tuple[Carry, Any]:
                 base = count if options.base is None or without_jit() else options.base
                 how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
                 if bar is None:
-                    return nested_scan(step, now, xs, count, base, **how)
-                (_, last), ys = nested_scan(step, (jnp.int32(0), now), xs, count, base, watch=bar.watch, **how)
+                    return nested_scan(step, carry, xs, count, base, **how)
+                (_, last), ys = nested_scan(step, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
                 return last, ys
 
             if without_jit() and count:
-                with by_hand(core, init) as (step, now, written):
-                    (_, last), ys = loop(step, now)
+                with python_steps(core, init) as (step, carry, written):
+                    (_, last), ys = loop(step, carry)
                     return (last, ys), written()
-            # Only a trace can tell what the results of no step look like.
+            # Without a step to run, only a trace can tell what the results look like.
             with jax.disable_jit(False) if without_jit() else contextlib.nullcontext():
-                (states, last), ys = loop(*enter(core, init, jax.tree.map(element_of, xs)))
+                (states, last), ys = loop(*trace_body(core, init, jax.tree.map(element_of, xs)))
             return (last, ys), states.as_written()
 
         return run

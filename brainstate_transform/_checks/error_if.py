@@ -1,4 +1,9 @@
-"""Checks of values that are known only when the program runs."""
+"""``jit_error_if`` and ``breakpoint_if``: checks of values that are known only when the program runs.
+
+A compiled program calls back into Python when a check fails.  JAX passes on only the text of what is raised there, so
+the exception itself is kept (`note_raised`), and raised by the transform around.  `check_finite` is such a check too,
+for ``debug_nan.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from jax.core import Tracer
 from brainstate_graph import State, StateArgumentError
 
 from .._engine.errors import NonFiniteError, note_raised
+from .._engine.user_function import name_of
 from .unvmap import unvmap
 
 __all__ = ["breakpoint_if", "check_finite", "jit_error_if"]
@@ -54,20 +60,20 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(given, State):
             raise StateArgumentError(f"jit_error_if is given {given!r}: give the value, `state.value`")
     failed = unvmap(pred, "any")
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
-    arrays = [jax.lax.stop_gradient(leaves[i]) for i in places]
-    others = [None if i in places else leaf for i, leaf in enumerate(leaves)]
+    indices = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
+    arrays = [jax.lax.stop_gradient(leaves[i]) for i in indices]
+    others = [None if i in indices else leaf for i, leaf in enumerate(leaves)]
 
     def fail(*arrays: Any) -> None:
         full = others.copy()
-        for place, array in zip(places, arrays, strict=True):
-            full[place] = _numpy(array)
+        for index, array in zip(indices, arrays, strict=True):
+            full[index] = _numpy(array)
         raised = _exception(error, *jax.tree.unflatten(treedef, full))
         note_raised(raised)
         raise raised
 
     def later(*arrays: Any) -> None:
-        # In order, so that of two checks the first one speaks; JAX has no order on several devices.
+        # Of two checks that fail the first one raises, as on one device callbacks run in order.
         jax.debug.callback(fail, *(unvmap(a, "none") for a in arrays))
 
     if isinstance(failed, Tracer):
@@ -93,10 +99,9 @@ def _exception(error: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exc
         return raised
     if isinstance(made, Exception):
         return made
-    name = getattr(error, "__qualname__", error)
-    return RuntimeError(
-        str(made) if made is not None else f"a check failed, and `{name}` of jit_error_if raised nothing"
-    )
+    if made is None:
+        return RuntimeError(f"a check failed, and `{name_of(error)}` of jit_error_if raised nothing")
+    return RuntimeError(str(made))
 
 
 def _formatted(text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -109,7 +114,7 @@ def _formatted(text: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
             pass
     try:
         return text.format(*args, **kwargs)
-    except (LookupError, TypeError, ValueError):  # the check speaks, even where its text is wrong
+    except (LookupError, TypeError, ValueError):  # a wrong text must not hide that the check has failed
         return f"{text} ({', '.join([*map(str, args), *(f'{k}={v}' for k, v in kwargs.items())])})"
 
 

@@ -19,7 +19,7 @@ def test_none_of_jax_is_missing():
         "log1mexp", "logmeanexp",
     }  # fmt: skip
     public = {name for name in dir(jax.nn) if not name.startswith("_")}
-    assert public - others <= set([name for name in module.__all__ if name != "PReLU"])
+    assert public - others <= set(module.__all__)
 
 
 def test_initialisers_are_those_of_jax():

@@ -20,7 +20,7 @@ from hypothesis import Phase, given, settings
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import for_loop, jit, vmap
-from tests.nn.layers import LAYERS, Layer, Sizes, layers
+from tests.laws.layers import LAYERS, Layer, Sizes, layers
 from tests.nn.peers import values_of
 
 SIZES = st.builds(

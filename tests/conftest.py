@@ -18,9 +18,10 @@ jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Run by test_shard_map.py, test_laws.py and test_sharding.py, in a process that has as many devices.
+# Run by tests/processes, in a process that has as many devices.
 _LARGE = [
-    "transform/on_four_devices.py",
+    "processes/transforms_on_four_devices.py",
+    "processes/shardings_on_four_devices.py",
     "nn/on_four_devices.py",
     "nn/training_on_four_devices.py",
     "nn/on_eight_devices.py",

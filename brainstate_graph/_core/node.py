@@ -14,12 +14,12 @@ from typing import Any, Self, SupportsIndex
 
 from .._tools.containers import items_of
 from . import overlay as overlays
-from .clock import Slots, clock, fields_of, new_node, record_of, stamp
+from .clock import NodeBase, clock, fields_of, new_node, record_of, stamp
 
 __all__ = ["Node"]
 
 
-class Node(Slots):
+class Node(NodeBase):
     """An object whose attributes are edges to states, other nodes, containers of them, and static values.
 
     Subclass it and set attributes; ``super().__init__()`` is not needed.  Attributes named in the class

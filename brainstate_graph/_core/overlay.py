@@ -24,7 +24,7 @@ import jax
 from jax.extend.core import get_opaque_trace_state
 
 from . import hooks
-from .clock import Slots, clock, raw_fields
+from .clock import NodeBase, clock, raw_fields
 
 if TYPE_CHECKING:
     from .state import State
@@ -107,7 +107,7 @@ class Journal:
     __slots__ = ("_parent", "_since", "notes")
 
     def __init__(self) -> None:
-        self.notes: dict[tuple[int, str], tuple[Slots, str, Any]] = {}  # the nodes in it keep their ids
+        self.notes: dict[tuple[int, str], tuple[NodeBase, str, Any]] = {}  # the nodes in it keep their ids
         self._parent: Journal | None = None
         self._since = 0
 
@@ -135,7 +135,7 @@ class Journal:
             self._parent._take(self)
         self._parent = None
 
-    def note(self, node: Slots, name: str) -> None:
+    def note(self, node: NodeBase, name: str) -> None:
         """Note what an attribute is, before it changes; only the first time counts."""
         if node.__graph__.born <= self._since:  # what was made inside is nobody's business outside
             self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))
@@ -161,14 +161,14 @@ class Journal:
             _store(node, name, old)
 
 
-def note_edit(node: Slots, name: str) -> None:
+def note_edit(node: NodeBase, name: str) -> None:
     """Note in the journal of this thread, if there is one, that an attribute is about to change."""
     journal = stack.journal
     if journal is not None:
         journal.note(node, name)
 
 
-def _store(node: Slots, name: str, value: Any) -> None:
+def _store(node: NodeBase, name: str, value: Any) -> None:
     if value is ABSENT:
         raw_fields(node).pop(name, None)
     else:
@@ -176,7 +176,7 @@ def _store(node: Slots, name: str, value: Any) -> None:
     clock.stamp(node)
 
 
-def put_field(node: Slots, name: str, value: Any) -> None:
+def put_field(node: NodeBase, name: str, value: Any) -> None:
     """Set an attribute, or delete it where `value` is ABSENT, past any ``__setattr__`` of the class.
 
     Example:

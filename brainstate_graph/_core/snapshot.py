@@ -14,7 +14,7 @@ import jax
 from . import foreign, hooks
 from .clock import clock, record_of
 from .flatten import flatten
-from .foreign import foreign_of
+from .foreign import foreign_type_of
 from .graphdef import GraphDef
 from .node import Node
 from .state import State
@@ -112,6 +112,10 @@ class Snapshot:
         """What it was made from."""
         return self._root()
 
+    def object_at(self, row: int) -> Any:
+        """Return the live object of a row; also that of the root, which the snapshot kept by a node does not hold."""
+        return self.objects[row] if row else self._root()
+
     def _hold_weakly(self, root: Node) -> None:
         """Let the root go: it holds this snapshot, and a model without cycles shall be freed at once when dropped."""
         self._root = weakref.ref(root)
@@ -136,6 +140,6 @@ def snapshot(root: Any) -> Snapshot:
         return fresh
     if isinstance(root, State):
         raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
-    if root is None or (foreign_of(type(root)) is None and jax.tree_util.all_leaves([root])):
+    if root is None or (foreign_type_of(type(root)) is None and jax.tree_util.all_leaves([root])):
         raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
     return Snapshot(root)

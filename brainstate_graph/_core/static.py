@@ -1,7 +1,10 @@
-"""When two static values are the same: by type and by value.
+"""Static values, which are part of a program and not of its data: two are the same by type and by value.
 
 Python says that ``2 == 2.0 == True`` and ``0.0 == -0.0``; a compiled program may not.  So a static value is
 compared by a key in which types differ, the sign of zero shows, and nan equals itself.
+
+``Const`` is a static value within a GraphDef, ``Static`` one that goes through JAX by itself.  What can change behind
+our back, such as a list, is compared by its contents, copied when it is kept, and watched (see ``watch``).
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import dataclasses
 import functools
 import types
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -36,6 +39,7 @@ _FROZEN = EXACT | {
 }
 
 
+@final
 class ByIdentity:
     """A key for what can only be itself; keeps it alive, so that its identity is not reused."""
 
@@ -142,6 +146,7 @@ def _hidden(item: Any) -> GraphError:
     )
 
 
+@final
 @jax.tree_util.register_static
 class Static:
     """A static value as a pytree without leaves, so that it passes through JAX as structure.

@@ -160,7 +160,7 @@ def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _Place, ...]:
     edge = graphdef.edges(row)[n]
     if isinstance(edge, Const):
         return (_what(graphdef, edge),)
-    parents, keys = graphdef.entries
+    parents, keys = graphdef.steps
     parent, key = parents[edge - 1] + 1, keys[edge - 1]
     if edge and parent == row and static_key(key) == static_key(graphdef.rows[row].keys[n]):
         return (_what(graphdef, edge),)

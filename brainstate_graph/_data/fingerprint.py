@@ -93,7 +93,7 @@ class _Digester(BaseEncoder):
             return {"partition_spec": [repr(value.partitions), *sets, str(getattr(value, "unreduced_kind", None))]}
         if isinstance(value, Layout):
             specs = [spec and [self.name(spec.kind), self.value(spec.meta)] for spec in value.specs]
-            return {"layout": [[p, self.value(k)] for p, k in value.entries], "leaves": value.leaves, "specs": specs}
+            return {"layout": [[p, self.value(k)] for p, k in value.steps()], "leaves": value.leaves, "specs": specs}
         for base, content in _BASES:
             compared = kind.__eq__ is base.__eq__ or base not in (int, complex, str, bytes)
             if isinstance(value, base) and kind is not base and compared:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core.errors import GraphError
-from .._core.layout import Layout, path_of
+from .._core.layout import Layout
 from .._tools.words import dotted
 from .._trees.leaf import TreefyState, bare
 from .._trees.nesting import find_nested, nested
@@ -141,12 +141,12 @@ def _by_name(tree: Any) -> Layout:
     layout = layout_of(tree.to_nest())
     problems: list[str] = []
     names: dict[tuple[int, str], Any] = {}
-    for entry, (parent, key) in enumerate(layout.entries):
+    for step, (parent, key) in enumerate(layout.steps()):
         if type(key) not in (str, int):
-            where = dotted(path_of(layout.entries, entry))
+            where = dotted(layout.path_to(step))
             problems.append(f"the key {key!r} of {where} is a {type(key).__name__}")
         elif names.setdefault((parent, str(key)), key) is not key:
-            where = dotted(path_of(layout.entries, entry))
+            where = dotted(layout.path_to(step))
             problems.append(f"{where} stands for two keys, {key!r} and {names[parent, str(key)]!r}")
     if problems:
         raise GraphError(

@@ -19,7 +19,7 @@ from jax.tree_util import GetAttrKey, PyTreeDef, default_registry, flatten_one_l
 
 from .._core.errors import GraphError
 from .._core.flatten import flatten
-from .._core.foreign import foreign_of
+from .._core.foreign import foreign_type_of
 from .._core.graphdef import CONTAINERS, Const, Edge, GraphDef, Row, visit_order
 from .._core.node import Node
 from .._core.state import State
@@ -247,7 +247,7 @@ class _GraphDefReader:
             return _BareRow(tag, _check_names(self._class(form[tag], Node), keys), keys)
         kind = self.values.type_of(form[tag])
         if tag == "foreign":
-            if foreign_of(kind) is None:
+            if foreign_type_of(kind) is None:
                 raise GraphError(f"{kind.__name__} is not registered: `register_graph_node_type({kind.__name__}, ...)`")
             return _BareRow(tag, kind, keys, self.values.value(form["data"]))
         if tag == "pytree":

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from .._core.errors import GraphError
-from .._core.layout import Layout, StateSpec, path_of
+from .._core.layout import Layout, StateSpec
 from .._core.state import State
 from .._core.static import static_key
 from .._tools.words import dotted
@@ -99,13 +99,13 @@ def layout_to_bytes(layout: Layout) -> bytes:
         _spec_form(spec, dotted(layout.path(index)) if spec and spec.meta else "")
         for index, spec in enumerate(layout.specs)
     ]
-    entries: list[Any] = []
-    for entry, (parent, key) in enumerate(layout.entries):
+    steps: list[Any] = []
+    for step, (parent, key) in enumerate(layout.steps()):
         try:
-            entries.append([parent, _form(key)])
+            steps.append([parent, _form(key)])
         except GraphError as error:
-            raise GraphError(f"the last key of {dotted(path_of(layout.entries, entry))}: {error}") from None
-    return json.dumps({"entries": entries, "leaves": layout.leaves, "specs": specs}).encode()
+            raise GraphError(f"the last key of {dotted(layout.path_to(step))}: {error}") from None
+    return json.dumps({"steps": steps, "leaves": layout.leaves, "specs": specs}).encode()
 
 
 def layout_from_bytes(data: bytes | bytearray) -> Layout:
@@ -115,6 +115,6 @@ def layout_from_bytes(data: bytes | bytearray) -> Layout:
         GraphError: A class of states is not there.
     """
     parts, decoder = json.loads(bytes(data)), Decoder(_plain())
-    parents = [parent for parent, _ in parts["entries"]]
-    keys = [decoder.value(key) for _, key in parts["entries"]]
+    parents = [parent for parent, _ in parts["steps"]]
+    keys = [decoder.value(key) for _, key in parts["steps"]]
     return Layout.of(parents, keys, parts["leaves"], [spec and _spec_of(spec, decoder) for spec in parts["specs"]])

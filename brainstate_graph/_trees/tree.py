@@ -62,9 +62,9 @@ class StateTree(Mapping[Any, Any]):
         """Return the tree of a nested mapping."""
         return cls.from_flat(NestedDict(items))
 
-    def _item(self, place: int) -> Any:
-        spec = self._layout.specs[place]
-        return self._values[place] if spec is None else treefy(spec, self._values[place])
+    def _item(self, index: int) -> Any:
+        spec = self._layout.specs[index]
+        return self._values[index] if spec is None else treefy(spec, self._values[index])
 
     def _with(self, values: Sequence[Any]) -> Self:
         return make_tree(type(self), self._layout, values)
@@ -94,12 +94,12 @@ class StateTree(Mapping[Any, Any]):
             GraphError: A path of `data` is not in the tree or, if `strict`, the other way round; the message lists all.
         """
         if isinstance(data, StateTree):
-            at = data._layout.positions_in(self._layout)
-            found = {place: value for place, value in zip(at, data._values, strict=True) if place is not None}
-            strange = [data._layout.path(i) for i, place in enumerate(at) if place is None]
+            at = data._layout.indices_in(self._layout)
+            found = {index: value for index, value in zip(at, data._values, strict=True) if index is not None}
+            unexpected = [data._layout.path(i) for i, index in enumerate(at) if index is None]
         else:
-            found, strange = self._find(data)
-        problems = [f"unexpected: {dotted(path)}" for path in strange]
+            found, unexpected = self._find(data)
+        problems = [f"unexpected: {dotted(path)}" for path in unexpected]
         if strict:
             problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
         if problems:
@@ -147,7 +147,7 @@ class StateTree(Mapping[Any, Any]):
     def __sub__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
             return NotImplemented
-        kept = [i for i, at in enumerate(self._layout.positions_in(other._layout)) if at is None]
+        kept = [i for i, at in enumerate(self._layout.indices_in(other._layout)) if at is None]
         return make_tree(type(self), self._layout.pick(kept), [self._values[i] for i in kept])
 
     def __eq__(self, other: object) -> bool:
@@ -210,8 +210,8 @@ class NestedDict(StateTree):
             raise TypeError(
                 f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
             )
-        entries, leaves, found = unnested(items, _parts_of)
-        layout, order = Layout.from_entries(entries, leaves, [spec_of(item) for item in found])
+        steps, leaves, found = unnested(items, _parts_of)
+        layout, order = Layout.from_steps(steps, leaves, [spec_of(item) for item in found])
         return make_tree(NestedDict, layout, [payload(found[i]) for i in order]).to_nest()
 
     @classmethod
@@ -220,37 +220,37 @@ class NestedDict(StateTree):
         return super().from_flat(items).to_nest()
 
     def __getitem__(self, key: Any) -> Any:
-        entry = self._layout.steps.get((-1, key))
-        if entry is None:
+        step = self._layout.step_below.get((-1, key))
+        if step is None:
             raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
-        return self._at(entry)
+        return self._at(step)
 
     def __contains__(self, key: Any) -> bool:
-        return (-1, key) in self._layout.steps
+        return (-1, key) in self._layout.step_below
 
-    def _at(self, entry: int) -> Any:
-        place = self._layout.place_of.get(entry)
-        if place is not None:
-            return self._item(place)
-        layout, first, last = self._layout.below(entry)
+    def _at(self, step: int) -> Any:
+        index = self._layout.index_at.get(step)
+        if index is not None:
+            return self._item(index)
+        layout, first, last = self._layout.below(step)
         return make_tree(NestedDict, layout, self._values[first:last])
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
-            entry = self._layout.steps.get((-1, name))
-            if entry is not None:
-                return self._at(entry)
+            step = self._layout.step_below.get((-1, name))
+            if step is not None:
+                return self._at(step)
         raise AttributeError(f"{type(self).__name__!r} has no attribute or key {name!r}")
 
     def __iter__(self) -> Iterator[Any]:
-        return (key for parent, key in self._layout.entries if parent == -1)
+        return (key for parent, key in self._layout.steps() if parent == -1)
 
     def __len__(self) -> int:
-        return sum(parent == -1 for parent, _ in self._layout.entries)
+        return sum(parent == -1 for parent, _ in self._layout.steps())
 
     def to_pure_dict(self) -> dict[Any, Any]:
         """Return nested plain dictionaries with the bare values at the ends."""
-        return nested(self._layout, lambda place: bare(self._values[place]))
+        return nested(self._layout, lambda index: bare(self._values[index]))
 
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_nested(self._layout, data, self._values)
@@ -273,19 +273,19 @@ class FlattedDict(StateTree):
     def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:
         return cls.from_flat(items)
 
-    def _place(self, path: Any) -> int | None:
-        entry = self._layout.find(path) if isinstance(path, tuple) else None
-        return None if entry is None else self._layout.place_of.get(entry)
+    def _index(self, path: Any) -> int | None:
+        step = self._layout.find(path) if isinstance(path, tuple) else None
+        return None if step is None else self._layout.index_at.get(step)
 
     def __getitem__(self, path: Path) -> Any:
-        place = self._place(path)
-        if place is None:
+        index = self._index(path)
+        if index is None:
             near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
             raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
-        return self._item(place)
+        return self._item(index)
 
     def __contains__(self, path: Any) -> bool:
-        return self._place(path) is not None
+        return self._index(path) is not None
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._layout.paths)
@@ -370,15 +370,15 @@ def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
     """
     if len(trees) == 1:
         return make_tree(cls, trees[0]._layout, trees[0]._values)
-    entries: list[tuple[int, Any]] = []
+    steps: list[tuple[int, Any]] = []
     leaves: list[int] = []
     for tree in trees:
-        first = len(entries)
-        entries.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.entries)
+        first = len(steps)
+        steps.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.steps())
         leaves.extend(leaf if leaf < 0 else first + leaf for leaf in tree._layout.leaves)
     specs = [spec for tree in trees for spec in tree._layout.specs]
     values = [value for tree in trees for value in tree._values]
-    layout, order = Layout.from_entries(entries, leaves, specs, last_wins)
+    layout, order = Layout.from_steps(steps, leaves, specs, last_wins)
     # a live State at the path of a known one gives its value
     found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
     return make_tree(cls, layout, found)

@@ -1,4 +1,8 @@
-"""The first verbs: take a graph apart, put it together, copy it."""
+"""The first verbs: take a graph apart, put it together, copy it.
+
+A split reads the values of the states through the door and gives them the layout that the shape has for them; a merge
+is the way back.  What filters select depends, as a rule, on the shape alone, and is remembered with it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,9 @@ from .._trees.filters import Filter, of_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
-__all__ = ["clone", "graphdef", "treefy_merge", "treefy_split", "treefy_states"]
+__all__ = [
+    "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
+]  # fmt: skip
 
 N = TypeVar("N")
 
@@ -41,30 +47,29 @@ def graphdef(node: Any) -> GraphDef:
     return snapshot(node).graphdef
 
 
-def _selected(
-    snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool
-) -> tuple[tuple[Layout, Sequence[int]], ...]:
-    """For each filter the layout and the numbers of the states that it selects."""
+def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[tuple[Layout, Sequence[int]], ...]:
+    """Return for each filter the layout and the indices of the states that it selects."""
     shape = snap.graphdef
     layout = shape.layout
     if not filters:
         return ((layout, range(len(snap.states))),)
     static = all(map(of_shape, filters))  # then the answer holds for every graph of this shape
-    key = (exhaustive, filters)
-    found = shape.partitions.get(key) if static else None
+    key = (partition, exhaustive, filters)
+    found = shape.memo.get(key) if static else None
     if found is None:
         groups = partition(filters, layout.path, snap.states.__getitem__, len(snap.states), exhaustive)
         found = tuple((layout.pick(group), tuple(group)) for group in groups)
         if static:
-            shape.partitions[key] = found
+            shape.memo[key] = found
     return found
 
 
-def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
+def trees_of(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
+    """Return for each filter the tree of the states that it selects."""
     states = snap.states
     return tuple(
-        make_tree(NestedDict, layout, _apart(read_values([states[i] for i in chosen])))
-        for layout, chosen in _selected(snap, filters, exhaustive)
+        make_tree(NestedDict, layout, detached_values(read_values([states[i] for i in chosen])))
+        for layout, chosen in selected(snap, filters, exhaustive)
     )
 
 
@@ -92,7 +97,7 @@ def treefy_split(node: Any, *filters: Filter) -> tuple[Any, ...]:
         State(3.0)
     """
     snap = snapshot(node)
-    return (snap.graphdef, *_trees(snap, filters, exhaustive=True))
+    return (snap.graphdef, *trees_of(snap, filters, exhaustive=True))
 
 
 def treefy_states(node: Any, *filters: Filter) -> Any:
@@ -110,11 +115,13 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
         >>> treefy_states({"k": State(3.0)}).to_pure_dict()
         {'k': 3.0}
     """
-    trees = _trees(snapshot(node), filters, exhaustive=False)
+    trees = trees_of(snapshot(node), filters, exhaustive=False)
     return trees if len(filters) > 1 else trees[0]
 
 
-class _NoneKnown:
+class _NothingKnown:
+    """In place of the objects that a shape names by number, where there are none."""
+
     def __getitem__(self, name: Any) -> Any:
         raise GraphError(
             "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
@@ -122,11 +129,11 @@ class _NoneKnown:
         )
 
 
-_NONE = cast(Sequence[Any], _NoneKnown())
+_NOTHING_KNOWN = cast(Sequence[Any], _NothingKnown())
 
 
-def _apart(values: Sequence[Any]) -> Sequence[Any]:
-    """Give containers among the values over as copies; a tree does not change with its model."""
+def detached_values(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values with copies of the containers among them: a tree does not change with its model."""
     if PLAIN.issuperset(map(type, values)):
         return values
     return [v if type(v) in PLAIN else detached(v) for v in values]
@@ -161,13 +168,13 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         values = merge_values(graphdef, trees)
     if not PLAIN.issuperset(map(type, values)):
         _refuse_objects(graphdef, values)
-    return build(graphdef, _apart(values), _NONE)
+    return build(graphdef, detached_values(values), _NOTHING_KNOWN)
 
 
 def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
-    for number, value in enumerate(values):
+    for index, value in enumerate(values):
         if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
-            where = dotted(graphdef.layout.path(number))
+            where = dotted(graphdef.layout.path(index))
             raise GraphError(
                 f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
             )

@@ -168,7 +168,7 @@ def _leaf(contents: Any, name: str) -> Any:
 def _forms(trees: GraphDef) -> dict[str, Any]:
     """Return the trees with States for leaves, by the name of their state."""
     depths = [0]
-    for above in trees.entries[0]:
+    for above in trees.steps[0]:
         depths.append(depths[above + 1] + 1)
     if max(depths) > _NESTING or len(trees.targets) >= len(trees.rows):  # the latter: JAX takes what is shared apart
         raise GraphError("the trees of its states are none")

@@ -22,6 +22,7 @@ from brainstate_graph._data.arrays import (
     scalar_form,
     scalar_of,
 )
+from tests.tables import each
 
 DTYPES = [
     "?", "b", "B", "<i2", ">i2", "<u8", "<f2", "<f4", ">f8", "<c8", "<c16", "S3", "<U2", ">U2", "V5", "M8[D]",
@@ -127,7 +128,7 @@ def test_objects_have_no_form():
             array_form(array)
 
 
-@pytest.mark.parametrize(
+@each(
     "spec",
     [("<f4", (2,)), [("a", ml_dtypes.bfloat16)], [], {"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [4, 0]}],
     ids=str,

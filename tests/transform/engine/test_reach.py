@@ -7,7 +7,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import jit
-from tests.transform.tables import Net
+from tests.laws.transforms import Net
 
 one = jnp.float32(1.0)
 
@@ -26,6 +26,22 @@ def test_a_rebound_helper_between_the_function_and_the_model():
     assert f(one) == 2.0
     helper = minus
     assert f(one) == -2.0
+
+
+def test_a_rebound_helper_with_another_default():
+    m = Net(2.0)
+
+    def make(by):
+        def helper(x, by=by):
+            return m(x) * by
+
+        return helper
+
+    helper = make(1.0)
+    f = jit(lambda x: helper(x))
+    for by in (1.0, 3.0, 1.0):
+        helper = make(by)
+        assert f(one) == 2.0 * by
 
 
 def test_a_rebound_callable_object():

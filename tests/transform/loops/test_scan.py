@@ -11,7 +11,8 @@ import pytest
 
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import for_loop, grad, jit, scan
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 xs = jnp.arange(1.0, 5.0)
 
@@ -73,7 +74,7 @@ def test_zero_steps():
     assert scan(lambda c, x: (c * x, x), 3.0, jnp.zeros(0))[0] == 3.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "text"),
     [
         (lambda f: scan(f, 0.0), "not known"),
@@ -89,7 +90,7 @@ def test_the_number_of_steps(call, text):
         call(lambda *args: args)
 
 
-@pytest.mark.parametrize("out", [lambda c, x: c, lambda c, x: (c, x, x), lambda c, x: None, lambda c, x: (c,)])
+@each("out", [lambda c, x: c, lambda c, x: (c, x, x), lambda c, x: None, lambda c, x: (c,)])
 def test_the_body_of_scan_returns_a_pair(out):
     m = Net()
 
@@ -102,7 +103,7 @@ def test_the_body_of_scan_returns_a_pair(out):
     assert m.n.value == 0.0
 
 
-@pytest.mark.parametrize("carry", [lambda c: jnp.stack([c, c]), lambda c: (c, c), lambda c: c.astype(jnp.int32)])
+@each("carry", [lambda c: jnp.stack([c, c]), lambda c: (c, c), lambda c: c.astype(jnp.int32)])
 def test_a_carry_that_changes(carry):
     m = Net()
 
@@ -117,9 +118,7 @@ def test_a_carry_that_changes(carry):
     assert m.n.value == 0.0
 
 
-@pytest.mark.parametrize(
-    "new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: {"a": v}, lambda v: None]
-)
+@each("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: {"a": v}, lambda v: None])
 def test_a_state_that_drifts_is_named(new):
     m = Net()
     m.n.value = jnp.array(0.0)
@@ -146,7 +145,7 @@ def test_a_weak_state_takes_the_type_of_what_is_written():
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize(
+@each(
     ("start", "new", "other", "runs"),
     [
         (0.0, jnp.float32(1.0), jnp.bfloat16(1.0 + 2.0**-7), 2),
@@ -175,7 +174,7 @@ def test_a_number_among_narrower_types_is_what_it_is_in_python(start, new, other
     assert counted.count == runs
 
 
-def test_trap_w10_the_output_does_not_lose_precision():
+def test_the_output_does_not_lose_precision():
     s = State(1.0)
 
     def body(x):

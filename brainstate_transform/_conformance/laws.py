@@ -1,4 +1,4 @@
-"""What holds of every transform that knows of states: one short function for each law.
+"""The laws of transforms that know of states: one short function for each, whose docstring is the law.
 
 A law gets a `Trial` and raises `Broken`, or any other exception, where the transform does not keep it.  The oracle is
 plain Python on a copy of the model.

@@ -1,4 +1,4 @@
-"""The recipe on which every transform stands: split what a call touches, run a pure core through JAX, write what came back.
+"""The recipe of every transform: split what a call touches, run a pure core through JAX, write what came back.
 
 Read in this order, in one sitting:
 

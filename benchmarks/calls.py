@@ -19,12 +19,10 @@ code is 0.
 
 from __future__ import annotations
 
-import argparse
 import dis
 import importlib
 import importlib.util
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._report import options
 from ._timing import Work
 
 __all__ = ["OURS", "PEERS", "TARGETS", "Calls", "System", "count", "counted"]
@@ -304,30 +303,29 @@ def _report(system: System) -> tuple[str, Calls, Calls]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=(__doc__ or "").partition("\n")[0])
+    parser = options("calls", __doc__)
     parser.add_argument("--top", type=int, default=0, metavar="N", help="the N functions of ours that are called most")
     parser.add_argument("--tree", type=int, default=0, metavar="N", help="who calls whom, from N calls on")
     parser.add_argument("--warm", action="store_true", help="--top and --tree for the warm call")
     parser.add_argument("--ours", action="store_true", help="leave the peers out")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
+    given = parser.parse_args(argv)
     print(_LINE.format("", "traced", "files", "functions", "switches", "warm", "files"))
     line, first, warm = _report(OURS)
     print(line)
     print(_LINE.format("at most", TARGETS["traced"], TARGETS["files"], "", "", TARGETS["warm"], ""))
-    for peer in () if options.ours else PEERS:
+    for peer in () if given.ours else PEERS:
         try:
             print(_report(peer)[0] if peer.installed else f"{peer.name:<14}not installed", flush=True)
         except Exception as error:  # one system must not keep the others from being reported
             print(f"{peer.name:<14}failed: {type(error).__name__}: {error}", flush=True)
-    shown = warm if options.warm else first
-    if options.top:
+    shown = warm if given.warm else first
+    if given.top:
         print("\ncalls  function")
-        print(*(f"{times:5}  {name}" for name, times in shown.functions.most_common(options.top)), sep="\n")
+        print(*(f"{times:5}  {name}" for name, times in shown.functions.most_common(given.top)), sep="\n")
         print("\ncalls  file")
         print(*(f"{times:5}  {name}" for name, times in shown.files.most_common()), sep="\n")
-    if options.tree:
-        print("\n below call", *shown.tree(options.tree), sep="\n")
+    if given.tree:
+        print("\n below call", *shown.tree(given.tree), sep="\n")
     return 0
 
 

@@ -16,7 +16,7 @@ from ._layers.batch_norm import BatchNorm
 from ._layers.norm import LayerNorm, RMSNorm
 from ._layers.group_norm import GroupNorm, InstanceNorm
 from ._layers.reparametrised import SpectralNorm, WeightNorm
-from ._layers.dropout import Dropout, FixedDropout
+from ._layers.dropout import Dropout
 from ._layers.masks import causal_mask, padding_mask, combine_masks
 from ._layers.rotary import RotaryEmbedding
 from ._layers.kv_cache import KVCache, CacheState
@@ -24,15 +24,16 @@ from ._layers.attention import MultiHeadAttention
 from ._recurrent.cell import RecurrentCell
 from ._recurrent.cells import RNNCell, GRUCell, MGUCell, LSTMCell
 from ._recurrent.rnn import RNN, Bidirectional
+from ._recurrent.fixed_dropout import FixedDropout
 from ._recurrent.surrogate import surrogate_spike
 from ._recurrent.neurons import LIF
-from ._recurrent.synapses import ExponentialSynapse
+from ._recurrent.neurons import ExponentialSynapse
 from ._recurrent.delay import Delay
 from ._layers.pool import max_pool, min_pool, avg_pool, MaxPool, AvgPool, GlobalAvgPool, Flatten
 from ._layers.adaptive import adaptive_avg_pool, adaptive_max_pool, AdaptiveAvgPool, AdaptiveMaxPool
 from ._layers.containers import Sequential, Lambda, Identity
-from ._layers.mlp import MLP
-from ._layers.prelu import PReLU
+from ._layers.containers import MLP
+from ._layers.activations import PReLU
 from ._layers.activations import relu, relu6, leaky_relu, elu, celu, selu, gelu, silu, swish, mish, squareplus, softplus
 from ._layers.activations import sigmoid, hard_sigmoid, log_sigmoid, tanh, hard_tanh, hard_silu, hard_swish, soft_sign
 from ._layers.activations import sparse_plus, sparse_sigmoid, softmax, log_softmax, logsumexp, glu, standardize, one_hot

@@ -25,10 +25,10 @@ from .._tools.words import dotted
 from .clock import fields_of, raw_fields
 from .errors import GraphError
 from .foreign import foreign_type_of, refuse_equal_keys
-from .graphdef import CONTAINERS, GraphDef, Row
+from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
 from .state import State
-from .static import EXACT, Const, Static, is_frozen, static_key
+from .static import EXACT, Static, is_frozen, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
@@ -127,7 +127,8 @@ class _Pattern:
 class _Traversal:
     """One traversal, depth first, in the order of `visit_order`."""
 
-    def __init__(self, known: Callable[[Any], int | None] | None) -> None:
+    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool) -> None:
+        self.own_root = own_root
         self.flat = Flat()
         self.known = known
         self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
@@ -192,7 +193,8 @@ class _Traversal:
             self._visit_container("list", kind, range(len(items)), items)
         elif kind in _DICTS:
             fields = dict(item)
-            self.flat.watches.append(watch_dict(item, fields))
+            if not self.own_root or self.rows:
+                self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
             self._visit_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
@@ -227,7 +229,12 @@ class _Traversal:
         if pattern.consts != consts:
             pattern.row = self.alike.get((pattern, consts))
             if pattern.row is None:
-                row = Row.of("node", kind, pattern.order, self._consts(pattern.order, fields, number))
+                row = Row.of(
+                    "node",
+                    kind,
+                    pattern.order,
+                    self._consts(pattern.order, [fields[name] for name in pattern.order], number),
+                )
                 pattern.row = self.alike[pattern, consts] = row
             pattern.consts = consts
         rows, targets, first_edges, objects = self.rows, self.targets, self.first_edges, self.objects
@@ -254,7 +261,7 @@ class _Traversal:
 
     def _visit_mixed_node(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
         """Give a row to a node that has attributes whose type does not tell whether they are static."""
-        consts = self._consts(order, fields, number)
+        consts = self._consts(order, [fields[name] for name in order], number)
         key = (kind, order, tuple([None if const is None else const.key for const in consts]))
         row = self.alike.get(key)
         if row is None:
@@ -264,13 +271,12 @@ class _Traversal:
         self.targets += [-1] * len(row.visits)
         self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
 
-    def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
-        """For each attribute the constant that it is, or None where an edge leads on."""
+    def _consts(self, keys: Iterable[Any], values: Iterable[Any], number: int) -> list[Const | None]:
+        """For each attribute or item the constant that it is, or None where an edge leads on."""
         consts: list[Const | None] = []
-        for name in names:
-            value = fields[name]
+        for name, value in zip(keys, values, strict=True):
             kind = type(value)
-            if kind in EXACT:  # what `Const.of` would find in four more frames; most attributes are of these types
+            if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
                 consts.append(Const(value, (kind, value), True))
             elif kind in _STATIC or (not issubclass(kind, _OBJECTS) and _is_static(value, kind)):
                 consts.append(self._const(value, number, name))
@@ -319,10 +325,8 @@ class _Traversal:
         number = len(self.rows)
         keys = tuple(keys)
         consts: list[Const | None] = [None] * len(keys)
-        if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
-            for i, child in enumerate(children):
-                if type(child) in _STATIC or _is_static(child, type(child)):
-                    consts[i] = self._const(child, number, keys[i])
+        if not all([issubclass(c, _OBJECTS) for c in set(map(type, children))]):
+            consts = self._consts(keys, children, number)
         try:
             row = Row.of(kind, cls, keys, consts, extra)
         except GraphError as error:
@@ -370,13 +374,14 @@ class _Traversal:
         return dotted(tuple(reversed(path)))
 
 
-def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat:
+def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_root: bool = False) -> Flat:
     """Take a graph apart.
 
     Args:
         root: A node, or a container that holds nodes or states.
         known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
             not entered.
+        own_root: Whether nobody but the caller has the root, a dict, so that it need not be watched.
 
     Returns:
         The shape and the live objects.
@@ -390,4 +395,4 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
         >>> flat.graphdef, flat.objects[1]
         (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
-    return _Traversal(known).run(root)
+    return _Traversal(known, own_root).run(root)

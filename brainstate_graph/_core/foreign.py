@@ -64,6 +64,7 @@ def refuse_equal_keys(kind: type[Any], keys: Sequence[Any]) -> None:
 
 
 _registry: dict[type[Any], ForeignType] = {}
+registered = 0  # how many there are; it only grows
 
 
 def register_graph_node_type(
@@ -104,6 +105,7 @@ def register_graph_node_type(
         >>> list(states(box))
         [('w',)]
     """
+    global registered
     if not isinstance(type, _type):
         raise TypeError(f"register_graph_node_type takes a class first, not {type!r}")
     if type in _registry:
@@ -115,15 +117,11 @@ def register_graph_node_type(
         if not callable(function):
             raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
     _registry[type] = foreign
+    registered += 1
     clock.tick()  # what was split before is looked at again
 
 
 _type = type
-
-
-def registered() -> int:
-    """Return how many classes are registered; it only grows."""
-    return len(_registry)
 
 
 def foreign_type_of(cls: type[Any]) -> ForeignType | None:

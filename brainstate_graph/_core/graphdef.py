@@ -11,6 +11,7 @@ Equal graphs have one GraphDef *object*: equality is identity, so JAX compares t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -20,9 +21,43 @@ from zlib import crc32
 import jax
 
 from .layout import Layout, StateSpec, intern, keys_key, path_to, restrict, sibling_order
-from .static import EXACT, Const, static_key
+from .static import EXACT, is_frozen, static_key
 
-__all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+__all__ = ["CONTAINERS", "NODES", "Const", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+
+
+@final
+class Const:
+    """A static value as an edge of a GraphDef, compared by its key."""
+
+    __slots__ = ("frozen", "key", "value")
+
+    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
+        self.value = value
+        self.key = key
+        self.frozen = frozen
+
+    @staticmethod
+    def of(value: Any) -> Const:
+        """Return the edge for a value; of one that can change, a copy is kept."""
+        kind = type(value)
+        if kind in EXACT:  # the key that `static_key` would find, in two frames less; most constants are of these types
+            return Const(value, (kind, value), True)
+        if kind is float:
+            return Const(value, (kind, value.hex()), True)
+        frozen = is_frozen(value)
+        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
+
+    def fresh(self) -> Any:
+        """Return the value for one more object to hold."""
+        return self.value if self.frozen else copy.deepcopy(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Const.of, (self.value,)
+
 
 Edge = int | Const
 NODES = frozenset({"node", "foreign"})
@@ -76,7 +111,7 @@ class Row:
             (
                 Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
                 tuple([None if const is None else const.key for const in consts]),
-                treedef_key(extra) if kind == "pytree" else static_key(extra),
+                extra and (treedef_key(extra) if kind == "pytree" else static_key(extra)),
             ),
             make,
         )  # fmt: skip
@@ -107,6 +142,9 @@ def visit_order(kind: str, keys: Sequence[Any]) -> Sequence[int]:
     """Return the order in which the edges of a row are followed: by position in a list, else by sorted key."""
     if kind in ("list", "tuple", "node"):  # the attributes of a node are sorted already
         return range(len(keys))
+    if all([type(key) is str for key in keys]):
+        position = {key: i for i, key in enumerate(keys)}
+        return [position[key] for key in sorted(keys)]
     position = {static_key(key): i for i, key in enumerate(keys)}
     return [position[static_key(key)] for key in sibling_order(keys)]
 

@@ -9,7 +9,6 @@ our back, such as a list, is compared by its contents, copied when it is kept, a
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import types
@@ -25,7 +24,7 @@ from .locate import find_hidden
 from .node import Node
 from .state import State
 
-__all__ = ["EXACT", "ByIdentity", "Const", "Static", "is_frozen", "static_key"]
+__all__ = ["EXACT", "ByIdentity", "Static", "is_frozen", "static_key"]
 
 # Types whose instances never change and compare exactly within their type.
 EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
@@ -145,34 +144,6 @@ def _hidden(item: Any) -> GraphError:
         f"a {type(item).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
         "or in a list, tuple or dict."
     )
-
-
-@final
-class Const:
-    """A static value as an edge of a GraphDef, compared by its key."""
-
-    __slots__ = ("frozen", "key", "value")
-
-    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
-        self.value = value
-        self.key = key
-        self.frozen = frozen
-
-    @staticmethod
-    def of(value: Any) -> Const:
-        """Return the edge for a value; of one that can change, a copy is kept."""
-        frozen = is_frozen(value)
-        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
-
-    def fresh(self) -> Any:
-        """Return the value for one more object to hold."""
-        return self.value if self.frozen else copy.deepcopy(self.value)
-
-    def __repr__(self) -> str:
-        return repr(self.value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Const.of, (self.value,)
 
 
 @final

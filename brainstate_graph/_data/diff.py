@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, final, overload
 
-from .._core.graphdef import Edge, GraphDef, Row, treedef_key, visit_order
-from .._core.static import Const, static_key
+from .._core.graphdef import Const, Edge, GraphDef, Row, treedef_key, visit_order
+from .._core.static import static_key
 from .._tools.words import dotted
 from .wording import short, static_changes
 

@@ -20,10 +20,10 @@ from jax.tree_util import GetAttrKey, PyTreeDef, default_registry, flatten_one_l
 from .._core.errors import GraphError
 from .._core.flatten import flatten
 from .._core.foreign import foreign_type_of
-from .._core.graphdef import CONTAINERS, Edge, GraphDef, Row, visit_order
+from .._core.graphdef import CONTAINERS, Const, Edge, GraphDef, Row, visit_order
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import Const, Static, static_key
+from .._core.static import Static, static_key
 from .._tools.words import dotted
 from .._trees.tree import StateTree, TreefyState
 from .arrays import shortened

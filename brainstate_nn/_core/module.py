@@ -9,8 +9,7 @@ from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
 
-from .children import nearest
-from .names import dotted_names
+from .names import dotted_names, nearest
 from .states import ParamState
 
 __all__ = ["Module", "switch"]

@@ -1,15 +1,17 @@
-"""Paths as dotted names, one for each state or array."""
+"""Paths in a model: spelled as dotted names, and the orders in which what they lead to is gone through."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 
-from brainstate_graph import GraphDef, GraphError
+from brainstate_graph import GraphDef, GraphError, Snapshot
 
-__all__ = ["alias_paths", "dotted_name", "dotted_names", "leaf_names"]
+__all__ = ["Path", "alias_paths", "dotted_name", "dotted_names", "from_below", "leaf_names", "nearest"]
+
+T = TypeVar("T")
 
 Path = tuple[Any, ...]
 
@@ -67,3 +69,36 @@ def alias_paths(shape: GraphDef) -> dict[Path, Path]:
                         below = [path for path in states if path[: len(first)] == first]
                         found.update({(*other, *path[len(first) :]): path for path in below})
     return found
+
+
+def nearest(root: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
+    """Iterate over the nearest objects of a class below a node, each once, with the path that leads to it directly.
+
+    Args:
+        root: A node, or a container of them; it is not among them.
+        kind: The class; what is below one of its objects is not looked at.
+    """
+    snap = Snapshot(root)
+    shape, objects = snap.graphdef, snap.objects
+    met: set[int] = set()
+    stack: list[tuple[int, Path]] = [(0, ())]
+    while stack:
+        number, path = stack.pop()
+        if number in met:
+            continue
+        met.add(number)
+        if number and isinstance(objects[number], kind):
+            yield path, objects[number]
+            continue
+        row, edges = shape.rows[number], shape.edges(number)
+        stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(row.visits))  # type: ignore[misc]
+
+
+def from_below(parts: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T]]:
+    """Iterate over parts by path, each after those below it, where they are given each before those, as by `nodes`."""
+    above: list[tuple[Path, T]] = []
+    for path, part in parts:
+        while above and path[: len(above[-1][0])] != above[-1][0]:
+            yield above.pop()
+        above.append((path, part))
+    yield from reversed(above)

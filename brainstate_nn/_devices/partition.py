@@ -20,9 +20,8 @@ from brainstate_graph import GraphError, Node, PathGlob, PathPrefix, State, With
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph.extend import describe
 
+from .._core.follower import Follower, StateLeaf
 from .._core.names import alias_paths, dotted_name, dotted_names, leaf_names
-from .._training.ema import EMA
-from .._training.optimizer import Optimizer
 
 __all__ = ["AnyMesh", "Axes", "Part", "Rules", "fully_sharded", "planned"]
 
@@ -98,9 +97,6 @@ class _Rule:
     fits: Callable[[tuple[Any, ...], Any], bool]
 
 
-_Leaf = tuple[State[Any], int]  # the state, and the place of the array in its value
-
-
 def planned(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) -> list[Part]:
     """Find out how each state of a model is to lie on a mesh.
 
@@ -124,8 +120,8 @@ def planned(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) -> list[P
         for i, paths in enumerate(places)
     }
     problems = _useless(ordered, fitting, parts, node)
-    followed = dict(_followed(node))
-    specs: dict[_Leaf, PartitionSpec] = {}
+    followed = dict(pair for keeper in nodes_of(node, Follower).values() for pair in keeper.followed())
+    specs: dict[StateLeaf, PartitionSpec] = {}
     for part, places in zip(parts, held, strict=True):
         for i, (name, leaf, paths) in enumerate(zip(part.names, part.leaves, places, strict=True)):
             fits = fitting[part.state, i]
@@ -205,7 +201,7 @@ def _selecting(key: Any) -> Callable[[tuple[Any, ...], Any], bool]:
     return to_predicate(key)
 
 
-def _useless(rules: list[_Rule], fitting: dict[_Leaf, list[_Rule]], parts: list[Part], node: Any) -> list[str]:
+def _useless(rules: list[_Rule], fitting: dict[StateLeaf, list[_Rule]], parts: list[Part], node: Any) -> list[str]:
     """Say of each rule that fits nothing that it does, for it may be a slip of the pen."""
     used = {rule for fits in fitting.values() for rule in fits}
     problems: list[str] = []
@@ -216,31 +212,6 @@ def _useless(rules: list[_Rule], fitting: dict[_Leaf, list[_Rule]], parts: list[
             hint = f"; {near[0]} comes nearest" if near else ""
             problems.append(f"the rule {rule.key!r} fits no state of {type(node).__name__}{hint}")
     return problems
-
-
-def _followed(node: Any) -> Iterator[tuple[_Leaf, _Leaf]]:
-    """Iterate over the arrays that are kept for parameters, each with the array of the parameter."""
-    for keeper in nodes_of(node, (Optimizer, EMA)).values():
-        if isinstance(keeper, EMA):
-            for name, average in keeper.averages.items():
-                count = len(jax.tree.leaves(average.value))
-                yield from (((average, i), (keeper.params[name], i)) for i in range(count))
-        elif isinstance(keeper, Optimizer):
-            known: dict[str, tuple[Any, _Leaf]] = {}
-            for path, param in zip(keeper._paths, keeper.params.values(), strict=True):
-                for i, (inner, leaf) in enumerate(zip(*leaf_names(path, param.value)[:2], strict=True)):
-                    known[_text(inner)] = (jax.numpy.shape(leaf), (param, i))
-            # optax keeps trees that look like the parameters, somewhere in trees of its own
-            for i, (inner, leaf) in enumerate(zip(*leaf_names((), keeper.opt_state.value)[:2], strict=True)):
-                ends = (known[end] for end in (_text(inner[k:]) for k in range(len(inner))) if end in known)
-                shape, param = next(ends, (None, None))
-                if param is not None and shape == jax.numpy.shape(leaf):  # Adafactor keeps rows and columns
-                    yield (keeper.opt_state, i), param
-
-
-def _text(path: tuple[Any, ...]) -> str:
-    """A path as text, for in a state tree the path of a state is a single key."""
-    return ".".join(map(str, path))
 
 
 def _spec(said: Any, name: str, leaf: Any, mesh: AnyMesh, axes: Axes) -> tuple[PartitionSpec, list[str]]:

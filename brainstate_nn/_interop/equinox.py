@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._layers.activations import PReLU
 from .._layers.attention import MultiHeadAttention
 from .._layers.batch_norm import BatchNorm
 from .._layers.conv import Conv
@@ -15,7 +16,6 @@ from .._layers.convolution import Convolution
 from .._layers.linear import Linear
 from .._layers.linear_general import LinearGeneral
 from .._layers.norm import RMSNorm
-from .._layers.prelu import PReLU
 from .._layers.reparametrised import SpectralNorm, WeightNorm
 from .._recurrent.cells import GRUCell, LSTMCell
 from .weight_maps import (

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._layers.activations import PReLU
 from .._layers.attention import MultiHeadAttention
 from .._layers.batch_norm import BatchNorm
 from .._layers.convolution import Convolution
@@ -16,7 +17,6 @@ from .._layers.linear import Linear
 from .._layers.linear_general import LinearGeneral
 from .._layers.lora import LoRA
 from .._layers.normalisation import Normalisation
-from .._layers.prelu import PReLU
 from .._layers.reparametrised import SpectralNorm, WeightNorm
 from .._recurrent.cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .._recurrent.rnn import Bidirectional

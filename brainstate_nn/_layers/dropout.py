@@ -1,22 +1,17 @@
-"""``Dropout``: set random elements to zero in training; ``FixedDropout``: the same ones in all steps of a sequence."""
+"""``Dropout``: set random elements to zero in training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph.extend import describe, locate
-
 from .._core.module import Module
-from .._core.parameters import as_input, fraction, laid_out, sizes
+from .._core.parameters import as_input, fraction, laid_out
 from .._core.random import Rng, own_stream
-from .._core.states import ShortTermState
-from .._recurrent.cell import BatchSize, batch_shape_of, not_started
 
-__all__ = ["Dropout", "FixedDropout"]
+__all__ = ["Dropout", "as_rate", "kept_and_scaled"]
 
 
 class Dropout(Module):
@@ -48,7 +43,7 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float, *, broadcast_dims: Sequence[int] = (), rng: Rng = None) -> None:
-        self.rate = _checked(rate)
+        self.rate = as_rate(rate)
         self.broadcast_dims = tuple(broadcast_dims)
         self.rng = own_stream(rng, "dropout")
 
@@ -64,7 +59,7 @@ class Dropout(Module):
             An array of the same shape and dtype.
         """
         x = as_input(x, self)
-        rate = _checked(self.rate)
+        rate = as_rate(self.rate)
         if rate == 0.0 or not (self.training if training is None else training):
             return x
         if rate == 1.0:
@@ -73,104 +68,12 @@ class Dropout(Module):
         for axis in self.broadcast_dims:
             shape[axis] = 1
         kept = jax.random.bernoulli(self.rng.split_key() if key is None else key, 1.0 - rate, shape)
-        return _scaled(x, kept, rate)
+        return kept_and_scaled(x, kept, rate)
 
 
-class FixedDropout(Module):
-    """Dropout with one mask for all steps of a sequence (Gal and Ghahramani, 2016), for use inside of recurrent models.
-
-    The mask is drawn by `init_state`, held until `reset_state` draws another one, and differs between the examples of a
-    batch. In evaluation the input is returned as it is.
-
-    Args:
-        rate: The probability to drop an element, between 0 and 1.
-        in_size: The number of features, or the shape of the input without the batch.
-        rng: The stream to draw from, or streams with `dropout`; None for one of its own, forked from the default one.
-
-    Attributes:
-        mask: A ShortTermState of shape ``(*batch, *in_size)`` that `init_state` makes: True for what is kept.
-        rng: The RandomState.
-
-    Raises:
-        ValueError: The rate is not between 0 and 1, or a size is not positive.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from brainstate_nn import FixedDropout
-        >>> drop = FixedDropout(0.5, 100)
-        >>> drop.init_state()
-        >>> first, second = drop(jnp.ones(100)), drop(jnp.ones(100))
-        >>> bool((first == second).all()), sorted({float(v) for v in first})
-        (True, [0.0, 2.0])
-    """
-
-    mask: ShortTermState
-
-    def __init__(self, rate: float, in_size: int | Sequence[int], *, rng: Rng = None) -> None:
-        self.rate = _checked(rate)
-        self.in_size = sizes("in_size", in_size)
-        self.rng = own_stream(rng, "dropout")
-
-    def init_state(self, batch_size: BatchSize = None, **others: Any) -> None:
-        """Draw the mask, in training and in evaluation.
-
-        Args:
-            batch_size: The number of examples, or the shape of several batch axes; None for inputs without any.
-            **others: What `init_all_states` gives to other modules.
-        """
-        self.mask = ShortTermState(self._draw(batch_shape_of(batch_size)))
-
-    def reset_state(self, batch_size: BatchSize = None, **others: Any) -> None:
-        """Draw another mask.
-
-        Args:
-            batch_size: As for `init_state`; None keeps the shape.
-            **others: What `reset_all_states` gives to other modules.
-
-        Raises:
-            RuntimeError: There is none yet.
-        """
-        shape = self._mask(None).shape
-        batch = shape[: len(shape) - len(self.in_size)] if batch_size is None else batch_shape_of(batch_size)
-        self.mask.value = self._draw(batch)
-
-    def __call__(self, x: jax.Array, *, training: bool | None = None) -> jax.Array:
-        """Apply the layer.
-
-        Args:
-            x: An array of shape ``(*batch, *in_size)``.
-            training: Overrides the attribute `training` for this call.
-
-        Returns:
-            An array of the same shape and dtype.
-
-        Raises:
-            RuntimeError: There is no mask yet.
-            ValueError: The mask is for inputs of another shape.
-        """
-        x, kept, rate = as_input(x, self), self._mask(x), _checked(self.rate)
-        if x.shape != kept.shape:
-            raise ValueError(
-                f"{locate(self)} has a mask of shape {kept.shape}, and got for `x` an array that is {describe(x)}: "
-                "write `init_state(batch_size)` for this batch"
-            )
-        if rate == 0.0 or not (self.training if training is None else training):
-            return x
-        return jnp.zeros_like(x) if rate == 1.0 else _scaled(x, kept, rate)
-
-    def _draw(self, batch: tuple[int, ...]) -> jax.Array:
-        return jax.random.bernoulli(self.rng.split_key(), 1.0 - _checked(self.rate), (*batch, *self.in_size))
-
-    def _mask(self, x: Any) -> jax.Array:
-        state = getattr(self, "mask", None)
-        if state is None:
-            raise not_started(self, x, len(self.in_size))
-        return state.value
-
-
-def _scaled(x: jax.Array, kept: jax.Array, rate: float) -> jax.Array:
+def kept_and_scaled(x: jax.Array, kept: jax.Array, rate: float) -> jax.Array:
     return jnp.where(laid_out(kept, x), x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
 
 
-def _checked(rate: float) -> float:
+def as_rate(rate: float) -> float:
     return fraction("rate", rate, "the probability to drop an element")

@@ -15,8 +15,8 @@ from brainstate_graph import Filter, Not, catch_new_states, nodes, states, to_pr
 from brainstate_graph.extend import locate
 from brainstate_transform import StateFinder, vmap
 
-from .._core.children import from_below
 from .._core.module import Module
+from .._core.names import from_below
 from .._core.random import RandomState
 from .._core.undo import all_or_nothing
 

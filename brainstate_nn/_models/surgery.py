@@ -9,8 +9,7 @@ from typing import Any
 from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
-from .._core.children import from_below
-from .._core.names import dotted_names
+from .._core.names import dotted_names, from_below
 from .._core.undo import all_or_nothing
 
 __all__ = ["get_at", "parts_at", "rewrite"]

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Node, State, clone
+from brainstate_graph import State, clone
 from brainstate_graph.extend import locate, write_values
 
 from .._core.chosen import given_states, states_at
+from .._core.follower import Follower, StateLeaf
 from .._core.names import dotted_names
 from .._core.parameters import fraction
 from .._core.states import LongTermState, ParamState
@@ -36,7 +37,7 @@ class AverageState(LongTermState):
     __slots__ = ()
 
 
-class EMA(Node):
+class EMA(Follower):
     """The exponential moving average of parameters: ``average = decay * average + (1 - decay) * value``.
 
     It starts from the values when it is made. The averages are float32 where the parameters have half precision, which
@@ -134,6 +135,12 @@ class EMA(Node):
             yield
         finally:
             write_values(list(self.params.values()), before)
+
+    def followed(self) -> Iterator[tuple[StateLeaf, StateLeaf]]:
+        """Iterate over the arrays of the averages, each with the array of the parameter that it averages."""
+        for name, average in self.averages.items():
+            for i in range(len(jax.tree.leaves(average.value))):
+                yield (average, i), (self.params[name], i)
 
 
 def _wide(x: Any) -> Any:

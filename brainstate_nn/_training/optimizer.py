@@ -12,8 +12,9 @@ from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, s
 from brainstate_graph.extend import locate, write_values
 
 from .._core.chosen import Path, chosen_states, given_states
+from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
-from .._core.names import dotted_names
+from .._core.names import dotted_name, dotted_names, leaf_names
 from .._core.parameters import laid_like
 from .._core.states import LongTermState, ParamState
 
@@ -44,7 +45,7 @@ class _Known(NamedTuple):
     wrt: Any
 
 
-class Optimizer(Module):
+class Optimizer(Module, Follower):
     """Moves parameters by gradients, with any transformation of optax.
 
     Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
@@ -130,6 +131,23 @@ class Optimizer(Module):
             [*params, self.opt_state, self.step],
             [*values, state, self.step.value + 1],
         )
+
+    def followed(self) -> Iterator[tuple[StateLeaf, StateLeaf]]:
+        """Iterate over the arrays that optax keeps for a parameter, each with the array of the parameter."""
+        known: dict[str, tuple[tuple[int, ...], StateLeaf]] = {}
+        for path, param in zip(self._paths, self.params.values(), strict=True):
+            inners, leaves, _ = leaf_names(path, param.value)
+            known |= {
+                dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in enumerate(zip(inners, leaves, strict=True))
+            }
+        # optax keeps trees that look like that of the parameters somewhere in trees of its own, so an array belongs to
+        # the parameter whose path ends its own.
+        inners, leaves, _ = leaf_names((), self.opt_state.value)
+        for i, (path, leaf) in enumerate(zip(inners, leaves, strict=True)):
+            ends = (dotted_name(path[start:]) for start in range(len(path)))
+            shape, param = next((known[end] for end in ends if end in known), (None, None))
+            if param is not None and shape == jnp.shape(leaf):  # the rows and columns of Adafactor have another shape
+                yield (self.opt_state, i), param
 
     def _values(self) -> NestedDict:
         return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))

@@ -1,4 +1,8 @@
-"""``unvmap``: one value for all lanes of every enclosing ``vmap``."""
+"""``unvmap``: one value for all lanes of every enclosing ``vmap``.
+
+Under ``vmap`` a condition per lane runs both branches of a `cond`, checks in them included.  A condition for all lanes
+leaves it a branch.
+"""
 
 from __future__ import annotations
 

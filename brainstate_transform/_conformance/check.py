@@ -1,4 +1,8 @@
-"""``check_transform``: run any transform through the laws that the built-in ones keep."""
+"""``check_transform``: runs any transform through the laws that the built-in ones keep.
+
+It is for whoever writes a transform, here or elsewhere, and needs no test framework.  The laws that nest the transform
+with the built-in ones are made here, from `_BUILT_IN`; the others are in ``laws.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from .._derivatives.grad import value_and_grad
 from .._engine.errors import ConformanceError
 from .._jit.jit import jit
 from .._loops.cond import cond
-from .._loops.loops import for_loop, scan
+from .._loops.scan import for_loop, scan
 from .._mapping.vmap import vmap
 from .laws import READING, SHARED, WRITING
 from .trial import Broken, Trial, agree
@@ -103,6 +107,6 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
 
 
 def _line(text: str) -> str:
-    """Put a text into one line that can be read."""
+    """Put the text of an error into one line of 300 characters at most."""
     words = " ".join(text.split())
     return words if len(words) <= 300 else f"{words[:300]} ..."

@@ -1,4 +1,4 @@
-"""What holds of every transform that knows of states: one short function for each law.
+"""The laws of transforms that know of states: one short function for each, whose docstring is the law.
 
 A law gets a `Trial` and raises `Broken`, or any other exception, where the transform does not keep it.  The oracle is
 plain Python on a copy of the model.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,8 +19,19 @@ from brainstate_graph import Node, Overlay, State, StateArgumentError, Structure
 
 from .._derivatives.grad import grad
 from .._jit.jit import jit
-from .._loops.loops import for_loop
-from .trial import Broken, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
+from .._loops.scan import for_loop
+from .laws_of_errors import (
+    Boom,
+    raising,
+    undoes,
+    undoes_errors_between_transforms,
+    undoes_errors_of_jax,
+    undoes_exceptions,
+    undoes_failures_at_run_time,
+    undoes_interrupts,
+    undoes_refused_results,
+)
+from .trial import Broken, Cell, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
 
 __all__ = ["READING", "SHARED", "WRITING"]
 
@@ -45,46 +57,6 @@ def leaves_what_is_read(t: Trial) -> None:
     t.of(model)(scalar())
     if model.w.value is not before:
         raise Broken("the state that is read: expected the same array, found another")
-
-
-class _Boom(Exception): ...
-
-
-class _Interrupt(KeyboardInterrupt): ...
-
-
-def _undoes(t: Trial, kind: type[BaseException]) -> None:
-    model = t.cell()
-    oracle, fails = twin(model), True
-    before = {state: state.value for state in (model.w, model.n)}
-
-    def f(x: Any) -> Any:
-        y = step(model, x)
-        if fails:
-            model.rate = 7.0
-            raise kind("half way")
-        return y
-
-    wrapped = t.wrap(f)
-    expect_refusal("an error half way", lambda: wrapped(scalar()), kind)
-    if (model.rate, oracle.rate) != (1.0, 1.0):
-        raise Broken(f"the attribute set before the error: expected 1.0, found {model.rate}")
-    expect_states("after the error", model, oracle)
-    if any(state.value is not value for state, value in before.items()):
-        raise Broken("the states after the error: expected the same arrays, found others")
-    fails = False
-    expect("the call after the error", wrapped(scalar()), step(oracle, scalar()))
-    expect_states("after the call after the error", model, oracle)
-
-
-def undoes_exceptions(t: Trial) -> None:
-    """An exception half way comes through, and leaves every state and attribute as it was."""
-    _undoes(t, _Boom)
-
-
-def undoes_interrupts(t: Trial) -> None:
-    """A KeyboardInterrupt half way does too."""
-    _undoes(t, _Interrupt)
 
 
 def counts_tied_states_once(t: Trial) -> None:
@@ -153,14 +125,20 @@ def sees_structure(t: Trial) -> None:
     expect_states("at last", model, oracle)
 
 
-def carries_structure(t: Trial) -> None:
-    """A state made inside and kept comes out alive, or StructureError refuses it and nothing is changed."""
+def sees_rebound_variables(t: Trial) -> None:
+    """Another model bound to a variable of the function around is seen, and so is the return of the first one."""
+    first, second = t.cell(), t.cell(7.0)
+    oracles = {id(first): twin(first), id(second): twin(second)}
+    model = first
+    wrapped = t.wrap(lambda x: model(x))
+    for model in (first, second, first):
+        expect("result with the model bound now", wrapped(scalar()), oracles[id(model)](scalar()))
+    for bound in (first, second):
+        expect_states("of a model that was bound", bound, oracles[id(bound)])
 
-    def f(model: Any, x: Any) -> Any:
-        if not hasattr(model, "extra"):
-            model.extra = State(model.w.value * x)
-        return model(x) + model.extra.value
 
+def _carries(t: Trial, f: Callable[[Any, Any], Any]) -> None:
+    """Run a function that changes its model; the changes come out alive, or are refused and undone."""
     model = t.cell()
     oracle = twin(model)
     wrapped = t.wrap(lambda x: f(model, x))
@@ -174,16 +152,63 @@ def carries_structure(t: Trial) -> None:
         expect_states(f"after call {call}", model, oracle)
 
 
+def carries_structure(t: Trial) -> None:
+    """A state made inside and kept comes out alive, or StructureError refuses it and nothing is changed."""
+
+    def f(model: Any, x: Any) -> Any:
+        if not hasattr(model, "extra"):
+            model.extra = State(model.w.value * x)
+        return model(x) + model.extra.value
+
+    _carries(t, f)
+
+
+def carries_replaced_states(t: Trial) -> None:
+    """A state put inside in the place of another comes out alive, or is refused in the same way."""
+
+    def f(model: Any, x: Any) -> Any:
+        model.before, model.w = model.w, State(model.w.value + x)
+        return model(x) + model.before.value
+
+    _carries(t, f)
+
+
+def takes_equal_attributes(t: Trial) -> None:
+    """An attribute that is set to what it was is no change of structure."""
+
+    def f(model: Cell, x: Any) -> Any:
+        model.rate = float(str(model.rate))  # another object
+        return step(model, x)
+
+    agree(t.wrap, t.cell(), f)
+
+
 def finds_hidden_states(t: Trial) -> None:
-    """A state that is reached through a table of functions is seen and written as well."""
+    """A state that is reached in a way that cannot be seen beforehand is seen and written as well."""
     model = t.cell()
     oracle = twin(model)
-    hidden = {"get": lambda: model}
-    wrapped = t.wrap(lambda x: hidden["".join(["g", "et"])]()(x))
+    hidden = weakref.ref(model)  # which no capture follows: the function that is called is one of C
+    wrapped = t.wrap(lambda x: hidden()(x))  # type: ignore[misc]
     for weight in (2.0, 5.0):
         model.w.value = oracle.w.value = scalar(weight)
         expect(f"result with weight {weight}", wrapped(scalar()), oracle(scalar()))
     expect_states("at last", model, oracle)
+
+
+def uses_few_of_many(t: Trial) -> None:
+    """Of many states those that the function uses are read and written, and no others, also where these change."""
+    model, first, second = Chain(*(t.cell(float(i)) for i in range(30))), 3, 7
+    oracle = twin(model)
+    f = lambda model, x: model.cells[second](model.cells[first](x))  # noqa: E731
+    wrapped = t.wrap(lambda x: f(model, x))
+    for first, second in ((3, 7), (3, 7), (20, 3), (3, 7)):
+        expect(f"result with the cells {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
+    expect_states("at last", model, oracle)
+    with Overlay() as overlay:
+        wrapped(scalar())
+    used = {state for cell in (model.cells[first], model.cells[second]) for state in (cell.w, cell.n)}
+    if not used.issuperset(overlay.reads):
+        raise Broken(f"the states read: expected those of two cells, found {len(overlay.reads)}")
 
 
 def tells_the_outer_trace(t: Trial) -> None:
@@ -203,7 +228,7 @@ def agrees_without_jit(t: Trial) -> None:
     """`jax.disable_jit()` gives the same results, writes and errors."""
     with jax.disable_jit():
         agree(t.wrap, t.cell(), step)
-        _undoes(t, _Boom)
+        undoes(t, raising(Boom), Boom)
 
 
 def leaks_nothing(t: Trial) -> None:
@@ -314,9 +339,11 @@ def refuses_writes(t: Trial) -> None:
 
 SHARED = (
     agrees_with_python, sees_assigned_values, leaves_what_is_read, undoes_exceptions, undoes_interrupts,
+    undoes_refused_results, undoes_errors_of_jax, undoes_failures_at_run_time, undoes_errors_between_transforms,
     counts_tied_states_once, takes_modules, refuses_state_arguments, refuses_state_results, sees_attributes,
-    sees_structure, carries_structure, finds_hidden_states, tells_the_outer_trace, agrees_without_jit, leaks_nothing,
-    runs_python_once, differentiates, lets_models_go,
+    sees_structure, sees_rebound_variables, carries_structure, carries_replaced_states, takes_equal_attributes,
+    finds_hidden_states, uses_few_of_many, tells_the_outer_trace, agrees_without_jit, leaks_nothing, runs_python_once,
+    differentiates, lets_models_go,
 )  # fmt: skip
 WRITING = (draws_as_python, holds_any_value, refuses_raw_jit)  # where the function may write
 READING = (refuses_writes,)  # where it may not

@@ -1,4 +1,7 @@
-"""What the laws of transforms are tried with: small models, and comparisons that say what was expected and found."""
+"""A transform on trial: small models, their twins, and comparisons that say what was expected and found.
+
+*Twin*: a copy of a model with arrays of its own, on which the same function runs in plain Python.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ It sets an attribute, fills a list, or leaves a new state in the graph.  Such a 
 
 - `Kept`: where nothing is compiled it stays, as in Python.
 - `Refused`: a loop, branch, jaxpr or custom rule cannot do it each time that it runs.
-- `Carried`: a compiled program runs without Python.  So what it sets is part of what it returns: undone after the trace,
-  and done again after each call.
+- `Carried`: a compiled program runs without Python.  So what it sets is part of what it returns: undone after the
+trace, and done again after each call.
 
 Most functions change nothing.  Then none of this runs.
 """

@@ -11,22 +11,21 @@ A trace that cannot be kept ends in a `Retry`.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 
 from brainstate_graph import Node, Overlay, Snapshot, State
-from brainstate_graph.extend import note_reads
 
+from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
-from .placeholders import Constant, Slot, hold_known, is_placeholder, seal, seal_result, unseal_arguments
-from .retry import RETRIES, Moved, Retry, Unpassed, never_settled
+from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
+from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
@@ -41,24 +40,6 @@ _config: Any = jax.config  # its options are attributes that a type checker does
 def without_jit() -> bool:
     """Tell whether JAX runs without compiling, and so without tracing."""
     return bool(_config.jax_disable_jit)
-
-
-class Looked(NamedTuple):
-    """What `Core.written_by` found.
-
-    Attributes:
-        staged: The function that it traced.
-        graph: The touched graph.
-        jaxpr: The trace.
-        out: The shapes and dtypes of the result.
-        values: Those of the new values of the states that are written.
-    """
-
-    staged: Any
-    graph: TouchedGraph
-    jaxpr: Any
-    out: Any
-    values: Sequence[Any]
 
 
 class _Signature:
@@ -165,7 +146,8 @@ class Core:
                 if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
-                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began
+                    # with.
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
                     out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
@@ -240,8 +222,8 @@ class Core:
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
         """Find out which states the function writes for arguments like these, tracing it once.
 
-        The trace is kept: calling the core with the result, as a loop does with its carry, does not run the
-        user's function again.
+        The trace is kept: calling `staged` with the result, as a loop does with its carry, does not run the user's
+        function again.
 
         Args:
             *args: Arguments, or their shapes.
@@ -251,29 +233,8 @@ class Core:
             The states with their current values.
         """
         self.frozen = True
-        graph = self.touched.graph()
-        twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
-
-        def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            return twin.run(_states_, args, kwargs)
-
-        pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
-        again: Retry | None = None
-        for _ in range(RETRIES):
-            inputs = Inputs(graph)
-            staged: Any = jax.jit(pure)
-            try:
-                traced = staged.trace(inputs.values(), *args, **kwargs)
-                break
-            except Retry as another:
-                again = another.alone()
-                graph = self.graph_again(again, graph)
-        else:
-            raise never_settled(self.__qualname__, again)
-        out, written = traced.out_info
-        out = hold_known(out, graph.objects) if written.outcome.sealed else out
-        self._looked = Looked(staged, graph, traced.jaxpr.jaxpr, out, written.values)
-        return StateValues.read([graph.states[index] for index in written.outcome.states])
+        self._looked = look_ahead(self, args, kwargs)
+        return StateValues.read(self._looked.written)
 
     @property
     def looked(self) -> Looked:
@@ -300,17 +261,10 @@ class Core:
         Raises:
             RuntimeError: `written_by` was not called before.
         """
-        staged, graph = self.looked[:2]
-        inputs = Inputs(graph)
-        values, given = inputs.values(), dict(zip(states.states, states.values, strict=True))
-        values.values = [given.get(s, v) for s, v in zip(graph.states, values.values, strict=True)]
-        out, written = staged(values, *args, **kwargs)
-        if written.outcome.used:  # the enclosing trace reads what a staged function reads
-            note_reads([graph.states[i] for i in written.outcome.used])
-        if written.outcome.sealed:
-            out = hold_known(out, graph.objects)
+        out, written, sealed = self.looked.call(states, args, kwargs)
+        if sealed:
             self.note_sealed()
-        return out, states.updated(written.named(graph.states))
+        return out, states.updated(written)
 
 
 class TraceLog(Protocol):

@@ -13,8 +13,8 @@ import copy
 import functools
 import types
 import weakref
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self
 
 import jax
 from jax.errors import JaxRuntimeError
@@ -26,9 +26,9 @@ from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
-from .reach import WeakMethod
 from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
+from .user_function import WeakMethod
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
@@ -134,28 +134,43 @@ class Unstaged(Lifted):
         return bound
 
 
+class PassesInputs(Protocol):
+    """Says which states of the touched graph a call passes."""
+
+    remembered: Remembered[Inputs]
+
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass in a call with these arguments, the graph being looked at anew."""
+        ...
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass after a trace was given up."""
+        ...
+
+
 class Staged(Lifted):
     """A lifted function whose rule compiles: the program is passed states of the touched graph, by structure.
 
-    The subclasses say which states those are, and what runs.
+    The subclasses say what runs.
+
+    Args:
+        core: The core that the rule has made its program of.
+        passing: Says which states those are.
+        name: The name of the result; that of the function if None.
     """
 
-    def __init__(self, core: StagedCore, name: str | None) -> None:
+    # Puts placeholders for static arguments, if there are any.
+    _with_static: Callable[..., tuple[Any, Any]] | None = None
+
+    def __init__(self, core: StagedCore, passing: PassesInputs, name: str | None) -> None:
         super().__init__((core.core,), name)
+        self._passing = passing
         self._core = core
         self._outcomes = core.outcomes
-        self._remembered = Remembered[Inputs]()
+        self._remembered = passing.remembered
         self._as_given = True  # whether the arguments go to JAX as they are, with no node among them
         self._run: Any = None  # what is called with chosen states
         self._run_whole: Any = None  # ... and with all states of the touched graph
-
-    @abc.abstractmethod
-    def _inputs(self, nodes: Any, args: Any, kwargs: Any) -> Inputs:
-        """Return the states to pass in a call with these arguments, the graph being looked at anew."""
-
-    @abc.abstractmethod
-    def _inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
-        """Return the states to pass after a trace was given up."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
@@ -201,14 +216,16 @@ class Staged(Lifted):
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass."""
         if self._as_given and self._remembered.current is not None:  # the graph has changed, or is asked for again
-            return args, kwargs, self._inputs((), args, kwargs)
+            return args, kwargs, self._passing.inputs((), args, kwargs)
         args, kwargs, nodes = self._sealed(args, kwargs)
         if nodes:
             self._as_given = False
-        return args, kwargs, self._inputs(nodes, args, kwargs)
+        return args, kwargs, self._passing.inputs(nodes, args, kwargs)
 
     def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, list[Node]]:
         """Return the arguments as JAX takes them, and the nodes among them."""
+        if self._with_static is not None:
+            args, kwargs = self._with_static(args, kwargs)
         return seal(args, kwargs, self.functions[0])
 
     def _finish(self, inputs: Inputs, out: Any, written: Any) -> Any:
@@ -221,7 +238,7 @@ class Staged(Lifted):
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
-            inputs = whole_inside(inputs if again is None else self._inputs_again(again, inputs, args, kwargs))
+            inputs = whole_inside(inputs if again is None else self._passing.inputs_again(again, inputs, args, kwargs))
             run = self._run_whole if inputs.key.passing is None else self._run
             try:
                 return inputs, *run(inputs.values(), *args, **kwargs)
@@ -245,7 +262,8 @@ class StagedByRule(Staged):
     """A lifted function with a user's rule that compiles; all states of the touched graph are passed."""
 
     def __init__(self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], name: str | None) -> None:
-        super().__init__(StagedCore(Core(funs[0])), name)
+        core = StagedCore(Core(funs[0]))
+        super().__init__(core, _WholeGraphs(core.core), name)
         self._rule, self._more = rule, funs[1:]
         self._run = self._run_whole = rule(self._core)
 
@@ -254,16 +272,24 @@ class StagedByRule(Staged):
         bound.cores[0].bound = self.cores[0].bound + 1
         return bound
 
-    def _inputs(self, nodes: Any, args: Any, kwargs: Any) -> Inputs:
-        found = self._remembered.find(nodes)
-        return self._of(self._core.core.touched.graph(nodes)) if found is None else found
 
-    def _inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
-        return self._of(self._core.core.graph_again(again, inputs.graph))
+class _WholeGraphs:
+    """Passes all states of the touched graph."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.remembered = Remembered[Inputs]()
+
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        found = self.remembered.find(nodes)
+        return self._of(self.core.touched.graph(nodes)) if found is None else found
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        return self._of(self.core.graph_again(again, inputs.graph))
 
     def _of(self, graph: TouchedGraph) -> Inputs:
         inputs = Inputs(graph)
-        self._remembered.keep(graph.nodes, inputs)
+        self.remembered.keep(graph.nodes, inputs)
         return inputs
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
-from brainstate_graph.extend import StateTree, dotted, fields_of, locate
+from brainstate_graph.extend import StateTree, dotted, locate
 
 from .core import Core
 
@@ -189,8 +189,14 @@ def _resolve(selector: Any, core: Core, argument: str) -> _Built:
         return [(argument, selector)], next
     if isinstance(selector, Node):
         return _by_path(states(selector))
-    if isinstance(selector, StateTree) and all(isinstance(s, TreefyState) for s in selector.to_flat().values()):
-        return _at_paths(selector, core, argument)
+    if isinstance(selector, StateTree):
+        found = dict(selector.to_flat().items())
+        if all([isinstance(item, TreefyState) for item in found.values()]):
+            return _at_paths(selector, core, argument)
+        if all([isinstance(item, State) for item in found.values()]):  # the usual selector, `model.states(...)`
+            treedef = jax.tree.structure(selector)
+            pairs = [(f"{argument}.{'.'.join(map(str, path))}", state) for path, state in found.items()]
+            return pairs, lambda values: jax.tree.unflatten(treedef, list(values))
     if isinstance(selector, (set, frozenset)):
         selector = list(selector)
     if not isinstance(selector, (str, type)) and not jax.tree_util.all_leaves([selector]):
@@ -263,7 +269,7 @@ def _at(path: tuple[Any, ...], core: Core) -> State[Any] | None:
 def _own_paths(core: Core) -> list[tuple[tuple[Any, ...], State[Any]]]:
     """Every state that the function touches with its path from each node that the function reaches."""
     found: list[tuple[tuple[Any, ...], State[Any]]] = []
-    for name, root in fields_of(core.touched_graph().root).items():
+    for name, root in core.touched_graph().root.items():
         if isinstance(root, Node):
             found += states(root).items()
         elif isinstance(root, State):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from brainstate_graph import GraphDef, Node, Snapshot, State
-from brainstate_graph.extend import fields_of, hooks_key, new_node, notes, read_values, write_values
+from brainstate_graph.extend import hooks_key, notes, read_values, write_values
 
-from .capture import Capture
+from .reach import Capture
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
 __all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
@@ -54,7 +54,7 @@ class TouchedGraph:
 
     @property
     def root(self) -> Any:
-        """What the call starts from: a node with an attribute for each root."""
+        """What the call starts from, by the names under which the function knows it."""
         return self.snapshot.root
 
     def row_of(self) -> dict[int, int]:
@@ -120,7 +120,8 @@ class Inputs:
 
 
 class _Kept(Protocol):
-    is_current: Callable[[], bool]
+    @property
+    def is_current(self) -> Callable[..., bool]: ...
 
 
 K = TypeVar("K", bound=_Kept)
@@ -170,14 +171,6 @@ class _Token:
     __slots__ = ("__weakref__",)
 
 
-class _Roots(Node):
-    """What a call starts from, by the names under which the function knows it."""
-
-    __slots__ = ()
-
-    graph_in_paths = False
-
-
 def root_name(number: int) -> str:
     """Return the name of an argument that is a node in the touched graph: arguments are known there by number alone."""
     return f"argument {number}"
@@ -208,14 +201,15 @@ class Touched:
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun)
-        roots = new_node(_Roots)
-        fields = fields_of(roots)
-        fields.update((root_name(number), node) for number, node in enumerate(nodes))
+        arguments = {root_name(number): node for number, node in enumerate(nodes)}
         while True:
-            fields.update(capture.roots)
-            # A function on the way to a model is part of what the program is made from, though nothing is in it.
-            fields["functions"] = tuple(capture.functions)
-            snapshot = Snapshot(roots, [*capture.tests, *self._stray_tests()])
+            # What a call starts from, by the names under which the function knows it, in the order of a node's
+            # attributes.
+            roots = {**arguments, **capture.roots}
+            if capture.functions:  # on the way to a model: part of what the program is made from
+                roots["functions"] = tuple(capture.functions)
+            tests = [*capture.tests, *self._stray_tests()] if self.strays else capture.tests
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
         inside = set(snapshot.states)
@@ -225,8 +219,6 @@ class Touched:
     def _stray_tests(self) -> list[Callable[[], bool]]:
         """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
         strays = self.strays
-        if not strays:
-            return []
         key = hooks_key(strays)
         return [lambda: hooks_key(strays) == key]
 

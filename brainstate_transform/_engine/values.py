@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, State
+from brainstate_graph import GraphDef, Overlay, State
 from brainstate_graph.extend import read_values, write_values
 
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written"]
+__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -246,6 +246,18 @@ class Written(tuple[Any, Any]):
         """Return the part whose states are accepted."""
         kept = [(s, v) for s, v in self.items() if accept(s)]
         return StateValues.of([s for s, _ in kept], [v for _, v in kept]).as_written()
+
+
+NO_STATES = StateValues.of((), ())
+
+
+def written_in(overlay: Overlay) -> Written:
+    """Return what was written in an overlay, with the states that were made in it and that something still holds.
+
+    For a rule that runs its core more than once in an overlay of its own, and hands on what all the runs wrote.
+    """
+    pairs = [*overlay.written(), *overlay.made()]
+    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
 
 
 # Read by JAX without a call into Python: 0.4 microseconds of a call.

@@ -118,7 +118,7 @@ class Dispatch:
         return self.call(self.compiled(len(args)), states, args, kwargs)
 
     def call(self, compiled: Callable[..., Any], states: StateValues, args: Any, kwargs: Any) -> Any:
-        """Call a compiled form of the program; a state that is moved stays where it is put, once the program has run."""
+        """Call a compiled form of the program; states that were moved for it stay there, once it has run."""
         if not self.apart:
             return compiled(states, *args, **kwargs)
         if not isinstance(states.key, GraphKey):

@@ -1,7 +1,7 @@
 """``explain``: the traces of a compiled function, and the words that say why it was traced again.
 
-A staged core notes each trace as data (`Trace`) in the `TraceLog`.  The words are made here, when a user asks for them.  A call that finds its program notes
-nothing.
+A staged core notes each trace as data (`Trace`) in the `TraceLog`.  The words are made here, when a user asks for them.
+A call that finds its program notes nothing.
 """
 
 from __future__ import annotations

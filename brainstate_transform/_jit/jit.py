@@ -6,8 +6,6 @@ program depends on is in the key, and no key is computed in Python.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from .._engine.lift import Staged, whole_inside
 from .._engine.placeholders import constant
 from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
+from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog
@@ -71,15 +70,17 @@ class JittedFunction(Staged):
         if name is not None:
             core.__name__ = core.__qualname__ = name
         self._log = TraceLog(core)
-        super().__init__(StagedCore(core, self._log), name)
+        staged = StagedCore(core, self._log)
         numbers, names = both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
-        self._as_given = self._static == _NO_STATIC
         donated, donated_names = both_ways(fun, donate_argnums, donate_argnames)
         donates = donate_states is not False and donate_states is not None
         donation = Donation(core, "donate_states", donate_states) if donates and donate_states is not True else None
         placement = None if state_shardings is None else Placement(core, "state_shardings", state_shardings)
-        self._program = Program(self._core, self._remembered, donates, donation, placement)
+        self._program = Program(staged, donates, donation, placement)
+        super().__init__(staged, self._program, name)
+        if numbers or names:
+            self._with_static, self._as_given = self._wrap_static, False
         options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
         options["donate_argnames"] = tuple(donated_names) or None
         self._dispatch = Dispatch(self._program, self._static[0], donated, options)
@@ -124,25 +125,10 @@ class JittedFunction(Staged):
             ) from None
         return constant(value)
 
-    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, list[Node]]:
-        if self._static != _NO_STATIC:
-            args, kwargs = self._wrap_static(args, kwargs)
-        return super()._sealed(args, kwargs)
-
-    def _inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
-        inputs = self._program.inputs(nodes)
-        if not inputs.settled:
-            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
-                inputs, _ = self._program.settle(inputs, args, kwargs)
-        return inputs
-
-    def _inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
-        return self._program.settle(self._program.again(again, inputs), args, kwargs)[0]
-
     def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass as far as it is known."""
         args, kwargs, nodes = self._sealed(args, kwargs)
-        return args, kwargs, self._program.inputs(nodes)
+        return args, kwargs, self._program.known(nodes)
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Trace for arguments like these; no state changes.
@@ -170,7 +156,7 @@ class JittedFunction(Staged):
                     return Traced(stage, self, dispatch, inputs.key, info)
                 except Retry as another:
                     again = another.alone()
-                    inputs = self._inputs_again(again, inputs, args, kwargs)
+                    inputs = program.inputs_again(again, inputs, args, kwargs)
         raise never_settled(self.__qualname__, again)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
@@ -216,9 +202,6 @@ class JittedFunction(Staged):
         self._program.forget()
         self._core.core.touched.forget()
         self._log.forget()
-
-
-_NO_STATIC = (frozenset[int](), frozenset[str]())
 
 
 def jit(
@@ -275,6 +258,8 @@ def jit(
         >>> int(count.value)
         5
     """
+    if fun is None:
+        return decorator(jit, locals())
     options: dict[str, Any] = {
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
         "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
@@ -283,6 +268,4 @@ def jit(
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options
-    if fun is None:
-        return functools.partial(jit, **options)
     return JittedFunction(fun, **options)

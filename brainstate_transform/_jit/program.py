@@ -1,15 +1,17 @@
 """The program of a function: what ``jit`` hands to JAX, and which states of a touched graph it is passed.
 
 The user's function is traced with all states of the touched graph (`Program.whole`).  That trace shows which of them it
-uses.  Where many are not used, the program is passed a choice of states instead, and evaluates the same trace: each input
-costs a call 0.3 to 1 microsecond, used or not.
+uses.  Where many are not used, the program is passed a choice of states instead, and evaluates the same trace: each
+input costs a call 0.3 to 1 microsecond, used or not.
 
-What is passed has its one home here: `Program.settle` finds the choice, `Program.widen` adds to it when a trace for other
-arguments uses more, and the choices are remembered by the shape of the graph, so that alike models share them.
+What is passed has its one home here: `Program.settle` finds the choice, `Program.inputs_again` adds to it when a trace
+for other arguments uses more, and the choices are remembered by the shape of the graph, so that alike models share
+them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +42,6 @@ class Program:
 
     Args:
         core: The core.
-        remembered: The inputs of earlier calls.
         donates: Whether states that are written give their buffers away.
         donation: Those that do; None for all.
         placement: Where states live; None for where they are.
@@ -49,7 +50,6 @@ class Program:
     def __init__(
         self,
         core: StagedCore,
-        remembered: Remembered[Inputs],
         donates: bool = False,
         donation: Donation | None = None,
         placement: Placement | None = None,
@@ -61,7 +61,7 @@ class Program:
         # Whether some states cross apart from others, so that it must be known which are used of small graphs too.
         self.apart = donates or placement is not None
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
-        self._remembered = remembered
+        self.remembered = Remembered[Inputs]()
         self._settled: dict[Any, Passing | None] = {}  # by shape and strays
         self.__name__, self.__qualname__ = core.__name__, core.__qualname__
 
@@ -81,7 +81,8 @@ class Program:
         if key.passing is None:
             return self.whole(states, *args, **kwargs)
         whole = key.inputs.whole()
-        traced, (_, used, _) = self.look(whole, args, kwargs)
+        traced, outcome = self.look(whole, args, kwargs)
+        used = outcome.used or ()
         if not set(key.passing.indices).issuperset(used):
             raise Unpassed([whole.states[index] for index in used])
         values = self._filled(whole, key.passing, states)
@@ -108,22 +109,37 @@ class Program:
 
     # -- which states are passed ---------------------------------------------------------------------------------------
 
-    def inputs(self, nodes: Sequence[Node]) -> Inputs:
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass in a call with these arguments."""
+        inputs = self.known(nodes)
+        if not inputs.settled:
+            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
+                inputs, _ = self.settle(inputs, args, kwargs)
+        return inputs
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass after a trace was given up."""
+        return self.settle(self._again(again, inputs), args, kwargs)[0]
+
+    def known(self, nodes: Sequence[Node]) -> Inputs:
         """Return the states to pass in a call with these nodes among its arguments, as far as it is known."""
-        found = self._remembered.find(nodes)
+        found = self.remembered.find(nodes)
         return self._of(self.core.core.touched.graph(nodes)) if found is None else found
 
     def _of(self, graph: TouchedGraph) -> Inputs:
-        key = (graph.shape, tuple(graph.strays))
-        inputs = Inputs(graph, self._settled.get(key), settled=key in self._settled)
-        self._remembered.keep(graph.nodes, inputs)
+        if not self.apart and len(graph.states) <= UNUSED:
+            inputs = Inputs(graph, None, settled=True)  # all are passed, whichever are used
+        else:
+            key = (graph.shape, tuple(graph.strays))
+            inputs = Inputs(graph, self._settled.get(key), settled=key in self._settled)
+        self.remembered.keep(graph.nodes, inputs)
         return inputs
 
     def _choose(self, graph: TouchedGraph, passing: Passing | None) -> Inputs:
         """Pass these states from now on, or all, where the touched graph has this shape."""
         self._settled[graph.shape, tuple(graph.strays)] = passing
         inputs = Inputs(graph, passing, settled=True)
-        self._remembered.keep(graph.nodes, inputs)
+        self.remembered.keep(graph.nodes, inputs)
         return inputs
 
     def settle(self, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any]:
@@ -136,9 +152,6 @@ class Program:
         for _ in range(RETRIES):
             if inputs.settled or without_jit():
                 break
-            if not self.apart and len(inputs.states) <= UNUSED:
-                inputs.settled = True  # all are passed
-                break
             inputs, found = self._settle_once(inputs, args, kwargs)
         return inputs, found
 
@@ -150,7 +163,7 @@ class Program:
         try:
             found = self.look(whole, args, kwargs)
         except Retry as again:
-            return self.again(again.alone(), inputs), None
+            return self._again(again.alone(), inputs), None
         except RuntimeError as error:
             refuse_lost(whole.states, self.__qualname__, error)
             raise
@@ -165,14 +178,14 @@ class Program:
         passing = Passing((*donated, *sorted(indices.difference(donated))), len(donated))
         return self._choose(whole.graph, passing), found
 
-    def again(self, again: Retry, inputs: Inputs) -> Inputs:
+    def _again(self, again: Retry, inputs: Inputs) -> Inputs:
         """Return the states to pass after a trace was given up, or raise what no other states help against."""
         graph = self.core.core.graph_again(again, inputs.graph)
         if graph is not inputs.graph:
             return self._of(graph)
-        return self.widen(inputs, again.states) if isinstance(again, Unpassed) else self._of(graph)
+        return self._widen(inputs, again.states) if isinstance(again, Unpassed) else self._of(graph)
 
-    def widen(self, inputs: Inputs, used: Sequence[State[Any]]) -> Inputs:
+    def _widen(self, inputs: Inputs, used: Sequence[State[Any]]) -> Inputs:
         """Pass these states of the graph as well from now on."""
         passing = inputs.key.passing
         if passing is None:
@@ -187,7 +200,7 @@ class Program:
         """Drop what is known of earlier calls, and all that was compiled for the whole graph."""
         self.whole.clear_cache()
         self._settled.clear()
-        self._remembered.forget()
+        self.remembered.forget()
 
 
 def _unused(leaf: Any, shape: Any) -> Any:

@@ -13,7 +13,7 @@ import jax
 from brainstate_graph import diff
 from brainstate_graph.extend import describe, locate
 
-from .._checks.shapes import shape_of, struct
+from .._checks.avals import shape_of, struct
 from .._engine.core import without_jit
 from .._engine.lost import refuse_lost
 from .._engine.placeholders import unseal_result

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit
-from tests.nn.layers import Layer, layers
+from tests.laws.layers import Layer, layers
 
 MESH = jax.make_mesh((4,), ("data",))  # with explicit axes, as is the default
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.processes import passes
+from tests.processes.python import passes
 
 
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])

@@ -12,7 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import clone, treefy_states, update_states
 from brainstate_transform import jit, value_and_grad
-from tests.processes import output_of
+from tests.processes.python import output_of
 
 STEPS = 6
 SCHEDULE = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, STEPS)

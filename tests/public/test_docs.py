@@ -20,6 +20,7 @@ import jax
 import pytest
 
 from tests.public.sources import ROOT
+from tests.tables import each
 
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
 
@@ -128,7 +129,7 @@ def test_a_good_page_passes():
     run_page(GOOD, "good.md")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "error", "message"),
     [
         ("```python\nprint(1)\n```\n```text\n2\n```", AssertionError, "bad.md:1 prints something else"),

@@ -52,7 +52,7 @@ def test_import_starts_no_backend_and_changes_no_setting(package):
 
 
 @pytest.mark.parametrize("package", INSIDE)
-def test_trap_18_104_an_inner_package_is_loaded_where_it_is_used_and_without_a_warning(package):
+def test_an_inner_package_is_loaded_where_it_is_used_and_without_a_warning(package):
     outer = package.rpartition(".")[0]
     assert said(f"import json, sys, {outer}; print(json.dumps('{package}' in sys.modules))") is False
     assert said(f"import json, sys, {package}; print(json.dumps('{package}' in sys.modules))") is True

@@ -12,13 +12,13 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from brainstate_graph import Static
 from brainstate_graph._core.static import static_key
 from brainstate_graph._data.wording import short, static_changes
 from tests.graph.data.test_values import MORE
-from tests.graph.zoo import STATICS, Color, Gadget, Pair
+from tests.laws.graphs import STATICS, Color, Gadget, Pair
+from tests.tables import each
 
 
 @dataclasses.dataclass
@@ -49,7 +49,7 @@ def twin(module):
 long = "x" * 100
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "words"),
     [
         (0.5, 0.1, ": 0.5 -> 0.1"),

@@ -26,7 +26,7 @@ import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, treefy_states
 from brainstate_nn._checkpoints.safetensors import SafetensorsFile
 from tests.nn.whole import Everything, Odd, all_bits, bits
-from tests.processes import output_of
+from tests.processes.python import output_of
 
 FORMATS = pytest.mark.parametrize("suffix", ["msgpack", "safetensors"])
 

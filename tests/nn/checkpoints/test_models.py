@@ -12,9 +12,9 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
-from tests.nn.layers import LAYERS, Called, layers
+from tests.laws.layers import LAYERS, Called, layers
 from tests.nn.whole import Odd, all_bits
-from tests.processes import output_of
+from tests.processes.python import output_of
 
 MINE = [Called, Odd, jnp.swapaxes]
 

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import GraphError, OfType, PathRegex, State, graphdef, states
 from brainstate_transform import jit, value_and_grad
-from tests.processes import passes
+from tests.processes.python import passes
 
 GRID = AbstractMesh((2, 4), ("data", "model"))
 

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
-from tests.nn.layers import ATTENTION, NORMAL, their_attention
+from tests.laws.layers import ATTENTION, NORMAL, their_attention
 from tests.nn.peers import flax, values_of
 
 

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import for_loop, jit, vmap
-from tests.nn.layers import NORMAL
+from tests.laws.layers import NORMAL
 
 LENGTH = 6
 

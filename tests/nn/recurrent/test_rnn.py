@@ -9,7 +9,7 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import treefy_states
 from brainstate_transform import grad, jit, vmap
-from tests.nn.layers import LSTM, their_lstm
+from tests.laws.layers import LSTM, their_lstm
 from tests.nn.oracle import sample
 
 LENGTHS = jnp.array([5, 1, 3])

@@ -1,0 +1,256 @@
+"""What holds for every layer of the table in `layers.py`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import treescope
+from hypothesis import Phase, given, settings
+
+import brainstate_nn as nn
+from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
+from brainstate_transform import for_loop, jit, vmap
+from tests.laws.layers import LAYERS, Layer, Sizes, layers
+from tests.nn.peers import values_of
+
+SIZES = st.builds(
+    Sizes, batch=st.integers(1, 3), length=st.integers(4, 7), heads=st.sampled_from([1, 2]),
+    head=st.sampled_from([2, 4]), out=st.integers(1, 4),
+)  # fmt: skip
+# Half precision has 8 bits: each of a handful of roundings may be off by 1/256 of the largest part of a sum.
+TOLERANCE = {"float32": 2e-5, "bfloat16": 4e-2}
+
+
+def assert_close(ours: Any, theirs: Any, tolerance: float) -> None:
+    """Equal up to a part of the largest element, leaf by leaf."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max(initial=0.0)))
+
+
+def loss(out: Any) -> jax.Array:
+    return sum(jnp.sum(jnp.sin(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(out))
+
+
+def with_gradients(run: Any, values: Any, inputs: list[Any]) -> Any:
+    """The result, and the gradients by all values and all inputs that have one."""
+
+    def of_loss(values: Any, floats: list[Any]) -> Any:
+        rest = iter(floats)
+        out = run(values, *[next(rest) if _is_float(x) else x for x in inputs])
+        return loss(out), out
+
+    floats = [x for x in inputs if _is_float(x)]
+    (_, out), grads = jax.jit(jax.value_and_grad(of_loss, (0, 1), has_aux=True))(values, floats)
+    return out, grads
+
+
+def _is_float(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def as_function(layer: nn.Module) -> Any:
+    """Our layer as the oracles are: a pure function of values by dotted path, through a split."""
+    shape, tree = treefy_split(layer)
+
+    def run(values: dict[str, Any], *inputs: Any) -> Any:
+        copy = treefy_merge(shape, tree)
+        for path, state in copy.states((nn.ParamState, nn.BatchState)).items():
+            state.value = values[".".join(map(str, path))]
+        return copy(*inputs)
+
+    return run
+
+
+CASES = [(row, mode) for row in LAYERS for mode in row.modes]
+
+
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("row", "training"), CASES, ids=[f"{row.name}, {'training' if mode else 'evaluation'}" for row, mode in CASES]
+)
+def test_results_and_gradients_are_those_of_others(row: Layer, training: bool, dtype: str) -> None:
+    @settings(max_examples=2, phases=[Phase.generate])  # each compiles: to shrink a failure would take minutes
+    @given(sizes=SIZES, seed=st.integers(0, 1000))
+    def holds(sizes: Sizes, seed: int) -> None:
+        layer = row.make(sizes, training, seed, dtype=dtype, param_dtype=dtype)
+        inputs, values = row.inputs(sizes, seed, jnp.dtype(dtype)), values_of(layer)
+        ours = with_gradients(as_function(layer), values, inputs)
+        theirs = with_gradients(row.oracle(layer), values, inputs)
+        assert_close(ours, theirs, TOLERANCE[dtype])
+
+    holds()
+
+
+@layers()
+def test_a_split_layer_runs_under_raw_jit(row: Layer) -> None:
+    layer, inputs = row.make(), row.inputs()
+    shape, tree = treefy_split(layer)
+
+    @jax.jit
+    def run(tree: Any, *inputs: Any) -> Any:
+        copy = treefy_merge(shape, tree)
+        return copy(*inputs), treefy_states(copy)
+
+    out, after = run(tree, *inputs)
+    want = layer(*inputs)
+    assert_close(out, want, 1e-5)
+    _assert_same_states(after, treefy_states(layer))
+
+
+def _assert_same_states(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=1e-5, atol=1e-5)
+
+
+@layers()
+def test_vmap_is_one_call_for_each_lane(row: Layer) -> None:
+    layer = row.make(training=False)
+    lanes = [row.inputs(seed=seed) for seed in range(2)]
+    each = [clone(layer)(*inputs) for inputs in lanes]
+    hidden = layer.states(nn.ShortTermState)
+    for state in hidden.values():
+        state.value = jax.tree.map(lambda x: jnp.stack([x, x]), state.value)
+    how = {"in_states": {0: hidden}, "out_states": {0: hidden}} if hidden else {}
+    out = vmap(layer, **how)(*[jnp.stack(pair) for pair in zip(*lanes, strict=True)])
+    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), 1e-5)
+
+
+@layers()
+def test_a_loop_is_one_call_after_another(row: Layer) -> None:
+    layer = row.make()
+    other = clone(layer)
+    steps = [row.inputs(seed=seed) for seed in range(3)]
+    out = for_loop(layer, *[jnp.stack(parts) for parts in zip(*steps, strict=True)])
+    want = [other(*inputs) for inputs in steps]
+    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want), 1e-5)
+    _assert_same_states(treefy_states(layer), treefy_states(other))
+
+
+@layers(lambda row: not row.plain)
+def test_dtypes(row: Layer) -> None:
+    layer = row.make(param_dtype="bfloat16", dtype="float32")
+    assert {state.value.dtype for state in layer.states(nn.ParamState).values()} <= {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(layer(*row.inputs()))} == {jnp.dtype("float32")}
+
+
+@layers()
+def test_a_layer_is_told_by_its_shape_and_not_by_its_first_values(row: Layer) -> None:
+    assert graphdef(row.make(seed=1)) is graphdef(row.make(seed=2))
+    assert_close(row.make(seed=1)(*row.inputs()), row.make(seed=1)(*row.inputs()), 0.0)
+
+
+@layers()
+def test_how_a_layer_looks(row: Layer) -> None:
+    layer = row.make()
+    name = type(layer).__name__
+    for text in (repr(layer), treescope.render_to_text(layer, ignore_exceptions=False)):
+        assert text.startswith(name)
+        assert " at 0x" not in text
+        assert len(text.splitlines()) <= 40
+    assert name in treescope.render_to_html(layer, ignore_exceptions=False, compressed=False)
+
+
+class Holder(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.layer(*inputs)
+
+
+@layers(lambda row: not row.whole)
+def test_a_wrong_input_is_told_with_the_path_of_the_layer(row: Layer) -> None:
+    net = Holder(row.make())
+    first, *rest = row.inputs()
+    before = treefy_states(net)
+    wrong = first.astype(jnp.float32) if row.kinds else jnp.concatenate([first, first], -1)
+    with pytest.raises((ValueError, TypeError), match=r"\w+ at Holder\.layer[\w.]* .*`\w+`"):
+        jit(net)(wrong, *rest)
+    with pytest.raises(TypeError, match=r"\w+ at Holder\.layer[\w.]* takes an array for `\w+`, not None"):
+        net(None, *rest)
+    _assert_same_states(treefy_states(net), before)
+
+
+WRONG = {
+    "rng": (0, "text"),
+    "dtype": (int, "text"),
+    "param_dtype": (bool, "uint8"),
+    "w_init": (0.1, lambda key, shape, dtype: jnp.zeros((*shape, 7), dtype)),
+    "b_init": ("zeros", lambda key, shape, dtype: jnp.zeros((*shape, 7), dtype)),
+}
+
+
+def constructor(row: Layer) -> tuple[Any, dict[str, Any], list[str]]:
+    """The class of a layer, what it cannot be made without, and which of that are sizes."""
+    layer = row.make()
+    found = inspect.signature(type(layer).__init__).parameters.values()
+    required = [p for p in found if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    counts = ("depth",)  # which may be 0
+    sizes = [p.name for p in required if p.annotation in ("int", "int | Sequence[int]") and p.name not in counts]
+    called = {"build": nn.Identity}  # what a layer calls and does not keep
+    given = {p.name: called.get(p.name) or getattr(layer, p.name) for p in found if p in required or p.name == "axis"}
+    return type(layer), given, sizes
+
+
+@layers(lambda row: not row.plain)
+def test_a_wrong_option_of_a_constructor_is_named(row: Layer) -> None:
+    kind, required, _ = constructor(row)
+    names = WRONG.keys() & inspect.signature(kind.__init__).parameters.keys()
+    if getattr(kind(**required), "bias", kind) is None:
+        names -= {"b_init"}
+    for name in names:
+        for wrong in WRONG[name]:
+            with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+                kind(**required, **{name: wrong})
+
+
+@layers()
+def test_a_wrong_size_is_named(row: Layer) -> None:
+    kind, required, sizes = constructor(row)
+    for name in sizes:
+        for wrong in (0, -1, 2.5, "3", None, True):
+            with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+                kind(**{**required, name: wrong})
+
+
+@pytest.mark.slow
+def test_on_four_devices() -> None:
+    here = pathlib.Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here.with_name("on_four_devices.py"))],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+        cwd=here.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_layer_is_in_the_table() -> None:
+    containers = {"Module", "RecurrentCell", "Optimizer"}
+    public = {
+        name for name in dir(nn) if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Module)
+    }
+    assert public - containers - {row.name.partition(" ")[0] for row in LAYERS} == MISSING
+
+
+# Those whose calls are no `layer(x) -> y`, or that differ from a row in a name alone; each is tested in its own file.
+MISSING: set[str] = set()

@@ -14,19 +14,20 @@ from ._core.static import static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
-from ._show.looks import Look, Member, look_of
+from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",
+    "Appearance",
     "Edit",
     "Journal",
-    "Look",
     "Member",
     "StateTree",
     "alike",
+    "appearance_of",
     "aval_of",
     "born_after",
     "describe",
@@ -35,7 +36,6 @@ __all__ = [
     "flatten",
     "hooks_key",
     "locate",
-    "look_of",
     "make_state",
     "new_node",
     "note_reads",

@@ -2,6 +2,14 @@
 
 Nothing below knows of it.  Here ``jax.export`` is told how to write what is static in a state tree; flax is told too
 if it is imported already.
+
+Read in this order:
+
+- ``values.py``, ``read.py``: static values as JSON forms, and back; ``arrays.py`` and ``names.py`` are parts of it.
+- ``json.py``: GraphDefs.
+- ``fingerprint.py``: a digest that is the same everywhere.
+- ``diff.py``, ``wording.py``: what changed between two GraphDefs, in words.
+- ``layout_bytes.py``, ``flax.py``: state trees for ``jax.export`` and flax.
 """
 
 from typing import Any

@@ -1,7 +1,15 @@
-"""How graphs look: as text, as a page to unfold, as a drawing.
+"""Graphs as people see them: as text, as a page to unfold, as a drawing.
 
 Nothing below knows of it.  Here the classes of the core and of the trees get their ``__repr__`` and the like, and
 ``objects`` registers how each of them looks.
+
+Read in this order:
+
+- ``appearance.py``: how an object says what it looks like.
+- ``objects.py``: what nodes, states, trees and GraphDefs say.
+- ``outline.py``: how much of a graph is shown.
+- ``text.py``: text, and pages for treescope.
+- ``dot.py``: drawings for Graphviz.
 """
 
 from typing import Any

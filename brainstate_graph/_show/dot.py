@@ -12,7 +12,7 @@ from typing import Any, final
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from .._core.snapshot import snapshot
 from .._tools.words import dotted
-from .looks import look_at
+from .appearance import safe_appearance
 from .objects import arguments_of, view_of
 from .text import in_one_line
 
@@ -133,8 +133,8 @@ class _Drawing:
         if row.kind == "known":
             return f'  n{number} [label="{name}\\nheld by the caller", style="rounded,dashed"];'
         if row.kind == "state":
-            look = look_at(self.live.get(number, view_of(self.shape, number)))
-            texts = [line.label + in_one_line(line.value) for line in look.members()] if look is not None else []
+            shown = safe_appearance(self.live.get(number, view_of(self.shape, number)))
+            texts = [line.label + in_one_line(line.value) for line in shown.members()] if shown is not None else []
             more = f"\\n{_escaped(', '.join(texts))}" if texts else ""
             color = self.colors.setdefault(name, _COLORS[len(self.colors) % len(_COLORS)])
             return f'  n{number} [label="{name}{more}", shape=ellipse, fillcolor="{color}"];'

@@ -1,4 +1,4 @@
-"""The looks of nodes, states, state trees and GraphDefs; these look like the live graph, without values."""
+"""The appearance of nodes, states, state trees and GraphDefs; these look like the live graph, without values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from .._tools.words import Words, short
 from .._trees.leaf import TreefyState
 from .._trees.nesting import nested
 from .._trees.tree import FlattedDict, NestedDict, layout_of
-from .looks import Look, Member, attribute, look_at, look_of, mapping, opens, unlabelled
+from .appearance import Appearance, Member, appearance_of, attribute, mapping, opens, safe_appearance, unlabelled
 
 __all__ = ["RowView", "arguments_of", "view_of"]
 
 
-@look_of.register(Node)
-def _(node: Node) -> Look:
+@appearance_of.register(Node)
+def _(node: Node) -> Appearance:
     kind, fields = type(node), fields_of(node).copy()
     if kind.graph_invisible_attrs:
         fields = {name: value for name, value in fields.items() if name not in kind.graph_invisible_attrs}
     return _of_node(kind, fields)
 
 
-def _of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> Look:
-    return Look(kind, lambda: _attributes(kind, fields), fields.values(), f"{kind.__name__}(", mark=mark, boxed=True)
+def _of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> Appearance:
+    return Appearance(
+        kind, lambda: _attributes(kind, fields), fields.values(), f"{kind.__name__}(", mark=mark, boxed=True
+    )
 
 
 def _attributes(kind: type[Any], fields: dict[str, Any]) -> list[Member]:
@@ -59,12 +61,12 @@ def arguments_of(kind: type[Any]) -> dict[Any, int]:
 def _group(value: Any) -> int:
     if not opens(value):
         return 0
-    found = look_at(value)
+    found = safe_appearance(value)
     return 1 if found is not None and found.is_state else 2
 
 
-@look_of.register(State)
-def _(state: State[Any]) -> Look:
+@appearance_of.register(State)
+def _(state: State[Any]) -> Appearance:
     try:
         value = look(state)  # printing is no read of the program
     except TraceContextError:
@@ -76,7 +78,7 @@ def _value(value: Any) -> Member:
     return Member("", ("value",), ".value", value)
 
 
-def _of_state(kind: type[Any], first: Member | None, meta: Iterable[tuple[str, Any]], value: Any) -> Look:
+def _of_state(kind: type[Any], first: Member | None, meta: Iterable[tuple[str, Any]], value: Any) -> Appearance:
     """Say how a state of this class looks: the line of its value, then its metadata; `value` is what is counted."""
 
     def members() -> Iterable[Member]:
@@ -87,24 +89,24 @@ def _of_state(kind: type[Any], first: Member | None, meta: Iterable[tuple[str, A
                 item = Words("{" + ", ".join(sorted(map(short, item))) + "}")
             yield Member(f"{name}=", (name,), f".metadata[{name!r}]", item)
 
-    return Look(kind, members, (), f"{kind.__name__}(", value=value, counted_as=kind.__name__)
+    return Appearance(kind, members, (), f"{kind.__name__}(", value=value, counted_as=kind.__name__)
 
 
-@look_of.register(TreefyState)
-def _(ref: TreefyState) -> Look:
+@appearance_of.register(TreefyState)
+def _(ref: TreefyState) -> Appearance:
     found = _of_state(TreefyState, _value(ref.value), ref.metadata.items(), ref.value)
     kind = ref.type.__name__
     return found._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
 
 
-@look_of.register(NestedDict)
-def _(tree: NestedDict) -> Look:
+@appearance_of.register(NestedDict)
+def _(tree: NestedDict) -> Appearance:
     levels = nested(layout_of(tree), list(tree.to_flat().values()).__getitem__)
     return mapping(NestedDict, levels, tuple(levels.values()))
 
 
-@look_of.register(FlattedDict)
-def _(tree: FlattedDict) -> Look:
+@appearance_of.register(FlattedDict)
+def _(tree: FlattedDict) -> Appearance:
     layout = layout_of(tree)
     return mapping(FlattedDict, map(layout.path, range(len(layout))), list(tree.values()))
 
@@ -133,20 +135,20 @@ def view_of(shape: GraphDef, edge: Edge) -> Any:
     return RowView(shape, edge) if isinstance(edge, int) else edge.value
 
 
-@look_of.register(GraphDef)
-def _(shape: GraphDef) -> Look:
+@appearance_of.register(GraphDef)
+def _(shape: GraphDef) -> Appearance:
     root = view_of(shape, shape.root)
-    return Look(GraphDef, lambda: [Member("", (), "", root)], (root,), "GraphDef(")
+    return Appearance(GraphDef, lambda: [Member("", (), "", root)], (root,), "GraphDef(")
 
 
-@look_of.register(RowView)
-def _(view: RowView) -> Look:
+@appearance_of.register(RowView)
+def _(view: RowView) -> Appearance:
     shape, row, mark = view.shape, view.shape.rows[view.number], (id(view.shape), view.number)
     kind, name = row.type, row.type.__name__
     if row.kind == "state":
         return _of_state(kind, None, row.extra, ())._replace(mark=mark)
     if row.kind == "known":
-        return Look(kind, tuple[Member], (), f"<known {row.extra}: {name}", ">", mark=mark)
+        return Appearance(kind, tuple[Member], (), f"<known {row.extra}: {name}", ">", mark=mark)
     held = [view_of(shape, edge) for edge in shape.edges(view.number)]
     if row.kind == "node":
         return _of_node(kind, dict(zip(row.keys, held, strict=True)), mark)
@@ -155,4 +157,6 @@ def _(view: RowView) -> Look:
     line = attribute if row.kind in ("namedtuple", "foreign") else unlabelled
     opening, closing = {"list": "[]", "tuple": "()"}.get(row.kind, (f"{name}(", ")"))
     shared = row.kind not in ("tuple", "namedtuple")
-    return Look(kind, lambda: map(line, row.keys, held), held, opening, closing, len(held), mark=mark, shared=shared)
+    return Appearance(
+        kind, lambda: map(line, row.keys, held), held, opening, closing, len(held), mark=mark, shared=shared
+    )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, final
 import jax
 
 from .._tools.words import Words, amount, dotted
-from .looks import Look, Member, look_at, opens, registered_class
+from .appearance import Appearance, Member, opens, registered_class, safe_appearance
 
 __all__ = ["Limits", "Line", "Outline", "outline"]
 
@@ -45,19 +45,19 @@ class Line:
     Attributes:
         item: What is shown; for a reference and the like the `Words`.
         code: How Python reaches it from the root; None where it does not.
-        look: How it looks; None for a plain value.
+        shown: How it looks; None for a plain value.
         members: The lines below, each with what stands before it.
         left_out: How many lines are not shown for want of room.
         below: How many things are not shown because they are too deep; -1 where depth was no matter.
         own: Whether it has its own way to print itself.
     """
 
-    __slots__ = ("below", "code", "item", "left_out", "look", "members", "own")
+    __slots__ = ("below", "code", "item", "left_out", "members", "own", "shown")
 
     def __init__(self, item: Any, code: str | None) -> None:
         self.item = item
         self.code = code
-        self.look: Look | None = None
+        self.shown: Appearance | None = None
         self.members: list[tuple[str, Line]] = []
         self.left_out = 0
         self.below = -1
@@ -73,12 +73,12 @@ class Outline(NamedTuple):
     @property
     def boxed(self) -> bool:
         """Whether the root is a node."""
-        return self.root.look is not None and self.root.look.boxed
+        return self.root.shown is not None and self.root.shown.boxed
 
     @property
     def footer(self) -> str:
         """The counts in words: ``ParamState 27 (108 B), BatchState 4 (16 B)``; of a lone state none."""
-        if self.root.look is not None and self.root.look.is_state:
+        if self.root.shown is not None and self.root.shown.is_state:
             return ""
         return ", ".join(
             f"{kind} {values:,}" + (f" ({amount(size)})" if size else "")
@@ -88,7 +88,7 @@ class Outline(NamedTuple):
 
 
 def _has_own(kind: type[Any], method: str) -> bool:
-    """Tell whether a class has its own `method`: one that stands below the class whose look is registered."""
+    """Tell whether a class has its own `method`: one that stands below the class whose appearance is registered."""
     base = registered_class(kind)
     return base is not None and next((c for c in kind.__mro__ if method in vars(c)), base) not in base.__mro__
 
@@ -103,7 +103,7 @@ class _OutlineMaker:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.paths: dict[Any, tuple[Any, ...]] = {}
-        self.seen: dict[Any, Any] = {}  # the objects too: one made for the look must not give its id to the next
+        self.seen: dict[Any, Any] = {}  # the objects too: one made for its appearance must not give its id to the next
         self.rest: list[tuple[Line, Iterable[Any]]] = []
         self.counts: dict[str, list[int]] = {}
 
@@ -111,24 +111,24 @@ class _OutlineMaker:
         self, item: Any, path: tuple[Any, ...], code: str | None, depth: int, room: int
     ) -> tuple[Line, int, bool]:
         """Return the line of `item`, how many things are shown below it, and whether it wanted more room."""
-        line, look = Line(item, code), look_at(item)
-        if look is None:
+        line, shown = Line(item, code), safe_appearance(item)
+        if shown is None:
             return line, 0, False
-        mark = id(item) if look.mark is None else look.mark
-        if look.shared and mark in self.paths:
+        mark = id(item) if shown.mark is None else shown.mark
+        if shown.shared and mark in self.paths:
             where = dotted(self.paths[mark]) if self.paths[mark] else "the top"
-            line.item = Words(f"<the {look.type.__name__} at {where}>")
+            line.item = Words(f"<the {shown.type.__name__} at {where}>")
             return line, 0, False
         self.paths[mark] = path
         if mark not in self.seen:
             self.seen[mark] = item
-            self._add_up(look)
-        line.look = look
-        self.rest.append((line, look.held))
+            self._add_up(shown)
+        line.shown = shown
+        self.rest.append((line, shown.held))
         line.own = depth > 0 and _has_own(type(item), self.limits.method)
         if line.own:
             return line, 0, False
-        members, size, opening = self._members(look)
+        members, size, opening = self._members(shown)
         if members and depth == self.limits.depth and any(opening):
             line.below = 0
             return line, 0, False
@@ -136,20 +136,20 @@ class _OutlineMaker:
         line.left_out = size - len(line.members)
         return line, used, starved
 
-    def _members(self, look: Look) -> tuple[list[Member], int, list[bool]]:
+    def _members(self, shown: Appearance) -> tuple[list[Member], int, list[bool]]:
         """The lines that may be shown, how many there are in all, and for each whether it opens."""
         try:
-            members = list(islice(look.members(), None if look.size is None else self.limits.items))
+            members = list(islice(shown.members(), None if shown.size is None else self.limits.items))
         except Exception:
             members = []
-        size, members = len(members) if look.size is None else look.size, members[: self.limits.items]
+        size, members = len(members) if shown.size is None else shown.size, members[: self.limits.items]
         return members, size, [opens(member.value) for member in members]
 
     def _lines(
         self, line: Line, members: list[Member], opening: list[bool], path: tuple[Any, ...], depth: int, room: int
     ) -> tuple[int, bool]:
         """Give each member its room: an equal one to attributes, in a list as much as it needs to those in front."""
-        in_row = line.look is not None and line.look.type in (list, tuple)
+        in_row = line.shown is not None and line.shown.type in (list, tuple)
         leaves, wait, used = (_LEAVES if in_row else self.limits.items), sum(opening), 0
         whole = starved = False
         for member, thing in zip(members, opening, strict=True):
@@ -170,12 +170,12 @@ class _OutlineMaker:
                 return used, True
         return used, starved
 
-    def _add_up(self, look: Look) -> None:
-        if not look.is_state:
+    def _add_up(self, shown: Appearance) -> None:
+        if not shown.is_state:
             return
-        count = self.counts.setdefault(look.counted_as, [0, 0])
+        count = self.counts.setdefault(shown.counted_as, [0, 0])
         try:
-            leaves = jax.tree.leaves(look.value)
+            leaves = jax.tree.leaves(shown.value)
         except Exception:  # a dict whose keys have no order
             return
         for leaf in leaves:
@@ -192,15 +192,15 @@ class _OutlineMaker:
             found, stack = 0, [held]
             while stack:
                 for item in stack.pop():
-                    look = look_at(item)
-                    if look is None:
+                    shown = safe_appearance(item)
+                    if shown is None:
                         continue
-                    mark = id(item) if look.mark is None else look.mark
+                    mark = id(item) if shown.mark is None else shown.mark
                     if mark not in self.seen:
                         self.seen[mark] = item
                         found += 1
-                        self._add_up(look)
-                        stack.append(look.held)
+                        self._add_up(shown)
+                        stack.append(shown.held)
             if line.below >= 0:
                 line.below = found
 

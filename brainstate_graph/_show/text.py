@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from .._tools.words import Words, describe, short
-from .looks import Look
+from .appearance import Appearance
 from .outline import Limits, Line, outline
 
 __all__ = ["call", "in_one_line", "page", "show"]
@@ -59,20 +59,20 @@ def in_one_line(value: Any) -> str:
 
 def _fold(line: Line, indent: int, column: int) -> str:
     """Return the text of a line and those below it; `column` is where it begins."""
-    look = line.look
-    if look is None:
+    shown = line.shown
+    if shown is None:
         return short(line.item)
     if line.own:
         return _own_text(line.item).replace("\n", "\n" + " " * indent)
     inner = indent + 2
     texts = [label + _fold(below, inner, inner + len(label)) for label, below in line.members]
     more = _more(line)
-    comma = "," if look.type is tuple and len(texts) == 1 and not more else ""
-    text = f"{look.opening}{', '.join(texts + more)}{comma}{look.closing}"
+    comma = "," if shown.type is tuple and len(texts) == 1 and not more else ""
+    text = f"{shown.opening}{', '.join(texts + more)}{comma}{shown.closing}"
     if "\n" not in text and column + len(text) < _WIDTH:
         return text
     lines = [" " * inner + text + "," for text in texts] + [" " * inner + text for text in more]
-    return "\n".join([look.opening.rstrip(), *lines, " " * indent + look.closing])
+    return "\n".join([shown.opening.rstrip(), *lines, " " * indent + shown.closing])
 
 
 def _more(line: Line) -> list[str]:
@@ -126,28 +126,28 @@ class _Page:
         path = None if self.path is None or line.code is None else self.path + line.code
         if isinstance(line.item, Words):
             drawn = self.parts.build_one_line_tree_node(self._gray(line.item), path)
-        elif line.look is None or line.own:
+        elif line.shown is None or line.own:
             drawn = self._leaf(line.item, path)
         else:
-            drawn = self._thing(line, line.look, path, footer)
+            drawn = self._thing(line, line.shown, path, footer)
         return self.parts.siblings_with_annotations(label, drawn)
 
-    def _thing(self, line: Line, look: Look, path: str | None, footer: str) -> Any:
-        name, opening = look.type.__name__, self.parts.text(look.opening)
-        if look.opening.startswith(name):
-            rest = look.opening[len(name) :]
-            opening = self.parts.siblings(self.parts.maybe_qualified_type_name(look.type), rest)
+    def _thing(self, line: Line, shown: Appearance, path: str | None, footer: str) -> Any:
+        name, opening = shown.type.__name__, self.parts.text(shown.opening)
+        if shown.opening.startswith(name):
+            rest = shown.opening[len(name) :]
+            opening = self.parts.siblings(self.parts.maybe_qualified_type_name(shown.type), rest)
         children = [self.draw(below, label) for label, below in line.members]
         children += [self._gray(text) for text in _more(line)]
         # the numbers of an array unfold when asked, so that a page begins with the structure
-        folded = self.parts.ExpandState.COLLAPSED if look.is_state and line.code != "" else None
+        folded = self.parts.ExpandState.COLLAPSED if shown.is_state and line.code != "" else None
         return self.parts.build_foldable_tree_node_from_children(
             opening,
             children,
-            look.closing,
+            shown.closing,
             comma_separated=True,
             path=path,
-            background_color=self.color(name) if look.boxed else None,
+            background_color=self.color(name) if shown.boxed else None,
             expand_state=folded or self.parts.ExpandState.WEAKLY_COLLAPSED,
             first_line_annotation=self._gray(footer) if footer else None,
         )

@@ -64,7 +64,7 @@ def test_the_code_of_a_line_leads_there(root):
             continue
         item = eval("root" + line.code, {"root": root})
         if not isinstance(line.item, Words):
-            assert item is line.item or line.look is None
+            assert item is line.item or line.shown is None
             places.setdefault(id(item), line.code)
         elif line.item.startswith("<the") and id(item) in places:
             keys = re.findall(r"\.(\w+)|\[(\([^)]*\)|[^\]]*)\]", places[id(item)])
@@ -100,13 +100,13 @@ def test_a_clone_prints_the_same(root):
 @settings(max_examples=50)
 def test_a_graphdef_looks_like_its_graph(root):
     def same(a: Line, b: Line) -> None:
-        assert (a.look is None) == (b.look is None)
+        assert (a.shown is None) == (b.shown is None)
         assert isinstance(a.item, Words) == isinstance(b.item, Words)
         if isinstance(a.item, Words):
             assert a.item == b.item
-        if a.look is not None and b.look is not None:
-            assert (a.look.type, a.look.opening) == (b.look.type, b.look.opening)
-            if not issubclass(a.look.type, State):
+        if a.shown is not None and b.shown is not None:
+            assert (a.shown.type, a.shown.opening) == (b.shown.type, b.shown.opening)
+            if not issubclass(a.shown.type, State):
                 assert [label for label, _ in a.members] == [label for label, _ in b.members]
                 for (_, left), (_, right) in zip(a.members, b.members, strict=True):
                     same(left, right)

@@ -1,11 +1,11 @@
-"""The look of an object: ``look_of(item)`` gives a ``Look``, the lines of which text, page and drawing are made.
+"""The appearance of an object, from which text, page and drawing are made.
 
-*Look*: what stands before and behind the lines of an object, and a function that gives the lines.
+*Appearance*: what stands before and behind the lines of an object, and a function that gives the lines.
 *Member*: one of those lines: an attribute or item, with what stands before its value.
 
-A class says how it looks by a function that it registers, ``@look_of.register(Kind)``; ``objects`` does so for nodes,
-states and trees.  Lists, dicts, dataclasses and the other pytrees are known here.  What has no look is a plain value,
-which prints in one line (see ``words``).
+A class says how its objects look by a function that is registered, ``@appearance_of.register(Kind)``; ``objects`` does
+so for nodes, states and trees.  Lists, dicts, dataclasses and the other pytrees are known here.  What has no appearance
+is a plain value, which prints in one line (see ``words``).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ import numpy as np
 from .._tools.words import short
 
 __all__ = [
-    "Look",
+    "Appearance",
     "Member",
+    "appearance_of",
     "attribute",
     "item_of",
-    "look_at",
-    "look_of",
     "mapping",
     "opens",
     "registered_class",
+    "safe_appearance",
     "unlabelled",
 ]
 
@@ -78,7 +78,7 @@ def unlabelled(index: Any, value: Any) -> Member:
     return Member("", (index,), f"[{index}]", value)
 
 
-class Look(NamedTuple):
+class Appearance(NamedTuple):
     """How an object looks.
 
     Attributes:
@@ -90,19 +90,19 @@ class Look(NamedTuple):
         size: How many lines `members` gives, where that is known without giving them.
         value: What a state holds, for the counts.
         counted_as: The name under which it is counted.
-        mark: What is equal for two looks at one object; None where that is the identity of the object.
-        shared: Whether a second look is worth a word; a tuple is shown again.
+        mark: What is equal for two appearances of one object; None where that is the identity of the object.
+        shared: Whether a second time it is only named; a tuple is shown again.
         boxed: Whether it stands out on a page.
 
     Example:
         >>> from brainstate_graph import Node
-        >>> from brainstate_graph.extend import Look, Member, look_of
+        >>> from brainstate_graph.extend import Appearance, Member, appearance_of
         >>> class Dial:
         ...     angle = 90
-        >>> @look_of.register(Dial)
-        ... def _(dial: Dial) -> Look:
+        >>> @appearance_of.register(Dial)
+        ... def _(dial: Dial) -> Appearance:
         ...     line = Member("", ("angle",), ".angle", dial.angle)
-        ...     return Look(Dial, lambda: [line], (dial.angle,), "Dial at ", "°")
+        ...     return Appearance(Dial, lambda: [line], (dial.angle,), "Dial at ", "°")
         >>> node = Node()
         >>> node.dial = Dial()
         >>> node
@@ -127,12 +127,12 @@ class Look(NamedTuple):
         return self.value is not _NOTHING
 
 
-# ----------------------------------------------------------------------------------------------- asking for a look
+# ----------------------------------------------------------------------------------------------- asking an object --
 
 
 @functools.singledispatch
-def look_of(item: Any) -> Look | None:
-    """Say how an object looks: a `Look`, or None for a plain value that prints in one line.
+def appearance_of(item: Any) -> Appearance | None:
+    """Say how an object looks: an `Appearance`, or None for a plain value that prints in one line.
 
     Register a function for a class to say how its objects look in a repr, a page of treescope and a drawing.
 
@@ -141,8 +141,8 @@ def look_of(item: Any) -> Look | None:
 
     Example:
         >>> from brainstate_graph import State
-        >>> from brainstate_graph.extend import look_of
-        >>> look_of(State(1.0)).opening, look_of(1.0)
+        >>> from brainstate_graph.extend import appearance_of
+        >>> appearance_of(State(1.0)).opening, appearance_of(1.0)
         ('State(', None)
     """
     kind: type[Any] = type(item)
@@ -153,59 +153,59 @@ def look_of(item: Any) -> Look | None:
     return _of_dataclass(item) if dataclasses.is_dataclass(kind) else _of_pytree(item)
 
 
-def look_at(item: Any) -> Look | None:
+def safe_appearance(item: Any) -> Appearance | None:
     """Return how an object looks, None for a plain value; never raises, whatever the object is."""
     kind = type(item)
     try:
         if kind in _ATOMS:
             return None
         known = _CONTAINERS.get(kind)
-        return (known or look_of.dispatch(kind))(item)
+        return (known or appearance_of.dispatch(kind))(item)
     except Exception:  # half-built or broken: it prints all the same
-        return Look(kind, tuple[Member], (), f"<{kind.__name__}", ">")
+        return Appearance(kind, tuple[Member], (), f"<{kind.__name__}", ">")
 
 
 def registered_class(kind: type[Any]) -> type[Any] | None:
-    """Return the class, this one or a base, whose look is registered; None if that is how any object looks."""
-    found = next(base for base in kind.__mro__ if base in look_of.registry)
+    """Return the class, this one or a base, whose appearance is registered; None if none is."""
+    found = next(base for base in kind.__mro__ if base in appearance_of.registry)
     return None if found is object else found
 
 
 def opens(value: Any, depth: int = 2) -> bool:
     """Tell whether a value has lines of its own; a short tuple of plain values has none."""
-    look = look_at(value)
-    if look is None:
+    shown = safe_appearance(value)
+    if shown is None:
         return False
-    if look.type is not tuple or not depth or (look.size or 0) > _SHORT:
+    if shown.type is not tuple or not depth or (shown.size or 0) > _SHORT:
         return True
-    return any(opens(item, depth - 1) for item in look.held)
+    return any(opens(item, depth - 1) for item in shown.held)
 
 
 # ----------------------------------------------------------------------------------------------- plain containers
 
 
-def mapping(kind: type[Any], keys: Iterable[Any], held: Sequence[Any]) -> Look:
+def mapping(kind: type[Any], keys: Iterable[Any], held: Sequence[Any]) -> Appearance:
     """Say how a mapping looks; `keys` is asked for what is shown only."""
     opening, closing = ("{", "}") if kind is dict else (f"{kind.__name__}({{", "})")
-    return Look(kind, lambda: map(item_of, keys, held), held, opening, closing, len(held))
+    return Appearance(kind, lambda: map(item_of, keys, held), held, opening, closing, len(held))
 
 
-def _of_list(item: list[Any]) -> Look:
+def _of_list(item: list[Any]) -> Appearance:
     held = tuple(item)  # one look, for another thread may be changing it
-    return Look(list, lambda: map(unlabelled, range(len(held)), held), held, "[", "]", len(held))
+    return Appearance(list, lambda: map(unlabelled, range(len(held)), held), held, "[", "]", len(held))
 
 
-def _of_tuple(item: tuple[Any, ...]) -> Look:
-    return Look(tuple, lambda: map(unlabelled, range(len(item)), item), item, "(", ")", len(item), shared=False)
+def _of_tuple(item: tuple[Any, ...]) -> Appearance:
+    return Appearance(tuple, lambda: map(unlabelled, range(len(item)), item), item, "(", ")", len(item), shared=False)
 
 
-def _of_dict(item: dict[Any, Any]) -> Look:
+def _of_dict(item: dict[Any, Any]) -> Appearance:
     held = dict(item)
     return mapping(type(item), held, tuple(held.values()))
 
 
 # Exact types: what derives from one of these is a container only where JAX is told that it is.
-_CONTAINERS: dict[type[Any], Callable[[Any], Look]] = {
+_CONTAINERS: dict[type[Any], Callable[[Any], Appearance]] = {
     list: _of_list,
     tuple: _of_tuple,
     dict: _of_dict,
@@ -214,18 +214,18 @@ _CONTAINERS: dict[type[Any], Callable[[Any], Look]] = {
 }
 
 
-def _of_namedtuple(item: Any) -> Look:
+def _of_namedtuple(item: Any) -> Appearance:
     kind = type(item)
-    return Look(kind, lambda: map(attribute, kind._fields, item), item, f"{kind.__name__}(", shared=False)
+    return Appearance(kind, lambda: map(attribute, kind._fields, item), item, f"{kind.__name__}(", shared=False)
 
 
-def _of_dataclass(item: Any) -> Look:
+def _of_dataclass(item: Any) -> Appearance:
     kind = type(item)
     fields = {f.name: getattr(item, f.name, None) for f in dataclasses.fields(item) if f.repr}
-    return Look(kind, lambda: map(attribute, fields, fields.values()), fields.values(), f"{kind.__name__}(")
+    return Appearance(kind, lambda: map(attribute, fields, fields.values()), fields.values(), f"{kind.__name__}(")
 
 
-def _of_pytree(item: Any) -> Look:
+def _of_pytree(item: Any) -> Appearance:
     kind, entered = type(item), [False]
 
     def below(_: Any) -> bool:  # true for all but the first that is asked about, even for the item in itself
@@ -243,4 +243,4 @@ def _of_pytree(item: Any) -> Look:
                 member = item_of(key, child) if isinstance(entry, jax.tree_util.DictKey) else unlabelled(key, child)
                 yield member if hasattr(kind, "__getitem__") else member._replace(code=None)
 
-    return Look(kind, members, [child for _, child in pairs], f"{kind.__name__}(", size=len(pairs))
+    return Appearance(kind, members, [child for _, child in pairs], f"{kind.__name__}(", size=len(pairs))

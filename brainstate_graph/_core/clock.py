@@ -39,7 +39,8 @@ class _Clock:
         if record.shared:
             record = _own(node)
         tick = self.next()
-        record.tick = tick  # before it shows: who compares the clock first must find the node changed
+        # In this order: another thread that sees the clock move must find the node changed.
+        record.tick = tick
         self.now = tick
 
 
@@ -137,6 +138,7 @@ def new_nodes(kinds: Iterable[type[Any]]) -> list[Any]:
     """Make many nodes without calling their constructors; they share a record until one of them changes."""
     nodes = list(map(object.__new__, kinds))
     tick = clock.next()
+    # Most nodes of a merged model never change, so one record does for all of them until one does.
     for_all(map(_set_record, nodes, repeat(Record(tick, shared=True))))
     clock.now = tick
     return nodes

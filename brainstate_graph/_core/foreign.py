@@ -46,6 +46,7 @@ class ForeignType(NamedTuple):
             GraphError: The function makes another class.
         """
         made = self.create_empty(extra)
+        # The function was written for the class that was registered, and knows none of those derived from it.
         if type(made) is not cls:
             try:
                 made.__class__ = cls

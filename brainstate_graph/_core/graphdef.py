@@ -107,6 +107,8 @@ class Row:
             row._hash = None
             return row
 
+        # The keys of a list are its positions, so their number says all. What leads on is None here: where it leads is
+        # in the targets, so that alike objects have one row.
         return intern(
             (
                 Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
@@ -119,9 +121,12 @@ class Row:
     def __reduce__(self) -> tuple[Any, ...]:
         return Row.of, (self.kind, self.type, self.keys, self.consts, self.extra)
 
+    # No address and no seed of the process goes into it: a GraphDef that is pickled is the same key in another process.
+    # Rows that share a hash are told apart by identity.
     @property
     def stable_hash(self) -> int:
         """A hash that is the same in every process; rows that differ in more than plain values may share it."""
+        # Of values that are no plain ones it only counts that they are there: their hashes may be those of addresses.
         if self._hash is None:
             plain = [repr(c.value) if c is not None and type(c.value) in EXACT else c is None for c in self.consts]
             name = f"{self.type.__module__}.{self.type.__qualname__}"

@@ -37,6 +37,7 @@ def intern(key: Hashable, make: Any) -> Any:
     """
     found = _interned.get(key)
     if found is None:
+        # Two threads that split equal models must get one object, or one of them would compile again.
         with _intern_lock:
             found = _interned.get(key)
             if found is None:

@@ -51,6 +51,7 @@ class Node(NodeBase):
             raise TypeError(
                 f"{cls.__name__}.graph_invisible_attrs is a tuple of names: write `({cls.graph_invisible_attrs!r},)`"
             )
+        # A State is told by this mark, as this file stands below that of State.
         for name, value in vars(cls).items():
             if isinstance(value, Node) or getattr(type(value), "_graph_is_state", False):
                 kind = type(value).__name__
@@ -102,6 +103,7 @@ class Node(NodeBase):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         if type(self).__reduce__ is not object.__reduce__:  # the class has its own way
             return self.__reduce__()  # type: ignore[return-value]
+        # Within a graph that is being pickled a node goes in empty: `_PickledGraph` fills it when all are there.
         if id(self) in _pickling.nodes:
             return new_node, (type(self),)
         return _root_of, (_PickledGraph(self),)

@@ -89,12 +89,14 @@ def static_key(value: Any) -> Hashable:
     kind = type(value)
     if kind in EXACT:
         return (kind, value)
+    # As text 0.0 and -0.0 differ, and nan equals itself.
     if isinstance(value, float) and not isinstance(value, np.generic):
         return (kind, value.hex())
     if kind is complex:
         return (kind, value.real.hex(), value.imag.hex())
     if isinstance(value, (tuple, list)):
         return (kind, *map(static_key, value))
+    # The order of a dictionary is part of it: code that goes through it makes another program.
     if isinstance(value, dict):
         items = tuple((static_key(k), static_key(v)) for k, v in value.items())
         return (kind, items, static_key(getattr(value, "default_factory", None)))
@@ -103,6 +105,7 @@ def static_key(value: Any) -> Hashable:
     if isinstance(value, (State, Node)):
         raise _hidden(value)
     if isinstance(value, np.ndarray):
+        # The bytes of an array of objects are addresses.
         if value.dtype.hasobject:
             hidden = find_hidden(value, (State, Node))
             if hidden is not None:

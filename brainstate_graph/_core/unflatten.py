@@ -145,6 +145,7 @@ def _pool(assembly: _Assembly, values: Sequence[Any], known: Sequence[Any]) -> l
 
 
 def _filled_pool(assembly: _Assembly, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
+    # In the order of `_Assembly`: states need nothing, containers hold what is there by then, nodes are filled last.
     pool: list[Any] = make_states(assembly.kinds, assembly.metas, values)
     first = len(pool)
     pool += new_nodes(assembly.node_kinds)

@@ -97,6 +97,7 @@ def array_of(form: Any) -> np.ndarray[Any, Any]:
         raise GraphError("an array is a list of dtype, shape and data")
     dtype, shape = dtype_of(form[0]), _shape(form[1])
     try:
+        # The data are there before the array: its size is theirs, whatever shape the file claims.
         data = base64.b64decode(form[2], validate=True)
         size = math.prod(shape)
         if len(data) != size * dtype.itemsize or (not dtype.itemsize and size > 1):

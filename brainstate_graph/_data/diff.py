@@ -221,6 +221,8 @@ class _Comparison:
 
     def _paired(self, old: int, new: int, trail: _Trail, apart: bool) -> bool:
         """Tell whether two rows are to be compared; `apart`: below an object that was shared and is not any more."""
+        # Two rows that are met together are one object, before and after. A row that was met with another one before
+        # tells that sharing has changed; what is below it is compared without telling that again.
         was, now = self.there.get(old), self.back.get(new)
         if was == new:
             return False

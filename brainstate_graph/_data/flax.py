@@ -41,6 +41,7 @@ def register_with_flax() -> None:
     """
     from flax import serialization
 
+    # `override` as somebody may have called this before, or flax was loaded again.
     for kind, write, read in (
         (TreefyState, _state_to_dict, _state_from_dict),
         (NestedDict, _tree_to_dict, _tree_from_dict),

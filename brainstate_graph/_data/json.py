@@ -65,6 +65,7 @@ def to_json(graphdef: GraphDef) -> str:
     """
     if not isinstance(graphdef, GraphDef):
         raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `to_json(graphdef(model))`")
+    # A row is written before the next one is made, so that the forms of a large graph are never there all at once.
     encoder = Encoder()
     rows = list(map(dumps, encoder.rows(graphdef)))
     root = dumps(encoder.root(graphdef))
@@ -194,6 +195,7 @@ class _GraphDefReader:
         parts = [attempt(partial("row {}".format, i), _row_form, form, count) for i, form in enumerate(forms)]
         first = attempt(lambda: "root", _row_number, root, count)
         check()
+        # Rows may lead anywhere in a file: what is not reached, or holds itself as no graph can, is refused.
         above = _found_from(first, parts)
         if len(above) != count:
             raise GraphError(f"row {min(set(range(count)) - above.keys())} is not reached from the root")

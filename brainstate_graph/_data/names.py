@@ -99,6 +99,7 @@ def name_of(thing: Any) -> str | None:
     claimed = claimed_name(thing)
     if claimed is None:
         return None
+    # A name is a claim until the very same thing is found under it: anybody can set `__module__`.
     module, qualname = claimed
     _load(module)
     for home in (*_public(module), module):
@@ -152,6 +153,7 @@ class Allowed:
                 f"the file names {name}, which is not allowed. If you trust the file, write "
                 f'`from_json(text, allow=[..., "{module}"])`'
             )
+        # Importing runs code, so it comes after the check of what is allowed.
         if module not in sys.modules:
             if "__main__" in module.split("."):
                 raise GraphError(f"{name} stands in a program, which is not run to read a file")

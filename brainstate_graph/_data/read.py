@@ -67,6 +67,7 @@ class Decoder:
         make, more = self._forms[tag]
         if parts.keys() != {tag, *more}:
             raise GraphError(f"{tag!r} stands with {list(more)}, not with {shortened(form)}")
+        # Counted here, as the limit of Python's own stack depends on who calls.
         if self._depth == NESTING:
             raise GraphError(f"values lie more than {NESTING} deep within each other")
         self._depth += 1
@@ -118,6 +119,7 @@ class Decoder:
             raise GraphError(f"no large number: {shortened(form)}")
         return value
 
+    # Only the text that is written is read, here and below: equal values have one form, and one fingerprint.
     def _float(self, form: Any) -> float:
         value = float(needs(form, str, "a float"))
         if repr(value) != form:
@@ -200,6 +202,7 @@ class Decoder:
             raise GraphError(f"{name} has no member {shortened(member)}")
         return kind.__members__[member]
 
+    # Neither the `__new__` of a class nor its `_make` runs: a file may name it, and cannot call it.
     def _namedtuple(self, name: Any, forms: Any) -> Any:
         kind = self.type_of(name)
         return tuple.__new__(kind, self._named(forms, fields_of_tuple(kind), kind))

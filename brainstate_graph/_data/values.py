@@ -162,6 +162,7 @@ class BaseEncoder(abc.ABC):
 
     def value(self, value: Any) -> Any:
         """Return the form of a static value."""
+        # By exact type: what derives from one of these types may hold more than it shows.
         if self._depth == NESTING:
             return self.refuse(f"values lie more than {NESTING} deep within each other: make some of them Nodes")
         self._depth += 1

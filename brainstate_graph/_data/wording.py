@@ -104,6 +104,7 @@ def _of_type(old: Any, new: Any) -> str:
 def _of_array(old: Any, new: Any) -> str:
     if old.dtype != new.dtype or old.shape != new.shape or old.dtype.hasobject:
         return f"{describe(old)} -> {describe(new)}" if describe(old) != describe(new) else f"another {describe(old)}"
+    # By bytes, as for the key of an array: so -0.0 and the bits of a nan count.
     one, other = (np.frombuffer(x.tobytes(), "u1").reshape(x.size, x.itemsize) for x in (old, new))
     places = np.flatnonzero((one != other).any(axis=1))
     index = tuple(map(int, np.unravel_index(places[0], old.shape)))

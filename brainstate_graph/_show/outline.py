@@ -120,6 +120,7 @@ class _OutlineMaker:
             line.item = Words(f"<the {shown.type.__name__} at {where}>")
             return line, 0, False
         self.paths[mark] = path
+        # Counted apart from what is shown: an object may be shown twice, as a tuple is, or not at all.
         if mark not in self.seen:
             self.seen[mark] = item
             self._add_up(shown)

@@ -41,6 +41,7 @@ def show(self: Any) -> str:
         return f"{type(self).__name__}(...)"
     _nesting.level += 1
     try:
+        # A class that prints itself may ask for the repr of what it holds, within ours: that one is kept short.
         found = outline(self, _INNER if level else _TEXT)
         text = _fold(found.root, 0, 0)
         if level or (found.footer and not found.boxed and "\n" not in text):  # one line of states says all

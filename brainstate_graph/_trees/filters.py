@@ -51,7 +51,7 @@ class BaseFilter(abc.ABC):
     parts: tuple[AnyType, ...]
 
     def __init_subclass__(cls) -> None:
-        # of a filter that somebody derives from one of ours, we do not know what it asks for
+        # Of a filter that somebody derives from one of ours, we do not know what it asks for: it is asked each time.
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             cls.static, cls.by_path = False, True
 
@@ -332,6 +332,7 @@ def partition(
     for earlier, later in itertools.pairwise(predicates):
         if isinstance(earlier, Everything) and not isinstance(later, Everything):
             raise ValueError("`...` takes all that is left, so it stands last among the filters")
+    # Paths are made only where a filter looks at them: in a deep model they are long.
     by_path = any(map(_asks_for_path, predicates))
     groups: tuple[list[int], ...] = tuple([] for _ in predicates)
     rest: list[int] = []

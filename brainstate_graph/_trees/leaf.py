@@ -114,7 +114,8 @@ def _flatten_with_keys(ref: TreefyState) -> tuple[Any, ...]:
 
 
 def _static_part(ref: TreefyState) -> Static:
-    return Static((ref._type, ref._meta))  # compared by type and value
+    # A pair alone would be compared with `==`, by which metadata 1 and True are the same.
+    return Static((ref._type, ref._meta))
 
 
 jax.tree_util.register_pytree_with_keys(

@@ -39,6 +39,8 @@ def unnested(
     steps: list[tuple[int, Any]] = []
     leaves: list[int] = []
     found: list[Any] = []
+    # Each mapping is on the stack twice: to be entered, and below its contents to be left. What is entered and not left
+    # is above all that comes next, so a mapping that is met there again holds itself.
     above: set[int] = set()
     stack: list[tuple[int, Any, bool]] = [(-1, items, False)]
     while stack:

@@ -11,6 +11,7 @@ __all__ = ["PathContains", "PathGlob", "PathPrefix", "PathRegex"]
 
 Path = tuple[Any, ...]
 
+# Filters are asked one after the other about one path: its text is kept until another path comes.
 _last: tuple[Path, str] = ((), "")
 
 

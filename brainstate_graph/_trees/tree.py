@@ -23,7 +23,7 @@ from .filters import Filter, partition
 from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
 from .nesting import conflicts, find_by_path, find_nested, nested, unnested
 
-__all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "join", "layout_of", "make_tree", "values_of"]
+__all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 
 S = TypeVar("S", bound="StateTree")
 
@@ -138,7 +138,7 @@ class StateTree(Mapping[Any, Any]):
 
         A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
         """
-        return cls.from_flat(join((first, *rest), cls, last_wins=True))
+        return cls.from_flat(_join((first, *rest)))
 
     def __or__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
@@ -238,6 +238,7 @@ class NestedDict(StateTree):
         return make_tree(NestedDict, layout, self._values[first:last])
 
     def __getattr__(self, name: str) -> Any:
+        # Copying, pickling and Jupyter ask any object for names that begin so; a state is never meant.
         if not name.startswith("_"):
             step = self._layout.step_below.get((-1, name))
             if step is not None:
@@ -318,28 +319,22 @@ class FlattedDict(StateTree):
 class _Values(ValuesView[Any]):
     """The values, as `FlattedDict.values` gives them."""
 
-    __slots__ = ("_tree",)
-
-    def __init__(self, tree: Any) -> None:
-        super().__init__(tree)
-        self._tree = tree
+    __slots__ = ()
+    _mapping: FlattedDict
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self._tree._item, range(len(self._tree)))
+        return map(self._mapping._item, range(len(self._mapping)))
 
 
 @final
 class _Items(ItemsView[Any, Any]):
     """The pairs of path and value, as `FlattedDict.items` gives them."""
 
-    __slots__ = ("_tree",)
-
-    def __init__(self, tree: Any) -> None:
-        super().__init__(tree)
-        self._tree = tree
+    __slots__ = ()
+    _mapping: FlattedDict
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return zip(self._tree._layout.paths, self._tree.values(), strict=True)
+        return zip(self._mapping._layout.paths, self._mapping.values(), strict=True)
 
 
 # Functions and not methods, as a NestedDict shows its keys as attributes: a method would hide the key of its name.
@@ -367,14 +362,8 @@ def _parts_of(item: Any) -> tuple[Layout, Sequence[Any]] | None:
     return (item._layout, list(item.to_flat().values())) if isinstance(item, StateTree) else None
 
 
-def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
-    """Return one tree with the paths of all.
-
-    Raises:
-        GraphError: A path stands in two trees, unless `last_wins`.
-    """
-    if len(trees) == 1:
-        return make_tree(cls, trees[0]._layout, trees[0]._values)
+def _join(trees: Sequence[StateTree]) -> FlattedDict:
+    """Return one tree with the paths of all; of two values for one path the last one wins."""
     steps: list[tuple[int, Any]] = []
     leaves: list[int] = []
     for tree in trees:
@@ -383,10 +372,10 @@ def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
         leaves.extend(leaf if leaf < 0 else first + leaf for leaf in tree._layout.leaves)
     specs = [spec for tree in trees for spec in tree._layout.specs]
     values = [value for tree in trees for value in tree._values]
-    layout, order = Layout.from_steps(steps, leaves, specs, last_wins)
+    layout, order = Layout.from_steps(steps, leaves, specs, last_wins=True)
     pairs = zip(layout.specs, (values[i] for i in order), strict=True)
     # a live State at the path of a known one gives its value
-    return make_tree(cls, layout, [value if spec is None else value_of(value) for spec, value in pairs])
+    return make_tree(FlattedDict, layout, [value if spec is None else value_of(value) for spec, value in pairs])
 
 
 def _register(cls: type[StateTree]) -> None:

@@ -75,6 +75,7 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
         "nothing was written, the state trees do not fit the graph: ",
         ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
     )
+    # New states are attached before values are written, as a `__setattr__` may refuse and nothing is written then.
     with _all_or_nothing(place.holder for place in new):
         for place, given in new.items():
             place.attach(_state_of(given))
@@ -256,6 +257,7 @@ def _fitting(
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue
+        # Asked before anything is written; `assign_values` would ask too, in the middle.
         door.refuse_foreign(state, new)
         value, wrong, mild = fitted(now, new)
         for words in wrong if strict or not mild else ():

@@ -103,6 +103,7 @@ class SplitContext(_Context):
         return (part.graphdef, *(tree.to_flat() if isinstance(node, State) else tree for tree in trees))
 
     def _apart(self, node: Any) -> _TakenApart:
+        # Where nothing of it is known, the snapshot that the node keeps will do.
         if not isinstance(node, State):
             snap = snapshot(node)
             objects = [node, *snap.objects[1:]]

@@ -45,6 +45,7 @@ def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
         The new value, its numbers of the types that the current one has; all that does not fit, in words where
         ``{path}`` stands for the path of the value; whether that is nothing worse than a shape or dtype.
     """
+    # As nearly always, and nothing needs to be flattened for it.
     if isinstance(now, jax.Array) and isinstance(new, jax.Array) and now.shape == new.shape and now.dtype == new.dtype:
         return new, [], True
     if now is None:

@@ -53,7 +53,9 @@ def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> t
     layout = shape.layout
     if not filters:
         return ((layout, range(len(snap.states))),)
-    static = all(map(depends_on_shape, filters))  # then the answer holds for every graph of this shape
+    # Then the answer holds for every graph of this shape, and is remembered with it: a split by filters at every step
+    # costs one look-up.
+    static = all(map(depends_on_shape, filters))
     key = (partition, exhaustive, filters)
     found = shape.memo.get(key) if static else None
     if found is None:

@@ -55,6 +55,7 @@ def live_states(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) 
     """Return the live states of each group by path: a FlattedDict, or a tuple of them."""
     found: list[FlattedDict] = []
     for layout, chosen in groups:
+        # Without specs: the values are live States here, which know their kind and metadata themselves.
         plain = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
         found.append(make_tree(FlattedDict, plain, [snap.states[i] for i in chosen]))
     return tuple(found) if len(found) > 1 else found[0]

@@ -248,7 +248,7 @@ class Staged(Lifted):
                 raise_users(error)
         if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
             with jax.disable_jit():
-                inputs = Inputs(self._core.core.touched.graph(inputs.graph.nodes))
+                inputs = Inputs(self.cores[0].touched.graph(inputs.graph.nodes))
                 return inputs, *self._run_whole(inputs.values(), *args, **kwargs)
         raise never_settled(self.__qualname__, again)
 

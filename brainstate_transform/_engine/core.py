@@ -159,22 +159,7 @@ class Core:
             raise Moved
         if sealed:
             self.note_sealed()
-        written = [*overlay.written(), *kept]
-        values = [value for _, value in written]
-        if graph is None or not compiled or kept:
-            return out, Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
-        indices = {state: index for index, state in enumerate(graph.states)}
-        births = overlay.births
-        used = [state for state in overlay.reads | overlay.writes if state not in births]
-        strays = [state for state in used if state not in indices]
-        if strays:
-            raise Unpassed(strays)
-        return out, Written(
-            (
-                Outcome(tuple([indices[s] for s, _ in written]), tuple(sorted([indices[s] for s in used])), sealed),
-                values,
-            )
-        )
+        return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
 
     def _graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
         return self.touched.graph(self.nodes if graph is None else graph.nodes)
@@ -265,6 +250,27 @@ class Core:
         if sealed:
             self.note_sealed()
         return out, states.updated(written)
+
+
+def _outcome_of(
+    overlay: Overlay, written: Sequence[tuple[State[Any], Any]], graph: TouchedGraph | None, sealed: bool
+) -> Written:
+    """Return what a function did to states; by index, where its program is of a touched graph.
+
+    Raises:
+        Unpassed: It used a state beyond that graph.
+    """
+    values = [value for _, value in written]
+    if graph is None:
+        return Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
+    index_of = {state: index for index, state in enumerate(graph.states)}
+    births = overlay.births
+    used = [state for state in overlay.reads | overlay.writes if state not in births]
+    strays = [state for state in used if state not in index_of]
+    if strays:
+        raise Unpassed(strays)
+    states = tuple([index_of[state] for state, _ in written])
+    return Written((Outcome(states, tuple(sorted([index_of[state] for state in used])), sealed), values))
 
 
 class TraceLog(Protocol):

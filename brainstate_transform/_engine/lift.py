@@ -178,8 +178,8 @@ class Staged(Lifted):
         if not as_given or inputs is None or not inputs.is_current():
             args, kwargs, inputs = self._prepared(args, kwargs)
         key = inputs.key
-        if key.passing is not None:
-            inputs = whole_inside(inputs)
+        if key.passing is not None and not untraced():  # those left out would be closed over in that trace
+            inputs = inputs.whole()
             key = inputs.key
         states = StateValues(key, read_values(inputs.states, False))
         run = self._run_whole if key.passing is None else self._run
@@ -248,7 +248,7 @@ class Staged(Lifted):
                 raise_users(error)
         if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
             with jax.disable_jit():
-                inputs = Inputs(self._core.core.touched.graph(inputs.graph.nodes))
+                inputs = Inputs(self.cores[0].touched.graph(inputs.graph.nodes))
                 return inputs, *self._run_whole(inputs.values(), *args, **kwargs)
         raise never_settled(self.__qualname__, again)
 

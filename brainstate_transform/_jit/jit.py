@@ -152,7 +152,7 @@ class JittedFunction(Staged):
                         found = traced, self._core.outcome(traced.out_info[1][1])
                     stage, outcome = found
                     trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
-                    info = Info(stage, outcome, inputs, NamedTrace(trace, self._core.core))
+                    info = Info(stage, outcome, inputs, NamedTrace(trace, self.cores[0]))
                     return Traced(stage, self, dispatch, inputs.key, info)
                 except Retry as another:
                     again = another.alone()
@@ -200,7 +200,7 @@ class JittedFunction(Staged):
         """Forget all compiled programs."""
         self._dispatch.clear()
         self._program.forget()
-        self._core.core.touched.forget()
+        self.cores[0].touched.forget()
         self._log.forget()
 
 

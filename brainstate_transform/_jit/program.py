@@ -55,6 +55,7 @@ class Program:
         placement: Placement | None = None,
     ) -> None:
         self.core = core
+        self._user = core.core
         self.donates = donates
         self.donation = donation
         self.placement = placement
@@ -124,7 +125,7 @@ class Program:
     def known(self, nodes: Sequence[Node]) -> Inputs:
         """Return the states to pass in a call with these nodes among its arguments, as far as it is known."""
         found = self.remembered.find(nodes)
-        return self._of(self.core.core.touched.graph(nodes)) if found is None else found
+        return self._of(self._user.touched.graph(nodes)) if found is None else found
 
     def _of(self, graph: TouchedGraph) -> Inputs:
         if not self.apart and len(graph.states) <= UNUSED:
@@ -180,7 +181,7 @@ class Program:
 
     def _again(self, again: Retry, inputs: Inputs) -> Inputs:
         """Return the states to pass after a trace was given up, or raise what no other states help against."""
-        graph = self.core.core.graph_again(again, inputs.graph)
+        graph = self._user.graph_again(again, inputs.graph)
         if graph is not inputs.graph:
             return self._of(graph)
         return self._widen(inputs, again.states) if isinstance(again, Unpassed) else self._of(graph)

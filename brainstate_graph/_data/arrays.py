@@ -22,7 +22,7 @@ __all__ = ["array_form", "array_of", "dtype_form", "dtype_of", "jax_array_form",
            "scalar_of", "shortened"]  # fmt: skip
 
 # The text of a dtype by NumPy itself, and the names of those by ml_dtypes, which NumPy spells "<V2" and the like.
-_PLAIN = re.compile(r"[<>|][biufcSUMmV]\d+(\[\d*[a-zA-Zμ]+(/\d+)?\])?|bfloat16|float\d+_\w+|u?int[124]")
+_DTYPE_NAME = re.compile(r"[<>|][biufcSUMmV]\d+(\[\d*[a-zA-Zμ]+(/\d+)?\])?|bfloat16|float\d+_\w+|u?int[124]")
 
 
 def shortened(form: Any) -> str:
@@ -62,7 +62,7 @@ def dtype_of(form: Any) -> np.dtype[Any]:
 def _descr(form: Any) -> Any:
     """Return the form of a dtype with tuples where NumPy has them: fields, names with a title, and shapes."""
     if isinstance(form, str):
-        if not _PLAIN.fullmatch(form):
+        if not _DTYPE_NAME.fullmatch(form):
             raise ValueError("there is none of this name")
         return form
     if not isinstance(form, list) or not form:

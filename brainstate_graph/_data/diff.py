@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, final, overload
 from .._core.graphdef import Const, Edge, GraphDef, Row, treedef_key, visit_order
 from .._core.static import static_key
 from .._tools.words import dotted
-from .wording import short, static_changes
+from .wording import brief, static_changes
 
 __all__ = ["Change", "Diff", "diff"]
 
@@ -151,7 +151,7 @@ def _a(name: str) -> str:
 def _what(graphdef: GraphDef, edge: Edge) -> str:
     """Name what an edge leads to."""
     if isinstance(edge, Const):
-        return short(edge.value)
+        return brief(edge.value)
     row = graphdef.rows[edge]
     sized = row.kind in ("list", "tuple", "dict")
     return _a(_kind(row)) + (f" of {len(row.keys)}" if sized else "")
@@ -286,7 +286,7 @@ class _Comparison:
         common = [key for key in mine if key in theirs]
         moved = [key for key in theirs if key in mine]
         if common != moved:
-            orders = (short([old.keys[mine[key]] for key in keys]) for keys in (common, moved))
+            orders = (brief([old.keys[mine[key]] for key in keys]) for keys in (common, moved))
             self._add(trail, "the order of the keys changed: " + " -> ".join(orders))
         order = (static_key(old.keys[n]) for n in visit_order(old.kind, old.keys))
         return [(old.keys[mine[key]], mine[key], theirs[key]) for key in order if key in theirs]
@@ -313,9 +313,9 @@ class _Comparison:
     def _metadata(self, old: dict[str, Any], new: dict[str, Any], trail: _Trail) -> None:
         for key in [*old, *(key for key in new if key not in old)]:
             if key not in new:
-                self._add(trail, f"metadata {key} removed, was {short(old[key])}")
+                self._add(trail, f"metadata {key} removed, was {brief(old[key])}")
             elif key not in old:
-                self._add(trail, f"metadata {key} added, {short(new[key])}")
+                self._add(trail, f"metadata {key} added, {brief(new[key])}")
             elif static_key(old[key]) != static_key(new[key]):
                 self._words((old[key], new[key]), f"metadata {key}", trail)
 

@@ -254,7 +254,7 @@ class _GraphDefReader:
             return _BareRow(tag, kind, keys, self.values.value(form["data"]))
         if tag == "pytree":
             if kind not in self._fields:
-                self._fields[kind] = _fields_of(kind)
+                self._fields[kind] = _child_names(kind)
             if self._fields[kind] and self._fields[kind] != keys:
                 raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
             return _BareRow(tag, kind, keys, _treedef(kind, self.values.value(form["data"]), len(keys)))
@@ -322,7 +322,7 @@ def _treedef(kind: type[Any], data: Any, children: int) -> Any:
         raise GraphError(f"{kind.__name__} is not registered as a pytree") from None
 
 
-def _fields_of(kind: type[Any]) -> tuple[str, ...]:
+def _child_names(kind: type[Any]) -> tuple[str, ...]:
     """Return the attributes in which a class holds its children, or nothing where its own code holds them.
 
     Of a dataclass with too few children, JAX 0.10 and 0.12 read past their end, which ends the process.  So an object

@@ -29,7 +29,7 @@ __all__ = ["Allowed", "claimed_name", "name_of"]
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 # What every file may name: plain data, and what has no meaning but its dtype.
-_PLAIN: tuple[Any, ...] = (
+_ALWAYS: tuple[Any, ...] = (
     bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice, range, object, type,
     type(None), type(...), OrderedDict, defaultdict, functools.partial, types.SimpleNamespace, State, Node,
     *(vars(np)[name] for name in (
@@ -120,7 +120,7 @@ class Allowed:
     def __init__(self, allow: Iterable[Any]) -> None:
         if isinstance(allow, str):
             raise TypeError(f"`allow` is a list: write `allow=[{allow!r}]`")
-        self._things: dict[str, Any] = {name: thing for thing in _PLAIN if (name := name_of(thing)) is not None}
+        self._things: dict[str, Any] = {name: thing for thing in _ALWAYS if (name := name_of(thing)) is not None}
         self._roots: set[str] = set()  # modules, and classes with theirs
         for item in allow:
             if isinstance(item, (str, types.ModuleType)):

@@ -1,4 +1,8 @@
-"""Which equations hold programs of their own, and how a pass goes through them."""
+"""*Bodies*: the programs inside of equations, such as that of a `scan`; and how a pass goes through them.
+
+A pass is a `Rewrite` of one program, which asks `Recurse` for each body.  A body keeps its inputs and outputs, but in
+``_dce.py``, which prunes both together.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ XLA does most of this when it compiles.  The passes are for whoever reads, count
 Reading order:
 
 - ``_jaxprs.py``, ``_bodies.py``: the parts of a program, and how a pass goes through the programs inside.
-- ``_fold.py``, ``_algebra.py``, ``_copies.py``, ``_cse.py``, ``_dce.py`` with ``_prune.py``, ``_inline.py``: a pass each.
+- ``_fold.py``, ``_algebra.py``, ``_copies.py``, ``_cse.py``, ``_dce.py``, ``_inline.py``: the passes.
 - ``_optimize.py``: all of them in turn.
 - ``_build.py``: programs from equations.
 """

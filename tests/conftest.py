@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pathlib
 
 import hypothesis
 import jax
@@ -46,6 +47,11 @@ def _forget_programs():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-graph-cache", action="store_true", help="take every graph apart anew: same results, slower")
+    parser.addoption(
+        "--one-case",
+        action="store_true",
+        help="run the first case of each test, but the laws and public tests whole",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +67,24 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"jax {jax.__version__}, graph cache {cache}, leak check {leaks}"
 
 
+WHOLE = tuple(pathlib.Path(__file__).parent / name for name in ("laws", "public"))
+
+
+def first_cases(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the first case of each test, and all of those that say what holds everywhere."""
+    found: dict[str, pytest.Item] = {}
+    for item in items:
+        whole = any(item.path.is_relative_to(folder) for folder in WHOLE)
+        found.setdefault(item.nodeid if whole else item.nodeid.partition("[")[0], item)
+    return list(found.values())
+
+
+@pytest.hookimpl(trylast=True)  # after markers have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("one_case"):
+        kept = first_cases(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     skips = {}
     if config.getoption("no_graph_cache"):
         skips["graph_cache"] = pytest.mark.skip(reason="the graph cache is off")

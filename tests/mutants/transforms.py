@@ -12,15 +12,15 @@ MUTANTS = [
     (
         "a program runs without states that it uses",
         f"{HERE}/_jit/program.py",
-        "if not set(choice.places).issuperset(used):",
+        "if not set(key.passing.indices).issuperset(used):",
         "if False:",
         (*laws("uses_few_of_many", "jit"), "tests/transform/jit/test_jit.py"),
     ),
     (
         "of many states the wrong ones are passed",
         f"{HERE}/_jit/program.py",
-        "for place, value in zip(choice.places, states.values, strict=True):\n            values[place]",
-        "for place, value in zip(sorted(choice.places), states.values, strict=True):\n            values[place]",
+        "for index, value in zip(passing.indices, states.values, strict=True):",
+        "for index, value in zip(sorted(passing.indices), states.values, strict=True):",
         (*laws("uses_few_of_many", "jit_donating"), ENTRY),
     ),
     (
@@ -76,14 +76,14 @@ MUTANTS = [
     # -- derivatives
     (
         "a state that the function does not use gets a gradient",
-        f"{HERE}/_derivatives/chosen.py",
-        "if unused and not self.allow_unused:",
+        f"{HERE}/_derivatives/differentiated.py",
+        "if unused and not self._allow_unused:",
         "if False:",
         ("tests/transform/derivatives/test_grad.py",),
     ),
     (
         "the axis of an argument counts without the object of a method",
-        f"{HERE}/_derivatives/chosen.py",
+        f"{HERE}/_derivatives/differentiated.py",
         "n + count if n < 0 else n - core.bound for n in given",
         "n + count if n < 0 else n for n in given",
         ("tests/transform/derivatives/test_grad.py",),
@@ -91,30 +91,30 @@ MUTANTS = [
     (
         "an estimate writes what its drawing wrote, though the function fails",
         f"{HERE}/_derivatives/grad.py",
-        "with Overlay() as overlay:  # of what",
-        "if overlay := Overlay():  # of what",
+        "        with Overlay() as overlay:",
+        "        if overlay := Overlay():",
         ("tests/transform/derivatives/test_grad.py",),
     ),
     # -- mapping
     (
         "a lane that is looked at again finds what the first look set",
         f"{HERE}/_mapping/vmap.py",
-        "            with Journal():  # what it sets",
-        "            if True:  # what it sets",
-        ("tests/transform/mapping/test_vmap.py",),
+        "                with Journal():  # the attributes",
+        "                if True:  # the attributes",
+        ("tests/transform/mapping/test_states_of_vmap.py",),
     ),
     (
         "a state that is only read does not move to its other axis",
-        f"{HERE}/_mapping/vmap.py",
-        "if axes[state] != self._before[state]:",
-        "if False:",
+        f"{HERE}/_mapping/per_state.py",
+        "if state not in written and self.after[state] != self.before[state]",
+        "if False",
         ("tests/transform/mapping/test_vmap.py",),
     ),
     (
         "a value that differs per lane may be shared by all",
         f"{HERE}/_mapping/vmap.py",
-        "if telling or made:  # with states made",
-        "if made:  # with states made",
+        "if diagnosing or made:",
+        "if made:",
         ("tests/transform/mapping/test_vmap.py",),
     ),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import os
 import pathlib
@@ -16,24 +15,9 @@ import pytest
 
 from brainstate_graph import Snapshot, State, graphdef, to_json
 from brainstate_graph._data.names import name_of
+from tests.graph.data.museum import ALLOW, museum
 from tests.graph.data.test_fingerprint import zoo
-from tests.graph.data.test_json import museum
 from tests.laws.graphs import Bag, same_value
-
-HERE = __name__
-
-
-ALLOW = ["tests.laws.graphs", HERE, "math", "builtins"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    a: object
-    b: object = 3
-
-
-def state(*metadata):
-    return {"state": "brainstate_graph:State", "metadata": list(metadata)}
 
 
 class Half(float):
@@ -66,7 +50,7 @@ assert graphdef(model) is shape
 assert to_json(shape) == text
 pickle.dump(model, sys.stdout.buffer)
 """
-    root = pathlib.Path(__file__).parents[3]
+    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=pickle.dumps((to_json(shape), values)),
@@ -124,7 +108,7 @@ def test_a_module_that_nobody_has_imported_yet():
 @pytest.mark.parametrize("seed", ["0", "1", "random"])
 def test_a_fingerprint_is_the_same_in_every_process(seed):
     program = "from tests.graph.data.test_fingerprint import zoo; print(*zoo())"
-    root = pathlib.Path(__file__).parents[3]
+    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

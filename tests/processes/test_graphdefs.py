@@ -162,7 +162,7 @@ assert jax.tree.structure(treefy_split(model)[1]) == jax.tree.structure(tree)
 model.head.seen.value = 42
 pickle.dump((model, shape, treefy_split(model)[1]), sys.stdout.buffer)
 """
-    root = pathlib.Path(__file__).parents[3]
+    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=pickle.dumps((model, shape, tree, {shape: "found"})),

@@ -36,8 +36,8 @@ def through_json(form):
     return json.loads(json.dumps(form, allow_nan=False))
 
 
-@pytest.mark.parametrize("spec", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0), (2, 3)])
+@each("spec", DTYPES, ids=str)
+@each("shape", [(), (0,), (3,), (2, 0), (2, 3)])
 def test_arrays_of_each_dtype(spec, shape):
     dtype = np.dtype(spec)
     data = np.random.default_rng(0).integers(0, 2, (*shape, dtype.itemsize), dtype="u1")
@@ -49,7 +49,7 @@ def test_arrays_of_each_dtype(spec, shape):
     assert dtype_of(through_json(dtype_form(dtype))) == dtype
 
 
-@pytest.mark.parametrize("spec", [spec for spec in DTYPES if spec != ">f8"], ids=str)
+@each("spec", [spec for spec in DTYPES if spec != ">f8"], ids=str)
 def test_scalars_of_each_dtype(spec):
     dtype = np.dtype(spec)
     scalar = np.zeros((), dtype)[()]
@@ -57,7 +57,7 @@ def test_scalars_of_each_dtype(spec):
     assert (type(back), back.dtype, back.tobytes()) == (type(scalar), scalar.dtype, scalar.tobytes())
 
 
-@pytest.mark.parametrize("scalar", [np.float32("nan"), np.float64(-0.0), np.str_(""), np.bytes_(b"a"), np.True_])
+@each("scalar", [np.float32("nan"), np.float64(-0.0), np.str_(""), np.bytes_(b"a"), np.True_])
 def test_odd_scalars(scalar):
     back = scalar_of(through_json(scalar_form(scalar)))
     assert type(back) is type(scalar)
@@ -69,7 +69,7 @@ def test_the_order_in_memory_does_not_show():
     assert array_form(array) == array_form(np.asfortranarray(array)) == array_form(array[::-1][::-1])
 
 
-@pytest.mark.parametrize(
+@each(
     "make",
     [
         lambda: jnp.arange(3.0),
@@ -109,7 +109,7 @@ def given_away():
     return x
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "words"),
     [
         (lambda: jax.random.key(0), "hold it in a State"),
@@ -148,7 +148,7 @@ def data(n):
     return base64.b64encode(bytes(n)).decode()
 
 
-@pytest.mark.parametrize(
+@each(
     "form",
     [
         "O", "|O8", "f4,f4", "<f3", "<f4[s]", "<M8[x]", "float", "object",
@@ -174,7 +174,7 @@ def test_a_deep_dtype():
         dtype_of(form)
 
 
-@pytest.mark.parametrize(
+@each(
     "form",
     [
         None, [], ["<f4", [1]], ["<f4", [1], data(4), 0], ["<f4", [2], data(4)], ["<f4", [0], data(4)],
@@ -190,13 +190,13 @@ def test_bad_arrays(form):
         array_of(form)
 
 
-@pytest.mark.parametrize("form", [None, ["<f4"], ["<f4", data(3)], ["<f4", []], [["<f4", [2]], data(8)]])
+@each("form", [None, ["<f4"], ["<f4", data(3)], ["<f4", []], [["<f4", [2]], data(8)]])
 def test_bad_scalars(form):
     with pytest.raises(GraphError):
         scalar_of(form)
 
 
-@pytest.mark.parametrize(
+@each(
     "form",
     [["<f4", [1], data(4)], ["<f4", [1], data(4), 0], ["<f4", [1], data(4), True], ["<U1", [1], data(4), False],
      ["<M8[D]", [], data(8), True], [[("a", "<f4")], [1], data(4), False]],

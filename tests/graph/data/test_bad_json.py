@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import importlib
 import json
 import random
 import sys
 import tracemalloc
 
-import jax
 import pytest
 
 from brainstate_graph import GraphError, from_json, graphdef, to_json
 from brainstate_graph.extend import flatten, unflatten
-from tests.graph.data.test_json import gallery, museum
+from tests.graph.data.museum import ALLOW, HERE, gallery, museum
 from tests.laws.graphs import net
 from tests.tables import each
-
-HERE = __name__
-
-
-ALLOW = ["tests.laws.graphs", HERE, "math", "builtins"]
 
 
 def table(*rows, root=None):
@@ -117,18 +110,6 @@ BAD = [
 
 def gadget(**edges):
     return {"node": "tests.laws.graphs:Gadget", "edges": [[k, v] for k, v in edges.items()]}
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class Fixed:
-    x: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    a: object
-    b: object = 3
 
 
 ATOMS = [

@@ -15,7 +15,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, primitives
 
 from ._jaxprs import checked, parts, type_of
 
-# The parameters that hold bodies. What is not here (kernels, sorts, shard_map, what JAX does not know) is left as it is.
+# The parameters that hold bodies. What is not here (kernels, sorts, shard_map, what JAX does not know) is left alone.
 BODIES: dict[Any, tuple[str, ...]] = {
     primitives.jit_p: ("jaxpr",),
     primitives.scan_p: ("jaxpr",),

@@ -52,7 +52,7 @@ def undoes(
         inside: A transform around the part that writes, below the error.
         around: What runs under another transform around the one on trial; it may make the error itself.
     """
-    model = t.cell()
+    model = t.layer()
     oracle, fails = twin(model), True
     before = {state: state.value for state in (model.w, model.n)}
 

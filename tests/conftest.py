@@ -10,6 +10,11 @@ import hypothesis
 import jax
 import pytest
 
+# Helpers that assert say what they compared, as tests do.
+pytest.register_assert_rewrite(
+    "tests.laws.law", "tests.laws.graphs", "tests.laws.laws_of_doors", "tests.laws.laws_of_structure",
+    "tests.laws.laws_of_traces", "tests.laws.laws_of_values",
+)  # fmt: skip
 # The environment for the subprocesses that tests start; the configuration for this process, where a pytest plugin
 # may have imported JAX before us. One CPU device, so that results do not depend on the machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

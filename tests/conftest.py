@@ -18,16 +18,16 @@ jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Run by test_shard_map.py, test_laws.py and test_sharding.py, in a process that has as many devices.
+# Run by test_shard_map.py and tests/processes/test_devices.py, in a process that has as many devices.
 _LARGE = [
     "transform/on_four_devices.py",
-    "nn/on_four_devices.py",
-    "nn/training_on_four_devices.py",
-    "nn/on_eight_devices.py",
+    "processes/layers_on_four_devices.py",
+    "processes/training_on_four_devices.py",
+    "processes/sharding_on_eight_devices.py",
 ]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
-    collect_ignore = [*collect_ignore, "nn/damaged_files.py"]
+    collect_ignore = [*collect_ignore, "processes/damaged_files.py"]
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)

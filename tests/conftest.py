@@ -28,13 +28,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _LARGE = [
     "processes/transforms_on_four_devices.py",
     "processes/shardings_on_four_devices.py",
-    "nn/on_four_devices.py",
-    "nn/training_on_four_devices.py",
-    "nn/on_eight_devices.py",
+    "processes/layers_on_four_devices.py",
+    "processes/training_on_four_devices.py",
+    "processes/sharding_on_eight_devices.py",
 ]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
-    collect_ignore = [*collect_ignore, "nn/damaged_files.py"]
+    collect_ignore = [*collect_ignore, "processes/damaged_files.py"]
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)

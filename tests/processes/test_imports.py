@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from tests.processes.python import output_of
+from tests.processes.run import output_of
 from tests.public.sources import INSIDE, PACKAGES, ROOT
 
 # What only people need who train, show or save a model.

@@ -1,9 +1,9 @@
-"""What models are written with: modules, kinds of state, layers, random streams, training and checkpoints."""
+"""Modules, kinds of state, layers, random streams, training and checkpoints: what models are written with."""
 
 from brainstate_graph import State
 
 from ._core.states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
-from ._recurrent.grouped import HiddenGroupState, HiddenTreeState
+from ._recurrent.hidden_groups import HiddenGroupState, HiddenTreeState
 from ._core.module import Module
 from ._layers.linear import Linear
 from ._layers.linear_general import LinearGeneral
@@ -13,7 +13,7 @@ from ._layers.lora import LoRA, LoRAParam, add_lora, merge_lora
 from ._layers.conv import Conv, Conv1d, Conv2d, Conv3d
 from ._layers.conv_transpose import ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from ._layers.batch_norm import BatchNorm
-from ._layers.norm import LayerNorm, RMSNorm
+from ._layers.layer_norm import LayerNorm, RMSNorm
 from ._layers.group_norm import GroupNorm, InstanceNorm
 from ._layers.reparametrised import SpectralNorm, WeightNorm
 from ._layers.dropout import Dropout
@@ -30,7 +30,7 @@ from ._recurrent.neurons import LIF
 from ._recurrent.neurons import ExponentialSynapse
 from ._recurrent.delay import Delay
 from ._layers.pool import max_pool, min_pool, avg_pool, MaxPool, AvgPool, GlobalAvgPool, Flatten
-from ._layers.adaptive import adaptive_avg_pool, adaptive_max_pool, AdaptiveAvgPool, AdaptiveMaxPool
+from ._layers.adaptive_pool import adaptive_avg_pool, adaptive_max_pool, AdaptiveAvgPool, AdaptiveMaxPool
 from ._layers.containers import Sequential, Lambda, Identity
 from ._layers.containers import MLP
 from ._layers.activations import PReLU
@@ -54,20 +54,21 @@ from ._training.optimizer import Optimizer, OptState
 from ._training.ema import EMA, AverageState
 from ._training.metrics import Metric, MetricState, Average, Welford, Statistics, MultiMetric
 from ._training.classification import Accuracy, Precision, Recall, F1, ConfusionMatrix
-from ._checkpoints.pure import to_pure_dict, from_pure_dict, to_flat_dict, from_flat_dict, aliases, LoadReport
-from ._checkpoints.files import save_states, load_states
-from ._checkpoints.models import save_model, load_model
+from ._checkpoints.pure_dicts import to_pure_dict, from_pure_dict, to_flat_dict, from_flat_dict, aliases, LoadReport
+from ._checkpoints.state_files import save_states, load_states
+from ._checkpoints.model_files import save_model, load_model
 from ._checkpoints.orbax import Checkpoints
-from ._devices.partition import fully_sharded
+from ._devices.rules import fully_sharded
 from ._devices.sharding import shard, shardings
 from ._devices.abstract import abstract, init_sharded
 from ._devices.gathered import gathered
 from ._interop.weight_maps import WeightMap
-from ._interop.interop import export_weights, import_weights, register_weights
+from ._interop.weights import export_weights, import_weights, register_weights
 
 for _kind in (
     LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,
     OptState, FrozenParam, CacheState, LoRAParam, Constrained, AverageState, MetricState,
 ):  # fmt: skip
-    _kind.__module__ = __name__  # a state tree prints the kinds of its states, as a user would import them
+    # A state tree prints the kinds of its states, as a user would import them.
+    _kind.__module__ = __name__
 del _kind

@@ -10,6 +10,11 @@ import hypothesis
 import jax
 import pytest
 
+# Helpers that assert say what they compared, as tests do.
+pytest.register_assert_rewrite(
+    "tests.laws.law", "tests.laws.graphs", "tests.laws.laws_of_doors", "tests.laws.laws_of_structure",
+    "tests.laws.laws_of_traces", "tests.laws.laws_of_values",
+)  # fmt: skip
 # The environment for the subprocesses that tests start; the configuration for this process, where a pytest plugin
 # may have imported JAX before us. One CPU device, so that results do not depend on the machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,13 +28,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _LARGE = [
     "processes/transforms_on_four_devices.py",
     "processes/shardings_on_four_devices.py",
-    "nn/on_four_devices.py",
-    "nn/training_on_four_devices.py",
-    "nn/on_eight_devices.py",
+    "processes/layers_on_four_devices.py",
+    "processes/training_on_four_devices.py",
+    "processes/sharding_on_eight_devices.py",
 ]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
-    collect_ignore = [*collect_ignore, "nn/damaged_files.py"]
+    collect_ignore = [*collect_ignore, "processes/damaged_files.py"]
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)

@@ -1,9 +1,10 @@
-"""What every file holds: arrays by name, what they stand for, and a checksum over each.
+"""The contents of a file, whatever its format: leaves by name, what they stand for, and a checksum over each.
 
-Beside the arrays a file has texts (the metadata of safetensors).  Ours is ``brainstate_nn``: a checksum over all texts,
+Beside the arrays a file has texts (the metadata of safetensors). Ours is ``brainstate_nn``: a checksum over all texts,
 and a JSON object with the kinds of the leaves, dtypes that the format lacks, the other names of tied states, a checksum
-over each array, and the shape of the model if the file has it.  A file without it is somebody else's: its arrays are
-read as they are.
+over each array, and the shape of the model if the file has it. A file without it is somebody else's: its arrays are
+read as they are. Which format a file has, its first bytes tell; the formats themselves are in `safetensors` and
+`msgpack`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from brainstate_graph import GraphError
 from . import msgpack as mp
 from . import safetensors as st
 from .errors import unreadable
+from .json import json_and_crc32, read_json
 from .leaves import DTYPES, as_bytes, from_array, refusal, to_arrays
 
-__all__ = ["Contents", "opened", "save_contents"]
+__all__ = ["Contents", "open_contents", "save_contents"]
 
 _OURS, _VERSION = "brainstate_nn", 1
 _HEAD = f'{{"format":"{_OURS}"'
@@ -52,11 +54,11 @@ def save_contents(
         GraphError: A leaf cannot stand in a file; the message lists all, and nothing was written.
     """
     texts = _texts(metadata)
-    _check(flat)
+    _check_leaves(flat)
     plain, write = (
         (st.PLAIN, st.write_safetensors) if os.fspath(path).endswith(_SUFFIX) else (mp.PLAIN, mp.write_msgpack)
     )
-    about: dict[str, Any] = {
+    ours: dict[str, Any] = {
         "format": _OURS,
         "version": _VERSION,
         **more,
@@ -67,14 +69,15 @@ def save_contents(
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, (array, kind) in zip(flat, to_arrays(flat.values()), strict=True):
         if kind:
-            about["kinds"][name] = kind
+            ours["kinds"][name] = kind
         if array.dtype.name not in plain:
-            about["dtypes"][name] = array.dtype.name
+            ours["dtypes"][name] = array.dtype.name
+            # A dtype that the format lacks is written as its bytes, along an axis of its own.
             array = array.reshape(-1).view(np.uint8).reshape((*array.shape, array.dtype.itemsize))
         arrays[name] = array
-    about["crc32"] = {name: _sum_of(name, array) for name, array in arrays.items()}
-    texts[_OURS] = json.dumps(about, separators=(",", ":"))
-    write(path, arrays, {**texts, _OURS: f"{_sum_of_texts(texts)} {texts[_OURS]}"})
+    ours["crc32"] = {name: _crc32_of_array(name, array) for name, array in arrays.items()}
+    texts[_OURS] = json.dumps(ours, separators=(",", ":"))
+    write(path, arrays, {**texts, _OURS: f"{_crc32_of_texts(texts)} {texts[_OURS]}"})
 
 
 def _texts(metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -87,7 +90,7 @@ def _texts(metadata: Mapping[str, str] | None) -> dict[str, str]:
     return texts
 
 
-def _check(flat: Mapping[str, Any]) -> None:
+def _check_leaves(flat: Mapping[str, Any]) -> None:
     problems = [f"{name} {why}" for name, leaf in flat.items() if (why := refusal(leaf))]
     for name in flat:
         if name == mp.METADATA:
@@ -101,18 +104,19 @@ def _check(flat: Mapping[str, Any]) -> None:
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # half of a pair of surrogates
+    # Half of a pair of surrogates, which no file can hold.
+    except UnicodeEncodeError:
         return False
     return True
 
 
-def _sum_of(name: str, array: np.ndarray[Any, Any]) -> int:
-    # 4.2 GB/s, where SHA-256 makes 1.8: it is there for damage. Who means harm writes the sums anew.
+def _crc32_of_array(name: str, array: np.ndarray[Any, Any]) -> int:
+    # It is there for damage, as who means harm writes the sums anew: crc32 makes 4.2 GB/s, SHA-256 1.8.
     return zlib.crc32(as_bytes(array), zlib.crc32(f"{name} {array.dtype.name}{list(array.shape)}".encode()))
 
 
-def _sum_of_texts(texts: Mapping[str, str]) -> str:
-    return f"{zlib.crc32(json.dumps(sorted(texts.items())).encode()):08x}"
+def _crc32_of_texts(texts: Mapping[str, str]) -> str:
+    return f"{json_and_crc32(sorted(texts.items()))[1]:08x}"
 
 
 class Contents(Mapping[str, Any]):
@@ -134,9 +138,10 @@ class Contents(Mapping[str, Any]):
 
     def __init__(self, path: str, arrays: Mapping[str, Any], texts: Mapping[str, str]) -> None:
         self._path, self._arrays = path, arrays
-        self._others: dict[str, str] = {}
+        self._tied: dict[str, str] = {}
         self.more: dict[str, Any] = {}
         self._ours = _OURS in texts
+        # A file of ours whose texts were moved to another name would be read without any check.
         if not self._ours and (any(_HEAD in text for text in texts.values()) or any(map(_is_ours, arrays))):
             raise unreadable(path, "its texts are not where they belong")
         if self._ours:
@@ -144,10 +149,10 @@ class Contents(Mapping[str, Any]):
         self.kinds: dict[str, str] = self._part("kinds", str)
         self.aliases: dict[str, str] = self._part("aliases", str)
         self._dtypes: dict[str, str] = self._part("dtypes", str)
-        self._sums: dict[str, int] = self._part("crc32", int)
-        if self._ours and self._sums.keys() != arrays.keys():
-            wrong = min(self._sums.keys() ^ arrays.keys())
-            raise unreadable(path, f"{wrong} is {'missing' if wrong in self._sums else 'without a checksum'}")
+        self._crc32: dict[str, int] = self._part("crc32", int)
+        if self._ours and self._crc32.keys() != arrays.keys():
+            wrong = min(self._crc32.keys() ^ arrays.keys())
+            raise unreadable(path, f"{wrong} is {'missing' if wrong in self._crc32 else 'without a checksum'}")
 
     def _part(self, name: str, of: type[Any]) -> dict[str, Any]:
         part = self.more.pop(name, {})
@@ -156,13 +161,14 @@ class Contents(Mapping[str, Any]):
         return part
 
     def __getitem__(self, name: str) -> Any:
-        name = self._others.get(name, name)
+        name = self._tied.get(name, name)
         array = self._arrays[name]
-        if self._ours and (not isinstance(array, np.ndarray) or _sum_of(name, array) != self._sums[name]):
+        if self._ours and (not isinstance(array, np.ndarray) or _crc32_of_array(name, array) != self._crc32[name]):
             raise unreadable(self._path, f"the checksum of {name} is wrong")
         try:
             if name in self._dtypes:
                 array = _of_dtype(array, self._dtypes[name])
+            # NumPy takes any byte for a truth value, and XLA computes with it.
             if isinstance(array, np.ndarray) and array.dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
                 raise ValueError("a truth value is neither 0 nor 1")
             return from_array(array, self.kinds.get(name, ""))
@@ -170,20 +176,20 @@ class Contents(Mapping[str, Any]):
             raise unreadable(self._path, f"{name}: {error}") from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._arrays or name in self._others
+        return name in self._arrays or name in self._tied
 
     def __iter__(self) -> Iterator[str]:
         yield from self._arrays
-        yield from self._others
+        yield from self._tied
 
     def __len__(self) -> int:
-        return len(self._arrays) + len(self._others)
+        return len(self._arrays) + len(self._tied)
 
-    def answer_to(self, names: Iterable[str]) -> None:
-        """Have arrays answer to these names as well, where the model that was saved had tied them."""
+    def add_names(self, names: Iterable[str]) -> None:
+        """Give arrays these names as well, where the model that was saved had tied them."""
         for name in self.aliases.keys() & names:
             if name not in self._arrays and self.aliases[name] in self._arrays:
-                self._others[name] = self.aliases[name]
+                self._tied[name] = self.aliases[name]
 
 
 def _is_ours(name: str) -> bool:
@@ -198,15 +204,12 @@ def _of_dtype(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
 
 def _read_texts(path: str, texts: Mapping[str, str]) -> dict[str, Any]:
     total, _, text = texts[_OURS].partition(" ")
-    if total != _sum_of_texts({**texts, _OURS: text}):
+    if total != _crc32_of_texts({**texts, _OURS: text}):
         raise unreadable(path, "the checksum of its texts is wrong")
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise unreadable(path, error) from error
-    if type(about) is not dict or about.pop("format", None) != _OURS or about.pop("version", None) != _VERSION:
+    ours = read_json(path, text)
+    if type(ours) is not dict or ours.pop("format", None) != _OURS or ours.pop("version", None) != _VERSION:
         raise ValueError(f"{path} is of another version; this package reads {_VERSION}")
-    return about
+    return ours
 
 
 class _Shards(Mapping[str, Any]):
@@ -229,7 +232,7 @@ class _Shards(Mapping[str, Any]):
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def open_contents(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Open a file, of the format that its contents tell.
 
     Args:
@@ -246,12 +249,14 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _open(path: str, stack: contextlib.ExitStack, part: bool = False) -> Any:
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for somebody to write
+    # Opening a pipe would wait for somebody to write.
+    if not stat.S_ISREG(os.stat(path).st_mode):
         hint = ": name the file in it; what orbax wrote is restored by `Checkpoints`" * os.path.isdir(path)
         raise ValueError(f"{path} is {'a folder' if os.path.isdir(path) else 'no file'}{hint}")
     file = stack.enter_context(open(path, "rb"))  # noqa: SIM115
     head = file.read(9)
     file.seek(0)
+    # An index is JSON from its first byte. As the length of a header that would be far longer than the file.
     if head.lstrip()[:1] == b"{" and int.from_bytes(head[:8], "little") > os.fstat(file.fileno()).st_size:
         if part:
             raise ValueError(f"{path} is an index of files, and part of another")
@@ -259,15 +264,16 @@ def _open(path: str, stack: contextlib.ExitStack, part: bool = False) -> Any:
     if head[8:] == b"{":
         arrays = st.SafetensorsFile(file, path)
         return Contents(path, arrays, arrays.texts)
-    for magic, what in _OTHERS:
+    for magic, description in _OTHERS:
         if head.startswith(magic):
-            raise ValueError(f"{path} is {what}")
+            raise ValueError(f"{path} is {description}")
     if not head or head[0] not in _MAPS:
         raise unreadable(path, "it begins like neither safetensors nor a map of msgpack")
     return Contents(path, *mp.read_msgpack(file, path))
 
 
-_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)  # the first byte of a map in msgpack
+# The first byte of a map, after the specification of msgpack.
+_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 _PICKLE = "a pickle, which may run any code when it is read: save it again as safetensors where it comes from"
 _OTHERS: Iterable[tuple[bytes, str]] = (
     (b"PK\3\4", "a zip archive, as `np.savez`, `torch.save` and `save_program` write: not a file of `save_states`"),
@@ -278,21 +284,22 @@ _OTHERS: Iterable[tuple[bytes, str]] = (
 
 def _open_index(text: bytes, path: str, stack: contextlib.ExitStack) -> _Shards:
     try:
-        index = json.loads(text)
-        places = index["weight_map"]
-        if not all(isinstance(place, str) for place in places.values()):
-            raise TypeError("a place is no name of a file")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        file_of = read_json(path, text)["weight_map"]
+        if not all(isinstance(file, str) for file in file_of.values()):
+            raise TypeError("a value is no name of a file")
+    except (LookupError, TypeError, AttributeError) as error:
         raise unreadable(path, f"it is no index of files: {error}") from error
+    folder = os.path.dirname(path)
     files: dict[str, Contents] = {}
-    for place in dict.fromkeys(places.values()):
-        if os.path.basename(place) != place or place in ("", ".", "..") or "\0" in place:
-            raise ValueError(f"{path} names {place!r}, which is no file beside it")
+    for file in dict.fromkeys(file_of.values()):
+        # A name that leads out of the folder could make a program read, and report on, any file.
+        if os.path.basename(file) != file or file in ("", ".", "..") or "\0" in file:
+            raise ValueError(f"{path} names {file!r}, which is no file beside it")
         try:
-            files[place] = _open(os.path.join(os.path.dirname(path), place), stack, part=True)
+            files[file] = _open(os.path.join(folder, file), stack, part=True)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{path} names {place!r}, which is not beside it") from error
-    for name, place in places.items():
-        if name not in files[place]:
-            raise ValueError(f"{os.path.join(os.path.dirname(path), place)} has no {name}, which {path} has there")
-    return _Shards({name: files[place] for name, place in places.items()})
+            raise FileNotFoundError(f"{path} names {file!r}, which is not beside it") from error
+    for name, file in file_of.items():
+        if name not in files[file]:
+            raise ValueError(f"{os.path.join(folder, file)} has no {name}, which {path} has there")
+    return _Shards({name: files[file] for name, file in file_of.items()})

@@ -1,4 +1,4 @@
-"""The error of a file that cannot be read."""
+"""The error of a file that cannot be read, in one form for all formats: the path, and what is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The leaves of states as arrays that a file can hold, and back.
 
-A leaf is an array and its *kind*: "" for an array of JAX, "weak" for one whose dtype gives way to others, "key <impl>"
-for typed random keys (the array is their data), "numpy" for an array of NumPy, "scalar" for its scalars, and "int",
-"float", "bool", "complex" for numbers of Python.
+A leaf is an array and its *kind*: "" for an array of JAX, "weak" for one of weak type, "key <impl>" for typed random
+keys (the array is their data), "numpy" for an array of NumPy, "scalar" for its scalars, and "int", "float", "bool",
+"complex" for numbers of Python.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._core.placing import is_key, weak
+from .._core.arrays import is_key, weakly_typed
 
-__all__ = ["DTYPES", "as_bytes", "as_jax", "empty_bytes", "from_array", "refusal", "to_arrays"]
+__all__ = ["DTYPES", "as_bytes", "as_jax", "empty_bytes", "from_array", "kind_of", "refusal", "to_arrays"]
 
 _NAMES = (
     "bool int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 bfloat16 float16 float32 float64 "
@@ -26,6 +26,7 @@ _NAMES = (
 )
 DTYPES: dict[str, np.dtype[Any]] = {n: np.dtype(getattr(jnp, n)) for n in _NAMES.split() if hasattr(jnp, n)}
 _KNOWN = frozenset(DTYPES.values())
+# In bytes: what XLA on a CPU asks of an array that it takes over without a copy.
 _ALIGNMENT = 64
 _NUMBERS: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "complex": complex}
 
@@ -55,13 +56,15 @@ def refusal(leaf: Any) -> str | None:
 
 def to_arrays(leaves: Iterable[Any]) -> list[tuple[np.ndarray[Any, Any], str]]:
     """Return the array and the kind of each leaf."""
-    kinds = [_kind(leaf) for leaf in leaves]
-    plain = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
-    found = jax.device_get(plain)  # all at once; on a CPU without a copy
+    kinds = [kind_of(leaf) for leaf in leaves]
+    data = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
+    # All at once, so that transfers overlap; on a CPU without a copy.
+    found = jax.device_get(data)
     return [(_contiguous(_number(x) if kind in _NUMBERS else x), kind) for x, kind in zip(found, kinds, strict=True)]
 
 
-def _kind(leaf: Any) -> str:
+def kind_of(leaf: Any) -> str:
+    """Return the kind of a leaf that `refusal` does not refuse."""
     if isinstance(leaf, jax.Array):
         return f"key {jax.random.key_impl(leaf)}" if is_key(leaf) else "weak" * leaf.weak_type
     if isinstance(leaf, np.ndarray):
@@ -72,13 +75,15 @@ def _kind(leaf: Any) -> str:
 def _number(value: Any) -> np.ndarray[Any, Any]:
     if type(value) is complex:
         return np.array([value.real, value.imag])
+    # A Python int has no largest value: a long one is kept as its bytes.
     if type(value) is int and not -(2**63) <= value < 2**63:
         return np.frombuffer(value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True), np.uint8)
     return np.array(value)
 
 
 def _contiguous(array: Any) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(array).reshape(np.shape(array))  # the first makes a vector of a single number
+    # `ascontiguousarray` makes a vector of a single number, so the shape is given back.
+    return np.ascontiguousarray(array).reshape(np.shape(array))
 
 
 def from_array(array: np.ndarray[Any, Any], kind: str) -> Any:
@@ -90,7 +95,7 @@ def from_array(array: np.ndarray[Any, Any], kind: str) -> Any:
     if kind in ("", "numpy"):
         return array
     if kind == "weak":
-        return weak(array)
+        return weakly_typed(array)
     if kind == "scalar":
         if array.ndim:
             raise ValueError("a scalar has no axes")

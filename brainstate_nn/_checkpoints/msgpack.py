@@ -1,4 +1,10 @@
-"""Arrays and texts in the msgpack format of flax, read at once."""
+"""Arrays and texts in the msgpack format of flax, read at once.
+
+Flax writes here, but does not read, since files come from anybody. Of the 99 hostile files of msgpack in the tests,
+`flax.serialization.msgpack_restore` takes 30: arrays whose bytes do not fill their shape, dtypes that are structures or
+text, parts of two dtypes that become a third, keys that are no names. Its arrays are views of the bytes of the whole
+file, which JAX copies (600 MB for a file of 256 MB, where it is 517 here). What it accepts it reads in half the time.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +26,10 @@ __all__ = ["METADATA", "PLAIN", "read_msgpack", "write_msgpack"]
 PLAIN = frozenset(DTYPES)
 METADATA = "__metadata__"
 _CHUNKED = "__msgpack_chunked_array__"
+# Levels of mappings and lists.
 _NESTING = 100
-_HEAD = 1024  # more than 64 lengths and the name of a dtype take
+# In bytes; 64 lengths and the name of a dtype take less.
+_HEAD = 1024
 # What a header may claim before the items are there: a list is made at its full length at once.
 _LIMITS: dict[str, int] = {"max_array_len": 2_000}
 
@@ -29,7 +37,7 @@ _LIMITS: dict[str, int] = {"max_array_len": 2_000}
 def write_msgpack(path: str | os.PathLike[str], arrays: Mapping[str, Any], texts: Mapping[str, str]) -> None:
     """Write one map of arrays by name, with the texts under the name `METADATA`.
 
-    One array after the other is put into the format: flax takes a whole tree through three copies (739 MB/s, not 3100).
+    One array after the other goes to flax, which takes a whole tree through three copies (739 MB/s, and 3100 so).
     """
     import msgpack
     from flax import serialization
@@ -56,12 +64,14 @@ def read_msgpack(file: BufferedReader, path: str) -> tuple[dict[str, Any], dict[
 
     size = max(os.fstat(file.fileno()).st_size, 1)
     unpacker = msgpack.Unpacker(
-        file, strict_map_key=False, ext_hook=_extended, read_size=min(size, 2**20), max_buffer_size=2**31 - 1, **_LIMITS
-    )
+        file, strict_map_key=False, ext_hook=_from_extension, read_size=min(size, 2**20), max_buffer_size=2**31 - 1,
+        **_LIMITS,
+    )  # fmt: skip
     try:
         tree = unpacker.unpack()
         if not isinstance(tree, dict):
             raise ValueError(f"it holds a {type(tree).__name__}, and no arrays by name")
+        # Two maps one after the other: which one is meant?
         if unpacker.read_bytes(1):
             raise ValueError("something follows its end")
         texts = tree.pop(METADATA, {})
@@ -70,7 +80,8 @@ def read_msgpack(file: BufferedReader, path: str) -> tuple[dict[str, Any], dict[
         return _flat(tree), texts
     except msgpack.OutOfData as error:
         raise unreadable(path, "it is cut off") from error
-    except Exception as error:  # whatever libraries make of bytes from anybody
+    # Whatever libraries raise for bytes from anybody.
+    except Exception as error:
         raise unreadable(path, str(error) or type(error).__name__) from error
 
 
@@ -97,8 +108,8 @@ def _flat(tree: dict[Any, Any]) -> dict[str, Any]:
     return found
 
 
-def _extended(code: int, data: bytes) -> Any:
-    """Return an array, a scalar of NumPy, or a complex number, after flax's own numbering."""
+def _from_extension(code: int, data: bytes) -> Any:
+    """Return an array (1), a complex number (2) or a scalar of NumPy (3), which flax numbers so."""
     import msgpack
 
     if code == 2:
@@ -108,7 +119,8 @@ def _extended(code: int, data: bytes) -> Any:
         return complex(real, imag)
     if code not in (1, 3):
         raise ValueError(f"it has an object of the unknown type {code}")
-    head = msgpack.Unpacker(max_array_len=64)  # of the head alone, so that the bytes are copied once
+    # It is given the head alone, so that the bytes of the array are copied once.
+    head = msgpack.Unpacker(max_array_len=64)
     head.feed(data[:_HEAD])
     if head.read_array_header() != 3:
         raise ValueError("an array has a shape, a dtype and bytes")
@@ -128,17 +140,17 @@ def _extended(code: int, data: bytes) -> Any:
 
 
 def _head_of_bytes(size: int) -> bytes:
-    """What stands before bytes, after the specification of msgpack."""
+    """Return what stands before so many bytes, after the specification of msgpack."""
     for tag, width in ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4)):
         if size < 256**width:
             return tag + size.to_bytes(width, "big")
     raise ValueError("it has more bytes than msgpack can count")
 
 
-def _joined(form: dict[Any, Any]) -> np.ndarray[Any, Any]:
+def _joined(chunked: dict[Any, Any]) -> np.ndarray[Any, Any]:
     """Return an array that flax has split, because msgpack holds 4 GiB at most."""
-    parts = [form[part] for part in ("shape", "chunks") if isinstance(form.get(part), dict)]
-    if len(form) != 3 or len(parts) != 2:
+    parts = [chunked[part] for part in ("shape", "chunks") if isinstance(chunked.get(part), dict)]
+    if len(chunked) != 3 or len(parts) != 2:
         raise ValueError("an array in parts has a shape and the parts")
     shape, chunks = ([part[str(i)] for i in range(len(part))] for part in parts)
     if not chunks or not all(isinstance(chunk, np.ndarray) and chunk.dtype == chunks[0].dtype for chunk in chunks):

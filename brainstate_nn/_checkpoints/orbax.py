@@ -1,7 +1,8 @@
 """``Checkpoints``: the steps of a training in a directory, written and read by orbax.
 
-A step has two items.  ``states`` is what `to_pure_dict` returns, so that orbax alone can read it.  ``about`` is JSON:
-what the arrays are, the graph, and what the user writes to it.
+A step has two items. ``states`` is what `to_pure_dict` returns, so that orbax alone can read it. ``about`` is JSON:
+what the arrays are, the graph, and what the user writes to it. Orbax sees to the background, to several processes, and
+to which steps are kept; to one file for others to read see `state_files`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import jax
 
 from brainstate_graph import Filter, GraphError, from_json
 
-from .about import About, check_metadata, opened
-from .models import _listed, _merged, _own
-from .pure import LoadReport, Rename, _renamed, aliases, from_flat_dict, to_flat_dict, to_pure_dict
-from .stored import Leaves, Stored, as_leaf, nested, sort_leaves, taken
+from .model_files import allowed_names, merged_model
+from .orbax_leaves import LeavesWithKinds, StoredLeaf, as_leaf, nested, stored_in, to_stored
+from .pure_dicts import LoadReport, Rename, aliases, from_flat_dict, leaves_by_path, names_by_new_name, to_flat_dict
+from .step_info import StepInfo, check_metadata, without_checksum
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 __all__ = ["Checkpoints"]
 
-NUMBERS = ("bool", "int", "float", "complex")
+_NUMBERS = ("bool", "int", "float", "complex")
 
 
 class Checkpoints:
@@ -76,7 +77,7 @@ class Checkpoints:
         options: ocp.CheckpointManagerOptions | None = None,
     ) -> None:
         ocp = _orbax()
-        from .orbax_item import SummedHandler
+        from .orbax_handler import SummedHandler
 
         if options is None:
             keep = None if max_to_keep is None else ocp.checkpoint_managers.LatestN(max_to_keep)
@@ -87,7 +88,7 @@ class Checkpoints:
         self.directory = path if "://" in path else os.path.abspath(path)
         handlers = {"states": SummedHandler(checksums), "about": ocp.JsonCheckpointHandler()}
         self.manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
-        self._about = About()
+        self._info = StepInfo()
         _open.add(self)
         _wait_at_exit()
 
@@ -120,12 +121,13 @@ class Checkpoints:
             TypeError: The metadata are not JSON.
             ValueError: The step is there already, or a later one.
         """
-        from .orbax_item import SaveArrays
+        from .orbax_handler import SaveArrays
 
         ocp = _orbax()
         step = operator.index(step)
         metadata = {} if metadata is None else metadata
         check_metadata(metadata)
+        # Orbax says no to a step before the latest one too, in silence, and the training would go on unsaved.
         if not force and not self.manager.should_save(step):
             latest = self.manager.latest_step()
             if latest is not None and step < latest and step not in self.manager.all_steps():
@@ -134,10 +136,10 @@ class Checkpoints:
                     "earlier step, remove the later ones by `checkpoints.manager.delete(step)`, or write `force=True`"
                 )
             return False
-        arrays, rows = sort_leaves(to_pure_dict(node_or_tree, *filters))
-        items = {"about": ocp.args.JsonSave(self._about(node_or_tree, rows, metadata))}
+        arrays, records = to_stored(leaves_by_path(node_or_tree, *filters))
+        items = {"about": ocp.args.JsonSave(self._info(node_or_tree, records, metadata))}
         if arrays:
-            items["states"] = SaveArrays(nested(arrays, rows))
+            items["states"] = SaveArrays(nested(arrays, records))
         return self.manager.save(step, args=ocp.args.Composite(**items), metrics=metadata, force=force)
 
     def restore(
@@ -171,27 +173,30 @@ class Checkpoints:
             GraphError: A name is missing or unexpected, or an array has another shape or dtype; the message lists all.
         """
         step = self._existing(step)
-        about = self._told(step)
-        rows = about["leaves"]
+        info = self._read_info(step)
+        records: dict[str, StoredLeaf] = info["leaves"]
         live, tied = to_flat_dict(node, *filters), aliases(node)
-        stored = {name: name for name in rows}  # and the other names that leaves had, where the model has such a name
-        stored |= {other: first for other, first in about["aliases"].items() if other in live and other not in rows}
-        data: dict[str, Any] = {name: rows[first] for name, first in stored.items()}
-        fitting: dict[str, Any] = {}
-        met: set[str | None] = set()
-        hopeless = False
-        for new, name in _renamed(data, rename, []).items():
-            own = new if new in live else _owner(new, tied)
-            met.add(own)
-            if own in live and _may_fit(live[own], data[name], cast):
-                fitting.setdefault(stored[name], live[own])
+        # A leaf has the other names too that it had when it was saved, where the model has such a name.
+        stored_as = {name: name for name in records}
+        stored_as |= {other: n for other, n in info["aliases"].items() if other in live and other not in records}
+        data: dict[str, Any] = {name: records[first] for name, first in stored_as.items()}
+        # By the name of what is stored: the leaf whose place it takes, and so where it is read to.
+        templates: dict[str, Any] = {}
+        filled: set[str | None] = set()
+        fails = False
+        for new, name in names_by_new_name(data, rename, []).items():
+            own = new if new in live else _first_name(new, tied)
+            filled.add(own)
+            if own in live and _may_fit(live[own], records[stored_as[name]], cast):
+                templates.setdefault(stored_as[name], live[own])
             else:
-                hopeless |= strict or own in live
-        if hopeless or (strict and not met.issuperset(live)):  # hours of reading would end in the error below
-            data |= {name: fitting[first] for name, first in stored.items() if first in fitting}
-            fitting = {name: leaf for name, leaf in fitting.items() if isinstance(leaf, jax.ShapeDtypeStruct)}
-        found = self._read(step, rows, fitting)
-        data |= {name: found[first] for name, first in stored.items() if first in found}
+                fails |= strict or own in live
+        if fails or (strict and not filled.issuperset(live)):
+            # `from_flat_dict` will raise, and needs no values for its message: arrays are not read, for hours perhaps.
+            data |= {name: templates[first] for name, first in stored_as.items() if first in templates}
+            templates = {name: leaf for name, leaf in templates.items() if isinstance(leaf, jax.ShapeDtypeStruct)}
+        found = self._read(step, records, templates)
+        data |= {name: found[first] for name, first in stored_as.items() if first in found}
         try:
             return from_flat_dict(node, data, *filters, strict=strict, rename=rename, cast=cast)
         except GraphError as error:
@@ -224,19 +229,20 @@ class Checkpoints:
             True
             3
         """
-        allow = [*_own(), *_listed(allow)]
+        allowed = allowed_names(allow)
         step = self._existing(step)
-        about = self._told(step)
-        if about["graphdef"] is None:
+        info = self._read_info(step)
+        if info["graphdef"] is None:
             raise ValueError(
                 f"step {step} in {self.directory} holds states without their model, so make it, and `restore(model)`: "
-                f"{about['no_graphdef']}"
+                f"{info['no_graphdef']}"
             )
-        rows = about["leaves"]
-        leaves = Leaves(self._read(step, rows, dict.fromkeys(rows)), {name: row.kind for name, row in rows.items()})
+        records: dict[str, StoredLeaf] = info["leaves"]
+        kinds = {name: record.kind for name, record in records.items()}
+        leaves = LeavesWithKinds(self._read(step, records, dict.fromkeys(records)), kinds)
         try:
-            shape, trees = (from_json(about[name], allow) for name in ("graphdef", "trees"))
-            return _merged(shape, trees, leaves)
+            shape, trees = (from_json(info[name], allowed) for name in ("graphdef", "trees"))
+            return merged_model(shape, trees, leaves)
         except GraphError as error:
             told = str(error).replace("from_json(text, ", f"load_model({step}, ")
             raise GraphError(f"step {step} in {self.directory}: {told}") from None
@@ -255,7 +261,7 @@ class Checkpoints:
         Args:
             step: The number; None for the latest.
         """
-        return self._told(self._existing(step))["metadata"]
+        return self._read_info(self._existing(step))["metadata"]
 
     def wait_until_finished(self) -> None:
         """Wait until all steps are written, and raise what went wrong there."""
@@ -278,7 +284,8 @@ class Checkpoints:
 
     def _existing(self, step: int | None) -> int:
         self.manager.wait_until_finished()
-        self.manager.reload()  # another process may have written
+        # Another process may have written since.
+        self.manager.reload()
         steps = self.all_steps()
         if not steps:
             raise FileNotFoundError(f"there is no checkpoint in {self.directory}")
@@ -288,27 +295,28 @@ class Checkpoints:
             raise FileNotFoundError(f"there is no step {step} in {self.directory}, but {', '.join(map(str, steps))}")
         return operator.index(step)
 
-    def _told(self, step: int) -> dict[str, Any]:
+    def _read_info(self, step: int) -> dict[str, Any]:
         ocp = _orbax()
         try:
-            return opened(self.manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
+            items = self.manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
+            return without_checksum(items["about"])
         except Exception as error:
             raise self._unreadable(step, error) from error
 
-    def _read(self, step: int, rows: Mapping[str, Stored], templates: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(self, step: int, records: Mapping[str, StoredLeaf], templates: Mapping[str, Any]) -> dict[str, Any]:
         """Read leaves, each where its template is."""
-        from .orbax_item import RestoreArrays, how_to_read
+        from .orbax_handler import RestoreArrays, restore_args
 
         ocp = _orbax()
-        how = {name: how_to_read(rows[name], leaf) for name, leaf in templates.items() if 0 not in rows[name].shape}
+        args = {name: restore_args(records[name], x) for name, x in templates.items() if 0 not in records[name].shape}
         arrays: dict[str, Any] = {}
         try:
-            if how:
-                tree = nested(how, rows)
+            if args:
+                tree = nested(args, records)
                 wanted = RestoreArrays(tree, restore_args=tree, partial_restore=True)
                 found = self.manager.restore(step, args=ocp.args.Composite(states=wanted))["states"]
-                arrays = {name: taken(found, rows[name]) for name in how}
-            return {name: as_leaf(rows[name], arrays.get(name), leaf) for name, leaf in templates.items()}
+                arrays = {name: stored_in(found, records[name]) for name in args}
+            return {name: as_leaf(records[name], arrays.get(name), leaf) for name, leaf in templates.items()}
         except Exception as error:
             raise self._unreadable(step, error) from error
 
@@ -330,6 +338,7 @@ def _wait_at_exit() -> None:
     Before Python waits for threads, it stops the executors that orbax 0.12 writes by: the step was lost, or the program
     hung. What `atexit` calls comes later still, and this hook, by which executors stop, is the only one before.
     """
+    # Not documented, so it may be gone one day: then the program has to wait by itself.
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
         register(_wait_for_all)
@@ -351,15 +360,16 @@ def _orbax() -> Any:
     return orbax.checkpoint
 
 
-def _owner(name: str, others: Mapping[str, str]) -> str | None:
-    """Return the name that a leaf has, for another one that it has because its state is held in several places."""
+def _first_name(name: str, others: Mapping[str, str]) -> str | None:
+    """Return the name under which the model has a leaf first, given any of its names."""
     for other, first in others.items():
         if name == other or name.startswith(f"{other}."):
             return first + name[len(other) :]
     return None
 
 
-def _may_fit(leaf: Any, row: Stored, cast: bool) -> bool:
-    if row.kind in NUMBERS or not hasattr(leaf, "dtype"):
+def _may_fit(leaf: Any, record: StoredLeaf, cast: bool) -> bool:
+    # Of Python numbers the value decides, which is not read yet.
+    if record.kind in _NUMBERS or not hasattr(leaf, "dtype"):
         return True
-    return leaf.shape == tuple(row.shape) and (cast or str(leaf.dtype) == row.dtype)
+    return leaf.shape == tuple(record.shape) and (cast or str(leaf.dtype) == record.dtype)

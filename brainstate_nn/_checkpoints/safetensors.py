@@ -1,4 +1,8 @@
-"""Arrays and texts in the safetensors format, read one by one."""
+"""Arrays and texts in the safetensors format, read one by one.
+
+A file begins with a JSON header of names, dtypes, shapes and offsets, so each array is read when it is asked for. What
+the names and texts mean is the business of `container`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from brainstate_graph import GraphError
 from brainstate_graph.extend import whole_file
 
 from .errors import unreadable
+from .json import read_json
 from .leaves import DTYPES, as_bytes, empty_bytes
 
 __all__ = ["PLAIN", "SafetensorsFile", "write_safetensors"]
@@ -27,7 +32,8 @@ _CODES = {
 }  # fmt: skip
 PLAIN = frozenset(_CODES.values())
 _LARGEST_HEADER = 100_000_000
-_ENTRY = 200  # dtype, shape and place of an array, in JSON
+# In bytes of JSON: dtype, shape and offsets of one array.
+_HEADER_OF_ARRAY = 200
 
 
 def _library() -> Any:
@@ -43,7 +49,8 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], t
     """Write arrays of dtypes that the format has, and texts beside them."""
     library = _library()
     header = sum(len(json.dumps(text)) for pair in texts.items() for text in pair)
-    header += sum(len(json.dumps(name)) + _ENTRY for name in arrays)
+    header += sum(len(json.dumps(name)) + _HEADER_OF_ARRAY for name in arrays)
+    # Readers refuse a longer one, and so would we: better now than when the model is needed.
     if header > _LARGEST_HEADER:
         raise GraphError(
             f"{os.fspath(path)} was not written: names and texts take {header} bytes, and readers of safetensors take "
@@ -74,20 +81,18 @@ class SafetensorsFile(Mapping[str, np.ndarray[Any, Any]]):
         self._file, self._path = file, path
         library = _library()
         try:
+            # The library checks names, offsets and overlaps of the header. It opens the file by itself.
             with library.safe_open(path, "numpy", backend="pread"):
                 pass
         except (library.SafetensorError, OverflowError) as error:
             raise unreadable(path, error) from error
         self._start = 8 + int.from_bytes(file.read(8), "little")
-        try:
-            self._found: dict[str, Any] = json.loads(file.read(self._start - 8))
-        except ValueError as error:  # it was replaced since
-            raise unreadable(path, error) from error
-        self.texts: dict[str, str] = self._found.pop("__metadata__", {})
+        self._header: dict[str, Any] = read_json(path, file.read(self._start - 8))
+        self.texts: dict[str, str] = self._header.pop("__metadata__", {})
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        found = self._found[name]
-        code, shape, (start, end) = found["dtype"], found["shape"], found["data_offsets"]
+        head = self._header[name]
+        code, shape, (start, end) = head["dtype"], head["shape"], head["data_offsets"]
         if code not in _CODES:
             raise ValueError(f"{self._path}: {name} has the dtype {code}, which is not supported")
         dtype = DTYPES[_CODES[code]]
@@ -102,10 +107,11 @@ class SafetensorsFile(Mapping[str, np.ndarray[Any, Any]]):
         return array
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found  # that of Mapping would read the array
+        # That of Mapping would read the array.
+        return name in self._header
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._header)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._header)

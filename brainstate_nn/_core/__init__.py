@@ -1,1 +1,4 @@
-"""Modules, kinds of state, random streams and parameters."""
+"""Module, kinds of state, random streams and parameters: the room that every other one stands on.
+
+Nothing here knows a layer. The files at the bottom are words of the trade: dtypes, paths, arrays on a mesh.
+"""

@@ -14,7 +14,8 @@ from brainstate_graph import Node, State
 
 __all__ = ["Follower", "StateLeaf"]
 
-StateLeaf = tuple[State[Any], int]  # one array of a state: the state, and the index of the array among its leaves
+# One array of a state: the state, and the index of the array among the leaves of its value.
+StateLeaf = tuple[State[Any], int]
 
 
 class Follower(Node):

@@ -1,7 +1,13 @@
-"""``Module``: a node of a graph that can be called, listed, switched to evaluation, and printed."""
+"""``Module``: a node of a graph that can be called, listed, switched to evaluation, and printed.
+
+It adds to `Node` what people expect of a module: a call, the modules and parameters in it by name, the mode, and two
+hooks for the states of one sequence or batch. Layers and models subclass it; the graph and the transforms know only
+`Node`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -9,10 +15,10 @@ from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
 
-from .names import dotted_names, nearest
+from .paths import dotted_names, nearest
 from .states import ParamState
 
-__all__ = ["Module", "switch"]
+__all__ = ["Module", "signature_of", "switch"]
 
 M = TypeVar("M", bound="Module")
 
@@ -40,6 +46,7 @@ class Module(Node):
         FlattedDict({('factor',): ParamState(f32[])})
     """
 
+    # A class attribute, so that a module has none of its own until its mode differs (see `switch`).
     training: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -168,9 +175,26 @@ class Module(Node):
         return self.train(False)
 
 
+def signature_of(layer: Any) -> inspect.Signature:
+    """Return the signature of the call of a layer, which is a module or any function.
+
+    A module that defines `update` is called through the `__call__` of Module, which would take anything.
+
+    Raises:
+        TypeError, ValueError: It has none, as some functions that are written in C.
+    """
+    updated = isinstance(layer, Module) and type(layer).__call__ is Module.__call__
+    return inspect.signature(layer.update if updated else layer)  # type: ignore[attr-defined]
+
+
 def switch(modules: Iterable[Module], training: bool) -> None:
-    """Give modules a mode; where it is that of the class, they have no attribute, which would be another structure."""
+    """Give modules a mode.
+
+    A module that has the mode of its class has no attribute for it: with one it would be another structure, and the
+    programs compiled before a switch to and fro would not be found again.
+    """
     for module in modules:
+        # Only what changes is set: each assignment is a change of structure for the graph.
         if module.training != training:
             if type(module).training == training:
                 del module.training

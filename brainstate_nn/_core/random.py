@@ -1,10 +1,10 @@
-"""``RandomState``: a stream of random keys in a box, and the one that a process has by default.
+"""Streams of random keys: ``RandomState``, several of them by name, and the one that a process has by default.
 
-The value of a stream is ``(key, count)``: a typed key that never changes and the number of draws so far.  The n-th
-draw is ``fold_in(key, n)``, so the position in a stream is plain to see, two checkpoints can be compared, and a draw
-costs no split.  Drawing reads and writes ``.value``: whatever traces states sees it.
+The value of a stream is ``(key, count)``: a typed key that never changes, and the number of draws so far. The n-th draw
+is ``fold_in(key, n)``. So the position in a stream is plain to see, two checkpoints can be compared, and a draw costs
+no split. Drawing reads and writes ``.value``: whatever traces states sees it.
 
-A layer that draws when it is called owns its stream, so that a split model carries all the randomness it needs.  The
+A layer that draws when it is called owns its stream, so that a split model carries all the randomness it needs. The
 process default serves to make layers, and scripts.
 """
 
@@ -24,17 +24,20 @@ from brainstate_graph import Node, State, outside
 from brainstate_graph.extend import fields_of, make_state
 from brainstate_transform import register_lanes
 
-from .placing import free
+from .arrays import uncommitted
 from .samplers import Samplers
 
 __all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
 
+# Two threads that make layers must not draw one key from the default stream. A draw may run hooks that draw themselves,
+# so the lock lets its owner in again.
 _draw_lock = threading.RLock()
 
 
 def _to_key(source: Any) -> jax.Array:
     if source is None:
-        if jax.process_count() > 1:  # parameters that differ end in a hang, or in shards that do not belong together
+        # Parameters that differ between processes end in a hang, or in shards that do not belong together.
+        if jax.process_count() > 1:
             raise ValueError(
                 f"without a seed each of the {jax.process_count()} processes would draw numbers of its own: write "
                 "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` where they are to differ"
@@ -43,6 +46,7 @@ def _to_key(source: Any) -> jax.Array:
     if isinstance(source, jax.Array):
         if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
             return source
+        # The raw form is refused and not wrapped: nothing tells for which algorithm its numbers are.
         if source.dtype == jnp.uint32 and source.ndim:
             raise TypeError("a RandomState takes a typed key: write `RandomState(jax.random.wrap_key_data(key))`")
     if isinstance(source, bool) or not isinstance(source, (int, np.integer)):
@@ -99,9 +103,9 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         Returns:
             A typed key of shape ``()``, or keys of shape ``(n,)``. Either is one draw.
         """
-        with _draw_lock:  # two threads that make layers must not draw one key
+        with _draw_lock:
             key, count = self.value
-            self.value = (key, _beside(key, count + 1))
+            self.value = (key, _where_key_is(key, count + 1))
         fresh = jax.random.fold_in(key, count)
         return fresh if n is None else jax.random.split(fresh, n)
 
@@ -145,8 +149,9 @@ class RandomStreams(Node):
     def fork(self) -> RandomStreams:
         """Return new streams under the same names, independent of these; one draw of each."""
         streams = dict(fields_of(self))
-        own = {stream: stream.fork() for stream in set(streams.values())}  # two names for one stay two names for one
-        return RandomStreams(**{name: own[stream] for name, stream in streams.items()})
+        # by stream and not by name, so that two names for one stay two names for one
+        forks = {stream: stream.fork() for stream in set(streams.values())}
+        return RandomStreams(**{name: forks[stream] for name, stream in streams.items()})
 
     def __getattr__(self, name: str) -> RandomState:
         if name.startswith("_") or name == "default":
@@ -177,16 +182,19 @@ def own_stream(rng: Rng, name: str) -> RandomState:
     return default_rng().fork() if rng is None else stream_of(rng, name)
 
 
-def _beside(key: Any, count: Any) -> Any:
+def _where_key_is(key: Any, count: Any) -> Any:
     """Keep the count where the key is: under ``jax.set_mesh`` it comes to lie on that mesh, and later draws with it."""
+    # An addition puts an uncommitted count on the mesh that is set. It is taken back, for what a later draw computes
+    # with the count would lie there too.
     if isinstance(count, Tracer) or isinstance(key, Tracer) or key.committed or not count.committed:
         return count
-    return free(count)
+    return uncommitted(count)
 
 
 def _in_lane(value: tuple[jax.Array, jax.Array], lane: Any) -> tuple[jax.Array, jax.Array]:
     key, count = value
-    if key.ndim:  # the streams of a stack of layers, each with its own lanes
+    # The streams of a Stack are one state: one stream for each layer, and each has lanes of its own.
+    if key.ndim:
         return jax.vmap(_in_lane, (0, None))(value, lane)
     return jax.random.fold_in(jax.random.fold_in(key, count), lane), jnp.uint32(0)
 
@@ -221,7 +229,7 @@ def _default_from(source: int | jax.Array | None) -> RandomState:
                 # Where the first call happens inside a trace or under a mesh, the stream must outlive it; and it is no
                 # new state of what is being made there, so that it is not announced as one.
                 with outside():
-                    value = free(_to_key(source)), free(jnp.uint32(0))
+                    value = uncommitted(_to_key(source)), uncommitted(jnp.uint32(0))
                     _default = make_state(RandomState, value, (("name", "default_rng"),))
     return _default
 

@@ -1,6 +1,7 @@
-"""The samplers of ``jax.random`` as methods of a stream, a line each.
+"""``Samplers``: the distributions of ``jax.random`` as methods of a stream, a line each.
 
-The arguments are those of the installed JAX without the key, for ``help`` and for type checkers too.
+The arguments are those of the installed JAX without the key, for ``help`` and for type checkers too. What draws keys,
+and how a stream behaves under transforms, is the business of `RandomState`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _sampler(fun: Callable[Concatenate[Any, P], R], says: str) -> Callable[Concatenate[Any, P], R]:
+def _sampler(fun: Callable[Concatenate[Any, P], R], what: str) -> Callable[Concatenate[Any, P], R]:
     """Make the method of a stream that calls `fun` with the next key."""
     name, signature = fun.__name__, inspect.signature(fun)
 
@@ -25,15 +26,16 @@ def _sampler(fun: Callable[Concatenate[Any, P], R], says: str) -> Callable[Conca
         return fun(self.split_key(), *args, **kwargs)
 
     _, *rest = signature.parameters.values()
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    draw.__signature__ = signature.replace(parameters=[this, *rest])
+    stream = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    # What `help` shows, and what type checkers read from the installed JAX, which gains arguments now and then.
+    draw.__signature__ = signature.replace(parameters=[stream, *rest])
     draw.__name__, draw.__qualname__ = name, f"RandomState.{name}"
-    draw.__doc__ = f"Draw {says}; one draw, with the arguments of `jax.random.{name}` after the key."
+    draw.__doc__ = f"Draw {what}; one draw, with the arguments of `jax.random.{name}` after the key."
     return draw
 
 
 class Samplers:
-    """What has `split_key` draws from all distributions of JAX."""
+    """The abstract base of what has `split_key`, which then draws from all distributions of JAX."""
 
     __slots__ = ()
 

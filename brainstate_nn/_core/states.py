@@ -1,6 +1,9 @@
-"""The kinds of state that models are made of; a kind is a name to filter by, and adds no behaviour.
+"""Kinds of state: the names by which filters tell the states of a model apart.
 
-`LongTermState` outlives a sequence or a batch (parameters, statistics); `ShortTermState` is made anew for each.
+A kind is a class of `State` that adds a name and no behaviour. A filter for one kind accepts those below it too, so the
+classes form a tree, and users add kinds of their own to it. Its two main branches are `LongTermState`, which outlives a
+sequence or a batch (parameters, statistics), and `ShortTermState`, which is made anew for each. Kinds that belong to
+one layer or tool stand beside that (`CacheState`, `MetricState`, `OptState`).
 """
 
 from __future__ import annotations
@@ -92,6 +95,7 @@ class HiddenState(ShortTermState):
     def __init__(
         self, value: Any, name: str | None = None, *, tag: str | Iterable[str] | None = None, **metadata: Any
     ) -> None:
+        # A State is taken for its value, as the constructor of State does.
         if isinstance(value, State):
             value = value.value
         if not isinstance(value, (jax.Array, np.ndarray)):

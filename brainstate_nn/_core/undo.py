@@ -1,4 +1,8 @@
-"""``all_or_nothing``: a block that changes a model, and leaves it as it was where the block fails."""
+"""``all_or_nothing``: a block that changes a model, and leaves it as it was where the block fails.
+
+It is for verbs that touch many modules, one after the other: `init_all_states`, `rewrite`. A single write of many
+states needs none of it, for `write_values` writes all or none by itself.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,17 @@ __all__ = ["all_or_nothing"]
 
 @contextmanager
 def all_or_nothing(root: Any) -> Generator[Snapshot]:
-    """After an error put back the attributes, lists, dicts and values below `root`; yield how it is taken apart."""
+    """After an error put back the attributes, lists, dicts and values below `root`; yield the model taken apart."""
     snap = Snapshot(root)
     values = read_values(snap.states, record=False)
-    held = [(item, item.copy()) for item in snap.objects if isinstance(item, (list, dict))]
+    copies = [(item, item.copy()) for item in snap.objects if isinstance(item, (list, dict))]
     try:
-        with Journal():  # puts the attributes back
+        # The journal puts back attributes. Lists and dicts change in place, and values are no structure.
+        with Journal():
             yield snap
     except BaseException:
-        for item, before in held:
+        for item, copy in copies:
             item.clear()
-            item.extend(before) if isinstance(item, list) else item.update(before)
+            item.extend(copy) if isinstance(item, list) else item.update(copy)
         write_values(snap.states, values)
         raise

@@ -1,4 +1,7 @@
-"""Models that are larger than a device: ``abstract`` builds one of shapes, ``init_sharded`` builds it in its place."""
+"""Models that are larger than a device: ``abstract`` builds one of shapes, ``init_sharded`` one that is spread.
+
+A model that fits on a device is built as always, and moved by `shard`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from brainstate_graph import states
 from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import eval_shape, jit
 
-from .._core.placing import free, no_mesh
-from .partition import AnyMesh, Axes, Rules, planned
-from .sharding import placements, shard
+from .._core.arrays import no_mesh, uncommitted
+from .rules import AnyMesh, Axes, Rules, sharded_states
+from .sharding import named_shardings, shard
 
 __all__ = ["abstract", "init_sharded"]
 
@@ -82,27 +85,30 @@ def init_sharded(build: Callable[[], N], mesh: Mesh, rules: Rules = None, *, axe
         >>> layer.weight.value.sharding.spec
         P('data',)
     """
-    with no_mesh():  # on explicit axes each device would compute whole arrays
+    # Under a mesh of explicit axes each device would compute whole arrays.
+    with no_mesh():
         used, model = eval_shape(build, return_state_shapes=True)
-        parts = planned(model, mesh, rules, axes)
+        parts = sharded_states(model, mesh, rules, axes)
         before = read_values(used, record=False)
+        # Compiled with the shardings of its results, so that XLA makes each part where it is to lie.
         values = jit(
             lambda: [state.value for state in states(build()).values()],
-            out_shardings=[part.treedef.unflatten(placements(part, mesh)) for part in parts],
+            out_shardings=[part.treedef.unflatten(named_shardings(part, mesh)) for part in parts],
         )()
         own = [part.state for part in parts]
+        # States that `build` reads or draws from and that are not part of the model, such as the default stream.
         outside = [(state, old) for state, old in zip(used, before, strict=True) if state not in set(own)]
         write_values(
             [*own, *(state for state, _ in outside)],
-            [*values, *(jax.tree.map(_back, old, state.value) for state, old in outside)],
+            [*values, *(jax.tree.map(_as_before, old, state.value) for state, old in outside)],
         )
     return model
 
 
-def _back(old: Any, new: Any) -> Any:
+def _as_before(old: Any, new: Any) -> Any:
     """Bring what was drawn from, such as the default stream, back from the mesh to where it was."""
     if new is old or not isinstance(old, jax.Array):
         return new
     if old.committed:
         return jax.device_put(new, old.sharding)
-    return free(new)
+    return uncommitted(new)

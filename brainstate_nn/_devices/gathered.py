@@ -1,4 +1,7 @@
-"""``gathered``: parameters that are spread over devices, whole where a model uses them."""
+"""``gathered``: parameters that are spread over devices, whole where a model uses them.
+
+It is for explicit axes, on which JAX leaves it to the user when a weight is gathered. On automatic ones XLA decides.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-from jax.sharding import PartitionSpec
 
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, states
 from brainstate_graph.extend import read_values, write_values
 
-from .._core.parameters import laid_like, resharded
+from .._core.sharded import axes_in, resharded, resharded_like, spec_of
 from .._core.states import LongTermState
 
 __all__ = ["gathered"]
@@ -45,26 +47,22 @@ def gathered(node: Any, *filters: Filter, axes: str | Sequence[str] | None = Non
         >>> layer.weight.value.sharding.spec
         P('data',)
     """
-    dropped = None if axes is None else {axes} if isinstance(axes, str) else set(axes)
+    over = None if axes is None else {axes} if isinstance(axes, str) else set(axes)
     chosen = list(states(node, AnyOf(*filters) if filters else LongTermState).values())
     before = read_values(chosen)
-    whole = [jax.tree.map(lambda leaf: _gathered(leaf, dropped), value) for value in before]
+    whole = [jax.tree.map(lambda leaf: _gathered(leaf, over), value) for value in before]
     write_values(chosen, whole)
     try:
         yield
     except BaseException:
         write_values(chosen, before)
         raise
+    # What the block left alone gets the very arrays from before, so that nothing is spread out again.
     pairs = zip(before, whole, read_values(chosen, record=False), strict=True)
-    write_values(chosen, [old if now is new else jax.tree.map(laid_like, now, old) for old, new, now in pairs])
+    write_values(chosen, [old if now is new else jax.tree.map(resharded_like, now, old) for old, new, now in pairs])
 
 
-def _gathered(leaf: Any, dropped: set[str] | None) -> Any:
+def _gathered(leaf: Any, over: set[str] | None) -> Any:
     spec = jax.typeof(leaf).sharding.spec if isinstance(leaf, jax.Array) else ()
-    kept = [tuple(axis for axis in _several(entry) if dropped is not None and axis not in dropped) for entry in spec]
-    wanted = PartitionSpec(*(entry if len(entry) > 1 else next(iter(entry), None) for entry in kept))
+    wanted = spec_of([[a for a in axes_in(entry) if over is not None and a not in over] for entry in spec])
     return leaf if wanted == spec or not any(spec) else resharded(leaf, wanted, leaf)
-
-
-def _several(entry: Any) -> tuple[Any, ...]:
-    return entry if isinstance(entry, tuple) else () if entry is None else (entry,)

@@ -1,4 +1,7 @@
-"""Models on many devices: ``shard`` lays the states of a model out, ``shardings`` says how."""
+"""``shard`` lays the states of a model out over the devices of a mesh, ``shardings`` tells how it would.
+
+The rules are answered in `rules`; here arrays are moved.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from jax.sharding import Mesh, NamedSharding
 
 from brainstate_graph.extend import write_values
 
-from .._core.replacing import put
-from .partition import AnyMesh, Axes, Part, Rules, planned
+from .._core.replacement import put
+from .rules import AnyMesh, Axes, Rules, ShardedState, sharded_states
 
-__all__ = ["placements", "shard", "shardings"]
+__all__ = ["named_shardings", "shard", "shardings"]
 
 N = TypeVar("N")
 
@@ -41,7 +44,7 @@ def shardings(node: Any, mesh: AnyMesh, rules: Rules = None, *, axes: Axes | Non
         >>> {name: sharding.spec for name, sharding in plan.items()}
         {'bias': P(), 'weight': P(None, 'model')}
     """
-    parts = planned(node, mesh, rules, axes)
+    parts = sharded_states(node, mesh, rules, axes)
     return {
         name: NamedSharding(mesh, spec) for part in parts for name, spec in zip(part.names, part.specs, strict=True)
     }
@@ -82,10 +85,12 @@ def shard(node: N, mesh: AnyMesh, rules: Rules = None, *, axes: Axes | None = No
         >>> layer.weight.value.sharding.spec, layer.bias.value.sharding.spec
         (P(None, 'model'), P())
     """
-    parts = planned(node, mesh, rules, axes)
-    moved: dict[tuple[int, Any], Any] = {}  # an array that two states hold is moved once, and stays one
+    parts = sharded_states(node, mesh, rules, axes)
+    # by identity, so that an array that two states hold is moved once, and stays one
+    moved: dict[tuple[int, Any], Any] = {}
     for part in parts:
         for leaf, spec in zip(part.leaves, part.specs, strict=True):
+            # Python numbers and shapes are no arrays that could be moved.
             if isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
                 moved[id(leaf), spec] = leaf
     if moved and not isinstance(mesh, Mesh):
@@ -99,7 +104,7 @@ def shard(node: N, mesh: AnyMesh, rules: Rules = None, *, axes: Axes | None = No
                     _shaped(leaf, sharding)
                     if isinstance(leaf, jax.ShapeDtypeStruct)
                     else moved.get((id(leaf), sharding.spec), leaf)
-                    for leaf, sharding in zip(part.leaves, placements(part, mesh), strict=True)
+                    for leaf, sharding in zip(part.leaves, named_shardings(part, mesh), strict=True)
                 ]
             )
             for part in parts
@@ -108,7 +113,7 @@ def shard(node: N, mesh: AnyMesh, rules: Rules = None, *, axes: Axes | None = No
     return node
 
 
-def placements(part: Part, mesh: AnyMesh) -> list[NamedSharding]:
+def named_shardings(part: ShardedState, mesh: AnyMesh) -> list[NamedSharding]:
     """Return the shardings of the arrays of a state."""
     return [NamedSharding(mesh, spec) for spec in part.specs]
 

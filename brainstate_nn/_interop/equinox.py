@@ -1,4 +1,4 @@
-"""How equinox spells weights: as torch does, but for attention, and with statistics behind an index into a state."""
+"""The rules of equinox: those of torch, but for attention, and with statistics behind an index into a state."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .._layers.batch_norm import BatchNorm
 from .._layers.conv import Conv
 from .._layers.conv_transpose import ConvTranspose
 from .._layers.convolution import Convolution
+from .._layers.layer_norm import RMSNorm
 from .._layers.linear import Linear
 from .._layers.linear_general import LinearGeneral
-from .._layers.norm import RMSNorm
 from .._layers.reparametrised import SpectralNorm, WeightNorm
 from .._recurrent.cells import GRUCell, LSTMCell
+from .shared_rules import CELL_WEIGHTS, general_linear, scale_of_weight_norm
 from .weight_maps import (
-    Rule,
     WeightMap,
+    WeightRule,
     beside_zeros,
     channels_first,
     channels_last,
     exchanged,
-    matrix,
     named,
     reshaped,
     transposed,
@@ -33,15 +33,8 @@ from .weight_maps import (
 
 __all__ = ["EQUINOX"]
 
-# After so many batches `momentum ** counter` is 0, and the mean is what is kept, as it is here; and room for more.
-_MANY = np.int32(2**30)
-
-
-def _general(layer: LinearGeneral) -> Mapping[Any, Any]:
-    return {
-        "weight": matrix("weight", layer.in_size, layer.out_size),
-        "bias": reshaped("bias", (-1,), layer.out_size),
-    }
+# After so many batches `momentum ** counter` is 0, so that equinox takes the mean as it is; and there is room for more.
+_MANY_BATCHES = np.int32(2**30)
 
 
 def _bias(layer: Convolution) -> WeightMap:
@@ -62,10 +55,10 @@ def _conv_transpose(layer: ConvTranspose) -> Mapping[Any, Any]:
 
 
 def _batch_norm(layer: BatchNorm) -> Mapping[Any, Any]:
-    """The statistics of the mode `ema`, or those of `batch`, which are divided by ``1 - momentum ** counter``."""
+    """Return the rule of statistics: of the mode `ema`, or of `batch`, which divides by ``1 - momentum ** counter``."""
 
     def to_theirs(mean: np.ndarray, var: np.ndarray) -> Any:
-        return mean, var, _MANY
+        return mean, var, _MANY_BATCHES
 
     def to_ours(mean: np.ndarray, var: np.ndarray, counter: np.ndarray) -> Any:
         scale = np.asarray(1.0 - layer.momentum ** int(counter) if counter else 1.0, mean.dtype)
@@ -92,13 +85,7 @@ def _prelu(layer: PReLU) -> Mapping[Any, Any]:
 
 
 def _weight_norm(layer: WeightNorm) -> Mapping[Any, Any]:
-    inner = layer.layer
-    if not isinstance(inner, (Linear, Conv)) or layer.names != ("weight",) or layer.axis != -1 or layer.scale is None:
-        raise ValueError(
-            "equinox's WeightNorm is understood over `weight` of a Linear or Conv, with a scale and axis=-1"
-        )
-    axes = 0 if isinstance(inner, Linear) else len(inner.kernel_size)
-    return {"scale.weight": reshaped("g", (-1, 1, *[1] * axes), (-1,))}
+    return {"scale.weight": scale_of_weight_norm(layer, "equinox's WeightNorm", "g")}
 
 
 def _spectral_norm(layer: SpectralNorm) -> Mapping[Any, Any]:
@@ -107,19 +94,17 @@ def _spectral_norm(layer: SpectralNorm) -> Mapping[Any, Any]:
     )
 
 
-_CELL = {name: transposed(name) for name in ("weight_ih", "weight_hh")}
-
-EQUINOX: dict[type, Rule] = {
+EQUINOX: dict[type, WeightRule] = {
     Linear: {"weight": transposed("weight")},
-    LinearGeneral: _general,
+    LinearGeneral: general_linear,
     Conv: _conv,
     ConvTranspose: _conv_transpose,
     BatchNorm: _batch_norm,
     RMSNorm: _rms_norm,
     PReLU: _prelu,
     MultiHeadAttention: {"query": "query_proj", "key": "key_proj", "value": "value_proj", "out": "output_proj"},
-    LSTMCell: _CELL,
-    GRUCell: {**_CELL, "bias_hn": "bias_n"},
+    LSTMCell: CELL_WEIGHTS,
+    GRUCell: {**CELL_WEIGHTS, "bias_hn": "bias_n"},
     WeightNorm: _weight_norm,
     SpectralNorm: _spectral_norm,
 }

@@ -1,4 +1,4 @@
-"""How flax spells weights, in linen and in nnx: our layouts, other names, and a kernel for each gate in linen."""
+"""The rules of flax, in linen and in nnx: our layouts, other names, and in linen a kernel for each gate of a cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .._layers.normalisation import Normalisation
 from .._layers.reparametrised import SpectralNorm, WeightNorm
 from .._recurrent.cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .._recurrent.rnn import Bidirectional
-from .weight_maps import Rule, WeightMap, beside_zeros, named, parted, reshaped
+from .weight_maps import WeightMap, WeightRule, beside_zeros, named, parted, reshaped
 
 __all__ = ["LINEN", "NNX"]
 
@@ -59,7 +59,7 @@ def _spectral_norm(*names: str) -> Callable[[SpectralNorm], Mapping[Any, Any]]:
 
 
 def _gate_by_gate(gates: Mapping[str, tuple[str, ...]], bias: str = "h") -> Callable[[Any], Mapping[Any, Any]]:
-    """The rule of a cell with a kernel for each gate.
+    """Return the rule of a cell with a kernel for each gate.
 
     Args:
         gates: The layers of theirs for the columns of `weight_ih` and of `weight_hh`, by `i` and `h`.
@@ -70,7 +70,7 @@ def _gate_by_gate(gates: Mapping[str, tuple[str, ...]], bias: str = "h") -> Call
 
 
 def _with_bias(weights: Mapping[str, WeightMap], beside: str, bias: WeightMap) -> Callable[[Any], Mapping[Any, Any]]:
-    """The rule of a cell, whose bias theirs always has."""
+    """Return the rule of a cell, whose bias theirs always has."""
 
     def rule(cell: Any) -> Mapping[Any, Any]:
         if cell.bias is not None:
@@ -83,7 +83,7 @@ def _with_bias(weights: Mapping[str, WeightMap], beside: str, bias: WeightMap) -
 
 
 def _either(*rules: Callable[[Any], Mapping[Any, Any]]) -> Callable[[Any], Mapping[Any, Any]]:
-    """The rule of two cells that compute the same; the first one is written."""
+    """Return the rule of a layer that has two spellings, of which the first is written."""
 
     def rule(cell: Any) -> Mapping[Any, Any]:
         first, *others = (each(cell) for each in rules)
@@ -127,7 +127,7 @@ def _mgu(cell: MGUCell) -> Mapping[Any, Any]:
 
 # ----------------------------------------------------------------------------------------------------------- tables
 
-_BOTH: dict[type, Rule] = {
+_BOTH: dict[type, WeightRule] = {
     Linear: _KERNEL,
     LinearGeneral: _KERNEL,
     Einsum: _KERNEL,
@@ -140,7 +140,7 @@ _BOTH: dict[type, Rule] = {
     Bidirectional: {"forward": "forward_rnn", "backward": "backward_rnn"},
 }
 
-LINEN: dict[type, Rule] = {
+LINEN: dict[type, WeightRule] = {
     **_BOTH,
     RNNCell: _gate_by_gate({"i": ("i",), "h": ("h",)}, bias="i"),
     LSTMCell: _gate_by_gate({"i": ("ii", "if", "ig", "io"), "h": ("hi", "hf", "hg", "ho")}),
@@ -150,7 +150,7 @@ LINEN: dict[type, Rule] = {
     SpectralNorm: _spectral_norm("layer_instance/kernel/u", "layer_instance/kernel/sigma"),
 }
 
-NNX: dict[type, Rule] = {
+NNX: dict[type, WeightRule] = {
     **_BOTH,
     RNNCell: _simple,
     LSTMCell: _either(

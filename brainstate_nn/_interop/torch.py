@@ -1,4 +1,4 @@
-"""How torch spells weights: matrices ``(out, in)``, channels first, heads side by side, two biases in a cell.
+"""The rules of torch: matrices ``(out, in)``, channels first, heads side by side, two biases in a cell.
 
 The layouts are those that torch documents for `Linear`, `Conv2d`, `ConvTranspose2d`, `MultiheadAttention`, `LSTM`,
 `GRU` and `parametrizations.weight_norm`; those of a LoRA are those of Hugging Face's PEFT.
@@ -22,9 +22,10 @@ from .._layers.lora import LoRA
 from .._layers.reparametrised import SpectralNorm, WeightNorm
 from .._recurrent.cells import GRUCell, LSTMCell, RNNCell
 from .._recurrent.rnn import RNN, Bidirectional
+from .shared_rules import CELL_WEIGHTS, general_linear, scale_of_weight_norm
 from .weight_maps import (
-    Rule,
     WeightMap,
+    WeightRule,
     channels_first,
     channels_last,
     exchanged,
@@ -37,16 +38,9 @@ from .weight_maps import (
 __all__ = ["TORCH"]
 
 
-def _general(layer: LinearGeneral) -> Mapping[Any, Any]:
-    return {
-        "weight": matrix("weight", layer.in_size, layer.out_size),
-        "bias": reshaped("bias", (-1,), layer.out_size),
-    }
-
-
 def _conv_transpose(layer: ConvTranspose) -> Mapping[Any, Any]:
     if layer.transpose_kernel:
-        return {"weight": FIRST}
+        return {"weight": _CHANNELS_FIRST}
     return {
         "weight": WeightMap(
             "weight",
@@ -57,8 +51,9 @@ def _conv_transpose(layer: ConvTranspose) -> Mapping[Any, Any]:
 
 
 def _attention(layer: MultiHeadAttention) -> Mapping[Any, Any]:
-    """The names of `torch.nn.MultiheadAttention` where that has such a layer, else those of four linear ones."""
+    """Return the names of `torch.nn.MultiheadAttention` where that has such a layer, else those of four linear ones."""
     parts = ("query", "key", "value")
+    # A projection that was replaced, as by a LoRA, has names of its own.
     linear = all(type(getattr(layer, part)) is LinearGeneral for part in parts)
     same_size = layer.in_size == layer.out_size == layer.num_heads * layer.head_size
     if not linear or not same_size or layer.num_kv_heads != layer.num_heads or layer.query_norm is not None:
@@ -91,24 +86,24 @@ def _joined(name: str, each: WeightMap) -> WeightMap:
     )
 
 
-def _nothing(like: np.ndarray) -> np.ndarray:
-    return np.full_like(like, -0.0)  # what may be added to any number, be it -0.0, and leaves it as it is
+def _negative_zeros(like: np.ndarray) -> np.ndarray:
+    # Added to any number, -0.0 leaves it as it is, even another -0.0; 0.0 would not.
+    return np.full_like(like, -0.0)
 
 
 def _cell(layer: LSTMCell | GRUCell | RNNCell) -> Mapping[Any, Any]:
-    weights = {name: transposed(name) for name in ("weight_ih", "weight_hh")}
     both = ("bias_ih", "bias_hh")
     if not isinstance(layer, GRUCell):
-        return {**weights, "bias": WeightMap(both, lambda b: (b, _nothing(b)), np.add)}
+        return {**CELL_WEIGHTS, "bias": WeightMap(both, lambda b: (b, _negative_zeros(b)), np.add)}
     size = layer.hidden_size
 
     def to_theirs(b: np.ndarray, b_hn: np.ndarray) -> Any:
-        return b, np.concatenate([_nothing(b[size:]), b_hn])
+        return b, np.concatenate([_negative_zeros(b[size:]), b_hn])
 
     def to_ours(b_ih: np.ndarray, b_hh: np.ndarray) -> Any:
-        return b_ih + np.concatenate([b_hh[: 2 * size], _nothing(b_hh[2 * size :])]), b_hh[2 * size :]
+        return b_ih + np.concatenate([b_hh[: 2 * size], _negative_zeros(b_hh[2 * size :])]), b_hh[2 * size :]
 
-    return {**weights, ("bias", "bias_hn"): WeightMap(both, to_theirs, to_ours)}
+    return {**CELL_WEIGHTS, ("bias", "bias_hn"): WeightMap(both, to_theirs, to_ours)}
 
 
 def _over_time(runner: RNN, below: str = "cell.", suffix: str = "_l0") -> Mapping[Any, Any]:
@@ -144,18 +139,12 @@ def _lora(layer: LoRA) -> Mapping[Any, Any]:
 
 
 def _weight_norm(layer: WeightNorm) -> Mapping[Any, Any]:
-    inner = layer.layer
-    if not isinstance(inner, (Linear, Conv)) or layer.names != ("weight",) or layer.axis != -1 or layer.scale is None:
-        raise ValueError(
-            "torch's weight_norm is understood over `weight` of a Linear or Conv, with a scale and axis=-1"
-        )
-    axes = 0 if isinstance(inner, Linear) else len(inner.kernel_size)
+    scale = scale_of_weight_norm(layer, "torch's weight_norm", "parametrizations.weight.original0", "weight_g")
+    directions = ("parametrizations.weight.original1", "weight_v")
     return {
         "layer": "",
-        "layer.weight": [FIRST._replace(names=name) for name in ("parametrizations.weight.original1", "weight_v")],
-        "scale.weight": [
-            reshaped(name, (-1, 1, *[1] * axes), (-1,)) for name in ("parametrizations.weight.original0", "weight_g")
-        ],
+        "layer.weight": [_CHANNELS_FIRST._replace(names=name) for name in directions],
+        "scale.weight": scale,
     }
 
 
@@ -165,15 +154,15 @@ def _spectral_norm(layer: SpectralNorm) -> Mapping[Any, Any]:
     )
 
 
-FIRST = WeightMap("weight", channels_first, channels_last)
+_CHANNELS_FIRST = WeightMap("weight", channels_first, channels_last)
 _COUNTED = WeightMap(
     ("running_mean", "num_batches_tracked"), lambda mean: (mean, np.zeros((), np.int64)), lambda mean, _: mean
 )
 
-TORCH: dict[type, Rule] = {
+TORCH: dict[type, WeightRule] = {
     Linear: {"weight": transposed("weight")},
-    LinearGeneral: _general,
-    Conv: {"weight": FIRST},
+    LinearGeneral: general_linear,
+    Conv: {"weight": _CHANNELS_FIRST},
     ConvTranspose: _conv_transpose,
     BatchNorm: {"running_mean": [_COUNTED, "running_mean"]},
     MultiHeadAttention: _attention,

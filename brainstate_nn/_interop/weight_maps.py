@@ -1,6 +1,7 @@
-"""How the weights of a layer are spelled elsewhere: names, and functions of arrays there and back.
+"""``WeightMap``: how another framework spells weights of a layer: by names, and functions of arrays there and back.
 
-All is done in NumPy, on the host: exactly, without a compiler, and whatever mesh the weights are spread over.
+The rules of all frameworks are written in these words. All is done in NumPy, on the host: exactly, without a compiler,
+and whatever mesh the weights are spread over.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "Rule",
     "Spelling",
     "WeightMap",
+    "WeightRule",
     "beside_zeros",
     "channels_first",
     "channels_last",
@@ -28,7 +29,7 @@ __all__ = [
 
 
 class WeightMap(NamedTuple):
-    """How one or several weights of a layer are spelled in another framework.
+    """The spelling of one or several weights of a layer in another framework.
 
     Attributes:
         names: Their name, or a tuple of names for several arrays.
@@ -50,9 +51,9 @@ class WeightMap(NamedTuple):
 
 
 Spelling = str | WeightMap
-# For names of ours below a layer, or a tuple of them: how they are spelled, or a list of spellings of which the first
-# is written and each is read. The name of what is no state, as `query`, is what begins those of all that is below.
-Rule = Mapping[Any, Spelling | Sequence[Spelling]] | Callable[[Any], Mapping[Any, Any]]
+# The rule of a layer: for names of ours below it, or a tuple of them, how they are spelled, or a list of spellings of
+# which the first is written and each is read. The name of what is no state, as `query`, begins those of all below it.
+WeightRule = Mapping[Any, Spelling | Sequence[Spelling]] | Callable[[Any], Mapping[Any, Any]]
 
 
 def named(name: str) -> WeightMap:
@@ -85,20 +86,20 @@ def together(*maps: WeightMap) -> WeightMap:
     )
 
 
-def beside_zeros(turned: WeightMap, names: Sequence[str], shape: tuple[int, ...]) -> WeightMap:
+def beside_zeros(spelling: WeightMap, names: Sequence[str], shape: tuple[int, ...]) -> WeightMap:
     """A weight, and others that we have not: they are zeros there, and refused here where they are anything else."""
-    own = (turned.names,) if isinstance(turned.names, str) else turned.names
+    own = (spelling.names,) if isinstance(spelling.names, str) else spelling.names
 
     def to_theirs(ours: np.ndarray) -> tuple[Any, ...]:
-        theirs = turned.to_theirs(ours)
+        theirs = spelling.to_theirs(ours)
         zeros = (np.zeros(shape, ours.dtype) for _ in names)
-        return *((theirs,) if isinstance(turned.names, str) else theirs), *zeros
+        return *((theirs,) if isinstance(spelling.names, str) else theirs), *zeros
 
     def to_ours(*theirs: np.ndarray) -> Any:
         for name, other in zip(names, theirs[len(own) :], strict=True):
             if np.any(other != 0):
                 raise ValueError(f"{name} is not zero, and the layer has no place for it")
-        return turned.to_ours(*theirs[: len(own)])
+        return spelling.to_ours(*theirs[: len(own)])
 
     return WeightMap((*own, *names), to_theirs, to_ours)
 

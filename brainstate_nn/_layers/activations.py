@@ -1,4 +1,8 @@
-"""Activations: the functions of ``jax.nn`` under the names that people look for here, and ``PReLU`` with its slope."""
+"""Activations: the functions of ``jax.nn`` under the names that people look for here, and ``PReLU`` with its slope.
+
+The functions are those of JAX itself, so that a model that calls one compares, prints and is stored by JAX's name. Only
+what has a parameter is a class.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +42,10 @@ from jax.nn import (
 )
 from jax.numpy import tanh
 
+from .._core.arguments import as_axis, as_input, as_size
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import Initializer, along_axis, as_dtype, as_input, axis_of, make_parameter, positive, promote
+from .._core.parameters import Initializer, along_axis, make_parameter
 from .._core.random import Rng
 
 __all__ = [
@@ -87,8 +93,8 @@ class PReLU(Module):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_parameters = positive("num_parameters", num_parameters)
-        self.axis = axis_of("axis", axis)
+        self.num_parameters = as_size("num_parameters", num_parameters)
+        self.axis = as_axis("axis", axis)
         self.dtype = as_dtype(dtype)
         self.weight = make_parameter("w_init", w_init, (self.num_parameters,), param_dtype, rng)
 
@@ -104,5 +110,6 @@ class PReLU(Module):
         single = self.num_parameters == 1
         x = as_input(x, self, size=None if single else self.num_parameters, axis=self.axis)
         x, weight = promote(x, self.weight.value, dtype=self.dtype)
+        # A scalar, so that no rank of the input needs broadcasting.
         slope = weight.reshape(()) if single else along_axis(weight, x.ndim, self.axis)
         return jnp.where(x >= 0, x, slope * x)

@@ -1,4 +1,8 @@
-"""``MultiHeadAttention``: each position gathers from the others what it looks for."""
+"""``MultiHeadAttention``: each position gathers from the others what it looks for.
+
+It is made of four `LinearGeneral` projections and JAX's own `dot_product_attention`, with what decoders need besides:
+rotary positions, a cache of keys and values, fewer heads for these. Masks are made in `masks`.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,17 @@ import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_fraction, as_input, as_mask, as_size
+from .._core.dtypes import as_dtype, common_dtype, promote
 from .._core.module import Module
-from .._core.parameters import Initializer, as_dtype, as_input, common_dtype, fraction, lecun_normal, positive, promote
+from .._core.parameters import Initializer, lecun_normal
 from .._core.random import Rng
 from .._core.states import LongTermState
 from .dropout import Dropout
 from .kv_cache import KVCache
+from .layer_norm import LayerNorm
 from .linear_general import LinearGeneral
 from .masks import causal_mask
-from .norm import LayerNorm
 from .rotary import RotaryEmbedding
 
 __all__ = ["MultiHeadAttention"]
@@ -97,9 +103,9 @@ class MultiHeadAttention(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        self.num_heads = positive("num_heads", num_heads)
-        self.in_size = positive("in_size", in_size)
-        self.num_kv_heads = num_heads if num_kv_heads is None else positive("num_kv_heads", num_kv_heads)
+        self.num_heads = as_size("num_heads", num_heads)
+        self.in_size = as_size("in_size", in_size)
+        self.num_kv_heads = num_heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
         if head_size is None and self.in_size % self.num_heads:
@@ -107,15 +113,17 @@ class MultiHeadAttention(Module):
                 f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
                 "write `head_size=64`"
             )
-        self.head_size = in_size // num_heads if head_size is None else positive("head_size", head_size)
-        self.out_size = self.in_size if out_size is None else positive("out_size", out_size)
-        self.kv_size = self.in_size if kv_size is None else positive("kv_size", kv_size)
+        self.head_size = in_size // num_heads if head_size is None else as_size("head_size", head_size)
+        self.out_size = self.in_size if out_size is None else as_size("out_size", out_size)
+        self.kv_size = self.in_size if kv_size is None else as_size("kv_size", kv_size)
         if rotary is not None and getattr(rotary, "head_size", None) != self.head_size:
             raise ValueError(
                 f"rotary must turn heads of {self.head_size} features, and is {rotary!r}: write "
                 f"`rotary=RotaryEmbedding({self.head_size})`"
             )
-        if fraction("dropout", dropout, "the probability to drop an attention weight") and not _is_usual(attention_fn):
+        if as_fraction("dropout", dropout, "the probability to drop an attention weight") and not _is_usual(
+            attention_fn
+        ):
             raise ValueError("dropout needs the usual attention_fn, for the weights of another are not seen")
         if not callable(attention_fn):
             raise TypeError(
@@ -136,6 +144,7 @@ class MultiHeadAttention(Module):
         self.query_norm: LayerNorm | None = None
         self.key_norm: LayerNorm | None = None
         if normalize_qk:
+            # With the epsilon of flax, whose checkpoints of normalised attention are to compute the same.
             self.query_norm, self.key_norm = (
                 LayerNorm(self.head_size, epsilon=1e-6, use_bias=False, dtype=dtype, param_dtype=param_dtype, rng=rng)
                 for _ in range(2)
@@ -191,7 +200,7 @@ class MultiHeadAttention(Module):
         cache = self._cache_for(inputs[0]) if decode else None
         *batch, count, _ = inputs[0].shape
         keys = inputs[1].shape[-2] if cache is None else cache.max_length
-        mask = self._fitted(mask, (*batch, self.num_heads, count, keys))
+        mask = self._with_all_axes(mask, (*batch, self.num_heads, count, keys))
         projections = (self.query, self.key, self.value)
         q, k, v = (f(x, out_sharding=qkv_sharding) for f, x in zip(projections, inputs, strict=True))
         if self.query_norm is not None and self.key_norm is not None:
@@ -203,7 +212,7 @@ class MultiHeadAttention(Module):
         if cache is None:
             x = self._attend(q, k, v, mask, is_causal, training)
         else:
-            x = self._continue(cache, q, k, v, mask, training)
+            x = self._attend_with_cache(cache, q, k, v, mask, training)
         return self.out(x, out_sharding=out_sharding)
 
     def init_cache(
@@ -218,8 +227,9 @@ class MultiHeadAttention(Module):
             out_sharding: The sharding of the arrays ``(*batch_size, max_length, num_kv_heads, head_size)``.
         """
         if dtype is None:
-            held = [state.value for state in self.key.states(LongTermState).values()]  # also under a LoRA, or frozen
-            dtype = self.dtype or common_dtype(*held or [jnp.zeros(())])
+            # of any long-term state, for the projection may be under a LoRA, or frozen
+            values = [state.value for state in self.key.states(LongTermState).values()]
+            dtype = self.dtype or common_dtype(*values or [jnp.zeros(())])
         self.cache = KVCache(
             batch_size, max_length, num_heads=self.num_kv_heads, head_size=self.head_size, dtype=dtype,
             out_sharding=out_sharding,
@@ -289,15 +299,11 @@ class MultiHeadAttention(Module):
             )
         return cache
 
-    def _fitted(self, mask: Any, full: tuple[int, ...]) -> jax.Array | None:
+    def _with_all_axes(self, mask: Any, full: tuple[int, ...]) -> jax.Array | None:
         """Return a mask with all axes, or raise where it does not fit."""
         if mask is None:
             return None
-        mask = as_input(mask, self, "mask")
-        if mask.dtype != bool:
-            raise TypeError(
-                f"{locate(self)} takes a boolean `mask`, True where a query may see a key, which is {describe(mask)}"
-            )
+        mask = as_mask(mask, self, "a boolean `mask`, True where a query may see a key, which is {}")
         shape = mask.shape
         if len(shape) == len(full) - 1 > 2:
             shape = (*shape[:-2], 1, *shape[-2:])
@@ -310,29 +316,35 @@ class MultiHeadAttention(Module):
             )
         return mask.reshape(shape)
 
-    def _continue(self, cache: KVCache, q: Any, k: Any, v: Any, mask: Any, training: bool | None) -> jax.Array:
+    def _attend_with_cache(self, cache: KVCache, q: Any, k: Any, v: Any, mask: Any, training: bool | None) -> jax.Array:
         """Return the heads of the result for positions behind those of the cache, which then has them too."""
         count = q.shape[-3]
         keys, values = cache.extended(k, v)
+        # Each new position sees all positions up to its own: those of the cache, and of the new ones the earlier.
         seen = jnp.arange(cache.max_length)[None, :] <= (cache.length.value + jnp.arange(count))[:, None]
         seen = seen.reshape((1,) * (q.ndim - 2) + seen.shape)
         x = self._attend(q, keys, values, seen if mask is None else seen & mask, False, training)
+        # Asked before the new positions are counted.
         room = cache.has_room(count)
         cache.assign(keys, values, count)
+        # Under `jit` no error can be raised: an update beyond the end would silently overwrite the last positions.
         return x if room is True else jnp.where(room, x, jnp.nan)
 
     def _attend(self, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, training: bool | None) -> jax.Array:
         """Return the heads of the result; what is called has exactly one axis in front, so others are joined."""
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]
+        # `jax.nn.dot_product_attention` takes exactly one axis in front.
         if len(leading) != 1:
             q, k, v = (x.reshape((math.prod(leading), *x.shape[-3:])) for x in (q, k, v))
             if mask is not None:
+                # A mask that is the same for the whole batch stays one mask, and is not repeated in memory.
                 front = leading if any(size != 1 for size in mask.shape[:-3]) else (1,) * len(leading)
                 mask = jnp.broadcast_to(mask, (*front, *mask.shape[-3:])).reshape((math.prod(front), *mask.shape[-3:]))
+        # JAX keeps the weights of attention for itself. Dropout needs them, so they are computed here.
         if self.dropout is not None and (self.training if training is None else training):
             weights = _weights(q, k, mask, is_causal)
-            x = _gathered(self.dropout(weights, training=True), v)
+            x = _weighted_sum(self.dropout(weights, training=True), v)
         else:
             x = self.attention_fn(q, k, v, mask=mask, is_causal=is_causal)
         return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:]))
@@ -360,7 +372,8 @@ def _weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, is_causal
     wide = jnp.promote_types(jnp.float32, query.dtype)
     logits = jnp.einsum("bqgnh,bkgh->bgnqk", grouped, key, preferred_element_type=wide) / math.sqrt(size)
     logits = logits.reshape((batch, heads, queries, keys))
-    # The lowest number and not -inf, so that a query that may see nothing gets equal weights and not NaN.
+    # A finite number and not -inf, so that a query that may see nothing gets equal weights and not NaN; 0.7 of the
+    # least one, so that adding a bias cannot make it infinite. JAX's function does the same.
     lowest = jnp.asarray(0.7 * jnp.finfo(wide).min, wide)
     if is_causal:
         logits = jnp.where(causal_mask(queries, keys)[None, None], logits, lowest)
@@ -369,7 +382,7 @@ def _weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, is_causal
     return jax.nn.softmax(logits, axis=-1).astype(key.dtype)
 
 
-def _gathered(weights: jax.Array, value: jax.Array) -> jax.Array:
+def _weighted_sum(weights: jax.Array, value: jax.Array) -> jax.Array:
     """Return the sums of values by weights, of shape ``(batch, queries, heads, head_size)``."""
     batch, heads, queries, keys = weights.shape
     groups = value.shape[2]

@@ -1,4 +1,8 @@
-"""Normalisation over the batch."""
+"""``BatchNorm``: normalisation of each feature over the batch, with running statistics for evaluation.
+
+It is the one normalisation that behaves differently in training and evaluation, and that writes states when it is
+called.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.parameters import Initializer, along_axis, as_input, axis_of, fraction, laid_like, positive
+from .._core.arguments import as_axis, as_fraction, as_input, as_size
+from .._core.dtypes import at_least_float32
+from .._core.parameters import Initializer, along_axis
 from .._core.random import Rng
+from .._core.sharded import resharded_like
 from .._core.states import BatchState
-from .normalisation import Normalisation, as_mask, in_single, mean_and_var
+from .normalisation import Normalisation, mask_of_elements, mean_and_var
 
 __all__ = ["BatchNorm"]
 
@@ -70,14 +77,15 @@ class BatchNorm(Normalisation):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_features = positive("num_features", num_features)
-        self.axis = axis_of("axis", axis)
-        self.momentum = fraction("momentum", momentum, "the weight of the old value")
+        self.num_features = as_size("num_features", num_features)
+        self.axis = as_axis("axis", axis)
+        self.momentum = as_fraction("momentum", momentum, "the weight of the old value")
         self.axis_name = axis_name
         shape = (self.num_features,)
         inits = w_init if use_scale else None, b_init if use_bias else None
         self._make(shape, epsilon, *inits, dtype, param_dtype, rng)
-        mean = in_single(jnp.zeros(shape, param_dtype))
+        # In half precision a step of 0.01 towards the batch would be lost in rounding.
+        mean = at_least_float32(jnp.zeros(shape, param_dtype))
         self.running_mean = BatchState(mean)
         self.running_var = BatchState(jnp.ones(shape, mean.real.dtype))
 
@@ -94,25 +102,28 @@ class BatchNorm(Normalisation):
             An array of the same shape.
         """
         x = as_input(x, self, size=self.num_features, axis=self.axis)
-        mask = as_mask(mask, x, self, self.axis)
+        mask = mask_of_elements(mask, x, self, self.axis)
         if self.training if training is None else training:
-            mean, var = self._gather(in_single(x), mask)
+            mean, var = self._batch_statistics(at_least_float32(x), mask)
         else:
             mean, var = (along_axis(s.value, x.ndim, self.axis) for s in (self.running_mean, self.running_var))
         return self._apply(x, mean, var, mean.shape)
 
-    def _gather(self, x: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _batch_statistics(self, x: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Return mean and variance of a batch, and move the running ones towards them."""
         others = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         mean, var, count = mean_and_var(x, others, mask, self.axis_name)
         for state, new in ((self.running_mean, mean), (self.running_var, var)):
             old = state.value
-            # A gradient through the memory of a training run is never meant, and would be kept for the whole scan.
-            new = laid_like(jax.lax.stop_gradient(new).astype(old.dtype).reshape(-1), old)
+            # Nobody means a gradient through the running statistics of a training run, and a scan over steps would keep
+            # all that it needs for one.
+            new = resharded_like(jax.lax.stop_gradient(new).astype(old.dtype).reshape(-1), old)
             moved = self.momentum * old + (1.0 - self.momentum) * new
             if mask is not None:
-                counts = jnp.broadcast_to(count, mean.shape).reshape(-1) > 0
-                moved = jnp.where(laid_like(counts, old), moved, old)
+                nonempty = jnp.broadcast_to(count, mean.shape).reshape(-1) > 0
+                # Features of which nothing counts keep their statistics.
+                moved = jnp.where(resharded_like(nonempty, old), moved, old)
+            # An empty batch has no statistics, and moves nothing.
             if x.size:
                 state.value = moved
         return mean, var

@@ -1,8 +1,10 @@
-"""Layers made of others: ``Sequential``, ``MLP``, ``Lambda`` for a function, ``Identity`` for none."""
+"""Layers made of others: ``Sequential``, ``MLP``, ``Lambda`` for a function, and ``Identity`` for none.
+
+`Stack` runs alike layers as one loop instead.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, overload
@@ -12,8 +14,9 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import locate
 
-from .._core.module import Module
-from .._core.parameters import Initializer, fraction, lecun_normal, positive
+from .._core.arguments import as_fraction, as_size, is_whole
+from .._core.module import Module, signature_of
+from .._core.parameters import Initializer, lecun_normal
 from .._core.random import Rng
 from .dropout import Dropout
 from .linear import Linear
@@ -63,24 +66,26 @@ class Sequential(Module):
         for name in kwargs:
             if not _takes(self, name):
                 raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers has")
-        for number, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers):
             own = {name: value for name, value in kwargs.items() if _takes(layer, name)}
             if own.get("key") is not None:
-                own["key"] = jax.random.fold_in(own["key"], number)
+                # One key for all would drop the same elements in each layer of one shape.
+                own["key"] = jax.random.fold_in(own["key"], index)
             x = layer(x, **own)
         return x
 
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
-        self.layers.append(_checked(layer, len(self.layers)))
+        self.layers.append(_callable(layer, len(self.layers)))
 
     def extend(self, layers: Iterable[Layer]) -> None:
         """Add layers at the end; all of them or, where one cannot be called, none."""
-        self.layers.extend([_checked(layer, i) for i, layer in enumerate(layers, len(self.layers))])
+        # All are checked before the first one is added.
+        self.layers.extend([_callable(layer, i) for i, layer in enumerate(layers, len(self.layers))])
 
     def insert(self, index: int, layer: Layer) -> None:
         """Add a layer before that of this number."""
-        self.layers.insert(index, _checked(layer, index))
+        self.layers.insert(index, _callable(layer, index))
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -96,13 +101,13 @@ class Sequential(Module):
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def __setitem__(self, index: int, layer: Layer) -> None:
-        self.layers[index] = _checked(layer, index)
+        self.layers[index] = _callable(layer, index)
 
     def __delitem__(self, index: int | slice) -> None:
         del self.layers[index]
 
 
-def _checked(layer: Layer, index: int) -> Layer:
+def _callable(layer: Layer, index: int) -> Layer:
     if not callable(layer):
         raise TypeError(
             f"layer {index} of Sequential is a {type(layer).__name__}, which cannot be called: "
@@ -112,18 +117,18 @@ def _checked(layer: Layer, index: int) -> Layer:
 
 
 def _takes(layer: Layer, name: str) -> bool:
-    """Whether a layer has an argument of this name, or takes any; a Sequential has those of its layers."""
+    """Tell whether a layer has an argument of this name, or takes any; a Sequential has those of its layers."""
     if isinstance(layer, Sequential):
         return any(_takes(inner, name) for inner in layer.layers)
-    # a module that defines `update` is called through the `__call__` of Module, which takes anything
-    updated = isinstance(layer, Module) and type(layer).__call__ is Module.__call__
     try:
-        parameters = inspect.signature(layer.update if updated else layer).parameters  # type: ignore[attr-defined]
-    except (ValueError, TypeError):  # some functions that are written in C tell nothing
+        parameters = signature_of(layer).parameters
+    # Some functions that are written in C have no signature; they get no keyword.
+    except (ValueError, TypeError):
         return False
     found = parameters.get(name)
     if found is not None and found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY):
-        return next(iter(parameters)) != name  # the first one is what the layer before returned
+        # The first argument is what the layer before returned.
+        return next(iter(parameters)) != name
     return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
@@ -239,17 +244,17 @@ class MLP(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        if isinstance(depth, bool) or not hasattr(depth, "__index__") or depth.__index__() < 0:
+        if not is_whole(depth) or depth.__index__() < 0:
             raise ValueError(f"depth must be the number of hidden layers, 0 or more, not {depth!r}")
         for name, fun in (("activation", activation), ("final_activation", final_activation or jax.nn.identity)):
             if not callable(fun):
                 raise TypeError(f"{name} must be a function of an array, not {fun!r}: write `{name}=jax.nn.relu`")
-        self.in_size = positive("in_size", in_size)
-        self.out_size = positive("out_size", out_size)
-        self.width = positive("width", width)
+        self.in_size = as_size("in_size", in_size)
+        self.out_size = as_size("out_size", out_size)
+        self.width = as_size("width", width)
         self.depth = int(depth)
         ends = [self.in_size, *[self.width] * self.depth, self.out_size]
-        rate = fraction("dropout", dropout, "the probability to drop an element")
+        rate = as_fraction("dropout", dropout, "the probability to drop an element")
         self.layers = [
             Linear(
                 a, b, use_bias=use_bias, w_init=w_init, b_init=b_init, dtype=dtype, param_dtype=param_dtype,
@@ -276,10 +281,10 @@ class MLP(Module):
             An array of shape ``(..., out_size)``.
         """
         *hidden, last = self.layers
-        for number, layer in enumerate(hidden):
+        for index, layer in enumerate(hidden):
             x = self.activation(layer(x))
             if self.dropout is not None:
-                own = None if key is None else jax.random.fold_in(key, number)
+                own = None if key is None else jax.random.fold_in(key, index)
                 x = self.dropout(x, training=training, key=own)
         x = last(x, out_sharding=out_sharding)
         return x if self.final_activation is None else self.final_activation(x)

@@ -1,4 +1,8 @@
-"""Convolutions of any rank, channels last."""
+"""``Conv``: convolutions of any rank, channels last; ``Conv1d`` to ``Conv3d`` fix the number of spatial axes.
+
+They compute the cross-correlation that the field calls convolution. For one that makes its input longer see
+`conv_transpose`.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +58,20 @@ class Conv(Convolution):
 
     paddings: ClassVar[tuple[str, ...]] = ("SAME", "SAME_LOWER", "VALID", *_PAD_MODES, "CAUSAL")
 
+    def _channels(self) -> tuple[int, int]:
+        return self.in_channels // self.groups, self.out_channels
+
+    def _kernel(self, weight: jax.Array) -> jax.Array:
+        return weight
+
     def _placed(self, x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         padding: Any = self.padding
         if padding in _PAD_MODES:
+            # As much as SAME pads, with values that XLA cannot pad by itself.
             widths = [(0, 0), *((e // 2, e - e // 2) for e in self._extents), (0, 0)]
             x, padding = jnp.pad(x, widths, mode=_PAD_MODES[padding]), "VALID"
         elif padding == "CAUSAL":
+            # All of it before the first element, so that no result sees what comes later.
             padding = [(self._extents[0], 0)]
         return x, {"window_strides": self.stride, "padding": padding}
 

@@ -1,4 +1,8 @@
-"""Transposed convolutions of any rank, channels last: the window moves over the result."""
+"""``ConvTranspose``: transposed convolutions of any rank, channels last: the window moves over the result.
+
+They compute the gradient of a convolution with respect to its input, and make an image `stride` times as large. With
+names of paddings they are those of JAX, with numbers those of torch.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from brainstate_graph.extend import describe, locate
 from .._core.parameters import Initializer, lecun_normal
 from .._core.random import Rng
 from .convolution import Convolution
-from .windows import Padding, padding_of
+from .windows import Padding, as_padding
 
 __all__ = ["ConvTranspose", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
@@ -105,14 +109,15 @@ class ConvTranspose(Convolution):
             precision=precision,
             rng=rng,
         )
-        self.output_padding = self._checked(output_padding)
+        self.output_padding = self._as_output_padding(output_padding)
 
-    def _checked(self, output_padding: Any) -> tuple[int, ...]:
+    def _as_output_padding(self, output_padding: Any) -> tuple[int, ...]:
         rank = len(self.kernel_size)
         try:
-            pairs: Any = padding_of(output_padding, rank, ())
+            pairs: Any = as_padding(output_padding, rank, ())
         except ValueError:
             pairs = ()
+        # A padding of pairs is not meant: the result grows at its end only.
         more = tuple(high for low, high in pairs if low == high)
         limits = [max(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
         if len(more) < rank or any(m >= limit for m, limit in zip(more, limits, strict=True)):
@@ -130,18 +135,19 @@ class ConvTranspose(Convolution):
     def _channels(self) -> tuple[int, int]:
         if self.transpose_kernel:
             return self.out_channels // self.groups, self.in_channels
-        return super()._channels()
+        return self.in_channels // self.groups, self.out_channels
 
     def _kernel(self, weight: jax.Array) -> jax.Array:
         if not self.transpose_kernel:
             return weight
         window, groups = weight.shape[:-2], self.groups
         weight = jnp.flip(weight, tuple(range(len(window))))
+        # Of each group the input and output channels are exchanged, and the groups stay in their order.
         weight = weight.reshape((*window, self.out_channels // groups, groups, self.in_channels // groups))
         return jnp.swapaxes(weight, -1, -3).reshape((*window, self.in_channels // groups, self.out_channels))
 
     def _placed(self, x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """The window moves by single steps over the input, whose elements stand `stride` apart.
+        """Let the window move by single steps over the input, whose elements stand `stride` apart.
 
         What is left to find is where it begins, and where it ends for the result to have its length.
         """
@@ -152,7 +158,8 @@ class ConvTranspose(Convolution):
             if n and length < 1:
                 raise ValueError(f"{locate(self)} cuts off by its padding all that there is of `x`, {describe(x)}")
             wrap = (0, 0)
-            if self.padding == "CIRCULAR":  # as many elements more, on either side, as the window reaches
+            # The input goes around: it gets as many elements more, on either side, as the window reaches.
+            if self.padding == "CIRCULAR":
                 wrap = (-(-low // stride), (extent - low + stride - 1) // stride)
             wraps.append(wrap)
             low -= wrap[0] * stride
@@ -167,12 +174,14 @@ class ConvTranspose(Convolution):
         if not isinstance(self.padding, str):
             low, high = self.padding[axis]
             return extent - low, (n - 1) * stride + 1 + extent - low - high + self.output_padding[axis]
-        beyond = max(extent + 1 - stride, 0)  # as jax.lax.conv_transpose has it for VALID
+        # How much longer the result of VALID is than `n * stride`, as in `jax.lax.conv_transpose`.
+        beyond = max(extent + 1 - stride, 0)
         if self.padding == "VALID":
             return extent, n * stride + beyond
         if self.padding == "SAME":
             return min(extent, -(-(extent + stride - 1) // 2)), n * stride
-        if self.padding == "CIRCULAR":  # those of VALID, added up with the period of the result, the middle in place
+        # The elements of VALID, added up with the period of the result; the middle one stays in its place.
+        if self.padding == "CIRCULAR":
             return extent - (-(-beyond // 2) if self.transpose_kernel else beyond // 2), n * stride
         return extent, n * stride
 

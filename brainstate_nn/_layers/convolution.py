@@ -1,4 +1,8 @@
-"""What convolutions and transposed convolutions have in common."""
+"""``Convolution``: the abstract base of `Conv` and `ConvTranspose`.
+
+It has the parameters, the leading axes, and the one call of XLA, which computes both. The two differ in the channels of
+their weight, in the kernel that XLA is given, and in where the window moves. Channels are the last axis.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +12,30 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .._core.arguments import as_input, as_precision, as_size, as_sizes_per_axis
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    along_axis,
-    as_dtype,
-    as_input,
-    as_precision,
-    lecun_normal,
-    make_parameter,
-    per_axis,
-    positive,
-    promote,
-)
+from .._core.parameters import Initializer, along_axis, lecun_normal, make_parameter
 from .._core.random import Rng
+from .._core.sharded import with_spec
 from .._core.states import ParamState
-from .windows import Padding, padding_of, refuse_short, window_of
+from .windows import Padding, as_padding, rank_of_window, refuse_short_input
 
 __all__ = ["Convolution"]
 
 
 class Convolution(Module):
-    """Parameters, leading axes, and the one call of XLA; where the window moves is up to the subclass."""
+    """The abstract base of convolutions; a subclass defines `paddings`, `_channels`, `_kernel` and `_placed`.
+
+    Attributes:
+        spatial_rank: The number of spatial axes; None where the length of `kernel_size` tells it.
+        paddings: The names of paddings that the layer takes.
+    """
 
     spatial_rank: ClassVar[int | None] = None
-    paddings: ClassVar[tuple[str, ...]] = ()
+    paddings: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Convolution(Module):
         if rank is None:
             name = type(self).__name__
             write = f"`{name}2d(..., {kernel_size})` or `{name}(..., ({kernel_size}, {kernel_size}))`"
-            rank = window_of("kernel_size", kernel_size, write)
-        self.in_channels = positive("in_channels", in_channels)
-        self.out_channels = positive("out_channels", out_channels)
-        self.kernel_size = per_axis("kernel_size", kernel_size, rank)
-        self.stride = per_axis("stride", stride, rank)
-        self.padding = padding_of(padding, rank, self.paddings)
-        self.dilation = per_axis("dilation", dilation, rank)
-        self.groups = positive("groups", groups)
+            rank = rank_of_window("kernel_size", kernel_size, write)
+        self.in_channels = as_size("in_channels", in_channels)
+        self.out_channels = as_size("out_channels", out_channels)
+        self.kernel_size = as_sizes_per_axis("kernel_size", kernel_size, rank)
+        self.stride = as_sizes_per_axis("stride", stride, rank)
+        self.padding = as_padding(padding, rank, self.paddings)
+        self.dilation = as_sizes_per_axis("dilation", dilation, rank)
+        self.groups = as_size("groups", groups)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -93,21 +93,23 @@ class Convolution(Module):
         given = as_input(x, self, size=self.in_channels, rank=rank + 1)
         x, weight, bias = promote(given, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
         leading = x.shape[: -rank - 1]
+        # XLA takes exactly one batch axis.
         if len(leading) != 1:
             x = x.reshape((math.prod(leading), *x.shape[-rank - 1 :]))
-        x, where = self._placed(x)
+        x, movement = self._placed(x)
+        # XLA is told where batch, channels and spatial axes stand: no array is transposed
         last_first = (0, rank + 1, *range(1, rank + 1))
         y = jax.lax.conv_general_dilated(
             x,
             self._kernel(weight),
-            **where,
+            **movement,
             rhs_dilation=self.dilation,
             feature_group_count=self.groups,
             dimension_numbers=jax.lax.ConvDimensionNumbers(last_first, (rank + 1, rank, *range(rank)), last_first),
             precision=self.precision,
             out_sharding=_with_one_axis(out_sharding, len(leading)),
         )
-        refuse_short(self.kernel_size, given, y, rank, self)
+        refuse_short_input(self.kernel_size, given, y, rank, self)
         if bias is not None:
             y = y + along_axis(bias, y.ndim)
         return y if len(leading) == 1 else jnp.reshape(y, (*leading, *y.shape[1:]), out_sharding=out_sharding)
@@ -118,12 +120,12 @@ class Convolution(Module):
         return [(k - 1) * d for k, d in zip(self.kernel_size, self.dilation, strict=True)]
 
     def _channels(self) -> tuple[int, int]:
-        """The last two axes of `weight`."""
-        return self.in_channels // self.groups, self.out_channels
+        """Return the sizes of the last two axes of `weight`."""
+        raise NotImplementedError
 
     def _kernel(self, weight: jax.Array) -> jax.Array:
-        """Return the kernel of the cross-correlation that XLA computes."""
-        return weight
+        """Return the kernel of the cross-correlation that XLA computes, ``(*window, in_channels // groups, out)``."""
+        raise NotImplementedError
 
     def _placed(self, x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         """Do by hand what XLA cannot, and return the strides, the padding and the dilation of the input that are left.
@@ -138,6 +140,5 @@ def _with_one_axis(sharding: Any, leading: int) -> Any:
     """Return the sharding of the result while its leading axes are one: it is split as the first of them is to be."""
     if sharding is None or leading == 1:
         return sharding
-    entries = tuple(sharding.spec if isinstance(sharding, NamedSharding) else sharding)
-    spec = P(entries[0] if leading and entries else None, *entries[leading:])
-    return NamedSharding(sharding.mesh, spec) if isinstance(sharding, NamedSharding) else spec
+    axes = tuple(getattr(sharding, "spec", sharding))
+    return with_spec(sharding, P(axes[0] if leading and axes else None, *axes[leading:]))

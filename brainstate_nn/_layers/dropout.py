@@ -1,4 +1,7 @@
-"""``Dropout``: set random elements to zero in training."""
+"""``Dropout``: set random elements to zero in training.
+
+Each call draws a new mask. For one mask over all steps of a sequence see `FixedDropout`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from .._core.arguments import as_fraction, as_input
 from .._core.module import Module
-from .._core.parameters import as_input, fraction, laid_out
 from .._core.random import Rng, own_stream
+from .._core.sharded import mask_like
 
 __all__ = ["Dropout", "as_rate", "kept_and_scaled"]
 
@@ -59,10 +63,12 @@ class Dropout(Module):
             An array of the same shape and dtype.
         """
         x = as_input(x, self)
+        # Checked again, for users set it between calls, as schedules do.
         rate = as_rate(self.rate)
         if rate == 0.0 or not (self.training if training is None else training):
             return x
         if rate == 1.0:
+            # Dividing by 1 - rate would make 0/0 of it.
             return jnp.zeros_like(x)
         shape = list(x.shape)
         for axis in self.broadcast_dims:
@@ -72,8 +78,10 @@ class Dropout(Module):
 
 
 def kept_and_scaled(x: jax.Array, kept: jax.Array, rate: float) -> jax.Array:
-    return jnp.where(laid_out(kept, x), x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
+    """Return `x` with zeros where it is not kept, and the rest scaled so that the expected value stays."""
+    return jnp.where(mask_like(kept, x), x / (1.0 - rate), jnp.zeros_like(x)).astype(x.dtype)
 
 
 def as_rate(rate: float) -> float:
-    return fraction("rate", rate, "the probability to drop an element")
+    """Return the probability to drop an element, or raise; in each call too, since it may be set meanwhile."""
+    return as_fraction("rate", rate, "the probability to drop an element")

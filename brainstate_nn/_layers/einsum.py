@@ -1,4 +1,8 @@
-"""``Einsum``: a product with a weight, written as an equation."""
+"""``Einsum``: a product with a weight, written as an equation.
+
+It is for products that no other layer has, such as one with a weight for each head. `LinearGeneral` contracts axes by
+their numbers instead.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,10 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_input, as_precision, as_sizes
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    as_dtype,
-    as_input,
-    as_precision,
-    lecun_normal,
-    make_parameter,
-    promote,
-    sizes,
-)
+from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import ParamState
 
@@ -75,7 +72,7 @@ class Einsum(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        self.weight_shape = sizes("weight_shape", weight_shape)
+        self.weight_shape = as_sizes("weight_shape", weight_shape)
         terms = _terms(equation, len(self.weight_shape))
         self.equation = terms.equation
         self.dtype = as_dtype(dtype)
@@ -86,7 +83,7 @@ class Einsum(Module):
         )  # fmt: skip
         self.bias: ParamState | None = None
         if bias_shape is not None:
-            needed, given = terms.of_bias(self.weight_shape), sizes("bias_shape", bias_shape)
+            needed, given = terms.of_bias(self.weight_shape), as_sizes("bias_shape", bias_shape)
             if given != needed:
                 raise ValueError(
                     f"bias_shape must be {needed}, the axes that the result of {self.equation!r} has from the weight, "
@@ -128,47 +125,56 @@ class Einsum(Module):
                 f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` in "
                 f"{terms.equation!r}, and it is {describe(x)}"
             )
-        known = dict(zip(terms.weight, self.weight_shape, strict=True))
+        sizes = dict(zip(terms.weight, self.weight_shape, strict=True))
         for letter, size in zip(terms.input, terms.of_input(x.shape), strict=True):
-            if known.setdefault(letter, size) != size:
+            if sizes.setdefault(letter, size) != size:
                 raise ValueError(
-                    f"{locate(self)} expects {known[letter]} elements along {letter!r} of `x` in {terms.equation!r}, "
+                    f"{locate(self)} expects {sizes[letter]} elements along {letter!r} of `x` in {terms.equation!r}, "
                     f"and it is {describe(x)}"
                 )
 
 
 class _Terms(NamedTuple):
-    """An equation taken apart: the letters of its three terms, and where the input has further axes, None for not."""
+    """An equation taken apart.
+
+    Attributes:
+        equation: The equation without spaces.
+        input: The letters of the input.
+        weight: The letters of the weight.
+        result: The letters of the result.
+        open: Whether input and result have further axes, ``...``.
+        before: How many letters stand before the further axes of the input, and of the result.
+    """
 
     equation: str
     input: str
     weight: str
     result: str
     open: bool
-    before: tuple[int, int]  # how many letters stand before the further axes of the input, and of the result
+    before: tuple[int, int]
 
     def of_input(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The sizes that stand under letters."""
+        """Return the sizes of the axes that have letters, given the shape of the input."""
         after = len(self.input) - self.before[0]
         return shape[: self.before[0]] + shape[len(shape) - after :]
 
     def of_bias(self, weight: tuple[int, ...]) -> tuple[int, ...]:
-        """The sizes of the axes that the result has from the weight, in the order of the result."""
-        known = dict(zip(self.weight, weight, strict=True))
-        return tuple(known[letter] for letter in self.result if letter in known)
+        """Return the sizes of the axes that the result has from the weight, in the order of the result."""
+        sizes = dict(zip(self.weight, weight, strict=True))
+        return tuple(sizes[letter] for letter in self.result if letter in sizes)
 
     def beside(self, weight: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-        """The shape of the bias with a 1 for each other axis of the result."""
-        known = dict(zip(self.weight, weight, strict=True))
-        shape = [known.get(letter, 1) for letter in self.result]
+        """Return the shape of the bias with a 1 for each other axis of the result."""
+        sizes = dict(zip(self.weight, weight, strict=True))
+        shape = [sizes.get(letter, 1) for letter in self.result]
         shape[self.before[1] : self.before[1]] = [1] * (ndim - len(shape))
         return tuple(shape)
 
 
 def _terms(equation: str, rank: int) -> _Terms:
     """Take an equation apart, or raise with what is wrong in it."""
-    form = r"([A-Za-z]*(?:\.\.\.)?[A-Za-z]*),([A-Za-z]+)->([A-Za-z]*(?:\.\.\.)?[A-Za-z]*)"
-    found = re.fullmatch(form, equation.replace(" ", "")) if isinstance(equation, str) else None
+    pattern = r"([A-Za-z]*(?:\.\.\.)?[A-Za-z]*),([A-Za-z]+)->([A-Za-z]*(?:\.\.\.)?[A-Za-z]*)"
+    found = re.fullmatch(pattern, equation.replace(" ", "")) if isinstance(equation, str) else None
     if found is None:
         raise ValueError(
             "equation must name the axes of the input, of the weight and of the result, as in "
@@ -186,5 +192,6 @@ def _terms(equation: str, rank: int) -> _Terms:
         problems.append("has `...` in only one of the input and the result")
     if problems:
         raise ValueError(f"equation {equation!r} " + ", and ".join(problems))
+    # Further axes stand where the dots are, among the letters.
     before = tuple(len(found[i].partition("...")[0]) for i in (1, 3))
     return _Terms(found[0], names, weight, result, "..." in found[1], before)  # type: ignore[arg-type]

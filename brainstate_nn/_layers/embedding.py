@@ -1,4 +1,4 @@
-"""``Embedding``: a table of vectors, looked up by number."""
+"""``Embedding``: a table of vectors, looked up by number; the same table makes the logits of an output layer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .._core.arguments import as_indices, as_input, as_size, is_whole
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    along_axis,
-    as_dtype,
-    as_indices,
-    as_input,
-    laid_out,
-    make_parameter,
-    positive,
-    promote,
-)
+from .._core.parameters import Initializer, along_axis, make_parameter
 from .._core.random import Rng
+from .._core.sharded import mask_like
 
 __all__ = ["Embedding"]
 
@@ -70,9 +63,9 @@ class Embedding(Module):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_embeddings = positive("num_embeddings", num_embeddings)
-        self.features = positive("features", features)
-        self.padding_idx = None if padding_idx is None else _row(padding_idx, self.num_embeddings)
+        self.num_embeddings = as_size("num_embeddings", num_embeddings)
+        self.features = as_size("features", features)
+        self.padding_idx = None if padding_idx is None else _as_padding_idx(padding_idx, self.num_embeddings)
         self.dtype = as_dtype(dtype)
         self.weight = make_parameter("w_init", w_init, (self.num_embeddings, self.features), param_dtype, rng)
 
@@ -90,12 +83,14 @@ class Embedding(Module):
         x = as_indices(x, self)
         weight = self.weight.value
         if out_sharding is None:
-            out_sharding = _sharding(x, weight)
+            out_sharding = _sharding_of_rows(x, weight)
+        # JAX would clip a row that is too large, and count a negative one from the end.
         rows = weight.at[x].get(mode="fill", wrap_negative_indices=False, out_sharding=out_sharding)
         (rows,) = promote(rows, dtype=self.dtype)
         if self.padding_idx is None:
             return rows
-        return jnp.where(laid_out((x == self.padding_idx)[..., None], rows), jnp.zeros_like(rows), rows)
+        # By `where` and not by a row of zeros, so that the row has no gradient whatever the table holds.
+        return jnp.where(mask_like((x == self.padding_idx)[..., None], rows), jnp.zeros_like(rows), rows)
 
     def attend(self, query: jax.Array, *, out_sharding: Any = None) -> jax.Array:
         """Return the products with all vectors: the logits of an output layer that shares the table.
@@ -114,16 +109,16 @@ class Embedding(Module):
         if self.padding_idx is None:
             return logits
         padding = along_axis(jnp.arange(self.num_embeddings) == self.padding_idx, logits.ndim)
-        return jnp.where(laid_out(padding, logits), jnp.zeros_like(logits), logits)
+        return jnp.where(mask_like(padding, logits), jnp.zeros_like(logits), logits)
 
 
-def _row(value: Any, count: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() < count:
+def _as_padding_idx(value: Any, count: int) -> int:
+    if not is_whole(value) or not 0 <= value.__index__() < count:
         raise ValueError(f"padding_idx must be the number of a row, from 0 to {count - 1}, or None, not {value!r}")
     return int(value.__index__())
 
 
-def _sharding(x: jax.Array, weight: jax.Array) -> NamedSharding | None:
+def _sharding_of_rows(x: jax.Array, weight: jax.Array) -> NamedSharding | None:
     """Return the sharding of what is looked up, which JAX asks for where the numbers are spread over devices."""
     ours, theirs = jax.typeof(x).sharding, jax.typeof(weight).sharding
     if not any(ours.spec) and not any(theirs.spec):

@@ -1,4 +1,7 @@
-"""Normalisation of each example over its spatial axes: ``GroupNorm`` and ``InstanceNorm``."""
+"""``GroupNorm`` and ``InstanceNorm``: normalisation of each example over its spatial axes.
+
+GroupNorm takes the features in groups, InstanceNorm each by itself. Neither depends on the batch.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.parameters import Initializer, as_input, positive
+from .._core.arguments import as_input, as_size
+from .._core.dtypes import at_least_float32
+from .._core.parameters import Initializer
 from .._core.random import Rng
-from .normalisation import Normalisation, as_mask, in_single, mean_and_var
+from .normalisation import Normalisation, mask_of_elements, mean_and_var
 
 __all__ = ["GroupNorm", "InstanceNorm"]
 
 
 class _OverSpace(Normalisation):
-    """The first axis is the batch, the last the features."""
+    """The abstract base of normalisation over space: the first axis is the batch, the last one the features."""
 
     num_features: int
 
     def _in_groups(self, x: jax.Array, mask: jax.Array | None, groups: int) -> jax.Array:
-        mask = as_mask(mask, x, self)
-        parted = x.reshape((*x.shape[:-1], groups, self.num_features // groups))
+        mask = mask_of_elements(mask, x, self)
+        grouped = x.reshape((*x.shape[:-1], groups, self.num_features // groups))
         if mask is not None:
-            last = parted.shape[-2:] if mask.shape[-1] == self.num_features else (1, 1)
+            last = grouped.shape[-2:] if mask.shape[-1] == self.num_features else (1, 1)
             mask = mask.reshape((*mask.shape[:-1], *last))
+        # Over space, and over the features of a group.
         axes = (*range(1, x.ndim - 1), -1)
-        mean, var, _ = mean_and_var(in_single(parted), axes, mask)
-        shape = (1,) * (x.ndim - 1) + parted.shape[-2:]
-        return self._apply(parted, mean, var, shape).reshape(x.shape)
+        mean, var, _ = mean_and_var(at_least_float32(grouped), axes, mask)
+        shape = (1,) * (x.ndim - 1) + grouped.shape[-2:]
+        return self._apply(grouped, mean, var, shape).reshape(x.shape)
 
 
 class GroupNorm(_OverSpace):
@@ -74,8 +80,8 @@ class GroupNorm(_OverSpace):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_groups = positive("num_groups", num_groups)
-        self.num_features = positive("num_features", num_features)
+        self.num_groups = as_size("num_groups", num_groups)
+        self.num_features = as_size("num_features", num_features)
         if self.num_features % self.num_groups:
             raise ValueError(f"num_groups={num_groups} must divide num_features={num_features} without rest")
         inits = w_init if use_scale else None, b_init if use_bias else None
@@ -138,7 +144,7 @@ class InstanceNorm(_OverSpace):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_features = positive("num_features", num_features)
+        self.num_features = as_size("num_features", num_features)
         inits = w_init if use_scale else None, b_init if use_bias else None
         self._make((self.num_features,), epsilon, *inits, dtype, param_dtype, rng)
 

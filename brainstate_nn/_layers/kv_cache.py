@@ -1,4 +1,8 @@
-"""``KVCache``: the keys and values of the positions that attention has seen."""
+"""``KVCache``: the keys and values of the positions that attention has seen, so that a decoder computes each only once.
+
+It is room of a fixed length, filled from the front, because a compiled program needs arrays of one shape.
+`MultiHeadAttention` makes it, reads it and writes it; `init_all_states` makes those of a whole model.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,16 @@ from jax.core import Tracer
 
 from brainstate_graph import Node
 
-from .._core.parameters import as_dtype, placed, positive, sizes
+from .._core.arguments import as_size, as_sizes
+from .._core.dtypes import as_dtype
+from .._core.sharded import with_sharding
 from .._core.states import ShortTermState
 
 __all__ = ["CacheState", "KVCache"]
 
 
 class CacheState(ShortTermState):
-    """What a layer keeps of the positions that it has seen, so as not to compute it again.
+    """A state of a cache: what a layer has computed for positions that it has seen.
 
     Example:
         >>> from brainstate_nn import CacheState, MultiHeadAttention
@@ -69,18 +75,19 @@ class KVCache(Node):
         dtype: Any = jnp.float32,
         out_sharding: Any = None,
     ) -> None:
-        batch = () if batch_size is None or batch_size == () else sizes("batch_size", batch_size)
-        self.max_length = positive("max_length", max_length)
-        shape = (*batch, self.max_length, positive("num_heads", num_heads), positive("head_size", head_size))
+        batch = () if batch_size is None or batch_size == () else as_sizes("batch_size", batch_size)
+        self.max_length = as_size("max_length", max_length)
+        shape = (*batch, self.max_length, as_size("num_heads", num_heads), as_size("head_size", head_size))
         dtype = as_dtype(dtype)
-        self.key = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
-        self.value = CacheState(placed(jnp.zeros(shape, dtype), out_sharding))
+        self.key = CacheState(with_sharding(jnp.zeros(shape, dtype), out_sharding))
+        self.value = CacheState(with_sharding(jnp.zeros(shape, dtype), out_sharding))
         self.length = CacheState(jnp.zeros((), jnp.int32))
 
     def has_room(self, count: int) -> bool | jax.Array:
         """Tell whether `count` more positions fit: a bool or, while a function is traced, a boolean array."""
         end = self.length.value + count
         fits = end <= self.max_length
+        # Under a trace the length is not known, so the answer is an array.
         return fits if isinstance(end, Tracer) else bool(fits)
 
     def extended(self, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -90,6 +97,7 @@ class KVCache(Node):
             key: An array of shape ``(*batch_size, count, num_heads, head_size)``.
             value: An array of the same shape.
         """
+        # All indices of one dtype, which `dynamic_update_slice` insists on.
         zero = jnp.zeros((), jnp.int32)
         start = (*[zero] * (key.ndim - 3), self.length.value, zero, zero)
         keys, values = self.key.value, self.value.value
@@ -105,4 +113,5 @@ class KVCache(Node):
 
     def reset(self) -> None:
         """Begin anew; what stands in the arrays is seen no more."""
+        # The arrays stay: what stands behind the length is masked, and overwritten in time.
         self.length.value = jnp.zeros_like(self.length.value)

@@ -1,4 +1,7 @@
-"""``Linear``: a matrix and an offset on the last axis."""
+"""``Linear``: a matrix and an offset on the last axis.
+
+It is the layer to read first: how a layer checks its arguments, makes its parameters, and computes.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._core.arguments import as_input, as_precision, as_size
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    along_axis,
-    as_dtype,
-    as_input,
-    as_precision,
-    lecun_normal,
-    make_parameter,
-    positive,
-    promote,
-)
+from .._core.parameters import Initializer, along_axis, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import ParamState
 
@@ -69,8 +64,8 @@ class Linear(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        self.in_size = positive("in_size", in_size)
-        self.out_size = positive("out_size", out_size)
+        self.in_size = as_size("in_size", in_size)
+        self.out_size = as_size("out_size", out_size)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
         self.weight = make_parameter("w_init", w_init, (self.in_size, self.out_size), param_dtype, rng)

@@ -1,4 +1,4 @@
-"""``LinearGeneral``: an affine map on several axes at once."""
+"""``LinearGeneral``: an affine map on several axes at once, such as from features to heads and back."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_axis, as_input, as_precision, as_sizes
+from .._core.dtypes import as_dtype, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    as_dtype,
-    as_input,
-    as_precision,
-    axis_of,
-    lecun_normal,
-    make_parameter,
-    promote,
-    sizes,
-)
+from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import ParamState
 
-__all__ = ["LinearGeneral", "axes_of", "summed_over"]
+__all__ = ["LinearGeneral", "as_axes", "with_contracted"]
 
 
 class LinearGeneral(Module):
@@ -78,9 +70,9 @@ class LinearGeneral(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        self.in_size = sizes("in_size", in_size)
-        self.out_size = sizes("out_size", out_size)
-        self.axis = axes_of(axis, self.in_size)
+        self.in_size = as_sizes("in_size", in_size)
+        self.out_size = as_sizes("out_size", out_size)
+        self.axis = as_axes(axis, self.in_size)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
         shape, contracted = self.in_size + self.out_size, range(len(self.in_size))
@@ -99,16 +91,17 @@ class LinearGeneral(Module):
         Returns:
             An array with the other axes of `x`, in their order, and then those of `out_size`.
         """
-        x, contracted = summed_over(self, x, self.in_size, self.axis)
+        x, contracted = with_contracted(self, x, self.in_size, self.axis)
         x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        # The contracted axes are the first ones of the weight, in the order of `in_size`; there are no batch axes.
         numbers = ((contracted, tuple(range(len(contracted)))), ((), ()))
         y = jax.lax.dot_general(x, weight, numbers, precision=self.precision, out_sharding=out_sharding)
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
 
 
-def axes_of(axis: int | Sequence[int], in_size: tuple[int, ...]) -> tuple[int, ...]:
+def as_axes(axis: int | Sequence[int], in_size: tuple[int, ...]) -> tuple[int, ...]:
     """Return one axis for each size, or raise."""
-    axes = tuple(axis_of("axis", a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    axes = tuple(as_axis("axis", a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
     if len(axes) != len(in_size) or len(set(axes)) != len(axes):
         raise ValueError(
             f"axis must name one axis for each of in_size, which is {in_size}, not {axis!r}: write "
@@ -117,10 +110,17 @@ def axes_of(axis: int | Sequence[int], in_size: tuple[int, ...]) -> tuple[int, .
     return axes
 
 
-def summed_over(
+def with_contracted(
     layer: Module, x: Any, in_size: tuple[int, ...], axis: tuple[int, ...]
 ) -> tuple[jax.Array, tuple[int, ...]]:
-    """Return the input of a call as an array, and its axes that have these sizes, counted from the first one."""
+    """Return the input of a call as an array, and the axes to contract, counted from the first one; or raise.
+
+    Args:
+        layer: The layer, for messages.
+        x: What was given.
+        in_size: The sizes that these axes must have.
+        axis: The axes as the user named them.
+    """
     for size, one in zip(in_size, axis, strict=True):
         x = as_input(x, layer, size=size, axis=one)
     axes = tuple(one % x.ndim for one in axis)

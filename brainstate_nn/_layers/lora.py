@@ -1,4 +1,7 @@
-"""``LoRA``: a trained correction of low rank beside a layer that stays as it is."""
+"""``LoRA``: a trained correction of low rank beside a layer that stays as it is.
+
+``add_lora`` puts one over linear layers of a model, and ``merge_lora`` makes plain layers of them again.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,17 @@ import jax.numpy as jnp
 from brainstate_graph import Filter, PathGlob, RefMap, clone, nodes, to_predicate
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_positive, as_precision, as_size, as_sizes
+from .._core.dtypes import as_dtype, at_least_float32, promote
 from .._core.module import Module
-from .._core.parameters import (
-    Initializer,
-    above_zero,
-    as_dtype,
-    as_precision,
-    make_parameter,
-    positive,
-    promote,
-    sizes,
-)
+from .._core.parameters import Initializer, make_parameter
+from .._core.paths import dotted_name
 from .._core.random import Rng
+from .._core.sharded import with_spec
 from .._core.states import ParamState
 from .._models.surgery import rewrite
 from .linear import Linear
-from .linear_general import LinearGeneral, axes_of, summed_over
+from .linear_general import LinearGeneral, as_axes, with_contracted
 
 __all__ = ["LoRA", "LoRAParam", "add_lora", "merge_lora"]
 
@@ -105,12 +103,12 @@ class LoRA(Module):
         precision: Any = None,
         rng: Rng = None,
     ) -> None:
-        self.in_size = sizes("in_size", in_size)
-        self.rank = positive("rank", rank)
-        self.out_size = sizes("out_size", out_size)
-        self.axis = axes_of(axis, self.in_size)
+        self.in_size = as_sizes("in_size", in_size)
+        self.rank = as_size("rank", rank)
+        self.out_size = as_sizes("out_size", out_size)
+        self.axis = as_axes(axis, self.in_size)
         _check_base(base, (self.in_size, self.out_size, self.axis))
-        self.scale = 1.0 if alpha is None else above_zero("alpha", alpha) / self.rank
+        self.scale = 1.0 if alpha is None else as_positive("alpha", alpha) / self.rank
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
         self.lora_a = make_parameter(
@@ -129,11 +127,11 @@ class LoRA(Module):
         Returns:
             An array with the other axes of `x`, in their order, and then those of `out_size`.
         """
-        x, summed = summed_over(self, x, self.in_size, self.axis)
+        x, contracted = with_contracted(self, x, self.in_size, self.axis)
         given, a, b = promote(x, self.lora_a.value, self.lora_b.value, dtype=self.dtype)
         given = jax.lax.dot_general(
-            given, a, ((summed, tuple(range(len(summed)))), ((), ())), precision=self.precision,
-            out_sharding=_without_features(out_sharding, x.ndim - len(summed)),
+            given, a, ((contracted, tuple(range(len(contracted)))), ((), ())), precision=self.precision,
+            out_sharding=_without_features(out_sharding, x.ndim - len(contracted)),
         )  # fmt: skip
         numbers = (((given.ndim - 1,), (0,)), ((), ()))
         y = self.scale * jax.lax.dot_general(given, b, numbers, precision=self.precision, out_sharding=out_sharding)
@@ -162,11 +160,11 @@ class LoRA(Module):
             )
         merged = clone(self.base)
         weight = merged.weight.value
-        # once and for all, so at full precision, and at least in float32
-        wide = jnp.promote_types(jnp.float32, weight.dtype)
-        a, b = self.lora_a.value.astype(wide), self.lora_b.value.astype(wide)
+        # It is computed once and for all, so at full precision, and in single precision at least.
+        wide = at_least_float32(weight)
+        a, b = self.lora_a.value.astype(wide.dtype), self.lora_b.value.astype(wide.dtype)
         correction = self.scale * jnp.tensordot(a, b, 1, precision="highest")
-        merged.weight.value = (weight.astype(wide) + correction).astype(weight.dtype)
+        merged.weight.value = (wide + correction).astype(weight.dtype)
         return merged
 
 
@@ -214,11 +212,12 @@ def add_lora(
     """
     chosen = PathGlob(where) if isinstance(where, str) else to_predicate(where)
     found = nodes(model)
-    known = RefMap([(layer.base, None) for layer in found.values() if isinstance(layer, LoRA)])
+    # By identity: a layer under two paths is one layer, and gets one correction.
+    corrected = RefMap([(layer.base, None) for layer in found.values() if isinstance(layer, LoRA)])
     linear = {
         path: layer
         for path, layer in found.items()
-        if path and isinstance(layer, (Linear, LinearGeneral)) and layer not in known
+        if path and isinstance(layer, (Linear, LinearGeneral)) and layer not in corrected
     }
     taken = RefMap([(layer, None) for path, layer in linear.items() if chosen(path, layer)])
     if not linear:
@@ -227,17 +226,17 @@ def add_lora(
             "`LoRA(..., base=layer)`"
         )
     if not taken:
-        names = ", ".join(".".join(map(str, path)) for path in linear)
+        names = ", ".join(map(dotted_name, linear))
         raise ValueError(f"where chooses none of the linear layers below {type(model).__name__}, which are {names}")
 
-    def over(layer: Any) -> LoRA:
+    def corrected_layer(layer: Any) -> LoRA:
         return LoRA(
             layer.in_size, rank, layer.out_size, base=layer, axis=getattr(layer, "axis", -1), alpha=alpha,
             a_init=a_init, b_init=b_init, dtype=layer.dtype, precision=layer.precision, rng=rng,
             param_dtype=layer.weight.value.dtype if param_dtype is None else param_dtype,
         )  # fmt: skip
 
-    return list(rewrite(model, lambda _, item: item in taken, over))
+    return list(rewrite(model, lambda _, item: item in taken, corrected_layer))
 
 
 def merge_lora(model: Module) -> list[str]:
@@ -267,8 +266,9 @@ def merge_lora(model: Module) -> list[str]:
 def _check_base(base: Any, own: tuple[tuple[int, ...], ...]) -> None:
     if base is not None and not callable(base):
         raise TypeError(f"base must be a layer or a function, or None, not {type(base).__name__}")
+    # Of other bases the sizes are not known; the call compares the results.
     if isinstance(base, (Linear, LinearGeneral)):
-        theirs = sizes("in_size", base.in_size), sizes("out_size", base.out_size), getattr(base, "axis", (-1,))
+        theirs = as_sizes("in_size", base.in_size), as_sizes("out_size", base.out_size), getattr(base, "axis", (-1,))
         if own != theirs:
             raise ValueError(
                 "in_size, out_size and axis must be those of the base, which are "
@@ -277,9 +277,7 @@ def _check_base(base: Any, own: tuple[tuple[int, ...], ...]) -> None:
 
 
 def _without_features(sharding: Any, kept: int) -> Any:
-    """The sharding of what stands between the matrices: that of the result in the first `kept` axes."""
+    """Return the sharding of what stands between the matrices: that of the result in the first `kept` axes."""
     if sharding is None:
         return None
-    spec = sharding.spec if isinstance(sharding, jax.sharding.NamedSharding) else sharding
-    between = jax.sharding.PartitionSpec(*spec[:kept])
-    return jax.sharding.NamedSharding(sharding.mesh, between) if sharding is not spec else between
+    return with_spec(sharding, jax.sharding.PartitionSpec(*getattr(sharding, "spec", sharding)[:kept]))

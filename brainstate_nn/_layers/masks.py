@@ -1,4 +1,7 @@
-"""Masks for attention: boolean arrays, True where a query may see a key."""
+"""Masks for attention: boolean arrays, True where a query may see a key.
+
+They are plain functions, and go to `MultiHeadAttention` as its argument `mask`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.parameters import positive
+from .._core.arguments import as_size
 
 __all__ = ["causal_mask", "combine_masks", "padding_mask"]
 
@@ -28,10 +31,10 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
         >>> causal_mask(4, window=2).astype(int).tolist()
         [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     """
-    queries = positive("length", length)
-    keys = queries if key_length is None else positive("key_length", key_length)
+    queries = as_size("length", length)
+    keys = queries if key_length is None else as_size("key_length", key_length)
     back = jnp.arange(queries)[:, None] - jnp.arange(keys)[None, :]
-    return back >= 0 if window is None else (back >= 0) & (back < positive("window", window))
+    return back >= 0 if window is None else (back >= 0) & (back < as_size("window", window))
 
 
 def padding_mask(lengths: Any, max_length: int) -> jax.Array:
@@ -57,7 +60,7 @@ def padding_mask(lengths: Any, max_length: int) -> jax.Array:
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be whole numbers, not {lengths.dtype}")
-    positions = jnp.arange(positive("max_length", max_length))
+    positions = jnp.arange(as_size("max_length", max_length))
     return positions.reshape((1,) * (lengths.ndim + 2) + (-1,)) < lengths[..., None, None, None]
 
 
@@ -97,6 +100,7 @@ def combine_masks(*masks: jax.Array | None) -> jax.Array | None:
         shape = jnp.broadcast_shapes(*[mask.shape for mask in given])
     except ValueError:
         raise ValueError(f"masks of shapes {[m.shape for m in given]} do not fit each other") from None
+    # Begins as one element, so that what no mask needs is not made.
     combined = jnp.ones((1,) * len(shape), bool)
     for mask in given:
         combined = combined & mask.reshape((1,) * (rank - mask.ndim) + mask.shape)

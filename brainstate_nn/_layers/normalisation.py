@@ -1,4 +1,9 @@
-"""What normalisations have in common: the statistics, with and without a mask, and scale and offset."""
+"""``Normalisation``: the abstract base of all normalisations, and the statistics that they take.
+
+A normalisation computes ``(x - mean) / sqrt(var + epsilon) * weight + bias``. They differ in the axes that mean and
+variance are taken over, and in whether these are of the input or remembered. Statistics are gathered in single
+precision at least.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +16,17 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_mask, as_positive
+from .._core.dtypes import as_dtype, at_least_float32, common_dtype, squared_magnitude
 from .._core.module import Module
-from .._core.parameters import Initializer, above_zero, as_dtype, as_input, common_dtype, make_parameter
+from .._core.parameters import Initializer, make_parameter
 from .._core.random import Rng
 from .._core.states import ParamState
 
-__all__ = ["Normalisation", "as_mask", "in_single", "mean_and_var", "mean_of"]
+__all__ = ["Normalisation", "mask_of_elements", "mean_and_var", "mean_of"]
 
 
-def in_single(x: jax.Array) -> jax.Array:
-    """Return `x` in at least single precision: the sum of many half-precision numbers does not converge."""
-    return x.astype(jnp.promote_types(jnp.float32, x.dtype))
-
-
-def as_mask(mask: Any, x: jax.Array, layer: Module, axis: int = -1) -> jax.Array | None:
+def mask_of_elements(mask: Any, x: jax.Array, layer: Module, axis: int = -1) -> jax.Array | None:
     """Return where elements of `x` count, with as many axes as `x` has, or raise with the path of the layer.
 
     Args:
@@ -35,10 +37,8 @@ def as_mask(mask: Any, x: jax.Array, layer: Module, axis: int = -1) -> jax.Array
     """
     if mask is None:
         return None
-    mask = as_input(mask, layer, "mask")
-    if mask.dtype != bool:
-        raise TypeError(f"{locate(layer)} takes True and False for `mask`, which is {describe(mask)}: write `mask > 0`")
-    given = mask
+    mask = given = as_mask(mask, layer, "True and False for `mask`, which is {}: write `mask > 0`")
+    # A mask without the features stands for all of them.
     if mask.ndim == x.ndim - 1:
         mask = jnp.expand_dims(mask, axis)
     if mask.ndim != x.ndim or any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
@@ -62,6 +62,7 @@ def mean_of(
         count = jnp.sum(jnp.broadcast_to(mask, x.shape), axes, keepdims=True)
     total = jnp.sum(x, axes, keepdims=True)
     if axis_name is not None:
+        # Sums and numbers, and not means: a lane in which more elements count weighs more.
         total, count = jax.lax.psum((total, count), axis_name)
     return total / (max(count, 1) if isinstance(count, int) else jnp.maximum(count, 1).astype(total.dtype)), count
 
@@ -71,19 +72,19 @@ def mean_and_var(
 ) -> tuple[jax.Array, jax.Array, Any]:
     """Return mean and biased variance over axes, which stay with one element, and of how many elements they are."""
     mean, count = mean_of(x, axes, mask, axis_name)
-    if mask is not None:  # what does not count may be infinite, and must not reach the gradient either
+    if mask is not None:
+        # What does not count may be infinite. `mean_of` leaves it out, but its square would make the gradient nan.
         x = jnp.where(mask, x, jnp.zeros((), x.dtype))
     # The mean of the squares minus the square of the mean would lose all digits of a variance below 1e-7 of it.
-    var, _ = mean_of(_squared(x - mean), axes, mask, axis_name)
+    var, _ = mean_of(squared_magnitude(x - mean), axes, mask, axis_name)
     return mean, var, count
 
 
-def _squared(x: jax.Array) -> jax.Array:
-    return jnp.square(x.real) + jnp.square(x.imag) if jnp.iscomplexobj(x) else jnp.square(x)
-
-
 class Normalisation(Module):
-    """Scale and offset, and the last steps of each normalisation."""
+    """The abstract base of normalisations: scale and offset, and the last steps of the computation.
+
+    A subclass sets the attributes by `_make`, finds mean and variance in its call, and ends it with `_apply`.
+    """
 
     epsilon: float
     dtype: Any
@@ -101,7 +102,7 @@ class Normalisation(Module):
         rng: Rng,
     ) -> None:
         """Set the attributes; no initialiser means no parameter."""
-        self.epsilon = above_zero("epsilon", epsilon)
+        self.epsilon = as_positive("epsilon", epsilon)
         self.dtype = as_dtype(dtype)
         self.weight = None if w_init is None else make_parameter("w_init", w_init, shape, param_dtype, rng)
         self.bias = None if b_init is None else make_parameter("b_init", b_init, shape, param_dtype, rng)
@@ -117,9 +118,10 @@ class Normalisation(Module):
         """
         weight, bias = self.weight and self.weight.value, self.bias and self.bias.value
         dtype = common_dtype(x, weight, bias) if self.dtype is None else self.dtype
-        x = in_single(x)
+        x = at_least_float32(x)
         factor = jax.lax.rsqrt(var.astype(x.real.dtype) + self.epsilon)
         if weight is not None:
+            # Into the factor first, which is smaller than the input: one product of the full size instead of two.
             factor = factor * weight.reshape(shape).astype(x.dtype)
         y = (x if mean is None else x - mean.astype(x.dtype)) * factor.astype(x.dtype)
         return (y if bias is None else y + bias.reshape(shape).astype(x.dtype)).astype(dtype)

@@ -1,4 +1,7 @@
-"""Pooling over spatial axes, channels last, as functions and as layers."""
+"""Pooling over spatial axes, channels last, as functions and as layers; and ``Flatten``, which follows it.
+
+The size of the window is given; where the size of the result is, use `adaptive_pool`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,18 @@ import numpy as np
 from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_axis, as_input, as_sizes_per_axis
+from .._core.dtypes import at_least_float32
 from .._core.module import Module
-from .._core.parameters import as_input, axis_of, per_axis
-from .windows import Padding, padding_of, refuse_short, window_of
+from .windows import Padding, as_padding, rank_of_window, refuse_short_input
 
 __all__ = ["AvgPool", "Flatten", "GlobalAvgPool", "MaxPool", "avg_pool", "max_pool", "min_pool"]
 
 _PADDINGS = ("VALID", "SAME")
 
 
-def _window_of(window: Sequence[int]) -> tuple[int, ...]:
-    return per_axis("window", window, window_of("window", window, f"`window=({window}, {window})`"))
+def _as_window(window: Sequence[int]) -> tuple[int, ...]:
+    return as_sizes_per_axis("window", window, rank_of_window("window", window, f"`window=({window}, {window})`"))
 
 
 def _reduce(
@@ -33,19 +37,20 @@ def _reduce(
     window: Sequence[int],
     strides: int | Sequence[int] | None,
     padding: Padding,
-    who: Node | str,
+    caller: Node | str,
 ) -> jax.Array:
-    sizes = _window_of(window)
+    sizes = _as_window(window)
     rank = len(sizes)
-    steps = sizes if strides is None else per_axis("strides", strides, rank)
-    pads = padding_of(padding, rank, _PADDINGS)
+    steps = sizes if strides is None else as_sizes_per_axis("strides", strides, rank)
+    pads = as_padding(padding, rank, _PADDINGS)
     if x.ndim <= rank:
         raise ValueError(f"pooling over {rank} axes needs these and then the channels; the input has shape {x.shape}")
     lead = (1,) * (x.ndim - rank - 1)
+    # XLA takes padding for every axis; batch and channels have none.
     if not isinstance(pads, str):
         pads = ((0, 0),) * len(lead) + pads + ((0, 0),)
     y = jax.lax.reduce_window(x, np.asarray(start, x.dtype), combine, (*lead, *sizes, 1), (*lead, *steps, 1), pads)
-    refuse_short(sizes, x, y, rank, who)
+    refuse_short_input(sizes, x, y, rank, caller)
     return y
 
 
@@ -73,7 +78,7 @@ def max_pool(
         >>> max_pool(jnp.arange(4.0).reshape(4, 1), (2,)).ravel().tolist()
         [1.0, 3.0]
     """
-    return _extreme(jnp.asarray(x), 0, window, strides, padding, "max_pool")
+    return _extreme(jnp.asarray(x), "max", window, strides, padding, "max_pool")
 
 
 def min_pool(
@@ -99,16 +104,19 @@ def min_pool(
         >>> min_pool(jnp.arange(4.0).reshape(4, 1), (2,)).ravel().tolist()
         [0.0, 2.0]
     """
-    return _extreme(jnp.asarray(x), 1, window, strides, padding, "min_pool")
+    return _extreme(jnp.asarray(x), "min", window, strides, padding, "min_pool")
 
 
-def _extreme(x: jax.Array, end: int, window: Any, strides: Any, padding: Padding, who: Node | str) -> jax.Array:
-    """Return the greatest elements, or the least with `end` 1; padding is at that end of the range."""
+def _extreme(x: jax.Array, end: str, window: Any, strides: Any, padding: Padding, caller: Node | str) -> jax.Array:
+    """Return the greatest ("max") or least ("min") element of each window; padding is beyond the other end."""
     if jnp.issubdtype(x.dtype, jnp.inexact):
-        limits: Any = (-np.inf, np.inf)
+        least, greatest = -np.inf, np.inf
+    elif x.dtype == bool:
+        least, greatest = False, True
     else:
-        limits = (False, True) if x.dtype == bool else (jnp.iinfo(x.dtype).min, jnp.iinfo(x.dtype).max)
-    return _reduce(x, limits[end], (jax.lax.max, jax.lax.min)[end], window, strides, padding, who)
+        least, greatest = jnp.iinfo(x.dtype).min, jnp.iinfo(x.dtype).max
+    start, combine = (least, jax.lax.max) if end == "max" else (greatest, jax.lax.min)
+    return _reduce(x, start, combine, window, strides, padding, caller)
 
 
 def avg_pool(
@@ -143,28 +151,29 @@ def avg_pool(
 
 
 def _average(
-    x: jax.Array, window: Any, strides: Any, padding: Padding, count_include_pad: bool, who: Node | str
+    x: jax.Array, window: Any, strides: Any, padding: Padding, count_include_pad: bool, caller: Node | str
 ) -> jax.Array:
-    single = jnp.promote_types(jnp.float32, x.dtype)
-    total = _reduce(x.astype(single), 0, jax.lax.add, window, strides, padding, who)
+    wide = at_least_float32(x)
+    total = _reduce(wide, 0, jax.lax.add, window, strides, padding, caller)
     if count_include_pad:
         mean = total / math.prod(window)
     else:
         rank = len(window)
-        ones = jnp.ones((1,) * (x.ndim - rank - 1) + x.shape[-rank - 1 : -1] + (1,), single)
-        mean = total / _reduce(ones, 0, jax.lax.add, window, strides, padding, who)
-    return mean.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else single)
+        # The same sum over ones counts the elements in each window, for one example and one channel.
+        ones = jnp.ones((1,) * (x.ndim - rank - 1) + x.shape[-rank - 1 : -1] + (1,), wide.dtype)
+        mean = total / _reduce(ones, 0, jax.lax.add, window, strides, padding, caller)
+    return mean.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else wide.dtype)
 
 
 class _Pool(Module):
-    """A window that moves over spatial axes."""
+    """The abstract base of pooling with a window; a subclass says in its call how a window is reduced."""
 
     def __init__(
         self, window: Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
     ) -> None:
-        self.window = _window_of(window)
-        self.strides = self.window if strides is None else per_axis("strides", strides, len(self.window))
-        self.padding = padding_of(padding, len(self.window), _PADDINGS)
+        self.window = _as_window(window)
+        self.strides = self.window if strides is None else as_sizes_per_axis("strides", strides, len(self.window))
+        self.padding = as_padding(padding, len(self.window), _PADDINGS)
 
     def _input(self, x: Any) -> jax.Array:
         return as_input(x, self, rank=len(self.window) + 1)
@@ -190,7 +199,7 @@ class MaxPool(_Pool):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Pool an array of shape ``(..., *spatial, channels)``."""
-        return _extreme(self._input(x), 0, self.window, self.strides, self.padding, self)
+        return _extreme(self._input(x), "max", self.window, self.strides, self.padding, self)
 
 
 class AvgPool(_Pool):
@@ -261,8 +270,8 @@ class Flatten(Module):
     """
 
     def __init__(self, first_axis: int = 1, last_axis: int = -1) -> None:
-        self.first_axis = axis_of("first_axis", first_axis)
-        self.last_axis = axis_of("last_axis", last_axis)
+        self.first_axis = as_axis("first_axis", first_axis)
+        self.last_axis = as_axis("last_axis", last_axis)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Join the axes of an array that has them."""

@@ -1,4 +1,8 @@
-"""``SpectralNorm`` and ``WeightNorm``: a layer that is run with weights computed from those that it keeps."""
+"""``SpectralNorm`` and ``WeightNorm``: a layer that runs with weights computed from those that it keeps.
+
+The layer itself is wrapped and knows nothing of it: while it is called, its weights have other values in an overlay.
+For a parameter that is computed in every use, by whatever layer, see `Constrained`.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +17,32 @@ import jax.numpy as jnp
 from brainstate_graph import GraphError, Node, Overlay, State, states
 from brainstate_graph.extend import describe, locate, write_values
 
-from .._core.module import Module
-from .._core.names import dotted_names
-from .._core.parameters import above_zero, axis_of, laid_like, positive
+from .._core.arguments import as_axis, as_positive, as_size
+from .._core.dtypes import at_least_float32, squared_magnitude
+from .._core.module import Module, signature_of
+from .._core.paths import dotted_names
 from .._core.random import Rng, stream_of
+from .._core.sharded import resharded_like
 from .._core.states import BatchState, ParamState
 
 __all__ = ["SpectralNorm", "WeightNorm"]
 
 
 class _Signature:
-    """A wrapper takes what its layer takes: so that `Sequential` hands on no argument that the layer has not."""
+    """The signature of a wrapper as an attribute, where `inspect` looks for it.
+
+    A wrapper takes what its layer takes, so that `Sequential` hands on to it no argument that the layer has not.
+    """
 
     def __get__(self, wrapper: Any, owner: type) -> inspect.Signature | None:
         return None if wrapper is None else wrapper._signature()
 
 
 class _Reparametrised(Module):
-    """While the layer is called, some of its parameters have other values, in this thread only.
+    """The abstract base of both: while the layer is called, some of its parameters have other values.
 
-    These stand in an overlay, so that nothing is ever assigned to the parameters and nothing has to be put back.
+    These stand in an overlay of this thread, so that nothing is ever assigned to the parameters and nothing has to be
+    put back. A subclass defines the call and `_signature`.
     """
 
     layer: Module
@@ -40,9 +50,8 @@ class _Reparametrised(Module):
     __signature__ = _Signature()
 
     def _signature(self) -> inspect.Signature:
-        # a module that defines `update` is called through the `__call__` of Module, which takes anything
-        layer: Any = self.layer
-        return inspect.signature(layer.update if type(layer).__call__ is Module.__call__ else layer)
+        """Return the signature of the call."""
+        raise NotImplementedError
 
     def _wrap(self, layer: Module, names: str | Sequence[str]) -> list[State[Any]]:
         """Set the attributes, and return the states of these names."""
@@ -66,7 +75,7 @@ class _Reparametrised(Module):
 
     def _raw(self) -> list[State[Any]]:
         """Return the states whose values are replaced."""
-        return [reduce(_step, name.split("."), self.layer) for name in self.names]
+        return [reduce(_part_of, name.split("."), self.layer) for name in self.names]
 
     def _call(
         self,
@@ -74,40 +83,44 @@ class _Reparametrised(Module):
         values: Sequence[Any],
         args: Any,
         kwargs: Any,
-        moved: dict[Any, Any] | None = None,
+        new: dict[State[Any], Any] | None = None,
     ) -> Any:
         """Call the layer with these values in place of its own.
 
-        What else it writes is assigned when it has ended, all or none, and with it the values of `moved`.
+        Args:
+            raw: The states whose values are replaced.
+            values: The values.
+            args: What the layer is called with.
+            kwargs: The same by name.
+            new: Values of other states, which are assigned when the call has ended, together with what the layer writes
+                besides: all of them or none.
         """
         with Overlay() as overlay:
             overlay.bind(raw, values)
             out = self.layer(*args, **kwargs)
+            # A layer that assigns its own weight would write into the overlay, where the value is lost.
             for state in raw:
                 if state in overlay.writes:
                     raise GraphError(
                         f"{locate(state)} was assigned during the call of {locate(self)}, which computes it: "
                         "assign it outside of the call"
                     )
-            for state, value in (moved or {}).items():
+            for state, value in (new or {}).items():
                 state.value = value
+        # Also the states that the layer made in its call, which would be gone with the overlay.
         written = [*overlay.written(), *overlay.made()]
         write_values([state for state, _ in written], [value for _, value in written])
         return out
 
 
-def _step(holder: Any, step: str) -> Any:
+def _part_of(holder: Any, step: str) -> Any:
     if isinstance(holder, (list, tuple)):
         return holder[int(step)]
     return holder[step] if isinstance(holder, dict) else getattr(holder, step)
 
 
-def _squares(x: jax.Array, axes: Any) -> jax.Array:
-    return jnp.sum((x * x.conj()).real, axes, keepdims=True)
-
-
-def _in_single(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(jnp.float32, x.dtype))
+def _sum_of_squares(x: jax.Array, axes: Any) -> jax.Array:
+    return jnp.sum(squared_magnitude(x), axes, keepdims=True)
 
 
 _TRAINING = inspect.Parameter("training", inspect.Parameter.KEYWORD_ONLY, default=None)
@@ -158,8 +171,8 @@ class SpectralNorm(_Reparametrised):
         rng: Rng = None,
     ) -> None:
         chosen = self._wrap(layer, names)
-        self.n_steps = positive("n_steps", n_steps)
-        self.epsilon = above_zero("epsilon", epsilon)
+        self.n_steps = as_size("n_steps", n_steps)
+        self.epsilon = as_positive("epsilon", epsilon)
         self.u: dict[str, BatchState] = {}
         for name, state in zip(self.names, chosen, strict=True):
             if jnp.ndim(state.value) < 2:
@@ -184,36 +197,37 @@ class SpectralNorm(_Reparametrised):
         """
         raw = self._raw()
         found = [self._estimate(state.value, self.u[name].value) for name, state in zip(self.names, raw, strict=True)]
-        if training is not None and _takes_training(super()._signature()):
+        if training is not None and _takes_training(signature_of(self.layer)):
             kwargs["training"] = training
-        moved = {self.u[name]: u for name, (_, u) in zip(self.names, found, strict=True)}
+        vectors: dict[State[Any], Any] = {self.u[name]: u for name, (_, u) in zip(self.names, found, strict=True)}
         keep = self.training if training is None else training
-        return self._call(raw, [value for value, _ in found], args, kwargs, moved if keep else None)
+        return self._call(raw, [value for value, _ in found], args, kwargs, vectors if keep else None)
 
     def _signature(self) -> inspect.Signature:
-        found = super()._signature()
+        found = signature_of(self.layer)
         if _takes_training(found):
             return found
         return found.replace(parameters=[*found.parameters.values(), _TRAINING])
 
     def _estimate(self, weight: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the weight divided by its greatest singular value, and the vector moved on."""
-        # Products and sums by hand: `jnp.dot` would round to 8 bits on some devices, and its result be ambiguous where
-        # the weight is sharded.
-        matrix = _in_single(weight).reshape((-1, weight.shape[-1]))
+        # Products and sums by hand: `jnp.dot` rounds to 8 bits on some devices, and asks for the sharding of its result
+        # where the weight is sharded.
+        matrix = at_least_float32(weight).reshape((-1, weight.shape[-1]))
+        # The vectors are constants to the gradient, as in the paper: only sigma depends on the weight.
         fixed, right = jax.lax.stop_gradient(matrix), jax.lax.stop_gradient(u)[None]
         left = right
         for _ in range(self.n_steps):
             left = self._unit(jnp.sum(fixed * right, 1, keepdims=True))
             right = self._unit(jnp.sum(fixed.conj() * left, 0, keepdims=True))
         sigma = jnp.sum((left.conj() * matrix * right).real)
-        # A weight of zeros would end the iteration for good: the vector stays as it was.
-        right = jnp.where(sigma != 0, laid_like(right[0], u), u)
+        # A weight of zeros would make the vector zero for good, so it stays as it was.
+        right = jnp.where(sigma != 0, resharded_like(right[0], u), u)
         sigma = jnp.where(sigma != 0, sigma, jnp.ones_like(sigma))
         return (matrix / sigma).reshape(weight.shape).astype(weight.dtype), right.astype(u.dtype)
 
     def _unit(self, vector: jax.Array) -> jax.Array:
-        return vector * jax.lax.rsqrt(_squares(vector, None) + self.epsilon)
+        return vector * jax.lax.rsqrt(_sum_of_squares(vector, None) + self.epsilon)
 
 
 class WeightNorm(_Reparametrised):
@@ -260,8 +274,8 @@ class WeightNorm(_Reparametrised):
         use_scale: bool = True,
     ) -> None:
         chosen = self._wrap(layer, names)
-        self.axis = None if axis is None else axis_of("axis", axis)
-        self.epsilon = above_zero("epsilon", epsilon)
+        self.axis = None if axis is None else as_axis("axis", axis)
+        self.epsilon = as_positive("epsilon", epsilon)
         self.scale: dict[str, ParamState] | None = {} if use_scale else None
         for name, state in zip(self.names, chosen, strict=True):
             value = state.value
@@ -271,7 +285,8 @@ class WeightNorm(_Reparametrised):
                     "`axis=None` for one length of the whole"
                 )
             if self.scale is not None:
-                length = jnp.sqrt(_squares(_in_single(value), self._others(value)))
+                # So that the wrapped layer computes at first what it did alone.
+                length = jnp.sqrt(_sum_of_squares(at_least_float32(value), self._others(value)))
                 shape = () if self.axis is None else (value.shape[self.axis],)
                 self.scale[name] = ParamState(length.reshape(shape).astype(value.dtype))
 
@@ -289,14 +304,18 @@ class WeightNorm(_Reparametrised):
         values = [self._scaled(name, state.value) for name, state in zip(self.names, raw, strict=True)]
         return self._call(raw, values, args, kwargs)
 
+    def _signature(self) -> inspect.Signature:
+        return signature_of(self.layer)
+
     def _others(self, weight: jax.Array) -> tuple[int, ...]:
+        """Return the axes over which one length is taken."""
         kept = None if self.axis is None else self.axis % weight.ndim
         return tuple(i for i in range(weight.ndim) if i != kept)
 
     def _scaled(self, name: str, weight: jax.Array) -> jax.Array:
-        wide = _in_single(weight)
-        squares = _squares(wide, self._others(weight))
+        wide = at_least_float32(weight)
+        squares = _sum_of_squares(wide, self._others(weight))
         factor = jax.lax.rsqrt(squares + self.epsilon)
         if self.scale is not None:
-            factor = factor * _in_single(self.scale[name].value).reshape(squares.shape)
+            factor = factor * at_least_float32(self.scale[name].value).reshape(squares.shape)
         return (wide * factor).astype(weight.dtype)

@@ -1,4 +1,4 @@
-"""``RotaryEmbedding``: positions as rotations of queries and keys."""
+"""``RotaryEmbedding``: positions as rotations of queries and keys, which attention applies before it compares them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_indices, as_input, as_positive, as_size
+from .._core.dtypes import at_least_float32
 from .._core.module import Module
-from .._core.parameters import above_zero, as_indices, as_input, positive
 
 __all__ = ["RotaryEmbedding"]
 
@@ -39,10 +40,10 @@ class RotaryEmbedding(Module):
     """
 
     def __init__(self, head_size: int, *, theta: float = 10000.0) -> None:
-        self.head_size = positive("head_size", head_size)
+        self.head_size = as_size("head_size", head_size)
         if self.head_size % 2:
             raise ValueError(f"head_size must be even, for features are turned in pairs, not {head_size}")
-        self.theta = above_zero("theta", theta)
+        self.theta = as_positive("theta", theta)
 
     def __call__(self, x: jax.Array, positions: Any = None) -> jax.Array:
         """Turn queries or keys.
@@ -65,10 +66,12 @@ class RotaryEmbedding(Module):
                 f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, which is "
                 f"{describe(positions)}"
             )
-        dtype = jnp.promote_types(jnp.float32, x.dtype)
+        wide = at_least_float32(x)
+        dtype = wide.dtype
         half = self.head_size // 2
-        speed = self.theta ** (-jnp.arange(half, dtype=dtype) / half)
-        angle = positions.reshape((*shape, 1, 1)).astype(dtype) * speed.reshape((1,) * (len(shape) + 1) + (half,))
+        frequency = self.theta ** (-jnp.arange(half, dtype=dtype) / half)
+        angle = positions.reshape((*shape, 1, 1)).astype(dtype) * frequency.reshape((1,) * (len(shape) + 1) + (half,))
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        first, second = jnp.split(x.astype(dtype), 2, axis=-1)
+        # Halves and not neighbours are the pairs: one slice each instead of a stride of two.
+        first, second = jnp.split(wide, 2, axis=-1)
         return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)

@@ -1,4 +1,9 @@
-"""``Stack``: alike layers one after another, as one layer whose states have an axis for the layers."""
+"""``Stack``: alike layers one after another, as one layer whose states have an axis for the layers.
+
+A deep model of equal blocks is then traced and compiled as one block. The layers are taken apart once, when the Stack
+is made, and one of them is put together again from its slice of the values in each step of a `scan`. What the layers
+share is taken out before, so that it is neither stacked nor copied. Layers that differ stand in a `Sequential`.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +28,8 @@ from brainstate_graph.extend import (
 )
 from brainstate_transform import checkpoint, jit, scan, vmap
 
+from .._core.arguments import as_size
 from .._core.module import Module
-from .._core.parameters import positive
 from .._models.init_states import init_all_states, reset_all_states
 
 __all__ = ["Stack"]
@@ -66,6 +71,7 @@ class Stack(Module):
     """
 
     graph_invisible_attrs = ("layer",)
+    # `init_all_states` leaves the layers to `init_state` here, which calls them once for each layer.
     inits_what_it_holds = True
 
     def __init__(
@@ -77,9 +83,10 @@ class Stack(Module):
         policy: Callable[..., bool] | None = None,
         unroll: int = 1,
     ) -> None:
-        n = positive("n", n)
+        n = as_size("n", n)
         if not callable(build):
             raise TypeError(f"build is a function that returns a layer, not {build!r}: write `lambda: Linear(8, 8)`")
+        # To tell what `build` made from what was there before, where a single layer cannot be compared with another.
         since = now()
         with catch_new_states() as made:
             layers = [build() for _ in range(n)]
@@ -88,18 +95,19 @@ class Stack(Module):
                 raise TypeError(f"build returned {layer!r}, which is no Module")
         self.n = n
         self.shared: list[Any] = _common(layers) if n > 1 else _older(layers[0], since, made)
-        shapes, states = zip(*map(self._parts, layers), strict=True)
-        for number, shape in enumerate(shapes):
+        shapes, states = zip(*map(self._taken_apart, layers), strict=True)
+        for index, shape in enumerate(shapes):
+            # Equal shapes are one object, so that identity tells.
             if shape is not shapes[0]:
                 raise ValueError(
-                    f"the layers of a Stack differ in the values of states only, but layer {number} is not like "
+                    f"the layers of a Stack differ in the values of states only, but layer {index} is not like "
                     f"layer 0: {diff(shapes[0], shape)}"
                 )
         stacked = list(map(_stacked, zip(*states, strict=True)))
         self.layers: Any = unflatten(shapes[0], stacked, self.shared)[0]
         self.checkpoint = bool(checkpoint)
         self.policy = policy
-        self.unroll = positive("unroll", unroll)
+        self.unroll = as_size("unroll", unroll)
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Run the layers.
@@ -112,27 +120,29 @@ class Stack(Module):
         Returns:
             What the last layer returns.
         """
-        # outside of any trace the loop is compiled once for all calls, even if they bring another mask
-        arrays = untraced() and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((args, kwargs)))
-        return (_compiled if arrays else _run)(self, x, args, kwargs)
+        # Outside of any trace the loop is compiled once for all calls, which may bring another mask each time. Under a
+        # trace, or with arguments that are no arrays, which `jit` would take for other programs, it is run as it is.
+        compiled = untraced() and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((args, kwargs)))
+        return (_compiled if compiled else _run)(self, x, args, kwargs)
 
     def _step(self, x: Any, values: list[Any], args: Any, kwargs: Any) -> tuple[Any, dict[int, Any]]:
-        """Run one layer, made from its values; return also those that it changed, by their places."""
-        shape, _ = self._parts(self.layers)
+        """Run one layer, made from its values; return also the values that it changed, by their index."""
+        shape, _ = self._taken_apart(self.layers)
         layer, _ = unflatten(shape, values, self.shared)
-        fields_of(self)["layer"] = layer  # outside of the graph, where messages find the path of a layer in it
+        # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer.
+        fields_of(self)["layer"] = layer
         try:
             x = layer(x, *args, **kwargs)
         finally:
             fields_of(self).pop("layer", None)
-        after, states = self._parts(layer)
+        after, states = self._taken_apart(layer)
         if after is not shape:
             raise StructureError(
                 f"a layer of {locate(self)} changes its attributes or lists when it is called, which a loop cannot do: "
                 f"{diff(shape, after)}. Make states in `init_state`; to look inside, put `unstack()` in its place."
             )
         pairs = enumerate(zip(read_values(states), values, strict=True))
-        return x, {place: value for place, (value, old) in pairs if value is not old}
+        return x, {index: value for index, (value, old) in pairs if value is not old}
 
     def __len__(self) -> int:
         return self.n
@@ -141,7 +151,7 @@ class Stack(Module):
         """Return a copy of one layer, with states of its own; what the layers share, it shares with them."""
         if not -self.n <= index < self.n:
             raise IndexError(f"the Stack has {self.n} layers, not a layer {index}")
-        shape, states = self._parts(self.layers)
+        shape, states = self._taken_apart(self.layers)
         values = jax.tree.map(lambda value: value[index], read_values(states))
         return unflatten(shape, values, self.shared)[0]
 
@@ -164,25 +174,26 @@ class Stack(Module):
         def each() -> None:
             call(self.layers, *args, **kwargs)
 
-        own = self._parts(self.layers)[1]
+        own = self._taken_apart(self.layers)[1]
         vmap(each, in_states={0: own} if own else None, new_states=0, axis_size=self.n)()
 
-    def _parts(self, layer: Module) -> tuple[GraphDef, list[State[Any]]]:
-        """The shape of a layer, and its own states."""
+    def _taken_apart(self, layer: Module) -> tuple[GraphDef, list[State[Any]]]:
+        """Return the shape of a layer, in which what is shared has a number only, and the states of its own."""
         numbers = {id(item): number for number, item in enumerate(self.shared)}
         flat = flatten(layer, lambda item: numbers.get(id(item)))
         return flat.graphdef, [flat.objects[row] for row in flat.graphdef.state_rows]
 
 
 def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
     step = checkpoint(stack._step, prevent_cse=False, policy=stack.policy) if stack.checkpoint else stack._step
 
     def layer(x: Any, values: list[Any]) -> tuple[Any, dict[int, Any]]:
         return step(x, values, args, kwargs)
 
-    states = stack._parts(stack.layers)[1]
+    states = stack._taken_apart(stack.layers)[1]
     x, changed = scan(layer, x, read_values(states), stack.n, unroll=stack.unroll)
-    write_values([states[place] for place in changed], list(changed.values()))
+    write_values([states[index] for index in changed], list(changed.values()))
     return x
 
 
@@ -190,19 +201,19 @@ _compiled = jit(_run)
 
 
 def _stacked(states: Sequence[State[Any]]) -> Any:
-    """The values of a state of each layer as one."""
+    """Return the values of a state of each layer as one."""
     values = read_values(states)
-    for number, value in enumerate(values):
+    for index, value in enumerate(values):
         if describe(value) != describe(values[0]):
             raise ValueError(
-                f"the layers of a Stack differ in the values of states only, but layer {number} has "
-                f"{locate(states[number])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
+                f"the layers of a Stack differ in the values of states only, but layer {index} has "
+                f"{locate(states[index])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
             )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)
 
 
 def _common(layers: Sequence[Module]) -> list[Any]:
-    """The nodes and states that two of the layers hold, without what is below another one."""
+    """Return the nodes and states that two of the layers hold, without what is below another one of them."""
     met: dict[int, Any] = {}
     common: dict[int, Any] = {}
     for layer in layers:
@@ -214,7 +225,7 @@ def _common(layers: Sequence[Module]) -> list[Any]:
 
 
 def _older(layer: Module, since: int, made: list[State[Any]]) -> list[Any]:
-    """What the only layer holds that was there before it."""
+    """Return what the only layer holds that was there before `build` made it: by that it is known to be shared."""
     new = set(made)
     items = flatten(layer).objects
     old = [s for s in items if isinstance(s, State) and s not in new]
@@ -223,7 +234,7 @@ def _older(layer: Module, since: int, made: list[State[Any]]) -> list[Any]:
 
 
 def _outermost(layer: Module, chosen: dict[int, Any]) -> list[Any]:
-    """Those of the chosen parts that the layer does not hold through another one."""
+    """Return those of the chosen parts that the layer does not hold through another one."""
     order = list(chosen)
     flat = flatten(layer, lambda item: order.index(id(item)) if id(item) in chosen else None)
     return [chosen[order[row.extra]] for row in flat.graphdef.rows if row.kind == "known"]

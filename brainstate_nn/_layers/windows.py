@@ -1,4 +1,8 @@
-"""Windows that move over spatial axes, and the padding around these, as convolutions and pooling have them."""
+"""Windows that move over spatial axes, and the padding around these, as convolutions and pooling take them.
+
+They are brought to one form here: a window has one size per axis, and padding is one of a layer's names or a pair per
+axis.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,21 @@ import jax
 from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 
-__all__ = ["Padding", "padding_of", "refuse_short", "window_of"]
+from .._core.arguments import is_whole
+
+__all__ = ["Padding", "as_padding", "caller_name", "rank_of_window", "refuse_short_input"]
 
 Padding = str | int | Sequence[int | tuple[int, int]]
 
 
-def window_of(name: str, window: Any, write: str) -> int:
+def rank_of_window(name: str, window: Any, write: str) -> int:
     """Return how many spatial axes there are, or raise with the name of the argument and what to write."""
     if isinstance(window, str) or not isinstance(window, Sequence) or not window:
         raise ValueError(f"{name}={window!r} does not say how many spatial axes there are: write {write}")
     return len(window)
 
 
-def padding_of(padding: Any, rank: int, names: Sequence[str]) -> str | tuple[tuple[int, int], ...]:
+def as_padding(padding: Any, rank: int, names: Sequence[str]) -> str | tuple[tuple[int, int], ...]:
     """Bring a padding to one of the known names or to one pair for each spatial axis."""
     if isinstance(padding, str):
         name = padding.upper()
@@ -42,10 +48,10 @@ def padding_of(padding: Any, rank: int, names: Sequence[str]) -> str | tuple[tup
 
 
 def _is_count(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and value.__index__() >= 0
+    return is_whole(value) and value.__index__() >= 0
 
 
-def refuse_short(window: Sequence[int], x: jax.Array, y: jax.Array, rank: int, who: Node | str) -> None:
+def refuse_short_input(window: Sequence[int], x: jax.Array, y: jax.Array, rank: int, caller: Node | str) -> None:
     """Raise if a window fits nowhere, of which JAX makes an array without elements.
 
     Args:
@@ -53,8 +59,15 @@ def refuse_short(window: Sequence[int], x: jax.Array, y: jax.Array, rank: int, w
         x: The input.
         y: The result.
         rank: How many spatial axes stand before the last one.
-        who: The layer, or the name of the function.
+        caller: The layer, or the name of the function.
     """
+    # JAX makes an empty array of it, which fails far from here.
     if 0 in y.shape[-rank - 1 : -1] and 0 not in x.shape[-rank - 1 : -1]:
-        name = who if isinstance(who, str) else locate(who)
-        raise ValueError(f"{name} has a window of {tuple(window)}, which is longer than `x`, which is {describe(x)}")
+        raise ValueError(
+            f"{caller_name(caller)} has a window of {tuple(window)}, which is longer than `x`, which is {describe(x)}"
+        )
+
+
+def caller_name(caller: Node | str) -> str:
+    """Return the path of a layer in its model, or the name of a function, for messages."""
+    return caller if isinstance(caller, str) else locate(caller)

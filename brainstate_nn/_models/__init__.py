@@ -1,1 +1,1 @@
-"""What is done with a whole model: modes, hidden states, surgery."""
+"""Verbs for a whole model, whatever layers it has: its mode, its hidden states, surgery, captured results."""

@@ -1,4 +1,8 @@
-"""``capture``: what modules inside a model return, beside what the model returns."""
+"""``capture``: what modules inside a model return, beside what the model returns.
+
+It looks at results while they are computed, and changes nothing. To put other modules in the place of chosen ones, see
+`surgery`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 from brainstate_graph import Filter, Node, State, nodes, to_predicate
 
 from .._core.module import Module
-from .._core.names import dotted_names
+from .._core.paths import dotted_names
 from .intercept import intercepted
 from .surgery import parts_at
 
@@ -59,10 +63,11 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
     run = node if call is None else call
 
     def capturing(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        # A new one for each call, so that what one call captured is never in the way of the next.
         recorder = _Recorder(len(found))
         with intercepted(found.values(), recorder):
             out = run(*args, **kwargs)
-        kept = [[state.value for state in returned] for returned in recorder.returned]
+        kept = [[state.value for state in results] for results in recorder.results]
         pairs = zip(names, kept, strict=True)
         return out, {name: values[0] if len(values) == 1 else values for name, values in pairs if values}
 
@@ -71,17 +76,21 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
 
 
 class _Recorder(Node):
-    """Keeps what modules return in states: whatever a call runs in carries them out of itself, or refuses to."""
+    """Keeps what modules return in states, which every transform carries out of itself, or refuses to.
+
+    A plain list would hold tracers after a compiled function has returned.
+    """
 
     graph_in_paths = False
 
     def __init__(self, count: int) -> None:
-        self.returned: list[list[State[Any]]] = [[] for _ in range(count)]
+        self.results: list[list[State[Any]]] = [[] for _ in range(count)]
         self.probe = State(None, name="a captured result")
 
     def __call__(self, number: int, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = run(*args, **kwargs)
-        self.probe.value = out  # refused inside a transform of JAX itself, which lets no state out
+        # Refused inside a transform of JAX itself, which lets no state out, and would leave tracers here.
+        self.probe.value = out
         self.probe.value = None
-        self.returned[number].append(State(out, name="a captured result"))
+        self.results[number].append(State(out, name="a captured result"))
         return out

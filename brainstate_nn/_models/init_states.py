@@ -1,7 +1,8 @@
-"""Make and reset the states of one sequence or batch in a whole model: ``init_all_states``, ``reset_all_states``.
+"""``init_all_states`` and ``reset_all_states``: the states of one sequence or batch, in a whole model.
 
-What a module keeps between steps has a shape that only the caller knows, as the size of the batch.  So a module makes
-it in `init_state`, not in its constructor.  One call on the model reaches every module.
+What a module keeps between steps has a shape that only the caller knows, such as the size of the batch. So a module
+makes it in `init_state`, not in its constructor, and one call on the model reaches every module. The verbs that begin
+with `vmap_` make the states once for each lane.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from brainstate_graph.extend import locate
 from brainstate_transform import StateFinder, vmap
 
 from .._core.module import Module
-from .._core.names import from_below
+from .._core.paths import from_below
 from .._core.random import RandomState
 from .._core.undo import all_or_nothing
 
@@ -167,7 +168,8 @@ def vmap_reset_all_states(
 
 
 def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    calls = [getattr(module, method) for module in _asked(node)]
+    # All modules are asked whether they take the arguments before the first one is called.
+    calls = [getattr(module, method) for module in _modules_to_call(node)]
     for call in calls:
         try:
             inspect.signature(call).bind(*args, **kwargs)
@@ -180,8 +182,11 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
         call(*args, **kwargs)
 
 
-def _asked(node: Any) -> Iterator[Module]:
-    """The modules of a model, each after those that it holds, but for those in one that sees to them itself."""
+def _modules_to_call(node: Any) -> Iterator[Module]:
+    """Iterate over the modules of a model, each after those that it holds.
+
+    What is in a module with `inits_what_it_holds`, such as a Stack, is left to that module.
+    """
     found = nodes(node, Module)
     inner = [path for path, module in found.items() if getattr(module, "inits_what_it_holds", False)]
     for path, module in from_below(found.items()):
@@ -201,7 +206,7 @@ def _call_lanes(
     call = partial(_call_all, method, node, args, kwargs)
     excluded = to_predicate(exclude)
     paths = {state: path for path, state in states(node).items()}
-    # What is there already and written, as by `self.h.value = ...`, gets the axis too, or has it from before.  A random
+    # What is there already and written, as by `self.h.value = ...`, gets the axis too, or has it from before. A random
     # stream is drawn from in lanes, and stays one.
     written = [
         state

@@ -1,8 +1,8 @@
-"""Step between the caller of a module and its ``__call__``, for the modules and the time that are named.
+"""``intercepted``: step between the caller of a module and its ``__call__``, for chosen modules and for a block.
 
-While it lasts, the chosen modules are of a subclass of their class, which hands each call on.  Nothing stands in the
-way of other modules, and of these at other times.  Since the class is part of the structure, a function that was
-compiled for the model as it is finds another program.
+While it lasts, the chosen modules are of a subclass of their class, which hands each call on. Nothing stands in the way
+of other modules, or of these at other times. Since the class is part of the structure, a function that was compiled for
+the model as it is finds another program, and finds the first one again afterwards.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ __all__ = ["intercepted"]
 
 Around = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
-_FIELD = "calls go to"  # an attribute that no class can have by accident
+# With spaces, so that no attribute of a class has this name by accident.
+_FIELD = "calls go to"
+# The subclass of each class that was intercepted, as long as something needs it.
 _kinds: weakref.WeakKeyDictionary[type[Module], weakref.ref[type[Module]]] = weakref.WeakKeyDictionary()
 
 
 class _Intercepted:
+    """The first base of the class that a module has while its calls are intercepted."""
+
     __slots__ = ()
 
     def __init_subclass__(cls, **_: Any) -> None:
-        """Nobody who keeps a list of his subclasses is told of ours."""
+        """Run no `__init_subclass__` of the class, which may keep a list of subclasses, as it is none of the user's."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         run: Callable[..., Any] = super().__call__  # type: ignore[misc]
         thread, number, around = fields_of(self)[_FIELD]  # type: ignore[arg-type]
+        # Another thread may call the same model meanwhile, and goes straight through.
         return around(number, run, args, kwargs) if thread == threading.get_ident() else run(*args, **kwargs)
 
 
@@ -57,21 +62,24 @@ def intercepted(modules: Iterable[Module], around: Around) -> Generator[None]:
             if isinstance(module, _Intercepted):
                 raise RuntimeError(f"the calls of {locate(module)} are being captured already")
             before.append((module, type(module)))
-            _become(module, _intercepting(type(module)), (threading.get_ident(), number, around))
+            _set_class(module, _intercepting(type(module)), (threading.get_ident(), number, around))
         yield
     finally:
         for module, kind in before:
-            _become(module, kind, ABSENT)
+            _set_class(module, kind, ABSENT)
 
 
-def _become(module: Module, kind: type[Module], field: Any) -> None:
+def _set_class(module: Module, kind: type[Module], field: Any) -> None:
+    # Past `Node.__setattr__`, which takes what is assigned for an edge of the graph.
     object.__setattr__(module, "__class__", kind)
-    put_field(module, _FIELD, field)  # which tells that the structure has changed
+    # This tells the graph that the structure has changed, which the class alone does not.
+    put_field(module, _FIELD, field)
 
 
 def _intercepting(kind: type[Module]) -> type[Module]:
     found = _kinds[kind]() if kind in _kinds else None
-    if found is None:  # kept while a compiled function needs it, so that the next capture finds the program again
+    if found is None:
+        # Held weakly, and so for as long as a compiled function needs it: the next capture finds that program again.
         found = types.new_class(kind.__name__, (_Intercepted, kind), {"metaclass": type(kind)})
         found.__module__, found.__qualname__ = kind.__module__, kind.__qualname__
         _kinds[kind] = weakref.ref(found)

@@ -1,4 +1,4 @@
-"""``mode``: training or evaluation for a block of code, and back."""
+"""``mode``: training or evaluation for a block of code, and back; for good, see `Module.train` and `Module.eval`."""
 
 from __future__ import annotations
 
@@ -42,4 +42,5 @@ def mode(node: Any, /, *, training: bool) -> Generator[None]:
         yield
     finally:
         for module, flag in zip(modules, before, strict=True):
+            # Back to what it was: with its own attribute or without, which are different structures.
             put_field(module, "training", flag)

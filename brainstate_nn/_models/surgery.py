@@ -1,4 +1,8 @@
-"""Model surgery: ``get_at`` finds a part by its path, ``rewrite`` puts other parts in the place of chosen ones."""
+"""Model surgery: ``get_at`` finds a part by its path, ``rewrite`` puts other parts in the place of chosen ones.
+
+It changes modules and states themselves. Other values in the same states are the business of `from_flat_dict` and
+`update_states`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
-from .._core.names import dotted_names, from_below
+from .._core.paths import dotted_names, from_below
 from .._core.undo import all_or_nothing
 
 __all__ = ["get_at", "parts_at", "rewrite"]
@@ -33,7 +37,7 @@ def get_at(node: Any, path: str, /) -> Any:
     """
     found = node
     for step in path.split(".") if path else ():
-        matching = [item for key, item in _held_by(found) if str(key) == step]
+        matching = [item for key, item in _parts_of(found) if str(key) == step]
         if not matching:
             raise KeyError(f"there is nothing at {path!r} in {type(node).__name__}" + _nearest(path, _paths_in(node)))
         found = matching[0]
@@ -71,46 +75,50 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         1
     """
     with all_or_nothing(node) as snap:
-        graph = _Graph(snap)
+        holders = _Holders(snap)
         if isinstance(where, str):
             at = set(map(id, parts_at(node, where)))
-            rows = [row for _, row in from_below(graph.parts()) if id(snap.objects[row]) in at]
+            rows = [row for _, row in from_below(holders.parts()) if id(snap.objects[row]) in at]
         else:
             chosen = to_predicate(where)
-            rows = [row for path, row in from_below(graph.parts()) if chosen(path, snap.objects[row])]
+            rows = [row for path, row in from_below(holders.parts()) if chosen(path, snap.objects[row])]
         if not rows:
             raise ValueError(f"{where!r} chooses no node or state of {type(node).__name__}" + _advice(where, node))
         for row in rows:
             old = snap.objects[row]
             new = fn(old)
-            _check(old, new, dotted(snap.graphdef.path(row)))
-            graph.replace(row, new)
+            _check_replacement(old, new, dotted(snap.graphdef.path(row)))
+            holders.replace(row, new)
+        # In the order in which `nodes` lists them, and no longer from below.
         rows.sort()
         names = dotted_names([snap.graphdef.path(row) for row in rows])
-        return dict(zip(names, [graph.objects[row] for row in rows], strict=True))
+        return dict(zip(names, [holders.objects[row] for row in rows], strict=True))
 
 
 def parts_at(node: Any, pattern: str) -> list[Any]:
     """Return the nodes and states at a dotted path, or at those that fit a glob; any place that holds one will do."""
+    # A path without a glob is walked step by step, without taking the whole graph apart.
     if not any(character in pattern for character in "*?["):
         try:
             return [get_at(node, pattern)]
         except KeyError:
             return []
-    graph, fits = _Graph(Snapshot(node)), PathGlob(pattern)
-    found = []
-    for _, row in graph.parts():
-        places = [(*graph.shape.path(holder), key) for holder, key in graph.places[row]]
-        if any(fits(place, None) for place in places):
-            found.append(graph.objects[row])
-    return found
+    holders, fits = _Holders(Snapshot(node)), PathGlob(pattern)
+    return [
+        holders.objects[row]
+        for _, row in holders.parts()
+        if any(fits((*holders.shape.path(holder), key), None) for holder, key in holders.places[row])
+    ]
 
 
-class _Graph:
-    """A graph taken apart, with the places that hold each of its objects.
+class _Holders:
+    """A graph taken apart, with what holds each of its objects.
 
     Attributes:
-        objects: What stands now in the place of each row.
+        shape: The GraphDef, in whose table each object has a row.
+        live: The objects before anything was replaced.
+        objects: The objects now.
+        places: For each row that is held, the rows of what holds it, each with the attribute, key or index.
     """
 
     def __init__(self, snap: Snapshot) -> None:
@@ -118,18 +126,19 @@ class _Graph:
         self.live = snap.objects
         self.objects = list(snap.objects)
         self.places: dict[int, list[tuple[int, Any]]] = {}
-        for row, held in enumerate(self.shape.rows):
-            for key, edge in zip(held.keys, self.shape.edges(row), strict=True):
+        for row, holder in enumerate(self.shape.rows):
+            for key, edge in zip(holder.keys, self.shape.edges(row), strict=True):
                 if isinstance(edge, int):
                     self.places.setdefault(edge, []).append((row, key))
 
     def parts(self) -> Iterator[tuple[tuple[Any, ...], int]]:
-        """The nodes and states by path, without the root."""
-        kinds = [held.kind for held in self.shape.rows]
+        """Iterate over the rows of nodes and states by path, without the root."""
+        kinds = [row.kind for row in self.shape.rows]
         return ((self.shape.path(r), r) for r, kind in enumerate(kinds) if r and kind in ("node", "foreign", "state"))
 
     def replace(self, row: int, new: Any) -> None:
         """Put `new` into every place that holds the object of a row."""
+        # `fn` returned the part itself, or a tuple that was built again has nothing new.
         if new is self.objects[row]:
             return
         self.objects[row] = new
@@ -140,7 +149,8 @@ class _Graph:
                 put_field(item, key, new)
             elif kind in ("list", "dict"):
                 item[key] = new
-            elif kind in ("tuple", "namedtuple") and holder:  # they do not change: others are put into their places
+            # A tuple does not change, so another one takes its place, in all that holds it; the root has no place.
+            elif kind in ("tuple", "namedtuple") and holder:
                 rebuilt.setdefault(holder, {})[key] = new
             else:
                 raise GraphError(
@@ -154,7 +164,7 @@ class _Graph:
             self.replace(holder, tuple(parts) if type(old) is tuple else type(old)(*parts))
 
 
-def _check(old: Any, new: Any, path: str) -> None:
+def _check_replacement(old: Any, new: Any, path: str) -> None:
     wanted = "a State" if isinstance(old, State) else "a module or a function"
     if isinstance(new, State) != isinstance(old, State) or not (isinstance(new, (Node, State)) or callable(new)):
         raise TypeError(
@@ -163,8 +173,8 @@ def _check(old: Any, new: Any, path: str) -> None:
         )
 
 
-def _held_by(item: Any) -> Iterator[tuple[Any, Any]]:
-    """What stands one step below, with its key."""
+def _parts_of(item: Any) -> Iterator[tuple[Any, Any]]:
+    """Iterate over what an object holds directly, by attribute, key or index."""
     if isinstance(item, Node):
         yield from fields_of(item).items()
     elif isinstance(item, Mapping):

@@ -1,1 +1,1 @@
-"""Recurrent and spiking cells, and what runs them."""
+"""Recurrent and spiking cells, the hidden states that they keep, and what runs them over time."""

@@ -1,4 +1,9 @@
-"""``RecurrentCell``: one step of something that remembers, as a pure function of a carry and with states of its own."""
+"""``RecurrentCell``: the base of what remembers from step to step.
+
+A cell has two faces. Its pure face, `initial_carry` and `step`, is a function from a carry to a carry, which `RNN` and
+any `scan` run. Its stateful face keeps the carry in hidden states, so that a model calls the cell like any layer. A
+subclass defines the pure face; this class makes the stateful one of it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,12 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_input, as_sizes
 from .._core.module import Module
-from .._core.parameters import as_input, placed, sharding_of, sizes
+from .._core.sharded import named_sharding, with_sharding
 from .._core.states import HiddenState, ShortTermState
 
-__all__ = ["BatchSize", "RecurrentCell", "batch_shape_of", "not_started"]
+__all__ = ["BatchSize", "RecurrentCell", "as_batch_shape", "no_hidden_state"]
 
 BatchSize = int | Sequence[int] | None
 
@@ -86,9 +92,9 @@ class RecurrentCell(Module):
                 whose batch is spread over an explicit mesh they must have it from the start.
             **others: What `init_all_states` gives to other modules.
         """
-        carry = self.initial_carry(batch_shape_of(batch_size))
+        carry = self.initial_carry(as_batch_shape(batch_size))
         for name, part in zip(self.hidden_names, self._parts(carry), strict=True):
-            setattr(self, name, HiddenState(placed(part, out_sharding)))
+            setattr(self, name, HiddenState(with_sharding(part, out_sharding)))
 
     def reset_state(self, batch_size: BatchSize = None, *, out_sharding: Any = None, **others: Any) -> None:
         """Set the hidden states back to what they are before the first step.
@@ -103,12 +109,13 @@ class RecurrentCell(Module):
         """
         states = [self._state(name) for name in self.hidden_names]
         if batch_size is None:
+            # The batch axes are those that the state has and a carry without a batch has not.
             alone, *_ = self._parts(self.initial_carry())
             batch = states[0].value.shape[: states[0].value.ndim - alone.ndim]
         else:
-            batch = batch_shape_of(batch_size)
+            batch = as_batch_shape(batch_size)
         fresh = [
-            placed(part, sharding_of(state.value) if out_sharding is None else out_sharding)
+            with_sharding(part, named_sharding(state.value) if out_sharding is None else out_sharding)
             for state, part in zip(states, self._parts(self.initial_carry(batch)), strict=True)
         ]
         for state, part in zip(states, fresh, strict=True):
@@ -126,6 +133,7 @@ class RecurrentCell(Module):
         Raises:
             RuntimeError: There are no hidden states yet.
         """
+        # All states are looked up first, so that a missing one leaves the others as they are.
         states = [self._state(name, x) for name in self.hidden_names]
         values = [state.value for state in states]
         carry, y = self.step(tuple(values) if len(values) > 1 else values[0], x)
@@ -139,10 +147,10 @@ class RecurrentCell(Module):
     def _state(self, name: str, x: Any = None) -> ShortTermState:
         state = getattr(self, name, None)
         if state is None:
-            raise not_started(self, x, self.num_feature_axes)
+            raise no_hidden_state(self, x, self.num_feature_axes)
         return state
 
-    def _checked(self, carry: Any, x: Any, features: tuple[int, ...], *parts: tuple[int, ...] | None) -> Any:
+    def _as_step_inputs(self, carry: Any, x: Any, features: tuple[int, ...], *parts: tuple[int, ...] | None) -> Any:
         """Return the input and the parts of the carry, or raise with the path of the cell and the argument.
 
         Args:
@@ -163,27 +171,28 @@ class RecurrentCell(Module):
             if part.shape != want:
                 raise ValueError(
                     f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, and its {name} is "
-                    f"{describe(part)}: write `init_state({_written(batch)})`, or `initial_carry({batch})`"
+                    f"{describe(part)}: write `init_state({_batch_text(batch)})`, or `initial_carry({batch})`"
                 )
         return x, *given
 
 
-def batch_shape_of(batch_size: BatchSize) -> tuple[int, ...]:
+def as_batch_shape(batch_size: BatchSize) -> tuple[int, ...]:
     """Return the batch axes that a size, a shape or None stands for."""
     if batch_size is None or (isinstance(batch_size, (tuple, list)) and not batch_size):
         return ()
-    return sizes("batch_size", batch_size)
+    return as_sizes("batch_size", batch_size)
 
 
-def not_started(module: Module, x: Any, features: int = 1) -> RuntimeError:
+def no_hidden_state(module: Module, x: Any, features: int = 1) -> RuntimeError:
     """Return the error of a module that is called, or reset, before its hidden states are made."""
     shape = jnp.shape(x) if isinstance(x, jax.Array) else ()
-    size = _written(shape[: max(len(shape) - features, 0)]) if shape else "batch_size"
+    size = _batch_text(shape[: max(len(shape) - features, 0)]) if shape else "batch_size"
     return RuntimeError(
         f"{locate(module)} has no hidden state yet: write `init_all_states(model, {size})` on the whole model, or "
         f"`init_state({size})` on this {type(module).__name__}, before the first call"
     )
 
 
-def _written(batch: tuple[int, ...]) -> str:
+def _batch_text(batch: tuple[int, ...]) -> str:
+    """Spell batch axes as the argument `batch_size` that stands for them."""
     return "" if not batch else str(batch[0]) if len(batch) == 1 else str(batch)

@@ -1,6 +1,7 @@
-"""Recurrent cells: ``RNNCell``, ``GRUCell``, ``MGUCell`` and ``LSTMCell``, with the gates side by side in one matrix.
+"""``RNNCell``, ``GRUCell``, ``MGUCell`` and ``LSTMCell``: recurrent cells, with the gates side by side in one matrix.
 
-The gates stand in torch's order, so that a checkpoint of torch needs only transposes and the sum of its two biases.
+One product of the input and one of the hidden features serve all gates. The gates stand in torch's order, so that a
+checkpoint of torch needs only transposes and the sum of its two biases.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.parameters import Initializer, along_axis, as_dtype, lecun_normal, make_parameter, positive, promote
+from .._core.arguments import as_size
+from .._core.dtypes import as_dtype, promote
+from .._core.parameters import Initializer, along_axis, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import HiddenState, ParamState
 from .._layers.activations import sigmoid, tanh
@@ -22,19 +25,25 @@ __all__ = ["GRUCell", "LSTMCell", "MGUCell", "RNNCell"]
 Activation = Callable[[jax.Array], jax.Array]
 
 
-def orthogonal_gates(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def _orthogonal_gates(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Make an orthogonal matrix for each gate, side by side; drawn in float32 at least, as `qr` needs it."""
     size, columns = shape
     draw, wide = jax.nn.initializers.orthogonal(), jnp.promote_types(dtype, jnp.float32)
+    # Each gate by itself: an orthogonal matrix of all gates together would not keep lengths in any of them.
     blocks = [draw(k, (size, size), wide) for k in jax.random.split(key, columns // size)]
     return jnp.concatenate(blocks, axis=1).astype(dtype)
 
 
 class _Cell(RecurrentCell):
-    """What the cells share: the parameters, and the sums that go into the gates."""
+    """The abstract base of the cells: the parameters, and the sums that go into the gates; a subclass defines `step`.
+
+    Attributes:
+        gates: How many blocks of columns the matrices have.
+        biases: The names of the biases, and for how many gates each is.
+    """
 
     gates = 1
-    biases: Mapping[str, int] = {"bias": 1}  # the name of each, and for how many gates it is
+    biases: Mapping[str, int] = {"bias": 1}
     weight_ih: ParamState
     weight_hh: ParamState
     bias: ParamState | None
@@ -48,14 +57,14 @@ class _Cell(RecurrentCell):
         activation: Activation = tanh,
         use_bias: bool = True,
         w_init: Initializer = lecun_normal,
-        recurrent_init: Initializer = orthogonal_gates,
+        recurrent_init: Initializer = _orthogonal_gates,
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.in_size = positive("in_size", in_size)
-        self.hidden_size = positive("hidden_size", hidden_size)
+        self.in_size = as_size("in_size", in_size)
+        self.hidden_size = as_size("hidden_size", hidden_size)
         if not callable(activation):
             raise TypeError(f"activation must be a function of an array, such as jnp.tanh, not {activation!r}")
         self.activation = activation
@@ -80,9 +89,9 @@ class _Cell(RecurrentCell):
         parts = [jnp.zeros((*batch_shape, self.hidden_size), dtype) for _ in self.hidden_names]
         return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def _begin(self, carry: Any, x: Any) -> list[Any]:
+    def _gate_sums(self, carry: Any, x: Any) -> list[Any]:
         """Return what `x` and `bias` add to the gates, the parts of the carry, and `weight_hh`, in one dtype."""
-        x, *parts = self._checked(carry, x, (self.in_size,), *[(self.hidden_size,)] * len(self.hidden_names))
+        x, *parts = self._as_step_inputs(carry, x, (self.in_size,), *[(self.hidden_size,)] * len(self.hidden_names))
         bias = self.bias and self.bias.value
         x, weight, bias, *rest = promote(x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype)
         gates = jnp.dot(x, weight)
@@ -133,7 +142,7 @@ class RNNCell(_Cell):
         Returns:
             The new carry, and the output: the same in the dtype of the computation.
         """
-        gates, h, weight = self._begin(carry, x)
+        gates, h, weight = self._gate_sums(carry, x)
         h = self.activation(gates + jnp.dot(h, weight))
         return h.astype(carry.dtype), h
 
@@ -189,8 +198,9 @@ class GRUCell(_Cell):
         Returns:
             The new carry, and the output: the same in the dtype of the computation.
         """
-        gates, h, weight = self._begin(carry, x)
+        gates, h, weight = self._gate_sums(carry, x)
         (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(gates, 3, -1), jnp.split(jnp.dot(h, weight), 3, -1)
+        # A bias of its own, for it stands inside the product with the reset gate.
         if self.bias_hn is not None:
             h_n = h_n + along_axis(self.bias_hn.value.astype(h_n.dtype), h_n.ndim)
         z = sigmoid(x_z + h_z)
@@ -247,7 +257,7 @@ class MGUCell(_Cell):
         Returns:
             The new carry, and the output: the same in the dtype of the computation.
         """
-        gates, h, weight = self._begin(carry, x)
+        gates, h, weight = self._gate_sums(carry, x)
         (x_f, x_n), (weight_f, weight_n) = jnp.split(gates, 2, -1), jnp.split(weight, 2, -1)
         f = sigmoid(x_f + jnp.dot(h, weight_f))
         h = (1 - f) * h + f * self.activation(x_n + jnp.dot(f * h, weight_n))
@@ -307,7 +317,7 @@ class LSTMCell(_Cell):
         Returns:
             The new carry, and the output: its `h` in the dtype of the computation.
         """
-        gates, h, c, weight = self._begin(carry, x)
+        gates, h, c, weight = self._gate_sums(carry, x)
         i, f, g, o = jnp.split(gates + jnp.dot(h, weight), 4, -1)
         c = sigmoid(f) * c + sigmoid(i) * self.activation(g)
         h = sigmoid(o) * self.activation(c)

@@ -1,4 +1,4 @@
-"""``Delay``: what goes in comes out later."""
+"""``Delay``: a delay line, which returns what went in some steps ago."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .._core.parameters import above_zero, as_dtype, resharded, sizes
+from .._core.arguments import as_positive, as_sizes, is_number
+from .._core.dtypes import as_dtype
+from .._core.sharded import resharded
 from .._core.states import HiddenState
 from .cell import RecurrentCell
 
@@ -51,11 +52,11 @@ class Delay(RecurrentCell):
     position: HiddenState
 
     def __init__(self, in_size: int | Sequence[int], delay: float, *, dt: float = 1.0, dtype: Any = None) -> None:
-        self.in_size = sizes("in_size", in_size)
-        if isinstance(delay, bool) or not isinstance(delay, (int, float, np.number)) or not 0.0 <= delay < math.inf:
+        self.in_size = as_sizes("in_size", in_size)
+        if not is_number(delay) or not 0.0 <= delay < math.inf:
             raise ValueError(f"delay must be a number that is not negative, not {delay!r}")
         self.delay = float(delay)
-        self.dt = above_zero("dt", dt)
+        self.dt = as_positive("dt", dt)
         self.dtype = as_dtype(dtype)
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> tuple[jax.Array, jax.Array]:
@@ -80,9 +81,10 @@ class Delay(RecurrentCell):
         Returns:
             The new carry, and the delayed input, of the shape of `x`.
         """
-        x, buffer, position = self._checked(carry, x, self.in_size, (self._slots, *self.in_size), None)
+        x, buffer, position = self._as_step_inputs(carry, x, self.in_size, (self._slots, *self.in_size), None)
+        # The slots stand behind the batch axes, where the line has one axis more than the input.
         axis = x.ndim - len(self.in_size)
-        x, buffer = _side_by_side(x.astype(buffer.dtype), buffer, axis)
+        x, buffer = _on_same_devices(x.astype(buffer.dtype), buffer, axis)
         buffer = jax.lax.dynamic_update_index_in_dim(buffer, x, position, axis)
 
         def ago(steps: int) -> jax.Array:
@@ -97,15 +99,17 @@ class Delay(RecurrentCell):
 
     @property
     def _steps(self) -> float:
-        return round(self.delay / self.dt, 9)  # 0.3 / 0.1 is 3, and not a little less
+        # 0.3 / 0.1 is 3, and not a little less.
+        return round(self.delay / self.dt, 9)
 
     @property
     def _slots(self) -> int:
+        # One more than the delay, for the input of now is put in before an earlier one is taken out.
         return math.ceil(self._steps) + 1
 
 
-def _side_by_side(x: jax.Array, buffer: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Bring one input and the line to the same devices, on which an update insists."""
+def _on_same_devices(x: jax.Array, buffer: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Bring one input and the line to shardings that go together, on which an update of a slice insists."""
     ours, theirs = jax.typeof(x).sharding.spec, jax.typeof(buffer).sharding.spec
     if any(ours):
         return x, resharded(buffer, jax.P(*ours[:axis], None, *ours[axis:]), x)

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_input, as_sizes
 from .._core.module import Module
-from .._core.parameters import as_input, sizes
 from .._core.random import Rng, own_stream
 from .._core.states import ShortTermState
 from .._layers.dropout import as_rate, kept_and_scaled
-from .cell import BatchSize, batch_shape_of, not_started
+from .cell import BatchSize, as_batch_shape, no_hidden_state
 
 __all__ = ["FixedDropout"]
 
@@ -56,7 +56,7 @@ class FixedDropout(Module):
 
     def __init__(self, rate: float, in_size: int | Sequence[int], *, rng: Rng = None) -> None:
         self.rate = as_rate(rate)
-        self.in_size = sizes("in_size", in_size)
+        self.in_size = as_sizes("in_size", in_size)
         self.rng = own_stream(rng, "dropout")
 
     def init_state(self, batch_size: BatchSize = None, **others: Any) -> None:
@@ -66,7 +66,7 @@ class FixedDropout(Module):
             batch_size: The number of examples, or the shape of several batch axes; None for inputs without any.
             **others: What `init_all_states` gives to other modules.
         """
-        self.mask = ShortTermState(self._draw(batch_shape_of(batch_size)))
+        self.mask = ShortTermState(self._draw(as_batch_shape(batch_size)))
 
     def reset_state(self, batch_size: BatchSize = None, **others: Any) -> None:
         """Draw another mask.
@@ -79,7 +79,7 @@ class FixedDropout(Module):
             RuntimeError: There is none yet.
         """
         shape = self._mask(None).shape
-        batch = shape[: len(shape) - len(self.in_size)] if batch_size is None else batch_shape_of(batch_size)
+        batch = shape[: len(shape) - len(self.in_size)] if batch_size is None else as_batch_shape(batch_size)
         self.mask.value = self._draw(batch)
 
     def __call__(self, x: jax.Array, *, training: bool | None = None) -> jax.Array:
@@ -97,6 +97,7 @@ class FixedDropout(Module):
             ValueError: The mask is for inputs of another shape.
         """
         x, kept, rate = as_input(x, self), self._mask(x), as_rate(self.rate)
+        # Broadcasting one mask over another batch would give two examples the same mask.
         if x.shape != kept.shape:
             raise ValueError(
                 f"{locate(self)} has a mask of shape {kept.shape}, and got for `x` an array that is {describe(x)}: "
@@ -112,5 +113,5 @@ class FixedDropout(Module):
     def _mask(self, x: Any) -> jax.Array:
         state = getattr(self, "mask", None)
         if state is None:
-            raise not_started(self, x, len(self.in_size))
+            raise no_hidden_state(self, x, len(self.in_size))
         return state.value

@@ -1,4 +1,8 @@
-"""``LIF``, the leaky integrate-and-fire neuron, and ``ExponentialSynapse``, a current that decays after each spike."""
+"""``LIF``, the leaky integrate-and-fire neuron, and ``ExponentialSynapse``, a current that decays after each spike.
+
+Both are recurrent cells whose differential equation is solved exactly over a step, so that `dt` may be of any size.
+Their spikes have the derivative of `surrogate_spike`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .._core.parameters import above_zero, as_dtype, promote, sizes
+from .._core.arguments import as_positive, as_sizes, is_number
+from .._core.dtypes import as_dtype, promote
 from .._core.states import HiddenState
 from .cell import RecurrentCell
 from .surrogate import Derivative, as_surrogate, surrogate_spike
@@ -75,12 +79,12 @@ class LIF(RecurrentCell):
         slope: float | None = None,
         dtype: Any = None,
     ) -> None:
-        self.in_size = sizes("in_size", in_size)
-        self.tau = above_zero("tau", tau)
-        self.dt = above_zero("dt", dt)
-        self.threshold, self.v_rest, self.v_reset = (
-            _number(name, value) for name, value in (("threshold", threshold), ("v_rest", v_rest), ("v_reset", v_reset))
-        )
+        self.in_size = as_sizes("in_size", in_size)
+        self.tau = as_positive("tau", tau)
+        self.dt = as_positive("dt", dt)
+        self.threshold = _as_finite("threshold", threshold)
+        self.v_rest = _as_finite("v_rest", v_rest)
+        self.v_reset = _as_finite("v_reset", v_reset)
         if not self.threshold > self.v_reset:
             raise ValueError(f"threshold must be above v_reset, which is {self.v_reset}, and is {self.threshold}")
         if reset not in ("soft", "hard"):
@@ -111,18 +115,20 @@ class LIF(RecurrentCell):
         Returns:
             The membrane after the reset, and the spikes: zeros and ones of the same shape.
         """
-        x, v = self._checked(carry, x, self.in_size, self.in_size)
+        x, v = self._as_step_inputs(carry, x, self.in_size, self.in_size)
         x, v = promote(x, v, dtype=self.dtype)
+        # The solution of the equation over a step, in Python: it is a constant of the program.
         leak = math.exp(-self.dt / self.tau)
         v = self.v_rest + (v - self.v_rest) * leak + (1 - leak) * x
         spike = surrogate_spike(v - self.threshold, self.surrogate, self.slope)
+        # A gradient through the reset would undo part of that through the spike.
         back = jax.lax.stop_gradient(spike) if self.detach_reset else spike
         height = self.threshold - self.v_reset if self.reset == "soft" else v - self.v_reset
         return (v - back * height).astype(carry.dtype), spike
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+def _as_finite(name: str, value: Any) -> float:
+    if not is_number(value) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, not {value!r}")
     return float(value)
 
@@ -157,9 +163,9 @@ class ExponentialSynapse(RecurrentCell):
     g: HiddenState
 
     def __init__(self, in_size: int | Sequence[int], *, tau: float = 5.0, dt: float = 1.0, dtype: Any = None) -> None:
-        self.in_size = sizes("in_size", in_size)
-        self.tau = above_zero("tau", tau)
-        self.dt = above_zero("dt", dt)
+        self.in_size = as_sizes("in_size", in_size)
+        self.tau = as_positive("tau", tau)
+        self.dt = as_positive("dt", dt)
         self.dtype = as_dtype(dtype)
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> jax.Array:
@@ -183,7 +189,7 @@ class ExponentialSynapse(RecurrentCell):
         Returns:
             The new current, twice: as the carry and as the output.
         """
-        x, g = self._checked(carry, x, self.in_size, self.in_size)
+        x, g = self._as_step_inputs(carry, x, self.in_size, self.in_size)
         x, g = promote(x, g, dtype=self.dtype)
         g = g * math.exp(-self.dt / self.tau) + x
         return g.astype(carry.dtype), g

@@ -1,4 +1,8 @@
-"""``RNN``: run a cell over time, with sequences of different lengths; ``Bidirectional``: run two, one in reverse."""
+"""``RNN`` and ``Bidirectional``: run a cell over time, and two of them from both ends.
+
+They use the pure face of a cell, in one `scan`, and leave its hidden states alone. They are for whole sequences that
+are at hand; a model that is fed step by step calls the cell.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 from brainstate_transform import scan
 
+from .._core.arguments import as_indices, as_input, as_size
 from .._core.module import Module
-from .._core.parameters import as_indices, as_input, laid_out, positive, resharded
+from .._core.sharded import mask_like, resharded
 
 __all__ = ["RNN", "Bidirectional"]
 
@@ -54,13 +59,13 @@ class RNN(Module):
     ) -> None:
         if not isinstance(cell, Node) or not all(callable(getattr(cell, m, None)) for m in ("step", "initial_carry")):
             raise TypeError(
-                f"cell must be a module with `step` and `initial_carry`, such as GRUCell(2, 3), not {_called(cell)}"
+                f"cell must be a module with `step` and `initial_carry`, such as GRUCell(2, 3), not {_kind_of(cell)}"
             )
         self.cell: Any = cell
         self.reverse = bool(reverse)
         self.keep_order = bool(keep_order)
         self.time_major = bool(time_major)
-        self.unroll = positive("unroll", unroll)
+        self.unroll = as_size("unroll", unroll)
 
     def __call__(
         self, x: jax.Array, *, initial_carry: Any = None, lengths: jax.Array | None = None, return_carry: bool = False
@@ -92,6 +97,7 @@ class RNN(Module):
             lengths = self._as_lengths(lengths, batch)[None]
             steps = jnp.arange(len(xs)).reshape(-1, *[1] * len(batch))
             within = steps < lengths
+            # Step t of a sequence of n is step n - 1 - t in reverse; the steps behind its end stay where they are.
             order = jnp.where(within, jnp.minimum(lengths, len(xs)) - 1 - steps, steps)
             carry, ys = scan(self._masked_step, carry, (xs, within), reverse=self.reverse, unroll=self.unroll)
         if self.reverse and not self.keep_order:
@@ -121,8 +127,10 @@ class RNN(Module):
 
     def _masked_step(self, carry: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
         x, within = inputs
-        # Not only the results: the derivative at an input that is NaN would be NaN, whichever result is chosen.
+        # The input is masked too, and not only the results: the derivative at an input that is NaN is NaN, whatever
+        # result is chosen.
         after, y = self.cell.step(carry, _where(within, x, jnp.zeros_like(x)))
+        # A part of the carry without batch axes, as the position of a Delay, cannot stop for one sequence alone.
         if any(jnp.shape(part)[: within.ndim] != within.shape for part in jax.tree.leaves(carry)):
             raise ValueError(
                 f"{locate(self)} cannot stop single sequences: the carry of {type(self.cell).__name__} has a part "
@@ -210,18 +218,18 @@ def _runner(argument: str, cell: Any, *, reverse: bool, time_major: bool, unroll
     return cell
 
 
-def _called(cell: Any) -> str:
+def _kind_of(cell: Any) -> str:
     return f"the class {cell.__name__}" if isinstance(cell, type) else type(cell).__name__
 
 
 def _where(mask: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
     """Choose by a mask over the first axes."""
     mask = mask.reshape(*mask.shape, *[1] * (one.ndim - mask.ndim))
-    return jnp.where(laid_out(mask, one), one, other)
+    return jnp.where(mask_like(mask, one), one, other)
 
 
 def _in_order(y: jax.Array, order: jax.Array | None) -> jax.Array:
-    """Turn outputs around along the first axis; `order` has the places of the steps of each sequence."""
+    """Turn outputs around along the first axis; `order` has the index of each step of each sequence."""
     if order is None:
         return jnp.flip(y, axis=0)
     return jnp.take_along_axis(y, order.reshape(*order.shape, *[1] * (y.ndim - order.ndim)), axis=0)

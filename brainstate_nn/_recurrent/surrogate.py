@@ -1,4 +1,7 @@
-"""``surrogate_spike``: a step with the derivative of a smooth function, so that spiking models learn by gradients."""
+"""``surrogate_spike``: a step with the derivative of a smooth function, so that spiking models learn by gradients.
+
+The derivative of a step is zero where it is defined, so a loss would not reach what is below a spike.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.parameters import above_zero
+from .._core.arguments import as_positive
 
 __all__ = ["as_surrogate", "surrogate_spike"]
 
@@ -22,7 +25,7 @@ def _sigmoid(x: jax.Array) -> jax.Array:
     return s * (1 - s)
 
 
-# Of each kind the derivative at a slope of 1, and the slope that is used where none is given.
+# Of each kind the derivative at a slope of 1, and the slope that is used where none is given, after the sources below.
 _KINDS: Mapping[str, tuple[Derivative, float]] = {
     "sigmoid": (_sigmoid, 4.0),
     "arctan": (lambda x: 0.5 / (1 + (math.pi / 2 * x) ** 2), 2.0),
@@ -71,6 +74,7 @@ def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: floa
     """
     kind, slope = as_surrogate(kind, slope)
     x = jnp.asarray(x)
+    # A derivative needs a float.
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
     return _spike(kind, slope, x)
 
@@ -83,7 +87,7 @@ def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
         usual = 1.0
     else:
         raise ValueError(f"a surrogate is one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
-    return kind, usual if slope is None else above_zero("slope", slope)
+    return kind, usual if slope is None else as_positive("slope", slope)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

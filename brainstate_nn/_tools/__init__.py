@@ -1,1 +1,1 @@
-"""Tables of a model."""
+"""Tools that look at a model and change nothing: its table of shapes and costs."""

@@ -1,4 +1,8 @@
-"""``tabulate``: the modules of a model as a table of shapes, sizes and costs, without computing anything."""
+"""``tabulate``: the modules of a model as a table of shapes, sizes and costs, without computing anything.
+
+It calls the model once with shapes, to note what each module takes and returns, and asks XLA what single modules cost.
+For the structure alone a model prints itself.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from brainstate_graph.extend import describe, dotted, put_field, read_values
 from brainstate_transform import eval_shape, jit
 
 from .._core.module import Module
+from .._core.paths import Path
 from .._layers.stack import Stack
 from .._models.intercept import intercepted
 
@@ -23,8 +28,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["tabulate"]
-
-Path = tuple[Any, ...]
 
 
 def tabulate(
@@ -94,6 +97,8 @@ def tabulate(
 
 
 class _Row(NamedTuple):
+    """One row of the table, its columns as text."""
+
     level: int
     name: str
     kind: str
@@ -104,7 +109,7 @@ class _Row(NamedTuple):
     flops: str
 
     def cells(self, narrow: bool) -> tuple[str, ...]:
-        """What stands in the columns; in a narrow table the class is below the name, and outputs below inputs."""
+        """Return the columns; in a narrow table the class is below the name, and outputs are below inputs."""
         indent = "  " * self.level
         between = f":\n{indent}  " if narrow else ": "
         first = f"{indent}{self.name}{between * bool(self.name)}{self.kind}"
@@ -115,7 +120,7 @@ class _Row(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """What a module was called with and returned, as shapes."""
+    """One call of a module: its arguments and its result, as shapes."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -128,10 +133,10 @@ class _Call(NamedTuple):
 
 @contextmanager
 def _single_layers(modules: dict[Path, Module]) -> Generator[dict[Path, tuple[Module, int]]]:
-    """For each module one that can be called by itself, and how often it runs where it is called once.
+    """Yield for each module one that can be called by itself, and how often it runs where it is called once.
 
-    In place of what is below a Stack, which has the states of all layers, stand parts of a single layer. In the block
-    no Stack is a loop, so that all layers are counted.
+    What is below a Stack has the states of all layers, so parts of a single layer take its place. In the block no Stack
+    is a loop, so that all layers are counted.
     """
     found = {path: (module, 1) for path, module in modules.items()}
     loops: list[tuple[Stack, int]] = []
@@ -140,6 +145,7 @@ def _single_layers(modules: dict[Path, Module]) -> Generator[dict[Path, tuple[Mo
             stack, repeats = found[path]
             if isinstance(stack, Stack):
                 loops.append((stack, stack.unroll))
+                # Unrolled, so that XLA counts every layer; it counts a loop once.
                 put_field(stack, "unroll", stack.n)
                 for inner, part in nodes(eval_shape(partial(stack.__getitem__, 0)), Module).items():
                     below = (*path, "layers", *inner)
@@ -159,7 +165,7 @@ def _shape_of(leaf: Any) -> Any:
 
 
 def _levels(paths: list[Path]) -> list[tuple[Path, int, str]]:
-    """For each path of a module how many modules are above it, and its name below the nearest of them."""
+    """Return for each path of a module how many modules are above it, and its name below the nearest of them."""
     found: list[tuple[Path, int, str]] = []
     above: list[Path] = []
     for path in paths:
@@ -171,7 +177,7 @@ def _levels(paths: list[Path]) -> list[tuple[Path, int, str]]:
 
 
 def _size(value: Any) -> tuple[int, int]:
-    """The numbers in a value, and their bytes."""
+    """Return how many numbers a value has, and their bytes."""
     leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype")]
     counts = [int(np.prod(leaf.shape)) for leaf in leaves]
     return sum(counts), sum(count * leaf.dtype.itemsize for count, leaf in zip(counts, leaves, strict=True))
@@ -195,19 +201,19 @@ def _short(number: float, unit: str = "") -> str:
 
 
 class _Costs:
-    """What calls cost; modules of equal structure that are called with equal shapes are looked at once."""
+    """The costs of calls; modules of equal structure that are called with equal shapes are compiled once."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[float, bool] | None] = {}
+        self._found: dict[Hashable, tuple[float, bool] | None] = {}
 
     def of(self, module: Module, called: list[_Call], repeats: int) -> str:
-        parts = [self._one(module, call) for call in called]
-        known = [part for part in parts if part is not None]
-        if not parts or len(known) < len(parts):
+        parts = [self._cost_of(module, call) for call in called]
+        found = [part for part in parts if part is not None]
+        if not parts or len(found) < len(parts):
             return "-"
-        return ">" * any(loops for _, loops in known) + _short(repeats * sum(flops for flops, _ in known))
+        return ">" * any(loops for _, loops in found) + _short(repeats * sum(flops for flops, _ in found))
 
-    def _one(self, module: Module, call: _Call) -> tuple[float, bool] | None:
+    def _cost_of(self, module: Module, call: _Call) -> tuple[float, bool] | None:
         values = read_values(states(module).values(), record=False)
         leaves, treedef = jax.tree.flatten((call.args, call.kwargs))
         arrays = [leaf for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)]
@@ -218,16 +224,18 @@ class _Costs:
             args, kwargs = jax.tree.unflatten(treedef, filled)
             return module(*args, **kwargs)
 
+        # Equal structure and equal shapes make one program, as with the blocks of a deep model.
         key = graphdef(module), describe(values), treedef, tuple(map(repr, leaves))
-        if key not in self._known:
+        if key not in self._found:
             try:
                 lowered = jit(run).lower(*arrays)
                 cost = lowered.cost_analysis()
                 loops = "stablehlo.while" in lowered.as_text()
-                self._known[key] = None if cost is None else (cost.get("flops", 0.0), loops)
-            except Exception:  # what XLA cannot cost is not worth the table
-                self._known[key] = None
-        return self._known[key]
+                self._found[key] = None if cost is None else (cost.get("flops", 0.0), loops)
+            # A table without one cost is better than none.
+            except Exception:
+                self._found[key] = None
+        return self._found[key]
 
 
 def _rendered(rows: list[_Row], console: Console | None) -> str:
@@ -239,6 +247,7 @@ def _rendered(rows: list[_Row], console: Console | None) -> str:
 
     if console is None:
         console = RichConsole(file=io.StringIO(), color_system=None)
+    # The wide table if there is room for it, else the narrow one.
     for narrow in (False, True):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         for name in ("module", *(["inputs -> outputs"] if narrow else ["inputs", "outputs"]), "states"):

@@ -1,1 +1,4 @@
-"""Optimizers, metrics, constraints and precision."""
+"""Optimizers, averages, metrics, constraints, penalties and precision, put beside a model to train it.
+
+Each is a node or a value of its own. None of them knows a layer.
+"""

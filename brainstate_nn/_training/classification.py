@@ -1,4 +1,7 @@
-"""Metrics of classifiers: ``Accuracy``, ``Precision``, ``Recall``, ``F1``, ``ConfusionMatrix``."""
+"""Metrics of classifiers: ``Accuracy``, ``Precision``, ``Recall``, ``F1`` and ``ConfusionMatrix``.
+
+All of them count how often a class was predicted where another one, or the same, was the label.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.parameters import as_input, gathered, positive
-from .metrics import Metric, MetricState, as_mask
-from .tally import add_count, no_count, of_count
+from .._core.arguments import as_input, as_size, is_number
+from .._core.sharded import replicated
+from .exact_sums import add_to_count, count_as_float, zero_count
+from .metrics import Metric, MetricState, mask_of_values
 
 __all__ = ["F1", "Accuracy", "ConfusionMatrix", "Precision", "Recall"]
 
@@ -47,7 +51,7 @@ class Accuracy(Metric):
 
     def initial(self) -> dict[str, jax.Array]:
         """Return counts of zero."""
-        return {"right": no_count(), "count": no_count()}
+        return {"right": zero_count(), "count": zero_count()}
 
     def update(self, logits: Any, labels: Any, *, mask: Any = None) -> None:
         """Take examples in.
@@ -58,17 +62,23 @@ class Accuracy(Metric):
             labels: Whole numbers, or True and False. One that is no class counts as wrong.
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
-        said, labels, counted = _classes(self, logits, labels, mask, self.threshold)
-        self.right.value = add_count(self.right.value, jnp.sum((said == labels) & counted, dtype=jnp.uint32))
-        self.count.value = add_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold)
+        self.right.value = add_to_count(self.right.value, jnp.sum((predicted == labels) & counted, dtype=jnp.uint32))
+        self.count.value = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
 
     def compute(self) -> jax.Array:
         """Return the accuracy, a float32; nan before the first example."""
-        return of_count(self.right.value) / of_count(self.count.value)
+        return count_as_float(self.right.value) / count_as_float(self.count.value)
 
 
 class _ByClass(Metric):
-    """Counts for each class: hits, how often it was said, and how often it was true."""
+    """The abstract base of ratios of counts: a subclass divides them in `_ratio`.
+
+    Attributes:
+        hits: For each class how often it was predicted and is the label.
+        said: How often it was predicted.
+        true: How often it is the label.
+    """
 
     hits: MetricState
     said: MetricState
@@ -84,13 +94,13 @@ class _ByClass(Metric):
             )
         if average not in ("macro", "micro", None):
             raise ValueError(f'average is "macro", "micro" or None, not {average!r}')
-        self.num_classes = 2 if num_classes is None else positive("num_classes", num_classes)
+        self.num_classes = 2 if num_classes is None else as_size("num_classes", num_classes)
         self.threshold = _as_threshold(threshold)
         self.average = average
         super().__init__()
 
     def initial(self) -> dict[str, jax.Array]:
-        return {name: no_count((self.num_classes,)) for name in ("hits", "said", "true")}
+        return {name: zero_count((self.num_classes,)) for name in ("hits", "said", "true")}
 
     def update(self, logits: Any, labels: Any, *, mask: Any = None) -> None:
         """Take examples in.
@@ -101,31 +111,33 @@ class _ByClass(Metric):
             labels: Whole numbers, or True and False. An example whose label is no class is left out.
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
-        said, labels, counted = _classes(self, logits, labels, mask, self.threshold, self.num_classes)
+        predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold, self.num_classes)
+        # An example of no class belongs to none of the ratios.
         counted &= (labels >= 0) & (labels < self.num_classes)
-        for state, classes, which in (
-            (self.hits, labels, counted & (said == labels)),
-            (self.said, said, counted),
+        for state, classes, examples in (
+            (self.hits, labels, counted & (predicted == labels)),
+            (self.said, predicted, counted),
             (self.true, labels, counted),
         ):
-            state.value = add_count(state.value, _counts(classes, which, self.num_classes))
+            state.value = add_to_count(state.value, _counts(classes, examples, self.num_classes))
 
     def compute(self) -> jax.Array:
         """Return the result, a float32, or one for each class where `average` is None; 0 where nothing is divided."""
-        hits, said, true = (of_count(state.value) for state in (self.hits, self.said, self.true))
+        hits, predicted, actual = (count_as_float(state.value) for state in (self.hits, self.said, self.true))
         if self.threshold is not None:
-            return self._ratio(hits[1], said[1], true[1])
+            return self._ratio(hits[1], predicted[1], actual[1])
         if self.average == "micro":
-            return self._ratio(hits.sum(), said.sum(), true.sum())
-        ratios = self._ratio(hits, said, true)
+            return self._ratio(hits.sum(), predicted.sum(), actual.sum())
+        ratios = self._ratio(hits, predicted, actual)
         return ratios if self.average is None else ratios.mean()
 
-    def _ratio(self, hits: jax.Array, said: jax.Array, true: jax.Array) -> jax.Array:
+    def _ratio(self, hits: jax.Array, predicted: jax.Array, actual: jax.Array) -> jax.Array:
+        """Return the result for counts of one class, of each class, or of all together."""
         raise NotImplementedError
 
 
 class Precision(_ByClass):
-    """Of the examples that were said to be of a class, the part that are.
+    """The part of the examples that were said to be of a class which are of it.
 
     Args:
         num_classes: How many classes there are; None for two, told apart by a threshold.
@@ -144,12 +156,12 @@ class Precision(_ByClass):
         0.5
     """
 
-    def _ratio(self, hits: jax.Array, said: jax.Array, true: jax.Array) -> jax.Array:
-        return _divided(hits, said)
+    def _ratio(self, hits: jax.Array, predicted: jax.Array, actual: jax.Array) -> jax.Array:
+        return _divided(hits, predicted)
 
 
 class Recall(_ByClass):
-    """Of the examples that are of a class, the part that were said to be.
+    """The part of the examples of a class which were said to be of it.
 
     Args:
         num_classes: How many classes there are; None for two, told apart by a threshold.
@@ -168,8 +180,8 @@ class Recall(_ByClass):
         [0.5, 1.0, 0.0]
     """
 
-    def _ratio(self, hits: jax.Array, said: jax.Array, true: jax.Array) -> jax.Array:
-        return _divided(hits, true)
+    def _ratio(self, hits: jax.Array, predicted: jax.Array, actual: jax.Array) -> jax.Array:
+        return _divided(hits, actual)
 
 
 class F1(_ByClass):
@@ -192,12 +204,12 @@ class F1(_ByClass):
         0.5
     """
 
-    def _ratio(self, hits: jax.Array, said: jax.Array, true: jax.Array) -> jax.Array:
-        return _divided(2.0 * hits, said + true)
+    def _ratio(self, hits: jax.Array, predicted: jax.Array, actual: jax.Array) -> jax.Array:
+        return _divided(2.0 * hits, predicted + actual)
 
 
 class ConfusionMatrix(Metric):
-    """How often each class was said to be each.
+    """The number of examples of each class that were said to be of each.
 
     Args:
         num_classes: How many classes there are.
@@ -218,7 +230,7 @@ class ConfusionMatrix(Metric):
     counts: MetricState
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = positive("num_classes", num_classes)
+        self.num_classes = as_size("num_classes", num_classes)
         super().__init__()
 
     def initial(self) -> dict[str, jax.Array]:
@@ -234,9 +246,10 @@ class ConfusionMatrix(Metric):
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
         n = self.num_classes
-        said, labels, counted = _classes(self, logits, labels, mask, None, n)
-        counted &= (labels >= 0) & (labels < n) & (said >= 0) & (said < n)
-        self.counts.value += _counts(labels * n + said, counted, n * n).reshape(n, n)
+        predicted, labels, counted = _classes(self, logits, labels, mask, None, n)
+        counted &= (labels >= 0) & (labels < n) & (predicted >= 0) & (predicted < n)
+        # Pairs of classes as one number, so that one scatter counts all of them.
+        self.counts.value += _counts(labels * n + predicted, counted, n * n).reshape(n, n)
 
     def compute(self) -> jax.Array:
         """Return the counts, of shape ``(num_classes, num_classes)``; a row for each label."""
@@ -244,7 +257,7 @@ class ConfusionMatrix(Metric):
 
 
 def _as_threshold(threshold: Any) -> float | None:
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, (int, float))):
+    if threshold is not None and (not is_number(threshold)):
         raise TypeError(f"threshold is a number that a logit must reach, or None, not {threshold!r}")
     return None if threshold is None else float(threshold)
 
@@ -252,7 +265,7 @@ def _as_threshold(threshold: Any) -> float | None:
 def _classes(
     metric: Metric, logits: Any, labels: Any, mask: Any, threshold: float | None, num_classes: int | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the classes that were said, the labels, both int32 of one shape, and which examples count."""
+    """Return the predicted classes and the labels, both int32 of one shape, and a mask of the examples that count."""
     logits, labels = as_input(logits, metric, "logits"), as_input(labels, metric, "labels")
     if not (jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == bool):
         raise TypeError(f"{locate(metric)} takes whole numbers for `labels`, which is {describe(labels)}")
@@ -269,14 +282,16 @@ def _classes(
         logits = jnp.argmax(logits, -1)
     elif scores:
         logits = logits >= threshold
-    return logits.astype(jnp.int32), labels.astype(jnp.int32), as_mask(mask, labels, metric)
+    return logits.astype(jnp.int32), labels.astype(jnp.int32), mask_of_values(mask, labels, metric)
 
 
 def _counts(classes: jax.Array, counted: jax.Array, number: int) -> jax.Array:
     """Count each class among the examples that count; what is no class is dropped."""
-    classes = jnp.where(counted & (classes >= 0), classes, number)  # a negative index would count from the end
-    # gathered, for all devices must know where to add
-    return jnp.zeros(number, jnp.uint32).at[gathered(classes).ravel()].add(1, mode="drop")
+    # What does not count, and a negative class, which would count from the end, go beyond the last one, and are
+    # dropped.
+    classes = jnp.where(counted & (classes >= 0), classes, number)
+    # replicated, for each device has to know where all examples are added
+    return jnp.zeros(number, jnp.uint32).at[replicated(classes).ravel()].add(1, mode="drop")
 
 
 def _divided(part: jax.Array, whole: jax.Array) -> jax.Array:

@@ -1,7 +1,8 @@
 """Parameters with a constraint: what is trained is free, and a transform of it is what the model uses.
 
-A transform is a value without arrays, equal to another one of the same numbers, so that it may be metadata of a state,
-and part of a GraphDef.
+A transform is a value without arrays, equal to another one of the same numbers, so that it may be metadata of a state
+and part of a GraphDef. ``Constrained`` is the state that has one. A penalty, which only discourages values, is in
+`penalties`.
 """
 
 from __future__ import annotations
@@ -69,10 +70,11 @@ class Softplus(Transform):
 
     def forward(self, x: jax.Array) -> jax.Array:
         """Return ``log(1 + exp(x))``, which in float32 would be 0 below -88."""
-        return jnp.maximum(jax.nn.softplus(x), float(_limits(x).tiny))
+        return jnp.maximum(jax.nn.softplus(x), float(_finfo(x).tiny))
 
     def inverse(self, y: jax.Array) -> jax.Array:
         """Return ``log(exp(y) - 1)``, without overflow."""
+        # exp(y) is infinite in float32 from 89 on.
         return y + jnp.log(-jnp.expm1(-y))
 
 
@@ -88,8 +90,8 @@ class Exp(Transform):
 
     def forward(self, x: jax.Array) -> jax.Array:
         """Return ``exp(x)``; where that would be 0 or infinite, its gradient is 0."""
-        limits = _limits(x)
-        return jnp.exp(jnp.clip(x, _below(math.log(float(limits.tiny))), _below(math.log(float(limits.max)))))
+        limits = _finfo(x)
+        return jnp.exp(jnp.clip(x, _inside(math.log(float(limits.tiny))), _inside(math.log(float(limits.max)))))
 
     def inverse(self, y: jax.Array) -> jax.Array:
         """Return ``log(y)``."""
@@ -121,6 +123,7 @@ class Sigmoid(Transform):
 
     def forward(self, x: jax.Array) -> jax.Array:
         """Return ``low + (high - low) / (1 + exp(-x))``."""
+        # Rounding may lead beyond a bound, where the inverse is not finite.
         return jnp.clip(self.low + (self.high - self.low) * jax.nn.sigmoid(x), self.low, self.high)
 
     def inverse(self, y: jax.Array) -> jax.Array:
@@ -240,6 +243,7 @@ class Chain(Transform):
     def __init__(self, *transforms: Transform) -> None:
         for transform in transforms:
             _check_transform(transform)
+        # A frozen dataclass, so that it compares and hashes by its parts.
         object.__setattr__(self, "transforms", transforms)
 
     def __repr__(self) -> str:
@@ -318,15 +322,15 @@ def _free(transform: Transform, value: Any, state: Any) -> jax.Array:
     if not jnp.issubdtype(y.dtype, jnp.floating):
         y = y.astype(jnp.float32)
     x = transform.inverse(y)
-    # under a trace the values are not known
+    # the values are not known under a trace, where nothing can be refused
     if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         who = locate(state) if isinstance(state, State) else state
-        raise ValueError(f"{who} with {transform} cannot hold {_worst(y, x)}")
+        raise ValueError(f"{who} with {transform} cannot hold {_example_of_refused(y, x)}")
     return x
 
 
-def _worst(y: jax.Array, x: jax.Array) -> str:
-    """One of the numbers that are not allowed."""
+def _example_of_refused(y: jax.Array, x: jax.Array) -> str:
+    """Spell one of the numbers that are not allowed."""
     bad = y.ravel()[jnp.argmin(jnp.isfinite(x).ravel())]
     return f"{float(bad):g}" if y.ndim else f"{float(y):g}"
 
@@ -341,10 +345,10 @@ def _in_order(transform: Any, holds: bool) -> None:
         raise ValueError(f"{type(transform).__name__} needs low below high, not {transform.low} and {transform.high}")
 
 
-def _limits(x: Any) -> Any:
+def _finfo(x: Any) -> Any:
     return jnp.finfo(jnp.result_type(float, x))
 
 
-def _below(limit: float) -> float:
-    """A little nearer to 0, so that the exponential does not round to infinity or 0: 0.09 of a logarithm of 88."""
+def _inside(limit: float) -> float:
+    """Return a bound a little nearer to 0, so that the exponential rounds to neither infinity nor 0: 87.9 for 88."""
     return limit * (1.0 - 1e-3)

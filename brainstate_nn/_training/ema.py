@@ -1,4 +1,8 @@
-"""``EMA``: the moving average of parameters, beside the model that is trained."""
+"""``EMA``: the moving average of parameters, beside the model that is trained.
+
+It follows the parameters, as an optimizer's moments do, and is used for evaluation: in a copy of the model, or for a
+block.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,10 @@ import jax.numpy as jnp
 from brainstate_graph import State, clone
 from brainstate_graph.extend import locate, write_values
 
-from .._core.chosen import given_states, states_at
+from .._core.arguments import as_fraction
 from .._core.follower import Follower, StateLeaf
-from .._core.names import dotted_names
-from .._core.parameters import fraction
+from .._core.paths import dotted_names
+from .._core.selection import parameters_by_path, states_at
 from .._core.states import LongTermState, ParamState
 
 __all__ = ["EMA", "AverageState"]
@@ -71,16 +75,17 @@ class EMA(Follower):
     """
 
     def __init__(self, params: Any, decay: float, *, debias: bool = False, wrt: Any = ParamState) -> None:
-        self.decay = fraction("decay", decay, "the weight of the old average")
+        self.decay = as_fraction("decay", decay, "the weight of the old average")
         self.debias = bool(debias)
-        chosen = given_states(params, wrt, "EMA(model.states(ParamState), 0.999)")
+        chosen = parameters_by_path(params, wrt, "EMA(model.states(ParamState), 0.999)")
         for state in chosen.values():
-            _refuse_what_has_no_average(state)
+            _check_has_average(state)
         self._paths = tuple(chosen)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
-        start = jnp.zeros_like if self.debias else jnp.array  # a copy: both may be donated
+        # A copy, since both may be donated to one compiled step.
+        start = jnp.zeros_like if self.debias else jnp.array
         self.averages = {
-            name: AverageState(jax.tree.map(lambda x: start(x, _wide(x)), state.value))
+            name: AverageState(jax.tree.map(lambda x: start(x, _averaging_dtype(x)), state.value))
             for name, state in self.params.items()
         }
         self.count = AverageState(jnp.int32(0))
@@ -101,6 +106,7 @@ class EMA(Follower):
             # 1 - decay ** count by expm1: float32 would miss it by 1 part in 2000 after one step with 0.9999. Before
             # the first update it is 0, and the averages are zeros.
             weight = -jnp.expm1(self.count.value * math.log(max(self.decay, 1e-300)))
+            # Before the first update there is nothing to divide by, and nothing to divide.
             weight = jnp.where(weight == 0.0, 1.0, weight)
         return {
             name: jax.tree.map(lambda a, x: (a / weight).astype(x.dtype), self.averages[name].value, state.value)
@@ -143,11 +149,11 @@ class EMA(Follower):
                 yield (average, i), (self.params[name], i)
 
 
-def _wide(x: Any) -> Any:
+def _averaging_dtype(x: Any) -> Any:
     return jnp.promote_types(jnp.float32, jnp.result_type(x))
 
 
-def _refuse_what_has_no_average(state: State[Any]) -> None:
+def _check_has_average(state: State[Any]) -> None:
     for leaf in jax.tree.leaves(state.value):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise TypeError(f"{locate(state)} has no average, for it holds {jnp.result_type(leaf)}: choose by `wrt`")

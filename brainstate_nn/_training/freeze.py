@@ -1,4 +1,8 @@
-"""``freeze`` and ``unfreeze``: parameters that are held, and not trained."""
+"""``freeze`` and ``unfreeze``: parameters that are held, and not trained.
+
+A frozen parameter is a state of another kind in the place of the trained one. So every filter for parameters leaves it
+out, whatever optimizer or transform it is given to, and nothing has to be told which ones to skip.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any, TypeVar
 from brainstate_graph import Node, State, states
 from brainstate_graph.extend import locate, make_state, read_values, write_values
 
-from .._core.chosen import chosen_states
+from .._core.selection import selected_states
 from .._core.states import LongTermState, ParamState
 from .._models.surgery import parts_at, rewrite
 
@@ -39,6 +43,7 @@ class FrozenParam(LongTermState):
         return part.__get__(self)
 
 
+# The trained state of each frozen one, so that `unfreeze` puts the very same back, and an optimizer goes on with it.
 _trained: weakref.WeakKeyDictionary[FrozenParam, ParamState] = weakref.WeakKeyDictionary()
 
 
@@ -68,7 +73,7 @@ def freeze(node: N, /, *which: Any) -> N:
         >>> list(freeze(net, net.layers[0]).states(ParamState))
         [('layers', 1, 'bias'), ('layers', 1, 'weight')]
     """
-    _replace(node, which, ParamState, _frozen)
+    _replace_states(node, which, ParamState, _frozen)
     return node
 
 
@@ -94,27 +99,29 @@ def unfreeze(node: N, /, *which: Any) -> N:
         >>> unfreeze(freeze(layer)).weight is weight
         True
     """
-    _replace(node, which, FrozenParam, _thawed)
+    _replace_states(node, which, FrozenParam, _thawed)
     return node
 
 
-def _replace(node: Any, which: tuple[Any, ...], kind: type[State[Any]], other: Any) -> None:
-    chosen = {state for selector in which or (kind,) for state in _named(node, selector) if isinstance(state, kind)}
+def _replace_states(node: Any, which: tuple[Any, ...], kind: type[State[Any]], other: Any) -> None:
+    named = [state for selector in which or (kind,) for state in _states_named(node, selector)]
+    chosen = {state for state in named if isinstance(state, kind)}
     if not chosen:
         raise ValueError(f"{', '.join(map(repr, which))} selects no {kind.__name__} of {type(node).__name__}")
     rewrite(node, lambda _, part: isinstance(part, kind) and part in chosen, other)
 
 
-def _named(node: Any, selector: Any) -> Iterable[State[Any]]:
-    """The states that a selector names; text may be the path of any place that holds one, not only of the first."""
+def _states_named(node: Any, selector: Any) -> Iterable[State[Any]]:
+    """Return the states that a selector names; text may be any path of a state, not only its first one."""
     parts = parts_at(node, selector) if isinstance(selector, str) else []
     if parts:
         return states([part if isinstance(part, Node) else [part] for part in parts]).values()
-    return chosen_states(node, selector, "which").values()
+    return selected_states(node, selector, "which").values()
 
 
 def _frozen(state: ParamState) -> FrozenParam:
     kind, meta = type(state), dict(state.metadata)
+    # Its class overrides `value`, so what is stored is not what the layer reads.
     if kind.value is not State.value:
         raise TypeError(f"{locate(state)} cannot be frozen: its class computes the value from another one")
     if kind is not ParamState:

@@ -1,4 +1,8 @@
-"""Metrics: what is gathered over many batches, as parts of the graph."""
+"""Metrics: results that are gathered over many batches, in states of their own.
+
+So an evaluation step may be compiled, mapped and saved like any function of a model. ``Metric`` is the base for metrics
+of one's own; those of classifiers stand in `classification`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,16 @@ import jax.numpy as jnp
 from brainstate_graph import Node, Overlay
 from brainstate_graph.extend import describe, locate, write_values
 
-from .._core.parameters import as_input, laid_out
+from .._core.arguments import as_input, as_mask
+from .._core.sharded import mask_like
 from .._core.states import LongTermState
-from .tally import add_count, add_sum, no_count, no_sum, of_count, of_sum
+from .exact_sums import add_to_count, add_to_sum, count_as_float, sum_as_float, zero_count, zero_sum
 
-__all__ = ["Average", "Metric", "MetricState", "MultiMetric", "Statistics", "Welford", "as_mask"]
+__all__ = ["Average", "Metric", "MetricState", "MultiMetric", "Statistics", "Welford", "mask_of_values"]
 
 
 class MetricState(LongTermState):
-    """What a metric has gathered so far.
+    """A state of a metric, with what that has gathered so far.
 
     Example:
         >>> from brainstate_graph import states
@@ -83,7 +88,7 @@ class Metric(Node):
 
 
 class _OfNumbers(Metric):
-    """A metric of one array, which may have a name of its own in a MultiMetric."""
+    """The abstract base of metrics of one array, which has a name of its own in a MultiMetric."""
 
     def __init__(self, argname: str = "values") -> None:
         if not isinstance(argname, str) or not argname.isidentifier() or argname == "mask":
@@ -99,7 +104,7 @@ class _OfNumbers(Metric):
         if len(args) + len(named) != 1 or (named and self.argname not in named):
             raise TypeError(f"{locate(self)} takes one array: write `update({self.argname}=...)`")
         values = as_input(args[0] if args else named[self.argname], self, self.argname)
-        return values.astype(jnp.float32), as_mask(mask, values, self)
+        return values.astype(jnp.float32), mask_of_values(mask, values, self)
 
 
 class Average(_OfNumbers):
@@ -127,7 +132,7 @@ class Average(_OfNumbers):
 
     def initial(self) -> dict[str, jax.Array]:
         """Return a sum and a count of zero."""
-        return {"total": no_sum(), "count": no_count()}
+        return {"total": zero_sum(), "count": zero_count()}
 
     def update(self, *args: Any, mask: Any = None, **named: Any) -> None:
         """Take values in.
@@ -138,12 +143,12 @@ class Average(_OfNumbers):
             **named: See `args`.
         """
         values, counted = self._taken(args, named, mask)
-        self.total.value = add_sum(self.total.value, jnp.sum(jnp.where(counted, values, 0.0)))
-        self.count.value = add_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        self.total.value = add_to_sum(self.total.value, jnp.sum(jnp.where(counted, values, 0.0)))
+        self.count.value = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
 
     def compute(self) -> jax.Array:
         """Return the mean, a float32; nan before the first value."""
-        return of_sum(self.total.value) / of_count(self.count.value)
+        return sum_as_float(self.total.value) / count_as_float(self.count.value)
 
 
 class Statistics(NamedTuple):
@@ -187,7 +192,7 @@ class Welford(_OfNumbers):
 
     def initial(self) -> dict[str, jax.Array]:
         """Return mean, squares and count of zero."""
-        return {"mean": jnp.float32(0.0), "squares": jnp.float32(0.0), "count": no_count()}
+        return {"mean": jnp.float32(0.0), "squares": jnp.float32(0.0), "count": zero_count()}
 
     def update(self, *args: Any, mask: Any = None, **named: Any) -> None:
         """Take values in.
@@ -199,18 +204,19 @@ class Welford(_OfNumbers):
         """
         values, counted = self._taken(args, named, mask)
         number = jnp.sum(counted, dtype=jnp.uint32)
-        before, more = of_count(self.count.value), number.astype(jnp.float32)
+        before, more = count_as_float(self.count.value), number.astype(jnp.float32)
+        # Batch and past are two samples, whose means and squares are merged.
         mean = jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(more, 1.0)
         squares = jnp.sum(jnp.where(counted, jnp.square(values - mean), 0.0))
         share = more / jnp.maximum(before + more, 1.0)
         step = jnp.where(more > 0.0, mean - self.mean.value, 0.0)
         self.mean.value += step * share
         self.squares.value += squares + jnp.square(step) * before * share
-        self.count.value = add_count(self.count.value, number)
+        self.count.value = add_to_count(self.count.value, number)
 
     def compute(self) -> Statistics:
         """Return `Statistics` of float32, with the spread of the values themselves (divided by their number)."""
-        count = of_count(self.count.value)
+        count = count_as_float(self.count.value)
         std = jnp.sqrt(self.squares.value / count)
         return Statistics(jnp.where(count > 0.0, self.mean.value, jnp.nan), std, std / jnp.sqrt(count))
 
@@ -265,6 +271,7 @@ class MultiMetric(Metric):
         unknown = set(named).difference(*wanted.values())
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
+        # Written at the end, so that an error in one metric leaves all as they were.
         with Overlay() as overlay:
             for name, arguments in wanted.items():
                 getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
@@ -281,20 +288,18 @@ class MultiMetric(Metric):
             getattr(self, name).reset()
 
 
-def as_mask(mask: Any, values: jax.Array, metric: Metric) -> jax.Array:
+def mask_of_values(mask: Any, values: jax.Array, metric: Metric) -> jax.Array:
     """Return which values count, in their shape, or raise with the path of the metric.
 
     A mask of fewer axes stands along the first ones. Broadcasting would put it along the last ones, and where the
     batch is as long as the sequence, without a word.
     """
     if mask is None:
-        return laid_out(jnp.ones(values.shape, bool), values)
-    mask = as_input(mask, metric, "mask")
-    if mask.dtype != bool:
-        raise TypeError(f"{locate(metric)} takes True and False for `mask`, which is {describe(mask)}")
+        return mask_like(jnp.ones(values.shape, bool), values)
+    mask = as_mask(mask, metric)
     if mask.shape != values.shape[: mask.ndim]:
         raise ValueError(
             f"{locate(metric)} takes a `mask` for the first axes of shape {values.shape}, not {describe(mask)}"
         )
     mask = jnp.expand_dims(mask, tuple(range(mask.ndim, values.ndim)))
-    return laid_out(mask & jnp.ones(values.shape, bool), values)
+    return mask_like(mask & jnp.ones(values.shape, bool), values)

@@ -1,4 +1,8 @@
-"""``Optimizer``: an optax transformation with its state and the parameters that it moves, as a part of the graph."""
+"""``Optimizer``: an optax transformation with its state and the parameters that it moves, as a part of the graph.
+
+Optax is a pair of pure functions of a tree of parameters. Here the tree is made of live states, so that a training step
+reads and writes them like any others, and so that checkpoints and rules for devices find what optax keeps.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ import jax.numpy as jnp
 from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
 from brainstate_graph.extend import locate, write_values
 
-from .._core.chosen import Path, chosen_states, given_states
 from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
-from .._core.names import dotted_name, dotted_names, leaf_names
-from .._core.parameters import laid_like
+from .._core.paths import Path, dotted_name, dotted_names, leaf_paths
+from .._core.selection import parameters_by_path, selected_states
+from .._core.sharded import resharded_like
 from .._core.states import LongTermState, ParamState
 
 if TYPE_CHECKING:
@@ -37,8 +41,11 @@ class OptState(LongTermState):
     __slots__ = ()
 
 
-class _Known(NamedTuple):
-    """The module as it was, to notice other states in it; no mere tuple, through which messages would give paths."""
+class _ModelThen(NamedTuple):
+    """The module when the optimizer was made, to notice that it has other states now.
+
+    It is a class of its own and no mere tuple, for messages look for the path of a state in tuples.
+    """
 
     model: Node
     states: list[State[Any]]
@@ -84,18 +91,19 @@ class Optimizer(Module, Follower):
     """
 
     graph_invisible_attrs = ("_model",)
-    _model: _Known | None = None
+    _model: _ModelThen | None = None
 
     def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise TypeError(f"tx must be a transformation of optax, not {type(tx).__name__}: write `optax.adam(1e-3)`")
-        chosen = given_states(params, wrt, "Optimizer(model.states(ParamState), tx)")
+        chosen = parameters_by_path(params, wrt, "Optimizer(model.states(ParamState), tx)")
         for state in chosen.values():
-            _refuse_what_is_no_parameter(state)
+            _check_is_parameter(state)
         if isinstance(params, Node):
-            self._model = _Known(params, list(states(params).values()), wrt)
+            self._model = _ModelThen(params, list(states(params).values()), wrt)
         self._paths = tuple(chosen)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
+        # `optax.MultiSteps` is an object that makes a transformation.
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
         self.opt_state = OptState(self.tx.init(self._values()))
         self.step = OptState(jnp.int32(0))
@@ -117,44 +125,42 @@ class Optimizer(Module, Follower):
         self._refuse_other_states()
         values = self._values()
         if "grad" in extra:
-            extra["grad"] = self._fitted(extra["grad"])
+            extra["grad"] = self._as_optax_tree(extra["grad"])
         updates, state = optax.with_extra_args_support(self.tx).update(
-            self._fitted(grads), self.opt_state.value, values, **extra
+            self._as_optax_tree(grads), self.opt_state.value, values, **extra
         )
         params = list(self.params.values())
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
-        # Each lies as before over an explicit mesh, though its moments may be spread over more devices (ZeRO).
-        values = [jax.tree.map(laid_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
-        # one call, so that a value that is refused leaves the others as they were; without a look at dtypes, for the
-        # first step may widen those of the optimiser
-        write_values(
-            [*params, self.opt_state, self.step],
-            [*values, state, self.step.value + 1],
-        )
+        # Each parameter keeps its sharding, though its moments may be spread over more devices (ZeRO).
+        values = [jax.tree.map(resharded_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
+        # One call, so that a value that is refused leaves the others as they were. It does not compare dtypes, for the
+        # first step may widen those of optax's state.
+        write_values([*params, self.opt_state, self.step], [*values, state, self.step.value + 1])
 
     def followed(self) -> Iterator[tuple[StateLeaf, StateLeaf]]:
         """Iterate over the arrays that optax keeps for a parameter, each with the array of the parameter."""
         known: dict[str, tuple[tuple[int, ...], StateLeaf]] = {}
         for path, param in zip(self._paths, self.params.values(), strict=True):
-            inners, leaves, _ = leaf_names(path, param.value)
+            inners, leaves, _ = leaf_paths(path, param.value)
             known |= {
                 dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in enumerate(zip(inners, leaves, strict=True))
             }
         # optax keeps trees that look like that of the parameters somewhere in trees of its own, so an array belongs to
         # the parameter whose path ends its own.
-        inners, leaves, _ = leaf_names((), self.opt_state.value)
+        inners, leaves, _ = leaf_paths((), self.opt_state.value)
         for i, (path, leaf) in enumerate(zip(inners, leaves, strict=True)):
             ends = (dotted_name(path[start:]) for start in range(len(path)))
             shape, param = next((known[end] for end in ends if end in known), (None, None))
-            if param is not None and shape == jnp.shape(leaf):  # the rows and columns of Adafactor have another shape
+            # The rows and columns that Adafactor keeps have another shape, and lie for themselves.
+            if param is not None and shape == jnp.shape(leaf):
                 yield (self.opt_state, i), param
 
     def _values(self) -> NestedDict:
         return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))
 
-    def _fitted(self, grads: Any) -> NestedDict:
+    def _as_optax_tree(self, grads: Any) -> NestedDict:
         """Return the gradients as optax sees the parameters."""
-        given = _without_prefix(dict(_by_path(grads)), self._paths)
+        given = _without_common_prefix(dict(_pairs_by_path(grads)), self._paths)
         problems = [f"unexpected: {name}" for name in dotted_names([p for p in given if p not in self._paths])]
         for path, (name, state) in zip(self._paths, self.params.items(), strict=True):
             if given.get(path) is None:
@@ -169,26 +175,28 @@ class Optimizer(Module, Follower):
         return NestedDict.from_flat([(path, given[path]) for path in self._paths])
 
     def _refuse_other_states(self) -> None:
-        """Notice a layer that was put into the module after the optimizer was made, whose parameters would stay."""
+        """Raise if a layer was put into the module after the optimizer was made, whose parameters would not move."""
         if self._model is None:
             return
-        model, known, wrt = self._model
-        if list(states(model).values()) == known:  # a tenth of the time of a look at what `wrt` names
+        model, states_then, wrt = self._model
+        # Takes a tenth of the time of asking what `wrt` names.
+        if list(states(model).values()) == states_then:
             return
         try:
-            now = chosen_states(model, wrt, "wrt")
-        except ValueError:  # it names no state any more
+            now = selected_states(model, wrt, "wrt")
+        # `wrt` names no state any more.
+        except ValueError:
             now = {}
-        was = dict(zip(self._paths, self.params.values(), strict=True))
-        if now != was:
-            names = dotted_names([path for path in {**was, **now} if was.get(path) is not now.get(path)])
+        then = dict(zip(self._paths, self.params.values(), strict=True))
+        if now != then:
+            names = dotted_names([path for path in {**then, **now} if then.get(path) is not now.get(path)])
             raise GraphError(
                 f"{type(model).__name__} has other parameters than when the optimizer was made, at "
                 f"{', '.join(names)}: make a new Optimizer"
             )
 
 
-def _refuse_what_is_no_parameter(state: State[Any]) -> None:
+def _check_is_parameter(state: State[Any]) -> None:
     for leaf in jax.tree.leaves(state.value):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             raise TypeError(
@@ -201,7 +209,7 @@ def _shapes(value: Any) -> Any:
     return jax.tree.map(jnp.shape, value)
 
 
-def _by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
+def _pairs_by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
     """Take gradients apart, in whatever containers `grad` has put them."""
     if isinstance(grads, (list, tuple)):
         grads = dict(enumerate(grads))
@@ -215,13 +223,14 @@ def _by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
         yield from FlattedDict(grads).to_dict_values().items()
     else:
         for key, part in grads.items():
-            for path, grad in _by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
+            for path, grad in _pairs_by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
                 yield (key, *path), grad
 
 
-def _without_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
+def _without_common_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
     """Drop what all paths have in front of those of the parameters, as ``model`` where a function closes over it."""
     first = next(iter(given), ())
+    # The shortest prefix that all paths share and without which they are those of the parameters.
     for length in range(1, len(first)):
         if {path[length:] for path in given} == set(paths) and {path[:length] for path in given} == {first[:length]}:
             return {path[length:]: grad for path, grad in given.items()}

@@ -1,4 +1,8 @@
-"""Penalties on parameters, declared on the state or for a model, and their sum, ``reg_loss``."""
+"""Penalties on parameters, declared on the state or for a model, and their sum, ``reg_loss``.
+
+A loss adds the sum by itself: nothing is added behind its back. A rule that a parameter cannot break is in
+`constraints`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ import jax.numpy as jnp
 from brainstate_graph import Node, State, nodes, states
 from brainstate_graph.extend import describe, fields_of, locate
 
-from .._core.chosen import chosen_states
-from .._core.parameters import gathered
+from .._core.arguments import is_number
+from .._core.dtypes import at_least_float32, squared_magnitude
+from .._core.selection import selected_states
+from .._core.sharded import replicated
 from .constraints import Constrained
 
 __all__ = ["L1", "L2", "ElasticNet", "Orthogonal", "Penalty", "penalise", "reg_loss"]
@@ -43,7 +49,7 @@ class L1:
 
     def __call__(self, w: jax.Array) -> jax.Array:
         """Return the penalty of an array, a float32."""
-        return self.weight * jnp.sum(jnp.abs(_wide(w)))
+        return self.weight * jnp.sum(jnp.abs(at_least_float32(w)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class L2:
 
     def __call__(self, w: jax.Array) -> jax.Array:
         """Return the penalty of an array, a float32."""
-        return self.weight * _squared(_wide(w))
+        return self.weight * jnp.sum(squared_magnitude(at_least_float32(w)))
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,12 @@ class Orthogonal:
         """Return the penalty of an array, a float32."""
         if w.ndim < 2:
             raise ValueError(f"Orthogonal is a penalty of matrices, not of {describe(w)}")
-        matrix = gathered(_wide(w)).reshape(-1, w.shape[-1])
+        matrix = replicated(at_least_float32(w)).reshape(-1, w.shape[-1])
+        # More columns than rows cannot be orthogonal to each other, so the rows are to be.
         if matrix.shape[0] < matrix.shape[1]:
             matrix = matrix.T
         products = jnp.matmul(matrix.conj().T, matrix, precision="highest")
-        return self.weight * _squared(products - jnp.eye(len(products)))
+        return self.weight * jnp.sum(squared_magnitude(products - jnp.eye(len(products))))
 
 
 def penalise(model: N, where: Any, penalty: Penalty) -> N:
@@ -158,7 +165,8 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
         raise TypeError(f"penalty must be a function of an array, not {type(penalty).__name__}: write `L2(1e-4)`")
     if isinstance(where, (State, Node, list, tuple, dict)):
         raise TypeError(f"where is a filter, text or a class of states, not {type(where).__name__}")
-    chosen_states(model, where, "where")
+    selected_states(model, where, "where")
+    # A tuple, which is static: equal rules make one structure.
     rules = (*fields_of(model).get("_penalties", ()), (where, penalty))
     model._penalties = rules
     return model
@@ -190,11 +198,11 @@ def reg_loss(model: Any) -> jax.Array:
     for node in nodes(model).values():
         if isinstance(node, Node):
             for where, penalty in fields_of(node).get("_penalties", ()):
-                found += [(state, penalty) for state in chosen_states(node, where, "where").values()]
-    return sum((_of(state, penalty) for state, penalty in found), start=jnp.float32(0.0))
+                found += [(state, penalty) for state in selected_states(node, where, "where").values()]
+    return sum((_penalty_of(state, penalty) for state, penalty in found), start=jnp.float32(0.0))
 
 
-def _of(state: State[Any], penalty: Penalty) -> jax.Array:
+def _penalty_of(state: State[Any], penalty: Penalty) -> jax.Array:
     value = state.constrained if isinstance(state, Constrained) else state.value
     try:
         return sum((penalty(leaf) for leaf in jax.tree.leaves(value)), start=jnp.float32(0.0))
@@ -202,15 +210,6 @@ def _of(state: State[Any], penalty: Penalty) -> jax.Array:
         raise ValueError(f"{locate(state)}: {error}") from error
 
 
-def _wide(w: jax.Array) -> jax.Array:
-    """At least single precision, in which small parts of a sum are not lost."""
-    return w.astype(jnp.promote_types(jnp.float32, w.dtype))
-
-
-def _squared(w: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(jnp.abs(w))) if jnp.iscomplexobj(w) else jnp.sum(jnp.square(w))
-
-
 def _check_weight(name: str, weight: Any) -> None:
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight >= 0.0:
+    if not is_number(weight) or not weight >= 0.0:
         raise ValueError(f"{name} is a number, 0 or more, not {weight!r}")

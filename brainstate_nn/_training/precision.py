@@ -1,4 +1,8 @@
-"""``Policy``: which dtype parameters have, which one layers compute in, and which one a model returns."""
+"""``Policy``: the dtypes of a model in mixed precision, for its parameters, the computation, and the result.
+
+It is a value that is applied to a model once, and no mode of the process: what a layer computes in is its attribute
+`dtype`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class Policy:
     def __post_init__(self) -> None:
         for name in _PARTS.values():
             given = getattr(self, name)
-            # frozen: the one way to spell a field in one way, so that equal policies are equal
+            # each field in one spelling, so that equal policies are equal; a frozen class lets nobody set one otherwise
             object.__setattr__(self, name, _as_float(name, self.param_dtype if given is None else given))
 
     @classmethod
@@ -106,6 +110,7 @@ class Policy:
             raise GraphError(f"{type(model).__name__} has no parameters and no layers with a `dtype`")
         write_values(params, [self.cast_to_param(state.value) for state in params])
         for layer in layers:
+            # An assignment of the same would be no change of structure, and yet a look at it.
             if layer.dtype != self.compute_dtype:
                 layer.dtype = self.compute_dtype
         return model
@@ -130,6 +135,7 @@ def _as_float(name: str, dtype: Any) -> Any:
         found = None
     if found is None or not jnp.issubdtype(found, jnp.floating):
         raise TypeError(f"{name} must be a float dtype such as jnp.bfloat16, not {dtype!r}")
+    # JAX would take float32 in silence.
     if jax.dtypes.canonicalize_dtype(found) != found:
         raise ValueError(f"{name} is {found}, for which JAX must be asked first: set `jax_enable_x64`")
     return found

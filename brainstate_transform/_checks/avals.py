@@ -10,7 +10,7 @@ __all__ = ["shape_of", "struct"]
 
 
 def struct(aval: Any) -> jax.ShapeDtypeStruct:
-    """Return an abstract array in the form in which JAX shows it to users."""
+    """Return an abstract array as JAX shows it to users."""
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 

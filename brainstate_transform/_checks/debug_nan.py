@@ -71,7 +71,7 @@ def _cause(treedef: Any, kinds: list[Any], codes: Any) -> str:
 
 
 def _line(error: Any) -> str:
-    """Show the innermost line that is neither JAX's nor ours of where an error comes from."""
+    """Return the user's line that an error comes from: the innermost one that is neither JAX's nor ours."""
     try:
         error.throw()
     except Exception as raised:

@@ -54,6 +54,7 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]
     given = StateValues.of([s for s, _ in abstract], [v for _, v in abstract])
+    # Row 0 is the root, which is ours.
     containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
     used: dict[State[Any], None] = {}
 

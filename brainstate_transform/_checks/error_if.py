@@ -37,7 +37,7 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
 
     Raises:
         TypeError: `error` is none of these.
-        StateArgumentError: A State stands where its value belongs.
+        StateArgumentError: A State is given where its value belongs.
 
     Note:
         The exception comes as it is where nothing is traced, and out of `jit` and the other transforms of this package

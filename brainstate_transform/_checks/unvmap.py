@@ -24,7 +24,8 @@ def _over_lanes(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @reduced.def_vmap
     def _(axis_size: int, in_batched: list[bool], x: Any) -> tuple[Any, bool]:
-        return reduced(x), False  # the lanes stand along axis 0; an outer vmap comes here again
+        # The lanes are along axis 0 now. An outer vmap maps this call again.
+        return reduced(x), False
 
     return reduced
 

@@ -46,7 +46,7 @@ _BUILT_IN: dict[str, Wrap] = {
 def _nested(name: str, other: Wrap, under: bool) -> Callable[[Trial], None]:
     def law(t: Trial) -> None:
         both: Wrap = (lambda f: other(t.wrap(f))) if under else (lambda f: t.wrap(other(f)))
-        agree(both, t.cell(), lambda model, x: model(x))
+        agree(both, t.layer(), lambda model, x: model(x))
 
     law.__name__ = f"{'under' if under else 'over'}_{name}"
     law.__doc__ = f"{'Under' if under else 'Over'} `{name}`, results and states are those of plain Python."

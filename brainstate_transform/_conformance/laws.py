@@ -31,19 +31,19 @@ from .laws_of_errors import (
     undoes_interrupts,
     undoes_refused_results,
 )
-from .trial import Broken, Cell, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
+from .trial import Broken, Chain, Layer, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
 
 __all__ = ["READING", "SHARED", "WRITING"]
 
 
 def agrees_with_python(t: Trial) -> None:
     """Results and states are those of plain Python, at each call."""
-    agree(t.wrap, t.cell(), step)
+    agree(t.wrap, t.layer(), step)
 
 
 def sees_assigned_values(t: Trial) -> None:
     """A value assigned to a state between calls is seen."""
-    model = t.cell()
+    model = t.layer()
     oracle, wrapped = twin(model), t.of(model)
     for weight in (2.0, 5.0, -1.0):
         model.w.value = oracle.w.value = jnp.float32(weight)
@@ -52,7 +52,7 @@ def sees_assigned_values(t: Trial) -> None:
 
 def leaves_what_is_read(t: Trial) -> None:
     """A state that is only read keeps the very value that it had."""
-    model = t.cell()
+    model = t.layer()
     before = model.w.value
     t.of(model)(scalar())
     if model.w.value is not before:
@@ -61,16 +61,16 @@ def leaves_what_is_read(t: Trial) -> None:
 
 def counts_tied_states_once(t: Trial) -> None:
     """A state under two names is one state, and stays one."""
-    model = Chain(t.cell(), t.cell())
-    model.cells[1].w = model.cells[0].w
+    model = Chain(t.layer(), t.layer())
+    model.layers[1].w = model.layers[0].w
 
     def f(model: Chain, x: Any) -> Any:
         if t.writes:
-            model.cells[1].w.value = model.cells[0].w.value + x
+            model.layers[1].w.value = model.layers[0].w.value + x
         return model(x)
 
     agree(t.wrap, model, f)
-    if model.cells[0].w is not model.cells[1].w:
+    if model.layers[0].w is not model.layers[1].w:
         raise Broken("the tied state: expected one, found two")
 
 
@@ -78,7 +78,7 @@ def takes_modules(t: Trial) -> None:
     """A module may be the argument."""
     wrapped = t.wrap(lambda model: model(scalar()))
     for weight in (2.0, 3.0):
-        model = t.cell(weight)
+        model = t.layer(weight)
         oracle = twin(model)
         expect(f"result for the module of weight {weight}", wrapped(model), oracle(scalar()))
         expect_states("of the module", model, oracle)
@@ -91,7 +91,7 @@ def refuses_state_arguments(t: Trial) -> None:
 
 def refuses_state_results(t: Trial) -> None:
     """A bare State as result is refused, and nothing is written."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
 
     def f(x: Any) -> Any:
@@ -104,7 +104,7 @@ def refuses_state_results(t: Trial) -> None:
 
 def sees_attributes(t: Trial) -> None:
     """A changed hyper-parameter is seen, and so is its return."""
-    model = t.cell()
+    model = t.layer()
     oracle, wrapped = twin(model), t.of(model)
     for rate in (1.0, 3.0, 1.0, 0.0):
         model.rate = oracle.rate = rate
@@ -113,21 +113,21 @@ def sees_attributes(t: Trial) -> None:
 
 def sees_structure(t: Trial) -> None:
     """A layer appended between calls is seen, and so is a state put in the place of another."""
-    model = Chain(t.cell())
-    oracle, wrapped = Chain(t.cell()), t.of(model)
+    model = Chain(t.layer())
+    oracle, wrapped = Chain(t.layer()), t.of(model)
     expect("result", wrapped(scalar()), oracle(scalar()))
     for chain in (model, oracle):
-        chain.cells.append(t.cell(5.0))
+        chain.layers.append(t.layer(5.0))
     expect("result with a layer more", wrapped(scalar()), oracle(scalar()))
     for chain in (model, oracle):
-        chain.cells[0].w = State(scalar(7.0))
+        chain.layers[0].w = State(scalar(7.0))
     expect("result with another state", wrapped(scalar()), oracle(scalar()))
     expect_states("at last", model, oracle)
 
 
 def sees_rebound_variables(t: Trial) -> None:
     """Another model bound to a variable of the function around is seen, and so is the return of the first one."""
-    first, second = t.cell(), t.cell(7.0)
+    first, second = t.layer(), t.layer(7.0)
     oracles = {id(first): twin(first), id(second): twin(second)}
     model = first
     wrapped = t.wrap(lambda x: model(x))
@@ -139,7 +139,7 @@ def sees_rebound_variables(t: Trial) -> None:
 
 def _carries(t: Trial, f: Callable[[Any, Any], Any]) -> None:
     """Run a function that changes its model; the changes come out alive, or are refused and undone."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     wrapped = t.wrap(lambda x: f(model, x))
     for call in (1, 2):
@@ -176,16 +176,16 @@ def carries_replaced_states(t: Trial) -> None:
 def takes_equal_attributes(t: Trial) -> None:
     """An attribute that is set to what it was is no change of structure."""
 
-    def f(model: Cell, x: Any) -> Any:
+    def f(model: Layer, x: Any) -> Any:
         model.rate = float(str(model.rate))  # another object
         return step(model, x)
 
-    agree(t.wrap, t.cell(), f)
+    agree(t.wrap, t.layer(), f)
 
 
 def finds_hidden_states(t: Trial) -> None:
     """A state that is reached in a way that cannot be seen beforehand is seen and written as well."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     hidden = weakref.ref(model)  # which no capture follows: the function that is called is one of C
     wrapped = t.wrap(lambda x: hidden()(x))  # type: ignore[misc]
@@ -197,23 +197,23 @@ def finds_hidden_states(t: Trial) -> None:
 
 def uses_few_of_many(t: Trial) -> None:
     """Of many states those that the function uses are read and written, and no others, also where these change."""
-    model, first, second = Chain(*(t.cell(float(i)) for i in range(30))), 3, 7
+    model, first, second = Chain(*(t.layer(float(i)) for i in range(30))), 3, 7
     oracle = twin(model)
-    f = lambda model, x: model.cells[second](model.cells[first](x))  # noqa: E731
+    f = lambda model, x: model.layers[second](model.layers[first](x))  # noqa: E731
     wrapped = t.wrap(lambda x: f(model, x))
     for first, second in ((3, 7), (3, 7), (20, 3), (3, 7)):
-        expect(f"result with the cells {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
+        expect(f"result with the layers {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
     expect_states("at last", model, oracle)
     with Overlay() as overlay:
         wrapped(scalar())
-    used = {state for cell in (model.cells[first], model.cells[second]) for state in (cell.w, cell.n)}
+    used = {state for layer in (model.layers[first], model.layers[second]) for state in (layer.w, layer.n)}
     if not used.issuperset(overlay.reads):
-        raise Broken(f"the states read: expected those of two cells, found {len(overlay.reads)}")
+        raise Broken(f"the states read: expected those of two layers, found {len(overlay.reads)}")
 
 
 def tells_the_outer_trace(t: Trial) -> None:
     """What is read and written is recorded in the enclosing trace, and reaches no state before that ends."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     with Overlay() as overlay:
         t.of(model)(scalar())
@@ -227,21 +227,21 @@ def tells_the_outer_trace(t: Trial) -> None:
 def agrees_without_jit(t: Trial) -> None:
     """`jax.disable_jit()` gives the same results, writes and errors."""
     with jax.disable_jit():
-        agree(t.wrap, t.cell(), step)
+        agree(t.wrap, t.layer(), step)
         undoes(t, raising(Boom), Boom)
 
 
 def leaks_nothing(t: Trial) -> None:
     """`jax.checking_leaks()` finds no tracer that outlives its trace."""
     with jax.checking_leaks():
-        agree(t.wrap, t.cell(), step)
+        agree(t.wrap, t.layer(), step)
 
 
 def runs_python_once(t: Trial) -> None:
     """The user's Python runs at most once for each call, and for each trace of one around."""
     if getattr(jax.config, "jax_check_tracer_leaks", False):  # JAX traces anew each time
         return
-    model, runs = t.cell(), 0
+    model, runs = t.layer(), 0
 
     def f(x: Any) -> Any:
         nonlocal runs
@@ -258,7 +258,7 @@ def runs_python_once(t: Trial) -> None:
 
 def differentiates(t: Trial) -> None:
     """The gradient through the transform, for states and for the argument, is that of the function."""
-    model = t.cell(0.5)
+    model = t.layer(0.5)
     wrapped = t.wrap(lambda x: jnp.sin(model(x)))
     n = float(t.writes)
     wanted = jax.grad(lambda w, x: jnp.sin(w * x + n), argnums=(0, 1))(scalar(0.5), scalar(0.3))
@@ -268,7 +268,7 @@ def differentiates(t: Trial) -> None:
 
 def lets_models_go(t: Trial) -> None:
     """A model that nobody else holds goes with the transformed function."""
-    model = t.cell()
+    model = t.layer()
     wrapped = t.of(model)
     wrapped(scalar())
     gone = weakref.ref(model)
@@ -318,7 +318,7 @@ def holds_any_value(t: Trial) -> None:
 
 def refuses_raw_jit(t: Trial) -> None:
     """A write under plain `jax.jit` around the transform is refused, as nobody could carry it out."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     expect_refusal("a write under jax.jit", lambda: jax.jit(t.of(model))(scalar()), TraceContextError)
     expect_states("after the refusal", model, oracle)
@@ -326,7 +326,7 @@ def refuses_raw_jit(t: Trial) -> None:
 
 def refuses_writes(t: Trial) -> None:
     """A write is refused, and changes nothing."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
 
     def f(x: Any) -> Any:

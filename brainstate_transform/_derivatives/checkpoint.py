@@ -1,4 +1,8 @@
-"""``checkpoint``: the rule is ``jax.checkpoint``."""
+"""``checkpoint``: the rule is ``jax.checkpoint``.
+
+It changes what is stored for a backward pass, and no result.  Outside of a trace it runs compiled, as there JAX would
+run the function operation by operation.
+"""
 
 from __future__ import annotations
 

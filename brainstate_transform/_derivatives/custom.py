@@ -74,6 +74,7 @@ class _Custom(abc.ABC):
 
     def _rule(self, core: Core) -> Run:
         def run(_: StateValues, *args: Any) -> tuple[Any, Written]:
+            # JAX takes the states as arguments before it traces, and the trace may meet others.
             for _try in range(RETRIES):
                 call = CustomCall(core, self._wrt, self._nondiff, args)
                 try:
@@ -175,6 +176,7 @@ class CustomVJP(_Custom):
             if call.selection is not None:
                 new = dict(written.items())
                 ct = (call.selection.gather([new[s] if s in new else zeros_like(like[s]) for s in call.declared]), ct)
+            # It runs when the derivative is taken, by then another trace and other values of the states.
             overlay = NoStates(bwd)
             with overlay:
                 found = bwd(*unseal((*call.nondiff, residuals, ct), ()))
@@ -192,6 +194,7 @@ class CustomVJP(_Custom):
                 refuse_other_shapes(f"argument {position}", aval, one, bwd)
             return [of_states.get(state) for state in call.states], *found
 
+        # With symbolic zeros JAX says by which arguments it differentiates; users who do not want them get arrays.
         custom = jax.custom_vjp(named_like(pure, fun))
         custom.defvjp(named_like(forward, fwd), named_like(backward, bwd), symbolic_zeros=True)
         return custom

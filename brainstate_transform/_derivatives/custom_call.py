@@ -99,11 +99,14 @@ class CustomCall:
                 state beyond `states`.
             Unpassed: `fun` uses states beyond `states`; the call is to be done again with them.
         """
+        # A twin, as a rule runs in the place of the function: it reaches the same states, and may not change structure,
+        # since JAX calls it as often as it likes.
         core = copy.copy(self.core)
         core.fun = fun
         core.frozen = True
         overlay = Overlay()
         out, written = core.run(StateValues.of(self.states, values), args, {}, overlay)
+        # A state that is no argument would count as a constant, in the derivative too.
         used = [state for state in dict.fromkeys((*overlay.reads, *overlay.writes)) if not overlay.created(state)]
         strays = [state for state in used if state not in self._known]
         if strays and self.ended:
@@ -116,6 +119,7 @@ class CustomCall:
         self.used.update(dict.fromkeys(used))
         new = dict(written.items())
         states = [state for state in self.states if state in new]
+        # The result of the function and that of its rule must have one structure, and what is written is part of it.
         self._writers[rule] = (name_of(fun), tuple(states))
         if len({found for _, found in self._writers.values()}) > 1:
             shown = [f"`{name}` writes {', '.join(map(locate, s)) or 'no state'}" for name, s in self._writers.values()]

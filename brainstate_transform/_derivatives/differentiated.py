@@ -1,4 +1,4 @@
-"""What JAX differentiates: a pure function of variables, all else riding along as auxiliary output.
+"""The pure function that JAX differentiates: variables in, value out; all else rides along as auxiliary output.
 
 *Variables*: the states of `wrt` and the arguments of `argnums`, in the words of calculus, and in the structure in which
 the user named them.  *Primals*: their values where the derivative is taken, as JAX calls them.
@@ -262,6 +262,7 @@ class Differentiated:
         out, written = self.core.run(states, tuple(args), self._kwargs, overlay)
         self._refuse_unused(overlay)
         value, aux = _value_and_aux(out, self.core) if self._has_aux else (out, None)
+        # An array holds no node, and nearly every value is one: to look inside takes a call for each leaf.
         if not isinstance(value, jax.Array) and holds_nodes(value):
             raise TypeError(
                 f"`{self.core.__qualname__}` returns a Node in what is differentiated: return arrays, and the Node as "
@@ -273,6 +274,7 @@ class Differentiated:
         selection, core = self.variables.selection, self.core
         if selection is None:
             return
+        # A filter is asked before the function runs, about the states that can be seen then.
         used = [state for state in overlay.reads if not overlay.created(state) and state not in selection.states]
         missed = overlooked(self._wrt, core, used)
         if missed:
@@ -281,6 +283,7 @@ class Differentiated:
                 f" so that the filter wrt={self._wrt!r} could not choose it. Name the states themselves, as in "
                 "`wrt=model.states(ParamState)`, or let the function close over the model."
             )
+        # The gradient of an unused state is zero.  A model that trains nothing by it gives no other sign.
         unused = [
             f"{name} ({locate(state)})"
             for state, name in zip(selection.states, selection.names, strict=True)
@@ -298,6 +301,7 @@ def scalar_valued(differentiated: Differentiated) -> Callable[..., Any]:
 
     def value_of(primals: Primals) -> Any:
         value, riding = differentiated(primals)
+        # JAX refuses it too, and names neither the function nor what to write instead.
         leaves = jax.tree.leaves(value)
         if len(leaves) != 1 or leaves[0] is not value or jnp.ndim(value):
             shown = f"a {type(value).__name__}" if len(leaves) != 1 or leaves[0] is not value else describe(value)

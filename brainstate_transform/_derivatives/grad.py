@@ -178,6 +178,7 @@ def vector_grad(
 
     def compute(differentiated: Differentiated) -> Any:
         value, pull, riding = jax.vjp(differentiated, differentiated.primals, has_aux=True)
+        # JAX takes the vjp of a whole number, and complains of its cotangent only.
         for path, leaf in jax.tree_util.tree_leaves_with_path(value):
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 raise TypeError(
@@ -255,6 +256,7 @@ def fwd_grad(
             if draw:
                 drawn, written = draw[0](StateValues.of((), ()))
                 written.write()
+            # One draw from the stream for all directions: it advances by the same amount for any number of samples.
             keys = jax.random.split(drawn, samples)
             estimate = functools.partial(_along, differentiated, clip)
             if samples == 1:

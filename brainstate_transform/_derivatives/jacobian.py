@@ -33,8 +33,9 @@ def _second(**options: Any) -> Compute:
         variables, primals = differentiated.variables, differentiated.primals
         blocks, riding = jax.hessian(differentiated, has_aux=True, **options)(primals)
         outputs = jax.tree.structure(riding[0])
-        rows = [variables.gather_each(primals, inner) for inner in outputs.flatten_up_to(blocks)]
-        return variables.gather_each(riding[0], outputs.unflatten(rows)), riding
+        # From the inside out: what is built like the variables there has no longer their structure afterwards.
+        inner = [variables.gather_each(primals, part) for part in outputs.flatten_up_to(blocks)]
+        return variables.gather_each(riding[0], outputs.unflatten(inner)), riding
 
     return compute
 
@@ -64,9 +65,9 @@ def jacrev(
         return_value: Also return the value, after the Jacobian.
 
     Returns:
-        A function with the arguments of `fun` that returns, at each leaf of the value, what `grad` would return
-        there: the form of `wrt`, that of `argnums`, or a pair of both. Each block has the shape of the output leaf,
-        then that of the input leaf. Then the value; then aux. States are written once.
+        A function with the arguments of `fun` that returns, at each leaf of the value, what `grad` would return there:
+        the structure of `wrt`, that of `argnums`, or a pair of both. Each block has the shape of the output leaf, then
+        that of the input leaf. Then the value; then aux. States are written once.
 
     Raises:
         TypeError: Something that is to be differentiated is no float.

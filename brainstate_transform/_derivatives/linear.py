@@ -78,8 +78,10 @@ def vjp(
     )(*primals, **kwargs)  # fmt: skip
 
 
+# A `Partial` is a pytree: its arrays go through `jit` and `vmap`, and its function is part of the structure.  So that
+# one may hold no array, and takes the residuals as its first argument.
 class _Pullback:
-    """The pullback of `vjp` without its residuals, which it is given; static in a ``Partial``, as it holds no value."""
+    """The pullback of `vjp`, without its residuals."""
 
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
@@ -89,7 +91,7 @@ class _Pullback:
 
 
 class _Pushforward:
-    """The linear function of `linearize` without its residuals, likewise."""
+    """The linear function of `linearize`, without its residuals."""
 
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
@@ -225,8 +227,8 @@ def hvp(
         **kwargs: As for `jvp`.
 
     Returns:
-        The product, built like the direction: a tuple as `tangents`, the form of `state_tangents`, or a pair, states
-        first, of both; a primal that is held constant has None. With has_aux, the pair of this and aux.
+        The product, built like the direction: a tuple as `tangents`, the structure of `state_tangents`, or a pair of
+        both, states first; a primal that is held constant has None. With has_aux, the pair of this and aux.
 
     Raises:
         TypeError: The value is no scalar, or as for `jvp`.
@@ -273,7 +275,7 @@ def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any
 
 
 def _direction(differentiated: Differentiated, tangents: Sequence[Any] | None, state_tangents: Any) -> Primals:
-    """The direction in the form of the primals, each part checked against what it moves."""
+    """The direction, built like the primals, each part checked against what it moves."""
     variables, (states, arguments) = differentiated.variables, differentiated.primals
     along, moves = states, list[Any]()
     if variables.selection is not None:

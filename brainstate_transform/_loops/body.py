@@ -52,7 +52,8 @@ def trace_body(core: Core, init: Any, x: Any = None) -> tuple[Step, Carry]:
     looked = core.looked
     carry, after = (states, init), (StateValues.of(states.states, looked.values), _pair(core, looked.out)[0])
     start = adapted(core, carry, after, lambda number: meets_other_floats(number, looked.jaxpr))
-    while start is not carry:  # each number is promoted once at most, and mostly none is
+    # Each number is promoted once at most, and mostly none is: then the first trace is the only one.
+    while start is not carry:
         carry = start
         _, (after, _), jaxpr = traced(step, carry, x)
         start = adapted(core, carry, after, lambda number, jaxpr=jaxpr: meets_other_floats(number, jaxpr))

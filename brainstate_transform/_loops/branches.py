@@ -21,7 +21,9 @@ from .._engine.values import NO_STATES, StateValues
 
 __all__ = ["Branches", "Branching"]
 
-_MORE = 16  # states, of 10 microseconds each, are worth a scalar operation in each call of the program
+# To change the index costs the program a scalar operation in each call, and a state as argument the trace 10
+# microseconds: worth it from about so many states on.
+_MORE = 16
 
 
 class Branching(NamedTuple):

@@ -71,6 +71,7 @@ def _in_blocks(f: Callable[..., Any], xs: Any, size: int) -> Any:
     def rule(core: Core) -> Run:
         def run(_: StateValues, *xs: Any) -> tuple[Any, Written]:
             count = number_of_steps(xs, None, core.__qualname__)
+            # Blocks and rest have other numbers of lanes, and share the trace of one element.
             element = _element(core, jax.tree.map(element_of, xs))
             lanes = vmap(lift(lambda _: element, f))
 

@@ -58,7 +58,8 @@ def nested_scan(
         return nested_scan(step, carry, xs, length, base, reverse=reverse, unroll=unroll, wrap=wrap)
 
     count, rest = divmod(length, size)
-    # A scan keeps XLA from merging the two runs of a block; what stands outside of one needs a barrier.
+    # XLA would merge the forward run of a block and the one that computes it again, and so store all after all.  A scan
+    # around a block keeps it from that; the last block is outside of one, and needs the barrier of `prevent_cse`.
     whole = watch(wrap(jax.checkpoint(block, prevent_cse=False)), size)
     last = watch(wrap(jax.checkpoint(lambda carry, xs: block(carry, xs, rest))), rest)
     blocks, remainder = split(xs, size)

@@ -65,6 +65,7 @@ def check_rngs(rngs: str, where: str) -> None:
         raise ValueError(f'rngs={rngs!r}: give "split", for other draws {where}, or "share", for the same')
 
 
+# A read that falls through this overlay has the value of all lanes; `Overlay.enter` is asked what the lane sees of it.
 class Lanes(Overlay):
     """The overlay of one lane of a mapped function.
 

@@ -121,8 +121,9 @@ def _named(part: Any) -> tuple[Any, ...]:
 
 
 def _is_varying(shard: Any, axis: Any) -> bool:
+    # The cast to "varying" refuses what varies already.
     try:
         jax.lax.pcast(shard, axis, to="varying")
-    except ValueError:  # it is that already
+    except ValueError:
         return True
     return False

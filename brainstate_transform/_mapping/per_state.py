@@ -62,6 +62,7 @@ class PerState:
         own = {state for state, spec in self.after.items() if spec != self.shared}
         return Overlay() if lane is None else Lanes(lane, own)
 
+    # A state that moves to another spec has to leave even if it is only read, as what is live has its old spec.
     def leaving(self, given: StateValues, written: Mapping[State[Any], Any]) -> dict[State[Any], Any]:
         """Return the values that leave a lane: what was written, and what moves to another spec though only read."""
         moved = {

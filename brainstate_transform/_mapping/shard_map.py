@@ -119,6 +119,7 @@ class _ShardMap(NamedTuple):
             before = _specs_of(self.in_states, core, "in_states", axes)
             states = PerState(before, _specs_of(self.out_states, core, "out_states", axes), _SHARED)
             in_specs, by_keyword = _IN_SPECS.prefixes(self.in_specs, core, len(args), kwargs)
+            # JAX would name the position in a flat list of all arrays, the states among them.
             arguments = each_argument("in_specs", [(in_specs, args), (by_keyword, kwargs)], core, _is_spec)
             for name, leaf, spec in arguments:
                 axes.check_fit(name, leaf, spec, whole=True)

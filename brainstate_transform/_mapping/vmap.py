@@ -32,6 +32,7 @@ from .prefix import ArgumentSpecs, each_argument, each_result
 
 __all__ = ["vmap"]
 
+# As in JAX, keyword arguments are mapped on axis 0. Who names axes by parameter names those that are mapped.
 _IN_AXES = ArgumentSpecs("in_axes", keyword=0, rest=None)
 
 
@@ -146,7 +147,9 @@ class _Vmap(NamedTuple):
                 with Journal():  # the attributes that it sets are undone before it is traced again
                     out, written = mapped(False)
             except ValueError:
-                if lane.ended:  # the user's function came to its end, so the error is about what leaves it
+                # JAX says that some output differs per lane, and not which. If the user's function came to its end, the
+                # error is about what leaves it: trace once more, to find out.
+                if lane.ended:
                     jax.eval_shape(lambda: mapped(True))
                 raise
             return out, joined(written).as_written()
@@ -218,6 +221,7 @@ class _Lane:
             out = core.fun(*args, **kwargs)
             del args, kwargs
             if not _is_axis(selector):
+                # The selector may name states by their paths from a node that was made here and is returned.
                 seen = copy.copy(core)
                 seen.nodes = [*core.nodes, *(leaf for leaf in jax.tree.leaves(out) if isinstance(leaf, Node))]
                 if any(map(overlay.created, seen.states())):
@@ -277,7 +281,7 @@ def _is_axis(item: Any) -> bool:
 
 
 def _axes_named(selector: Any) -> set[Any]:
-    """The axes that states made inside may get: those in a placed selector, and the one that others get."""
+    """The axes that states made inside may get: those in the selector, and 0 for the others that it names."""
     if _is_axis(selector):
         return {selector}
     parts = (*selector.keys(), *selector.values()) if isinstance(selector, Mapping) else ()

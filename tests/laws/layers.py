@@ -1,4 +1,4 @@
-"""One table of all layers, a line each; `test_laws.py` and `on_four_devices.py` hold the laws that run over it."""
+"""One table of all layers, a line each; the laws of `test_layers.py` run over it, on one device and on four."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from tests.nn.cases import together
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 
 
@@ -30,6 +31,7 @@ class Sizes(NamedTuple):
         return self.heads * self.head
 
 
+# What all laws take, so that each initialiser is compiled once; all axes of an input differ.
 USUAL = Sizes()
 
 
@@ -397,6 +399,12 @@ LAYERS: list[Layer] = [
     Layer("Stack", lambda s, **o: nn.Stack(3, lambda: nn.Linear(s.width, s.width, b_init=NORMAL, **o)), series,
           formula(_one_after_another)),
 ]  # fmt: skip
+
+
+def all_layers(of: Callable[[Layer], bool] = lambda _: True) -> Any:
+    """Hold all rows of the table, or those of a kind, to one test, which lists the layers that fail."""
+    chosen = [row for row in LAYERS if of(row)]
+    return together("row", chosen, ids=[row.name for row in chosen])
 
 
 def layers(of: Callable[[Layer], bool] = lambda _: True) -> Any:

@@ -193,15 +193,15 @@ MUTANTS = [
     (
         "nodes whose attributes have other types look alike",
         f"{CORE}/flatten.py",
-        "if form is None or form.kinds != kinds or form.names != names:",
-        "if form is None or form.names != names:",
+        "if pattern is None or pattern.kinds != kinds or pattern.names != names:",
+        "if pattern is None or pattern.names != names:",
         (FLATTEN, STATIC),
     ),
     (
         "a container that holds itself is not refused",
         f"{CORE}/flatten.py",
-        "        if self.again:\n            self._refuse_container_cycles()",
-        "        if self.again:\n            pass",
+        "            self._refuse_container_cycles()",
+        "            pass",
         (FLATTEN,),
     ),
     (

@@ -318,7 +318,11 @@ def test_bad_selectors(mesh):
         ({m.w: 3}, TypeError, "expected a sharding for all states"),
         ({rows: "nope"}, ValueError, "state_shardings='nope' selects no state"),
         ({m.w: rows, m: spec(mesh)}, ValueError, "gives Param at Model.w two places"),
-        ({stranger: rows}, ValueError, "state_shardings names State, which `bad_selectors.<locals>.f` does not use"),
+        (
+            {stranger: rows},
+            ValueError,
+            "state_shardings names State, which `test_bad_selectors.<locals>.f` does not use",
+        ),
         ({m.w: PartitionSpec("d")}, ValueError, "there is no mesh: call within `jax.set_mesh"),
         ({m.n: spec(mesh, "d")}, ValueError, "rank"),
     ]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.processes.python import output_of
+from tests.processes.run import output_of
 
 REGISTER = "brainstate_graph.register_with_flax()"
 ORDERS = {

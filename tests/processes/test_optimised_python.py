@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from tests.processes.python import output_of
+from tests.processes.run import output_of
 
 
 def test_bad_arguments_of_transforms_are_refused():

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from tests.processes.python import output_of, passes
+from tests.processes.run import output_of, passes
 
 DEVICES = "--xla_force_host_platform_device_count={}"
 

@@ -108,19 +108,7 @@ VALUES = {"list": lambda s: [s], "dict": lambda s: {"a": (s,)}, "itself": lambda
 UNSEEN = {"set": lambda s: {s}, "dataclass": Record, "object": Config, "object array": _object_array}
 
 
-@each(
-    "hide",
-    [
-        *(pytest.param(h, id=n) for n, h in REFUSED.items()),
-        *(
-            pytest.param(
-                h,
-                id=n,
-            )
-            for n, h in HIDDEN.items()
-        ),
-    ],
-)
+@each("hide", [*REFUSED.values(), *HIDDEN.values()], ids=[*REFUSED, *HIDDEN])
 def test_a_hidden_state_is_found_or_refused_by_path(hide):
     said: list[str] = []
     model = Gadget(layers=[Gadget(deep=hide(State(1.0)))], seen=State(2.0))

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import collections
-import itertools
 import json
 import os
 import pathlib
 import random
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import jax
@@ -26,8 +22,9 @@ from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef, treefy_states
-from brainstate_nn._checkpoints import orbax_item as _orbax_item
+from brainstate_nn._checkpoints import orbax_handler as _orbax_handler
 from brainstate_transform import jit
+from tests.nn.cases import together
 from tests.nn.whole import Everything, all_bits
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -74,37 +71,6 @@ def test_a_round_trip_is_exact(tmp_path, make):
     assert jax.tree.structure(treefy_states(first)) == jax.tree.structure(treefy_states(second))
 
 
-def test_a_fresh_process_reads_what_a_program_has_left_that_did_not_wait(tmp_path):
-    code = """if True:
-        import sys, brainstate_nn as nn, tests.nn.checkpoints.test_orbax as t
-        for make in (t.Everything, t.Odd, t.trained):
-            checkpoints = nn.Checkpoints(f"{sys.argv[1]}/{make.__name__}")
-            if sys.argv[2] == "save":
-                checkpoints.save(3, make(1))
-            else:
-                model = make(0)
-                print(checkpoints.restore(model), t.all_bits(model) == t.all_bits(make(1)))
-                if make != t.trained:  # optax has no form in a file
-                    model = checkpoints.load_model(allow=[t, "tests.nn.whole"])
-                    print(t.all_bits(model) == t.all_bits(make(1)))
-    """
-    assert python(code, tmp_path, "save") == ""
-    assert python(code, tmp_path, "load") == "LoadReport(missing=(), unexpected=()) True\nTrue\n" * 2 + (
-        "LoadReport(missing=(), unexpected=()) True\n"
-    )
-
-
-def python(code: str, *args: Any) -> str:
-    """Run code in a process of its own, which prints no errors and no warnings."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, args)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
 # ------------------------------------------------------------------------------------------------------------- saving
 
 
@@ -125,7 +91,7 @@ def donated() -> nn.State:
     return state
 
 
-@pytest.mark.parametrize(("make", "text"), REFUSED, ids=[text for _, text in REFUSED])
+@together(("make", "text"), REFUSED, ids=[text for _, text in REFUSED])
 def test_what_cannot_be_held_is_refused_before_anything_is_written(tmp_path, make, text):
     with nn.Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(GraphError, match=f"nothing was written: {re.escape(text)}.*; y is a bytes"):
@@ -142,7 +108,7 @@ def test_saving_inside_of_a_traced_function(tmp_path):
         assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
+@together(
     ("metadata", "text"),
     [
         ({"loss": jnp.float32(1)}, r"metadata\['loss'\] is of type ArrayImpl, which JSON has not: write `float"),
@@ -230,8 +196,8 @@ def test_what_is_saved_is_the_state_at_the_call_though_its_buffers_are_donated(t
 
 
 def test_training_goes_on_while_a_step_is_written(tmp_path, monkeypatch):
-    released, write = threading.Event(), _orbax_item._write_sums
-    monkeypatch.setattr(_orbax_item, "_write_sums", lambda directory: released.wait(60) and write(directory))
+    released, write = threading.Event(), _orbax_handler._write_sums
+    monkeypatch.setattr(_orbax_handler, "_write_sums", lambda directory: released.wait(60) and write(directory))
     model = nn.Linear(2, 3)
     with nn.Checkpoints(tmp_path) as checkpoints:
         before = all_bits(model)
@@ -257,7 +223,7 @@ def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path, monkeyp
     checkpoints.save(0, model)
     checkpoints.wait_until_finished()
     with monkeypatch.context() as patch:
-        patch.setattr(_orbax_item, "_write_sums", fail)
+        patch.setattr(_orbax_handler, "_write_sums", fail)
         checkpoints.save(1, other)
         with pytest.raises(OSError, match="disk full"):
             call(checkpoints)
@@ -524,57 +490,3 @@ def test_without_checksums(tmp_path):
         for checkpoints, step in ((without, 1), (checking, 0)):
             checkpoints.restore(other, step=step)
             assert all_bits(other) != before
-
-
-KILLS = 50
-
-
-def counting() -> list[nn.ParamState]:
-    """8 MB that cannot be compressed."""
-    return [nn.ParamState(jax.random.normal(jax.random.key(i), (250, 1000))) for i in range(8)]
-
-
-def count_on(folder: str, synchronous: bool) -> None:
-    """Go on from the latest step without end, and write each."""
-    options = ocp.CheckpointManagerOptions(
-        enable_async_checkpointing=not synchronous, preservation_policy=ocp.checkpoint_managers.LatestN(2)
-    )
-    model, checkpoints = counting(), nn.Checkpoints(folder, options=options)
-    first = checkpoints.latest_step()
-    if first is not None:
-        checkpoints.restore(model)
-    print("ready", flush=True)
-    for step in itertools.count(0 if first is None else first + 1):
-        for state in model:
-            state.value += 1.0
-        checkpoints.save(step, model, metadata={"step": step})
-
-
-@pytest.mark.slow
-def test_the_last_complete_step_loads_whenever_the_process_is_killed(tmp_path):
-    model, rng, latest, halves, steps = counting(), random.Random(0), -1, 0, set()
-    for number in range(KILLS):
-        code = f"import tests.nn.checkpoints.test_orbax as t; t.count_on({str(tmp_path)!r}, {number % 2 == 1})"
-        with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout.readline() == "ready\n"
-                time.sleep(rng.uniform(0.0, 0.5))
-            finally:
-                process.send_signal(signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
-        halves += any("tmp" in name for name in os.listdir(tmp_path))
-        with nn.Checkpoints(tmp_path) as checkpoints:
-            if not checkpoints.all_steps():
-                continue
-            checkpoints.restore(model)  # those before may be half removed
-            step = checkpoints.metadata()["step"]
-            assert step == checkpoints.latest_step()
-            want = [np.asarray(state.value) for state in counting()]
-            for _ in range(step + 1):
-                want = [array + np.float32(1.0) for array in want]
-            assert all((state.value == array).all() for state, array in zip(model, want, strict=True))
-            assert step >= latest
-            latest = step
-            steps.add(step)
-    assert halves > 10  # many were killed while they wrote
-    assert len(steps) > 10

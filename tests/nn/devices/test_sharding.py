@@ -1,4 +1,4 @@
-"""Rules, plans and their errors, on meshes of one device or none; `on_eight_devices.py` has what needs more."""
+"""Rules, specs and their errors, on meshes of one device or none; what needs more is in `tests/processes`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import GraphError, OfType, PathRegex, State, graphdef, states
 from brainstate_transform import jit, value_and_grad
-from tests.processes.python import passes
+from tests.nn.cases import together
 
 GRID = AbstractMesh((2, 4), ("data", "model"))
 
@@ -35,15 +35,10 @@ def net():
     return nn.Sequential(nn.Linear(8, 16), nn.relu, nn.Linear(16, 4))
 
 
-@pytest.mark.slow
-def test_on_eight_devices():
-    passes("nn/on_eight_devices.py", XLA_FLAGS="--xla_force_host_platform_device_count=8")
-
-
 # ------------------------------------------------------------------------------------------------------------- rules
 
 
-@pytest.mark.parametrize(
+@together(
     "key",
     [
         "layers.0.weight",
@@ -213,7 +208,7 @@ def test_an_unknown_axis_of_fully_sharded():
         specs(nn.Linear(8, 8), nn.fully_sharded("fsdp"))
 
 
-@pytest.mark.parametrize("rules", ["weight", 3, nn.ParamState, [("weight",)], [P("data")], {"weight": "data"}], ids=str)
+@together("rules", ["weight", 3, nn.ParamState, [("weight",)], [P("data")], {"weight": "data"}], ids=str)
 def test_rules_that_are_none(rules):
     with pytest.raises(TypeError, match=r"rules are a mapping|give a PartitionSpec"):
         specs(nn.Linear(8, 8), rules)
@@ -243,7 +238,7 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@together("name", KEPT)
 def test_what_optax_keeps_for_a_parameter_follows_it(name):
     model = net()
     optimizer = nn.Optimizer(model, KEPT[name]())

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import pytest
 
 import brainstate_nn as nn
 import brainstate_nn._layers.activations as module
+from tests.nn.cases import together
 
 
-@pytest.mark.parametrize("name", [name for name in module.__all__ if name != "PReLU"])
+@together("name", [name for name in module.__all__ if name != "PReLU"])
 def test_is_the_function_of_jax(name):
     assert getattr(nn, name) is getattr(jax.nn, name, None) or getattr(nn, name) is getattr(jnp, name)
 

@@ -12,6 +12,7 @@ import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
 from tests.laws.layers import ATTENTION, NORMAL, their_attention
+from tests.nn.cases import together
 from tests.nn.peers import flax, values_of
 
 
@@ -52,8 +53,8 @@ def test_first_values_are_no_part_of_the_shape():
     assert abs(float(nn.MultiHeadAttention(8, 64).query.weight.value.std()) - 1 / 8) < 0.01  # the fan-in is 64
 
 
-@pytest.mark.parametrize("leading", [(), (1,), (2, 3)], ids=str)
-@pytest.mark.parametrize("num_kv_heads", [4, 1])
+@together("leading", [(), (1,), (2, 3)], ids=str)
+@together("num_kv_heads", [4, 1])
 def test_any_number_of_axes_in_front(leading, num_kv_heads):
     layer = made(num_kv_heads=num_kv_heads)
     x, y = sample(*leading, 5, 8), sample(*leading, 6, 8, seed=1)
@@ -135,8 +136,8 @@ def test_shardings_are_passed_on():
 # ----------------------------------------------------------------------------------------------------------- dropout
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("num_kv_heads", [4, 2])
+@together("dtype", ["float32", "bfloat16"])
+@together("num_kv_heads", [4, 2])
 def test_weights_before_dropout_are_those_of_jax(num_kv_heads, dtype):
     layer = made(num_kv_heads=num_kv_heads, dropout=0.5, dtype=dtype)
     layer.dropout.rate = 0.0  # so that what is written out for dropout has the result of what is not
@@ -171,7 +172,7 @@ def test_evaluation_drops_nothing():
 X = jnp.ones((3, 5, 8))
 
 
-@pytest.mark.parametrize(
+@together(
     ("options", "message"),
     [
         ({"num_heads": 0}, "^num_heads must be a positive whole number, not 0$"),
@@ -205,7 +206,7 @@ class Net(nn.Module):
         self.attention = layer
 
 
-@pytest.mark.parametrize(
+@together(
     ("inputs", "options", "message"),
     [
         ((X[..., :6],), {}, r"expects 8 features along axis -1 of `query`, which is f32\[3,5,6\]"),

@@ -9,6 +9,7 @@ from flax import nnx
 from hypothesis import given, settings
 
 import brainstate_nn as nn
+from tests.nn.cases import together
 from tests.nn.oracle import assert_same, give_parameters, sample
 
 SPATIAL = {1: (9,), 2: (8, 7), 3: (5, 6, 4)}
@@ -61,7 +62,7 @@ def test_is_that_of_nnx(rank, options):
     assert_same(ours, theirs, sample(2, *SPATIAL[rank], 4))
 
 
-@pytest.mark.parametrize(
+@together(
     "options",
     [
         {"kernel": (2, 3), "stride": (1, 2)},
@@ -85,7 +86,7 @@ def test_causal_padding_sees_no_future(dilation):
     assert (ours(x)[:5] == ours(x.at[5:].set(0.0))[:5]).all()
 
 
-@pytest.mark.parametrize("leading", [(), (2,), (2, 3), (0,), (0, 2)], ids=str)
+@together("leading", [(), (2,), (2, 3), (0,), (0, 2)], ids=str)
 def test_any_number_of_leading_axes(leading):
     ours, theirs = pair(2, 3)
     assert_same(ours, theirs, sample(*leading, 8, 7, 4)) if 0 not in leading else None
@@ -139,7 +140,7 @@ def test_half_precision_in_and_out():
     assert layer.weight.value.dtype == jnp.float32
 
 
-@pytest.mark.parametrize(
+@together(
     ("make", "text"),
     [
         (lambda: nn.Conv(4, 6, 3), r"kernel_size=3 does not say how many .* write `Conv2d\(..., 3\)`"),

@@ -9,6 +9,7 @@ from flax import nnx
 from hypothesis import assume, given, settings
 
 import brainstate_nn as nn
+from tests.nn.cases import together
 from tests.nn.oracle import assert_same, sample
 
 CLASSES = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -98,7 +99,7 @@ def test_causal_padding_keeps_the_first_of_the_full_result_and_sees_no_future(ke
     assert (causal(x)[: 3 * stride] == causal(x.at[3:].set(0.0))[: 3 * stride]).all()
 
 
-@pytest.mark.parametrize("leading", [(), (2, 3), (0,)], ids=str)
+@together("leading", [(), (2, 3), (0,)], ids=str)
 def test_any_number_of_leading_axes(leading):
     layer = nn.ConvTranspose(4, 6, (4, 4), stride=2)
     x = sample(*leading, 3, 2, 4)
@@ -115,7 +116,7 @@ def test_names_layout_and_readable_attributes():
     assert not isinstance(layer, nn.Conv)
 
 
-@pytest.mark.parametrize(
+@together(
     ("make", "text"),
     [
         (lambda: nn.ConvTranspose(4, 6, 3), r"kernel_size=3 .* write `ConvTranspose2d\(..., 3\)` or"),

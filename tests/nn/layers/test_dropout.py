@@ -7,6 +7,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import for_loop
+from tests.nn.cases import together
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -62,7 +63,7 @@ def test_broadcast_dims_share_one_decision():
     assert 0 < int((y[0, :, 0] == 0).sum()) < 50
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@together("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_dtype_is_kept(dtype):
     assert nn.Dropout(0.5)(jnp.ones(8, dtype)).dtype == dtype
 
@@ -92,7 +93,7 @@ def test_inside_raw_jit_through_split_and_merge():
         assert y.tolist() == eager(jnp.ones(20)).tolist()
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+@together("rate", [-0.1, 1.1, float("nan")])
 def test_the_rate_is_checked_when_made_and_when_changed(rate):
     with pytest.raises(ValueError, match="rate is the probability to drop an element, between 0 and 1, not"):
         nn.Dropout(rate)

@@ -7,12 +7,13 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from tests.nn.cases import together
 from tests.nn.oracle import assert_same, sample
 
 NORMAL = jax.nn.initializers.normal(1.0)
 
 
-@pytest.mark.parametrize(
+@together(
     ("equation", "weight", "bias", "x"),
     [
         ("nta,hab->nthb", (8, 2, 4), (8, 4), (3, 5, 2)),
@@ -29,7 +30,7 @@ def test_is_that_of_nnx(equation, weight, bias, x):
     assert_same(ours, nnx.Einsum(equation, *shapes, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0)), sample(*x))
 
 
-@pytest.mark.parametrize("equation", ["...d,dhk->...hk", "d...,dhk->...hk", "d...,dhk->h...k", "d...,dhk->hk..."])
+@together("equation", ["...d,dhk->...hk", "d...,dhk->...hk", "d...,dhk->h...k", "d...,dhk->hk..."])
 def test_further_axes(equation):
     layer = nn.Einsum(equation, (3, 2, 4), (2, 4), b_init=NORMAL)
     front = equation.startswith("...")
@@ -42,7 +43,7 @@ def test_further_axes(equation):
         np.testing.assert_allclose(layer(x), np.moveaxis(product, (-2, -1), (h, k)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
+@together(
     ("equation", "weight", "asked"),
     [
         ("btd,dhk->bthk", (6, 2, 4), (6, 8)),
@@ -88,7 +89,7 @@ def test_another_equation_for_a_call():
 FORM = "equation must name the axes of the input, of the weight and of the result, as in "
 
 
-@pytest.mark.parametrize(
+@together(
     ("arguments", "text"),
     [
         (("abc", 2), FORM),

@@ -9,6 +9,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import All, Not, clone, graphdef, treefy_states
 from brainstate_transform import grad, jit
+from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 NORMAL = nn.initializers.normal(1.0)
@@ -123,7 +124,7 @@ def test_a_shared_layer_gets_one_correction_in_all_places():
     np.testing.assert_allclose(net(x), want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
+@together(
     ("where", "chosen"),
     [
         (..., ["layers.0", "layers.2"]),
@@ -168,7 +169,7 @@ def test_the_projections_of_attention():
     np.testing.assert_allclose(layer(x), want, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
+@together(
     ("options", "kind", "text"),
     [
         ({"in_size": 0}, ValueError, "in_size must be a positive whole number, not 0"),

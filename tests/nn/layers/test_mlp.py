@@ -8,11 +8,12 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
+from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-@pytest.mark.parametrize("use_bias", [True, False])
+@together("depth", [0, 1, 2])
+@together("use_bias", [True, False])
 def test_is_that_of_equinox(depth, use_bias):
     final = nn.sigmoid if depth else nn.identity  # at depth 0, equinox leaves it out
     ours = nn.MLP(3, 2, 5, depth, activation=nn.tanh, final_activation=final, use_bias=use_bias)
@@ -80,7 +81,7 @@ def test_dtypes_and_streams():
     assert net.layers[1].precision == jax.lax.Precision.HIGHEST
 
 
-@pytest.mark.parametrize(
+@together(
     ("options", "kind", "text"),
     [
         ({"in_size": 0}, ValueError, "in_size must be a positive whole number, not 0"),

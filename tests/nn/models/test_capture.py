@@ -10,6 +10,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import StructureError, TraceContextError, graphdef
 from brainstate_transform import checkpoint, for_loop, grad, jit, vmap
+from tests.nn.cases import together
 
 
 class Net(nn.Module):
@@ -42,7 +43,7 @@ def same(one, other):
     return all(jnp.allclose(a, b, atol=1e-6) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-@pytest.mark.parametrize("how", [lambda f: f, jit, vmap, checkpoint, lambda f: jit(vmap(f))])
+@together("how", [lambda f: f, jit, vmap, checkpoint, lambda f: jit(vmap(f))])
 def test_what_modules_return(how):
     net = Net()
     shape, kinds = graphdef(net), [type(module) for module in net.modules()]
@@ -53,7 +54,7 @@ def test_what_modules_return(how):
     assert [type(module) for module in net.modules()] == kinds
 
 
-@pytest.mark.parametrize(
+@together(
     ("where", "paths"),
     [
         ("first", ["first"]),

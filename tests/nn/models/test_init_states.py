@@ -6,6 +6,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Not, graphdef
 from brainstate_transform import BatchAxisError, for_loop, grad, jit, vmap
+from tests.nn.cases import together
 
 
 class Cell(nn.Module):
@@ -110,8 +111,8 @@ class Failing(nn.Module):
     reset_state = init_state
 
 
-@pytest.mark.parametrize("lanes", [None, 3])
-@pytest.mark.parametrize("name", ["init", "reset"])
+@together("lanes", [None, 3])
+@together("name", ["init", "reset"])
 def test_an_error_leaves_the_model_as_it_was(name, lanes):
     class Lists(nn.Module):
         def init_state(self, *args, **kwargs):

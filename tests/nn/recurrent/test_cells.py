@@ -11,6 +11,7 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import for_loop
+from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 CELLS = [nn.RNNCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell]
@@ -103,7 +104,7 @@ def test_initialisers_see_the_whole_parameter():
 
 
 @each_cell
-@pytest.mark.parametrize(
+@together(
     ("dtype", "param_dtype", "given", "out", "kept"),
     [
         (None, "float32", "bfloat16", "float32", "float32"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import brainstate_nn as nn
 from brainstate_transform import for_loop, vmap
+from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 
@@ -73,7 +74,7 @@ def test_dtypes():
     assert line(jnp.array([True, False])).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), "late", None, True])
+@together("delay", [-1.0, float("inf"), float("nan"), "late", None, True])
 def test_the_delay_is_checked(delay):
     with pytest.raises(ValueError, match="delay must be a number that is not negative, not"):
         nn.Delay(2, delay)

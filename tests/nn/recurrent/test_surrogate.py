@@ -8,6 +8,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State
 from brainstate_transform import for_loop, grad, jit, vmap
+from tests.nn.cases import together
 
 KINDS = {
     # of each kind the smooth step whose derivative it has, at the usual slope
@@ -51,7 +52,7 @@ def test_the_threshold_itself_is_a_spike():
     assert nn.surrogate_spike(jnp.nan) == 0.0
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@together("dtype", ["bfloat16", "float16", "float32"])
 def test_dtype_is_kept(dtype):
     x = X.astype(dtype)
     y, push = jax.vjp(nn.surrogate_spike, x)

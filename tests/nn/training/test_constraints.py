@@ -14,6 +14,7 @@ from hypothesis import given, settings
 import brainstate_nn as nn
 from brainstate_graph import clone, from_json, graphdef, to_json, treefy_merge, treefy_split
 from brainstate_transform import for_loop, grad, jit, vmap
+from tests.nn.cases import together
 
 # With each, free numbers that float32 can tell apart afterwards, and what holds for the allowed ones.
 TRANSFORMS = {
@@ -69,7 +70,7 @@ def test_values_and_gradients_are_finite_at_the_ends_of_float32(name):
 
 
 @each()
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@together("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_dtypes_stay_and_half_precision_is_held_too(name, dtype):
     transform, _, holds = TRANSFORMS[name]
     x = jnp.array([-40.0, 0.25, 1.0, 100.0], dtype)
@@ -164,7 +165,7 @@ def test_equal_transforms_make_one_structure():
     assert from_json(to_json(graphdef(model)), allow=["brainstate_nn"]) is graphdef(model)
 
 
-@pytest.mark.parametrize(
+@together(
     ("transform", "value", "text"),
     [
         (nn.Softplus(), -1.0, r"a Constrained with Softplus\(\) cannot hold -1"),

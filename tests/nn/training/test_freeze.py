@@ -12,6 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, graphdef
 from brainstate_transform import grad, jit
+from tests.nn.cases import together
 
 
 class Tied(nn.Module):
@@ -48,7 +49,7 @@ def test_sharing_values_names_and_metadata_stay():
     assert [*net.states().values()] == [*states.values()]
 
 
-@pytest.mark.parametrize(
+@together(
     "which",
     [
         lambda net: net.encoder,

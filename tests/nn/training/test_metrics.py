@@ -12,8 +12,16 @@ from hypothesis import given, settings
 
 import brainstate_nn as nn
 from brainstate_graph import clone, states, treefy_merge, treefy_split, treefy_states
-from brainstate_nn._training.tally import add_count, add_sum, no_count, no_sum, of_count, of_sum
+from brainstate_nn._training.exact_sums import (
+    add_to_count,
+    add_to_sum,
+    count_as_float,
+    sum_as_float,
+    zero_count,
+    zero_sum,
+)
 from brainstate_transform import for_loop, jit
+from tests.nn.cases import together
 
 
 def batches(n=3, shape=(4, 5), dtype=jnp.float32):
@@ -78,7 +86,7 @@ def test_how_values_come_in_batches_does_not_matter(sizes, seed):
     np.testing.assert_allclose(welford.compute(), whole.compute(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int8, bool])
+@together("dtype", [jnp.bfloat16, jnp.float16, jnp.int8, bool])
 def test_small_dtypes_are_gathered_in_float32(dtype):
     values = jnp.ones(3000, dtype)  # bfloat16 counts to 256, int8 to 127
     average, welford = nn.Average(), nn.Welford()
@@ -116,12 +124,12 @@ def test_what_is_masked_may_be_nan():
 
 
 def test_counts_of_two_words():
-    count, exact = no_count(), 0
-    add = jax.jit(add_count)
+    count, exact = zero_count(), 0
+    add = jax.jit(add_to_count)
     for more in [2**32 - 1, 5, 2**31, 2**31, 7]:
         count, exact = add(count, jnp.uint32(more)), exact + more
         assert int(count[0]) * 2**32 + int(count[1]) == exact
-    np.testing.assert_allclose(of_count(count), exact)
+    np.testing.assert_allclose(count_as_float(count), exact)
     average = nn.Average()
     average.count.value = jnp.array([0, 2**32 - 1], jnp.uint32)
     average.total.value = jnp.array([2.0**32, 0.0])
@@ -137,8 +145,8 @@ def test_sums_that_float32_would_lose():
         )
 
     assert gather(jnp.add, jnp.float32(2**25), lambda s: s) == 2**25
-    start = add_sum(no_sum(), jnp.float32(2**25))
-    assert gather(add_sum, start, of_sum) == 2**25 + 1000
+    start = add_to_sum(zero_sum(), jnp.float32(2**25))
+    assert gather(add_to_sum, start, sum_as_float) == 2**25 + 1000
 
 
 def make_all():

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +20,7 @@ from brainstate_graph import (
     treefy_states,
 )
 from brainstate_transform import for_loop, grad, jit, scan, value_and_grad, vmap
+from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 
@@ -87,7 +83,7 @@ def by_hand(tx, steps=4):
     return params
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@together("name", TRANSFORMATIONS)
 def test_is_plain_optax(name):
     net = make_net()
     optimizer = nn.Optimizer(net, TRANSFORMATIONS[name]())
@@ -116,7 +112,7 @@ def grads_for(net):
     return jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
 
 
-@pytest.mark.parametrize(
+@together(
     "form",
     [
         lambda g: g,
@@ -199,7 +195,7 @@ def test_extra_arguments_reach_the_transformation_that_takes_them():
     assert seen == [3.0]
 
 
-@pytest.mark.parametrize(
+@together(
     ("change", "text"),
     [
         (lambda g: {p: v for p, v in g.items() if p != ("layers", 0, "bias")}, "missing: layers.0.bias"),
@@ -270,7 +266,7 @@ def test_it_trains():
     assert loss_of(net, *data()) < 0.2 * first
 
 
-@pytest.mark.parametrize("params", [3, [jnp.ones(1)], {"a": 1}, {("a",): jnp.ones(1)}, nn.ParamState(jnp.ones(1))])
+@together("params", [3, [jnp.ones(1)], {"a": 1}, {("a",): jnp.ones(1)}, nn.ParamState(jnp.ones(1))])
 def test_what_are_no_parameters(params):
     with pytest.raises(TypeError, match=r"not \w+: write `Optimizer\(model.states\(ParamState\), tx\)`"):
         nn.Optimizer(params, optax.sgd(0.1))
@@ -294,7 +290,7 @@ def test_other_refusals():
         nn.Optimizer(make_net(), optax.sgd(0.1)).update(1)
 
 
-@pytest.mark.parametrize(
+@together(
     ("wrt", "names"),
     [
         ("layers.0", ["layers.0.bias", "layers.0.weight"]),
@@ -333,7 +329,7 @@ WRT = {
 }
 
 
-@pytest.mark.parametrize("wrt", WRT)
+@together("wrt", WRT)
 def test_gradients_of_our_grad_in_each_form(wrt):
     net, other = make_net(), make_net()
     nn.Optimizer(other, optax.sgd(1.0)).update(grads_for(other))
@@ -475,21 +471,6 @@ def test_a_copy_moves_the_copy():
     other["optimizer"].update(grads_for(other["net"]))
     assert both["net"][0].weight.value is before
     assert (other["net"][0].weight.value != before).any()
-
-
-@pytest.mark.slow
-def test_on_four_devices():
-    here = pathlib.Path(__file__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", here.with_name("training_on_four_devices.py")],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
-        cwd=here.parents[3],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def parts(count):

@@ -1,0 +1,179 @@
+"""Paths in a model: spelled as dotted names, and the orders in which what they lead to is gone through.
+
+A path is the tuple of attributes, keys and indices that leads from the root to a node, a state, or one array inside the
+value of a state. Its dotted name, ``layers.0.weight``, is what checkpoints, rules and messages use. What a model holds
+in several places has several paths: the one where it is met first, and its *aliases*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+
+from brainstate_graph import Any as AnyOf
+from brainstate_graph import Filter, GraphDef, GraphError, Snapshot, State, graphdef, states
+
+__all__ = [
+    "Path",
+    "StateArrays",
+    "alias_paths",
+    "dotted_name",
+    "dotted_names",
+    "from_below",
+    "leaf_paths",
+    "nearest",
+    "state_arrays",
+]
+
+T = TypeVar("T")
+
+Path = tuple[Any, ...]
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def dotted_name(path: Path) -> str:
+    """Spell a path as ``layers.0.weight``; that of the root is empty."""
+    return ".".join(map(str, path))
+
+
+def dotted_names(paths: Sequence[Path]) -> list[str]:
+    """Spell each path as `dotted_name` does.
+
+    Raises:
+        GraphError: Two paths have one name, such as ``("a", 1)``, ``("a", "1")`` and ``("a.1",)``.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = dotted_name(path)
+        if name in found:
+            raise GraphError(
+                f"the paths {found[name]!r} and {path!r} would both be named {name!r}: rename one attribute or key"
+            )
+        found[name] = path
+    return list(found)
+
+
+# -------------------------------------------------------------------------------------------------------------- arrays
+
+
+class StateArrays(NamedTuple):
+    """The arrays of one state of a model, by all names under which they can be found.
+
+    Attributes:
+        path: Where the state is met first.
+        aliases: Its other paths, where the model holds it in several places.
+        state: The live state.
+        paths: For each array the path that leads to it through `path`.
+        names: The same as dotted names, which no other array of the model has.
+        leaves: The arrays.
+        treedef: The tree that puts them together.
+    """
+
+    path: Path
+    aliases: list[Path]
+    state: State[Any]
+    paths: list[Path]
+    names: list[str]
+    leaves: list[Any]
+    treedef: Any
+
+    def alias_paths(self, index: int) -> list[Path]:
+        """Return the other paths of the array with this index."""
+        inside = self.paths[index][len(self.path) :]
+        return [(*alias, *inside) for alias in self.aliases]
+
+
+def state_arrays(node: Any, filters: Sequence[Filter] = ()) -> list[StateArrays]:
+    """Return the arrays of all states that a model holds, or of those that a filter accepts.
+
+    Raises:
+        GraphError: Two arrays have one name.
+    """
+    aliases: dict[Path, list[Path]] = {}
+    for alias, first in alias_paths(graphdef(node)).items():
+        aliases.setdefault(first, []).append(alias)
+    found = states(node, *((AnyOf(*filters),) if filters else ()))
+    parts = [(path, state, *leaf_paths(path, state.value)) for path, state in found.items()]
+    names = iter(dotted_names([path for _, _, paths, _, _ in parts for path in paths]))
+    return [
+        StateArrays(path, aliases.get(path, []), state, paths, [next(names) for _ in paths], leaves, treedef)
+        for path, state, paths, leaves, treedef in parts
+    ]
+
+
+def leaf_paths(path: Path, value: Any) -> tuple[list[Path], list[Any], Any]:
+    """Take the value at a path apart: for each array a path, the arrays, and the tree to put them together."""
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(value)
+    return [(*path, *map(_key_of, keys)) for keys, _ in pairs], [leaf for _, leaf in pairs], treedef
+
+
+def _key_of(entry: Any) -> Any:
+    # JAX has a class for each kind of key, and a fourth attribute, `key`, for both dicts and custom nodes
+    for attribute in ("name", "key", "idx"):
+        if hasattr(entry, attribute):
+            return getattr(entry, attribute)
+    return str(entry)
+
+
+def alias_paths(shape: GraphDef) -> dict[Path, Path]:
+    """Return the other paths of what stands in several places: for each the path where the state is met first.
+
+    Not those that lead through the root or another object above themselves, of which there is no end.
+    """
+    # Kept beside the GraphDef, which is one object for all models of this structure.
+    found: dict[Path, Path] | None = shape.memo.get("aliases")
+    if found is None:
+        found = shape.memo["aliases"] = {}
+        # A tree, in which nothing is shared, has one edge less than objects: most models, and no more is asked of them.
+        if len(shape.targets) >= len(shape.rows):
+            state_paths = [shape.path(row) for row in shape.state_rows]
+            for owner, row in enumerate(shape.rows):
+                for edge, key in enumerate(row.edge_keys, shape.starts[owner]):
+                    first, other = shape.path(shape.targets[edge]), (*shape.path(owner), key)
+                    # Each edge but the one by which an object is met first makes another path, for it and for all
+                    # states below it. A path that begins with the first one leads around in a circle.
+                    if other != first and other[: len(first)] != first:
+                        below = [path for path in state_paths if path[: len(first)] == first]
+                        found.update({(*other, *path[len(first) :]): path for path in below})
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- orders
+
+
+def nearest(root: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
+    """Iterate over the nearest objects of a class below a node, each once, with the path that leads to it directly.
+
+    Args:
+        root: A node, or a container of them; it is not among them.
+        kind: The class; what is below one of its objects is not looked at.
+    """
+    snap = Snapshot(root)
+    shape, objects = snap.graphdef, snap.objects
+    met: set[int] = set()
+    stack: list[tuple[int, Path]] = [(0, ())]
+    while stack:
+        number, path = stack.pop()
+        if number in met:
+            continue
+        met.add(number)
+        if number and isinstance(objects[number], kind):
+            yield path, objects[number]
+            continue
+        row, edges = shape.rows[number], shape.edges(number)
+        # In reverse, since the last one that is put on the stack is looked at first.
+        stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(row.visits))  # type: ignore[misc]
+
+
+def from_below(parts: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T]]:
+    """Turn the order in which `nodes` and `states` list parts around, so that each comes after those below it."""
+    above: list[tuple[Path, T]] = []
+    for path, part in parts:
+        while above and path[: len(above[-1][0])] != above[-1][0]:
+            yield above.pop()
+        above.append((path, part))
+    yield from reversed(above)

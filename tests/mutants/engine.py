@@ -22,7 +22,7 @@ MUTANTS = [
         f"{ENGINE}/core.py",
         "tuple(sorted([indices[s] for s in used]))",
         "tuple(range(len(graph.states)))",
-        laws("uses_few_of_many", "jit"),
+        laws("tells_what_it_used_and_no_more", "jit"),
     ),
     (
         "a trace during which another thread changed the graph is kept",

@@ -151,8 +151,8 @@ CHECKED = {
     # the derivative is what the user says
     "custom_vjp": (with_vjp, {"differentiates"}),
     "filter_checkpoint": (filter_checkpoint, set()),
-    # equinox keeps the functions that it has traced in a cache
-    "equinox": (EQUINOX, {"lets_models_go"}),
+    # equinox keeps the functions that it has traced in a cache, and lets any result through
+    "equinox": (EQUINOX, {"lets_models_go", "undoes_refused_results"}),
 }
 
 

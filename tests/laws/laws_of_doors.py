@@ -31,13 +31,7 @@ from brainstate_graph import (
 )
 from brainstate_nn import Dropout, LayerNorm, Linear, Sequential
 from tests.laws.law import against_plain, law, one
-from tests.laws.transforms import (
-    DERIVATIVES,
-    Net,
-    Param,
-    Tied,
-    holds_tracer,
-)
+from tests.laws.transforms import DERIVATIVES, Net, Param, Tied, holds_tracer
 
 READS = {
     "clone": lambda s: clone([s])[0].value,

@@ -6,27 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import (
-    GraphError,
-    State,
-    StateArgumentError,
-    StructureError,
-    states,
-)
+from brainstate_graph import GraphError, State, StateArgumentError, StructureError, states
 from brainstate_transform import jit
 from tests.laws.law import against_plain, law, one
-from tests.laws.transforms import (
-    DERIVATIVES,
-    FROZEN,
-    LOOPS,
-    Count,
-    Net,
-    Param,
-    Stack,
-    Tied,
-    holds_tracer,
-    same,
-)
+from tests.laws.transforms import DERIVATIVES, FROZEN, LOOPS, Count, Net, Param, Stack, Tied, holds_tracer, same
 
 
 @law(without=[*DERIVATIVES, "vmap", *LOOPS])  # see there for nodes in aux, and for lanes and steps

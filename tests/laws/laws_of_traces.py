@@ -12,21 +12,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from brainstate_graph import (
-    TraceContextError,
-    clone,
-    treefy_states,
-)
+from brainstate_graph import Overlay, TraceContextError, clone, treefy_states
 from brainstate_nn import RandomState
 from brainstate_transform import jit
 from tests.laws.law import BY_RULE, law, one
-from tests.laws.transforms import (
-    Net,
-    Param,
-    holds_tracer,
-    same,
-    values,
-)
+from tests.laws.transforms import Net, Param, Stack, holds_tracer, same, values
 
 
 @law()
@@ -134,3 +124,16 @@ def lets_functions_go(wrap):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@law(without=BY_RULE)  # which read all that the function reaches, as JAX traces it later
+def tells_what_it_used_and_no_more(wrap):
+    """Of many states, those that the function used are told to the trace around, and no others."""
+    m = Stack(*range(30))
+    f = wrap(lambda x: m.layers[7](m.layers[3](x)))
+    f(one)
+    with Overlay() as overlay:
+        f(one)
+    used = {state for number in (3, 7) for state in (m.layers[number].w, m.layers[number].n)}
+    assert set(overlay.reads) == used
+    assert set(overlay.writes) == {m.layers[3].n, m.layers[7].n}

@@ -9,23 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import (
-    Node,
-    State,
-    check_state_value_tree,
-    treefy_states,
-    update_states,
-)
+from brainstate_graph import Node, State, check_state_value_tree, treefy_states, update_states
 from brainstate_nn import RandomState
 from tests.laws.law import law, one
-from tests.laws.transforms import (
-    DERIVATIVES,
-    LOOPS,
-    Net,
-    Stack,
-    same,
-    values,
-)
+from tests.laws.transforms import DERIVATIVES, LOOPS, Net, Stack, same, values
 
 
 @law()

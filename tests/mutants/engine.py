@@ -21,8 +21,8 @@ MUTANTS = [
         "all states of the graph are taken for used",
         f"{ENGINE}/core.py",
         "tuple(sorted([index_of[state] for state in used]))",
-        "tuple(range(len(graph.states)))",
-        laws("uses_few_of_many", "jit"),
+        "tuple(range(len(index_of)))",
+        laws("tells_what_it_used_and_no_more", "jit"),
     ),
     (
         "a trace during which another thread changed the graph is kept",

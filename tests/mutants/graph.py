@@ -5,7 +5,9 @@ from __future__ import annotations
 CORE = "brainstate_graph/_core"
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
 HOOKS, FLATTEN = (f"tests/graph/core/test_{name}.py" for name in ("hooks", "flatten"))
-REFUSING, JOURNAL = (f"tests/graph/core/test_{name}.py" for name in ("hooks_that_refuse", "journal"))
+REFUSING, JOURNAL, OVERLAY = (
+    f"tests/graph/core/test_{name}.py" for name in ("hooks_that_refuse", "journal", "overlay")
+)
 SWITCHED = "tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function"
 
 MUTANTS = [
@@ -15,14 +17,14 @@ MUTANTS = [
         f"{CORE}/door.py",
         "overlay._values[state] = value\n        if state not in overlay.births:\n            overlay.writes",
         "state._value = value\n        if state not in overlay.births:\n            overlay.writes",
-        (STATE,),
+        (OVERLAY,),
     ),
     (
         "a read is told to the innermost trace only",
         f"{CORE}/door.py",
         "        if record:\n            layer.reads[state] = None",
         "        if record and layer is top:\n            layer.reads[state] = None",
-        (STATE,),
+        (OVERLAY,),
     ),
     (
         "a tracer of raw JAX is let into a State",
@@ -43,7 +45,7 @@ MUTANTS = [
         f"{CORE}/door.py",
         "    if record:\n        return [look(state, True) for state in states]",
         "    if False:\n        return [look(state, True) for state in states]",
-        (STATE,),
+        (OVERLAY,),
     ),
     (
         "values for many states are assigned though one is refused",

@@ -11,7 +11,7 @@ from brainstate_graph import State, StateArgumentError
 from brainstate_transform import NonFiniteError, debug_nan, debug_nan_if, for_loop, grad, jit, lift, vmap
 from brainstate_transform._checks.debug_nan import finite
 from tests.laws.transforms import Net, Runs, holds_tracer
-from tests.tables import each
+from tests.tables import each, pairs
 
 
 class Noisy:
@@ -40,13 +40,12 @@ UNDER = {
 }
 
 
-@each("under", UNDER)
-@each("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
+@pairs(under=UNDER, context={"leaks": jax.checking_leaks, "no jit": jax.disable_jit}, whole=("jit",))
 def test_the_operation_and_the_line_are_named_and_nothing_changes(under, context):
     f = Noisy()
     before = (f.m.n.value, f.stream.value)
     with context():
-        check = UNDER[under](f)
+        check = under(f)
         check(jnp.float32(2.0))
         with pytest.raises(
             NonFiniteError, match=r"NaN in .*log in __call__, .*test_debug_nan\.py:\d+: return jnp\.log\(x\)"

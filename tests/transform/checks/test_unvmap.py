@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainstate_transform import for_loop, grad, jit, unvmap, vmap
-from tests.tables import each
+from tests.tables import each, pairs
 
 XS = jnp.arange(6.0).reshape(2, 3)
 REDUCED = {"any": np.any, "all": np.all, "max": np.max}
@@ -26,13 +26,12 @@ UNDER = {
 }
 
 
-@each("op", REDUCED)
-@each("under", UNDER)
+@pairs(op={op: op for op in REDUCED}, under=UNDER, whole=("vmap of vmap",))
 @each("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
 def test_against_the_reduction_of_the_whole(op, under, context):
     with context():
         for shift in (0.0, 1.0):
-            got = UNDER[under](lambda x, shift=shift: unvmap(x + shift, op))
+            got = under(lambda x, shift=shift: unvmap(x + shift, op))
             assert got == REDUCED[op](np.asarray(XS) + shift)
 
 

@@ -107,8 +107,8 @@ MUTANTS = [
     (
         "a changed node does not tick",
         f"{CORE}/clock.py",
-        "        record.tick = tick  # before it shows",
-        "        # before it shows",
+        "        record.tick = tick\n        self.now = tick\n",
+        "        self.now = tick\n",
         (SNAPSHOT,),
     ),
     (

@@ -79,8 +79,9 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
         ValueError: A name in `skip` is no law.
 
     Example:
+        >>> import jax
         >>> from brainstate_transform import check_transform, lift
-        >>> laws = check_transform(lambda f: lift(lambda core: core, f))  # the transform that does nothing
+        >>> laws = check_transform(lambda f: lift(jax.checkpoint, f))
         >>> laws[:2]
         ('agrees_with_python', 'sees_assigned_values')
     """

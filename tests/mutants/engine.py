@@ -13,14 +13,14 @@ MUTANTS = [
     (
         "states beyond the captured graph are not looked for",
         f"{ENGINE}/core.py",
-        "        if strays:\n            raise Unpassed(strays)",
+        "    if strays:\n        raise Unpassed(strays)",
         "",
         laws("finds_hidden_states", "jit", "for_loop", "stateful"),
     ),
     (
         "all states of the graph are taken for used",
         f"{ENGINE}/core.py",
-        "tuple(sorted([indices[s] for s in used]))",
+        "tuple(sorted([index_of[state] for state in used]))",
         "tuple(range(len(graph.states)))",
         laws("uses_few_of_many", "jit"),
     ),

@@ -107,8 +107,8 @@ MUTANTS = [
     (
         "a changed node does not tick",
         f"{CORE}/clock.py",
-        "        record.tick = tick\n        self.now = tick\n",
-        "        self.now = tick\n",
+        "        record.tick = tick\n        self.now = tick",
+        "        self.now = tick",
         (SNAPSHOT,),
     ),
     (

@@ -148,11 +148,11 @@ CHECKED = {
     # a module has no tangent
     "jvp": (lambda f: lambda x: jvp(f, (x,), (jnp.ones_like(x),))[0], {"takes_modules"}),
     "linearize": (lambda f: lambda x: linearize(f, x)[0], set()),
-    # the derivative is what the user says
-    "custom_vjp": (with_vjp, {"differentiates"}),
+    # the derivative is what the user says; JAX runs the forward function later, so that it is given every state
+    "custom_vjp": (with_vjp, {"differentiates", "uses_few_of_many"}),
     "filter_checkpoint": (filter_checkpoint, set()),
-    # equinox keeps the functions that it has traced in a cache
-    "equinox": (EQUINOX, {"lets_models_go"}),
+    # equinox keeps the functions that it has traced in a cache, and takes any object for a part of a result
+    "equinox": (EQUINOX, {"lets_models_go", "undoes_refused_results"}),
 }
 
 

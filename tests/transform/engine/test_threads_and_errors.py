@@ -133,8 +133,8 @@ def test_jax_compares_the_static_parts_of_a_call_without_running_python():
     from brainstate_transform._engine import placeholders as _seal
     from brainstate_transform._engine import values as _values
 
-    assert _values.Rows.__eq__ is tuple.__eq__
-    assert _values.Rows.__hash__ is tuple.__hash__
+    assert _values.GraphKey.__eq__ is tuple.__eq__
+    assert _values.GraphKey.__hash__ is tuple.__hash__
     assert _seal.Slot.__eq__ is object.__eq__
     assert _seal.Slot(3) is _seal.Slot(3)
     assert _seal.constant("a").__class__.__eq__ is object.__eq__

@@ -135,17 +135,13 @@ def plain_indices(graphdef: GraphDef, data: Any) -> Sequence[int] | None:
     found = cast(Sequence[int], indices)
     rows, state_rows = graphdef.rows, graphdef.state_rows
     kinds = [rows[state_rows[index]].type for index in found]
-    return found if kinds == [_kind_of(spec) for spec in layout.specs] else None
-
-
-def _kind_of(spec: Any) -> type[Any] | None:
-    return None if spec is None else spec.kind
+    return found if kinds == [None if spec is None else spec.kind for spec in layout.specs] else None
 
 
 def _of_tree(tree: StateTree, indices: Sequence[int | None]) -> list[Given]:
     layout = layout_of(tree)
     return [
-        Given(index, item, type(item) if isinstance(item, State) else _kind_of(spec), layout, number)
+        Given(index, item, type(item) if isinstance(item, State) else spec and spec.kind, layout, number)
         for number, (index, item, spec) in enumerate(zip(indices, values_of(tree), layout.specs, strict=True))
     ]
 

@@ -15,7 +15,6 @@ use, are part of it: a program is made from them.
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import functools
 import sys
@@ -166,11 +165,15 @@ def _of_function(fun: types.FunctionType) -> list[Step]:
     found: list[Step] = []
     code = fun.__code__
     for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not assigned yet
+        try:  # `contextlib.suppress` takes four times as long, and eager loops ask at each call
             found.append(Step(name, cell.cell_contents, Cell(cell)))
-    defaults = fun.__defaults__ or ()
-    found += map(Step, code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults)
-    found += map(Step, fun.__kwdefaults__ or {}, (fun.__kwdefaults__ or {}).values())
+        except ValueError:  # not assigned yet
+            continue
+    defaults = fun.__defaults__
+    if defaults:
+        found += map(Step, code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults)
+    if fun.__kwdefaults__:
+        found += map(Step, fun.__kwdefaults__, fun.__kwdefaults__.values())
     table = fun.__globals__
     if package_of(fun) in OURS:
         return found  # the globals of our own wrappers hold no state; their closures lead on

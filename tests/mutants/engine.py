@@ -7,6 +7,7 @@ from tests.mutants.mutant import laws
 ENGINE = "brainstate_transform/_engine"
 JIT = "tests/transform/jit/test_jit.py"
 CONSTANTS = "tests/transform/engine/test_constants.py"
+PROGRAM = "tests/transform/jit/test_program.py"
 
 MUTANTS = [
     # -- the core
@@ -29,7 +30,7 @@ MUTANTS = [
         f"{ENGINE}/core.py",
         "        if graph is not None and compiled and self.moved(graph, overlay):\n            raise Moved",
         "",
-        ("tests/transform/engine/test_threads.py",),
+        ("tests/transform/engine/test_threads_and_structure.py",),
     ),
     (
         "a loop may change the structure of its graph",
@@ -123,7 +124,7 @@ MUTANTS = [
         f"{ENGINE}/reach.py",
         "return lambda: table.get(name) is value",
         "return lambda: name in table",
-        (f"{JIT}::test_a_global_and_its_rebinding", CONSTANTS),
+        (f"{PROGRAM}::test_a_global_and_its_rebinding", CONSTANTS),
     ),
     (
         "the touched graph is never looked at again",
@@ -151,7 +152,7 @@ MUTANTS = [
         f"{ENGINE}/values.py",
         "(id(shape), hooks, strays, passing)",
         "(id(shape), hooks, passing)",
-        (JIT, "tests/transform/engine/test_threads.py"),
+        (PROGRAM, "tests/transform/engine/test_threads.py"),
     ),
     # -- the recipe
     (
@@ -173,7 +174,7 @@ MUTANTS = [
         f"{ENGINE}/lift.py",
         "return inputs.whole() if inputs.key.passing is not None and not untraced() else inputs",
         "return inputs",
-        laws("serves_other_states_inside_a_trace", "jit", "vmap", "for_loop"),
+        (PROGRAM, *laws("serves_other_states_inside_a_trace", "jit", "vmap", "for_loop")),
     ),
     (
         "a bare State is taken as an argument",

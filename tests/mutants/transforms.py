@@ -14,7 +14,7 @@ MUTANTS = [
         f"{HERE}/_jit/program.py",
         "if not set(key.passing.indices).issuperset(used):",
         "if False:",
-        (*laws("uses_few_of_many", "jit"), "tests/transform/jit/test_jit.py"),
+        ("tests/transform/jit/test_program.py",),
     ),
     (
         "of many states the wrong ones are passed",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["together"]
+__all__ = ["pairs", "together"]
 
 # What pytest raises for "DID NOT RAISE" is no Exception.
 _FAILURES = (Exception, pytest.fail.Exception)
@@ -57,3 +57,22 @@ def together(names: str | tuple[str, ...], values: Iterable[Any], ids: Any = Non
         return run
 
     return decorate
+
+
+def pairs(first: str, firsts: Iterable[Any], second: str, seconds: Iterable[Any]) -> Any:
+    """Parametrise by pairs in which each value of two arguments occurs; the rest of their product is `exhaustive`.
+
+    Args:
+        first: The name of one argument.
+        firsts: Its values.
+        second: The name of the other.
+        seconds: Its values.
+    """
+    rows, columns = list(firsts), list(seconds)
+    chosen = {(i % len(rows), i % len(columns)) for i in range(max(len(rows), len(columns)))}
+    cases = [
+        pytest.param(a, b, marks=() if (i, j) in chosen else pytest.mark.exhaustive)
+        for i, a in enumerate(rows)
+        for j, b in enumerate(columns)
+    ]
+    return pytest.mark.parametrize((first, second), cases, ids=str)

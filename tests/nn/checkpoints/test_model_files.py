@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,20 +8,11 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
-from tests.laws.layers import Called, Layer, all_layers
+from tests.laws.layers import Called
 from tests.nn.cases import together
 from tests.nn.whole import Odd, all_bits
 
 MINE = [Called, Odd, jnp.swapaxes]
-
-
-@all_layers()
-def test_a_layer_comes_back_as_it_was(tmp_path: pathlib.Path, row: Layer) -> None:
-    layer = row.make(training=False)
-    nn.save_model(tmp_path / "m", layer)
-    copy = nn.load_model(tmp_path / "m", MINE)
-    assert graphdef(copy) is graphdef(layer)
-    assert all_bits(copy) == all_bits(layer)
 
 
 @pytest.mark.parametrize("suffix", ["msgpack", "safetensors"])

@@ -294,7 +294,7 @@ def test_the_shards_of_hugging_face(tmp_path):
         (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json has there"),
         (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is no file beside it"),
         (lambda m: {**m, "bias": "model.safetensors.index.json"}, "json is an index of files, and part of another"),
-        (lambda m: {**m, "bias": 3}, "a place is no name of a file"),
+        (lambda m: {**m, "bias": 3}, "a value is no name of a file"),
         (lambda m: [], "it is no index of files"),
     ],
 )

@@ -9,7 +9,7 @@ from flax import nnx
 from hypothesis import given, settings
 
 import brainstate_nn as nn
-from tests.nn.cases import together
+from tests.nn.cases import pairs, together
 from tests.nn.oracle import assert_same, give_parameters, sample
 
 SPATIAL = {1: (9,), 2: (8, 7), 3: (5, 6, 4)}
@@ -43,8 +43,9 @@ def pair(rank, kernel, *, stride=1, padding="SAME", dilation=1, groups=1, use_bi
     return ours, theirs
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize(
+@pairs(
+    "rank",
+    [1, 2, 3],
     "options",
     [
         {},
@@ -55,7 +56,6 @@ def pair(rank, kernel, *, stride=1, padding="SAME", dilation=1, groups=1, use_bi
         {"padding": "CIRCULAR", "stride": 2},
         {"padding": "REFLECT"},
     ],
-    ids=str,
 )
 def test_is_that_of_nnx(rank, options):
     ours, theirs = pair(rank, 3, **options)

@@ -9,12 +9,11 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import jit
-from tests.nn.cases import together
+from tests.nn.cases import pairs, together
 from tests.nn.oracle import assert_same, sample
 
 
-@together("shape", [(3,), (5, 3), (2, 4, 3), (0, 3)], ids=str)
-@together("use_bias", [True, False])
+@pairs("shape", [(3,), (5, 3), (2, 4, 3), (0, 3)], "use_bias", [True, False])
 def test_is_that_of_nnx(shape, use_bias):
     ours = nn.Linear(3, 4, use_bias=use_bias, b_init=jax.nn.initializers.normal(1.0), rng=nn.RandomState(0))
     theirs = nnx.Linear(3, 4, use_bias=use_bias, rngs=nnx.Rngs(0))

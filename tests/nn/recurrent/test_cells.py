@@ -15,7 +15,7 @@ from tests.nn.cases import together
 from tests.nn.oracle import sample
 
 CELLS = [nn.RNNCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell]
-each_cell = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+each_cell = together("kind", CELLS)
 NORMAL = jax.nn.initializers.normal(1.0)
 
 

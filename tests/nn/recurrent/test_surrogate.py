@@ -18,7 +18,7 @@ KINDS = {
     "fast_sigmoid": lambda x: 0.5 * (1 + 10 * x / (1 + jnp.abs(10 * x))),
 }
 X = jnp.linspace(-0.95, 0.9, 38)
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = together("kind", KINDS)
 
 
 @each_kind

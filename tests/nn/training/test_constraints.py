@@ -33,7 +33,7 @@ EXTREMES = [0.0, 1e-30, TINY, 17.0, 88.0, 89.0, 104.0, 1e4, 1e20, HUGE]
 
 
 def each():
-    return pytest.mark.parametrize("name", TRANSFORMS)
+    return together("name", TRANSFORMS)
 
 
 @each()

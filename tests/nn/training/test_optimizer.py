@@ -76,10 +76,15 @@ def by_hand(tx, steps=4):
     shape, tree = treefy_split(make_net())
     params = tree.to_pure_dict()
     state = tx.init(params)
-    for _ in range(steps):
+
+    @jax.jit
+    def step(params, state):
         grads = jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
         updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(steps):
+        params, state = step(params, state)
     return params
 
 

@@ -41,6 +41,7 @@ contracts: $(VENV)/.installed-dev  ## Check which file imports which
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other systems
+	$(BIN)/python -m benchmarks.calls
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.graph
 	$(BIN)/python -m benchmarks.transforms

@@ -32,10 +32,10 @@ def batch() -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.asarray(rng.normal(size=(BATCH, WIDTH)), jnp.float32) for _ in "xy")  # type: ignore[return-value]
 
 
-def weights() -> list[tuple[jax.Array, jax.Array]]:
+def weights(layers: int = LAYERS) -> list[tuple[jax.Array, jax.Array]]:
     rng = np.random.default_rng(1)
     draw: Callable[[], Any] = lambda: jnp.asarray(rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5, jnp.float32)  # noqa: E731
-    return [(draw(), jnp.zeros(WIDTH)) for _ in range(LAYERS)]
+    return [(draw(), jnp.zeros(WIDTH)) for _ in range(layers)]
 
 
 # ------------------------------------------------------------------------------------------------ our models
@@ -65,8 +65,8 @@ class Layer(Node):
 class Stack(Node):
     """Layers, and a counter of the calls."""
 
-    def __init__(self) -> None:
-        self.layers = [Layer(w, b) for w, b in weights()]
+    def __init__(self, layers: int = LAYERS) -> None:
+        self.layers = [Layer(w, b) for w, b in weights(layers)]
         self.calls = State(jnp.array(0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -146,14 +146,20 @@ def nothing() -> None:
     pass
 
 
-def tracing() -> Works:
+def tracing(layers: int) -> Works:
     """Trace the step of a function object that JAX has never seen."""
-    model, (x, y) = Stack(), batch()
-    params, calls = weights(), jnp.array(0)
+    model, (x, y) = Stack(layers), batch()
+    params, calls = weights(layers), jnp.array(0)
     return {
         "ours": lambda: our_step(model, nothing).trace(x, y),
         "raw": lambda: raw_step(nothing).trace(params, calls, x, y),
     }
+
+
+def first_calls(layers: int) -> Works:
+    """Trace such a step, compile it and run it; ours only."""
+    model, (x, y) = Stack(layers), batch()
+    return {"ours": lambda: our_step(model, nothing)(x, y)}
 
 
 def stepping() -> Works:

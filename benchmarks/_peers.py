@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._cases import RATE, TIMES, Works, batch, reading, scalars, weights, writing
+from ._cases import LAYERS, RATE, TIMES, Works, batch, reading, scalars, weights, writing
 from ._timing import Work
 
 __all__ = ["PEERS", "Brainstate", "Nnx", "works_of"]
@@ -46,8 +46,8 @@ class Nnx:
             pass
 
         class Stack(nnx.Module):
-            def __init__(self) -> None:
-                self.layers = nnx.List([Layer(w, b) for w, b in weights()])
+            def __init__(self, layers: int = LAYERS) -> None:
+                self.layers = nnx.List([Layer(w, b) for w, b in weights(layers)])
                 self.calls = Count(jnp.array(0))
 
             def __call__(self, x: jax.Array) -> jax.Array:
@@ -87,8 +87,8 @@ class Nnx:
 
         return nnx.jit(step)
 
-    def tracing(self) -> Work:
-        model, (x, y) = self.Stack(), batch()
+    def tracing(self, layers: int) -> Work:
+        model, (x, y) = self.Stack(layers), batch()
         return lambda: self._step().trace(model, x, y)
 
     def stepping(self, cached: bool = False) -> Work:
@@ -149,8 +149,8 @@ class Brainstate:
                 return jnp.tanh(x @ self.w.value + self.b.value)
 
         class Stack(node):
-            def __init__(self) -> None:
-                self.layers = [Layer(w, b) for w, b in weights()]
+            def __init__(self, layers: int = LAYERS) -> None:
+                self.layers = [Layer(w, b) for w, b in weights(layers)]
                 self.calls = brainstate.State(jnp.array(0))
 
             def __call__(self, x: jax.Array) -> jax.Array:
@@ -188,8 +188,8 @@ class Brainstate:
 
         return transform.jit(step)
 
-    def tracing(self) -> Work:
-        model, (x, y) = self.Stack(), batch()
+    def tracing(self, layers: int) -> Work:
+        model, (x, y) = self.Stack(layers), batch()
         return lambda: self._step(model).trace(x, y)
 
     def stepping(self) -> Work:

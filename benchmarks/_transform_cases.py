@@ -1,15 +1,13 @@
 """One case for each transform: the same function of the same states, under ours and under the one of JAX.
 
-The user's function multiplies its argument by every *param* and adds the product to every *hidden* state; half of the
-states are of either kind.  *Raw* is the pure function ``pure(params, hidden, x) -> (y, hidden)`` under the transform of
-JAX, called as ours is called: the eager one eagerly, the compiled one under ``jax.jit``, the hidden states threaded.
+*Raw* is the pure function ``pure(params, hidden, x) -> (y, hidden)`` of a workload under the transform of JAX.  It is
+called as ours is called: the eager one eagerly, the compiled one under ``jax.jit``, the hidden states threaded.
 
-`ours` is written in names that brainstate has too, so that one description serves both.
+`Case.ours` is written in names that brainstate has too, so that one description serves both.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,42 +17,12 @@ import numpy as np
 from jax.experimental import checkify as jax_checkify
 from jax.sharding import PartitionSpec
 
-import brainstate_transform
-from brainstate_graph import Node, State
-
 from ._cases import Works
+from ._workloads import LANES, Library, Workload, bank_values, pure, user
 
-__all__ = [
-    "CASES", "NETWORK", "NUMBERS", "OURS", "Case", "Library", "Workload", "bank_values", "missing", "nested_trace",
-    "repeated", "traced", "warm",
-]  # fmt: skip
+__all__ = ["CASES", "STEPS", "Case", "missing", "nested_trace", "repeated", "traced", "warm"]
 
-LANES = STEPS = 4
-
-
-class Library(NamedTuple):
-    """A system whose functions close over states.
-
-    Attributes:
-        transforms: The module with its transforms.
-        bank: Makes an object with the lists `params` and `hidden` from two lists of arrays.
-    """
-
-    transforms: Any
-    bank: Callable[[list[jax.Array], list[jax.Array]], Any]
-
-
-class Param(State[Any]):
-    __slots__ = ()
-
-
-class Bank(Node):
-    def __init__(self, params: list[jax.Array], hidden: list[jax.Array]) -> None:
-        self.params = [Param(value) for value in params]
-        self.hidden = [State(value) for value in hidden]
-
-
-OURS = Library(brainstate_transform, Bank)
+STEPS = 4
 
 
 class Case(NamedTuple):
@@ -77,94 +45,6 @@ class Case(NamedTuple):
     lanes: bool = False
     compiles: bool = False
     same: bool = True
-
-
-def user(bank: Any) -> Callable[[Any], Any]:
-    """Return a fresh function of a library's bank."""
-
-    def f(x: Any) -> Any:
-        y = x
-        for state in bank.params:
-            y = y * state.value
-        for state in bank.hidden:
-            state.value = state.value + y
-        return y
-
-    return f
-
-
-def pure() -> Callable[[Any, Any, Any], Any]:
-    """Return a fresh pure function of the same arithmetic."""
-
-    def f(params: Any, hidden: Any, x: Any) -> Any:
-        y = x
-        for value in params:
-            y = y * value
-        return y, tuple(value + y for value in hidden)
-
-    return f
-
-
-def bank_values(count: int, lanes: bool) -> tuple[list[jax.Array], list[jax.Array]]:
-    half = count // 2
-    params = [jnp.array(1.0 + i / count, jnp.float32) / (1.0 + (count - i) / count) for i in range(count - half)]
-    return params, [jnp.zeros(LANES) if lanes else jnp.zeros(()) for _ in range(half)]
-
-
-LAYERS, WIDTH = 50, 8
-
-
-def network() -> Callable[[Any, Any, Any], Any]:
-    """Return a fresh pure function of a network: a weight, a bias and a running mean in each of its layers."""
-
-    def f(params: Any, hidden: Any, x: Any) -> Any:
-        y, means = jnp.full(WIDTH, x), []
-        for weight, bias, mean in zip(params[::2], params[1::2], hidden, strict=True):
-            y = jnp.tanh(y @ weight + bias)
-            means.append(0.9 * mean + 0.1 * jnp.mean(y))
-        return jnp.sum(y), tuple(means)
-
-    return f
-
-
-def network_values(lanes: bool) -> tuple[list[jax.Array], list[jax.Array]]:
-    keys = jax.random.split(jax.random.key(0), LAYERS)
-    weights = [jax.random.normal(key, (WIDTH, WIDTH)) / WIDTH**0.5 for key in keys]
-    params = [value for weight in weights for value in (weight, jnp.zeros(WIDTH))]
-    return params, [jnp.zeros(LANES) if lanes else jnp.zeros(()) for _ in weights]
-
-
-class Workload(NamedTuple):
-    """What the function does that is traced.
-
-    Attributes:
-        name: Its name in the rows.
-        pure: Makes a fresh pure function.
-        values: Makes the values of params and hidden states, these with or without lanes.
-        user: Makes a fresh function of a library's bank.
-    """
-
-    name: str
-    pure: Callable[[], Callable[[Any, Any, Any], Any]]
-    values: Callable[[bool], tuple[list[jax.Array], list[jax.Array]]]
-    user: Callable[[Any], Callable[[Any], Any]]
-
-
-def network_user(bank: Any) -> Callable[[Any], Any]:
-    apply = network()
-
-    def f(x: Any) -> Any:
-        y, means = apply([s.value for s in bank.params], [s.value for s in bank.hidden], x)
-        for state, value in zip(bank.hidden, means, strict=True):
-            state.value = value
-        return y
-
-    return f
-
-
-NETWORK = Workload(f"{LAYERS} layers", network, network_values, network_user)
-# Hardly any arithmetic: what a state costs, and nothing else.
-NUMBERS = Workload("50 numbers", pure, functools.partial(bank_values, 50), user)
 
 
 # ------------------------------------------------------------------------------------------------ differentiating

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ._cases import Works
-from ._transform_cases import STEPS, Case, Workload, bank_values
+from ._transform_cases import STEPS, Case
+from ._workloads import Workload, bank_values
 
 __all__ = ["Nnx"]
 

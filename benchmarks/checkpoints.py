@@ -7,11 +7,9 @@ is 0.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import shutil
 import tempfile
-import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -23,13 +21,12 @@ from flax import serialization
 
 import brainstate_nn as nn
 
-from ._timing import Work, interleaved, spell
-from .engine import header
+from ._report import chosen, disk_table, header, options
+from ._timing import Work
 
 __all__ = ["main"]
 
 TARGET = 1.1  # of the time that orbax takes for the bare arrays
-_LINE = "{:<36}{:>10}{:>12}{:>8}  {}"
 
 
 class Model(nn.Module):
@@ -111,44 +108,23 @@ def bare_numpy(path: pathlib.Path, flat: dict[str, jax.Array]) -> Row:
     return Row(lambda: np.savez(path, **flat), load)
 
 
-def table(what: str, works: dict[str, Work], ours: set[str], size: int, budget_s: float) -> None:
-    """Print how long each takes; the first is what the others are compared with."""
-    best, _ = interleaved(works, budget_s)
-    base = next(iter(best.values()))
-    print(_LINE.format(what, "time", "speed", "ratio", "").rstrip())
-    for name, seconds in best.items():
-        ratio = seconds / base
-        note = ("MISSED" if ratio > TARGET else "ok") if name in ours else ""
-        print(_LINE.format(name, spell(seconds), f"{size / seconds / 1e6:.0f} MB/s", f"{ratio:.2f}", note).rstrip())
-    print(flush=True)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.checkpoints", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--quick", action="store_true", help="ten seconds a table instead of sixty")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains a word")
+    parser = options("checkpoints", __doc__, "ten seconds a table instead of sixty", rows=True)
     parser.add_argument("--folder", default=None, help="where to write 1.4 GB; a temporary folder if not given")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
-    folder = pathlib.Path(tempfile.mkdtemp(dir=options.folder))
+    given = parser.parse_args(argv)
+    folder = pathlib.Path(tempfile.mkdtemp(dir=given.folder))
     try:
         found = rows(folder)
         first = next(iter(found))
-        found = {
-            name: row
-            for name, row in found.items()
-            if name == first or not options.rows or any(word in name for word in options.rows)
-        }
+        found = {name: row for name, row in found.items() if name == first or chosen(name, given.rows)}
         ours = {name for name, row in found.items() if row.ours}
         size = sum(value.nbytes for value in values_of(Model(0)))
         print(header())
         print(f"Ratio: the least time over many alternating rounds, by that of the first row. {size / 1e6:.0f} MB.\n")
-        budget_s = 10.0 if options.quick else 60.0
-        table("Save", {name: row.save for name, row in found.items()}, ours, size, budget_s)
-        table("Load", {name: row.load for name, row in found.items()}, ours, size, budget_s)
+        budget_s = 10.0 if given.quick else 60.0
+        disk_table("Save", {name: row.save for name, row in found.items()}, ours, TARGET, size, budget_s)
+        disk_table("Load", {name: row.load for name, row in found.items()}, ours, TARGET, size, budget_s)
     finally:
         shutil.rmtree(folder)
     return 0

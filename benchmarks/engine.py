@@ -1,16 +1,13 @@
 """``python -m benchmarks.engine``: what state-aware functions cost beside hand-threaded JAX, one claim per row.
 
 Options: ``--quick`` (a few seconds, rougher), ``--rows call step`` (rows whose name contains one of the words),
-``--profile`` (where a call with 3 states spends its time).  It reports and never fails: the exit code is 0.
+``--profile`` (where a call with 3 states spends its time), ``--against REVISION`` (today's packages beside those of a
+revision of git or of a directory, see `_against`).  It reports and never fails: the exit code is 0.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import os
-import platform
-import warnings
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +21,10 @@ from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import StateValues
 
 from . import _cases as cases
+from ._against import add_options, compare
 from ._peers import PEERS, works_of
-from ._timing import interleaved, spell
+from ._report import chosen, header, options, ratios
+from ._timing import Work, interleaved
 
 __all__ = ["ROWS", "main"]
 
@@ -58,7 +57,7 @@ ROWS = (
     Row("call, 21 states", 1.3, cases.calling, (21,), same=True),
     Row("call, 201 states", 1.15, cases.calling, (201,), same=True),
     Row("call, 3 of 1,000 captured states", 3, cases.calling, (3, 1000), same=True),
-    Row("trace, 50-layer step", 1.3, cases.tracing, share=3),
+    Row("trace, 50-layer step", 1.3, cases.tracing, (50,), share=3),
     Row("step, 50-layer, warm", 1.1, cases.stepping, same=True),
     Row("flatten a tree of 7,600 states", 1.5, cases.flattening, (7600,)),
     Row("split again, 200 states", 3, cases.splitting, (200,)),
@@ -66,21 +65,20 @@ ROWS = (
     Row("State.value write", 6, cases.writes, per=cases.TIMES),
 )
 
+# Beside older packages only: in these, most of the time that passes goes into XLA.
+FIRST_CALLS = (
+    Row("trace, 2-layer step", math.inf, cases.tracing, (2,)),
+    Row("first call, 2-layer step", math.inf, cases.first_calls, (2,)),
+    Row("first call, 50-layer step", math.inf, cases.first_calls, (50,)),
+)
+
 _LINE = "{:<34}{:>10}{:>10}{:>8}{:>9}{:>9}{:>12}  {}"
 
 
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def header() -> str:
-    return (
-        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
-        f"flax {version('flax')}, brainstate {version('brainstate')}"
-    )
+def our_work(name: str) -> Work:
+    """Make what is timed of a row, see `compare`."""
+    (row,) = (row for row in ROWS + FIRST_CALLS if row.name == name)
+    return row.make(*row.args)["ours"]
 
 
 def measure(row: Row, peers: list[Any], budget_s: float) -> str:
@@ -93,18 +91,12 @@ def measure(row: Row, peers: list[Any], budget_s: float) -> str:
         if not np.allclose(list(first.values()), first["raw"], rtol=1e-4):
             return f"{row.name:<34}failed: the systems compute different things: {first}"
     best, rounds = interleaved(works, budget_s)
-    ratios = {name: seconds / best["raw"] for name, seconds in best.items()}
-    shown = {p: f"{ratios[p]:.1f}" if p in ratios else "-" for p in ("nnx", "brainstate")}
-    mark = "MISSED" if ratios["ours"] > row.target else "ok"
-    return _LINE.format(
-        row.name, spell(best["ours"] / row.per), spell(best["raw"] / row.per), f"{ratios['ours']:.2f}",
-        f"{row.target:g}", shown["nnx"], shown["brainstate"], f"{mark} (best of {rounds})",
-    )  # fmt: skip
+    return f"{_LINE.format(row.name, *ratios(best, row.target, row.per))} (best of {rounds})"
 
 
 def table(words: list[str], quick: bool) -> None:
     """Print the table, a line as soon as it is known."""
-    rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
+    rows = [row for row in ROWS if chosen(row.name, words)]
     peers = [peer() for peer in PEERS]
     print(header())
     print("Ratio: the least time over many alternating rounds, by that of hand-threaded raw JAX in the same rounds.\n")
@@ -133,16 +125,16 @@ def python_runs() -> str:
 def nnx_note(peers: list[Any], budget_s: float) -> str:
     """The other way to use nnx: bound once to a module by ``nnx.cached_partial``."""
     for nnx in (peer for peer in peers if peer.name == "nnx"):
-        ratios = []
+        found = []
         for name, works in (
             ("call, 3 states", {**cases.calling(3), "nnx": nnx.calling(3, cached=True)}),
             ("call, 201 states", {**cases.calling(201), "nnx": nnx.calling(201, cached=True)}),
             ("step", {**cases.stepping(), "nnx": nnx.stepping(cached=True)}),
         ):
             best, _ = interleaved({k: works[k] for k in ("raw", "nnx")}, budget_s)
-            ratios.append(f"{best['nnx'] / best['raw']:.1f} ({name})")
+            found.append(f"{best['nnx'] / best['raw']:.1f} ({name})")
         text = "nnx: nnx.jit with the module as argument. Bound once by nnx.cached_partial its ratios are "
-        return text + ", ".join(ratios) + "."
+        return text + ", ".join(found) + "."
     return "nnx is not installed."
 
 
@@ -187,16 +179,17 @@ def profile(budget_s: float) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one second a row instead of six")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains a word")
+    parser = options("engine", __doc__, "one second a row instead of six", rows=True)
     parser.add_argument("--profile", action="store_true", help="where a call with 3 states spends its time")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
-    if options.profile:
-        profile(1.0 if options.quick else 6.0)
+    add_options(parser)
+    given = parser.parse_args(argv)
+    if given.profile:
+        profile(1.0 if given.quick else 6.0)
+    elif given.against:
+        print(header())
+        compare("engine", {row.name: row.per for row in ROWS + FIRST_CALLS if chosen(row.name, given.rows)}, given)
     else:
-        table(options.rows, options.quick)
+        table(given.rows, given.quick)
     return 0
 
 

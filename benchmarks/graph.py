@@ -6,12 +6,8 @@ never fails: the exit code is 0.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import os
-import platform
 import tracemalloc
-import warnings
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -32,8 +28,8 @@ from brainstate_graph import (
 )
 
 from ._graph_models import Ours, systems
+from ._report import chosen, header, options
 from ._timing import interleaved, spell
-from .engine import version
 
 __all__ = ["main"]
 
@@ -218,21 +214,14 @@ ROWS: dict[str, Callable[[int], None]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.graph", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a few rounds")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains a word")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
-    print(
-        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}, {os.cpu_count()} CPUs; "
-        f"flax {version('flax')}, brainstate {version('brainstate')}, equinox {version('equinox')}"
-    )
+    given = options("graph", __doc__, "a few rounds", rows=True).parse_args(argv)
+    print(header("equinox"))
     print("The least time over alternating rounds, without garbage collection.\n")
     print(_LINE.format("", "ours", "nnx", "brainstate", "equinox", "").rstrip())
     for name, row in ROWS.items():
-        if not options.rows or any(word in name for word in options.rows):
+        if chosen(name, given.rows):
             try:
-                row(4 if options.quick else 20)
+                row(4 if given.quick else 20)
             except Exception as error:  # one row must not keep the others from being reported
                 print(f"{name}: failed: {type(error).__name__}: {error}")
     return 0

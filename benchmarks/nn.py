@@ -7,8 +7,6 @@ exit code is 0.
 
 from __future__ import annotations
 
-import argparse
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,8 +21,8 @@ from brainstate_transform import jit, value_and_grad
 from examples.gpt import CHARACTERS, GPT, Settings, loss_of
 
 from ._gpt_peers import HandWritten, NnxGPT, nnx_step, values_of
+from ._report import chosen, header, options
 from ._timing import interleaved, spell
-from .engine import header
 
 __all__ = ["main"]
 
@@ -121,18 +119,14 @@ def _megabytes(size: int) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.nn", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="three seconds a row instead of twenty")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains a word")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
+    given = options("nn", __doc__, "three seconds a row instead of twenty", rows=True).parse_args(argv)
     print(header())
     print("Ratio: the least time over many alternating rounds, and the most memory that the compiled program takes, by")
     print("those of the step that is written by hand.\n")
     print(_LINE.format("One Adam step of the GPT", "", "ours", "by hand", "ratio", "target", "nnx", "").rstrip())
     for name, settings in SIZES.items():
-        if not options.rows or any(word in name for word in options.rows):
-            print(measure(name, settings, 3.0 if options.quick else 20.0), flush=True)
+        if chosen(name, given.rows):
+            print(measure(name, settings, 3.0 if given.quick else 20.0), flush=True)
     return 0
 
 

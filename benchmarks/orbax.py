@@ -6,7 +6,6 @@ the disk counts).  It reports and never fails: the exit code is 0.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import logging
@@ -15,7 +14,6 @@ import pathlib
 import shutil
 import tempfile
 import time
-import warnings
 from typing import Any
 
 import jax
@@ -26,14 +24,13 @@ import orbax.checkpoint as ocp
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit
 
-from ._timing import Work, interleaved, spell
-from .engine import header
+from ._report import disk_table, header, options
+from ._timing import Work, spell
 
 __all__ = ["main"]
 
 TARGET = 1.1  # of the time that orbax takes for the bare arrays
 SIZE = 32 * 2_000_000 * 4
-_LINE = "{:<36}{:>10}{:>12}{:>8}  {}"
 
 
 def arrays(seed: int) -> dict[str, jax.Array]:
@@ -88,18 +85,6 @@ def load_from_disk(row: Bare) -> Any:
     return row.load()
 
 
-def table(what: str, works: dict[str, Work], budget_s: float) -> None:
-    """Print how long each takes; the first is what the other is compared with."""
-    best, _ = interleaved(works, budget_s)
-    base = next(iter(best.values()))
-    print(_LINE.format(what, "time", "speed", "ratio", "").rstrip())
-    for name, seconds in best.items():
-        note = "" if seconds == base else "MISSED" if seconds / base > TARGET else "ok"
-        speed = f"{SIZE / seconds / 1e6:.0f} MB/s"
-        print(_LINE.format(name, spell(seconds), speed, f"{seconds / base:.2f}", note).rstrip())
-    print(flush=True)
-
-
 def overlap(ours: Ours, rounds: int) -> None:
     """Print how long a training and the writing of a step take after each other, and together."""
     x = nn.State(jnp.asarray(np.random.default_rng(0).standard_normal((64, 64), np.float32)))
@@ -135,24 +120,25 @@ def overlap(ours: Ours, rounds: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.orbax", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="ten seconds a table instead of sixty")
+    parser = options("orbax", __doc__, "ten seconds a table instead of sixty")
     parser.add_argument("--folder", default=None, help="where to write 1 GB; a temporary folder if not given")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
+    given = parser.parse_args(argv)
     logging.getLogger("absl").setLevel("ERROR")  # orbax warns that saving takes all the time
-    folder = pathlib.Path(tempfile.mkdtemp(dir=options.folder))
+    folder = pathlib.Path(tempfile.mkdtemp(dir=given.folder))
     try:
         rows = {"orbax, bare arrays": Bare(folder / "bare"), "ours": Ours(folder / "ours")}
         print(header())
         print(f"Ratio: the least time over many alternating rounds, by that of the first row. {SIZE / 1e6:.0f} MB.\n")
-        budget_s = 10.0 if options.quick else 60.0
-        table("Save", {name: row.save for name, row in rows.items()}, budget_s)
-        table("Load", {name: row.load for name, row in rows.items()}, budget_s)
+        budget_s = 10.0 if given.quick else 60.0
+        works = {
+            "Save": {name: row.save for name, row in rows.items()},
+            "Load": {name: row.load for name, row in rows.items()},
+        }
         if hasattr(os, "posix_fadvise"):
-            works = {name: functools.partial(load_from_disk, row) for name, row in rows.items()}
-            table("Load, from the disk", works, budget_s)
-        overlap(rows["ours"], 10 if options.quick else 40)
+            works["Load, from the disk"] = {name: functools.partial(load_from_disk, row) for name, row in rows.items()}
+        for what, ways in works.items():
+            disk_table(what, ways, {"ours"}, TARGET, SIZE, budget_s)
+        overlap(rows["ours"], 10 if given.quick else 40)
         for row in rows.values():
             row.manager.close()
     finally:

@@ -1,18 +1,17 @@
 """``python -m benchmarks.transforms``: what each transform costs beside hand-threaded JAX.
 
 Options: ``--quick`` (rougher), ``--rows grad eager`` (rows whose name contains one of the words), ``--alone`` (without
-the other systems).  It reports and never fails: the exit code is 0.
+the other systems), ``--against REVISION`` (today's packages beside those of a revision of git or of a directory, see
+`_against`).  It reports and never fails: the exit code is 0.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import gc
 import importlib
 import importlib.util
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _transform_cases as cases
-from ._timing import Work, interleaved, spell
-from ._transform_cases import CASES, NETWORK, NUMBERS, OURS, Case, Library, Workload
+from ._against import add_options, compare
+from ._report import chosen, header, options, ratios
+from ._timing import Work, interleaved
+from ._transform_cases import CASES, Case
 from ._transform_nnx import Nnx
-from .engine import header
+from ._workloads import NETWORK, NUMBERS, OURS, Library, Workload, bank_values
 
 __all__ = ["main"]
 
@@ -81,13 +82,7 @@ def line(name: str, works: dict[str, Work], target: float, budget_s: float, prob
         if not np.allclose(ours, raw, rtol=1e-4):
             return f"{name:<47}failed: ours is {ours}, raw JAX {raw}"
     best, rounds = interleaved(works, budget_s)
-    ratios = {system: seconds / best["raw"] for system, seconds in best.items()}
-    shown = {p: f"{ratios[p]:.1f}" if p in ratios else "-" for p in ("nnx", "brainstate")}
-    mark = "MISSED" if ratios["ours"] > target else "ok"
-    return _LINE.format(
-        name, spell(best["ours"]), spell(best["raw"]), f"{ratios['ours']:.2f}", f"{target:g}", shown["nnx"],
-        shown["brainstate"], f"{mark} ({rounds})",
-    )  # fmt: skip
+    return f"{_LINE.format(name, *ratios(best, target))} ({rounds})"
 
 
 def _rows(peers: Peers) -> list[tuple[str, Callable[[], dict[str, Work]], float, bool]]:
@@ -106,6 +101,12 @@ def _rows(peers: Peers) -> list[tuple[str, Callable[[], dict[str, Work]], float,
         nest = functools.partial(cases.nested_trace, work, peers.libraries)
         rows.append((f"trace of jit(for_loop(grad(cond))), {work.name}", nest, NEST_TARGET, False))
     return rows
+
+
+def our_work(name: str) -> Work:
+    """Make what is timed of a row, see `compare`."""
+    make = {name: make for name, make, _, _ in _rows(Peers(alone=True))}[name]
+    return make()["ours"]
 
 
 def _warm(peers: Peers, case: Case, count: int, compiled: bool) -> Callable[[], dict[str, Work]]:
@@ -146,7 +147,7 @@ def repeats(words: list[str], budget_s: float, problems: list[str]) -> None:
     """Eager control flow beside compiled raw JAX, and the growth of memory over many calls."""
     for case in CASES:
         name = f"repeated {case.name}, {SMALL} states, eager"
-        if case.name not in ("for_loop", "scan", "while_loop", "cond", "switch") or not _chosen(name, words):
+        if case.name not in ("for_loop", "scan", "while_loop", "cond", "switch") or not chosen(name, words):
             continue
         if not hasattr(OURS.transforms, case.name):
             continue
@@ -160,7 +161,7 @@ def repeats(words: list[str], budget_s: float, problems: list[str]) -> None:
 
 def _runs_of(library: Library, kind: str, depth: int) -> int | None:
     t, count = library.transforms, 0
-    bank = library.bank(*cases.bank_values(2, False))
+    bank = library.bank(*bank_values(2, False))
 
     def f(x: Any) -> Any:
         nonlocal count
@@ -208,34 +209,29 @@ def _print_runs(kind: str, name: str, count: Callable[[int], int | None]) -> Non
         print(f"{kind + ', ' + name:<40}" + "".join(f"{text:>10}" for text in shown), flush=True)
 
 
-def _chosen(name: str, words: list[str]) -> bool:
-    return not words or any(word in name for word in words)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.transforms", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.add_argument("--quick", action="store_true", help="half a second a row instead of three")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains a word")
+    parser = options("transforms", __doc__, "half a second a row instead of three", rows=True)
     parser.add_argument("--alone", action="store_true", help="without the other systems")
-    options = parser.parse_args(argv)
-    warnings.simplefilter("ignore")  # those of the peers
-    budget_s, words, problems = 0.5 if options.quick else 3.0, options.rows, []
-    peers = Peers(options.alone)
+    add_options(parser)
+    given = parser.parse_args(argv)
+    budget_s, words, problems = 0.5 if given.quick else 3.0, given.rows, []
+    peers = Peers(given.alone or given.against)
     print(header())
+    if given.against:
+        compare("transforms", {name: 1 for name, *_ in _rows(peers) if chosen(name, words)}, given)
+        return 0
     print("Ratio: the least time over many alternating rounds, by that of hand-threaded raw JAX in the same rounds.\n")
     print(_LINE.format("", "ours", "raw JAX", "ratio", "target", "nnx", "brainstate", "(rounds)").rstrip())
     for name, make, target, same in _rows(peers):
-        if _chosen(name, words):
+        if chosen(name, words):
             try:
                 text = line(name, make(), target, budget_s, problems, same)
             except Exception as error:  # one row must not keep the others from being reported
                 text = f"{name:<47}failed: {type(error).__name__}: {error}"
             print(text, flush=True)
     repeats(words, budget_s, problems)
-    if _chosen("python runs", words):
+    if chosen("python runs", words):
         python_runs(peers)
     if cases.missing(OURS):
         print(f"\nNot there, so not measured: {', '.join(cases.missing(OURS))}.")

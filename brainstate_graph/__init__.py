@@ -21,8 +21,10 @@ from ._core.snapshot import Snapshot
 from ._data.json import to_json, from_json
 from ._data.fingerprint import fingerprint
 from ._data.diff import diff
+from ._data.flax import register_with_flax
 from ._core.hooks import Hook, HookContext, register_state_hook
-from ._core.overlay import Overlay, check_state_value_tree, outside
+from ._core.overlay import Overlay, outside
+from ._core.door import check_state_value_tree
 from ._verbs.new_states import catch_new_states
 from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 
@@ -32,7 +34,7 @@ __all__ = [
     "states", "nodes", "iter_leaf", "iter_node", "update_states", "pop_states",
     "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
-    "to_json", "from_json", "fingerprint", "diff",
+    "to_json", "from_json", "fingerprint", "diff", "register_with_flax",
     "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
     "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",

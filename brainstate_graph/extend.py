@@ -7,22 +7,28 @@ from ._core.clock import born_after, fields_of, new_node, notes, now
 from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
-from ._core.journal import ABSENT, Edit, Journal, put_field
 from ._core.locate import locate
-from ._core.overlay import tracing, untraced
+from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
 from ._core.state import make_state
 from ._core.static import static_key
 from ._core.unflatten import unflatten
+from ._core.values import alike, aval_of
 from ._core.watch import watch
+from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",
+    "Appearance",
     "Edit",
     "Journal",
+    "Member",
     "StateTree",
+    "alike",
+    "appearance_of",
+    "aval_of",
     "born_after",
     "describe",
     "dotted",

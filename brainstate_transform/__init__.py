@@ -24,7 +24,7 @@ from ._mapping.new_states import vmap_new_states
 from ._mapping.shard_map import shard_map
 
 # looping
-from ._loops.loops import scan, for_loop
+from ._loops.scan import scan, for_loop
 from ._loops.while_loops import while_loop, bounded_while_loop, fori_loop
 from ._loops.associative import associative_scan
 from ._loops.checkpointed import checkpointed_scan, checkpointed_for_loop
@@ -35,7 +35,7 @@ from ._loops.progress import ProgressBar
 from ._loops.cond import cond, switch, ifelse
 
 # checking
-from ._checks.checks import jit_error_if, breakpoint_if
+from ._checks.error_if import jit_error_if, breakpoint_if
 from ._checks.debug_nan import debug_nan, debug_nan_if
 from ._checks.checkify import checkify, check, check_error
 from ._checks.checkify import (
@@ -50,7 +50,8 @@ from ._checks.checkify import (
 from ._checks.unvmap import unvmap
 
 # looking, naming
-from ._checks.shapes import eval_shape, StateFinder
+from ._checks.eval_shape import eval_shape
+from ._checks.state_finder import StateFinder
 from ._checks.naming import named_call, named_scope
 
 # writing a transform

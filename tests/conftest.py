@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import pathlib
 
 import hypothesis
 import jax
 import pytest
 
+# Helpers that assert say what they compared, as tests do.
+pytest.register_assert_rewrite(
+    "tests.laws.law", "tests.laws.graphs", "tests.laws.laws_of_doors", "tests.laws.laws_of_structure",
+    "tests.laws.laws_of_traces", "tests.laws.laws_of_values",
+)  # fmt: skip
 # The environment for the subprocesses that tests start; the configuration for this process, where a pytest plugin
 # may have imported JAX before us. One CPU device, so that results do not depend on the machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,9 +25,18 @@ jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Run by test_shard_map.py and tests/processes/test_devices.py, in a process that has as many devices.
+# An error that names the path of a layer or a state looks at every live object. What libraries make when they are
+# imported is hidden from it, and from the collector, before the first test file is imported: such errors are two to
+# four times faster to get, and the laws of layers alone ask for hundreds.
+for _library in ("brainstate_nn", "equinox", "flax.nnx", "optax", "treescope"):
+    importlib.import_module(_library)
+gc.collect()
+gc.freeze()
+
+# Run by tests/processes, in a process that has as many devices.
 _LARGE = [
-    "transform/on_four_devices.py",
+    "processes/transforms_on_four_devices.py",
+    "processes/shardings_on_four_devices.py",
     "processes/layers_on_four_devices.py",
     "processes/training_on_four_devices.py",
     "processes/sharding_on_eight_devices.py",
@@ -45,6 +61,11 @@ def _forget_programs():
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-graph-cache", action="store_true", help="take every graph apart anew: same results, slower")
+    parser.addoption(
+        "--one-case",
+        action="store_true",
+        help="run the first case of each test, but the laws and public tests whole",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,7 +81,24 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"jax {jax.__version__}, graph cache {cache}, leak check {leaks}"
 
 
+WHOLE = tuple(pathlib.Path(__file__).parent / name for name in ("laws", "public"))
+
+
+def first_cases(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the first case of each test, and all of those that say what holds everywhere."""
+    found: dict[str, pytest.Item] = {}
+    for item in items:
+        whole = any(item.path.is_relative_to(folder) for folder in WHOLE)
+        found.setdefault(item.nodeid if whole else item.nodeid.partition("[")[0], item)
+    return list(found.values())
+
+
+@pytest.hookimpl(trylast=True)  # after markers have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("one_case"):
+        kept = first_cases(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     skips = {}
     if config.getoption("no_graph_cache"):
         skips["graph_cache"] = pytest.mark.skip(reason="the graph cache is off")

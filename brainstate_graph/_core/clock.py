@@ -1,8 +1,8 @@
-"""The clock of structural change, and what a node has beside its attributes.
+"""The clock of structural change, and the record that a node has beside its attributes.
 
-Setting or deleting an attribute of a node stamps the node with the next tick of one process-wide
-clock.  "Has anything changed since?" is then one comparison for a whole model, and one comparison per
-node when something, somewhere, did.  Assigning ``State.value`` is not structural and does not tick.
+Setting or deleting an attribute of a node stamps the node with the next tick of one process-wide clock.  "Has anything
+changed since?" is then one comparison for a whole model, and one comparison per node when something, somewhere, did.
+Assigning ``State.value`` is not structural and does not tick.
 """
 
 from __future__ import annotations
@@ -12,41 +12,44 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, final
 
 __all__ = [
-    "Slots", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
+    "NodeBase", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
     "raw_fields", "record_of", "stamp",
 ]  # fmt: skip
 
 
+@final
 class _Clock:
     """Counts structural changes; `now` never again shows a tick that it has shown before."""
 
     __slots__ = ("next", "now")
 
     def __init__(self) -> None:
-        self.next = itertools.count(1).__next__  # atomic
+        self.next = itertools.count(1).__next__  # atomic, so that no two threads get one tick
         self.now = 0
 
     def tick(self) -> None:
         """Make everybody look whether something changed."""
         self.now = self.next()
 
-    def stamp(self, node: Slots) -> None:
+    def stamp(self, node: NodeBase) -> None:
         record = node.__graph__
         if record.shared:
             record = _own(node)
         tick = self.next()
-        record.tick = tick  # before it shows: who compares the clock first must find the node changed
+        # In this order: another thread that sees the clock move must find the node changed.
+        record.tick = tick
         self.now = tick
 
 
 clock = _Clock()
 
 
+@final
 class Record:
-    """What a node is known by beside its attributes.
+    """The record of a node, which is none of its attributes.
 
     Attributes:
         tick: Of the last change.
@@ -67,31 +70,34 @@ class Record:
         self.notes: weakref.WeakKeyDictionary[Any, Any] | None = None
 
 
-class Slots:
-    # One slot beside the attributes, not among them.
+class NodeBase:
+    """A base for `Node`: an object with attributes and, in a slot beside them, its record."""
+
     __slots__ = ("__dict__", "__graph__", "__weakref__")
 
     __graph__: Record
 
 
-raw_fields = Slots.__dict__["__dict__"].__get__  # `fields_of` without its Python frame, for the traversal
-_set_fields = Slots.__dict__["__dict__"].__set__
-_set_record = Slots.__dict__["__graph__"].__set__
+# `Node.__dict__` is a property, as who asks for the dictionary may write to it. These go past it, in C: `raw_fields` is
+# `fields_of` without its Python frame, for the traversal.
+raw_fields = NodeBase.__dict__["__dict__"].__get__
+_set_fields = NodeBase.__dict__["__dict__"].__set__
+_set_record = NodeBase.__dict__["__graph__"].__set__
 for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
 
 
-def _own(node: Slots) -> Record:
+def _own(node: NodeBase) -> Record:
     record = Record(node.__graph__.born, shared=False)
     _set_record(node, record)
     return record
 
 
-def record_of(node: Slots) -> Record:
+def record_of(node: NodeBase) -> Record:
     """Return the record of a node, for writing."""
     return _own(node) if node.__graph__.shared else node.__graph__
 
 
-def fields_of(node: Slots) -> dict[str, Any]:
+def fields_of(node: NodeBase) -> dict[str, Any]:
     """Return the attribute dictionary of a node, for reading: no tick."""
     return raw_fields(node)
 
@@ -101,12 +107,12 @@ def now() -> int:
     return clock.now
 
 
-def born_after(node: Slots, tick: int) -> bool:
+def born_after(node: NodeBase, tick: int) -> bool:
     """Tell whether `node` was made after the clock showed `tick`."""
     return node.__graph__.born > tick
 
 
-def notes(node: Slots) -> weakref.WeakKeyDictionary[Any, Any]:
+def notes(node: NodeBase) -> weakref.WeakKeyDictionary[Any, Any]:
     """Return room for what others remember about a node, by who remembers it; it goes when either goes."""
     record = record_of(node)
     if record.notes is None:
@@ -114,7 +120,7 @@ def notes(node: Slots) -> weakref.WeakKeyDictionary[Any, Any]:
     return record.notes
 
 
-def stamp(node: Slots) -> None:
+def stamp(node: NodeBase) -> None:
     """Record that the structure of `node` changed; for code that goes past its attributes."""
     clock.stamp(node)
 
@@ -132,11 +138,12 @@ def new_nodes(kinds: Iterable[type[Any]]) -> list[Any]:
     """Make many nodes without calling their constructors; they share a record until one of them changes."""
     nodes = list(map(object.__new__, kinds))
     tick = clock.next()
+    # Most nodes of a merged model never change, so one record does for all of them until one does.
     for_all(map(_set_record, nodes, repeat(Record(tick, shared=True))))
     clock.now = tick
     return nodes
 
 
-def fill_nodes(nodes: Sequence[Slots], fields: Iterable[dict[str, Any]]) -> None:
+def fill_nodes(nodes: Sequence[NodeBase], fields: Iterable[dict[str, Any]]) -> None:
     """Give new nodes their attributes, past any ``__setattr__``: none may run on a half-built object."""
     for_all(map(_set_fields, nodes, fields))

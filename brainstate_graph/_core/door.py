@@ -1,42 +1,286 @@
-"""The door for many states at once: what a transform reads before, and writes after."""
+"""The one door to the values of states: look, read, write, settle; one state or many.
+
+*Look*: find a value without leaving a trace of it, to print or copy it.
+*Read*: find a value for the program; open overlays note it, and hooks are told.
+*Write*: assign a value; hooks are told, checks are made, and the overlay on top notes it.
+*Settle*: give a new state its first value, where it is made.
+
+Every way to a value goes through these: ``.value``, splitting and merging, copying, and transforms, which read and
+write many states at once.  What a transform carries in and out is no access of the user's code, so the forms for many
+states tell no hook, but for `assign_values`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
 from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 
-from . import overlay as door
-from .overlay import PLAIN, untraced
-from .state import State, make_state
+from . import hooks
+from . import overlay as overlays
+from .errors import TraceContextError
+from .locate import find_hidden, locate
+from .node import Node
+from .overlay import NO_TRACE, Overlay, be_busy, stack
+from .values import refuse_unlike
 
-__all__ = ["assign_values", "make_states", "note_reads", "read_values", "write_results", "write_values"]
+if TYPE_CHECKING:
+    from .state import State
+
+__all__ = [
+    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "leaves_of", "live", "look", "note_checked",
+    "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle", "write",
+    "write_results", "write_values",
+]  # fmt: skip
 
 
-def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
-    """Make many states without calling their constructors, as merging does."""
-    if door.open_count or not untraced():
-        return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
-    states = list(map(object.__new__, kinds))
-    for state, value, meta in zip(states, values, metas, strict=True):
-        state._value = value
-        state._meta = meta
-    return states
+class Box:
+    """What holds the value of a state between calls.
+
+    Attributes:
+        _value: The value; not there in a state that was made inside a transform.
+        _meta: What was declared: name, tags and further metadata.
+        _birth: The trace in which it was made; not there where that was outside of any.
+    """
+
+    __slots__ = ("__weakref__", "_birth", "_meta", "_value")
+
+    _graph_is_state = True
+    _birth: Any
+    _meta: tuple[tuple[str, Any], ...]
+    _value: Any
+
+
+# Exact types that hold no tracer and no State, so that writing them needs no look inside.
+PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+
+
+# -- finding a value ---------------------------------------------------------------------------------------------------
+
+
+def look(state: State[Any], record: bool = False) -> Any:
+    """Find the value of a state: in the overlay on top, in one below, or in the box.
+
+    Args:
+        state: The state.
+        record: Whether open overlays note it as a read; hooks are not told, as for a copy.
+    """
+    top = stack.top
+    passed: list[Overlay] = []
+    layer = top
+    while layer is not None:
+        if record:
+            layer.reads[state] = None
+        if state in layer._values:
+            value = layer._values[state]
+            break
+        passed.append(layer)
+        layer = layer._parent
+    else:
+        value = live(state)
+    for layer in reversed(passed):
+        if type(layer) is not Overlay:
+            entered = layer.enter(state, value)
+            if entered is not value:
+                value = entered
+                # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
+                (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
+    return value
+
+
+def live(state: State[Any]) -> Any:
+    """Return what is in the box.
+
+    Raises:
+        TraceContextError: Nothing is, since the state was made inside a transform and did not leave it.
+    """
+    try:
+        return state._value
+    except AttributeError:
+        raise TraceContextError(
+            f"{locate(state)} was made inside a transformed function, and its value did not leave it. "
+            "Make the State before the call, or return the Node that holds it from the function."
+        ) from None
+
+
+def read(state: State[Any]) -> Any:
+    """Read the value of a state: of the trace while one runs, else of the box."""
+    top = stack.top
+    if top is not None and state in top._values:  # as `look` would, without its frame: the usual case in a trace
+        top.reads[state] = None
+        value = top._values[state]
+    else:
+        value = look(state, True)
+    if hooks.ever and hooks.told(state, "read"):
+        with hooks.running(state):
+            hooks.call(hooks.HookContext(state, "read", value))
+    return value
 
 
 def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
-    """Read the current values of many states through the door; open overlays note it if `record`."""
-    if not door.open_count or door.stack.top is None:
+    """Read the current values of many states; open overlays note it if `record`."""
+    top = stack.top if overlays.open_count else None
+    if top is None:
         try:
             return [state._value for state in states]
         except AttributeError:
-            return [door.live(state) for state in states]
-    top = door.stack.top
+            return [live(state) for state in states]
     if record:
-        return [door.look(state, top) for state in states]
+        return [look(state, True) for state in states]
     inside = top._values  # where most of them are while a function is traced
-    return [inside[state] if state in inside else door.look(state, top, False) for state in states]
+    return [inside[state] if state in inside else look(state) for state in states]
+
+
+def note_reads(states: Iterable[State[Any]]) -> None:
+    """Record reads that a transform made on behalf of the enclosing trace."""
+    top = stack.top
+    if top is not None:
+        inside, reads = top._values, top.reads
+        for state in states:
+            if state in inside:
+                reads[state] = None
+            else:
+                look(state, True)
+
+
+# -- what may be put into a state --------------------------------------------------------------------------------------
+
+
+def is_orphan(state: State[Any]) -> bool:
+    """Tell whether a state was made in a trace that is over, and has no value that outlived it."""
+    if hasattr(state, "_value"):
+        return False
+    layer = stack.top
+    while layer is not None:
+        if state in layer._values:
+            return False
+        layer = layer._parent
+    return True
+
+
+def refuse_foreign(state: State[Any], value: Any) -> None:
+    """Raise if `value` may not be put into `state` here."""
+    if type(value) in PLAIN:
+        return
+    if not isinstance(value, Tracer):
+        refuse_objects(state, leaves := leaves_of(state, value))
+        if not any(isinstance(leaf, Tracer) for leaf in leaves):
+            if isinstance(value, jax.Array):
+                PLAIN.add(type(value))
+            return
+    overlay = stack.top
+    home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
+    if home is None or home != get_opaque_trace_state():
+        raise TraceContextError(
+            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
+            "of states, so the value would outlive its trace. Use the transform of the same name from "
+            "brainstate_transform, or split the model first: `graphdef, tree = treefy_split(model)`."
+        )
+
+
+def leaves_of(state: State[Any], value: Any) -> list[Any]:
+    """Return the leaves of what is to be the value of a state."""
+    try:
+        return jax.tree.leaves(value)
+    except (RecursionError, SystemError):  # as JAX says it
+        raise ValueError(f"the value of {locate(state)} holds itself, or is nested too deep: assign a tree") from None
+
+
+def object_in(leaves: Iterable[Any]) -> Any:
+    """Return a State or Node that is or is hidden in one of these leaves, or None: no value may hold one."""
+    looked = (leaf for leaf in leaves if type(leaf) not in PLAIN and not isinstance(leaf, Tracer))
+    return next((found for leaf in looked if (found := find_hidden(leaf, (Box, Node))) is not None), None)
+
+
+def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
+    found = object_in(leaves)
+    if found is not None:
+        what = "another State" if isinstance(found, Box) else f"the Node {type(found).__name__}"
+        raise ValueError(
+            f"the value of {locate(state)} cannot be or hold {what}; assign `other.value`, or hold the States in a "
+            "Node, list or dict"
+        )
+
+
+_any_checked = False
+
+
+def note_checked(meta: tuple[tuple[str, Any], ...]) -> None:
+    """Make writes look for a check from now on, if this metadata asks for one."""
+    global _any_checked
+    if not _any_checked and ("checked", True) in meta:
+        _any_checked = True
+        be_busy(1)
+
+
+@contextmanager
+def check_state_value_tree(enabled: bool = True) -> Generator[None]:
+    """Refuse to assign a value of another tree structure to any State, in this thread and block.
+
+    Args:
+        enabled: Whether to check; the innermost block decides. An assignment that fails the check raises a ValueError.
+
+    Example:
+        >>> from brainstate_graph import State, check_state_value_tree
+        >>> s = State((1.0, 2.0))
+        >>> with check_state_value_tree():
+        ...     s.value = 3.0
+        Traceback (most recent call last):
+        ...
+        ValueError: State holds a value of structure PyTreeDef((*, *)), and was assigned one of PyTreeDef(*)
+    """
+    before, stack.tree_check = stack.tree_check, enabled
+    be_busy(1)
+    try:
+        yield
+    finally:
+        be_busy(-1)
+        stack.tree_check = before
+
+
+# -- writing a value ---------------------------------------------------------------------------------------------------
+
+
+def write(state: State[Any], value: Any, restoring: bool = False) -> None:
+    """Assign the value of a state, in the overlay on top or in the box; the hooks of the state are told."""
+    if not (hooks.ever and hooks.told(state, *(("restore",) if restoring else ("write_before", "write_after")))):
+        _put(state, value)
+        return
+    old = look(state)
+    with hooks.running(state):
+        if not restoring:
+            context = hooks.HookContext(state, "write_before", value, old)
+            hooks.call(context)
+            value = context.value
+        overlay = stack.top
+        before = overlay is None or state in overlay.writes
+        _put(state, value)
+        try:
+            hooks.call(hooks.HookContext(state, "restore" if restoring else "write_after", value, old))
+        except BaseException:
+            _put(state, old)
+            if overlay is not None and not before:
+                overlay.writes.pop(state, None)
+            raise
+
+
+def _put(state: State[Any], value: Any) -> None:
+    overlay = stack.top
+    refuse_foreign(state, value)
+    checked = ("checked", True) in state._meta
+    if checked or stack.tree_check:
+        refuse_unlike(state, look(state), value, checked)
+    if overlay is None:
+        state._value = value
+    else:
+        overlay._values[state] = value
+        if state not in overlay.births:
+            overlay.writes[state] = None
 
 
 def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
@@ -50,41 +294,39 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
     Raises:
         TraceContextError: A value belongs to a JAX trace that does not know of the state.
     """
-    top = door.stack.top if door.open_count else None
+    top = stack.top if overlays.open_count else None
     if top is None:
-        if not door.PLAIN.issuperset(map(type, values)):
+        if not PLAIN.issuperset(map(type, values)):
             for state, value in _check(states, values, None):
-                door.settle(state, value)
+                settle(state, value)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:
         orphans = _check(states, values, top)
         note_reads(used)
         for state, value in orphans:  # they live on as if they had been made here
-            door.settle(state, value)
+            settle(state, value)
         for state, value in zip(states, values, strict=True):
             top._values[state] = value
-            if state not in top._created:
+            if state not in top.births:
                 top.writes[state] = None
 
 
-def _check(
-    states: Sequence[State[Any]], values: Sequence[Any], top: door.Overlay | None
-) -> list[tuple[State[Any], Any]]:
+def _check(states: Sequence[State[Any]], values: Sequence[Any], top: Overlay | None) -> list[tuple[State[Any], Any]]:
     """Refuse values that may not be put into their states here, and return what is for states without a home."""
     orphans: list[tuple[State[Any], Any]] = []
-    at_home = top is not None and top._trace == door.trace_now()  # asked once: 0.5 microseconds each
+    at_home = top is not None and top._trace == get_opaque_trace_state()  # asked once: 0.5 microseconds each
     for state, value in zip(states, values, strict=True):
-        if door.is_orphan(state):
+        if is_orphan(state):
             orphans.append((state, value))
         elif not (at_home and top is not None and isinstance(value, Tracer) and not top.created(state)):
-            door.refuse_foreign(state, value, top)
+            refuse_foreign(state, value)
     return orphans
 
 
 def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
     """Assign values as ``.value = ...`` does, hooks told and checks made, all or none."""
-    if door.busy == door.open_count:  # no hook and no check anywhere
+    if overlays.busy == overlays.open_count:  # no hook and no check anywhere
         write_values(states, values)
         return
     before = read_values(states, record=False)
@@ -100,20 +342,32 @@ def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
     """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
-    if door.open_count or not values or type(values[0]) not in PLAIN:
+    if overlays.open_count or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
         return
     for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
         state._value = value
 
 
-def note_reads(states: Iterable[State[Any]]) -> None:
-    """Record reads that a transform made on behalf of the enclosing trace."""
-    top = door.stack.top
-    if top is not None:
-        inside, reads = top._values, top.reads
-        for state in states:
-            if state in inside:
-                reads[state] = None
-            else:
-                door.look(state, top)
+# -- new states --------------------------------------------------------------------------------------------------------
+
+
+def settle(state: State[Any], value: Any) -> None:
+    """Give a new state its value, where it is made."""
+    trace = get_opaque_trace_state()
+    if not trace == NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
+        state._birth = trace  # else it stays unset: most states are born outside of any trace
+    overlay = stack.top if overlays.open_count else None
+    if overlay is None:
+        state._value = value
+    else:  # no tracer is ever put into the box; what leaves the trace is made anew outside
+        overlay._values[state] = value
+        overlay.births[state] = trace
+
+
+def announce(state: State[Any]) -> None:
+    """Tell hooks of a state that was constructed."""
+    if hooks.ever and hooks.told(state, "init"):
+        value = look(state)
+        with hooks.running(state):
+            hooks.call(hooks.HookContext(state, "init", value))

@@ -1,30 +1,34 @@
 """The only traversal: from objects to a GraphDef and their states, sharing and cycles kept.
 
-It works with an explicit stack, so that the depth of a model is no limit.  Most of a model are states, plain values
-and nodes that look alike, so those take the short way: a plain value is settled by one look at its exact type, a
-state is met without going through the stack, and what looks alike is given one row.
+It goes depth first with a stack of its own, so that the depth of a model is no limit.  Each object gets a number and a
+row when it is first visited; an edge to it is that number.
+
+Most of a model are states, plain values and nodes that look alike, and those take the short way.  A plain value is
+known by its exact type.  A state that comes next is visited without going through the stack.  Nodes of one class whose
+attributes have the same names and types follow one *pattern*, so that a look at their constants finds their row.
 """
 
 from __future__ import annotations
 
 import types
+from bisect import bisect_right
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import accumulate
 from operator import itemgetter
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
 
 from .._tools.words import dotted
-from .._trees.tree import StateTree
 from .clock import fields_of, raw_fields
 from .errors import GraphError
-from .foreign import foreign_of
-from .graphdef import CONTAINERS, GraphDef, Row
+from .foreign import foreign_type_of, refuse_equal_keys
+from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
 from .state import State
-from .static import Const, Static, is_frozen, static_key
+from .static import EXACT, Static, is_frozen, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
@@ -34,9 +38,12 @@ _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.Fu
 # Further types that are static, each in its own way.
 _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 _DICTS = frozenset({dict, OrderedDict, defaultdict})
+_LISTS = _DICTS | {list}
+_OBJECTS = (State, Node)
 _UNSEEN: Any = object()
 
 
+@final
 class Flat:
     """A graph taken apart, and what must stay as it is for that to stay true.
 
@@ -71,16 +78,17 @@ def _is_static(item: Any, kind: type[Any]) -> bool:
     """Tell whether an object is a static value, so that no edge leads to it."""
     if kind in _STATIC:
         return True
-    if _leads_on(kind):
+    if kind in _LISTS or issubclass(kind, _OBJECTS):
         return False
     if kind is tuple:
         return _plain_constants(item)
     if isinstance(item, tuple) and hasattr(kind, "_fields"):
         return False
-    return foreign_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
+    return foreign_type_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
 
 
-class _Form:
+@final
+class _Pattern:
     """What nodes of one class have in common whose attributes have the same names and types.
 
     Attributes:
@@ -88,8 +96,9 @@ class _Form:
         kinds: Their types.
         order: The names of those that are part of the graph, sorted.
         pick: Picks the constants out of the values; None where a type does not tell whether its values are static.
-        edges: For each edge its position among the values, and the row if a state without metadata is at its end.
-        consts: The constants of the last node of this form.
+        edges: For each edge its position among the values, and the row of a state of this class without metadata,
+            where it leads to a state.
+        consts: The constants of the last node of this pattern.
         row: Its row.
     """
 
@@ -101,77 +110,79 @@ class _Form:
         self.consts = _UNSEEN
         self.row: Any = None
         hidden = cls.graph_invisible_attrs
-        places = {name: place for place, name in enumerate(names) if name not in hidden}
-        self.order = tuple(sorted(places))
-        sort = {name: kinds[place] for name, place in places.items()}
-        constant = [places[name] for name in self.order if sort[name] in _PLAIN]
-        ahead = [places[name] for name in self.order if _leads_on(sort[name])]
+        positions = {name: position for position, name in enumerate(names) if name not in hidden}
+        self.order = tuple(sorted(positions))
+        kind_of = {name: kinds[position] for name, position in positions.items()}
+        constant = [positions[name] for name in self.order if kind_of[name] in _PLAIN]
+        # An edge leads on to what is one of these; tuples and pytrees may be static or not.
+        ahead = [positions[n] for n in self.order if kind_of[n] in _LISTS or issubclass(kind_of[n], _OBJECTS)]
         states = {kind: Row.of("state", kind, (), ()) for kind in set(kinds) if issubclass(kind, State)}
-        self.edges = [(place, states.get(kinds[place])) for place in ahead]
+        self.edges = [(position, states.get(kinds[position])) for position in ahead]
         self.pick: Callable[[tuple[Any, ...]], Any] | None = None
         if len(constant) + len(ahead) == len(self.order):
             self.pick = itemgetter(*constant) if constant else lambda _: ()
 
 
-def _leads_on(kind: type[Any]) -> bool:
-    return issubclass(kind, (State, Node)) or kind is list or kind in _DICTS
-
-
-class _Walk:
+@final
+class _Traversal:
     """One traversal, depth first, in the order of `visit_order`."""
 
-    def __init__(self, known: Callable[[Any], int | None] | None) -> None:
+    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool) -> None:
+        self.own_root = own_root
         self.flat = Flat()
         self.known = known
         self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
         self.rows: list[Row] = []
         self.targets: list[int] = []
-        self.came: list[int] = []  # for each row but the first the place among the targets from which it was met
-        self.numbers: dict[int, int] = {}  # by id; `objects` keeps the objects alive
-        self.held: list[Any] = []  # ... and this what pytrees made for us to look at
-        # What waits to be met, and the place among the targets that gets its number.
+        self.first_edges: list[int] = []  # for each row but the first the index of the target that led to it
+        # The number of each object by its id. `objects` keeps the objects alive, so that no id is used again; `kept`
+        # does the same for what pytrees made for us to look at.
+        self.numbers: dict[int, int] = {}
+        self.kept: list[Any] = []
+        # What waits to be visited, and the index of the target that gets its number.
         self.items: list[Any] = []
         self.slots: list[int] = []
-        # What looks alike: the form of nodes by class, names and types of attributes; the row by form and constants.
-        self.forms: dict[tuple[Any, ...], _Form] = {}
-        self.last: dict[type[Any], _Form] = {}
+        # What looks alike: patterns by class, names and types of attributes; the last one of each class; and rows, by
+        # pattern and constants among others.
+        self.patterns: dict[tuple[Any, ...], _Pattern] = {}
+        self.last: dict[type[Any], _Pattern] = {}
         self.alike: dict[Hashable, Row] = {}
-        self.again = False  # whether a container was met again
+        self.container_again = False
 
     def run(self, root: Any) -> Flat:
         if _is_static(root, type(root)):
             self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
             return self.flat
-        items, slots, rows, targets, came = self.items, self.slots, self.rows, self.targets, self.came
+        items, slots, rows, targets, first_edges = self.items, self.slots, self.rows, self.targets, self.first_edges
         number_of, known = self.numbers.setdefault, self.known
         number_of(id(root), 0)
-        self._meet(root)
+        self._visit(root)
         while items:
             item, slot, count = items.pop(), slots.pop(), len(rows)
             targets[slot] = number = number_of(id(item), count)
             if number < count:
-                self.again = self.again or rows[number].kind in CONTAINERS
+                self.container_again = self.container_again or rows[number].kind in CONTAINERS
                 continue
-            came.append(slot)
+            first_edges.append(slot)
             if known is None and isinstance(item, Node):
-                self._meet_node(item, type(item), number)
+                self._visit_node(item, type(item), number)
             else:
-                self._meet(item)
-        if self.again:
+                self._visit(item)
+        if self.container_again:
             self._refuse_container_cycles()
-        self.flat.graphdef = GraphDef.of(0, self.rows, targets, self.came)
+        self.flat.graphdef = GraphDef.of(0, self.rows, targets, self.first_edges)
         return self.flat
 
-    def _meet(self, item: Any) -> None:
+    def _visit(self, item: Any) -> None:
         """Give an object its row."""
         kind = type(item)
         number = len(self.rows)
-        if self.known is not None and isinstance(item, (Node, State)) and (held := self.known(item)) is not None:
+        if self.known is not None and isinstance(item, (Node, State)) and (name := self.known(item)) is not None:
             self.objects.append(item)
-            self.rows.append(Row.of("known", kind, (), (), held))
+            self.rows.append(Row.of("known", kind, (), (), name))
             return
         if isinstance(item, Node):
-            self._meet_node(item, kind, number)
+            self._visit_node(item, kind, number)
             return
         self.objects.append(item)
         if isinstance(item, State):
@@ -179,20 +190,21 @@ class _Walk:
         elif kind is list:
             items = tuple(item)  # one look, for another thread may be changing it
             self.flat.watches.append(watch_list(item, items))
-            self._meet_container("list", kind, range(len(items)), items)
+            self._visit_container("list", kind, range(len(items)), items)
         elif kind in _DICTS:
             fields = dict(item)
-            self.flat.watches.append(watch_dict(item, fields))
+            if not self.own_root or self.rows:
+                self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
-            self._meet_container("dict", kind, list(fields), list(fields.values()), extra)
+            self._visit_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
-            self._meet_container("tuple", kind, range(len(item)), item)
+            self._visit_container("tuple", kind, range(len(item)), item)
         elif isinstance(item, tuple) and hasattr(kind, "_fields"):
-            self._meet_container("namedtuple", kind, getattr(kind, "_fields", ()), item)
+            self._visit_container("namedtuple", kind, getattr(kind, "_fields", ()), item)
         else:
-            self._meet_other(item, kind, number)
+            self._visit_other(item, kind, number)
 
-    def _meet_node(self, node: Node, kind: type[Any], number: int) -> None:
+    def _visit_node(self, node: Node, kind: type[Any], number: int) -> None:
         record = node.__graph__
         self.objects.append(node)
         self.nodes.append(node)
@@ -202,48 +214,55 @@ class _Walk:
             self.flat.watches.append(watch_dict(fields_of(node), fields))
         names, values = tuple(fields), tuple(fields.values())
         kinds = tuple(map(type, values))
-        form = self.last.get(kind)  # as a rule a node looks like the one before it of its class
-        if form is None or form.kinds != kinds or form.names != names:
-            form = self.forms.get((kind, names, kinds))
-            if form is None:
-                form = self.forms[kind, names, kinds] = _Form(kind, names, kinds)
-            self.last[kind] = form
-        if form.pick is None:
-            self._look_at_each(kind, form.order, fields, number)
+        pattern = self.last.get(kind)  # as a rule a node looks like the one before it of its class
+        if pattern is None or pattern.kinds != kinds or pattern.names != names:
+            pattern = self.patterns.get((kind, names, kinds))
+            if pattern is None:
+                pattern = self.patterns[kind, names, kinds] = _Pattern(kind, names, kinds)
+            self.last[kind] = pattern
+        if pattern.pick is None:
+            self._visit_mixed_node(kind, pattern.order, fields, number)
             return
-        consts = form.pick(values)
-        if form.consts != consts:
-            form.row = self.alike.get((form, consts))
-            if form.row is None:
-                row = Row.of("node", kind, form.order, self._consts(form.order, fields, number))
-                form.row = self.alike[form, consts] = row
-            form.consts = consts
-        rows, targets, came, objects = self.rows, self.targets, self.came, self.objects
-        rows.append(form.row)
+        # In the loop below a state is visited at once, as long as nothing before it waits: that would come first. The
+        # metadata of a state is part of its row, so one that has some waits too.
+        consts = pattern.pick(values)
+        if pattern.consts != consts:
+            pattern.row = self.alike.get((pattern, consts))
+            if pattern.row is None:
+                row = Row.of(
+                    "node",
+                    kind,
+                    pattern.order,
+                    self._consts(pattern.order, [fields[name] for name in pattern.order], number),
+                )
+                pattern.row = self.alike[pattern, consts] = row
+            pattern.consts = consts
+        rows, targets, first_edges, objects = self.rows, self.targets, self.first_edges, self.objects
+        rows.append(pattern.row)
         number_of, all_new = self.numbers.setdefault, self.known is None
         ahead: list[Any] = []
         slots: list[int] = []
-        for position, bare in form.edges:
+        for position, state_row in pattern.edges:
             value = values[position]
-            if bare is None or ahead or value._meta or not all_new:
+            if state_row is None or ahead or value._meta or not all_new:
                 ahead.append(value)
                 slots.append(len(targets))
                 targets.append(-1)
                 continue
-            count = len(rows)  # a state, which may be met here and now, as nothing before it waits
+            count = len(rows)
             found = number_of(id(value), count)
             if found == count:
-                came.append(len(targets))
+                first_edges.append(len(targets))
                 objects.append(value)
-                rows.append(bare)
+                rows.append(state_row)
             targets.append(found)
         if ahead:
             self._wait(ahead, slots)
 
-    def _look_at_each(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
-        """Give a node its row that has attributes whose type does not tell whether they are static."""
-        consts = self._consts(order, fields, number)
-        key = (kind, order, tuple([const and const.key for const in consts]))
+    def _visit_mixed_node(self, kind: type[Any], order: Sequence[str], fields: dict[str, Any], number: int) -> None:
+        """Give a row to a node that has attributes whose type does not tell whether they are static."""
+        consts = self._consts(order, [fields[name] for name in order], number)
+        key = (kind, order, tuple([None if const is None else const.key for const in consts]))
         row = self.alike.get(key)
         if row is None:
             row = self.alike[key] = Row.of("node", kind, order, consts)
@@ -252,10 +271,18 @@ class _Walk:
         self.targets += [-1] * len(row.visits)
         self._wait([fields[name] for name in row.edge_keys], range(first, len(self.targets)))
 
-    def _consts(self, names: Iterable[str], fields: dict[str, Any], number: int) -> list[Const | None]:
-        """For each attribute the constant that it is, or None where an edge leads on."""
-        values = [(name, fields[name]) for name in names]
-        return [self._const(v, number, name) if _is_static(v, type(v)) else None for name, v in values]
+    def _consts(self, keys: Iterable[Any], values: Iterable[Any], number: int) -> list[Const | None]:
+        """For each attribute or item the constant that it is, or None where an edge leads on."""
+        consts: list[Const | None] = []
+        for name, value in zip(keys, values, strict=True):
+            kind = type(value)
+            if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
+                consts.append(Const(value, (kind, value), True))
+            elif kind in _STATIC or (not issubclass(kind, _OBJECTS) and _is_static(value, kind)):
+                consts.append(self._const(value, number, name))
+            else:
+                consts.append(None)
+        return consts
 
     def _const(self, value: Any, number: int, name: Any) -> Const:
         try:
@@ -276,34 +303,30 @@ class _Walk:
             row = self.alike[key] = Row.of("state", kind, (), (), state._meta)
         return row
 
-    def _meet_other(self, item: Any, kind: type[Any], number: int) -> None:
-        foreign = foreign_of(kind)
+    def _visit_other(self, item: Any, kind: type[Any], number: int) -> None:
+        foreign = foreign_type_of(kind)
         try:
             if foreign is not None:
                 keys, children, extra = foreign.parts(item)
                 self.flat.watches.append(watch_foreign(item, foreign))
-                self._meet_container("foreign", kind, keys, children, extra)
-                return
-            children, treedef, keys = one_level(item)
-            if len({static_key(key) for key in keys}) < len(keys):
-                raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
+            else:
+                children, extra, keys = one_level(item)
+                refuse_equal_keys(kind, keys)
+                if not getattr(kind, "graph_unchanging", False):
+                    self.flat.watches.append(watch_pytree(item))
         except GraphError as error:
             raise GraphError(f"at {self._where(number)}: {error}") from None
-        if not isinstance(item, StateTree):  # which does not change
-            self.flat.watches.append(watch_pytree(item))
-        self.held.append(children)
-        self._meet_container("pytree", kind, keys, children, treedef)
+        self.kept.append(children)
+        self._visit_container("pytree" if foreign is None else "foreign", kind, keys, children, extra)
 
-    def _meet_container(
+    def _visit_container(
         self, kind: str, cls: type[Any], keys: Iterable[Any], children: Sequence[Any], extra: Any = ()
     ) -> None:
         number = len(self.rows)
         keys = tuple(keys)
         consts: list[Const | None] = [None] * len(keys)
-        if not all(issubclass(c, (Node, State)) for c in set(map(type, children))):
-            for place, child in enumerate(children):
-                if _is_static(child, type(child)):
-                    consts[place] = self._const(child, number, keys[place])
+        if not all([issubclass(c, _OBJECTS) for c in set(map(type, children))]):
+            consts = self._consts(keys, children, number)
         try:
             row = Row.of(kind, cls, keys, consts, extra)
         except GraphError as error:
@@ -311,19 +334,19 @@ class _Walk:
         self.rows.append(row)
         items = [children[i] for i in row.visits]
         if self.known is None and all(isinstance(item, State) for item in items):
-            self._meet_states(items)  # here and now, as nothing before them waits
+            self._visit_states(items)  # here and now, as nothing before them waits
             return
         first = len(self.targets)
         self.targets += [-1] * len(items)
         self._wait(items, range(first, len(self.targets)))
 
-    def _meet_states(self, states: Iterable[State[Any]]) -> None:
+    def _visit_states(self, states: Iterable[State[Any]]) -> None:
         rows, targets, number_of = self.rows, self.targets, self.numbers.setdefault
         for state in states:
             count = len(rows)
             found = number_of(id(state), count)
             if found == count:
-                self.came.append(len(targets))
+                self.first_edges.append(len(targets))
                 self.objects.append(state)
                 rows.append(self._state_row(state, type(state)))
             targets.append(found)
@@ -334,36 +357,31 @@ class _Walk:
 
     def _refuse_container_cycles(self) -> None:
         """Refuse a container that holds itself other than through a node: it could never be built."""
-        shape = GraphDef.of(0, self.rows, self.targets, self.came)
+        shape = GraphDef.of(0, self.rows, self.targets, self.first_edges)
         number = shape.in_itself
         if number is not None:
             name = self.rows[number].type.__name__
             raise GraphError(f"at {dotted(shape.path(number))}: a {name} holds itself. Hold it in a Node, or copy it.")
 
     def _where(self, number: int, key: Any = None) -> str:
-        """Spell the path of what `key` leads to from the row `number`, in the middle of the walk."""
-        if number < 0:
-            return dotted(())
-        rows = [
-            row or Row.of("tuple", tuple, (), ()) for row in [*self.rows, *([None] * (number + 1 - len(self.rows)))]
-        ]
-        path = GraphDef.of(0, rows, self._settled(rows)).path(number)
-        return dotted(path if key is None else (*path, key))
-
-    def _settled(self, rows: Sequence[Row]) -> list[int]:
-        """The targets so far, for complete rows; what still waits leads back to the root."""
-        count = sum(len(row.visits) for row in rows)
-        targets = [max(target, 0) for target in self.targets[:count]]
-        return targets + [0] * (count - len(targets))
+        """Spell the path of what `key` leads to from the row `number`, in the middle of the traversal."""
+        path = [] if key is None or number < 0 else [key]
+        starts = list(accumulate([len(row.visits) for row in self.rows], initial=0))  # as those of a GraphDef
+        while number > 0:
+            edge = self.first_edges[number - 1]
+            number = bisect_right(starts, edge) - 1  # whose edge it is
+            path.append(self.rows[number].edge_keys[edge - starts[number]])
+        return dotted(tuple(reversed(path)))
 
 
-def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat:
+def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_root: bool = False) -> Flat:
     """Take a graph apart.
 
     Args:
         root: A node, or a container that holds nodes or states.
         known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
             not entered.
+        own_root: Whether nobody but the caller has the root, a dict, so that it need not be watched.
 
     Returns:
         The shape and the live objects.
@@ -377,4 +395,4 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None) -> Flat
         >>> flat.graphdef, flat.objects[1]
         (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
-    return _Walk(known).run(root)
+    return _Traversal(known, own_root).run(root)

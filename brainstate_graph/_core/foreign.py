@@ -1,8 +1,12 @@
-"""Nodes of classes that are not ours: six functions tell how one is taken apart and put together."""
+"""Nodes of classes that are not ours: five functions tell how one is taken apart and put together.
+
+A registered class takes part in a graph as a `Node` does, but for one thing: nobody tells when it changes.  So it is
+watched: its ``flatten`` is called each time when somebody asks whether the graph is as it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .clock import clock
@@ -11,10 +15,10 @@ from .node import Node
 from .state import State
 from .static import static_key
 
-__all__ = ["Foreign", "foreign_of", "register_graph_node_type", "registered"]
+__all__ = ["ForeignType", "foreign_type_of", "refuse_equal_keys", "register_graph_node_type", "registered"]
 
 
-class Foreign(NamedTuple):
+class ForeignType(NamedTuple):
     """How nodes of one class are handled; see `register_graph_node_type`."""
 
     flatten: Callable[[Any], tuple[Iterable[tuple[Any, Any]], Hashable]]
@@ -32,8 +36,7 @@ class Foreign(NamedTuple):
         items, extra = self.flatten(node)
         pairs = list(items)
         keys = [key for key, _ in pairs]
-        if len({static_key(key) for key in keys}) < len(keys):
-            raise GraphError(f"a {type(node).__name__} flattens to children of equal keys {keys}")
+        refuse_equal_keys(type(node), keys)
         return keys, [child for _, child in pairs], extra
 
     def create(self, cls: type[Any], extra: Any) -> Any:
@@ -43,6 +46,7 @@ class Foreign(NamedTuple):
             GraphError: The function makes another class.
         """
         made = self.create_empty(extra)
+        # The function was written for the class that was registered, and knows none of those derived from it.
         if type(made) is not cls:
             try:
                 made.__class__ = cls
@@ -54,7 +58,14 @@ class Foreign(NamedTuple):
         return made
 
 
-_registry: dict[type[Any], Foreign] = {}
+def refuse_equal_keys(kind: type[Any], keys: Sequence[Any]) -> None:
+    """Raise if two children of an object have one key: an edge is known by its key."""
+    if len({static_key(key) for key in keys}) < len(keys):
+        raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
+
+
+_registry: dict[type[Any], ForeignType] = {}
+registered = 0  # how many there are; it only grows
 
 
 def register_graph_node_type(
@@ -95,29 +106,26 @@ def register_graph_node_type(
         >>> list(states(box))
         [('w',)]
     """
+    global registered
     if not isinstance(type, _type):
         raise TypeError(f"register_graph_node_type takes a class first, not {type!r}")
     if type in _registry:
         raise TypeError(f"{type.__name__} is registered already")
     if type.__module__ == "builtins" or issubclass(type, (State, Node)):
         raise TypeError(f"{type.__name__} is known to every graph: register a class of your own")
-    foreign = Foreign(flatten, set_key, pop_key, create_empty, clear)
+    foreign = ForeignType(flatten, set_key, pop_key, create_empty, clear)
     for name, function in foreign._asdict().items():
         if not callable(function):
             raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
     _registry[type] = foreign
+    registered += 1
     clock.tick()  # what was split before is looked at again
 
 
 _type = type
 
 
-def registered() -> int:
-    """Return how many classes are registered; it only grows."""
-    return len(_registry)
-
-
-def foreign_of(cls: type[Any]) -> Foreign | None:
+def foreign_type_of(cls: type[Any]) -> ForeignType | None:
     """Return how nodes of a class are handled, as registered for it or for a base class."""
     if not _registry:
         return None

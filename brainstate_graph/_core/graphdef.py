@@ -1,27 +1,63 @@
 """``GraphDef``: the immutable shape of a graph, as a flat table; a pytree without leaves.
 
-Each *row* is one object of the graph in the order of the first visit: a node, a container or a state.  A row
-says what the object looks like by itself; where its *edges* lead is a list of row numbers beside it, so that
-alike objects share one row.  Equal graphs have one GraphDef *object*: equality is identity.
+*Row*: what one object of the graph is by itself: a node, a container or a state.  Rows stand in the order in which a
+traversal first visits the objects; that is the *number* of a row.
+*Edge*: what an object holds under a key: the number of a row, or a ``Const``, which is a static value.
+*Targets*: the numbers to which the edges of all rows lead, in one list beside the table.
+
+As the targets stand beside the rows, alike objects share one row: a stack of 1,000 equal layers has a handful of them.
+Equal graphs have one GraphDef *object*: equality is identity, so JAX compares the keys of its caches for free.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, final
 from zlib import crc32
 
 import jax
 
-from .._show.looks import Part, Shown
-from .._show.rows import view_of
-from .._show.text import page, show
-from .layout import Layout, StateSpec, intern, keys_key, restrict, sibling_order
-from .static import EXACT, Const, static_key
+from .layout import Layout, StateSpec, intern, keys_key, path_to, restrict, sibling_order
+from .static import EXACT, is_frozen, static_key
 
-__all__ = ["CONTAINERS", "NODES", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+__all__ = ["CONTAINERS", "NODES", "Const", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
+
+
+@final
+class Const:
+    """A static value as an edge of a GraphDef, compared by its key."""
+
+    __slots__ = ("frozen", "key", "value")
+
+    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
+        self.value = value
+        self.key = key
+        self.frozen = frozen
+
+    @staticmethod
+    def of(value: Any) -> Const:
+        """Return the edge for a value; of one that can change, a copy is kept."""
+        kind = type(value)
+        if kind in EXACT:  # the key that `static_key` would find, in two frames less; most constants are of these types
+            return Const(value, (kind, value), True)
+        if kind is float:
+            return Const(value, (kind, value.hex()), True)
+        frozen = is_frozen(value)
+        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
+
+    def fresh(self) -> Any:
+        """Return the value for one more object to hold."""
+        return self.value if self.frozen else copy.deepcopy(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Const.of, (self.value,)
+
 
 Edge = int | Const
 NODES = frozenset({"node", "foreign"})
@@ -29,6 +65,7 @@ NODES = frozenset({"node", "foreign"})
 CONTAINERS = frozenset({"list", "dict", "tuple", "namedtuple", "pytree"})
 
 
+@final
 class Row:
     """What one object of a graph looks like by itself; equal ones are one object.
 
@@ -39,7 +76,7 @@ class Row:
         consts: For each key a Const, or None where an edge leads on.
         extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object, what a
             foreign node is made from.
-        visits: The places of the edges among the keys, in the order in which they are followed.
+        visits: The positions of the edges among the keys, in the order in which they are followed.
         edge_keys: The keys of the edges, in that order.
         spec: Of a state, what a state tree knows of it.
     """
@@ -70,11 +107,13 @@ class Row:
             row._hash = None
             return row
 
+        # The keys of a list are its positions, so their number says all. What leads on is None here: where it leads is
+        # in the targets, so that alike objects have one row.
         return intern(
             (
                 Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
-                tuple([const and const.key for const in consts]),
-                treedef_key(extra) if kind == "pytree" else static_key(extra),
+                tuple([None if const is None else const.key for const in consts]),
+                extra and (treedef_key(extra) if kind == "pytree" else static_key(extra)),
             ),
             make,
         )  # fmt: skip
@@ -82,9 +121,12 @@ class Row:
     def __reduce__(self) -> tuple[Any, ...]:
         return Row.of, (self.kind, self.type, self.keys, self.consts, self.extra)
 
+    # No address and no seed of the process goes into it: a GraphDef that is pickled is the same key in another process.
+    # Rows that share a hash are told apart by identity.
     @property
     def stable_hash(self) -> int:
         """A hash that is the same in every process; rows that differ in more than plain values may share it."""
+        # Of values that are no plain ones it only counts that they are there: their hashes may be those of addresses.
         if self._hash is None:
             plain = [repr(c.value) if c is not None and type(c.value) in EXACT else c is None for c in self.consts]
             name = f"{self.type.__module__}.{self.type.__qualname__}"
@@ -105,10 +147,14 @@ def visit_order(kind: str, keys: Sequence[Any]) -> Sequence[int]:
     """Return the order in which the edges of a row are followed: by position in a list, else by sorted key."""
     if kind in ("list", "tuple", "node"):  # the attributes of a node are sorted already
         return range(len(keys))
-    slot = {static_key(key): i for i, key in enumerate(keys)}
-    return [slot[static_key(key)] for key in sibling_order(keys)]
+    if all([type(key) is str for key in keys]):
+        position = {key: i for i, key in enumerate(keys)}
+        return [position[key] for key in sorted(keys)]
+    position = {static_key(key): i for i, key in enumerate(keys)}
+    return [position[static_key(key)] for key in sibling_order(keys)]
 
 
+@final
 class GraphDef:
     """The static shape of a graph: classes, attribute names, static values, sharing; no array.
 
@@ -136,14 +182,16 @@ class GraphDef:
     targets: tuple[int, ...]
 
     @staticmethod
-    def of(root: Edge, rows: Iterable[Row], targets: Iterable[int], came: Sequence[int] | None = None) -> GraphDef:
+    def of(
+        root: Edge, rows: Iterable[Row], targets: Iterable[int], first_edges: Sequence[int] | None = None
+    ) -> GraphDef:
         """Return the interned GraphDef with this table.
 
         Args:
             root: The edge that leads to the root.
             rows: The rows.
             targets: Where their edges lead.
-            came: For each row but the first the edge by which it was first met, if that is known.
+            first_edges: As the attribute, if that is known.
         """
         rows, targets = tuple(rows), tuple(targets)
 
@@ -151,8 +199,8 @@ class GraphDef:
             graphdef = object.__new__(GraphDef)
             for name, part in (("root", root), ("rows", rows), ("targets", targets)):
                 object.__setattr__(graphdef, name, part)
-            if came is not None:
-                graphdef.__dict__["came"] = came
+            if first_edges is not None:
+                graphdef.__dict__["first_edges"] = first_edges
             return graphdef
 
         return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
@@ -187,17 +235,6 @@ class GraphDef:
         nodes = sum(row.kind in NODES for row in self.rows)
         return f"GraphDef({self.rows[0].type.__name__}, nodes={nodes}, states={len(self.state_rows)})"
 
-    def __str__(self) -> str:
-        nodes, states = sum(row.kind in NODES for row in self.rows), len(self.state_rows)
-        return f"{show(self)}  # {nodes:,} node{'s' * (nodes != 1)}, {states:,} state{'s' * (states != 1)}"
-
-    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        return page(self, None, subtree_renderer)  # what is shown is not reached by attributes
-
-    def _shown_(self) -> Shown:
-        root = view_of(self, self.root)
-        return Shown(GraphDef, lambda: [Part("", (), "", root)], (root,), "GraphDef(")
-
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """For each row where its edges begin among the targets, and the end."""
@@ -207,8 +244,8 @@ class GraphDef:
         """Return what a row holds, one for each of its keys: the number of a row, or a Const."""
         row, start = self.rows[number], self.starts[number]
         edges: list[Any] = list(row.consts)
-        for place, target in zip(row.visits, self.targets[start : start + len(row.visits)], strict=True):
-            edges[place] = target
+        for position, target in zip(row.visits, self.targets[start : start + len(row.visits)], strict=True):
+            edges[position] = target
         return tuple(edges)
 
     @cached_property
@@ -217,49 +254,42 @@ class GraphDef:
         return tuple([i for i, row in enumerate(self.rows) if row.kind == "state"])
 
     @cached_property
-    def came(self) -> Sequence[int]:
-        """For each row but the first the edge by which it is first met, as a place among the targets."""
-        came = [-1] * len(self.rows)
-        met = [False] * len(self.rows)
+    def first_edges(self) -> Sequence[int]:
+        """For each row but the first the edge by which it is first reached, as an index among the targets."""
+        found = [-1] * len(self.rows)
+        visited = [False] * len(self.rows)
         stack: list[tuple[int, int]] = [(self.root, -1)] if isinstance(self.root, int) else []
         while stack:
-            number, place = stack.pop()
-            if not met[number]:
-                met[number] = True
-                came[number] = place
+            number, edge = stack.pop()
+            if not visited[number]:
+                visited[number] = True
+                found[number] = edge
                 first, end = self.starts[number], self.starts[number + 1]
                 stack.extend([(self.targets[i], i) for i in range(end - 1, first - 1, -1)])
-        return came[1:]
+        return found[1:]
 
     @cached_property
-    def entries(self) -> tuple[list[int], list[Any]]:
-        """Where each row but the first was first met, as the entries of a layout: row i is entry i - 1, the root -1.
-
-        A list of the entries above, and one of the keys there.
-        """
+    def steps(self) -> tuple[list[int], list[Any]]:
+        """The paths of the rows as the parents and keys of a trie, see `Layout`: row i is step i - 1, the root -1."""
         owners: list[int] = []
         keys: list[Any] = []
-        for entry, row in enumerate(self.rows, -1):
+        for step, row in enumerate(self.rows, -1):
             if row.edge_keys:
-                owners += [entry] * len(row.edge_keys)
+                owners += [step] * len(row.edge_keys)
                 keys += row.edge_keys
-        return [owners[i] for i in self.came], [keys[i] for i in self.came]
+        return [owners[i] for i in self.first_edges], [keys[i] for i in self.first_edges]
 
     def path(self, number: int) -> tuple[Any, ...]:
-        """Return the path where a row was first met."""
-        parents, keys = self.entries
-        entry, steps = number - 1, []
-        while entry >= 0:
-            steps.append(keys[entry])
-            entry = parents[entry]
-        return tuple(reversed(steps))
+        """Return the path by which a row is first reached."""
+        return path_to(*self.steps, number - 1)
 
     @cached_property
     def _containers(self) -> tuple[list[int], int | None]:
+        # Depth first with a stack of its own: on the stack, ~number says that all below the container is done.
         order: list[int] = []
-        color = [0 if row.kind in CONTAINERS else 2 for row in self.rows]  # 0 not met, 1 being looked into, 2 done
-        for start, unmet in enumerate(color):
-            stack = [start] if unmet == 0 else []
+        color = [0 if row.kind in CONTAINERS else 2 for row in self.rows]  # 0 not visited, 1 being looked into, 2 done
+        for start, new in enumerate(color):
+            stack = [start] if new == 0 else []
             while stack:
                 number = stack.pop()
                 if number < 0:
@@ -286,8 +316,7 @@ class GraphDef:
 
     def layout_of(self, rows: Sequence[int]) -> Layout:
         """Return the paths of these rows."""
-        parents, keys = self.entries
-        return restrict(parents, keys, [i - 1 for i in rows], [self.rows[i].spec for i in rows])
+        return restrict(*self.steps, [i - 1 for i in rows], [self.rows[i].spec for i in rows])
 
     @cached_property
     def layout(self) -> Layout:
@@ -295,18 +324,8 @@ class GraphDef:
         return self.layout_of(self.state_rows)
 
     @cached_property
-    def partitions(self) -> dict[Hashable, tuple[tuple[Layout, tuple[int, ...]], ...]]:
-        """What groups of filters select, remembered where it depends on the GraphDef alone."""
-        return {}
-
-    @cached_property
     def memo(self) -> dict[Hashable, Any]:
-        """What others work out from the shape alone and remember with it."""
-        return {}
-
-    @cached_property
-    def positions(self) -> dict[Layout, list[int | None]]:
-        """Where the values of a layout belong among the states of this graph, remembered."""
+        """What others work out from the shape alone, and remember with it."""
         return {}
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Hook",
     "HookContext",
     "HookKind",
+    "ever",
     "hooks_key",
     "hooks_of",
     "register",
@@ -69,7 +70,7 @@ _numbers = itertools.count(1)
 _lock = threading.Lock()
 _global: tuple[Hook, ...] = ()
 _local: weakref.WeakKeyDictionary[Any, tuple[Hook, ...]] = weakref.WeakKeyDictionary()
-_ever = False  # whether there was a hook at all: to ask the two above costs 0.3 microseconds
+ever = False  # whether there was a hook at all: to ask the two above costs 0.3 microseconds
 listeners: list[Callable[[int], None]] = []  # are told when there is something more or less that has hooks
 _ends: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # of each state with hooks, what takes it out
 
@@ -140,11 +141,11 @@ class Hook:
 
 
 def _change(hook: Hook, remove: bool) -> None:
-    global _global, _ever
+    global _global, ever
     owner = None if hook._owner is None else hook._owner()
     if hook._owner is not None and owner is None:
         return  # the state is gone, and its hooks with it
-    _ever = True
+    ever = True
     with _lock:
         before = _global if owner is None else _local.get(owner, ())
         if remove and hook not in before:
@@ -240,7 +241,7 @@ class running:  # noqa: N801 - used like a function
 
 def told(state: Any, *kinds: HookKind) -> bool:
     """Tell whether an access to a state calls a hook of one of these kinds."""
-    if not _ever or id(state) in _running.states:
+    if not ever or id(state) in _running.states:
         return False
     return any(hook.kind in kinds and hook.enabled for hook in (*_global, *_local.get(state, ())))
 
@@ -263,7 +264,7 @@ def hooks_key(states: Iterable[Any]) -> tuple[Any, ...]:
 
     Hooks for new states are not: a program makes none when it runs, so they would only compile it anew.
     """
-    if not _ever:
+    if not ever:
         return ()
     hooks = [*_global, *(hook for state in states for hook in _local.get(state, ()))]
     return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")

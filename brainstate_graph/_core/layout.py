@@ -1,8 +1,11 @@
 """``Layout``: the paths of a state tree as one immutable, interned object.
 
-Paths share their prefixes, so they are held as a trie in pre-order: a chain of 100,000 nodes costs 100,000
-entries and not 5 billion.  Tuples of keys are made only when somebody looks.  Sibling keys stand in one fixed
-order, so that two trees with the same paths have the same layout object, however they came to be.
+A *step* is one key of a path, and paths that begin alike share their first steps: a layout holds them as a trie in
+pre-order, each step with its *parent*, the step before it.  So a chain of 100,000 nodes costs 100,000 steps and not 5
+billion.  A value belongs to the last step of its path, its *leaf*.  Tuples of keys are made only when somebody looks.
+
+Sibling keys stand in one fixed order, so that two trees with the same paths have the same layout object, however they
+came to be.  A layout is the static part of a state tree as a pytree: JAX compares it on every call.
 """
 
 from __future__ import annotations
@@ -10,15 +13,15 @@ from __future__ import annotations
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 from .._tools.words import dotted
 from .errors import GraphError
 from .static import EXACT, static_key
 
-__all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "path_of", "restrict", "sibling_order"]
+__all__ = ["Layout", "Path", "StateSpec", "intern", "keys_key", "path_to", "restrict", "sibling_order"]
 
 Path = tuple[Any, ...]
 
@@ -34,6 +37,7 @@ def intern(key: Hashable, make: Any) -> Any:
     """
     found = _interned.get(key)
     if found is None:
+        # Two threads that split equal models must get one object, or one of them would compile again.
         with _intern_lock:
             found = _interned.get(key)
             if found is None:
@@ -55,8 +59,9 @@ def sibling_order(keys: Iterable[Any]) -> list[Any]:
     return sorted(keys, key=_order_key)
 
 
+@final
 class StateSpec:
-    """What a state tree knows of one state besides its value; equal ones are one object."""
+    """What a state tree knows of one state besides its value: its kind and metadata; equal ones are one object."""
 
     __slots__ = ("__weakref__", "kind", "meta")
 
@@ -91,13 +96,14 @@ def keys_key(keys: tuple[Any, ...]) -> Hashable:
 _NAMES = frozenset({str})
 
 
+@final
 class Layout:
     """Where the values of a state tree belong.
 
     Attributes:
-        parents: The trie in pre-order: for each entry the entry above it, -1 for the root.
-        keys: For each entry the key of the step that leads to it.
-        leaves: For each value the entry that it hangs on (-1: the root itself).
+        parents: For each step the step before it, -1 for the root.
+        keys: For each step its key.
+        leaves: For each value the last step of its path (-1: the value is the tree itself).
         specs: For each value its StateSpec, or None for a plain value.
     """
 
@@ -124,60 +130,59 @@ class Layout:
 
     @staticmethod
     def from_paths(paths: Sequence[Path], specs: Sequence[StateSpec | None]) -> tuple[Layout, list[int]]:
-        """Return the layout of these paths, and for each of its places the index into `paths`.
+        """Return the layout of these paths, and for each of its values the index into `paths`.
 
         Raises:
             GraphError: Paths stand twice, or keys of one level are equal but of different type.
             TypeError: A key is not hashable.
         """
-        entries: list[tuple[int, Any]] = []
+        steps: list[tuple[int, Any]] = []
         leaves: list[int] = []
         for path in paths:
-            entry = -1
+            step = -1
             for key in path:
-                entries.append((entry, key))
-                entry = len(entries) - 1
-            leaves.append(entry)
-        return Layout.from_entries(entries, leaves, specs)
+                steps.append((step, key))
+                step = len(steps) - 1
+            leaves.append(step)
+        return Layout.from_steps(steps, leaves, specs)
 
     @staticmethod
-    def from_entries(
-        entries: Iterable[tuple[int, Any]],
+    def from_steps(
+        steps: Iterable[tuple[int, Any]],
         leaves: Sequence[int],
         specs: Sequence[StateSpec | None],
         last_wins: bool = False,
     ) -> tuple[Layout, list[int]]:
-        """Return the layout of a trie in any order, and for each of its places the index into `leaves`.
+        """Return the layout of a trie in any order, and for each of its values the index into `leaves`.
 
         Args:
-            entries: As those of a layout, each after its parent; the same step may stand several times.
-            leaves: For each value the entry that it hangs on.
+            steps: Pairs of parent and key, each step after its parent; the same one may stand several times.
+            leaves: For each value its last step.
             specs: For each value its StateSpec, or None for a plain value.
-            last_wins: Whether a value takes the place of an earlier one; a plain one then takes its StateSpec too.
+            last_wins: Whether a value replaces an earlier one of its path; a plain one then takes its StateSpec too.
 
         Raises:
-            GraphError: Two values hang on one path, or keys of one level are equal but of different type.
+            GraphError: Two values have one path, or keys of one level are equal but of different type.
             TypeError: A key is not hashable.
         """
         trie = _Trie()
-        entry_of = trie.grow(entries)
-        number: dict[int, int] = {}
+        step_of = trie.grow(steps)
+        index_of: dict[int, int] = {}
         spec_of: dict[int, StateSpec | None] = {}
         twice: dict[int, None] = {}
         for i, leaf in enumerate(leaves):
-            entry = -1 if leaf < 0 else entry_of[leaf]
-            if entry in number:
-                twice[entry] = None
-            number[entry] = i
-            spec_of[entry] = specs[i] or spec_of.get(entry)
+            step = -1 if leaf < 0 else step_of[leaf]
+            if step in index_of:
+                twice[step] = None
+            index_of[step] = i
+            spec_of[step] = specs[i] or spec_of.get(step)
         if twice and not last_wins:
-            raise GraphError("; ".join(f"the path {path_of(trie.entries, entry)!r} stands twice" for entry in twice))
-        ordered, old = trie.in_order()
-        new = {-1: -1, **{entry: i for i, entry in enumerate(old)}}
-        kept = sorted(number, key=new.__getitem__)
-        parents, keys = [parent for parent, _ in ordered], [key for _, key in ordered]
-        layout = Layout.of(parents, keys, [new[e] for e in kept], [spec_of[e] for e in kept])
-        return layout, [number[e] for e in kept]
+            raise GraphError("; ".join(f"the path {trie.path_to(step)!r} stands twice" for step in twice))
+        parents, keys, old = trie.in_order()
+        new = {-1: -1, **{step: i for i, step in enumerate(old)}}
+        kept = sorted(index_of, key=new.__getitem__)
+        layout = Layout.of(parents, keys, [new[step] for step in kept], [spec_of[step] for step in kept])
+        return layout, [index_of[step] for step in kept]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Layout.of, (self.parents, self.keys, self.leaves, self.specs)
@@ -188,147 +193,142 @@ class Layout:
     def __len__(self) -> int:
         return len(self.leaves)
 
-    def path(self, place: int) -> Path:
-        """Return the path of the value at `place`."""
-        steps: list[Any] = []
-        entry = self.leaves[place]
-        while entry >= 0:
-            steps.append(self.keys[entry])
-            entry = self.parents[entry]
-        return tuple(reversed(steps))
+    def path(self, index: int) -> Path:
+        """Return the path of a value."""
+        return path_to(self.parents, self.keys, self.leaves[index])
 
-    @cached_property
-    def entries(self) -> tuple[tuple[int, Any], ...]:
-        """For each entry of the trie its parent and its key."""
-        return tuple(zip(self.parents, self.keys, strict=True))
+    def path_to(self, step: int) -> Path:
+        """Return the path that ends with a step."""
+        return path_to(self.parents, self.keys, step)
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
-        """All paths, in order."""
+        """The paths of all values, in order."""
         return tuple(map(self.path, range(len(self.leaves))))
 
-    @cached_property
-    def steps(self) -> dict[tuple[int, Any], int]:
-        """The entry that a step leads to, by (parent entry, key)."""
-        return {(parent, key): entry for entry, (parent, key) in enumerate(self.entries)}
+    def steps(self) -> Iterator[tuple[int, Any]]:
+        """Return the parent and the key of each step."""
+        return zip(self.parents, self.keys, strict=True)
 
     @cached_property
-    def place_of(self) -> dict[int, int]:
-        """The place of the value that hangs on an entry."""
-        return {entry: place for place, entry in enumerate(self.leaves)}
+    def step_below(self) -> dict[tuple[int, Any], int]:
+        """By a step and a key the step that follows."""
+        return {step: number for number, step in enumerate(self.steps())}
+
+    @cached_property
+    def index_at(self) -> dict[int, int]:
+        """By the last step of its path the index of a value."""
+        return {step: index for index, step in enumerate(self.leaves)}
 
     def find(self, path: Path) -> int | None:
-        """Return the entry that `path` leads to (-1 for the root), or None."""
-        entry: int | None = -1
+        """Return the last step of a path (-1 for the empty one), or None if it is not here."""
+        step: int | None = -1
         for key in path:
-            entry = self.steps.get((entry, key))
-            if entry is None:
+            step = self.step_below.get((step, key))
+            if step is None:
                 return None
-        return entry
+        return step
 
-    def end_of(self, entry: int) -> int:
-        """Return the entry after the last one below `entry`."""
-        end = entry + 1
-        while end < len(self.parents) and self.parents[end] >= entry:
+    def below(self, step: int) -> tuple[Layout, int, int]:
+        """Return the layout of the sub-tree below a step, and the range of its values in this one."""
+        end = step + 1
+        while end < len(self.parents) and self.parents[end] >= step:
             end += 1
-        return end
+        parents = [max(parent - step - 1, -1) for parent in self.parents[step + 1 : end]]
+        first, last = bisect_left(self.leaves, step), bisect_left(self.leaves, end)
+        leaves = [max(leaf - step - 1, -1) for leaf in self.leaves[first:last]]
+        return Layout.of(parents, self.keys[step + 1 : end], leaves, self.specs[first:last]), first, last
 
-    def below(self, entry: int) -> tuple[Layout, int, int]:
-        """Return the layout of the sub-tree at `entry`, and the range of its values in this one."""
-        end = self.end_of(entry)
-        parents = [max(p - entry - 1, -1) for p in self.parents[entry + 1 : end]]
-        first, last = bisect_left(self.leaves, entry), bisect_left(self.leaves, end)
-        leaves = [max(leaf - entry - 1, -1) for leaf in self.leaves[first:last]]
-        return Layout.of(parents, self.keys[entry + 1 : end], leaves, self.specs[first:last]), first, last
-
-    def pick(self, places: Sequence[int]) -> Layout:
-        """Return the layout of some of the values; `places` in increasing order."""
-        if len(places) == len(self.leaves):
+    def pick(self, indices: Sequence[int]) -> Layout:
+        """Return the layout of some of the values; `indices` in increasing order."""
+        if len(indices) == len(self.leaves):
             return self
-        leaves, specs = [self.leaves[i] for i in places], [self.specs[i] for i in places]
+        leaves, specs = [self.leaves[i] for i in indices], [self.specs[i] for i in indices]
         return restrict(self.parents, self.keys, leaves, specs)
 
-    def positions_in(self, other: Layout) -> list[int | None]:
-        """Return for each value of this layout its place in `other`, or None where `other` has no such path."""
+    def indices_in(self, other: Layout) -> list[int | None]:
+        """Return for each value of this layout its index in `other`, or None where `other` has no such path."""
         if self is other:
             return list(range(len(self.leaves)))
-        mapped: list[int | None] = []
-        for parent, key in self.entries:
-            above = -1 if parent < 0 else mapped[parent]
-            mapped.append(None if above is None else other.steps.get((above, key)))
-        places = other.place_of
-        return [
-            places.get(-1) if leaf < 0 else None if mapped[leaf] is None else places.get(mapped[leaf])  # type: ignore[arg-type]
-            for leaf in self.leaves
-        ]
+        theirs: list[int | None] = []  # for each step the one of the same path; the last is that of the root, step -1
+        for parent, key in self.steps():
+            above = -1 if parent < 0 else theirs[parent]
+            theirs.append(None if above is None else other.step_below.get((above, key)))
+        theirs.append(-1)
+        return [None if (step := theirs[leaf]) is None else other.index_at.get(step) for leaf in self.leaves]
 
 
-def path_of(entries: Sequence[tuple[int, Any]], entry: int) -> Path:
-    """Return the path that leads to an entry of a trie."""
-    keys: list[Any] = []
-    while entry >= 0:
-        entry, key = entries[entry]
-        keys.append(key)
-    return tuple(reversed(keys))
+def path_to(parents: Sequence[int], keys: Sequence[Any], step: int) -> Path:
+    """Return the keys that lead to a step of a trie."""
+    path: list[Any] = []
+    while step >= 0:
+        path.append(keys[step])
+        step = parents[step]
+    return tuple(reversed(path))
 
 
+@final
 class _Trie:
     """The steps of many paths while they are collected, each once."""
 
     def __init__(self) -> None:
-        self.entries: list[tuple[int, Any]] = []
-        self.below: list[dict[Hashable, int]] = [{}]  # of the root, then of each entry
+        self.parents: list[int] = []
+        self.keys: list[Any] = []
+        self.below: list[dict[Hashable, int]] = [{}]  # of the root, then of each step, those that follow, by key
 
-    def grow(self, entries: Iterable[tuple[int, Any]]) -> list[int]:
-        """Add entries, and return for each its number here."""
+    def path_to(self, step: int) -> Path:
+        return path_to(self.parents, self.keys, step)
+
+    def grow(self, steps: Iterable[tuple[int, Any]]) -> list[int]:
+        """Add steps, and return for each its number here."""
         numbers: list[int] = []
-        for parent, key in entries:
+        for parent, key in steps:
             above = -1 if parent < 0 else numbers[parent]
-            step = key if type(key) is str else static_key(key)
+            exact = key if type(key) is str else static_key(key)
             level = self.below[above + 1]
-            found = level.get(step)
+            found = level.get(exact)
             if found is None:
-                found = level[step] = len(self.entries)
-                self.entries.append((above, key))
+                found = level[exact] = len(self.keys)
+                self.parents.append(above)
+                self.keys.append(key)
                 self.below.append({})
-                if step is not key:
+                if exact is not key:
                     self._check(found, key)
             numbers.append(found)
         return numbers
 
-    def _check(self, entry: int, key: Any) -> None:
+    def _check(self, step: int, key: Any) -> None:
         try:
             hash(key)
         except TypeError:
-            raise TypeError(
-                f"a key of a state tree is hashable, not {key!r} as in {path_of(self.entries, entry)!r}"
-            ) from None
+            raise TypeError(f"a key of a state tree is hashable, not {key!r} as in {self.path_to(step)!r}") from None
 
-    def in_order(self) -> tuple[list[tuple[int, Any]], list[int]]:
-        """The entries in pre-order with siblings in their order, and the number that each of them had."""
-        ordered: list[tuple[int, Any]] = []
+    def in_order(self) -> tuple[list[int], list[Any], list[int]]:
+        """Return the steps in pre-order with siblings in their order: parents, keys, and the number that each had."""
+        parents: list[int] = []
         old: list[int] = []
         stack = [(-1, -1)]
         while stack:
-            entry, parent = stack.pop()
+            step, parent = stack.pop()
             here = -1
-            if entry >= 0:
-                here = len(ordered)
-                ordered.append((parent, self.entries[entry][1]))
-                old.append(entry)
-            level = self.below[entry + 1]
+            if step >= 0:
+                here = len(old)
+                parents.append(parent)
+                old.append(step)
+            level = self.below[step + 1]
             if level:
                 stack.extend((child, here) for child in reversed(self._siblings(level)))
-        return ordered, old
+        return parents, [self.keys[step] for step in old], old
 
     def _siblings(self, level: dict[Hashable, int]) -> list[int]:
         if len(level) == 1:
             return list(level.values())
         children: dict[Any, int] = {}
         for child in level.values():
-            twin = children.setdefault(self.entries[child][1], child)
+            twin = children.setdefault(self.keys[child], child)
+            # 1 and True are two keys for a graph, but one for the dictionaries that a tree shows.
             if twin != child:
-                paths = f"{path_of(self.entries, twin)!r} and {path_of(self.entries, child)!r}"
+                paths = f"{self.path_to(twin)!r} and {self.path_to(child)!r}"
                 raise GraphError(f"two keys of one level are equal but of different type: {paths}")
         return [children[key] for key in sibling_order(children)]
 
@@ -336,16 +336,18 @@ class _Trie:
 def restrict(
     parents: Sequence[int], keys: Sequence[Any], leaves: Sequence[int], specs: Sequence[StateSpec | None]
 ) -> Layout:
-    """Return the layout of the given leaves, without the entries that lead to none of them."""
-    if len({-1, *parents, *leaves}) == len(parents) + 1:  # what is no leaf has something below it, and that has, ...
+    """Return the layout of the given leaves, without the steps that lead to none of them."""
+    # Where every step is a leaf or a parent, none is to be left out: what is no leaf has something below it, and that
+    # has, and so on.
+    if len({-1, *parents, *leaves}) == len(parents) + 1:
         return Layout.of(parents, keys, leaves, specs)
-    needed = [False] * (len(parents) + 1)  # the last one is the root, entry -1
-    for entry in leaves:
-        needed[entry] = True
-    for entry in range(len(parents) - 1, -1, -1):  # below before above
-        if needed[entry]:
-            needed[parents[entry]] = True
-    kept = [entry for entry in range(len(parents)) if needed[entry]]
-    new = {entry: i for i, entry in enumerate(kept)}
+    needed = [False] * (len(parents) + 1)  # the last one is the root, step -1
+    for step in leaves:
+        needed[step] = True
+    for step in range(len(parents) - 1, -1, -1):  # below before above
+        if needed[step]:
+            needed[parents[step]] = True
+    kept = [step for step in range(len(parents)) if needed[step]]
+    new = {step: i for i, step in enumerate(kept)}
     new[-1] = -1
-    return Layout.of([new[parents[e]] for e in kept], [keys[e] for e in kept], [new[e] for e in leaves], specs)
+    return Layout.of([new[parents[s]] for s in kept], [keys[s] for s in kept], [new[leaf] for leaf in leaves], specs)

@@ -1,78 +1,86 @@
-"""Where in a model is this object?  Asked by error messages only: it looks at every live node once."""
+"""Finding an object in a model, and one that is hidden in a value; for error messages and refusals.
+
+``locate`` names a state or node by the path from the outermost node that holds it.  It looks at every live node of the
+process, so only errors ask.  ``find_hidden`` looks for a State or Node inside of what a graph takes for one value.
+"""
 
 from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+import types
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
 from typing import Any
 
+import jax
+import numpy as np
+
+from .._tools.containers import items_of
 from .clock import fields_of
 from .node import Node
 
-__all__ = ["locate", "path_to"]
+__all__ = ["find_hidden", "locate", "path_to"]
 
+_MOST = 1000  # objects that `find_hidden` looks into: a data set that a model holds is not gone through
+_CLOSED = (str, bytes, bytearray, int, float, complex, type, types.ModuleType, types.CodeType, jax.Array)
 
 _listing = threading.Lock()  # no thread switches the collector on again for another one
 
 
 def _live_nodes() -> list[Node]:
+    """Return the nodes of the process that error messages name."""
     kinds: list[type[Node]] = [Node]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
-    chosen = frozenset(kinds).__contains__
-    # All live objects are asked for, sorted out and let go within one call in C. Were another thread to run meanwhile,
-    # it would fail with a SystemError if it were building a tuple, to which nobody else may hold a reference. So there
-    # are two lists side by side, old objects first; the second has at its end what the first one added. Each has the
-    # other's iterator in it, and lets go only where both are used up. (A Python function among the audit hooks of the
-    # process would be called in between, and others let run.)
+    is_node = frozenset(kinds).__contains__
+    # No other thread may run while we hold a reference to every object: it would fail with a SystemError if it were
+    # building a tuple, to which nobody else may hold one. So all objects are asked for, sorted out and let go within
+    # one call in C. That takes two lists side by side, one for the objects and one for their types: each goes when it
+    # is used up. The second is made later and has the first at its end, hence `repeat`, and the order by age. (Where
+    # the process has an audit hook in Python, that is called in between, and others may run.)
     with _listing:
         collecting = gc.isenabled()
-        gc.disable()  # which moves objects from one list to another
+        gc.disable()  # which moves objects from one generation to another
         try:
-            found = list(compress(chain(_everything(), repeat(None)), map(chosen, map(type, _everything()))))
+            found = list(compress(chain(_all_objects(), repeat(None)), map(is_node, map(type, _all_objects()))))
         finally:
             if collecting:
                 gc.enable()
     return [node for node in found if isinstance(node, Node) and node.graph_in_paths]
 
 
-def _everything() -> Iterator[Any]:
+def _all_objects() -> Iterator[Any]:
     return chain.from_iterable(map(gc.get_objects, (2, 1, 0)))
 
 
 def path_to(item: Any) -> str | None:
     """Return how `item` is reached from the outermost node that holds it, as ``Net.layers.0.weight``."""
-    above: dict[int, tuple[Any, str]] = {}
+    above: dict[int, tuple[Any, str]] = {}  # for what each node holds, by id: the node and the steps from it
     for node in _live_nodes():
-        for key, value in tuple(fields_of(node).items()):
-            _note(above, node, key, value)
+        _note_held(above, node)
     suffix = ""
     seen: set[int] = set()
     while id(item) in above and id(item) not in seen:
         seen.add(id(item))
-        item, step = above[id(item)]
-        suffix = f".{step}{suffix}"
+        item, steps = above[id(item)]
+        suffix = f".{steps}{suffix}"
     return type(item).__name__ + suffix if suffix else None
 
 
-def _note(above: dict[int, tuple[Any, str]], node: Node, key: str, value: Any) -> None:
-    """Note what an attribute holds, through containers, with the steps from the node."""
-    stack = [(key, value)]
+def _note_held(above: dict[int, tuple[Any, str]], node: Node) -> None:
+    """Note what a node holds, through containers, with the steps to it."""
+    stack: list[tuple[Any, Any]] = list(fields_of(node).items())[::-1]
     seen: set[int] = set()
     while stack:
-        key, value = stack.pop()
-        if type(value) is dict:
-            items = list(value.items())
-        elif type(value) in (list, tuple):
-            items = list(enumerate(value))
+        steps, value = stack.pop()
+        if isinstance(value, (list, tuple, dict)):
+            if id(value) not in seen:
+                seen.add(id(value))
+                stack.extend((f"{steps}.{key}", held) for key, held in items_of(value))
         else:
-            above.setdefault(id(value), (node, key))
-            continue
-        if id(value) not in seen:
-            seen.add(id(value))
-            stack.extend((f"{key}.{k}", v) for k, v in items)
+            above.setdefault(id(value), (node, steps))
 
 
 def locate(item: Any) -> str:
@@ -82,3 +90,38 @@ def locate(item: Any) -> str:
         return f"{type(item).__name__} at {path}"
     name = None if isinstance(item, Node) else dict(item._meta).get("name")
     return type(item).__name__ + (f" {name!r}" if name else "")
+
+
+def find_hidden(value: Any, wanted: tuple[type[Any], ...]) -> Any:
+    """Return an object of the wanted classes that `value` holds, or None; functions are not looked into."""
+    met: dict[int, Any] = {}  # keeps what was met alive, so that an id is not used again
+    stack: list[Any] = [value]
+    while stack and len(met) < _MOST:
+        item = stack.pop()
+        if isinstance(item, wanted):
+            return item
+        if id(item) not in met and not isinstance(item, _CLOSED):
+            met[id(item)] = item
+            stack.extend(reversed(_contents(item)))
+    return None
+
+
+def _contents(item: Any) -> Sequence[Any]:
+    if isinstance(item, (dict, types.MappingProxyType)):
+        return [*item.keys(), *item.values()]
+    if isinstance(item, (list, tuple, set, frozenset, deque)):
+        return list(item)
+    if isinstance(item, np.ndarray):
+        return list(item.flat) if item.dtype.hasobject else ()
+    if isinstance(item, (ChainMap, UserDict, UserList)):
+        return list(vars(item).values())
+    if callable(item):
+        return ()
+    slots = [name for kind in type(item).__mro__ for name in _slots(kind)]
+    inside = [found for name in slots if (found := getattr(item, name, None)) is not None]
+    return [*getattr(item, "__dict__", {}).values(), *inside]
+
+
+def _slots(kind: type[Any]) -> Iterable[str]:
+    slots = kind.__dict__.get("__slots__", ()) if kind.__module__ != "builtins" else ()
+    return [name for name in ([slots] if isinstance(slots, str) else slots) if not name.startswith("__")]

@@ -1,19 +1,25 @@
-"""``Node``: an object whose attributes are edges of the graph."""
+"""``Node``: an object whose attributes are edges of the graph; how it is set, copied and pickled.
+
+A node is an ordinary Python object: attributes stand in its dictionary, and setting one stamps the node with the next
+tick of the clock (see ``clock``).  Copies and pickles of graphs make all nodes first, empty, and then fill them: no
+node is entered from inside another, so the depth of a graph is no limit to ``copy.deepcopy`` and ``pickle``.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Self
+import copy
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, SupportsIndex, final
 
-from .._show.looks import Shown, look_of_node
-from .._show.text import page, show
-from . import journal as journals
-from .clock import clock, fields_of, new_node, record_of, stamp
-from .copying import Copied
+from .._tools.containers import items_of
+from . import overlay as overlays
+from .clock import NodeBase, clock, fields_of, new_node, record_of, stamp
 
 __all__ = ["Node"]
 
 
-class Node(Copied):
+class Node(NodeBase):
     """An object whose attributes are edges to states, other nodes, containers of them, and static values.
 
     Subclass it and set attributes; ``super().__init__()`` is not needed.  Attributes named in the class
@@ -45,6 +51,7 @@ class Node(Copied):
             raise TypeError(
                 f"{cls.__name__}.graph_invisible_attrs is a tuple of names: write `({cls.graph_invisible_attrs!r},)`"
             )
+        # A State is told by this mark, as this file stands below that of State.
         for name, value in vars(cls).items():
             if isinstance(value, Node) or getattr(type(value), "_graph_is_state", False):
                 kind = type(value).__name__
@@ -61,22 +68,102 @@ class Node(Copied):
         return fields_of(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if journals.open_count:
-            journals.note_edit(self, name)
+        if overlays.journal_count:
+            overlays.note_edit(self, name)
         object.__setattr__(self, name, value)
         clock.stamp(self)
 
     def __delattr__(self, name: str) -> None:
-        if journals.open_count:
-            journals.note_edit(self, name)
+        if overlays.journal_count:
+            overlays.note_edit(self, name)
         object.__delattr__(self, name)
         clock.stamp(self)
 
-    __repr__ = show
-    __treescope_repr__ = page
+    def __getstate__(self) -> dict[str, Any]:
+        return fields_of(self).copy()
 
-    def _shown_(self) -> Shown:
-        kind, fields = type(self), fields_of(self).copy()
-        if kind.graph_invisible_attrs:
-            fields = {name: value for name, value in fields.items() if name not in kind.graph_invisible_attrs}
-        return look_of_node(kind, fields)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        fields_of(self).update(state)
+        stamp(self)
+
+    def __copy__(self) -> Self:
+        new: Self = new_node(type(self))
+        new.__setstate__(self.__getstate__())
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        nodes = [n for n in _nodes_below(self) if id(n) not in memo and type(n).__deepcopy__ is Node.__deepcopy__]
+        nodes += [self] if self not in nodes else []  # of a class that calls this method from its own
+        for node in nodes:
+            memo[id(node)] = new_node(type(node))
+        for node in nodes:
+            memo[id(node)].__setstate__(copy.deepcopy(node.__getstate__(), memo))
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        if type(self).__reduce__ is not object.__reduce__:  # the class has its own way
+            return self.__reduce__()  # type: ignore[return-value]
+        # Within a graph that is being pickled a node goes in empty: `_PickledGraph` fills it when all are there.
+        if id(self) in _pickling.nodes:
+            return new_node, (type(self),)
+        return _root_of, (_PickledGraph(self),)
+
+
+class _Pickling(threading.local):
+    """The nodes of the graphs that this thread is pickling, by id: such a node goes in empty."""
+
+    def __init__(self) -> None:
+        self.nodes: set[int] = set()
+
+
+_pickling = _Pickling()
+
+
+@final
+class _PickledGraph:
+    """A graph as pickle sees it: a mapping that it fills item by item, all nodes before what they hold."""
+
+    def __init__(self, root: Node | None = None) -> None:
+        self.root = root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _PickledGraph, (), None, None, self._items()
+
+    def _items(self) -> Iterator[tuple[Any, Any]]:
+        nodes = [n for n in _nodes_below(self.root) if id(n) not in _pickling.nodes]
+        added = set(map(id, nodes))
+        _pickling.nodes |= added
+        try:
+            yield from ((None, node) for node in nodes)
+            yield from ((node, node.__getstate__()) for node in nodes)
+            yield None, self.root  # pickle asks for an item before it has written the one before
+        finally:
+            _pickling.nodes -= added
+
+    def __setitem__(self, node: Node | None, item: Any) -> None:
+        if node is None:
+            self.root = item
+        else:
+            node.__setstate__(item)
+
+
+def _root_of(pickled: _PickledGraph) -> Node | None:
+    return pickled.root
+
+
+def _nodes_below(root: Any) -> Iterable[Node]:
+    """Return the nodes that are reached through attributes and plain containers, `root` first."""
+    found: dict[int, Node] = {}
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Node):
+            found[id(item)] = item
+            stack.extend(fields_of(item).values())
+        elif isinstance(item, (dict, list, tuple)):  # first, as most of what is here is none
+            stack.extend([value for _, value in items_of(item)])
+    return found.values()

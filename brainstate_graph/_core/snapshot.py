@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import jax
 
+from . import foreign, hooks
 from .clock import clock, record_of
 from .flatten import flatten
-from .foreign import foreign_of, registered
+from .foreign import foreign_type_of
 from .graphdef import GraphDef
-from .hooks import hooks_key
 from .node import Node
 from .state import State
 
@@ -28,6 +28,7 @@ class Snapshot:
     Args:
         root: A node, or a container that holds nodes or states.
         tests: Further tests, without arguments, that must hold for the snapshot to be current.
+        own_root: Whether nobody but the snapshot has the root, a dict, so that it need not be watched.
 
     Attributes:
         graphdef: The shape.
@@ -67,16 +68,16 @@ class Snapshot:
     objects: list[Any]
     states: list[State[Any]]
 
-    def __init__(self, root: Any, tests: Iterable[Callable[[], bool]] = ()) -> None:
+    def __init__(self, root: Any, tests: Iterable[Callable[[], bool]] = (), own_root: bool = False) -> None:
         # The time is taken before looking: a change while we look must show.
         self._root: Callable[[], Any] = lambda: root
         self._tick = clock.now if Snapshot.enabled else -1
-        flat = flatten(root)
+        flat = flatten(root, None, own_root)
         self.graphdef = flat.graphdef
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
-        self.hooks = hooks_key(self.states)
-        self._registered = registered()
+        self.hooks = hooks.hooks_key(self.states) if hooks.ever else ()
+        self._registered = foreign.registered
         self._nodes = flat.nodes
         self._ticks = flat.ticks
         self._watches = [*tests, *flat.watches]
@@ -94,7 +95,7 @@ class Snapshot:
             root = self._root() if isinstance(self._root, weakref.ref) else None
             if root is not None and root.__graph__.tick != self._root_tick:
                 return False
-            if self.hooks != hooks_key(self.states) or self._registered != registered():
+            if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
                 return False
             self._tick = now
         for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
@@ -110,6 +111,10 @@ class Snapshot:
     def root(self) -> Any:
         """What it was made from."""
         return self._root()
+
+    def object_at(self, row: int) -> Any:
+        """Return the live object of a row; also that of the root, which the snapshot kept by a node does not hold."""
+        return self.objects[row] if row else self._root()
 
     def _hold_weakly(self, root: Node) -> None:
         """Let the root go: it holds this snapshot, and a model without cycles shall be freed at once when dropped."""
@@ -135,6 +140,6 @@ def snapshot(root: Any) -> Snapshot:
         return fresh
     if isinstance(root, State):
         raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
-    if root is None or (foreign_of(type(root)) is None and jax.tree_util.all_leaves([root])):
+    if root is None or (foreign_type_of(type(root)) is None and jax.tree_util.all_leaves([root])):
         raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
     return Snapshot(root)

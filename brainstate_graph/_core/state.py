@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -11,16 +11,14 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from .._show.looks import Shown, look_of_state, unnamed
-from .._show.text import page, show
-from .._tools.words import Words
-from .._verbs.fit import detached
-from . import overlay as door
-from .errors import TraceContextError
+from . import door
+from . import overlay as overlays
+from .door import PLAIN, Box, look, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
-from .overlay import NO_TRACE, PLAIN, Box, look, refuse_objects, settle, stack
+from .overlay import NO_TRACE, untraced
+from .values import detached
 
-__all__ = ["State", "declared", "make_state", "maybe_state"]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -62,17 +60,17 @@ class State(Box, Generic[T]):
             self._meta = declared(name, tag, metadata)
         if type(value) not in PLAIN:
             value = _checked_first(self, value)
-        if not door.busy and get_opaque_trace_state() == NO_TRACE:
+        if not overlays.busy and get_opaque_trace_state() == NO_TRACE:
             self._value = value  # type: ignore[assignment] - as `settle` would, without its frame: a tenth of the time
             return
         settle(self, value)
-        if door.busy:
+        if overlays.busy:
             door.announce(self)
 
     @property
     def value(self) -> T:
         """The current value: of the trace while one runs, else of the box."""
-        if door.busy:
+        if overlays.busy:
             return door.read(self)
         try:
             return self._value
@@ -81,7 +79,7 @@ class State(Box, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        if door.busy or type(new) not in PLAIN:
+        if overlays.busy or type(new) not in PLAIN:
             door.write(self, new)
         else:
             self._value = new
@@ -107,7 +105,7 @@ class State(Box, Generic[T]):
 
     def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
         """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
-        new = detached(door.carried(self)) if value is _KEEP else value
+        new = detached(look(self, record=True)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
         meta = self._meta
@@ -141,21 +139,11 @@ class State(Box, Generic[T]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
-        new = memo[id(self)] = make_state(type(self), detached(door.carried(self), arrays=True), self._meta)
+        new = memo[id(self)] = make_state(type(self), detached(look(self, record=True), arrays=True), self._meta)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return make_state, (type(self), door.carried(self), self._meta)
-
-    __repr__ = show
-    __treescope_repr__ = page
-
-    def _shown_(self) -> Shown:
-        try:
-            value = look(self, stack.top, record=False)  # printing is no read of the program
-        except TraceContextError:
-            return look_of_state(type(self), unnamed("value", Words("<made inside a transform>")), self._meta, ())
-        return look_of_state(type(self), unnamed("value", value), self._meta, value)
+        return make_state, (type(self), look(self, record=True), self._meta)
 
 
 def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:
@@ -200,6 +188,17 @@ def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
         door.note_checked(meta)
     settle(state, value)
     return state
+
+
+def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
+    """Make many states without calling their constructors, as merging does."""
+    if overlays.open_count or not untraced():
+        return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
+    states = list(map(object.__new__, kinds))
+    for state, value, meta in zip(states, values, metas, strict=True):
+        state._value = value
+        state._meta = meta
+    return states
 
 
 def maybe_state(item: Any) -> Any:

@@ -1,28 +1,30 @@
-"""When two static values are the same: by type and by value.
+"""Static values, which are part of a program and not of its data: two are the same by type and by value.
 
 Python says that ``2 == 2.0 == True`` and ``0.0 == -0.0``; a compiled program may not.  So a static value is
 compared by a key in which types differ, the sign of zero shows, and nan equals itself.
+
+``Const`` is a static value within a GraphDef, ``Static`` one that goes through JAX by itself.  What can change behind
+our back, such as a list, is compared by its contents, copied when it is kept, and watched (see ``watch``).
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import types
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from .errors import GraphError
-from .hidden import find_hidden
+from .locate import find_hidden
 from .node import Node
 from .state import State
 
-__all__ = ["EXACT", "ByIdentity", "Const", "Static", "is_frozen", "static_key"]
+__all__ = ["EXACT", "ByIdentity", "Static", "is_frozen", "static_key"]
 
 # Types whose instances never change and compare exactly within their type.
 EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
@@ -37,6 +39,7 @@ _FROZEN = EXACT | {
 }
 
 
+@final
 class ByIdentity:
     """A key for what can only be itself; keeps it alive, so that its identity is not reused."""
 
@@ -86,12 +89,14 @@ def static_key(value: Any) -> Hashable:
     kind = type(value)
     if kind in EXACT:
         return (kind, value)
+    # As text 0.0 and -0.0 differ, and nan equals itself.
     if isinstance(value, float) and not isinstance(value, np.generic):
         return (kind, value.hex())
     if kind is complex:
         return (kind, value.real.hex(), value.imag.hex())
     if isinstance(value, (tuple, list)):
         return (kind, *map(static_key, value))
+    # The order of a dictionary is part of it: code that goes through it makes another program.
     if isinstance(value, dict):
         items = tuple((static_key(k), static_key(v)) for k, v in value.items())
         return (kind, items, static_key(getattr(value, "default_factory", None)))
@@ -100,6 +105,7 @@ def static_key(value: Any) -> Hashable:
     if isinstance(value, (State, Node)):
         raise _hidden(value)
     if isinstance(value, np.ndarray):
+        # The bytes of an array of objects are addresses.
         if value.dtype.hasobject:
             hidden = find_hidden(value, (State, Node))
             if hidden is not None:
@@ -143,33 +149,7 @@ def _hidden(item: Any) -> GraphError:
     )
 
 
-class Const:
-    """A static value as an edge of a GraphDef, compared by its key."""
-
-    __slots__ = ("frozen", "key", "value")
-
-    def __init__(self, value: Any, key: Hashable, frozen: bool) -> None:
-        self.value = value
-        self.key = key
-        self.frozen = frozen
-
-    @staticmethod
-    def of(value: Any) -> Const:
-        """Return the edge for a value; of one that can change, a copy is kept."""
-        frozen = is_frozen(value)
-        return Const(value if frozen else copy.deepcopy(value), static_key(value), frozen)
-
-    def fresh(self) -> Any:
-        """Return the value for one more object to hold."""
-        return self.value if self.frozen else copy.deepcopy(self.value)
-
-    def __repr__(self) -> str:
-        return repr(self.value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Const.of, (self.value,)
-
-
+@final
 @jax.tree_util.register_static
 class Static:
     """A static value as a pytree without leaves, so that it passes through JAX as structure.

@@ -1,7 +1,10 @@
 """The way back: from a GraphDef and values to objects.
 
-What to do for a shape is worked out once, as a *plan* that is kept with it; then states and nodes are made kind by
-kind, and alike nodes are filled attribute by attribute, in loops that run in C.
+*Pool*: all objects of the graph in the order in which they are made: states, nodes, objects that the caller holds,
+foreign nodes, containers from the inside out.  Nodes are made empty and filled in the end, as they may lead back.
+*Assembly*: that order, and where in the pool each object finds what it holds; worked out once for a shape, and kept
+with it.  States and nodes are then made kind by kind, and alike nodes are filled attribute by attribute, in loops that
+run in C.
 """
 
 from __future__ import annotations
@@ -11,25 +14,37 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from operator import setitem
-from typing import Any
+from typing import Any, final
 
 import jax
 
 from .._tools.words import dotted
 from .clock import fill_nodes, for_all, new_nodes
-from .door import make_states
+from .door import note_checked
 from .errors import GraphError
-from .foreign import foreign_of
+from .foreign import foreign_type_of
 from .graphdef import GraphDef, Row
-from .overlay import note_checked
+from .state import make_states
 
 __all__ = ["build", "unflatten"]
 
 
-class _Plan:
-    """In which order the objects of a shape are made, and where in the *pool* of those made each child is found."""
+@final
+class _Assembly:
+    """How the objects of a shape are put together.
 
-    __slots__ = ("alike", "containers", "foreign", "kinds", "known", "metas", "node_kinds", "of_row")
+    Attributes:
+        indices: For each row the index of its object in the pool.
+        kinds: The classes of the states.
+        metas: Their metadata.
+        node_kinds: The classes of the nodes.
+        alike: The nodes by row: the row, for each of its edges the indices of the children, and how many they are.
+        known: The numbers of the objects that the caller holds.
+        foreign: The rows of foreign nodes, each with the indices of its children.
+        containers: The same of containers.
+    """
+
+    __slots__ = ("alike", "containers", "foreign", "indices", "kinds", "known", "metas", "node_kinds")
 
     def __init__(self, graphdef: GraphDef) -> None:
         if graphdef.in_itself is not None:
@@ -45,9 +60,9 @@ class _Plan:
         groups = list(nodes.items())
         order = [*graphdef.state_rows, *(n for _, numbers in groups for n in numbers), *others["known"]]
         order += [*others["foreign"], *graphdef.containers]
-        self.of_row = [0] * len(rows)  # for each row its place in the pool
-        for place, number in enumerate(order):
-            self.of_row[number] = place
+        self.indices = [0] * len(rows)
+        for index, number in enumerate(order):
+            self.indices[number] = index
         self.kinds = [rows[i].type for i in graphdef.state_rows]
         self.metas = [rows[i].extra for i in graphdef.state_rows]
         for meta in filter(None, self.metas):
@@ -59,20 +74,20 @@ class _Plan:
         self.containers = [(rows[i], self._children(graphdef, i)) for i in graphdef.containers]
 
     def _children(self, graphdef: GraphDef, number: int) -> list[int]:
-        return [self.of_row[t] for t in graphdef.targets[graphdef.starts[number] : graphdef.starts[number + 1]]]
+        return [self.indices[t] for t in graphdef.targets[graphdef.starts[number] : graphdef.starts[number + 1]]]
 
     def _columns(self, graphdef: GraphDef, row: Row, numbers: Sequence[int]) -> list[list[int]]:
-        """For each edge of alike nodes, where in the pool the child of each of them is."""
-        starts, targets, of_row = graphdef.starts, graphdef.targets, self.of_row
+        """For each edge of alike nodes the index of the child of each of them."""
+        starts, targets, indices = graphdef.starts, graphdef.targets, self.indices
         firsts = [starts[n] for n in numbers]
-        return [[of_row[targets[first + edge]] for first in firsts] for edge in range(len(row.visits))]
+        return [[indices[targets[first + edge]] for first in firsts] for edge in range(len(row.visits))]
 
 
-def _plan(graphdef: GraphDef) -> _Plan:
-    plan: _Plan | None = graphdef.memo.get(_Plan)
-    if plan is None:
-        plan = graphdef.memo[_Plan] = _Plan(graphdef)
-    return plan
+def _assembly_of(graphdef: GraphDef) -> _Assembly:
+    assembly: _Assembly | None = graphdef.memo.get(_Assembly)
+    if assembly is None:
+        assembly = graphdef.memo[_Assembly] = _Assembly(graphdef)
+    return assembly
 
 
 def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = ()) -> tuple[Any, list[Any]]:
@@ -94,9 +109,9 @@ def unflatten(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = 
     """
     if not isinstance(graphdef.root, int):
         return graphdef.root.fresh(), []
-    plan = _plan(graphdef)
-    pool = _pool(plan, values, known)
-    made = [pool[place] for place in plan.of_row]
+    assembly = _assembly_of(graphdef)
+    pool = _pool(assembly, values, known)
+    made = [pool[index] for index in assembly.indices]
     return made[graphdef.root], made
 
 
@@ -104,8 +119,8 @@ def build(graphdef: GraphDef, values: Sequence[Any], known: Sequence[Any] = ()) 
     """Put a graph together and return its root."""
     if not isinstance(graphdef.root, int):
         return graphdef.root.fresh()
-    plan = _plan(graphdef)
-    return _pool(plan, values, known)[plan.of_row[graphdef.root]]
+    assembly = _assembly_of(graphdef)
+    return _pool(assembly, values, known)[assembly.indices[graphdef.root]]
 
 
 @contextmanager
@@ -124,31 +139,33 @@ def _no_collection(count: int) -> Generator[None]:
             gc.enable()
 
 
-def _pool(plan: _Plan, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
-    with _no_collection(len(plan.of_row)):
-        return _made(plan, values, known)
+def _pool(assembly: _Assembly, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
+    with _no_collection(len(assembly.indices)):
+        return _filled_pool(assembly, values, known)
 
 
-def _made(plan: _Plan, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
-    pool: list[Any] = make_states(plan.kinds, plan.metas, values)
+def _filled_pool(assembly: _Assembly, values: Sequence[Any], known: Sequence[Any]) -> list[Any]:
+    # In the order of `_Assembly`: states need nothing, containers hold what is there by then, nodes are filled last.
+    pool: list[Any] = make_states(assembly.kinds, assembly.metas, values)
     first = len(pool)
-    pool += new_nodes(plan.node_kinds)
-    pool += [known[number] for number in plan.known]
+    pool += new_nodes(assembly.node_kinds)
+    pool += [known[number] for number in assembly.known]
     empty = len(pool)
-    pool += [_foreign(row) for row, _ in plan.foreign]
-    for row, children in plan.containers:  # from the inside out
-        pool.append(_container(row, _held(row, [pool[i] for i in children])))
-    for row, columns, count in plan.alike:
+    pool += [_empty_foreign(row) for row, _ in assembly.foreign]
+    for row, children in assembly.containers:  # from the inside out
+        pool.append(_container(row, _contents(row, [pool[i] for i in children])))
+    for row, columns, count in assembly.alike:
         fill_nodes(pool[first : first + count], _attributes(row, columns, count, pool))
         first += count
-    for number, (row, children) in enumerate(plan.foreign, empty):
+    for number, (row, children) in enumerate(assembly.foreign, empty):
         _fill_foreign(pool[number], row, [pool[i] for i in children])
     return pool
 
 
 def _attributes(row: Row, columns: Sequence[Sequence[int]], count: int, pool: list[Any]) -> list[dict[str, Any]]:
-    """The attribute dictionaries of alike nodes."""
-    constant = {k: const and const.value for k, const in zip(row.keys, row.consts, strict=True)}
+    """Return the attribute dictionaries of alike nodes."""
+    # One dictionary with all keys in their order is copied for each node; values that can change are made anew.
+    constant = {k: None if const is None else const.value for k, const in zip(row.keys, row.consts, strict=True)}
     fields = [constant.copy() for _ in range(count)]
     for name, column in zip(row.edge_keys, columns, strict=True):
         for_all(map(setitem, fields, repeat(name), map(pool.__getitem__, column)))
@@ -158,32 +175,32 @@ def _attributes(row: Row, columns: Sequence[Sequence[int]], count: int, pool: li
     return fields
 
 
-def _held(row: Row, children: list[Any]) -> list[Any]:
-    """What a container holds, in the order of its keys."""
+def _contents(row: Row, children: list[Any]) -> list[Any]:
+    """Return what a container holds, children and static values, in the order of its keys."""
     if len(children) == len(row.keys) and row.kind in ("list", "tuple"):
         return children
-    held: list[Any] = [const and const.fresh() for const in row.consts]
-    for place, child in zip(row.visits, children, strict=True):
-        held[place] = child
-    return held
+    contents: list[Any] = [None if const is None else const.fresh() for const in row.consts]
+    for position, child in zip(row.visits, children, strict=True):
+        contents[position] = child
+    return contents
 
 
-def _container(row: Row, held: list[Any]) -> Any:
+def _container(row: Row, contents: list[Any]) -> Any:
     if row.kind == "list":
-        return held
+        return contents
     if row.kind == "tuple":
-        return tuple(held)
+        return tuple(contents)
     if row.kind == "namedtuple":
-        return row.type._make(held)
+        return row.type._make(contents)
     if row.kind == "dict":
         made = row.type(*row.extra)
-        made.update(zip(row.keys, held, strict=True))
+        made.update(zip(row.keys, contents, strict=True))
         return made
-    return jax.tree.unflatten(row.extra, held)
+    return jax.tree.unflatten(row.extra, contents)
 
 
-def _foreign(row: Row) -> Any:
-    foreign = foreign_of(row.type)
+def _empty_foreign(row: Row) -> Any:
+    foreign = foreign_type_of(row.type)
     if foreign is None:
         raise GraphError(
             f"the class {row.type.__name__} is not known here: `register_graph_node_type({row.type.__name__}, ...)`"
@@ -192,7 +209,7 @@ def _foreign(row: Row) -> Any:
 
 
 def _fill_foreign(node: Any, row: Row, children: list[Any]) -> None:
-    foreign = foreign_of(row.type)
+    foreign = foreign_type_of(row.type)
     if foreign is not None:
-        for key, child in zip(row.keys, _held(row, children), strict=True):
+        for key, child in zip(row.keys, _contents(row, children), strict=True):
             foreign.set_key(node, key, child)

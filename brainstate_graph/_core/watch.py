@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from .foreign import Foreign
+from .foreign import ForeignType
 from .graphdef import treedef_key
 from .static import static_key
 
@@ -81,7 +81,7 @@ def watch_pytree(live: Any) -> Watch:
     return unchanged
 
 
-def watch_foreign(live: Any, foreign: Foreign) -> Watch:
+def watch_foreign(live: Any, foreign: ForeignType) -> Watch:
     """Watch a node of a registered type."""
     keys, before, extra = foreign.parts(live)
     key = static_key((keys, extra))

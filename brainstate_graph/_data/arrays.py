@@ -1,7 +1,8 @@
 """Arrays, NumPy scalars and dtypes as JSON forms, and back.
 
-A form is what `json` writes as it is.  The data of an array are its bytes in C order, in base64; sizes are compared
-with the length of the data before anything is allocated.
+A dtype is written as the format of ``.npy`` files spells it, and the data of an array as its bytes in C order, in
+base64.  What is read may come from anybody: sizes are compared with the length of the data before anything is
+allocated, and no dtype of Python objects is made.
 """
 
 from __future__ import annotations
@@ -20,12 +21,8 @@ from .._core.errors import GraphError
 __all__ = ["array_form", "array_of", "dtype_form", "dtype_of", "jax_array_form", "jax_array_of", "scalar_form",
            "scalar_of", "shortened"]  # fmt: skip
 
-_OF_NUMPY = re.compile(r"[<>|][biufcSUMmV]\d+(\[\d*[a-zA-Zμ]+(/\d+)?\])?")
-_OF_ML_DTYPES = re.compile(r"bfloat16|float\d+_\w+|u?int[124]")
-_FIELDS: dict[str, Any] = {
-    "names": (str,), "formats": (str, dict), "offsets": (int,), "titles": (str, type(None)), "itemsize": int
-}  # fmt: skip
-_NESTING = 8  # of structured dtypes
+# The text of a dtype by NumPy itself, and the names of those by ml_dtypes, which NumPy spells "<V2" and the like.
+_DTYPE_NAME = re.compile(r"[<>|][biufcSUMmV]\d+(\[\d*[a-zA-Zμ]+(/\d+)?\])?|bfloat16|float\d+_\w+|u?int[124]")
 
 
 def shortened(form: Any) -> str:
@@ -37,47 +34,48 @@ def shortened(form: Any) -> str:
 
 
 def dtype_form(dtype: np.dtype[Any]) -> Any:
-    """Return the form of a dtype: its string, the name of one of ``ml_dtypes``, or its fields."""
+    """Return the form of a dtype: its text, or a list of its fields."""
     if dtype.hasobject:
         raise GraphError(f"a dtype of Python objects ({dtype}) has no form")
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return {"of": dtype_form(base), "shape": list(shape)}
-    if dtype.names is not None:
-        fields: list[Any] = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
-        return {
-            "names": list(dtype.names),
-            "formats": [dtype_form(field[0]) for field in fields],
-            "offsets": [field[1] for field in fields],
-            "titles": [field[2] if len(field) > 2 else None for field in fields],
-            "itemsize": dtype.itemsize,
-        }
-    if dtype.type.__module__ == "ml_dtypes":
-        return dtype.name
-    return dtype.str
+    try:
+        of_numpy = dtype.type.__module__ != "ml_dtypes"
+        form = (_lists(dtype.descr) if dtype.names is not None else dtype.str) if of_numpy else dtype.name
+        if dtype_of(form) == dtype:
+            return form
+    except ValueError:  # fields that overlap; a GraphError is one too
+        pass
+    raise GraphError(f"the dtype {dtype} has no form")
 
 
-def dtype_of(form: Any, depth: int = 0) -> np.dtype[Any]:
+def _lists(descr: Any) -> Any:
+    return list(map(_lists, descr)) if isinstance(descr, (list, tuple)) else descr
+
+
+def dtype_of(form: Any) -> np.dtype[Any]:
     """Return the dtype of a form."""
     try:
-        if isinstance(form, str):
-            if _OF_NUMPY.fullmatch(form) or _OF_ML_DTYPES.fullmatch(form):
-                return np.dtype(form)
-        elif isinstance(form, dict) and depth < _NESTING:
-            if form.keys() == {"of", "shape"}:
-                return np.dtype((dtype_of(form["of"], depth + 1), _shape(form["shape"])))
-            if form.keys() == _FIELDS.keys() and all(_fits(form[name], types) for name, types in _FIELDS.items()):
-                fields: Any = {**form, "formats": [dtype_of(f, depth + 1) for f in form["formats"]]}
-                return np.dtype(fields)
-    except (TypeError, ValueError, OverflowError, MemoryError) as error:
+        return np.lib.format.descr_to_dtype(_descr(form))
+    except (TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise GraphError(f"no dtype: {shortened(form)}: {error}") from None
-    raise GraphError(f"no dtype: {shortened(form)}")
 
 
-def _fits(form: Any, types: tuple[type[Any], ...] | type[int]) -> bool:
-    if isinstance(types, type):
-        return type(form) is types
-    return isinstance(form, list) and all(type(item) in types for item in form)
+def _descr(form: Any) -> Any:
+    """Return the form of a dtype with tuples where NumPy has them: fields, names with a title, and shapes."""
+    if isinstance(form, str):
+        if not _DTYPE_NAME.fullmatch(form):
+            raise ValueError("there is none of this name")
+        return form
+    if not isinstance(form, list) or not form:
+        raise ValueError("it is a text, or a list of fields")
+    return [(_field_name(name), _descr(of), *map(_shape, shape)) for name, of, *shape in form]
+
+
+def _field_name(form: Any) -> Any:
+    if isinstance(form, list) and all(isinstance(text, str) for text in form):
+        return tuple(form)  # the title and the name
+    if not isinstance(form, str):
+        raise ValueError("the name of a field is a text")
+    return form
 
 
 def _shape(form: Any) -> tuple[int, ...]:
@@ -86,22 +84,27 @@ def _shape(form: Any) -> tuple[int, ...]:
     return tuple(form)
 
 
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+def array_form(array: np.ndarray[Any, Any]) -> Any:
+    """Return the form of a NumPy array: dtype, shape, data."""
+    if not array.dtype.itemsize and array.size > 1:
+        raise GraphError(f"the dtype {array.dtype} has no form")
+    return [dtype_form(array.dtype), list(array.shape), base64.b64encode(array.tobytes()).decode("ascii")]
 
 
-def _buffer(form: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return a read-only array over the data of a form; as large as the data are, and no larger."""
+def array_of(form: Any) -> np.ndarray[Any, Any]:
+    """Return the array of a form: read-only, as large as the data are, and no larger."""
+    if not isinstance(form, list) or len(form) != 3:
+        raise GraphError("an array is a list of dtype, shape and data")
+    dtype, shape = dtype_of(form[0]), _shape(form[1])
     try:
-        data = base64.b64decode(form, validate=True)
+        # The data are there before the array: its size is theirs, whatever shape the file claims.
+        data = base64.b64decode(form[2], validate=True)
         size = math.prod(shape)
         if len(data) != size * dtype.itemsize or (not dtype.itemsize and size > 1):
-            raise GraphError(f"{len(data)} bytes of data do not make the shape {shape} of dtype {dtype}")
+            raise ValueError(f"{len(data)} bytes do not make the shape {shape} of dtype {dtype}")
         array = np.ndarray(shape, dtype, buffer=data)
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, GraphError) else GraphError(f"no data of an array: {error}") from None
-    if array.dtype != dtype:
-        raise GraphError(f"the dtype {dtype} has a shape of its own")
+        raise GraphError(f"no data of an array: {error}") from None
     if dtype.kind == "b" and array.view("u1").max(initial=0) > 1:
         raise GraphError("the bytes of a bool are 0 or 1")
     if dtype.kind == "U" and data and np.frombuffer(data, dtype.str[0] + "u4").max() > 0x10FFFF:
@@ -109,38 +112,20 @@ def _buffer(form: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarr
     return array
 
 
-def array_form(array: np.ndarray[Any, Any]) -> Any:
-    """Return the form of a NumPy array: dtype, shape, data."""
-    form = [dtype_form(array.dtype), list(array.shape), _text(array.tobytes())]
-    if dtype_of(form[0]) != array.dtype or (not array.dtype.itemsize and array.size > 1):
-        raise GraphError(f"the dtype {array.dtype} has no form")
-    return form
-
-
-def array_of(form: Any) -> np.ndarray[Any, Any]:
-    """Return the array of a form, read-only."""
-    if not isinstance(form, list) or len(form) != 3:
-        raise GraphError("an array is a list of dtype, shape and data")
-    return _buffer(form[2], dtype_of(form[0]), _shape(form[1]))
-
-
 def scalar_form(scalar: np.generic) -> Any:
     """Return the form of a NumPy scalar: dtype, data."""
-    array = np.asarray(scalar)  # of texts the dtype of a scalar does not fit its data
-    form = [dtype_form(array.dtype), _text(array.tobytes())]
-    back = scalar_of(form)
+    dtype, _, data = array_form(np.asarray(scalar))  # of texts the dtype of a scalar does not fit its data
+    back = scalar_of([dtype, data])
     if type(back) is not type(scalar) or back.tobytes() != scalar.tobytes():
         raise GraphError(f"this scalar of type {type(scalar).__name__} has no form: use one of a sized type")
-    return form
+    return [dtype, data]
 
 
 def scalar_of(form: Any) -> np.generic:
     """Return the NumPy scalar of a form."""
     if not isinstance(form, list) or len(form) != 2:
         raise GraphError("a scalar is a list of dtype and data")
-    scalar = _buffer(form[1], dtype_of(form[0]), ())[()]
-    if not isinstance(scalar, np.generic):
-        raise GraphError(f"there is no scalar of dtype {shortened(form[0])}")
+    scalar: Any = array_of([form[0], [], form[1]])[()]
     return scalar
 
 

@@ -6,13 +6,13 @@ two others tells that sharing changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, final, overload
 
-from .._core.graphdef import Edge, GraphDef, Row, treedef_key, visit_order
-from .._core.static import Const, static_key
+from .._core.graphdef import Const, Edge, GraphDef, Row, treedef_key, visit_order
+from .._core.static import static_key
 from .._tools.words import dotted
-from .wording import short, static_changes
+from .wording import brief, static_changes
 
 __all__ = ["Change", "Diff", "diff"]
 
@@ -36,11 +36,13 @@ class _Trail(NamedTuple):
         return tuple(reversed(keys))
 
 
-def _spelled(path: tuple[Any, ...]) -> str:
+def _spelled(path: tuple[Any, ...], names: Mapping[Any, str]) -> str:
+    if path and path[0] in names:
+        path = (names[path[0]], *path[1:])
     return dotted(path if len(path) <= 3 * _ENDS else (*path[:_ENDS], "..", *path[-_ENDS:]))
 
 
-class _Place(NamedTuple):
+class _RowPath(NamedTuple):
     """A row, which in a text shows as its path."""
 
     graphdef: GraphDef
@@ -50,12 +52,13 @@ class _Place(NamedTuple):
         return self.graphdef.path(self.row)
 
 
+@final
 class Change:
     """One change of a graph: `path` says where, `text` what."""
 
     __slots__ = ("_trail", "_words")
 
-    def __init__(self, trail: _Trail, *words: str | _Trail | _Place) -> None:
+    def __init__(self, trail: _Trail, *words: str | _Trail | _RowPath) -> None:
         self._trail = trail
         self._words = words
 
@@ -67,15 +70,23 @@ class Change:
     @property
     def text(self) -> str:
         """What changed, in words."""
-        return "".join(word if isinstance(word, str) else _spelled(word.path()) for word in self._words)
+        return self._text({})
+
+    def spelled(self, names: Mapping[Any, str]) -> str:
+        """Return the change as text, with other names for some of the attributes of the root."""
+        return f"{_spelled(self.path, names)}: {self._text(names)}"
+
+    def _text(self, names: Mapping[Any, str]) -> str:
+        return "".join(word if isinstance(word, str) else _spelled(word.path(), names) for word in self._words)
 
     def __str__(self) -> str:
-        return f"{_spelled(self.path)}: {self.text}"
+        return self.spelled({})
 
     def __repr__(self) -> str:
         return f"<Change {self}>"
 
 
+@final
 class Diff(Sequence[Change]):
     """What changed between two GraphDefs: a sequence of changes, empty where they are one; as text a line for each."""
 
@@ -126,7 +137,7 @@ def diff(a: GraphDef, b: GraphDef) -> Diff:
     for graphdef in (a, b):
         if not isinstance(graphdef, GraphDef):
             raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `graphdef(model)`")
-    return Diff([] if a is b else _Walk(a, b).run())
+    return Diff([] if a is b else _Comparison(a, b).run())
 
 
 def _kind(row: Row) -> str:
@@ -140,22 +151,22 @@ def _a(name: str) -> str:
 def _what(graphdef: GraphDef, edge: Edge) -> str:
     """Name what an edge leads to."""
     if isinstance(edge, Const):
-        return short(edge.value)
+        return brief(edge.value)
     row = graphdef.rows[edge]
     sized = row.kind in ("list", "tuple", "dict")
     return _a(_kind(row)) + (f" of {len(row.keys)}" if sized else "")
 
 
-def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _Place, ...]:
+def _whose(graphdef: GraphDef, row: int, n: int) -> tuple[str | _RowPath, ...]:
     """Name what edge `n` of a row leads to; by its path, where it was met on another before."""
     edge = graphdef.edges(row)[n]
     if isinstance(edge, Const):
         return (_what(graphdef, edge),)
-    parents, keys = graphdef.entries
+    parents, keys = graphdef.steps
     parent, key = parents[edge - 1] + 1, keys[edge - 1]
     if edge and parent == row and static_key(key) == static_key(graphdef.rows[row].keys[n]):
         return (_what(graphdef, edge),)
-    return ("the same object as ", _Place(graphdef, edge))
+    return ("the same object as ", _RowPath(graphdef, edge))
 
 
 def _of_class(old: type[Any], new: type[Any]) -> str:
@@ -169,8 +180,9 @@ def _of_class(old: type[Any], new: type[Any]) -> str:
     return f"class {old.__name__} was defined again: it is another class of the same name"
 
 
-class _Walk:
-    """One walk over two graphs."""
+@final
+class _Comparison:
+    """One walk over two graphs at once."""
 
     def __init__(self, a: GraphDef, b: GraphDef) -> None:
         self.a = a
@@ -194,7 +206,7 @@ class _Walk:
                 self._rows(old, new, trail)
         return self.changes
 
-    def _add(self, trail: _Trail, *words: str | _Trail | _Place) -> None:
+    def _add(self, trail: _Trail, *words: str | _Trail | _RowPath) -> None:
         self.changes.append(Change(trail, *words))
 
     def _values(self, old: Const, new: Const, trail: _Trail) -> None:
@@ -209,6 +221,8 @@ class _Walk:
 
     def _paired(self, old: int, new: int, trail: _Trail, apart: bool) -> bool:
         """Tell whether two rows are to be compared; `apart`: below an object that was shared and is not any more."""
+        # Two rows that are met together are one object, before and after. A row that was met with another one before
+        # tells that sharing has changed; what is below it is compared without telling that again.
         was, now = self.there.get(old), self.back.get(new)
         if was == new:
             return False
@@ -272,7 +286,7 @@ class _Walk:
         common = [key for key in mine if key in theirs]
         moved = [key for key in theirs if key in mine]
         if common != moved:
-            orders = (short([old.keys[mine[key]] for key in keys]) for keys in (common, moved))
+            orders = (brief([old.keys[mine[key]] for key in keys]) for keys in (common, moved))
             self._add(trail, "the order of the keys changed: " + " -> ".join(orders))
         order = (static_key(old.keys[n]) for n in visit_order(old.kind, old.keys))
         return [(old.keys[mine[key]], mine[key], theirs[key]) for key in order if key in theirs]
@@ -299,9 +313,9 @@ class _Walk:
     def _metadata(self, old: dict[str, Any], new: dict[str, Any], trail: _Trail) -> None:
         for key in [*old, *(key for key in new if key not in old)]:
             if key not in new:
-                self._add(trail, f"metadata {key} removed, was {short(old[key])}")
+                self._add(trail, f"metadata {key} removed, was {brief(old[key])}")
             elif key not in old:
-                self._add(trail, f"metadata {key} added, {short(new[key])}")
+                self._add(trail, f"metadata {key} added, {brief(new[key])}")
             elif static_key(old[key]) != static_key(new[key]):
                 self._words((old[key], new[key]), f"metadata {key}", trail)
 
@@ -312,7 +326,7 @@ def _extended(trail: _Trail, path: tuple[Any, ...]) -> _Trail:
     return trail
 
 
-def _listed(graphdef: GraphDef, row: int, first: int) -> Iterator[str | _Place]:
+def _listed(graphdef: GraphDef, row: int, first: int) -> Iterator[str | _RowPath]:
     """Name what the edges of a row lead to, from the first one on."""
     count = len(graphdef.edges(row))
     for n in range(first, min(first + 3, count)):

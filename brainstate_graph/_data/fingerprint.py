@@ -6,8 +6,8 @@ import dataclasses
 import enum
 import hashlib
 import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 from .._core.graphdef import GraphDef, Row
 from .._core.layout import Layout
 from .names import claimed_name, name_of
-from .values import Encoder, dumps
+from .values import BaseEncoder, dumps, why_unnamed
 
 __all__ = ["fingerprint"]
 
@@ -37,24 +37,15 @@ _BASES: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
 )
 
 
-class _Digest(Encoder):
+@final
+class _Digester(BaseEncoder):
     """Makes forms that need not be read back: of lambdas, local classes and odd arrays too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._numbers: dict[int, int] = {}
         self._open: list[Any] = []  # functions that are being looked at: a closure may lead back to its function
 
-    def rows(self, graphdef: GraphDef) -> Iterator[Any]:
-        before, order = self._numbers, self._order(graphdef)
-        self._numbers = {row: number for number, row in enumerate(order)}
-        yield from (self._form_of(graphdef, row) for row in order)
-        self._numbers = before
-
-    def number(self, row: int) -> int:
-        return self._numbers[row]
-
-    def _order(self, graphdef: GraphDef) -> list[int]:
+    def order(self, graphdef: GraphDef) -> Sequence[int]:
         # The rows stand in the order of `repr` of the keys, which for a frozenset differs between processes.
         found: dict[int, None] = {}
         stack = [graphdef.root]
@@ -71,7 +62,7 @@ class _Digest(Encoder):
 
     def name(self, thing: Any) -> Any:
         claimed = claimed_name(thing)
-        return name_of(thing) or (claimed and {"local": list(claimed)}) or super().name(thing)
+        return name_of(thing) or (claimed and {"local": list(claimed)}) or self.refuse(why_unnamed(thing))
 
     def known(self, row: Row) -> Any:
         return {"known": row.extra, "of": self.name(row.type)}
@@ -90,7 +81,7 @@ class _Digest(Encoder):
         if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, type):
             return {"builtin": value.__name__, "of": self.name(value.__self__)}
         if isinstance(value, np.dtype) and not value.hasobject:
-            return {"dtype": value.char}
+            return {"dtype": value.char, "in_full": str(value)}
         if isinstance(value, np.generic) and not value.dtype.hasobject:
             return {"scalar": self.name(kind), "dtype": value.dtype.char, "data": value.tobytes().hex()}
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -102,7 +93,7 @@ class _Digest(Encoder):
             return {"partition_spec": [repr(value.partitions), *sets, str(getattr(value, "unreduced_kind", None))]}
         if isinstance(value, Layout):
             specs = [spec and [self.name(spec.kind), self.value(spec.meta)] for spec in value.specs]
-            return {"layout": [[p, self.value(k)] for p, k in value.entries], "leaves": value.leaves, "specs": specs}
+            return {"layout": [[p, self.value(k)] for p, k in value.steps()], "leaves": value.leaves, "specs": specs}
         for base, content in _BASES:
             compared = kind.__eq__ is base.__eq__ or base not in (int, complex, str, bytes)
             if isinstance(value, base) and kind is not base and compared:
@@ -110,7 +101,7 @@ class _Digest(Encoder):
         if dataclasses.is_dataclass(value):
             fields = [[field.name, self.value(getattr(value, field.name, None))] for field in dataclasses.fields(value)]
             return {"subclass": self.name(kind), "content": fields}
-        return super().other(value, why)
+        return self.refuse(why)
 
     def _function(self, function: types.FunctionType) -> Any:
         if function in self._open:
@@ -165,8 +156,8 @@ def fingerprint(graphdef: GraphDef) -> str:
     """
     if not isinstance(graphdef, GraphDef):
         raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `fingerprint(graphdef(model))`")
-    encoder, digest = _Digest(), hashlib.sha256(b"brainstate_graph.GraphDef 1\n")
-    for form in encoder.rows(graphdef) if graphdef.rows else [encoder.edge(graphdef.root)]:
+    encoder, digest = _Digester(), hashlib.sha256(b"brainstate_graph.GraphDef 1\n")
+    for form in encoder.rows(graphdef) if graphdef.rows else [encoder.root(graphdef)]:
         digest.update(dumps(form).encode())
     encoder.check("there is no fingerprint of what is compared by identity:")
     return digest.hexdigest()[:32]

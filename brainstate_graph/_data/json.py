@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import numpy as np
@@ -19,11 +19,11 @@ from jax.tree_util import GetAttrKey, PyTreeDef, default_registry, flatten_one_l
 
 from .._core.errors import GraphError
 from .._core.flatten import flatten
-from .._core.foreign import foreign_of
-from .._core.graphdef import CONTAINERS, Edge, GraphDef, Row, visit_order
+from .._core.foreign import foreign_type_of
+from .._core.graphdef import CONTAINERS, Const, Edge, GraphDef, Row, visit_order
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import Const, Static, static_key
+from .._core.static import Static, static_key
 from .._tools.words import dotted
 from .._trees.tree import StateTree, TreefyState
 from .arrays import shortened
@@ -65,9 +65,10 @@ def to_json(graphdef: GraphDef) -> str:
     """
     if not isinstance(graphdef, GraphDef):
         raise TypeError(f"expected a GraphDef, not a {type(graphdef).__name__}: write `to_json(graphdef(model))`")
+    # A row is written before the next one is made, so that the forms of a large graph are never there all at once.
     encoder = Encoder()
     rows = list(map(dumps, encoder.rows(graphdef)))
-    root = dumps(encoder.edge(graphdef.root))
+    root = dumps(encoder.root(graphdef))
     encoder.check("the GraphDef cannot be written as JSON:")
     head = f'"format": "{_FORMAT}", "version": {_VERSION}, "root": {root}'
     return "{" + head + ', "rows": [' + ",".join(f"\n{row}" for row in rows) + "\n]}\n"
@@ -96,14 +97,14 @@ def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
     """
     if not isinstance(text, str):
         raise TypeError(f"expected the text of a file, not {type(text).__name__}: write `from_json(path.read_text())`")
-    reader = _Reader(Allowed(allow))
+    reader = _GraphDefReader(Allowed(allow))
     try:
         return _read(text, reader)
     except RecursionError:
         raise GraphError("the text is no GraphDef: it is nested too deeply") from None
 
 
-def _read(text: str, reader: _Reader) -> GraphDef:
+def _read(text: str, reader: _GraphDefReader) -> GraphDef:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -117,7 +118,7 @@ def _read(text: str, reader: _Reader) -> GraphDef:
     return reader.graphdef(data["root"], data["rows"])
 
 
-class _Part(NamedTuple):
+class _RowForm(NamedTuple):
     """The form of a row, looked at from outside."""
 
     tag: str
@@ -126,7 +127,7 @@ class _Part(NamedTuple):
     edges: list[Any]
 
 
-class _Kept(NamedTuple):
+class _BareRow(NamedTuple):
     """A row without its edges."""
 
     kind: str
@@ -135,17 +136,17 @@ class _Kept(NamedTuple):
     extra: Any = ()
 
 
-def _part(form: Any, rows: int) -> _Part:
+def _row_form(form: Any, rows: int) -> _RowForm:
     tag = next((key for key in form if key in _BESIDES), None) if type(form) is dict else None
     if tag is None or form.keys() != {tag, *_BESIDES[tag]}:
         raise GraphError(f"no row: {shortened(form)}")
     if tag == "state":
-        return _Part(tag, form, [], [])
+        return _RowForm(tag, form, [], [])
     held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "what holds edges")
     if tag in ("list", "tuple"):
-        part = _Part(tag, form, list(range(len(held))), held)
+        part = _RowForm(tag, form, list(range(len(held))), held)
     elif all(type(pair) is list and len(pair) == 2 for pair in held):
-        part = _Part(tag, form, [pair[0] for pair in held], [pair[1] for pair in held])
+        part = _RowForm(tag, form, [pair[0] for pair in held], [pair[1] for pair in held])
     else:
         raise GraphError("a key and its edge are a list of two")
     for edge in part.edges:
@@ -163,22 +164,27 @@ def _row_number(edge: Any, rows: int) -> int | None:
     return number
 
 
-class _Reader(Decoder):
-    """Makes a GraphDef from forms."""
+@final
+class _GraphDefReader:
+    """Makes a GraphDef from forms.
+
+    Attributes:
+        values: Makes the static values, which may be GraphDefs themselves.
+    """
 
     def __init__(self, allowed: Allowed) -> None:
-        super().__init__(allowed)
+        self.values = Decoder(allowed, {"graphdef": (lambda _, *parts: self.graphdef(*parts), ("rows",))})
         self._fields: dict[type[Any], tuple[str, ...]] = {}
 
     def graphdef(self, root: Any, forms: Any) -> GraphDef:
         """Return the GraphDef of a root and rows; raise one error with all problems."""
         problems: dict[str, Callable[[], str]] = {}  # each kind of problem once, with its first place
 
-        def attempt(place: Callable[[], str], make: Callable[..., Any], *args: Any) -> Any:
+        def attempt(where: Callable[[], str], make: Callable[..., Any], *args: Any) -> Any:
             try:
                 return make(*args)
             except GraphError as error:
-                problems.setdefault(str(error), place)
+                problems.setdefault(str(error), where)
                 return _BAD
 
         def check() -> None:
@@ -186,9 +192,10 @@ class _Reader(Decoder):
                 raise listed("this is no GraphDef that could be read:", [(at, what) for what, at in problems.items()])
 
         count = len(needs(forms, list, "what holds rows"))
-        parts = [attempt(partial("row {}".format, i), _part, form, count) for i, form in enumerate(forms)]
+        parts = [attempt(partial("row {}".format, i), _row_form, form, count) for i, form in enumerate(forms)]
         first = attempt(lambda: "root", _row_number, root, count)
         check()
+        # Rows may lead anywhere in a file: what is not reached, or holds itself as no graph can, is refused.
         above = _found_from(first, parts)
         if len(above) != count:
             raise GraphError(f"row {min(set(range(count)) - above.keys())} is not reached from the root")
@@ -208,14 +215,11 @@ class _Reader(Decoder):
         _check_cycles(rows, edges)
         return _in_order(start, rows, edges)
 
-    # the "graphdef" of a value
-    _by_tag: ClassVar = {**Decoder._by_tag, "graphdef": (graphdef, ("rows",))}
-
     def _edge(self, form: Any, count: int) -> Edge:
         number = _row_number(form, count)
         if number is not None:
             return number
-        value = self.value(form)
+        value = self.values.value(form)
         if type(value) in _SIMPLE:
             return Const.of(value)
         flat = flatten(value).graphdef  # what is followed cannot be a value
@@ -223,14 +227,14 @@ class _Reader(Decoder):
             raise GraphError(f"a {type(value).__name__} is a row of its own")
         return flat.root
 
-    def _row(self, part: _Part) -> _Kept:
+    def _row(self, part: _RowForm) -> _BareRow:
         """Return a row without its edges."""
         tag, form = part.tag, part.form
         if tag in ("list", "tuple"):
-            return _Kept(tag, list if tag == "list" else tuple, tuple(part.keys))
+            return _BareRow(tag, list if tag == "list" else tuple, tuple(part.keys))
         if tag == "state":
-            return _Kept(tag, self._class(form[tag], State), (), self._metadata(form["metadata"]))
-        keys = tuple(self.several(part.keys))
+            return _BareRow(tag, self._class(form[tag], State), (), self._metadata(form["metadata"]))
+        keys = tuple(self.values.several(part.keys))
         try:
             same = len({static_key(key) for key in keys}) < len(keys) or len(set(keys)) < len(keys)
         except TypeError:
@@ -238,32 +242,34 @@ class _Reader(Decoder):
         if same:
             raise GraphError("two keys are equal")
         if tag in _DICTS:
-            return _Kept("dict", _DICTS[tag], keys, (self.factory(form["factory"]),) if tag == "defaultdict" else ())
+            return _BareRow(
+                "dict", _DICTS[tag], keys, (self.values.factory(form["factory"]),) if tag == "defaultdict" else ()
+            )
         if tag == "node":
-            return _Kept(tag, _check_names(self._class(form[tag], Node), keys), keys)
-        kind = self.type_of(form[tag])
+            return _BareRow(tag, _check_names(self._class(form[tag], Node), keys), keys)
+        kind = self.values.type_of(form[tag])
         if tag == "foreign":
-            if foreign_of(kind) is None:
+            if foreign_type_of(kind) is None:
                 raise GraphError(f"{kind.__name__} is not registered: `register_graph_node_type({kind.__name__}, ...)`")
-            return _Kept(tag, kind, keys, self.value(form["data"]))
+            return _BareRow(tag, kind, keys, self.values.value(form["data"]))
         if tag == "pytree":
             if kind not in self._fields:
-                self._fields[kind] = _fields_of(kind)
+                self._fields[kind] = _child_names(kind)
             if self._fields[kind] and self._fields[kind] != keys:
                 raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
-            return _Kept(tag, kind, keys, _treedef(kind, self.value(form["data"]), len(keys)))
+            return _BareRow(tag, kind, keys, _treedef(kind, self.values.value(form["data"]), len(keys)))
         if keys != fields_of_tuple(kind):
             raise GraphError(f"{kind.__name__} has now the fields {fields_of_tuple(kind)}, and had {keys}")
-        return _Kept(tag, kind, keys)
+        return _BareRow(tag, kind, keys)
 
     def _class(self, name: Any, base: type[Any]) -> type[Any]:
-        kind = self.type_of(name)
+        kind = self.values.type_of(name)
         if not issubclass(kind, base) or (base is Node and issubclass(kind, State)) or inspect.isabstract(kind):
             raise GraphError(f"{name} is no {base.__name__}")
         return kind
 
     def _metadata(self, forms: Any) -> tuple[Any, ...]:
-        meta = self.pairs(forms)
+        meta = self.values.pairs(forms)
         names = list(meta)
         if not all(type(name) is str for name in names) or names != sorted(names):
             raise GraphError("the metadata of a state are sorted by name")
@@ -273,7 +279,7 @@ class _Reader(Decoder):
         return tuple(meta.items())
 
 
-def _found_from(root: int | None, parts: Sequence[_Part]) -> dict[int, tuple[int, Any]]:
+def _found_from(root: int | None, parts: Sequence[_RowForm]) -> dict[int, tuple[int, Any]]:
     """Return for each row that the root reaches a row above it (-1 for the root), and the form of the key there."""
     above: dict[int, tuple[int, Any]] = {}
     stack = [] if root is None else [(root, -1, None)]
@@ -316,7 +322,7 @@ def _treedef(kind: type[Any], data: Any, children: int) -> Any:
         raise GraphError(f"{kind.__name__} is not registered as a pytree") from None
 
 
-def _fields_of(kind: type[Any]) -> tuple[str, ...]:
+def _child_names(kind: type[Any]) -> tuple[str, ...]:
     """Return the attributes in which a class holds its children, or nothing where its own code holds them.
 
     Of a dataclass with too few children, JAX 0.10 and 0.12 read past their end, which ends the process.  So an object
@@ -348,7 +354,7 @@ def _check_tuple(edges: Sequence[Edge]) -> None:
         raise GraphError("a tuple of values is a value, and no row")
 
 
-def _check_cycles(rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> None:
+def _check_cycles(rows: Sequence[_BareRow], edges: Sequence[Sequence[Edge]]) -> None:
     """Refuse what cannot be built: containers hold themselves only through nodes, which can be filled."""
     late = {number for number, row in enumerate(rows) if row.kind in CONTAINERS}
     waiting = dict.fromkeys(late, 0)
@@ -368,7 +374,7 @@ def _check_cycles(rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> Non
         raise GraphError(f"row {min(number for number, count in waiting.items() if count)} holds itself")
 
 
-def _in_order(root: Edge, rows: Sequence[_Kept], edges: Sequence[Sequence[Edge]]) -> GraphDef:
+def _in_order(root: Edge, rows: Sequence[_BareRow], edges: Sequence[Sequence[Edge]]) -> GraphDef:
     """Return the GraphDef with its rows in the order in which a graph is taken apart."""
     new: dict[int, int] = {}
     stack: list[Edge] = [root]

@@ -1,56 +1,45 @@
 """What is static in a state tree as text, so that ``jax.export`` can write programs that take and return trees.
 
-Kinds of states stand there by name. Reading imports nothing and runs nothing: the classes must be there already.
+Keys and metadata have the forms of ``values``; kinds of states stand there by name.  Reading imports nothing and runs
+nothing: the classes must be there already.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from jax.sharding import PartitionSpec
-
 from .._core.errors import GraphError
-from .._core.layout import Layout, StateSpec, path_of
+from .._core.layout import Layout, StateSpec
 from .._core.state import State
+from .._core.static import static_key
 from .._tools.words import dotted
+from .names import Allowed
+from .read import Decoder
+from .values import Encoder
 
 __all__ = ["layout_from_bytes", "layout_to_bytes", "spec_from_bytes", "spec_to_bytes"]
 
-_PLAIN = (str, int, bool, type(None))  # what JSON tells apart
 
-# How other values are written, by exact type: the name of the form, its contents, and back.
-_FORMS: dict[type[Any], tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    float: ("float", float.hex, float.fromhex),
-    complex: ("complex", lambda z: [z.real.hex(), z.imag.hex()], lambda z: complex(*map(float.fromhex, z))),
-    bytes: ("bytes", bytes.hex, bytes.fromhex),
-    np.dtype: ("dtype", str, np.dtype),
-    tuple: ("tuple", lambda t: [*map(_written, t)], lambda t: tuple(map(_read, t))),
-    list: ("list", lambda t: [*map(_written, t)], lambda t: [*map(_read, t)]),
-    frozenset: ("set", lambda t: sorted(map(_written, t), key=json.dumps), lambda t: frozenset(map(_read, t))),
-    dict: ("dict", lambda d: [*map(_written, d.items())], lambda d: dict(map(_read, d))),
-    PartitionSpec: ("partition", lambda p: [*map(_written, p)], lambda p: PartitionSpec(*map(_read, p))),
-}
-_READERS = {name: read for name, _, read in _FORMS.values()}
+@functools.cache
+def _plain() -> Allowed:
+    return Allowed(())  # plain types only, none of which is called
 
 
-def _written(value: Any) -> Any:
-    if type(value) in _PLAIN:
-        return value
-    kind = np.dtype if isinstance(value, np.dtype) else type(value)
-    if kind not in _FORMS:
-        raise GraphError(f"{value!r}, a {type(value).__name__}, cannot be written as text")
-    name, write, _ = _FORMS[kind]
-    return {name: write(value)}
-
-
-def _read(data: Any) -> Any:
-    if not isinstance(data, dict):
-        return data
-    [(name, contents)] = data.items()
-    return _READERS[name](contents)
+def _form(value: Any) -> Any:
+    """Return the form of a key or of metadata, from which the same value can be read."""
+    encoder = Encoder()
+    form = encoder.value(value)
+    if form is value:  # most keys
+        return form
+    try:
+        encoder.check("")
+        if static_key(Decoder(_plain()).value(form)) == static_key(value):
+            return form
+    except GraphError:  # it has no form, or one that names what is found in this process only
+        pass
+    raise GraphError(f"{value!r}, a {type(value).__name__}, cannot be written as text")
 
 
 def _name(kind: type[Any]) -> str:
@@ -58,27 +47,28 @@ def _name(kind: type[Any]) -> str:
 
 
 def _kind(name: str) -> type[Any]:
-    kinds: dict[str, type[Any]] = {}
+    """Return the class of states of this name, the last one that was defined."""
+    found: type[Any] | None = None
     stack: list[type[Any]] = [State]
     while stack:
         kind = stack.pop()
         if _name(kind) == name:
-            kinds[name] = kind
+            found = kind
         stack.extend(reversed(kind.__subclasses__()))
-    if name not in kinds:
+    if found is None:
         raise GraphError(f"there is no class of states {name}: import the module that defines it, then read again")
-    return kinds[name]
+    return found
 
 
-def _written_spec(spec: StateSpec | None, where: str) -> Any:
+def _spec_form(spec: StateSpec | None, where: str) -> Any:
     try:
-        return spec and [_name(spec.kind), [[key, _written(value)] for key, value in spec.meta]]
+        return spec and [_name(spec.kind), [[key, _form(value)] for key, value in spec.meta]]
     except GraphError as error:
         raise GraphError(f"the metadata of {where}: {error}") from None
 
 
-def _read_spec(data: Any) -> StateSpec:
-    return StateSpec(_kind(data[0]), tuple((key, _read(value)) for key, value in data[1]))
+def _spec_of(form: Any, decoder: Decoder) -> StateSpec:
+    return StateSpec(_kind(form[0]), tuple((key, decoder.value(value)) for key, value in form[1]))
 
 
 def spec_to_bytes(spec: StateSpec) -> bytes:
@@ -87,7 +77,7 @@ def spec_to_bytes(spec: StateSpec) -> bytes:
     Raises:
         GraphError: Metadata is no plain data.
     """
-    return json.dumps(_written_spec(spec, "a TreefyState")).encode()
+    return json.dumps(_spec_form(spec, "a TreefyState")).encode()
 
 
 def spec_from_bytes(data: bytes | bytearray) -> StateSpec:
@@ -96,7 +86,7 @@ def spec_from_bytes(data: bytes | bytearray) -> StateSpec:
     Raises:
         GraphError: A class of states is not there.
     """
-    return _read_spec(json.loads(bytes(data)))
+    return _spec_of(json.loads(bytes(data)), Decoder(_plain()))
 
 
 def layout_to_bytes(layout: Layout) -> bytes:
@@ -106,16 +96,16 @@ def layout_to_bytes(layout: Layout) -> bytes:
         GraphError: A key or metadata is no plain data.
     """
     specs = [
-        _written_spec(spec, dotted(layout.path(place)) if spec and spec.meta else "")
-        for place, spec in enumerate(layout.specs)
+        _spec_form(spec, dotted(layout.path(index)) if spec and spec.meta else "")
+        for index, spec in enumerate(layout.specs)
     ]
-    entries: list[Any] = []
-    for entry, (parent, key) in enumerate(layout.entries):
+    steps: list[Any] = []
+    for step, (parent, key) in enumerate(layout.steps()):
         try:
-            entries.append([parent, _written(key)])
+            steps.append([parent, _form(key)])
         except GraphError as error:
-            raise GraphError(f"the last key of {dotted(path_of(layout.entries, entry))}: {error}") from None
-    return json.dumps({"entries": entries, "leaves": layout.leaves, "specs": specs}).encode()
+            raise GraphError(f"the last key of {dotted(layout.path_to(step))}: {error}") from None
+    return json.dumps({"steps": steps, "leaves": layout.leaves, "specs": specs}).encode()
 
 
 def layout_from_bytes(data: bytes | bytearray) -> Layout:
@@ -124,7 +114,7 @@ def layout_from_bytes(data: bytes | bytearray) -> Layout:
     Raises:
         GraphError: A class of states is not there.
     """
-    parts = json.loads(bytes(data))
-    parents = [parent for parent, _ in parts["entries"]]
-    keys = [_read(key) for _, key in parts["entries"]]
-    return Layout.of(parents, keys, parts["leaves"], [spec and _read_spec(spec) for spec in parts["specs"]])
+    parts, decoder = json.loads(bytes(data)), Decoder(_plain())
+    parents = [parent for parent, _ in parts["steps"]]
+    keys = [decoder.value(key) for _, key in parts["steps"]]
+    return Layout.of(parents, keys, parts["leaves"], [spec and _spec_of(spec, decoder) for spec in parts["specs"]])

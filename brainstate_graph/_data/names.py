@@ -15,7 +15,7 @@ import sys
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +29,7 @@ __all__ = ["Allowed", "claimed_name", "name_of"]
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 # What every file may name: plain data, and what has no meaning but its dtype.
-_PLAIN: tuple[Any, ...] = (
+_ALWAYS: tuple[Any, ...] = (
     bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice, range, object, type,
     type(None), type(...), OrderedDict, defaultdict, functools.partial, types.SimpleNamespace, State, Node,
     *(vars(np)[name] for name in (
@@ -46,16 +46,16 @@ _PLAIN: tuple[Any, ...] = (
 def claimed_name(thing: Any) -> tuple[str, str] | None:
     """Return the module and the qualified name that a class or function says it has."""
 
-    def told(attribute: str) -> Any:
+    def claim(attribute: str) -> Any:
         try:
             return object.__getattribute__(thing, attribute)  # past any __getattr__
         except (AttributeError, TypeError):
             return None
 
-    module = told("__module__")
+    module = claim("__module__")
     if module is None and isinstance(thing, types.BuiltinFunctionType):
         module = getattr(thing.__self__, "__name__", None)
-    qualname = told("__qualname__") or told("__name__")
+    qualname = claim("__qualname__") or claim("__name__")
     return (module, qualname) if isinstance(module, str) and isinstance(qualname, str) else None
 
 
@@ -99,14 +99,16 @@ def name_of(thing: Any) -> str | None:
     claimed = claimed_name(thing)
     if claimed is None:
         return None
+    # A name is a claim until the very same thing is found under it: anybody can set `__module__`.
     module, qualname = claimed
     _load(module)
-    for place in (*_public(module), module):
-        if _find(place, qualname) is thing and _NAME.fullmatch(f"{place}:{qualname}"):
-            return f"{place}:{qualname}"
+    for home in (*_public(module), module):
+        if _find(home, qualname) is thing and _NAME.fullmatch(f"{home}:{qualname}"):
+            return f"{home}:{qualname}"
     return None
 
 
+@final
 class Allowed:
     """The classes and functions that a file may name.
 
@@ -118,7 +120,7 @@ class Allowed:
     def __init__(self, allow: Iterable[Any]) -> None:
         if isinstance(allow, str):
             raise TypeError(f"`allow` is a list: write `allow=[{allow!r}]`")
-        self._things: dict[str, Any] = {name: thing for thing in _PLAIN if (name := name_of(thing)) is not None}
+        self._things: dict[str, Any] = {name: thing for thing in _ALWAYS if (name := name_of(thing)) is not None}
         self._roots: set[str] = set()  # modules, and classes with theirs
         for item in allow:
             if isinstance(item, (str, types.ModuleType)):
@@ -151,6 +153,7 @@ class Allowed:
                 f"the file names {name}, which is not allowed. If you trust the file, write "
                 f'`from_json(text, allow=[..., "{module}"])`'
             )
+        # Importing runs code, so it comes after the check of what is allowed.
         if module not in sys.modules:
             if "__main__" in module.split("."):
                 raise GraphError(f"{name} stands in a program, which is not run to read a file")

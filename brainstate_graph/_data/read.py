@@ -11,8 +11,8 @@ import enum
 import functools
 import types
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, final
 
 from jax.sharding import PartitionSpec
 
@@ -25,6 +25,9 @@ from .values import EXACT_IN_JSON, NESTING, only_names
 __all__ = ["Decoder", "fields_of_tuple", "needs"]
 
 
+Made = tuple[Callable[..., Any], tuple[str, ...]]
+
+
 def needs(form: Any, kind: type[Any], what: str) -> Any:
     """Return a part of a form, which must be of this type."""
     if type(form) is not kind:
@@ -32,15 +35,19 @@ def needs(form: Any, kind: type[Any], what: str) -> Any:
     return form
 
 
+@final
 class Decoder:
     """Makes values from forms.
 
     Args:
         allowed: The classes and functions that may be named.
+        more: Further forms: by its first key the function that makes the value, and the other keys. It is given the
+            decoder and the parts of the form.
     """
 
-    def __init__(self, allowed: Allowed) -> None:
+    def __init__(self, allowed: Allowed, more: Mapping[str, Made] = {}) -> None:
         self.find = allowed.find
+        self._forms = {**self._known_forms, **more}
         self._depth = 0
 
     def value(self, form: Any) -> Any:
@@ -54,12 +61,13 @@ class Decoder:
         if type(form) is int and abs(form) < EXACT_IN_JSON:
             return form
         parts: dict[str, Any] = form if type(form) is dict else {}
-        tag = next((key for key in parts if key in self._by_tag), None)
+        tag = next((key for key in parts if key in self._forms), None)
         if tag is None:
             raise GraphError(f"no value: {shortened(form)}")
-        make, more = self._by_tag[tag]
+        make, more = self._forms[tag]
         if parts.keys() != {tag, *more}:
             raise GraphError(f"{tag!r} stands with {list(more)}, not with {shortened(form)}")
+        # Counted here, as the limit of Python's own stack depends on who calls.
         if self._depth == NESTING:
             raise GraphError(f"values lie more than {NESTING} deep within each other")
         self._depth += 1
@@ -111,6 +119,7 @@ class Decoder:
             raise GraphError(f"no large number: {shortened(form)}")
         return value
 
+    # Only the text that is written is read, here and below: equal values have one form, and one fingerprint.
     def _float(self, form: Any) -> float:
         value = float(needs(form, str, "a float"))
         if repr(value) != form:
@@ -193,6 +202,7 @@ class Decoder:
             raise GraphError(f"{name} has no member {shortened(member)}")
         return kind.__members__[member]
 
+    # Neither the `__new__` of a class nor its `_make` runs: a file may name it, and cannot call it.
     def _namedtuple(self, name: Any, forms: Any) -> Any:
         kind = self.type_of(name)
         return tuple.__new__(kind, self._named(forms, fields_of_tuple(kind), kind))
@@ -208,7 +218,7 @@ class Decoder:
             object.__setattr__(made, field, value)  # neither __init__ nor __post_init__ runs
         return made
 
-    _by_tag: ClassVar[dict[str, tuple[Callable[..., Any], tuple[str, ...]]]] = {
+    _known_forms: ClassVar[dict[str, Made]] = {
         "int": (_int, ()),
         "utf8": (_utf8, ()),
         "float": (_float, ()),

@@ -1,11 +1,13 @@
 """Static values and the rows of a GraphDef as JSON forms: what `json` writes as it is, one form for each value.
 
-Values that are the same (see `static_key`) have the same form, others have not.  `Encoder` makes the forms that can
-be read back, which docs/graphdef.md lists, and collects whatever has none with its path.
+Values that are the same (see `static_key`) have the same form, others have not.  ``Encoder`` makes the forms that can
+be read back, which docs/graphdef.md lists, and collects whatever has none with its path.  ``BaseEncoder`` is what it
+shares with the fingerprint, which has forms for more, as nobody reads them back.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import enum
 import functools
@@ -13,22 +15,22 @@ import json
 import re
 import types
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, final
 
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
 from .._core.errors import GraphError
-from .._core.graphdef import Edge, GraphDef, Row
+from .._core.graphdef import GraphDef, Row
 from .._core.static import Static
 from .._tools.words import dotted
 from .._trees.tree import StateTree, TreefyState
 from .arrays import array_form, dtype_form, jax_array_form, scalar_form
 from .names import claimed_name, name_of
 
-__all__ = ["EXACT_IN_JSON", "NESTING", "Encoder", "dumps", "listed", "only_names"]
+__all__ = ["EXACT_IN_JSON", "NESTING", "BaseEncoder", "Encoder", "dumps", "listed", "only_names", "why_unnamed"]
 
 NESTING = 100  # of static values within each other; a graph may be as deep as it likes
 EXACT_IN_JSON = 2**53  # whole numbers below it are exact in every language
@@ -63,7 +65,7 @@ def _spelled(trail: Iterable[Any]) -> str:
     return dotted(tuple(keys))
 
 
-def _why_unnamed(thing: Any) -> str:
+def why_unnamed(thing: Any) -> str:
     claimed = claimed_name(thing)
     if claimed is None:
         return (
@@ -78,46 +80,67 @@ def _why_unnamed(thing: Any) -> str:
     return f"{qualname} is not what stands under that name in {module}: keep it there, at the top level"
 
 
-class Encoder:
-    """Makes forms, and collects the problems with their paths."""
+class BaseEncoder(abc.ABC):
+    """Makes forms, and collects the problems with their paths; what has no form here is up to those that derive."""
 
     def __init__(self) -> None:
         self._problems: list[tuple[tuple[Any, ...], str]] = []
         self._trail: list[Any] = []
         self._depth = 0
+        self._number_of: Sequence[int] | Mapping[int, int] = ()  # for each row of the GraphDef its number among forms
 
     def check(self, head: str) -> None:
         """Raise one error with all problems, if there are any."""
         if self._problems:
             raise listed(head, [(functools.partial(_spelled, trail), what) for trail, what in self._problems])
 
-    def _refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> None:
+        """Note that what is looked at has no form."""
         self._problems.append((tuple(self._trail), what))
+
+    @abc.abstractmethod
+    def order(self, graphdef: GraphDef) -> Sequence[int]:
+        """Return the rows of a GraphDef in the order of their forms, the root first."""
+
+    @abc.abstractmethod
+    def name(self, thing: Any) -> Any:
+        """Return the name of a class or function."""
+
+    @abc.abstractmethod
+    def known(self, row: Row) -> Any:
+        """Return the form of a row for an object that somebody else holds."""
+
+    @abc.abstractmethod
+    def static_data(self, row: Row) -> Any:
+        """Return the form of the static data of a registered pytree."""
+
+    @abc.abstractmethod
+    def other(self, value: Any, why: str) -> Any:
+        """Return the form of a value that has none here."""
 
     # -------------------------------------------------------------------------------------------------- rows
 
+    def root(self, graphdef: GraphDef) -> Any:
+        """Return the form of the edge to the root: the number of its row, or a static value."""
+        return {"row": 0} if isinstance(graphdef.root, int) else self.value(graphdef.root.value)
+
     def rows(self, graphdef: GraphDef) -> Iterator[Any]:
         """Return the forms of the rows, one after the other."""
-        return (self._form_of(graphdef, number) for number in range(len(graphdef.rows)))
-
-    def number(self, row: int) -> int:
-        """Return the number that a row has among the forms."""
-        return row
+        before, order = self._number_of, self.order(graphdef)
+        self._number_of = {row: number for number, row in enumerate(order)}
+        yield from (self._form_of(graphdef, row) for row in order)
+        self._number_of = before  # a GraphDef may be a value within another
 
     def _form_of(self, graphdef: GraphDef, number: int) -> Any:
         row = graphdef.rows[number]
         self._trail.append(_At(graphdef, number))
         edges = [
-            {"row": self.number(edge)} if isinstance(edge, int) else self._inside(key, edge.value)
+            {"row": self._number_of[edge]} if isinstance(edge, int) else self._inside(key, edge.value)
             for key, edge in zip(row.keys, graphdef.edges(number), strict=True)
         ]
         form = self._row(row, edges)
         self._trail.pop()
         return form
-
-    def edge(self, edge: Edge) -> Any:
-        """Return the form of an edge: the number of a row, or a static value."""
-        return {"row": self.number(edge)} if isinstance(edge, int) else self.value(edge.value)
 
     def _row(self, row: Row, edges: list[Any]) -> Any:
         if row.kind in ("list", "tuple"):
@@ -135,38 +158,20 @@ class Encoder:
             return self.known(row)
         return {row.kind: self.name(row.type), "edges": pairs}
 
-    def known(self, row: Row) -> Any:
-        """Return the form of a row for an object that somebody else holds."""
-        self._refuse(f"this {row.type.__name__} is held elsewhere: take the GraphDef of the whole graph")
-
-    def static_data(self, row: Row) -> Any:
-        """Return the form of the static data of a registered pytree."""
-        if issubclass(row.type, (StateTree, TreefyState)):
-            return self._refuse(f"a {row.type.__name__} has no form: hold its values in States")
-        return self.value(row.extra.node_data()[1])
-
     # ------------------------------------------------------------------------------------------------- values
 
     def value(self, value: Any) -> Any:
         """Return the form of a static value."""
+        # By exact type: what derives from one of these types may hold more than it shows.
         if self._depth == NESTING:
-            return self._refuse(f"values lie more than {NESTING} deep within each other: make some of them Nodes")
+            return self.refuse(f"values lie more than {NESTING} deep within each other: make some of them Nodes")
         self._depth += 1
         try:
-            return self._by_type.get(type(value), Encoder._by_class)(self, value)
+            return self._by_type.get(type(value), BaseEncoder._by_class)(self, value)
         except GraphError as error:
             return self.other(value, str(error))
         finally:
             self._depth -= 1
-
-    def other(self, value: Any, why: str) -> Any:
-        """Return the form of a value that has none here."""
-        self._refuse(why)
-
-    def name(self, thing: Any) -> Any:
-        """Return the name of a class or function."""
-        found = name_of(thing)
-        return self._refuse(_why_unnamed(thing)) if found is None else found
 
     def _inside(self, key: Any, value: Any) -> Any:
         self._trail.append(key)
@@ -208,8 +213,7 @@ class Encoder:
         }
 
     def _of_graphdef(self, value: GraphDef) -> Any:
-        rows = list(self.rows(value))
-        return {"graphdef": {"row": 0} if rows else self.edge(value.root), "rows": rows}
+        return {"graphdef": self.root(value), "rows": list(self.rows(value))}
 
     def _of_partition_spec(self, value: Any) -> Any:
         if not only_names(value.partitions) or PartitionSpec(*value.partitions) != value:
@@ -237,7 +241,7 @@ class Encoder:
             return {"dataclass": self.name(kind), "fields": self._pairs(fields)}
         found = name_of(value)
         if found is None:
-            raise GraphError(_why_unnamed(value))
+            raise GraphError(why_unnamed(value))
         return {"name": found}
 
     _by_type: ClassVar[dict[type[Any], Callable[[Any, Any], Any]]] = {
@@ -270,6 +274,29 @@ class Encoder:
         Static: lambda self, value: {"static": self.value(value.value)},
         GraphDef: _of_graphdef,
     }
+
+
+@final
+class Encoder(BaseEncoder):
+    """Makes the forms that can be read back."""
+
+    def order(self, graphdef: GraphDef) -> Sequence[int]:
+        return range(len(graphdef.rows))
+
+    def name(self, thing: Any) -> Any:
+        found = name_of(thing)
+        return self.refuse(why_unnamed(thing)) if found is None else found
+
+    def known(self, row: Row) -> Any:
+        self.refuse(f"this {row.type.__name__} is held elsewhere: take the GraphDef of the whole graph")
+
+    def static_data(self, row: Row) -> Any:
+        if issubclass(row.type, (StateTree, TreefyState)):
+            return self.refuse(f"a {row.type.__name__} has no form: hold its values in States")
+        return self.value(row.extra.node_data()[1])
+
+    def other(self, value: Any, why: str) -> Any:
+        self.refuse(why)
 
 
 def only_names(axes: Iterable[Any]) -> bool:

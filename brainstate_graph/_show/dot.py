@@ -7,13 +7,13 @@ container is no box but a part of the label, as in ``layers.0``, unless it is sh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, final
 
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from .._core.snapshot import snapshot
 from .._tools.words import dotted
-from .looks import arguments, open_up
-from .rows import view_of
+from .appearance import safe_appearance
+from .objects import arguments_of, view_of
 from .text import in_one_line
 
 __all__ = ["to_dot"]
@@ -63,6 +63,7 @@ def to_dot(graph: Any, *, max_nodes: int = 200) -> str:
     return _Drawing(snap.graphdef, dict(zip(snap.graphdef.state_rows, snap.states, strict=True))).text(max_nodes)
 
 
+@final
 class _Drawing:
     """Draws one shape, with the live states where there are some."""
 
@@ -132,12 +133,12 @@ class _Drawing:
         if row.kind == "known":
             return f'  n{number} [label="{name}\\nheld by the caller", style="rounded,dashed"];'
         if row.kind == "state":
-            shown = open_up(self.live.get(number, view_of(self.shape, number)))
-            texts = [part.label + in_one_line(part.value) for part in shown.parts()] if shown is not None else []
+            shown = safe_appearance(self.live.get(number, view_of(self.shape, number)))
+            texts = [line.label + in_one_line(line.value) for line in shown.members()] if shown is not None else []
             more = f"\\n{_escaped(', '.join(texts))}" if texts else ""
             color = self.colors.setdefault(name, _COLORS[len(self.colors) % len(_COLORS)])
             return f'  n{number} [label="{name}{more}", shape=ellipse, fillcolor="{color}"];'
-        order = arguments(row.type)
+        order = arguments_of(row.type)
         statics = [(path, value) for path, value in statics if value is not None and not str(path[0]).startswith("_")]
         statics.sort(key=lambda entry: order.get(entry[0][0], len(order)))  # as the text has them
         texts = [f"{dotted(path)}={in_one_line(value)}" for path, value in statics[:_STATICS]]

@@ -1,19 +1,20 @@
-"""What of a graph is shown: its things in order, each once, up to a limit; the rest is counted.
+"""The outline of a graph: its objects in order, each once, up to a limit; the rest is counted.
 
-`outline` makes a tree of lines, which is what both the text and the page are made of.  What was shown before is named
-by its path, so sharing and cycles cost one line; what is not shown is walked once, without recursion, for the counts.
+An *outline* is a tree of lines, from which both the text and the page are made.  An object that was shown before is
+named by its path, so sharing and cycles cost one line.  What is not shown is walked once, without recursion, for the
+counts.  A *thing* is an object with lines of its own: a node, a state or a container.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 
 from .._tools.words import Words, amount, dotted
-from .looks import Part, Shown, open_up, opens
+from .appearance import Appearance, Member, opens, registered_class, safe_appearance
 
 __all__ = ["Limits", "Line", "Outline", "outline"]
 
@@ -37,6 +38,7 @@ class Limits(NamedTuple):
     method: str
 
 
+@final
 class Line:
     """A line of an outline, with those below it.
 
@@ -44,19 +46,19 @@ class Line:
         item: What is shown; for a reference and the like the `Words`.
         code: How Python reaches it from the root; None where it does not.
         shown: How it looks; None for a plain value.
-        parts: The lines below, each with what stands before it.
+        members: The lines below, each with what stands before it.
         left_out: How many lines are not shown for want of room.
         below: How many things are not shown because they are too deep; -1 where depth was no matter.
         own: Whether it has its own way to print itself.
     """
 
-    __slots__ = ("below", "code", "item", "left_out", "own", "parts", "shown")
+    __slots__ = ("below", "code", "item", "left_out", "members", "own", "shown")
 
     def __init__(self, item: Any, code: str | None) -> None:
         self.item = item
         self.code = code
-        self.shown: Shown | None = None
-        self.parts: list[tuple[str, Line]] = []
+        self.shown: Appearance | None = None
+        self.members: list[tuple[str, Line]] = []
         self.left_out = 0
         self.below = -1
         self.own = False
@@ -86,21 +88,22 @@ class Outline(NamedTuple):
 
 
 def _has_own(kind: type[Any], method: str) -> bool:
-    """Tell whether a class that says how it looks was given `method` further down, by somebody who wants it."""
-    base = next((c for c in kind.__mro__ if "_shown_" in vars(c)), None)
+    """Tell whether a class has its own `method`: one that stands below the class whose appearance is registered."""
+    base = registered_class(kind)
     return base is not None and next((c for c in kind.__mro__ if method in vars(c)), base) not in base.__mro__
 
 
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
-class _Walk:
+@final
+class _OutlineMaker:
     """Decides what is shown, and adds up what is there."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.places: dict[Any, tuple[Any, ...]] = {}
-        self.seen: dict[Any, Any] = {}  # the objects too: one made for the look must not give its id to the next
+        self.paths: dict[Any, tuple[Any, ...]] = {}
+        self.seen: dict[Any, Any] = {}  # the objects too: one made for its appearance must not give its id to the next
         self.rest: list[tuple[Line, Iterable[Any]]] = []
         self.counts: dict[str, list[int]] = {}
 
@@ -108,15 +111,16 @@ class _Walk:
         self, item: Any, path: tuple[Any, ...], code: str | None, depth: int, room: int
     ) -> tuple[Line, int, bool]:
         """Return the line of `item`, how many things are shown below it, and whether it wanted more room."""
-        line, shown = Line(item, code), open_up(item)
+        line, shown = Line(item, code), safe_appearance(item)
         if shown is None:
             return line, 0, False
         mark = id(item) if shown.mark is None else shown.mark
-        if shown.shared and mark in self.places:
-            where = dotted(self.places[mark]) if self.places[mark] else "the top"
+        if shown.shared and mark in self.paths:
+            where = dotted(self.paths[mark]) if self.paths[mark] else "the top"
             line.item = Words(f"<the {shown.type.__name__} at {where}>")
             return line, 0, False
-        self.places[mark] = path
+        self.paths[mark] = path
+        # Counted apart from what is shown: an object may be shown twice, as a tuple is, or not at all.
         if mark not in self.seen:
             self.seen[mark] = item
             self._add_up(shown)
@@ -125,40 +129,40 @@ class _Walk:
         line.own = depth > 0 and _has_own(type(item), self.limits.method)
         if line.own:
             return line, 0, False
-        parts, size, opening = self._parts(shown)
-        if parts and depth == self.limits.depth and any(opening):
+        members, size, opening = self._members(shown)
+        if members and depth == self.limits.depth and any(opening):
             line.below = 0
             return line, 0, False
-        used, starved = self._lines(line, parts, opening, path, depth, room)
-        line.left_out = size - len(line.parts)
+        used, starved = self._lines(line, members, opening, path, depth, room)
+        line.left_out = size - len(line.members)
         return line, used, starved
 
-    def _parts(self, shown: Shown) -> tuple[list[Part], int, list[bool]]:
+    def _members(self, shown: Appearance) -> tuple[list[Member], int, list[bool]]:
         """The lines that may be shown, how many there are in all, and for each whether it opens."""
         try:
-            parts = list(islice(shown.parts(), None if shown.size is None else self.limits.items))
+            members = list(islice(shown.members(), None if shown.size is None else self.limits.items))
         except Exception:
-            parts = []
-        size, parts = len(parts) if shown.size is None else shown.size, parts[: self.limits.items]
-        return parts, size, [opens(part.value) for part in parts]
+            members = []
+        size, members = len(members) if shown.size is None else shown.size, members[: self.limits.items]
+        return members, size, [opens(member.value) for member in members]
 
     def _lines(
-        self, line: Line, parts: list[Part], opening: list[bool], path: tuple[Any, ...], depth: int, room: int
+        self, line: Line, members: list[Member], opening: list[bool], path: tuple[Any, ...], depth: int, room: int
     ) -> tuple[int, bool]:
-        """Give each part its room: an equal one to attributes, in a list as much as it needs to those in front."""
+        """Give each member its room: an equal one to attributes, in a list as much as it needs to those in front."""
         in_row = line.shown is not None and line.shown.type in (list, tuple)
         leaves, wait, used = (_LEAVES if in_row else self.limits.items), sum(opening), 0
         whole = starved = False
-        for part, thing in zip(parts, opening, strict=True):
+        for member, thing in zip(members, opening, strict=True):
             if (used == room) if thing else not leaves:
                 return used, starved or thing
             share = 0
             if thing:
                 share = max(room - used - (1 if in_row else wait), 0) // (min(wait, _TRIES) if in_row else wait)
                 wait -= 1
-            code = None if line.code is None or part.code is None else line.code + part.code
-            below, more, torn = self.enter(part.value, path + part.steps, code, depth + 1, share)
-            line.parts.append((part.label, below))
+            code = None if line.code is None or member.code is None else line.code + member.code
+            below, more, torn = self.enter(member.value, path + member.steps, code, depth + 1, share)
+            line.members.append((member.label, below))
             used += more + thing
             leaves -= not thing
             starved = starved or torn
@@ -167,7 +171,7 @@ class _Walk:
                 return used, True
         return used, starved
 
-    def _add_up(self, shown: Shown) -> None:
+    def _add_up(self, shown: Appearance) -> None:
         if not shown.is_state:
             return
         count = self.counts.setdefault(shown.counted_as, [0, 0])
@@ -189,7 +193,7 @@ class _Walk:
             found, stack = 0, [held]
             while stack:
                 for item in stack.pop():
-                    shown = open_up(item)
+                    shown = safe_appearance(item)
                     if shown is None:
                         continue
                     mark = id(item) if shown.mark is None else shown.mark
@@ -204,7 +208,7 @@ class _Walk:
 
 def outline(root: Any, limits: Limits) -> Outline:
     """Decide what is shown of an object that says how it looks, and count what there is."""
-    walk = _Walk(limits)
-    line, _, _ = walk.enter(root, (), "", 0, limits.things)
-    walk.count()
-    return Outline(line, {kind: (values, size) for kind, (values, size) in walk.counts.items()})
+    maker = _OutlineMaker(limits)
+    line, _, _ = maker.enter(root, (), "", 0, limits.things)
+    maker.count()
+    return Outline(line, {kind: (values, size) for kind, (values, size) in maker.counts.items()})

@@ -1,18 +1,18 @@
-"""How a graph prints: as text, one line where it fits and else nested; and as a page to unfold.
+"""A graph as text, in one line where it fits and else nested, and as a page to unfold for treescope.
 
-A class that says how it looks has ``__repr__ = show`` and ``__treescope_repr__ = page``.
+``show`` and ``page`` are the ``__repr__`` and ``__treescope_repr__`` of the classes of this package.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
 
 from .._tools.words import Words, describe, short
-from .looks import Shown
+from .appearance import Appearance
 from .outline import Limits, Line, outline
 
 __all__ = ["call", "in_one_line", "page", "show"]
@@ -41,6 +41,7 @@ def show(self: Any) -> str:
         return f"{type(self).__name__}(...)"
     _nesting.level += 1
     try:
+        # A class that prints itself may ask for the repr of what it holds, within ours: that one is kept short.
         found = outline(self, _INNER if level else _TEXT)
         text = _fold(found.root, 0, 0)
         if level or (found.footer and not found.boxed and "\n" not in text):  # one line of states says all
@@ -65,7 +66,7 @@ def _fold(line: Line, indent: int, column: int) -> str:
     if line.own:
         return _own_text(line.item).replace("\n", "\n" + " " * indent)
     inner = indent + 2
-    texts = [label + _fold(below, inner, inner + len(label)) for label, below in line.parts]
+    texts = [label + _fold(below, inner, inner + len(label)) for label, below in line.members]
     more = _more(line)
     comma = "," if shown.type is tuple and len(texts) == 1 and not more else ""
     text = f"{shown.opening}{', '.join(texts + more)}{comma}{shown.closing}"
@@ -109,6 +110,7 @@ def page(self: Any, path: str | None, subtree_renderer: Any) -> Any:
     return _Page(path, subtree_renderer).draw(found.root, "", f"  # {found.footer}" if found.footer else "")
 
 
+@final
 class _Page:
     """Draws one outline."""
 
@@ -131,12 +133,12 @@ class _Page:
             drawn = self._thing(line, line.shown, path, footer)
         return self.parts.siblings_with_annotations(label, drawn)
 
-    def _thing(self, line: Line, shown: Shown, path: str | None, footer: str) -> Any:
+    def _thing(self, line: Line, shown: Appearance, path: str | None, footer: str) -> Any:
         name, opening = shown.type.__name__, self.parts.text(shown.opening)
         if shown.opening.startswith(name):
             rest = shown.opening[len(name) :]
             opening = self.parts.siblings(self.parts.maybe_qualified_type_name(shown.type), rest)
-        children = [self.draw(below, label) for label, below in line.parts]
+        children = [self.draw(below, label) for label, below in line.members]
         children += [self._gray(text) for text in _more(line)]
         # the numbers of an array unfold when asked, so that a page begins with the structure
         folded = self.parts.ExpandState.COLLAPSED if shown.is_state and line.code != "" else None

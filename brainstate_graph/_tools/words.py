@@ -1,8 +1,8 @@
-"""How one value prints in one line; knows nothing of graphs, so that everything may use it."""
+"""One value in words, in one line; knows nothing of graphs, so that everything may use it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ _MANY = 8  # items of a container in one line
 _PREFIXES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+@final
 class Words(str):
     """What prints as it stands, without quotes."""
 

@@ -1,1 +1,8 @@
-"""State trees, the values of a graph by path, and the filters that choose among them."""
+"""The values of states by path, and the filters that choose among them.
+
+Read in this order:
+
+- ``leaf.py``, ``tree.py``: one state as plain data; all of them, nested or flat.
+- ``nesting.py``: nested dictionaries in the place of a tree.
+- ``filters.py``, ``paths.py``: questions about a state at a path.
+"""

@@ -1,6 +1,8 @@
 """Filters: questions about a state (or node) at a path, answered yes or no.
 
-They combine with ``&``, ``|`` and ``~``, with each other and with what is short for one.
+They combine with ``&``, ``|`` and ``~``, with each other and with what is short for one.  Most of them ask for the
+kind, the metadata or the path, which are part of every GraphDef: such a filter is *static*, and what it selects is
+worked out once for a shape.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from .._tools.words import dotted
 __all__ = [
     "All",
     "Any",
-    "Base",
+    "BaseFilter",
     "Everything",
     "Filter",
     "Not",
     "Nothing",
     "OfType",
     "WithTag",
-    "of_shape",
+    "depends_on_shape",
     "partition",
     "to_predicate",
 ]
@@ -38,8 +40,8 @@ Filter = (
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 
 
-class Base(abc.ABC):
-    """What the filters have in common: they do not change, compare by contents, and combine."""
+class BaseFilter(abc.ABC):
+    """A base for filters: they do not change, compare by contents, and combine. Users may derive from any of them."""
 
     __slots__ = ("_key", "parts")
 
@@ -49,7 +51,7 @@ class Base(abc.ABC):
     parts: tuple[AnyType, ...]
 
     def __init_subclass__(cls) -> None:
-        # of a filter that somebody derives from one of ours, we do not know what it asks for
+        # Of a filter that somebody derives from one of ours, we do not know what it asks for: it is asked each time.
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             cls.static, cls.by_path = False, True
 
@@ -89,17 +91,17 @@ class Base(abc.ABC):
         return Any(*_operands(Any, other, self))
 
     def __invert__(self) -> Predicate:
-        return self.parts[0] if type(self) is Not and isinstance(self.parts[0], Base) else Not(self)
+        return self.parts[0] if type(self) is Not and isinstance(self.parts[0], BaseFilter) else Not(self)
 
 
-def _operands(kind: type[Base], *filters: Filter) -> list[Predicate]:
+def _operands(kind: type[BaseFilter], *filters: Filter) -> list[Predicate]:
     """The predicates to combine: `a | b | c` is one Any of three."""
     predicates = map(to_predicate, filters)
-    return [part for p in predicates for part in (p.parts if isinstance(p, Base) and type(p) is kind else (p,))]
+    return [part for p in predicates for part in (p.parts if isinstance(p, BaseFilter) and type(p) is kind else (p,))]
 
 
 def _key_of(part: AnyType) -> Hashable:
-    if isinstance(part, Base):
+    if isinstance(part, BaseFilter):
         return part.key()
     try:
         return static_key(part)
@@ -115,7 +117,7 @@ def _code(part: AnyType) -> str:
     return repr(part) if "<" in name else name
 
 
-class Everything(Base):
+class Everything(BaseFilter):
     """Accepts all; ``...`` and True are short for it.
 
     Example:
@@ -133,7 +135,7 @@ class Everything(Base):
         return True
 
 
-class Nothing(Base):
+class Nothing(BaseFilter):
     """Accepts none; None and False are short for it.
 
     Example:
@@ -151,7 +153,7 @@ class Nothing(Base):
         return False
 
 
-class OfType(Base):
+class OfType(BaseFilter):
     """Accepts a state or node of this class, and the plain-data form of one; a class is short for it.
 
     Example:
@@ -175,7 +177,7 @@ class OfType(Base):
         return isinstance(kind, type) and issubclass(kind, self.parts[0])
 
 
-class WithTag(Base):
+class WithTag(BaseFilter):
     """Accepts a state that has this tag; a string is short for it.
 
     Example:
@@ -197,10 +199,10 @@ class WithTag(Base):
 
 
 def _asks_for_path(predicate: Predicate) -> bool:
-    return not isinstance(predicate, Base) or predicate.by_path
+    return not isinstance(predicate, BaseFilter) or predicate.by_path
 
 
-class _Combined(Base):
+class _Combined(BaseFilter):
     __slots__ = ()
 
     def __init__(self, *filters: Filter) -> None:
@@ -208,7 +210,7 @@ class _Combined(Base):
 
     @property
     def static(self) -> bool:  # type: ignore[override]
-        return all(isinstance(p, Base) and p.static for p in self.parts)
+        return all(isinstance(p, BaseFilter) and p.static for p in self.parts)
 
     @property
     def by_path(self) -> bool:  # type: ignore[override]
@@ -305,9 +307,9 @@ def to_predicate(filter: Filter) -> Predicate:
     )
 
 
-def of_shape(filter: Filter) -> bool:
-    """Tell whether what a filter selects depends on the GraphDef alone, so that it can be remembered."""
-    return filter is ... or isinstance(filter, (type, str)) or (isinstance(filter, Base) and filter.static)
+def depends_on_shape(filter: Filter) -> bool:
+    """Tell whether what a filter selects depends on the shape alone, so that it can be remembered with it."""
+    return filter is ... or isinstance(filter, (type, str)) or (isinstance(filter, BaseFilter) and filter.static)
 
 
 def partition(
@@ -330,6 +332,7 @@ def partition(
     for earlier, later in itertools.pairwise(predicates):
         if isinstance(earlier, Everything) and not isinstance(later, Everything):
             raise ValueError("`...` takes all that is left, so it stands last among the filters")
+    # Paths are made only where a filter looks at them: in a deep model they are long.
     by_path = any(map(_asks_for_path, predicates))
     groups: tuple[list[int], ...] = tuple([] for _ in predicates)
     rest: list[int] = []

@@ -1,26 +1,27 @@
-"""``TreefyState``: one State as plain data, as it shows in a state tree."""
+"""``TreefyState``: one State as plain data, as it shows in a state tree.
+
+A tree holds bare values and, in its layout, one `StateSpec` for each.  A TreefyState is made when somebody looks at one
+of them; a tree that is made of TreefyStates takes them apart again.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, final
 
 import jax
-from jax import export
 from jax.tree_util import GetAttrKey
 
 from .._core.layout import StateSpec
 from .._core.state import State, declared, make_state
 from .._core.static import Static
-from .._data.layout_bytes import spec_from_bytes, spec_to_bytes
-from .._show.looks import Shown, look_of_state, unnamed
-from .._show.text import call, page
 
-__all__ = ["TreefyState", "bare", "payload", "spec_of", "treefy"]
+__all__ = ["TreefyState", "spec_of", "treefy", "untreefied", "value_of"]
 
 _type = type  # which is also the name of a parameter
 
 
+@final
 class TreefyState:
     """The plain-data form of one State: a pytree that holds its value and names its kind; it does not change.
 
@@ -94,16 +95,6 @@ class TreefyState:
         """Return a new live State of this kind, value and metadata."""
         return make_state(self.type, self.value, self._meta)
 
-    def __repr__(self) -> str:
-        return call("TreefyState", {"type": self.type, "value": self.value, "tag": None, **dict(self._meta)})
-
-    __treescope_repr__ = page
-
-    def _shown_(self) -> Shown:
-        shown = look_of_state(TreefyState, unnamed("value", self.value), self._meta, self.value)
-        kind = self.type.__name__
-        return shown._replace(opening=f"TreefyState({kind}, ", counted_as=kind)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return treefy, (StateSpec(self._type, self._meta), self._value)
 
@@ -112,6 +103,7 @@ class TreefyState:
 
 
 def treefy(spec: StateSpec, value: Any) -> TreefyState:
+    """Return the TreefyState of a kind and metadata with a value; nothing is checked."""
     ref = object.__new__(TreefyState)
     ref._type, ref._meta, ref._value = spec.kind, spec.meta, value
     return ref
@@ -122,7 +114,8 @@ def _flatten_with_keys(ref: TreefyState) -> tuple[Any, ...]:
 
 
 def _static_part(ref: TreefyState) -> Static:
-    return Static((ref._type, ref._meta))  # compared by type and value
+    # A pair alone would be compared with `==`, by which metadata 1 and True are the same.
+    return Static((ref._type, ref._meta))
 
 
 jax.tree_util.register_pytree_with_keys(
@@ -131,21 +124,18 @@ jax.tree_util.register_pytree_with_keys(
     lambda static, children: treefy(StateSpec(*static.value), next(iter(children))),
     lambda ref: ((ref._value,), _static_part(ref)),
 )
-export.register_pytree_node_serialization(
-    TreefyState,
-    serialized_name="brainstate_graph.TreefyState",
-    serialize_auxdata=lambda static: spec_to_bytes(StateSpec(*static.value)),
-    deserialize_auxdata=lambda data: _static_part(treefy(spec_from_bytes(data), None)),
-)
 
 
 def spec_of(item: Any) -> StateSpec | None:
+    """Return the kind and metadata that an item gives to a tree: those of a TreefyState, else none."""
     return StateSpec(item.type, item._meta) if isinstance(item, TreefyState) else None
 
 
-def payload(item: Any) -> Any:
+def untreefied(item: Any) -> Any:
+    """Return the value of a TreefyState, and anything else as it is: a live State too."""
     return item._value if isinstance(item, TreefyState) else item
 
 
-def bare(item: Any) -> Any:
+def value_of(item: Any) -> Any:
+    """Return the value of a State or TreefyState, and anything else as it is."""
     return item.value if isinstance(item, (State, TreefyState)) else item

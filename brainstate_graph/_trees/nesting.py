@@ -1,4 +1,4 @@
-"""Between dictionaries and the places of a layout."""
+"""Nested dictionaries and layouts: what a dictionary holds, by the indices of the values of a layout, and back."""
 
 from __future__ import annotations
 
@@ -12,56 +12,68 @@ from .._tools.words import dotted
 __all__ = ["conflicts", "find_by_path", "find_nested", "nested", "unnested"]
 
 
-def nested(layout: Layout, item: Callable[[int], Any], name: Callable[[Any], Any] = lambda key: key) -> dict[Any, Any]:
-    """Return nested dictionaries by ``name(key)`` with ``item(place)`` at the ends; levels without values are empty."""
+def nested(layout: Layout, item: Callable[[int], Any]) -> dict[Any, Any]:
+    """Return nested dictionaries with ``item(index)`` of each value at the ends; levels without values are empty."""
     root: dict[Any, Any] = {}
     made: list[Any] = []
-    for entry, (parent, key) in enumerate(layout.entries):
-        place = layout.place_of.get(entry)
-        value = {} if place is None else item(place)
+    for step, (parent, key) in enumerate(layout.steps()):
+        index = layout.index_at.get(step)
+        value = {} if index is None else item(index)
         made.append(value)
-        (root if parent < 0 else made[parent])[name(key)] = value
+        (root if parent < 0 else made[parent])[key] = value
     return root
 
 
-def unnested(items: Mapping[Any, Any], tree: type[Any]) -> tuple[list[tuple[int, Any]], list[int], list[Any]]:
-    """The steps into a nested mapping, and what stands at the ends: the entries, leaves and items of a layout."""
-    entries: list[tuple[int, Any]] = []
+def unnested(
+    items: Mapping[Any, Any], of_tree: Callable[[Any], tuple[Layout, Sequence[Any]] | None]
+) -> tuple[list[tuple[int, Any]], list[int], list[Any]]:
+    """Return the steps into a nested mapping and what it holds at the ends, as the steps and leaves of a layout.
+
+    Args:
+        items: The mapping; state trees may be among what it holds.
+        of_tree: Gives the layout and the items of a state tree, None for anything else.
+
+    Returns:
+        The steps, the leaves, and the item of each leaf.
+    """
+    steps: list[tuple[int, Any]] = []
     leaves: list[int] = []
     found: list[Any] = []
+    # Each mapping is on the stack twice: to be entered, and below its contents to be left. What is entered and not left
+    # is above all that comes next, so a mapping that is met there again holds itself.
     above: set[int] = set()
     stack: list[tuple[int, Any, bool]] = [(-1, items, False)]
     while stack:
-        entry, item, done = stack.pop()
+        step, item, done = stack.pop()
         if done:
             above.remove(id(item))
-        elif isinstance(item, tree):
-            first = len(entries)
-            entries.extend((entry if parent < 0 else first + parent, key) for parent, key in item._layout.entries)
-            leaves.extend(entry if leaf < 0 else first + leaf for leaf in item._layout.leaves)
-            found.extend(map(item._item, range(len(item._values))))
+        elif (parts := of_tree(item)) is not None:
+            layout, first = parts[0], len(steps)
+            steps.extend((step if parent < 0 else first + parent, key) for parent, key in layout.steps())
+            leaves.extend(step if leaf < 0 else first + leaf for leaf in layout.leaves)
+            found.extend(parts[1])
         elif isinstance(item, Mapping):
             if id(item) in above:
-                raise GraphError(f"the mapping below the key {entries[entry][1]!r} holds itself")
+                raise GraphError(f"the mapping below the key {steps[step][1]!r} holds itself")
             above.add(id(item))
-            stack.append((entry, item, True))
+            stack.append((step, item, True))
             for key, value in item.items():
-                entries.append((entry, key))
-                stack.append((len(entries) - 1, value, False))
+                steps.append((step, key))
+                stack.append((len(steps) - 1, value, False))
         else:
-            leaves.append(entry)
+            leaves.append(step)
             found.append(item)
-    return entries, leaves, found
+    return steps, leaves, found
 
 
 def conflicts(layout: Layout) -> list[str]:
     """Say which paths are empty or the beginning of another, so that no nested dictionary can hold both."""
-    if not layout.place_of.keys() & {parent for parent, _ in layout.entries} and -1 not in layout.place_of:
+    if not layout.index_at.keys() & {parent for parent, _ in layout.steps()} and -1 not in layout.index_at:
         return []
-    first_below = dict(reversed(layout.entries))
+    first_below = dict(reversed(list(layout.steps())))
     found = []
-    for place, leaf in enumerate(layout.leaves):
-        path = layout.path(place) if leaf < 0 or leaf in first_below else None
+    for index, leaf in enumerate(layout.leaves):
+        path = layout.path(index) if leaf < 0 or leaf in first_below else None
         if path is not None:
             below = f", {dotted((*path, first_below[leaf]))}" if leaf in first_below else ""
             found.append(f"the path {dotted(path)} is the beginning of another{below}")
@@ -86,39 +98,39 @@ def find_nested(layout: Layout, data: Mapping[Any, Any], values: Sequence[Any]) 
     Args:
         layout: The paths that are expected.
         data: The dictionaries. Where the layout has a value, a dictionary is a level unless the value is one too.
-        values: The present value of each place.
+        values: The present values.
 
     Returns:
-        What was found for each place, and the paths that are not in the layout.
+        What was found, by the index of the value, and the paths that are not in the layout.
     """
     found: dict[int, Any] = {}
-    strange: list[Path] = []
+    unexpected: list[Path] = []
     stack: list[tuple[int | None, _Link, Any]] = [(-1, None, data)]
     while stack:
-        entry, link, item = stack.pop()
-        place = None if entry is None else layout.place_of.get(entry)
+        step, link, item = stack.pop()
+        index = None if step is None else layout.index_at.get(step)
         level = isinstance(item, Mapping)
-        if place is not None and (not level or isinstance(values[place], Mapping)):
-            found[place] = item
+        if index is not None and (not level or isinstance(values[index], Mapping)):
+            found[index] = item
         elif level:
-            above = entry if place is None else None
+            above = step if index is None else None
             for key, value in item.items():
-                below = None if above is None else layout.steps.get((above, key))
+                below = None if above is None else layout.step_below.get((above, key))
                 stack.append((below, (link, key), value))
         else:
-            strange.append(_path(link))
-    return found, strange[::-1]
+            unexpected.append(_path(link))
+    return found, unexpected[::-1]
 
 
 def find_by_path(layout: Layout, data: Mapping[Path, Any]) -> tuple[dict[int, Any], list[Path]]:
-    """Look up what a dictionary by paths holds: for each place the value, and the paths that are not in the layout."""
+    """Look up what a dictionary by paths holds: the values by index, and the paths that are not in the layout."""
     found: dict[int, Any] = {}
-    strange: list[Path] = []
+    unexpected: list[Path] = []
     for path, value in data.items():
-        entry = layout.find(path) if isinstance(path, tuple) else None
-        place = None if entry is None else layout.place_of.get(entry)
-        if place is None:
-            strange.append(path if isinstance(path, tuple) else (path,))
+        step = layout.find(path) if isinstance(path, tuple) else None
+        index = None if step is None else layout.index_at.get(step)
+        if index is None:
+            unexpected.append(path if isinstance(path, tuple) else (path,))
         else:
-            found[place] = value
-    return found, strange
+            found[index] = value
+    return found, unexpected

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .filters import Base
+from .filters import BaseFilter
 
 __all__ = ["PathContains", "PathGlob", "PathPrefix", "PathRegex"]
 
 Path = tuple[Any, ...]
 
+# Filters are asked one after the other about one path: its text is kept until another path comes.
 _last: tuple[Path, str] = ((), "")
 
 
@@ -34,7 +35,7 @@ def _steps(kind: str, text: str) -> list[str]:
     return steps
 
 
-class PathContains(Base):
+class PathContains(BaseFilter):
     """Accepts what has this key as one step of its path.
 
     Args:
@@ -57,7 +58,7 @@ class PathContains(Base):
         return any(_same(step, key) for step in path)
 
 
-class PathPrefix(Base):
+class PathPrefix(BaseFilter):
     """Accepts what stands at this path or below it.
 
     Args:
@@ -89,7 +90,7 @@ class PathPrefix(Base):
         return head == prefix or head.startswith(self._dot)
 
 
-class PathGlob(Base):
+class PathGlob(BaseFilter):
     """Accepts what has a path of this form.
 
     Args:
@@ -148,7 +149,7 @@ def _token_to_regex(pattern: str, token: re.Match[str]) -> str:
     return {"*": "[^.]*", "?": "[^.]"}.get(token["one"]) or re.escape(token["one"])
 
 
-class PathRegex(Base):
+class PathRegex(BaseFilter):
     r"""Accepts what has a path whose whole dotted text a regular expression matches.
 
     Args:

@@ -1,7 +1,8 @@
 """State trees: the values of a graph's states, keyed by path; ``NestedDict`` and ``FlattedDict`` are two views.
 
 Both are immutable mappings over the same two things, an interned `Layout` and one flat tuple of values.  As pytrees
-they flatten to that tuple with the layout as static part: one Python call for the whole tree, none per state.
+they flatten to that tuple with the layout as static part: one Python call for the whole tree, none per state.  Paths
+and TreefyStates are made when somebody looks; a training step needs neither.
 """
 
 from __future__ import annotations
@@ -9,44 +10,33 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, final
 
 import jax
 import numpy as np
-from jax import export
 from jax.tree_util import GetAttrKey
 
 from .._core.errors import GraphError
 from .._core.layout import Layout, Path
-from .._data.flax import serialize_with_flax
-from .._data.layout_bytes import layout_from_bytes, layout_to_bytes
-from .._show.looks import Shown, mapping
-from .._show.text import page, show
 from .._tools.words import dotted
 from .filters import Filter, partition
-from .leaf import TreefyState, bare, payload, spec_of, treefy
+from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
 from .nesting import conflicts, find_by_path, find_nested, nested, unnested
-from .views import TreeItems, TreeValues
 
-__all__ = ["FlattedDict", "NestedDict", "TreefyState", "join"]
+__all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 
 S = TypeVar("S", bound="StateTree")
 
 
 class StateTree(Mapping[Any, Any]):
-    """What the two views have in common."""
+    """What the two views have in common: a layout and the values at its leaves."""
 
     __slots__ = ("_layout", "_values")
 
+    graph_unchanging = True  # so that a graph that holds one as a pytree need not watch it
+
     _layout: Layout
     _values: tuple[Any, ...]
-
-    @classmethod
-    def _of(cls: type[S], layout: Layout, values: Sequence[Any]) -> S:
-        tree = object.__new__(cls)
-        tree._layout = layout
-        tree._values = tuple(values)
-        return tree
 
     @classmethod
     def from_flat(cls: type[S], items: Mapping[Path, Any] | Iterable[tuple[Path, Any]] | StateTree) -> S:
@@ -60,26 +50,29 @@ class StateTree(Mapping[Any, Any]):
             GraphError: A path stands twice.
         """
         if isinstance(items, StateTree):
-            return cls._of(items._layout, items._values)
+            return make_tree(cls, items._layout, items._values)
         pairs = list(items.items() if isinstance(items, Mapping) else items)
         for path, _ in pairs:
             if not isinstance(path, tuple):
                 raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
         layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
-        return cls._of(layout, [payload(pairs[i][1]) for i in order])
+        return make_tree(cls, layout, [untreefied(pairs[i][1]) for i in order])
 
     @classmethod
     def from_nest(cls: type[S], items: Mapping[Any, Any]) -> S:
         """Return the tree of a nested mapping."""
         return cls.from_flat(NestedDict(items))
 
-    def _item(self, place: int) -> Any:
-        spec = self._layout.specs[place]
-        return self._values[place] if spec is None else treefy(spec, self._values[place])
+    def _item(self, index: int) -> Any:
+        spec = self._layout.specs[index]
+        return self._values[index] if spec is None else treefy(spec, self._values[index])
+
+    def _with(self, values: Sequence[Any]) -> Self:
+        return make_tree(type(self), self._layout, values)
 
     def to_flat(self) -> FlattedDict:
         """Return the view keyed by path tuples."""
-        return FlattedDict._of(self._layout, self._values)
+        return make_tree(FlattedDict, self._layout, self._values)
 
     def to_nest(self) -> NestedDict:
         """Return the view keyed level by level.
@@ -89,7 +82,7 @@ class StateTree(Mapping[Any, Any]):
         """
         if problems := conflicts(self._layout):
             raise GraphError("the tree cannot be nested: " + "; ".join(problems))
-        return NestedDict._of(self._layout, self._values)
+        return make_tree(NestedDict, self._layout, self._values)
 
     def replace_by_pure_dict(self, data: Mapping[Any, Any], *, strict: bool = True) -> Self:
         """Return the same tree with other values.
@@ -102,24 +95,24 @@ class StateTree(Mapping[Any, Any]):
             GraphError: A path of `data` is not in the tree or, if `strict`, the other way round; the message lists all.
         """
         if isinstance(data, StateTree):
-            at = data._layout.positions_in(self._layout)
-            found = {place: value for place, value in zip(at, data._values, strict=True) if place is not None}
-            strange = [data._layout.path(i) for i, place in enumerate(at) if place is None]
+            at = data._layout.indices_in(self._layout)
+            found = {index: value for index, value in zip(at, data._values, strict=True) if index is not None}
+            unexpected = [data._layout.path(i) for i, index in enumerate(at) if index is None]
         else:
-            found, strange = self._find(data)
-        problems = [f"unexpected: {dotted(path)}" for path in strange]
+            found, unexpected = self._find(data)
+        problems = [f"unexpected: {dotted(path)}" for path in unexpected]
         if strict:
             problems += [f"missing: {dotted(self._layout.path(i))}" for i in range(len(self._values)) if i not in found]
         if problems:
             raise GraphError("the values do not fit the tree: " + "; ".join(problems))
-        return self._of(self._layout, [bare(found[i]) if i in found else v for i, v in enumerate(self._values)])
+        return self._with([value_of(found[i]) if i in found else value for i, value in enumerate(self._values)])
 
     @abc.abstractmethod
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]: ...
 
     def copy(self) -> Self:
         """Return another tree of the same values."""
-        return self._of(self._layout, self._values)
+        return self._with(self._values)
 
     def split(self: S, first: Filter, /, *rest: Filter) -> tuple[S, ...]:
         """Split by filters into one tree each; every value must be accepted by one of them.
@@ -137,9 +130,7 @@ class StateTree(Mapping[Any, Any]):
     def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
         layout = self._layout
         groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
-        return tuple(
-            self._of(layout if len(g) == len(layout) else layout.pick(g), [self._values[i] for i in g]) for g in groups
-        )
+        return tuple(make_tree(type(self), layout.pick(group), [self._values[i] for i in group]) for group in groups)
 
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
@@ -147,7 +138,7 @@ class StateTree(Mapping[Any, Any]):
 
         A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
         """
-        return cls.from_flat(join((first, *rest), cls, last_wins=True))
+        return cls.from_flat(_join((first, *rest)))
 
     def __or__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
@@ -157,8 +148,8 @@ class StateTree(Mapping[Any, Any]):
     def __sub__(self: S, other: Any) -> S:
         if not isinstance(other, StateTree):
             return NotImplemented
-        kept = [i for i, at in enumerate(self._layout.positions_in(other._layout)) if at is None]
-        return self._of(self._layout.pick(kept), [self._values[i] for i in kept])
+        kept = [i for i, at in enumerate(self._layout.indices_in(other._layout)) if at is None]
+        return make_tree(type(self), self._layout.pick(kept), [self._values[i] for i in kept])
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -170,14 +161,11 @@ class StateTree(Mapping[Any, Any]):
 
     __hash__ = None
 
-    __repr__ = show
-    __treescope_repr__ = page
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._of, (self._layout, self._values)
+        return make_tree, (type(self), self._layout, self._values)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self._of(self._layout, copy.deepcopy(self._values, memo))
+        return self._with(copy.deepcopy(self._values, memo))
 
     def __delitem__(self, key: Any) -> None:
         raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
@@ -201,6 +189,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
+@final
 class NestedDict(StateTree):
     """A state tree keyed level by level; the values show as `TreefyState`.
 
@@ -223,9 +212,9 @@ class NestedDict(StateTree):
             raise TypeError(
                 f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
             )
-        entries, leaves, found = unnested(items, StateTree)
-        layout, order = Layout.from_entries(entries, leaves, [spec_of(item) for item in found])
-        return NestedDict._of(layout, [payload(found[i]) for i in order]).to_nest()
+        steps, leaves, found = unnested(items, _parts_of)
+        layout, order = Layout.from_steps(steps, leaves, [spec_of(item) for item in found])
+        return make_tree(NestedDict, layout, [untreefied(found[i]) for i in order]).to_nest()
 
     @classmethod
     def from_flat(cls, items: Any) -> NestedDict:
@@ -233,49 +222,44 @@ class NestedDict(StateTree):
         return super().from_flat(items).to_nest()
 
     def __getitem__(self, key: Any) -> Any:
-        entry = self._layout.steps.get((-1, key))
-        if entry is None:
+        step = self._layout.step_below.get((-1, key))
+        if step is None:
             raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
-        return self._at(entry)
+        return self._at(step)
 
     def __contains__(self, key: Any) -> bool:
-        return (-1, key) in self._layout.steps
+        return (-1, key) in self._layout.step_below
 
-    def _at(self, entry: int) -> Any:
-        place = self._layout.place_of.get(entry)
-        if place is not None:
-            return self._item(place)
-        layout, first, last = self._layout.below(entry)
-        return NestedDict._of(layout, self._values[first:last])
+    def _at(self, step: int) -> Any:
+        index = self._layout.index_at.get(step)
+        if index is not None:
+            return self._item(index)
+        layout, first, last = self._layout.below(step)
+        return make_tree(NestedDict, layout, self._values[first:last])
 
     def __getattr__(self, name: str) -> Any:
+        # Copying, pickling and Jupyter ask any object for names that begin so; a state is never meant.
         if not name.startswith("_"):
-            entry = self._layout.steps.get((-1, name))
-            if entry is not None:
-                return self._at(entry)
+            step = self._layout.step_below.get((-1, name))
+            if step is not None:
+                return self._at(step)
         raise AttributeError(f"{type(self).__name__!r} has no attribute or key {name!r}")
 
     def __iter__(self) -> Iterator[Any]:
-        return (key for parent, key in self._layout.entries if parent == -1)
+        return (key for parent, key in self._layout.steps() if parent == -1)
 
     def __len__(self) -> int:
-        return sum(parent == -1 for parent, _ in self._layout.entries)
+        return sum(parent == -1 for parent, _ in self._layout.steps())
 
     def to_pure_dict(self) -> dict[Any, Any]:
         """Return nested plain dictionaries with the bare values at the ends."""
-        return nested(self._layout, lambda place: bare(self._values[place]))
+        return nested(self._layout, lambda index: value_of(self._values[index]))
 
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_nested(self._layout, data, self._values)
 
-    def _nested(self, item: Any) -> dict[Any, Any]:
-        return nested(self._layout, item)
 
-    def _shown_(self) -> Shown:
-        items = self._nested(self._item)
-        return mapping(NestedDict, items, tuple(items.values()))
-
-
+@final
 class FlattedDict(StateTree):
     """A state tree keyed by path tuples; the values may also be live States or Nodes.
 
@@ -293,19 +277,19 @@ class FlattedDict(StateTree):
     def __new__(cls, items: Mapping[Path, Any] = {}) -> FlattedDict:
         return cls.from_flat(items)
 
-    def _place(self, path: Any) -> int | None:
-        entry = self._layout.find(path) if isinstance(path, tuple) else None
-        return None if entry is None else self._layout.place_of.get(entry)
+    def _index(self, path: Any) -> int | None:
+        step = self._layout.find(path) if isinstance(path, tuple) else None
+        return None if step is None else self._layout.index_at.get(step)
 
     def __getitem__(self, path: Path) -> Any:
-        place = self._place(path)
-        if place is None:
+        index = self._index(path)
+        if index is None:
             near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
             raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
-        return self._item(place)
+        return self._item(index)
 
     def __contains__(self, path: Any) -> bool:
-        return self._place(path) is not None
+        return self._index(path) is not None
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._layout.paths)
@@ -315,46 +299,83 @@ class FlattedDict(StateTree):
 
     def values(self) -> ValuesView[Any]:
         """Return a view of the values; no path is made for it."""
-        return TreeValues(self)
+        return _Values(self)
 
     def items(self) -> ItemsView[Path, Any]:
         """Return a view of the pairs of path and value."""
-        return TreeItems(self)
+        return _Items(self)
 
     def to_pure_dict(self) -> dict[Path, Any]:
         """Return a plain dictionary of the bare values by path, of live States too."""
-        return dict(zip(self._layout.paths, map(bare, self._values), strict=True))
+        return dict(zip(self._layout.paths, map(value_of, self._values), strict=True))
 
     to_dict_values = to_pure_dict
 
     def _find(self, data: Mapping[Any, Any]) -> tuple[dict[int, Any], list[Path]]:
         return find_by_path(self._layout, data)
 
-    def _shown_(self) -> Shown:
-        places = range(len(self))
-        return mapping(FlattedDict, map(self._layout.path, places), [self._item(place) for place in places])
+
+@final
+class _Values(ValuesView[Any]):
+    """The values, as `FlattedDict.values` gives them."""
+
+    __slots__ = ()
+    _mapping: FlattedDict
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._mapping._item, range(len(self._mapping)))
 
 
-def join(trees: Sequence[StateTree], cls: type[S], *, last_wins: bool) -> S:
-    """Return one tree with the paths of all.
+@final
+class _Items(ItemsView[Any, Any]):
+    """The pairs of path and value, as `FlattedDict.items` gives them."""
 
-    Raises:
-        GraphError: A path stands in two trees, unless `last_wins`.
-    """
-    if len(trees) == 1:
-        return cls._of(trees[0]._layout, trees[0]._values)
-    entries: list[tuple[int, Any]] = []
+    __slots__ = ()
+    _mapping: FlattedDict
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return zip(self._mapping._layout.paths, self._mapping.values(), strict=True)
+
+
+# Functions and not methods, as a NestedDict shows its keys as attributes: a method would hide the key of its name.
+
+
+def layout_of(tree: StateTree) -> Layout:
+    """Return the paths of a state tree."""
+    return tree._layout
+
+
+def values_of(tree: StateTree) -> tuple[Any, ...]:
+    """Return the values of a state tree, in the order of its layout."""
+    return tree._values
+
+
+def make_tree(kind: type[S], layout: Layout, values: Iterable[Any]) -> S:
+    """Return the state tree of this kind with these values, in the order of the layout; nothing is checked."""
+    tree = object.__new__(kind)
+    tree._layout = layout
+    tree._values = tuple(values)
+    return tree
+
+
+def _parts_of(item: Any) -> tuple[Layout, Sequence[Any]] | None:
+    return (item._layout, list(item.to_flat().values())) if isinstance(item, StateTree) else None
+
+
+def _join(trees: Sequence[StateTree]) -> FlattedDict:
+    """Return one tree with the paths of all; of two values for one path the last one wins."""
+    steps: list[tuple[int, Any]] = []
     leaves: list[int] = []
     for tree in trees:
-        first = len(entries)
-        entries.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.entries)
+        first = len(steps)
+        steps.extend((parent if parent < 0 else first + parent, key) for parent, key in tree._layout.steps())
         leaves.extend(leaf if leaf < 0 else first + leaf for leaf in tree._layout.leaves)
     specs = [spec for tree in trees for spec in tree._layout.specs]
     values = [value for tree in trees for value in tree._values]
-    layout, order = Layout.from_entries(entries, leaves, specs, last_wins)
+    layout, order = Layout.from_steps(steps, leaves, specs, last_wins=True)
+    pairs = zip(layout.specs, (values[i] for i in order), strict=True)
     # a live State at the path of a known one gives its value
-    found = [bare(values[i]) if spec is not None else values[i] for spec, i in zip(layout.specs, order, strict=True)]
-    return cls._of(layout, found)
+    return make_tree(FlattedDict, layout, [value if spec is None else value_of(value) for spec, value in pairs])
 
 
 def _register(cls: type[StateTree]) -> None:
@@ -364,21 +385,10 @@ def _register(cls: type[StateTree]) -> None:
             (GetAttrKey(dotted(path)), value) for path, value in zip(tree._layout.paths, tree._values, strict=True)
         ), tree._layout
 
-    def rebuild(layout: Layout, values: Any) -> StateTree:
-        tree = object.__new__(cls)
-        tree._layout = layout
-        tree._values = tuple(values)
-        return tree
-
-    jax.tree_util.register_pytree_with_keys(cls, with_keys, rebuild, lambda tree: (tree._values, tree._layout))
-    export.register_pytree_node_serialization(
-        cls,
-        serialized_name=f"brainstate_graph.{cls.__name__}",
-        serialize_auxdata=layout_to_bytes,
-        deserialize_auxdata=layout_from_bytes,
+    jax.tree_util.register_pytree_with_keys(
+        cls, with_keys, lambda layout, values: make_tree(cls, layout, values), lambda tree: (tree._values, tree._layout)
     )
 
 
 _register(NestedDict)
 _register(FlattedDict)
-serialize_with_flax(NestedDict, FlattedDict)

@@ -1,16 +1,20 @@
-"""Change a graph that is there: write values to its states, and take states out of it; all or nothing."""
+"""Change a graph that is there: write values to its states, and take states out of it; all or nothing.
+
+Both verbs first find out all that would go wrong, and say it in one error.  Then they act, and put back what they did
+if something fails all the same, such as a hook or the ``__setattr__`` of a class.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, final
 
-from .._core import overlay as door
+from .._core import door
 from .._core.clock import fields_of, stamp
 from .._core.door import assign_values, read_values
-from .._core.foreign import foreign_of
+from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
 from .._core.layout import Layout, Path, StateSpec
 from .._core.node import Node
@@ -18,11 +22,12 @@ from .._core.snapshot import Snapshot, snapshot
 from .._core.state import State, make_state
 from .._tools.words import dotted
 from .._trees.filters import Filter
-from .._trees.tree import TreefyState
+from .._trees.tree import TreefyState, layout_of, values_of
 from .fit import fitted
-from .given import Given, Problems, Steps, read, straight, wrong_kind
-from .treefy import _selected
-from .walk import live
+from .given import EdgeLookup, Given, given_for, note_unexpected, plain_indices, wrong_kind
+from .problems import Problems
+from .treefy import selected
+from .walk import live_states
 
 __all__ = ["pop_states", "update_states"]
 
@@ -57,19 +62,20 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     snap = snapshot(node)
     problems = Problems()
     new: dict[_Place, Given] = {}
-    places = straight(snap.graphdef, trees[0]) if len(trees) == 1 else None
-    if places is not None:
-        path, given = trees[0]._layout.path, trees[0]._values
+    indices = plain_indices(snap.graphdef, trees[0]) if len(trees) == 1 else None
+    if indices is not None:
+        path, given = layout_of(trees[0]).path, values_of(trees[0])
     else:
-        known, new = _matched(snap, node, trees, strict, allow_new, problems)
-        places, items = list(known), list(known.values())
+        known, new = _matched(snap, trees, strict, allow_new, problems)
+        indices, items = list(known), list(known.values())
         path, given = lambda i: items[i].path(), [item.value for item in items]
-    chosen = [snap.states[place] for place in places]
+    chosen = [snap.states[index] for index in indices]
     values = _fitting(chosen, given, path, strict, problems)
     problems.refuse(
         "nothing was written, the state trees do not fit the graph: ",
         ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
     )
+    # New states are attached before values are written, as a `__setattr__` may refuse and nothing is written then.
     with _all_or_nothing(place.holder for place in new):
         for place, given in new.items():
             place.attach(_state_of(given))
@@ -105,15 +111,16 @@ def pop_states(node: Any, *filters: Filter) -> Any:
             "pop_states needs a filter: `pop_states(node, ParamState)`, or `pop_states(node, ...)` for all"
         )
     snap = snapshot(node)
-    groups = _selected(snap, filters, exhaustive=False)
+    groups = selected(snap, filters, exhaustive=False)
     going = {snap.graphdef.state_rows[i] for _, chosen in groups for i in chosen}
-    places = _places_of(snap, node, going)
+    places = _places_of(snap, going)
     with _all_or_nothing(place.holder for place in places):
         for place in places:
             place.detach()
-    return live(snap, groups)
+    return live_states(snap, groups)
 
 
+@final
 class _Place:
     """An attribute of a node, or a key of a dict."""
 
@@ -130,7 +137,7 @@ class _Place:
         return hash((id(self.holder), self.key))
 
     def attach(self, item: Any) -> None:
-        foreign = foreign_of(type(self.holder))
+        foreign = foreign_type_of(type(self.holder))
         if isinstance(self.holder, Node):
             setattr(self.holder, self.key, item)
         elif foreign is not None:
@@ -139,7 +146,7 @@ class _Place:
             self.holder[self.key] = item
 
     def detach(self) -> None:
-        foreign = foreign_of(type(self.holder))
+        foreign = foreign_type_of(type(self.holder))
         if isinstance(self.holder, Node):
             delattr(self.holder, self.key)
         elif foreign is not None:
@@ -149,7 +156,7 @@ class _Place:
 
 
 def _contents(holder: Any) -> dict[Any, Any]:
-    foreign = foreign_of(type(holder))
+    foreign = foreign_type_of(type(holder))
     if foreign is not None:
         keys, held, _ = foreign.parts(holder)
         return dict(zip(keys, held, strict=True))
@@ -169,7 +176,7 @@ def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
 
 
 def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
-    foreign = foreign_of(type(holder))
+    foreign = foreign_type_of(type(holder))
     if foreign is not None:
         foreign.clear(holder)
         for key, held in contents.items():
@@ -181,7 +188,7 @@ def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
         stamp(holder)
 
 
-def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
+def _places_of(snap: Snapshot, going: set[int]) -> list[_Place]:
     """Return every place that holds one of these rows.
 
     Raises:
@@ -195,7 +202,7 @@ def _places_of(snap: Snapshot, root: Any, going: set[int]) -> list[_Place]:
             if not isinstance(edge, int) or edge not in going:
                 continue
             if row.kind in NODES or row.kind == "dict":
-                places.append(_Place(snap.objects[number] if number else root, key))
+                places.append(_Place(snap.object_at(number), key))
             else:
                 problems.note(partial(_held_at, shape, number, key), f"{{path}} is in a {row.type.__name__}")
     problems.refuse(
@@ -210,31 +217,31 @@ def _held_at(shape: GraphDef, row: int, key: Any) -> Path:
 
 
 def _matched(
-    snap: Snapshot, root: Any, trees: Iterable[Any], strict: bool, allow_new: bool, problems: Problems
+    snap: Snapshot, trees: Iterable[Any], strict: bool, allow_new: bool, problems: Problems
 ) -> tuple[dict[int, Given], dict[_Place, Given]]:
-    """Return what is given for the states by their numbers, and for places that hold nothing yet."""
+    """Return what is given for states by their indices, and for places that hold nothing yet."""
     known: dict[int, Given] = {}
     new: dict[_Place, Given] = {}
-    steps = Steps(snap.graphdef)
+    lookup = EdgeLookup(snap.graphdef)
     for data in trees:
         mine: dict[int, Given] = {}
-        for given in read(snap.graphdef, data):
-            if given.place is None:
-                place = _room_for(snap, root, steps, given) if allow_new else None
+        for given in given_for(snap.graphdef, data):
+            if given.state_index is None:
+                place = _room_for(snap, lookup, given) if allow_new else None
                 if place is not None and place in new:
                     first = dotted(new[place].path())
                     problems.note(given.path, f"given twice: {{path}} and {first} are one place")
                 elif place is not None:
                     new[place] = given
                 elif strict:
-                    problems.unexpected(snap.graphdef, given)
-            elif given.kind is not None and given.kind is not type(snap.states[given.place]):
-                problems.note(given.path, wrong_kind(type(snap.states[given.place]), given.kind))
-            elif given.place in mine:
-                first = dotted(mine[given.place].path())
+                    note_unexpected(problems, snap.graphdef, given)
+            elif given.kind is not None and given.kind is not type(snap.states[given.state_index]):
+                problems.note(given.path, wrong_kind(type(snap.states[given.state_index]), given.kind))
+            elif given.state_index in mine:
+                first = dotted(mine[given.state_index].path())
                 problems.note(given.path, f"given twice: {{path}} and {first} are one state")
             else:
-                mine[given.place] = given
+                mine[given.state_index] = given
         known |= mine
     return known, new
 
@@ -250,7 +257,8 @@ def _fitting(
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue
-        door.refuse_foreign(state, new, door.stack.top)
+        # Asked before anything is written; `assign_values` would ask too, in the middle.
+        door.refuse_foreign(state, new)
         value, wrong, mild = fitted(now, new)
         for words in wrong if strict or not mild else ():
             problems.note(partial(path, i), words, mild)
@@ -258,14 +266,14 @@ def _fitting(
     return values
 
 
-def _room_for(snap: Snapshot, root: Any, steps: Steps, given: Given) -> _Place | None:
+def _room_for(snap: Snapshot, lookup: EdgeLookup, given: Given) -> _Place | None:
     """Return the place at which a state that the graph does not have can be attached, if there is one."""
     path = given.path()
-    above = steps.along(path[:-1])
+    above = lookup.at(path[:-1])
     if not path or given.kind is None or not isinstance(above, int):
         return None
     kind = snap.graphdef.rows[above].kind
-    place = _Place(snap.objects[above] if above else root, path[-1])
+    place = _Place(snap.object_at(above), path[-1])
     if kind == "node" and (place.key in type(place.holder).graph_invisible_attrs or place.key == "__graph__"):
         return None  # the graph would not have it
     if kind in ("dict", "foreign") or (kind == "node" and isinstance(place.key, str)):
@@ -279,6 +287,6 @@ def _state_of(given: Given) -> State[Any]:
         return given.item
     if isinstance(given.item, TreefyState):
         return given.item.to_state()
-    layout = cast(Layout, given.source)  # a value by itself has a kind where it comes from a state tree
+    layout = cast(Layout, given.paths)  # a value by itself has a kind where it comes from a state tree
     spec = cast(StateSpec, layout.specs[given.number])
     return make_state(spec.kind, given.item, spec.meta)

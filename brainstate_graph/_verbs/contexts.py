@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, final
 
 from .._core.errors import GraphError
 from .._core.flatten import flatten
@@ -21,15 +21,15 @@ from .._tools.refmap import RefMap
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .given import merge_values
-from .treefy import _apart, _trees
+from .treefy import detached_values, trees_of
 
 __all__ = ["MergeContext", "SplitContext", "merge_context", "split_context"]
 
 Name = tuple[GraphDef, int, int]
 
 
-class _Part(NamedTuple):
-    """What a Snapshot is, of a graph of which some is known."""
+class _TakenApart(NamedTuple):
+    """A graph taken apart, as a Snapshot is one, where some of its objects may be named only."""
 
     graphdef: GraphDef
     objects: Sequence[Any]
@@ -37,7 +37,7 @@ class _Part(NamedTuple):
 
 
 class _Context:
-    """What both directions have in common: they count the graphs of each shape, until they end."""
+    """A base of both directions, which count the graphs of each shape until they end."""
 
     def __init__(self) -> None:
         self._open = True
@@ -55,6 +55,7 @@ class _Context:
         return [(i, (graphdef, time, i)) for i in rows]
 
 
+@final
 class SplitContext(_Context):
     """The splits of one `split_context`.
 
@@ -95,22 +96,24 @@ class SplitContext(_Context):
         """
         self._check_open("ctx.treefy_split")
         part = self._apart(node)
-        trees = _trees(cast(Snapshot, part), filters, exhaustive=True)
+        trees = trees_of(cast(Snapshot, part), filters, exhaustive=True)
         for row, name in self._names(part.graphdef):
             self.ref_index[part.objects[row]] = name
         # a State by itself has the empty path, which only the flat view can show
         return (part.graphdef, *(tree.to_flat() if isinstance(node, State) else tree for tree in trees))
 
-    def _apart(self, node: Any) -> _Part:
+    def _apart(self, node: Any) -> _TakenApart:
+        # Where nothing of it is known, the snapshot that the node keeps will do.
         if not isinstance(node, State):
             snap = snapshot(node)
             objects = [node, *snap.objects[1:]]
             if not any(item in self.ref_index for item in objects):
-                return _Part(snap.graphdef, objects, snap.states)
+                return _TakenApart(snap.graphdef, objects, snap.states)
         flat = flatten(node, cast(Any, self.ref_index.get))
-        return _Part(flat.graphdef, flat.objects, [flat.objects[i] for i in flat.graphdef.state_rows])
+        return _TakenApart(flat.graphdef, flat.objects, [flat.objects[i] for i in flat.graphdef.state_rows])
 
 
+@final
 class MergeContext(_Context):
     """The merges of one `merge_context`.
 
@@ -130,7 +133,7 @@ class MergeContext(_Context):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index_ref: dict[Name, Any] = _Made()
+        self.index_ref: dict[Name, Any] = _Merged()
 
     def __iter__(self) -> Iterator[Any]:
         """For ``with merge_context() as (ctx, index_ref)``."""
@@ -156,14 +159,17 @@ class MergeContext(_Context):
                 f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: "
                 "`ctx.treefy_merge(graphdef, tree)`"
             )
-        values = _apart(merge_values(graphdef, trees))
+        values = detached_values(merge_values(graphdef, trees))
         root, made = unflatten(graphdef, values, cast(Sequence[Any], self.index_ref))
         for row, name in self._names(graphdef):
             self.index_ref[name] = made[row]
         return root
 
 
-class _Made(dict[Name, Any]):
+@final
+class _Merged(dict[Name, Any]):
+    """The objects merged so far; an error says which one is missing."""
+
     def __missing__(self, name: Any) -> Any:
         shape, time, row = name
         what = (

@@ -1,8 +1,8 @@
-"""Whether a value fits the place of another: the same structure, shapes and dtypes.
+"""The rule by which a new value fits a state: the structure, shapes and dtypes of the value that is there.
 
 Arrays of NumPy and JAX, and what stands for one while a function is traced, are equal here.  A Python number has no
-dtype: any number takes its place, and it takes the place of an array without axes whose dtype has room for it.  A bool
-is no number.  A place that holds None takes anything.
+dtype: any number may replace it, and it may replace an array without axes whose dtype has room for it.  A bool is no
+number.  A state that holds None takes anything.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
 
+from .._core.values import detached
 from .._tools.words import describe
 
-__all__ = ["detached", "fitted"]
+__all__ = ["fitted"]
 
 # The numbers of Python, each with the sort of dtype that it stands for, and with those that have room for it.
 _SORTS: dict[type[Any], Any] = {
@@ -33,31 +34,18 @@ _WIDER: dict[type[Any], tuple[type[Any], ...]] = {
 }
 
 
-def detached(value: Any, arrays: bool = False) -> Any:
-    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
-    kind = type(value)
-    if kind is dict:
-        return {key: detached(item, arrays) for key, item in value.items()}
-    if kind in (list, tuple):
-        return kind(detached(item, arrays) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.copy() if arrays else value
-    if isinstance(value, jax.Array) or kind in _SORTS or value is None:
-        return value
-    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)
-
-
 def fitted(now: Any, new: Any) -> tuple[Any, list[str], bool]:
     """Return what to write, and what is wrong with it.
 
     Args:
         now: The current value.
-        new: The value that shall take its place.
+        new: The value that shall replace it.
 
     Returns:
-        The new value, its numbers in the form that the current one has; all that does not fit, in words where
-        ``{path}`` stands for the place of the value; whether that is nothing worse than a shape or dtype.
+        The new value, its numbers of the types that the current one has; all that does not fit, in words where
+        ``{path}`` stands for the path of the value; whether that is nothing worse than a shape or dtype.
     """
+    # As nearly always, and nothing needs to be flattened for it.
     if isinstance(now, jax.Array) and isinstance(new, jax.Array) and now.shape == new.shape and now.dtype == new.dtype:
         return new, [], True
     if now is None:

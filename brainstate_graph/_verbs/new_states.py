@@ -1,4 +1,4 @@
-"""Catching the states that a block of code constructs."""
+"""The states that a block of code constructs, caught by a hook."""
 
 from __future__ import annotations
 

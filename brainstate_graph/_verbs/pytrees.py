@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import jax
 from jax.tree_util import GetAttrKey, keystr
@@ -24,7 +24,7 @@ from .._tools.refmap import RefMap
 from .._tools.words import dotted
 from .._trees.tree import FlattedDict
 from .contexts import MergeContext, SplitContext, merge_context, split_context
-from .given import Problems
+from .problems import Problems
 from .walk import states
 
 __all__ = ["NodeStates", "graph_to_tree", "tree_to_graph"]
@@ -33,6 +33,7 @@ Split = Callable[[SplitContext, Any, Any, Any], Any]
 Merge = Callable[[MergeContext, Any, Any, Any], Any]
 
 
+@final
 class NodeStates:
     """The plain-data form of one node inside a pytree: its shape, which is static, and its state trees.
 
@@ -256,15 +257,15 @@ def _refuse_two_prefixes(leaves: Iterable[tuple[Any, Any]], prefixes: Iterable[A
         # What is known is not entered: whatever stands below it has its prefix, or was found out before.
         shape, objects = (flat := flatten(leaf, numbers.get)).graphdef, flat.objects
         for number, (row, item) in enumerate(zip(shape.rows, objects, strict=True)):
-            place = partial(_below, path, shape, number)
+            where = partial(_below, path, shape, number)
             if row.kind != "known":
                 if isinstance(item, (Node, State)):
                     numbers[item] = len(first)
-                    first.append((static_key(prefix), prefix, place))
+                    first.append((static_key(prefix), prefix, where))
             elif first[row.extra][0] != static_key(prefix):
                 _, other, there = first[row.extra]
                 words = f"{dotted(there())} has {other!r}, " if problems.room else ""
-                problems.note(place, f"{words}{{path}} has {prefix!r}")
+                problems.note(where, f"{words}{{path}} has {prefix!r}")
     problems.refuse(
         "one object stands under two prefixes: ",
         ". Give both places the same prefix, or make one of them a `clone`",

@@ -1,26 +1,31 @@
-"""The first verbs: take a graph apart, put it together, copy it."""
+"""The first verbs: take a graph apart, put it together, copy it.
+
+A split reads the values of the states through the door and gives them the layout that the shape has for them; a merge
+is the way back.  What filters select depends, as a rule, on the shape alone, and is remembered with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, final
 
 import jax
 
-from .._core.door import read_values
+from .._core.door import PLAIN, object_in, read_values
 from .._core.errors import GraphError
 from .._core.graphdef import GraphDef
 from .._core.layout import Layout
-from .._core.overlay import PLAIN, object_in
 from .._core.snapshot import Snapshot, snapshot
 from .._core.unflatten import build
+from .._core.values import detached
 from .._tools.words import dotted
-from .._trees.filters import Filter, of_shape, partition
-from .._trees.tree import NestedDict
-from .fit import detached
+from .._trees.filters import Filter, depends_on_shape, partition
+from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
-__all__ = ["clone", "graphdef", "treefy_merge", "treefy_split", "treefy_states"]
+__all__ = [
+    "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
+]  # fmt: skip
 
 N = TypeVar("N")
 
@@ -42,30 +47,31 @@ def graphdef(node: Any) -> GraphDef:
     return snapshot(node).graphdef
 
 
-def _selected(
-    snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool
-) -> tuple[tuple[Layout, Sequence[int]], ...]:
-    """For each filter the layout and the numbers of the states that it selects."""
+def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[tuple[Layout, Sequence[int]], ...]:
+    """Return for each filter the layout and the indices of the states that it selects."""
     shape = snap.graphdef
     layout = shape.layout
     if not filters:
         return ((layout, range(len(snap.states))),)
-    static = all(map(of_shape, filters))  # then the answer holds for every graph of this shape
-    key = (exhaustive, filters)
-    found = shape.partitions.get(key) if static else None
+    # Then the answer holds for every graph of this shape, and is remembered with it: a split by filters at every step
+    # costs one look-up.
+    static = all(map(depends_on_shape, filters))
+    key = (partition, exhaustive, filters)
+    found = shape.memo.get(key) if static else None
     if found is None:
         groups = partition(filters, layout.path, snap.states.__getitem__, len(snap.states), exhaustive)
         found = tuple((layout.pick(group), tuple(group)) for group in groups)
         if static:
-            shape.partitions[key] = found
+            shape.memo[key] = found
     return found
 
 
-def _trees(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
+def trees_of(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[NestedDict, ...]:
+    """Return for each filter the tree of the states that it selects."""
     states = snap.states
     return tuple(
-        NestedDict._of(layout, _apart(read_values([states[i] for i in chosen])))
-        for layout, chosen in _selected(snap, filters, exhaustive)
+        make_tree(NestedDict, layout, detached_values(read_values([states[i] for i in chosen])))
+        for layout, chosen in selected(snap, filters, exhaustive)
     )
 
 
@@ -93,7 +99,7 @@ def treefy_split(node: Any, *filters: Filter) -> tuple[Any, ...]:
         State(3.0)
     """
     snap = snapshot(node)
-    return (snap.graphdef, *_trees(snap, filters, exhaustive=True))
+    return (snap.graphdef, *trees_of(snap, filters, exhaustive=True))
 
 
 def treefy_states(node: Any, *filters: Filter) -> Any:
@@ -111,11 +117,14 @@ def treefy_states(node: Any, *filters: Filter) -> Any:
         >>> treefy_states({"k": State(3.0)}).to_pure_dict()
         {'k': 3.0}
     """
-    trees = _trees(snapshot(node), filters, exhaustive=False)
+    trees = trees_of(snapshot(node), filters, exhaustive=False)
     return trees if len(filters) > 1 else trees[0]
 
 
-class _NoneKnown:
+@final
+class _NothingKnown:
+    """In place of the objects that a shape names by number, where there are none."""
+
     def __getitem__(self, name: Any) -> Any:
         raise GraphError(
             "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
@@ -123,11 +132,11 @@ class _NoneKnown:
         )
 
 
-_NONE = cast(Sequence[Any], _NoneKnown())
+_NOTHING_KNOWN = cast(Sequence[Any], _NothingKnown())
 
 
-def _apart(values: Sequence[Any]) -> Sequence[Any]:
-    """Give containers among the values over as copies; a tree does not change with its model."""
+def detached_values(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values with copies of the containers among them: a tree does not change with its model."""
     if PLAIN.issuperset(map(type, values)):
         return values
     return [v if type(v) in PLAIN else detached(v) for v in values]
@@ -156,19 +165,19 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         raise TypeError(
             f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: `treefy_merge(graphdef, tree)`"
         )
-    if len(trees) == 1 and isinstance(trees[0], NestedDict) and trees[0]._layout is graphdef.layout:
-        values: Sequence[Any] = trees[0]._values  # the common case, where nothing can be wrong
+    if len(trees) == 1 and isinstance(trees[0], NestedDict) and layout_of(trees[0]) is graphdef.layout:
+        values: Sequence[Any] = values_of(trees[0])  # the common case, where nothing can be wrong
     else:
         values = merge_values(graphdef, trees)
     if not PLAIN.issuperset(map(type, values)):
         _refuse_objects(graphdef, values)
-    return build(graphdef, _apart(values), _NONE)
+    return build(graphdef, detached_values(values), _NOTHING_KNOWN)
 
 
 def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
-    for number, value in enumerate(values):
+    for index, value in enumerate(values):
         if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
-            where = dotted(graphdef.layout.path(number))
+            where = dotted(graphdef.layout.path(index))
             raise GraphError(
                 f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
             )

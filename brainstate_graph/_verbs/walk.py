@@ -11,16 +11,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._core.clock import fields_of
-from .._core.foreign import foreign_of
-from .._core.graphdef import NODES, Edge, GraphDef, Row, visit_order
+from .._core.foreign import foreign_type_of
+from .._core.graphdef import NODES, Const, Edge, GraphDef, Row, visit_order
 from .._core.layout import Layout, Path
 from .._core.snapshot import Snapshot, snapshot
-from .._core.static import Const
 from .._trees.filters import Filter
-from .._trees.tree import FlattedDict
-from .treefy import _selected
+from .._trees.tree import FlattedDict, make_tree
+from .treefy import selected
 
-__all__ = ["iter_leaf", "iter_node", "live", "nodes", "states"]
+__all__ = ["iter_leaf", "iter_node", "live_states", "nodes", "states"]
 
 _ALL = (0, math.inf)
 
@@ -44,20 +43,21 @@ def states(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _
         FlattedDict({('a',): State(1.0), ('b', 0): State(2.0)})
     """
     snap = snapshot(node)
-    groups = _selected(snap, filters, exhaustive=False)
+    groups = selected(snap, filters, exhaustive=False)
     if _limited(allowed_hierarchy):
         depths = _depths(snap.graphdef)
         inside = [_between(depths[row], allowed_hierarchy) for row in snap.graphdef.state_rows]
         groups = tuple(_picked(layout, chosen, inside) for layout, chosen in groups)
-    return live(snap, groups)
+    return live_states(snap, groups)
 
 
-def live(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) -> Any:
+def live_states(snap: Snapshot, groups: Sequence[tuple[Layout, Sequence[int]]]) -> Any:
     """Return the live states of each group by path: a FlattedDict, or a tuple of them."""
     found: list[FlattedDict] = []
     for layout, chosen in groups:
-        bare = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
-        found.append(FlattedDict._of(bare, [snap.states[i] for i in chosen]))
+        # Without specs: the values are live States here, which know their kind and metadata themselves.
+        plain = Layout.of(layout.parents, layout.keys, layout.leaves, (None,) * len(layout))
+        found.append(make_tree(FlattedDict, plain, [snap.states[i] for i in chosen]))
     return tuple(found) if len(found) > 1 else found[0]
 
 
@@ -79,7 +79,7 @@ def nodes(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _A
     """
     snap = snapshot(node)
     rows = _node_rows(snap.graphdef, allowed_hierarchy)
-    found = FlattedDict._of(snap.graphdef.layout_of(rows), [snap.objects[i] if i else node for i in rows])
+    found = make_tree(FlattedDict, snap.graphdef.layout_of(rows), map(snap.object_at, rows))
     return found.filter(*filters) if filters else found
 
 
@@ -102,7 +102,7 @@ def iter_node(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterato
     """
     snap = snapshot(node)
     rows = _node_rows(snap.graphdef, allowed_hierarchy)
-    return ((snap.graphdef.path(row), snap.objects[row] if row else node) for row in rows)
+    return ((snap.graphdef.path(row), snap.object_at(row)) for row in rows)
 
 
 def iter_leaf(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterator[tuple[Path, Any]]:
@@ -154,7 +154,7 @@ def _leaves(snap: Snapshot, root: Any) -> Iterator[tuple[int, Any, Any]]:
         elif edge not in seen:
             seen.add(edge)
             row = shape.rows[edge]
-            item = snap.objects[edge] if edge else root
+            item = snap.object_at(edge)
             if row.kind == "state":
                 yield edge, _WHOLE, item
                 continue
@@ -171,7 +171,7 @@ def _held(row: Row, item: Any, edges: Sequence[Edge]) -> Sequence[Any]:
         return [item[key] for key in row.keys]
     if row.kind == "pytree":
         return row.extra.flatten_up_to(item)
-    foreign = foreign_of(row.type)
+    foreign = foreign_type_of(row.type)
     if row.kind == "foreign" and foreign is not None:
         return foreign.parts(item)[1]
     if row.kind in ("list", "tuple", "namedtuple"):
@@ -200,8 +200,8 @@ def _between(depth: int, allowed: tuple[int, float]) -> bool:
 def _depths(shape: GraphDef) -> list[int]:
     """For each row the nodes on its path below the root, itself included."""
     depths = [0] * len(shape.rows)
-    for entry, above in enumerate(shape.entries[0]):  # row i is entry i - 1
-        depths[entry + 1] = depths[above + 1] + (shape.rows[entry + 1].kind in NODES)
+    for step, above in enumerate(shape.steps[0]):  # row i is step i - 1
+        depths[step + 1] = depths[above + 1] + (shape.rows[step + 1].kind in NODES)
     return depths
 
 
@@ -214,6 +214,6 @@ def _node_rows(shape: GraphDef, allowed: tuple[int, float]) -> list[int]:
 
 
 def _picked(layout: Layout, chosen: Sequence[int], inside: Sequence[bool]) -> tuple[Layout, list[int]]:
-    """Return of a layout and the states that it is of those that are inside."""
-    kept = [place for place, i in enumerate(chosen) if inside[i]]
-    return layout.pick(kept), [chosen[place] for place in kept]
+    """Return what of a layout, and of the states whose paths it has, is inside."""
+    kept = [index for index, i in enumerate(chosen) if inside[i]]
+    return layout.pick(kept), [chosen[index] for index in kept]

@@ -186,7 +186,7 @@ def _leaf(contents: Any, name: str) -> Any:
 def _trees_by_name(trees: GraphDef) -> dict[str, Any]:
     """Return the value trees, with a State for each array, by the name of their state."""
     depths = [0]
-    for above in trees.entries[0]:
+    for above in trees.steps[0]:
         depths.append(depths[above + 1] + 1)
     # A part that is shared makes no tree: JAX would take it apart once for each place, 2^60 times in a small file.
     if max(depths) > _NESTING or len(trees.targets) >= len(trees.rows):

@@ -1,8 +1,10 @@
-"""``checkify``: the rule is ``jax.experimental.checkify.checkify``."""
+"""``checkify``: the rule is ``jax.experimental.checkify.checkify``.
+
+A check that fails is a value beside the result, for whoever calls to look at; `jit_error_if` raises it instead.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from jax.experimental import checkify as jax_checkify
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 
 __all__ = [
@@ -73,7 +76,7 @@ def checkify(fun: Callable[..., Any] | None = None, errors: Any = user_checks) -
         ('negative: -4.0 (`check` failed)', -4.0)
     """
     if fun is None:
-        return functools.partial(checkify, errors=errors)
+        return decorator(checkify, locals())
 
     def rule(core: Core) -> Run:
         def run(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:

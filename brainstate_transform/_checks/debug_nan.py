@@ -1,4 +1,8 @@
-"""``debug_nan``: run a function, and say which operation made a NaN that reached its result."""
+"""``debug_nan``: run a function, and say which operation made a NaN that reached its result.
+
+``jax.experimental.checkify`` notes the first operation that made one, masked or not.  It is reported only if a NaN is
+still there at the end, in the result or in a state that was written.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ from brainstate_graph.extend import locate
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
-from .checks import check_finite
+from .._engine.values import NO_STATES, StateValues, Written
+from .error_if import check_finite
 from .unvmap import unvmap
 
 __all__ = ["debug_nan", "debug_nan_if", "finite"]
@@ -56,7 +60,7 @@ def finite(run: Run, what: str, phase: str = "") -> Run:
 
 
 def _cause(treedef: Any, kinds: list[Any], codes: Any) -> str:
-    """Say what a checkify error says of its first lane that has one, and which line of the user made it."""
+    """Return the text of a checkify error, of the first lane that has one, and the line of the user that made it."""
     for lane in np.ndindex(codes.shape[:-1]):
         flags = [np.asarray(code, kind) for code, kind in zip(codes[lane][1:], kinds, strict=True)]
         error = jax.tree.unflatten(treedef, flags)
@@ -67,7 +71,7 @@ def _cause(treedef: Any, kinds: list[Any], codes: Any) -> str:
 
 
 def _line(error: Any) -> str:
-    """Show the innermost line that is neither JAX's nor ours of where an error comes from."""
+    """Return the user's line that an error comes from: the innermost one that is neither JAX's nor ours."""
     try:
         error.throw()
     except Exception as raised:
@@ -111,7 +115,7 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
 
         def dry(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             run(states, *args, **kwargs)
-            return None, StateValues.of((), ()).as_written()
+            return None, NO_STATES.as_written()
 
         return dry
 

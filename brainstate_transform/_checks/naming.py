@@ -1,4 +1,7 @@
-"""``named_call`` and ``named_scope``: names for parts of a program, in profiles and in the text of a program."""
+"""``named_call`` and ``named_scope``: names for parts of a program, in profiles and in the text of a program.
+
+They change nothing else: there is no core and no rule here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from .._engine.user_function import decorator
 
 __all__ = ["named_call", "named_scope"]
 
@@ -32,7 +37,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
         True
     """
     if fun is None:
-        return functools.partial(named_call, name=name)
+        return decorator(named_call, locals())
     if not callable(fun):
         raise TypeError(f"named_call names a function, not {fun!r}")
     scope = name if name is not None else getattr(fun, "__name__", None) or type(fun).__name__

@@ -1,4 +1,8 @@
-"""``unvmap``: one value for all lanes of every enclosing ``vmap``."""
+"""``unvmap``: one value for all lanes of every enclosing ``vmap``.
+
+Under ``vmap`` a condition per lane runs both branches of a `cond`, checks in them included.  A condition for all lanes
+leaves it a branch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ def _over_lanes(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @reduced.def_vmap
     def _(axis_size: int, in_batched: list[bool], x: Any) -> tuple[Any, bool]:
-        return reduced(x), False  # the lanes stand along axis 0; an outer vmap comes here again
+        # The lanes are along axis 0 now. An outer vmap maps this call again.
+        return reduced(x), False
 
     return reduced
 

@@ -1,4 +1,8 @@
-"""``check_transform``: run any transform through the laws that the built-in ones keep."""
+"""``check_transform``: runs any transform through the laws that the built-in ones keep.
+
+It is for whoever writes a transform, here or elsewhere, and needs no test framework.  The laws that nest the transform
+with the built-in ones are made here, from `_BUILT_IN`; the others are in ``laws.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from .._derivatives.grad import value_and_grad
 from .._engine.errors import ConformanceError
 from .._jit.jit import jit
 from .._loops.cond import cond
-from .._loops.loops import for_loop, scan
+from .._loops.scan import for_loop, scan
 from .._mapping.vmap import vmap
 from .laws import READING, SHARED, WRITING
 from .trial import Broken, Trial, agree
@@ -42,7 +46,7 @@ _BUILT_IN: dict[str, Wrap] = {
 def _nested(name: str, other: Wrap, under: bool) -> Callable[[Trial], None]:
     def law(t: Trial) -> None:
         both: Wrap = (lambda f: other(t.wrap(f))) if under else (lambda f: t.wrap(other(f)))
-        agree(both, t.cell(), lambda model, x: model(x))
+        agree(both, t.layer(), lambda model, x: model(x))
 
     law.__name__ = f"{'under' if under else 'over'}_{name}"
     law.__doc__ = f"{'Under' if under else 'Over'} `{name}`, results and states are those of plain Python."
@@ -75,8 +79,9 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
         ValueError: A name in `skip` is no law.
 
     Example:
+        >>> import jax
         >>> from brainstate_transform import check_transform, lift
-        >>> laws = check_transform(lambda f: lift(lambda core: core, f))  # the transform that does nothing
+        >>> laws = check_transform(lambda f: lift(jax.checkpoint, f))
         >>> laws[:2]
         ('agrees_with_python', 'sees_assigned_values')
     """
@@ -103,6 +108,6 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
 
 
 def _line(text: str) -> str:
-    """Put a text into one line that can be read."""
+    """Put the text of an error into one line of 300 characters at most."""
     words = " ".join(text.split())
     return words if len(words) <= 300 else f"{words[:300]} ..."

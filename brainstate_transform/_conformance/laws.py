@@ -1,4 +1,4 @@
-"""What holds of every transform that knows of states: one short function for each law.
+"""The laws of transforms that know of states: one short function for each, whose docstring is the law.
 
 A law gets a `Trial` and raises `Broken`, or any other exception, where the transform does not keep it.  The oracle is
 plain Python on a copy of the model.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,20 +19,31 @@ from brainstate_graph import Node, Overlay, State, StateArgumentError, Structure
 
 from .._derivatives.grad import grad
 from .._jit.jit import jit
-from .._loops.loops import for_loop
-from .trial import Broken, Chain, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
+from .._loops.scan import for_loop
+from .laws_of_errors import (
+    Boom,
+    raising,
+    undoes,
+    undoes_errors_between_transforms,
+    undoes_errors_of_jax,
+    undoes_exceptions,
+    undoes_failures_at_run_time,
+    undoes_interrupts,
+    undoes_refused_results,
+)
+from .trial import Broken, Chain, Layer, Trial, agree, expect, expect_refusal, expect_states, scalar, step, twin
 
 __all__ = ["READING", "SHARED", "WRITING"]
 
 
 def agrees_with_python(t: Trial) -> None:
     """Results and states are those of plain Python, at each call."""
-    agree(t.wrap, t.cell(), step)
+    agree(t.wrap, t.layer(), step)
 
 
 def sees_assigned_values(t: Trial) -> None:
     """A value assigned to a state between calls is seen."""
-    model = t.cell()
+    model = t.layer()
     oracle, wrapped = twin(model), t.of(model)
     for weight in (2.0, 5.0, -1.0):
         model.w.value = oracle.w.value = jnp.float32(weight)
@@ -40,65 +52,25 @@ def sees_assigned_values(t: Trial) -> None:
 
 def leaves_what_is_read(t: Trial) -> None:
     """A state that is only read keeps the very value that it had."""
-    model = t.cell()
+    model = t.layer()
     before = model.w.value
     t.of(model)(scalar())
     if model.w.value is not before:
         raise Broken("the state that is read: expected the same array, found another")
 
 
-class _Boom(Exception): ...
-
-
-class _Interrupt(KeyboardInterrupt): ...
-
-
-def _undoes(t: Trial, kind: type[BaseException]) -> None:
-    model = t.cell()
-    oracle, fails = twin(model), True
-    before = {state: state.value for state in (model.w, model.n)}
-
-    def f(x: Any) -> Any:
-        y = step(model, x)
-        if fails:
-            model.rate = 7.0
-            raise kind("half way")
-        return y
-
-    wrapped = t.wrap(f)
-    expect_refusal("an error half way", lambda: wrapped(scalar()), kind)
-    if (model.rate, oracle.rate) != (1.0, 1.0):
-        raise Broken(f"the attribute set before the error: expected 1.0, found {model.rate}")
-    expect_states("after the error", model, oracle)
-    if any(state.value is not value for state, value in before.items()):
-        raise Broken("the states after the error: expected the same arrays, found others")
-    fails = False
-    expect("the call after the error", wrapped(scalar()), step(oracle, scalar()))
-    expect_states("after the call after the error", model, oracle)
-
-
-def undoes_exceptions(t: Trial) -> None:
-    """An exception half way comes through, and leaves every state and attribute as it was."""
-    _undoes(t, _Boom)
-
-
-def undoes_interrupts(t: Trial) -> None:
-    """A KeyboardInterrupt half way does too."""
-    _undoes(t, _Interrupt)
-
-
 def counts_tied_states_once(t: Trial) -> None:
     """A state under two names is one state, and stays one."""
-    model = Chain(t.cell(), t.cell())
-    model.cells[1].w = model.cells[0].w
+    model = Chain(t.layer(), t.layer())
+    model.layers[1].w = model.layers[0].w
 
     def f(model: Chain, x: Any) -> Any:
         if t.writes:
-            model.cells[1].w.value = model.cells[0].w.value + x
+            model.layers[1].w.value = model.layers[0].w.value + x
         return model(x)
 
     agree(t.wrap, model, f)
-    if model.cells[0].w is not model.cells[1].w:
+    if model.layers[0].w is not model.layers[1].w:
         raise Broken("the tied state: expected one, found two")
 
 
@@ -106,7 +78,7 @@ def takes_modules(t: Trial) -> None:
     """A module may be the argument."""
     wrapped = t.wrap(lambda model: model(scalar()))
     for weight in (2.0, 3.0):
-        model = t.cell(weight)
+        model = t.layer(weight)
         oracle = twin(model)
         expect(f"result for the module of weight {weight}", wrapped(model), oracle(scalar()))
         expect_states("of the module", model, oracle)
@@ -119,7 +91,7 @@ def refuses_state_arguments(t: Trial) -> None:
 
 def refuses_state_results(t: Trial) -> None:
     """A bare State as result is refused, and nothing is written."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
 
     def f(x: Any) -> Any:
@@ -132,7 +104,7 @@ def refuses_state_results(t: Trial) -> None:
 
 def sees_attributes(t: Trial) -> None:
     """A changed hyper-parameter is seen, and so is its return."""
-    model = t.cell()
+    model = t.layer()
     oracle, wrapped = twin(model), t.of(model)
     for rate in (1.0, 3.0, 1.0, 0.0):
         model.rate = oracle.rate = rate
@@ -141,27 +113,33 @@ def sees_attributes(t: Trial) -> None:
 
 def sees_structure(t: Trial) -> None:
     """A layer appended between calls is seen, and so is a state put in the place of another."""
-    model = Chain(t.cell())
-    oracle, wrapped = Chain(t.cell()), t.of(model)
+    model = Chain(t.layer())
+    oracle, wrapped = Chain(t.layer()), t.of(model)
     expect("result", wrapped(scalar()), oracle(scalar()))
     for chain in (model, oracle):
-        chain.cells.append(t.cell(5.0))
+        chain.layers.append(t.layer(5.0))
     expect("result with a layer more", wrapped(scalar()), oracle(scalar()))
     for chain in (model, oracle):
-        chain.cells[0].w = State(scalar(7.0))
+        chain.layers[0].w = State(scalar(7.0))
     expect("result with another state", wrapped(scalar()), oracle(scalar()))
     expect_states("at last", model, oracle)
 
 
-def carries_structure(t: Trial) -> None:
-    """A state made inside and kept comes out alive, or StructureError refuses it and nothing is changed."""
+def sees_rebound_variables(t: Trial) -> None:
+    """Another model bound to a variable of the function around is seen, and so is the return of the first one."""
+    first, second = t.layer(), t.layer(7.0)
+    oracles = {id(first): twin(first), id(second): twin(second)}
+    model = first
+    wrapped = t.wrap(lambda x: model(x))
+    for model in (first, second, first):
+        expect("result with the model bound now", wrapped(scalar()), oracles[id(model)](scalar()))
+    for bound in (first, second):
+        expect_states("of a model that was bound", bound, oracles[id(bound)])
 
-    def f(model: Any, x: Any) -> Any:
-        if not hasattr(model, "extra"):
-            model.extra = State(model.w.value * x)
-        return model(x) + model.extra.value
 
-    model = t.cell()
+def _carries(t: Trial, f: Callable[[Any, Any], Any]) -> None:
+    """Run a function that changes its model; the changes come out alive, or are refused and undone."""
+    model = t.layer()
     oracle = twin(model)
     wrapped = t.wrap(lambda x: f(model, x))
     for call in (1, 2):
@@ -174,21 +152,68 @@ def carries_structure(t: Trial) -> None:
         expect_states(f"after call {call}", model, oracle)
 
 
+def carries_structure(t: Trial) -> None:
+    """A state made inside and kept comes out alive, or StructureError refuses it and nothing is changed."""
+
+    def f(model: Any, x: Any) -> Any:
+        if not hasattr(model, "extra"):
+            model.extra = State(model.w.value * x)
+        return model(x) + model.extra.value
+
+    _carries(t, f)
+
+
+def carries_replaced_states(t: Trial) -> None:
+    """A state put inside in the place of another comes out alive, or is refused in the same way."""
+
+    def f(model: Any, x: Any) -> Any:
+        model.before, model.w = model.w, State(model.w.value + x)
+        return model(x) + model.before.value
+
+    _carries(t, f)
+
+
+def takes_equal_attributes(t: Trial) -> None:
+    """An attribute that is set to what it was is no change of structure."""
+
+    def f(model: Layer, x: Any) -> Any:
+        model.rate = float(str(model.rate))  # another object
+        return step(model, x)
+
+    agree(t.wrap, t.layer(), f)
+
+
 def finds_hidden_states(t: Trial) -> None:
-    """A state that is reached through a table of functions is seen and written as well."""
-    model = t.cell()
+    """A state that is reached in a way that cannot be seen beforehand is seen and written as well."""
+    model = t.layer()
     oracle = twin(model)
-    hidden = {"get": lambda: model}
-    wrapped = t.wrap(lambda x: hidden["".join(["g", "et"])]()(x))
+    hidden = weakref.ref(model)  # which no capture follows: the function that is called is one of C
+    wrapped = t.wrap(lambda x: hidden()(x))  # type: ignore[misc]
     for weight in (2.0, 5.0):
         model.w.value = oracle.w.value = scalar(weight)
         expect(f"result with weight {weight}", wrapped(scalar()), oracle(scalar()))
     expect_states("at last", model, oracle)
 
 
+def uses_few_of_many(t: Trial) -> None:
+    """Of many states those that the function uses are read and written, and no others, also where these change."""
+    model, first, second = Chain(*(t.layer(float(i)) for i in range(30))), 3, 7
+    oracle = twin(model)
+    f = lambda model, x: model.layers[second](model.layers[first](x))  # noqa: E731
+    wrapped = t.wrap(lambda x: f(model, x))
+    for first, second in ((3, 7), (3, 7), (20, 3), (3, 7)):
+        expect(f"result with the layers {first} and {second}", wrapped(scalar()), f(oracle, scalar()))
+    expect_states("at last", model, oracle)
+    with Overlay() as overlay:
+        wrapped(scalar())
+    used = {state for layer in (model.layers[first], model.layers[second]) for state in (layer.w, layer.n)}
+    if not used.issuperset(overlay.reads):
+        raise Broken(f"the states read: expected those of two layers, found {len(overlay.reads)}")
+
+
 def tells_the_outer_trace(t: Trial) -> None:
     """What is read and written is recorded in the enclosing trace, and reaches no state before that ends."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     with Overlay() as overlay:
         t.of(model)(scalar())
@@ -202,21 +227,21 @@ def tells_the_outer_trace(t: Trial) -> None:
 def agrees_without_jit(t: Trial) -> None:
     """`jax.disable_jit()` gives the same results, writes and errors."""
     with jax.disable_jit():
-        agree(t.wrap, t.cell(), step)
-        _undoes(t, _Boom)
+        agree(t.wrap, t.layer(), step)
+        undoes(t, raising(Boom), Boom)
 
 
 def leaks_nothing(t: Trial) -> None:
     """`jax.checking_leaks()` finds no tracer that outlives its trace."""
     with jax.checking_leaks():
-        agree(t.wrap, t.cell(), step)
+        agree(t.wrap, t.layer(), step)
 
 
 def runs_python_once(t: Trial) -> None:
     """The user's Python runs at most once for each call, and for each trace of one around."""
     if getattr(jax.config, "jax_check_tracer_leaks", False):  # JAX traces anew each time
         return
-    model, runs = t.cell(), 0
+    model, runs = t.layer(), 0
 
     def f(x: Any) -> Any:
         nonlocal runs
@@ -233,7 +258,7 @@ def runs_python_once(t: Trial) -> None:
 
 def differentiates(t: Trial) -> None:
     """The gradient through the transform, for states and for the argument, is that of the function."""
-    model = t.cell(0.5)
+    model = t.layer(0.5)
     wrapped = t.wrap(lambda x: jnp.sin(model(x)))
     n = float(t.writes)
     wanted = jax.grad(lambda w, x: jnp.sin(w * x + n), argnums=(0, 1))(scalar(0.5), scalar(0.3))
@@ -243,7 +268,7 @@ def differentiates(t: Trial) -> None:
 
 def lets_models_go(t: Trial) -> None:
     """A model that nobody else holds goes with the transformed function."""
-    model = t.cell()
+    model = t.layer()
     wrapped = t.of(model)
     wrapped(scalar())
     gone = weakref.ref(model)
@@ -293,7 +318,7 @@ def holds_any_value(t: Trial) -> None:
 
 def refuses_raw_jit(t: Trial) -> None:
     """A write under plain `jax.jit` around the transform is refused, as nobody could carry it out."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
     expect_refusal("a write under jax.jit", lambda: jax.jit(t.of(model))(scalar()), TraceContextError)
     expect_states("after the refusal", model, oracle)
@@ -301,7 +326,7 @@ def refuses_raw_jit(t: Trial) -> None:
 
 def refuses_writes(t: Trial) -> None:
     """A write is refused, and changes nothing."""
-    model = t.cell()
+    model = t.layer()
     oracle = twin(model)
 
     def f(x: Any) -> Any:
@@ -314,9 +339,11 @@ def refuses_writes(t: Trial) -> None:
 
 SHARED = (
     agrees_with_python, sees_assigned_values, leaves_what_is_read, undoes_exceptions, undoes_interrupts,
+    undoes_refused_results, undoes_errors_of_jax, undoes_failures_at_run_time, undoes_errors_between_transforms,
     counts_tied_states_once, takes_modules, refuses_state_arguments, refuses_state_results, sees_attributes,
-    sees_structure, carries_structure, finds_hidden_states, tells_the_outer_trace, agrees_without_jit, leaks_nothing,
-    runs_python_once, differentiates, lets_models_go,
+    sees_structure, sees_rebound_variables, carries_structure, carries_replaced_states, takes_equal_attributes,
+    finds_hidden_states, uses_few_of_many, tells_the_outer_trace, agrees_without_jit, leaks_nothing, runs_python_once,
+    differentiates, lets_models_go,
 )  # fmt: skip
 WRITING = (draws_as_python, holds_any_value, refuses_raw_jit)  # where the function may write
 READING = (refuses_writes,)  # where it may not

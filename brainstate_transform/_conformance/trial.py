@@ -1,4 +1,7 @@
-"""What the laws of transforms are tried with: small models, and comparisons that say what was expected and found."""
+"""A transform on trial: small models, their twins, and comparisons that say what was expected and found.
+
+*Twin*: a copy of a model with arrays of its own, on which the same function runs in plain Python.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,17 @@ from jax.core import Tracer
 from brainstate_graph import Node, State, clone, states
 
 __all__ = [
-    "Broken", "Cell", "Chain", "Trial", "agree", "expect", "expect_refusal", "expect_states", "scalar", "step", "twin",
+    "Broken",
+    "Chain",
+    "Layer",
+    "Trial",
+    "agree",
+    "expect",
+    "expect_refusal",
+    "expect_states",
+    "scalar",
+    "step",
+    "twin",
 ]  # fmt: skip
 
 
@@ -21,7 +34,7 @@ class Broken(Exception):
     """A law does not hold."""
 
 
-class Cell(Node):
+class Layer(Node):
     """A weight, a counter that each call advances if it may, and a hyper-parameter."""
 
     def __init__(self, weight: float, writes: bool) -> None:
@@ -37,14 +50,14 @@ class Cell(Node):
 
 
 class Chain(Node):
-    """Cells one after the other."""
+    """Layers one after the other."""
 
-    def __init__(self, *cells: Cell) -> None:
-        self.cells = list(cells)
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = list(layers)
 
     def __call__(self, x: Any) -> Any:
-        for cell in self.cells:
-            x = cell(x)
+        for layer in self.layers:
+            x = layer(x)
         return x
 
 
@@ -60,8 +73,8 @@ class Trial:
         self.wrap = wrap
         self.writes = writes
 
-    def cell(self, weight: float = 2.0) -> Cell:
-        return Cell(weight, self.writes)
+    def layer(self, weight: float = 2.0) -> Layer:
+        return Layer(weight, self.writes)
 
     def of(self, model: Any) -> Callable[..., Any]:
         """Return the transform of calling a model."""
@@ -119,7 +132,7 @@ def agree(wrap: Callable[..., Any], model: Any, f: Callable[..., Any], xs: Seque
         expect_states(f"after call {call}", model, oracle)
 
 
-def step(model: Cell, x: Any) -> Any:
+def step(model: Layer, x: Any) -> Any:
     """Write, read it back, and write again, if the model may."""
     if model.writes:
         model.w.value = model.w.value + x

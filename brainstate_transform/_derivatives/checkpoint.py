@@ -1,14 +1,18 @@
-"""``checkpoint``: the rule is ``jax.checkpoint``."""
+"""``checkpoint``: the rule is ``jax.checkpoint``.
+
+It changes what is stored for a backward pass, and no result.  Outside of a trace it runs compiled, as there JAX would
+run the function operation by operation.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from .._engine.core import Core, Run
+from .._engine.user_function import decorator
 from .._jit.eager import Compiling
 
 __all__ = ["checkpoint", "remat"]
@@ -41,7 +45,7 @@ def checkpoint(
         0.0
     """
     if fun is None:
-        return functools.partial(checkpoint, prevent_cse=prevent_cse, policy=policy, static_argnums=static_argnums)
+        return decorator(checkpoint, locals())
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     if any(n < 0 for n in numbers):
         raise ValueError(f"static_argnums={static_argnums!r}: count from the front, starting with 0")

@@ -1,4 +1,11 @@
-"""``custom_vjp`` and ``custom_jvp``: derivatives by the user's own rule, for functions that use states."""
+"""``custom_vjp`` and ``custom_jvp``: derivatives by the user's own rule, for functions that use states.
+
+*Derivative rule*: what computes the derivative in place of JAX, as ``defvjp`` or ``defjvp`` takes it.  It is no rule of
+`lift`; that one, which makes these functions what they are, is `_Custom._rule`.
+
+Without `wrt` such a function is as in JAX, and may read states that it is not differentiated by.  With it the rule
+gets and returns parts for states too.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +22,28 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from .._engine.core import RETRIES, Core, Run, Unpassed
+from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
+from .._engine.retry import RETRIES, Unpassed
+from .._engine.user_function import decorator, name_of, named_like
 from .._engine.values import StateValues, Written
-from .rules import NoStates, RuleCall, moves, name_of, pair_of, plainly, refuse_unfit, with_zeros, zeros_like
+from .custom_call import CustomCall, NoStates, pair_of
+from .tangents import filled, has_derivative, instantiated, refuse_other_shapes, zeros_like
 
 __all__ = ["CustomJVP", "CustomVJP", "custom_jvp", "custom_vjp"]
 
 
 class _Custom(abc.ABC):
-    """A function with a rule for its derivative; what is common to both kinds of rules."""
+    """A function with a derivative rule; what both kinds of rules have in common.
 
-    _define = ""  # the method that defines the rule
+    Args:
+        fun: The user's function.
+        nondiff_argnums: Positions of arguments that JAX does not get.
+        wrt: The states that the rule declares, as a selector, or None.
+    """
+
+    _definition = ""  # the call by which the user gives the rule, for messages
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int], wrt: Any) -> None:
         if not callable(fun):
@@ -35,7 +51,7 @@ class _Custom(abc.ABC):
         self.__wrapped__ = fun
         functools.update_wrapper(self, fun, updated=())
         self.__qualname__ = name_of(fun)
-        self.functions: tuple[Callable[..., Any], ...] = (fun,)  # a transform around it looks into these for states
+        self.functions: tuple[Callable[..., Any], ...] = (fun,)  # where a transform around it looks for states
         self._wrt = wrt
         self._symbolic = False
         self._lifted: Lifted | None = None
@@ -45,29 +61,30 @@ class _Custom(abc.ABC):
             raise TypeError(f"nondiff_argnums={nondiff_argnums!r}: give a tuple of positions of arguments") from None
 
     @abc.abstractmethod
-    def _pure(self, call: RuleCall) -> Callable[..., Any]:
-        """Make the function with JAX's own rule: ``(values of states, *args) -> (result, written)``."""
+    def _pure(self, call: CustomCall) -> Callable[..., Any]:
+        """Make JAX's function with a custom derivative: ``(values of states, *args) -> (result, written)``."""
 
-    def _follow(self, *rules: Callable[..., Any], symbolic_zeros: bool) -> None:
+    def _define(self, *rules: Callable[..., Any], symbolic_zeros: bool) -> None:
         for rule in rules:
             if not callable(rule):
-                raise TypeError(f"{self._define} of `{self.__qualname__}` takes functions, not {rule!r}")
+                raise TypeError(f"{self._definition} of `{self.__qualname__}` takes functions, not {rule!r}")
         self.functions = (self.__wrapped__, *rules)
         self._symbolic = symbolic_zeros
         self._lifted = lift(self._rule, self)
 
     def _rule(self, core: Core) -> Run:
         def run(_: StateValues, *args: Any) -> tuple[Any, Written]:
+            # JAX takes the states as arguments before it traces, and the trace may meet others.
             for _try in range(RETRIES):
-                call = RuleCall(core, self._wrt, self._nondiff, args)
+                call = CustomCall(core, self._wrt, self._nondiff, args)
                 try:
-                    out, written = self._pure(call)(read_values(call.given, False), *call.without_fixed(args))
+                    out, written = self._pure(call)(read_values(call.states, False), *call.without_nondiff(args))
                 except Unpassed as met:
                     met.alone()
-                    core.touched.counting(met.states, core.nodes)
+                    core.count_in(met.states)
                     continue
-                call.over = True
-                note_reads(call.given)  # all that JAX gets, as a rule may use what the function does not
+                call.ended = True
+                note_reads(call.states)  # all that JAX gets, as a rule may use what the function does not
                 return out, written
             raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
 
@@ -75,7 +92,9 @@ class _Custom(abc.ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._lifted is None:
-            raise AttributeError(f"`{self.__qualname__}` has no rule for its derivative yet: call its {self._define}")
+            raise AttributeError(
+                f"`{self.__qualname__}` has no rule for its derivative yet: call its {self._definition}"
+            )
         return self._lifted(*self._by_position(args, kwargs))
 
     def _by_position(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -89,7 +108,7 @@ class _Custom(abc.ABC):
         bound.apply_defaults()
         if bound.kwargs:
             raise TypeError(
-                f"`{self.__qualname__}` has a rule for its derivative, which speaks of arguments by position: "
+                f"`{self.__qualname__}` has a rule for its derivative, which gets the arguments by position: "
                 f"{', '.join(map(repr, bound.kwargs))} must not be for keywords alone"
             )
         return bound.args
@@ -112,7 +131,7 @@ class CustomVJP(_Custom):
         300.0
     """
 
-    _define = "defvjp(fwd, bwd)"
+    _definition = "defvjp(fwd, bwd)"
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False) -> None:
         """Define the rule.
@@ -130,38 +149,40 @@ class CustomVJP(_Custom):
         Raises:
             TypeError: One of them is no function.
         """
-        self._follow(fwd, bwd, symbolic_zeros=symbolic_zeros)
+        self._define(fwd, bwd, symbolic_zeros=symbolic_zeros)
 
-    def _pure(self, call: RuleCall) -> Callable[..., Any]:
+    def _pure(self, call: CustomCall) -> Callable[..., Any]:
         fun, fwd, bwd = self.functions
         avals: list[Any] = []  # of the states and the arguments, for the backward rule
 
         def pure(values: Any, *rest: Any) -> Any:
-            return call.run(fun, values, call.with_fixed(rest), rule=False)
+            return call.run(fun, values, call.with_nondiff(rest), rule=False)
 
         def forward(values: Any, *rest: Any) -> Any:
-            moving = [any(p.perturbed and moves(p.value) for p in jax.tree.leaves(value)) for value in values]
+            # JAX gives each array as a pair of its value and whether it is being differentiated by.
+            perturbed = [any(p.perturbed and has_derivative(p.value) for p in jax.tree.leaves(v)) for v in values]
             values, plain = jax.tree.map(lambda p: p.value, (values, rest))
             avals[:] = jax.tree.map(jax.typeof, (values, plain))
-            args = call.with_fixed(rest if self._symbolic else plain)
+            args = call.with_nondiff(rest if self._symbolic else plain)
             found, written = call.run(fwd, values, args, rule=True)
             out, residuals = pair_of(found, fwd, "(result, residuals)")
-            moving = dict(zip(call.given, moving, strict=True))
-            call.refuse_unspoken(moving, out, written, "cotangent: custom_vjp(fun, wrt=...)")
+            by = dict(zip(call.states, perturbed, strict=True))
+            call.refuse_undeclared(by, out, written, "cotangent", "custom_vjp(fun, wrt=...)")
             return (out, written), residuals
 
         def backward(residuals: Any, cotangents: Any) -> Any:
-            ct, written = cotangents if self._symbolic else plainly(cotangents)
-            like = dict(zip(call.given, avals[0], strict=True))
-            if call.chosen is not None:
+            ct, written = cotangents if self._symbolic else instantiated(cotangents)
+            like = dict(zip(call.states, avals[0], strict=True))
+            if call.selection is not None:
                 new = dict(written.items())
-                ct = (call.chosen.gather([new[s] if s in new else zeros_like(like[s]) for s in call.spoken_of]), ct)
+                ct = (call.selection.gather([new[s] if s in new else zeros_like(like[s]) for s in call.declared]), ct)
+            # It runs when the derivative is taken, by then another trace and other values of the states.
             overlay = NoStates(bwd)
             with overlay:
-                found = bwd(*unseal((*call.fixed, residuals, ct), ()))
+                found = bwd(*unseal((*call.nondiff, residuals, ct), ()))
             overlay.refuse_writes()
             by_state = None
-            if call.chosen is not None:
+            if call.selection is not None:
                 by_state, found = pair_of(found, bwd, "(state_cotangents, argument_cotangents)")
             of_states = _of_states(call, by_state, like, bwd, "cotangent")
             if not isinstance(found, (tuple, list)) or len(found) != len(avals[1]):
@@ -169,12 +190,13 @@ class CustomVJP(_Custom):
                     f"`{name_of(bwd)}` must return a tuple with one cotangent for each of {len(avals[1])} arguments, "
                     f"None for zero, not {found!r}"
                 )
-            for number, (one, aval) in enumerate(zip(found, avals[1], strict=True)):
-                refuse_unfit(f"argument {number}", aval, one, bwd)
-            return [of_states.get(state) for state in call.given], *found
+            for position, (one, aval) in enumerate(zip(found, avals[1], strict=True)):
+                refuse_other_shapes(f"argument {position}", aval, one, bwd)
+            return [of_states.get(state) for state in call.states], *found
 
-        custom = jax.custom_vjp(_named(pure, fun))
-        custom.defvjp(_named(forward, fwd), _named(backward, bwd), symbolic_zeros=True)
+        # With symbolic zeros JAX says by which arguments it differentiates; users who do not want them get arrays.
+        custom = jax.custom_vjp(named_like(pure, fun))
+        custom.defvjp(named_like(forward, fwd), named_like(backward, bwd), symbolic_zeros=True)
         return custom
 
 
@@ -189,7 +211,7 @@ class CustomJVP(_Custom):
         300.0
     """
 
-    _define = "defjvp(rule)"
+    _definition = "defjvp(rule)"
 
     def defjvp(self, jvp: Callable[..., Any], symbolic_zeros: bool = False) -> Callable[..., Any]:
         """Define the rule; also a decorator.
@@ -207,7 +229,7 @@ class CustomJVP(_Custom):
         Raises:
             TypeError: It is no function.
         """
-        self._follow(jvp, symbolic_zeros=symbolic_zeros)
+        self._define(jvp, symbolic_zeros=symbolic_zeros)
         return jvp
 
     def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
@@ -230,56 +252,51 @@ class CustomJVP(_Custom):
             parts = [rule(t, out, *primals) for rule, t in zip(jvps, tangents, strict=True) if rule is not None]
             return out, jax.tree.map(lambda x, *each: sum(each, jnp.zeros_like(x)), out, *parts)
 
-        self._follow(jvp, *(rule for rule in jvps if rule is not None), symbolic_zeros=False)
+        self._define(jvp, *(rule for rule in jvps if rule is not None), symbolic_zeros=False)
 
-    def _pure(self, call: RuleCall) -> Callable[..., Any]:
+    def _pure(self, call: CustomCall) -> Callable[..., Any]:
         fun, rule = self.functions[:2]
 
         def pure(values: Any, *rest: Any) -> Any:
-            return call.run(fun, values, call.with_fixed(rest), rule=False)
+            return call.run(fun, values, call.with_nondiff(rest), rule=False)
 
         def derivative(primals: Any, tangents: Any) -> Any:
             values, rest, along = primals[0], primals[1:], tangents[1:]
-            moving = dict(zip(call.given, map(moves, tangents[0]), strict=True))
-            like = dict(zip(call.given, tangents[0], strict=True))
-            if call.chosen is not None:
-                along = (call.chosen.gather([like[state] for state in call.spoken_of]), along)
-            along = along if self._symbolic else plainly(along)
-            found, written = call.run(rule, values, (*call.fixed, rest, along), rule=True)
+            by = dict(zip(call.states, map(has_derivative, tangents[0]), strict=True))
+            like = dict(zip(call.states, tangents[0], strict=True))
+            if call.selection is not None:
+                along = (call.selection.gather([like[state] for state in call.declared]), along)
+            along = along if self._symbolic else instantiated(along)
+            found, written = call.run(rule, values, (*call.nondiff, rest, along), rule=True)
             out, tangent = pair_of(found, rule, "(result, tangent)")
-            call.refuse_unspoken(moving, out, written, "tangent: custom_jvp(fun, wrt=...)")
+            call.refuse_undeclared(by, out, written, "tangent", "custom_jvp(fun, wrt=...)")
             by_state = None
-            if call.chosen is not None:
+            if call.selection is not None:
                 by_state, tangent = pair_of(tangent, rule, "(result, (state_tangents, tangent))")
             new = {state: jax.tree.map(jax.typeof, value) for state, value in written.items()}
-            refuse_unfit("the tangent of the result", jax.tree.map(jax.typeof, out), tangent, rule)
+            refuse_other_shapes("the tangent of the result", jax.tree.map(jax.typeof, out), tangent, rule)
             of_states = _of_states(call, by_state, new, rule, "tangent")
-            moved = [with_zeros(of_states.get(state), aval) for state, aval in new.items()]
-            return (out, written), (tangent, Written((written.which, moved)))
+            moved = [filled(of_states.get(state), aval) for state, aval in new.items()]
+            return (out, written), (tangent, StateValues.of(new, moved).as_written())
 
-        custom = jax.custom_jvp(_named(pure, fun))
-        custom.defjvp(_named(derivative, rule), symbolic_zeros=True)
+        custom = jax.custom_jvp(named_like(pure, fun))
+        custom.defjvp(named_like(derivative, rule), symbolic_zeros=True)
         return custom
 
 
-def _of_states(call: RuleCall, tree: Any, like: Any, rule: Callable[..., Any], what: str) -> dict[Any, Any]:
-    """What a rule returns for the states of which it speaks, each checked."""
-    if call.chosen is None or tree is None:
+def _of_states(call: CustomCall, tree: Any, like: Any, rule: Callable[..., Any], what: str) -> dict[Any, Any]:
+    """What a derivative rule returns for the states that it declares, each checked."""
+    if call.selection is None or tree is None:
         return {}
     try:
-        parts = call.chosen.scatter(tree)
+        parts = call.selection.scatter(tree)
     except ValueError as error:
         raise TypeError(f"`{name_of(rule)}` returns state {what}s that are not built like `wrt`: {error}") from None
-    of_states = dict(zip(call.spoken_of, parts, strict=True))
-    for state, name in zip(call.spoken_of, call.chosen.names, strict=True):
+    of_states = dict(zip(call.declared, parts, strict=True))
+    for state, name in zip(call.declared, call.selection.names, strict=True):
         if state in like:
-            refuse_unfit(f"the {what} of {name}", like[state], of_states[state], rule)
+            refuse_other_shapes(f"the {what} of {name}", like[state], of_states[state], rule)
     return of_states
-
-
-def _named(fun: Callable[..., Any], user: Callable[..., Any]) -> Callable[..., Any]:
-    fun.__name__ = fun.__qualname__ = name_of(user)
-    return fun
 
 
 def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[int] = (), *, wrt: Any = None) -> Any:
@@ -289,8 +306,8 @@ def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         fun: A function of arrays, which may read and write states; without it, a decorator is returned.
         nondiff_argnums: Positions of arguments that are not differentiated, as in ``jax.custom_vjp``: they may be
             anything, and the backward rule gets them first.
-        wrt: The states of which the rule speaks, by any selector. Where `fun` is differentiated by another float state
-            that it reads, or writes another one, that is an error that names the state. Whole numbers and random
+        wrt: The states that the rule has parts for, by any selector. Where `fun` is differentiated by another float
+            state that it reads, or writes another one, that is an error that names the state. Whole numbers and random
             streams need no declaration.
 
     Returns:
@@ -312,7 +329,7 @@ def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         [3.5, 2.0]
     """
     if fun is None:
-        return functools.partial(custom_vjp, nondiff_argnums=nondiff_argnums, wrt=wrt)
+        return decorator(custom_vjp, locals())
     return CustomVJP(fun, nondiff_argnums, wrt)
 
 
@@ -343,5 +360,5 @@ def custom_jvp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         [3.5, 2.0]
     """
     if fun is None:
-        return functools.partial(custom_jvp, nondiff_argnums=nondiff_argnums, wrt=wrt)
+        return decorator(custom_jvp, locals())
     return CustomJVP(fun, nondiff_argnums, wrt)

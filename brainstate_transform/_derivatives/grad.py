@@ -1,4 +1,9 @@
-"""Gradients: of scalars, of sums of outputs, and an estimate from forward mode."""
+"""Gradients: of scalars, of sums of outputs, and an estimate from forward mode.
+
+`grad` and `value_and_grad` are ``jax.grad`` of a scalar, in two orders of the result.  `vector_grad` is for functions
+that work elementwise, `fwd_grad` where a backward pass would take too much memory.  Other products with a Jacobian are
+in ``linear.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,56 +17,18 @@ import jax.numpy as jnp
 from brainstate_graph import Overlay
 from brainstate_graph.extend import describe
 
-from .._checks.debug_nan import finite
-from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
-from .._engine.values import StateValues, Written
-from .._loops.carry import written_in
-from .chosen import Chosen, check_argnums, scalar
+from .._engine.core import Core
+from .._engine.user_function import decorator
+from .._engine.values import StateValues, written_in
+from .differentiated import Compute, Differentiated, differentiate, main_first, scalar_valued
 
 __all__ = ["fwd_grad", "grad", "value_and_grad", "vector_grad"]
 
-_Compute = Callable[..., tuple[Any, tuple[Any, Any, Written]]]  # gradients by input, and what rides along
 
-
-def _gradients(
-    fun: Callable[..., Any],
-    wrt: Any,
-    argnums: Any,
-    compute: _Compute,
-    arrange: Callable[..., Any],
-    helpers: tuple[Callable[..., Any], ...] = (),
-    debug_nan: bool = False,
-    **options: Any,
-) -> Lifted:
-    """Lift a way to compute gradients; `arrange` puts gradients, value and aux into the order of the caller."""
-    if argnums is not None:
-        check_argnums(argnums)
-    elif wrt is None:
-        argnums = 0
-
-    def rule(core: Core, *others: Core) -> Run:
-        def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(core, wrt, argnums, args, kwargs, **options)
-            grads, (value, aux, written) = compute(chosen, *others)
-            return arrange(chosen.layout.gather(grads), value, aux), written
-
-        return finite(run, core.__qualname__, "gradient") if debug_nan else run
-
-    return lift(rule, fun, *helpers)
-
-
-def _grads_first(has_aux: bool, return_value: bool) -> Callable[..., Any]:
-    def arrange(grads: Any, value: Any, aux: Any) -> Any:
-        extra = ((value,) if return_value else ()) + ((aux,) if has_aux else ())
-        return (grads, *extra) if extra else grads
-
-    return arrange
-
-
-def _reverse(**options: Any) -> _Compute:
-    def compute(chosen: Chosen) -> Any:
-        return jax.grad(scalar(chosen), has_aux=True, **options)(chosen.inputs)
+def _reverse(**options: Any) -> Compute:
+    def compute(differentiated: Differentiated) -> Any:
+        gradient, riding = jax.grad(scalar_valued(differentiated), has_aux=True, **options)(differentiated.primals)
+        return differentiated.variables.gather(gradient), riding
 
     return compute
 
@@ -109,12 +76,9 @@ def grad(
         12.0
     """
     if fun is None:
-        return functools.partial(
-            grad, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, return_value=return_value, debug_nan=debug_nan,
-        )  # fmt: skip
-    return _gradients(
-        fun, wrt, argnums, _reverse(holomorphic=holomorphic, allow_int=allow_int), _grads_first(has_aux, return_value),
+        return decorator(grad, locals())
+    return differentiate(
+        fun, wrt, argnums, _reverse(holomorphic=holomorphic, allow_int=allow_int), main_first(has_aux, return_value),
         debug_nan=debug_nan, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
     )  # fmt: skip
 
@@ -158,15 +122,12 @@ def value_and_grad(
         (9.0, 6.0)
     """
     if fun is None:
-        return functools.partial(
-            value_and_grad, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, debug_nan=debug_nan,
-        )  # fmt: skip
+        return decorator(value_and_grad, locals())
 
-    def arrange(grads: Any, value: Any, aux: Any) -> Any:
-        return ((value, aux) if has_aux else value), grads
+    def arrange(gradient: Any, value: Any, aux: Any) -> Any:
+        return ((value, aux) if has_aux else value), gradient
 
-    return _gradients(
+    return differentiate(
         fun, wrt, argnums, _reverse(holomorphic=holomorphic, allow_int=allow_int), arrange,
         debug_nan=debug_nan, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
     )  # fmt: skip
@@ -213,24 +174,22 @@ def vector_grad(
         Array([ 0.,  3., 12.], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            vector_grad, wrt=wrt, argnums=argnums, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
-            return_value=return_value, debug_nan=debug_nan,
-        )  # fmt: skip
+        return decorator(vector_grad, locals())
 
-    def compute(chosen: Chosen) -> Any:
-        value, pull, others = jax.vjp(chosen, chosen.inputs, has_aux=True)
+    def compute(differentiated: Differentiated) -> Any:
+        value, pull, riding = jax.vjp(differentiated, differentiated.primals, has_aux=True)
+        # JAX takes the vjp of a whole number, and complains of its cotangent only.
         for path, leaf in jax.tree_util.tree_leaves_with_path(value):
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 raise TypeError(
-                    f"result{jax.tree_util.keystr(path)} of `{chosen.core.__qualname__}` is {describe(leaf)}, which "
-                    "has no derivative: return it as auxiliary output, with has_aux=True"
+                    f"result{jax.tree_util.keystr(path)} of `{differentiated.core.__qualname__}` is {describe(leaf)}, "
+                    "which has no derivative: return it as auxiliary output, with has_aux=True"
                 )
-        return pull(jax.tree.map(jnp.ones_like, value))[0], others
+        return differentiated.variables.gather(pull(jax.tree.map(jnp.ones_like, value))[0]), riding
 
-    return _gradients(
-        fun, wrt, argnums, compute, _grads_first(has_aux, return_value), debug_nan=debug_nan, has_aux=has_aux,
-        allow_int=allow_int, allow_unused=allow_unused,
+    return differentiate(
+        fun, wrt, argnums, compute, main_first(has_aux, return_value),
+        debug_nan=debug_nan, has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
     )  # fmt: skip
 
 
@@ -263,7 +222,6 @@ def fwd_grad(
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
         allow_unused: As for `grad`.
         return_value: Also return the value, after the gradient.
-        debug_nan: As for `grad`.
 
     Returns:
         A function whose result has the order and structure of that of `grad`.
@@ -279,12 +237,8 @@ def fwd_grad(
         >>> bool(abs(g - 3.0) < 0.5)
         True
     """
-    options: dict[str, Any] = {"has_aux": has_aux, "allow_unused": allow_unused}
     if fun is None:
-        return functools.partial(
-            fwd_grad, wrt=wrt, argnums=argnums, key=key, samples=samples, clip=clip, return_value=return_value,
-            **options,
-        )  # fmt: skip
+        return decorator(fwd_grad, locals())
     if not callable(key) and not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(
             f"key={key!r}: fwd_grad draws directions. Give a function that returns a key, `key=rng.split_key`, or a "
@@ -295,39 +249,44 @@ def fwd_grad(
     if clip is not None and not clip > 0:
         raise ValueError(f"clip={clip!r}: give the largest size of a directional derivative, above 0")
 
-    def compute(chosen: Chosen, *draw: Core) -> Any:
-        with Overlay() as overlay:  # of what the drawing of the key and the function both write, all or none is kept
+    def compute(differentiated: Differentiated, *draw: Core) -> Any:
+        # One overlay around both: of what the drawing of the key and the function write, all or none is kept.
+        with Overlay() as overlay:
             drawn: Any = key
             if draw:
                 drawn, written = draw[0](StateValues.of((), ()))
                 written.write()
+            # One draw from the stream for all directions: it advances by the same amount for any number of samples.
             keys = jax.random.split(drawn, samples)
-            estimate = functools.partial(_along, chosen, clip)
+            estimate = functools.partial(_along, differentiated, clip)
             if samples == 1:
-                grads, (value, aux, written) = estimate(keys[0])
+                gradient, (value, aux, written) = estimate(keys[0])
             else:
                 each, (value, aux, written) = jax.vmap(estimate, out_axes=(0, None))(keys)
-                grads = jax.tree.map(lambda g: jnp.mean(g, 0), each)
+                gradient = jax.tree.map(lambda g: jnp.mean(g, 0), each)
             written.write()
-            return grads, (value, aux, written_in(overlay))
+            return differentiated.variables.gather(gradient), (value, aux, written_in(overlay))
 
-    helpers = (key,) if callable(key) else ()
-    return _gradients(fun, wrt, argnums, compute, _grads_first(has_aux, return_value), helpers, **options)
+    return differentiate(
+        fun, wrt, argnums, compute, main_first(has_aux, return_value),
+        helpers=(key,) if callable(key) else (), has_aux=has_aux, allow_unused=allow_unused,
+    )  # fmt: skip
 
 
-def _along(chosen: Chosen, clip: float | None, key: Any) -> Any:
+def _along(differentiated: Differentiated, clip: float | None, key: Any) -> Any:
     """Estimate the gradient from one random direction."""
-    leaves, treedef = jax.tree.flatten(chosen.inputs)
+    leaves, treedef = jax.tree.flatten(differentiated.primals)
     for leaf in leaves:
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise TypeError(
-                f"fwd_grad of `{chosen.core.__qualname__}` is with respect to real numbers, not {describe(leaf)}"
+                f"fwd_grad of `{differentiated.core.__qualname__}` is with respect to real numbers, not "
+                f"{describe(leaf)}"
             )
     keys = jax.random.split(key, len(leaves))
     direction = treedef.unflatten(
         [jax.random.normal(k, jnp.shape(x), jnp.result_type(x)) for k, x in zip(keys, leaves, strict=True)]
     )
-    _, slope, others = jax.jvp(scalar(chosen), (chosen.inputs,), (direction,), has_aux=True)
+    _, slope, riding = jax.jvp(scalar_valued(differentiated), (differentiated.primals,), (direction,), has_aux=True)
     if clip is not None:
         slope = jnp.clip(slope, -clip, clip)
-    return jax.tree.map(lambda v: slope * v, direction), others
+    return jax.tree.map(lambda v: slope * v, direction), riding

@@ -1,46 +1,43 @@
-"""Jacobians and Hessians: the structure of the inputs inside that of the outputs."""
+"""Jacobians and Hessians: the structure of the variables inside that of the outputs.
+
+Whole matrices, for when each entry is wanted.  A product with a vector costs less: `vjp`, `jvp` and `hvp`.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
-from .._engine.values import StateValues, Written
-from .chosen import Chosen, check_argnums
+from .._engine.user_function import decorator
+from .differentiated import Compute, Differentiated, differentiate, main_first
 
 __all__ = ["hessian", "jacfwd", "jacobian", "jacrev"]
 
 
-def _matrices(
-    transform: Callable[..., Any], fun: Any, wrt: Any, argnums: Any, return_value: bool, has_aux: bool, twice: bool,
-    options: dict[str, Any], checks: dict[str, Any],
-) -> Lifted:  # fmt: skip
-    """Lift a JAX transform that has inputs inside outputs, or with `twice` inputs inside inputs inside outputs."""
-    if argnums is not None:
-        check_argnums(argnums)
-    elif wrt is None:
-        argnums = 0
+def _matrices(transform: Callable[..., Any], **options: Any) -> Compute:
+    """Compute one block for each output and variable, by a JAX transform that returns variables inside outputs."""
 
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(core, wrt, argnums, args, kwargs, has_aux=has_aux, **checks)
-            blocks, (value, aux, written) = transform(chosen, has_aux=True, **options)(chosen.inputs)
-            layout, outputs = chosen.layout, jax.tree.structure(value)
-            if twice:
-                each = outputs.flatten_up_to(blocks)
-                blocks = outputs.unflatten([layout.gather_each(chosen.inputs, inner) for inner in each])
-            result = layout.gather_each(value, blocks)
-            extra = ((value,) if return_value else ()) + ((aux,) if has_aux else ())
-            return ((result, *extra) if extra else result), written
+    def compute(differentiated: Differentiated) -> Any:
+        blocks, riding = transform(differentiated, has_aux=True, **options)(differentiated.primals)
+        return differentiated.variables.gather_each(riding[0], blocks), riding
 
-        return run
+    return compute
 
-    return lift(rule, fun)
+
+def _second(**options: Any) -> Compute:
+    """Compute one block for each output and pair of variables: variables inside variables inside outputs."""
+
+    def compute(differentiated: Differentiated) -> Any:
+        variables, primals = differentiated.variables, differentiated.primals
+        blocks, riding = jax.hessian(differentiated, has_aux=True, **options)(primals)
+        outputs = jax.tree.structure(riding[0])
+        # From the inside out: what is built like the variables there has no longer their structure afterwards.
+        inner = [variables.gather_each(primals, part) for part in outputs.flatten_up_to(blocks)]
+        return variables.gather_each(riding[0], outputs.unflatten(inner)), riding
+
+    return compute
 
 
 def jacrev(
@@ -68,9 +65,9 @@ def jacrev(
         return_value: Also return the value, after the Jacobian.
 
     Returns:
-        A function with the arguments of `fun` that returns, at each leaf of the value, what `grad` would return
-        there: the form of `wrt`, that of `argnums`, or a pair of both. Each block has the shape of the output leaf,
-        then that of the input leaf. Then the value; then aux. States are written once.
+        A function with the arguments of `fun` that returns, at each leaf of the value, what `grad` would return there:
+        the structure of `wrt`, that of `argnums`, or a pair of both. Each block has the shape of the output leaf, then
+        that of the input leaf. Then the value; then aux. States are written once.
 
     Raises:
         TypeError: Something that is to be differentiated is no float.
@@ -86,13 +83,11 @@ def jacrev(
                [ 0., 12.]], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            jacrev, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int,
-            allow_unused=allow_unused, return_value=return_value,
-        )  # fmt: skip
-    return _matrices(
-        jax.jacrev, fun, wrt, argnums, return_value, has_aux, False,
-        {"holomorphic": holomorphic, "allow_int": allow_int}, {"allow_int": allow_int, "allow_unused": allow_unused},
+        return decorator(jacrev, locals())
+    compute = _matrices(jax.jacrev, holomorphic=holomorphic, allow_int=allow_int)
+    return differentiate(
+        fun, wrt, argnums, compute, main_first(has_aux, return_value),
+        has_aux=has_aux, allow_int=allow_int, allow_unused=allow_unused,
     )  # fmt: skip
 
 
@@ -135,13 +130,10 @@ def jacfwd(
                [0., 4.]], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            jacfwd, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_unused=allow_unused,
-            return_value=return_value,
-        )  # fmt: skip
-    return _matrices(
-        jax.jacfwd, fun, wrt, argnums, return_value, has_aux, False, {"holomorphic": holomorphic},
-        {"allow_unused": allow_unused},
+        return decorator(jacfwd, locals())
+    return differentiate(
+        fun, wrt, argnums, _matrices(jax.jacfwd, holomorphic=holomorphic), main_first(has_aux, return_value),
+        has_aux=has_aux, allow_unused=allow_unused,
     )  # fmt: skip
 
 
@@ -186,11 +178,8 @@ def hessian(
         (6.0, 4.0, 0.0)
     """
     if fun is None:
-        return functools.partial(
-            hessian, wrt=wrt, argnums=argnums, has_aux=has_aux, holomorphic=holomorphic, allow_unused=allow_unused,
-            return_value=return_value,
-        )  # fmt: skip
-    return _matrices(
-        jax.hessian, fun, wrt, argnums, return_value, has_aux, True, {"holomorphic": holomorphic},
-        {"allow_unused": allow_unused},
+        return decorator(hessian, locals())
+    return differentiate(
+        fun, wrt, argnums, _second(holomorphic=holomorphic), main_first(has_aux, return_value),
+        has_aux=has_aux, allow_unused=allow_unused,
     )  # fmt: skip

@@ -1,4 +1,8 @@
-"""Derivatives as linear functions: ``vjp``, ``jvp``, ``linearize`` and ``hvp``, evaluated at once."""
+"""Derivatives as linear functions: ``vjp``, ``jvp``, ``linearize`` and ``hvp``.
+
+They run the function at once, as JAX's do, and write its states then.  What `vjp` and `linearize` return runs later,
+and uses no state.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from brainstate_graph.extend import locate
 
-from .._engine.core import Core, Run
-from .._engine.lift import lift
-from .._engine.values import StateValues, Written
-from .chosen import ALL, Chosen, Layout, check_argnums, scalar
+from .._engine.user_function import name_of
+from .differentiated import (
+    ALL,
+    Differentiated,
+    Primals,
+    Variables,
+    differentiate,
+    main_first,
+    scalar_valued,
+    value_first,
+)
+from .tangents import refuse_unfit
 
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
 
@@ -56,38 +67,37 @@ def vjp(
         >>> float(value), float(pullback(10.0))
         (6.0, 20.0)
     """
-    if argnums is not None:
-        check_argnums(argnums)
-    elif wrt is None:
-        argnums = ALL
 
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(
-                core, wrt, argnums, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
-            )
-            value, pull, (_, aux, written) = jax.vjp(chosen, chosen.inputs, has_aux=True)
-            pullback = Partial(_Pullback(chosen.layout), pull)
-            return ((value, pullback, aux) if has_aux else (value, pullback)), written
+    def compute(differentiated: Differentiated) -> Any:
+        value, pull, (_, aux, written) = jax.vjp(differentiated, differentiated.primals, has_aux=True)
+        return Partial(_Pullback(differentiated.variables), pull), (value, aux, written)
 
-        return run
-
-    return lift(rule, fun)(*primals, **kwargs)
+    return differentiate(
+        fun, wrt, argnums, compute, value_first(has_aux),
+        default=ALL, has_aux=has_aux, allow_int=None, allow_unused=allow_unused,
+    )(*primals, **kwargs)  # fmt: skip
 
 
+# A `Partial` is a pytree: its arrays go through `jit` and `vmap`, and its function is part of the structure.  So that
+# one may hold no array, and takes the residuals as its first argument.
 class _Pullback:
-    """What a pullback is beside its residuals; static, so it holds no value."""
+    """The pullback of `vjp`, without its residuals."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
 
     def __call__(self, pull: Callable[..., Any], cotangent: Any, /) -> Any:
-        return self.layout.gather(pull(cotangent)[0])
+        return self._variables.gather(pull(cotangent)[0])
 
 
-class _Pushforward(_Pullback):
+class _Pushforward:
+    """The linear function of `linearize`, without its residuals."""
+
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
+
     def __call__(self, push: Callable[..., Any], /, *tangents: Any) -> Any:
-        return push(self.layout.scatter(tangents))
+        return push(self._variables.scatter(tangents))
 
 
 def linearize(
@@ -127,23 +137,15 @@ def linearize(
         >>> float(value), float(push(1.0, 10.0))
         (6.0, 32.0)
     """
-    if argnums is not None:
-        check_argnums(argnums)
-    elif wrt is None:
-        argnums = ALL
 
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(
-                core, wrt, argnums, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
-            )
-            value, push, (_, aux, written) = jax.linearize(chosen, chosen.inputs, has_aux=True)
-            pushforward = Partial(_Pushforward(chosen.layout), push)
-            return ((value, pushforward, aux) if has_aux else (value, pushforward)), written
+    def compute(differentiated: Differentiated) -> Any:
+        value, push, (_, aux, written) = jax.linearize(differentiated, differentiated.primals, has_aux=True)
+        return Partial(_Pushforward(differentiated.variables), push), (value, aux, written)
 
-        return run
-
-    return lift(rule, fun)(*primals, **kwargs)
+    return differentiate(
+        fun, wrt, argnums, compute, value_first(has_aux),
+        default=ALL, has_aux=has_aux, allow_int=None, allow_unused=allow_unused,
+    )(*primals, **kwargs)  # fmt: skip
 
 
 def jvp(
@@ -187,18 +189,15 @@ def jvp(
     """
     moving = _moving(fun, primals, tangents, wrt, state_tangents)
 
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(
-                core, wrt, moving, primals, kwargs, has_aux=has_aux, allow_int=None, allow_unused=allow_unused
-            )
-            along = _directions(chosen, tangents, state_tangents)
-            value, tangent, (_, aux, written) = jax.jvp(chosen, (chosen.inputs,), (along,), has_aux=True)
-            return ((value, tangent, aux) if has_aux else (value, tangent)), written
+    def compute(differentiated: Differentiated) -> Any:
+        along = _direction(differentiated, tangents, state_tangents)
+        value, tangent, (_, aux, written) = jax.jvp(differentiated, (differentiated.primals,), (along,), has_aux=True)
+        return tangent, (value, aux, written)
 
-        return run
-
-    return lift(rule, fun)(*primals, **kwargs)
+    return differentiate(
+        fun, wrt, moving, compute, value_first(has_aux),
+        default=(), has_aux=has_aux, allow_int=None, allow_unused=allow_unused,
+    )(*primals, **kwargs)  # fmt: skip
 
 
 def hvp(
@@ -228,8 +227,8 @@ def hvp(
         **kwargs: As for `jvp`.
 
     Returns:
-        The product, built like the direction: a tuple as `tangents`, the form of `state_tangents`, or a pair, states
-        first, of both; a primal that is held constant has None. With has_aux, the pair of this and aux.
+        The product, built like the direction: a tuple as `tangents`, the structure of `state_tangents`, or a pair of
+        both, states first; a primal that is held constant has None. With has_aux, the pair of this and aux.
 
     Raises:
         TypeError: The value is no scalar, or as for `jvp`.
@@ -243,26 +242,24 @@ def hvp(
     """
     moving = _moving(fun, primals, tangents, wrt, state_tangents)
 
-    def rule(core: Core) -> Run:
-        def run(_: StateValues, *primals: Any, **kwargs: Any) -> tuple[Any, Written]:
-            chosen = Chosen(core, wrt, moving, primals, kwargs, has_aux=has_aux, allow_unused=allow_unused)
-            along = _directions(chosen, tangents, state_tangents)
-            gradient = jax.grad(scalar(chosen), has_aux=True)
-            _, (by_state, by_arg), (_, aux, written) = jax.jvp(gradient, (chosen.inputs,), (along,), has_aux=True)
-            if tangents is not None:
-                found = dict(zip(chosen.numbers, by_arg, strict=True))
-                by_arg = [found.get(number) for number in range(len(primals))]
-            product = chosen.layout.gather((by_state, by_arg))
-            return ((product, aux) if has_aux else product), written
+    def compute(differentiated: Differentiated) -> Any:
+        along = _direction(differentiated, tangents, state_tangents)
+        gradient = jax.grad(scalar_valued(differentiated), has_aux=True)
+        _, (by_state, by_argument), riding = jax.jvp(gradient, (differentiated.primals,), (along,), has_aux=True)
+        variables = differentiated.variables
+        if tangents is not None:
+            found = dict(zip(variables.positions, by_argument, strict=True))
+            by_argument = [found.get(position) for position in range(len(primals))]
+        return variables.gather((by_state, by_argument)), riding
 
-        return run
-
-    return lift(rule, fun)(*primals, **kwargs)
+    return differentiate(
+        fun, wrt, moving, compute, main_first(has_aux), default=(), has_aux=has_aux, allow_unused=allow_unused
+    )(*primals, **kwargs)
 
 
 def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any) -> tuple[int, ...] | None:
     """The positions of the primals that are not held constant, after a look at what the user gave."""
-    name = f"`{getattr(fun, '__qualname__', None) or type(fun).__name__}`"
+    name = f"`{name_of(fun)}`"
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list, type(None))):
         wrong = "primals" if not isinstance(primals, (tuple, list)) else "tangents"
         raise TypeError(
@@ -277,31 +274,16 @@ def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any
     return None if tangents is None else tuple(n for n, tangent in enumerate(tangents) if tangent is not None)
 
 
-def _directions(chosen: Chosen, tangents: Sequence[Any] | None, state_tangents: Any) -> Any:
-    """The direction in the form of the inputs, each part checked against what it moves."""
-    values, picked = chosen.inputs
-    along: tuple[list[Any], list[Any]] = ([], [])
-    if chosen.layout.selection is not None:
-        along = (chosen.layout.scatter_states(state_tangents, "state_tangents"), [])
-        for state, value, tangent in zip(chosen.states.states, values, along[0], strict=True):
-            _refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
-    for number, value in zip(chosen.numbers, picked, strict=True):
+def _direction(differentiated: Differentiated, tangents: Sequence[Any] | None, state_tangents: Any) -> Primals:
+    """The direction, built like the primals, each part checked against what it moves."""
+    variables, (states, arguments) = differentiated.variables, differentiated.primals
+    along, moves = states, list[Any]()
+    if variables.selection is not None:
+        along = variables.scatter_states(state_tangents, "state_tangents")
+        for state, value, tangent in zip(states.states, states.values, along.values, strict=True):
+            refuse_unfit(lambda s=state: f"state_tangents for {locate(s)}", value, tangent)
+    for position, value in zip(variables.positions, arguments, strict=True):
         assert tangents is not None
-        _refuse_unfit(lambda n=number: f"tangents[{n}]", value, tangents[number])
-        along[1].append(tangents[number])
-    return along
-
-
-def _refuse_unfit(name: Callable[[], str], value: Any, tangent: Any) -> None:
-    if jax.tree.structure(value) != jax.tree.structure(tangent):
-        raise TypeError(
-            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(value)}"
-        )
-    for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(value), jax.tree.leaves(tangent), strict=True):
-        wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
-        found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)
-        if jnp.shape(x) != jnp.shape(t) or wanted != found:
-            raise TypeError(
-                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
-                f"{wanted}{list(jnp.shape(x))}"
-            )
+        refuse_unfit(lambda n=position: f"tangents[{n}]", value, tangents[position])
+        moves.append(tangents[position])
+    return along, moves

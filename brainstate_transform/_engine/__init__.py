@@ -1,1 +1,15 @@
-"""The recipe on which every transform stands: capture, core, lift."""
+"""The recipe of every transform: split what a call touches, run a pure core through JAX, write what came back.
+
+Read in this order, in one sitting:
+
+- ``lift.py``: the call, from the user's arguments to the states that are written.
+- ``core.py``: the pure function that JAX gets.
+- ``touched.py``: the touched graph of a call, and the states of it that a program is passed.
+- ``reach.py``: how that graph is found, from the names in a function.
+- ``values.py``, ``placeholders.py``: what crosses into JAX and back: values of states; nodes and static arguments.
+- ``changes.py``: what becomes of an attribute that the function sets, of a list that it fills.
+- ``retry.py``: a trace that cannot be kept, and why.
+- ``ahead.py``: a function is traced to know what it writes, for loops and branches.
+- ``select.py``: the grammar by which users name states.
+- ``user_function.py``, ``argnums.py``, ``lost.py``, ``errors.py``: names, numbers of arguments, and errors.
+"""

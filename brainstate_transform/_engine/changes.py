@@ -1,15 +1,21 @@
-"""What a function does to the structure of its graph while it is traced: an attribute set, a list filled, a new state kept.
+"""Changes of structure: what a function does to its graph while it is traced.
 
-It has one of three fates.  `Kept`: where nothing is compiled it stays, as in Python.  `Refused`: a loop, branch, jaxpr
-or custom rule cannot do it each time that it runs.  `Carried`: a compiled program runs without Python, so what it sets
-is part of what it returns: undone after the trace, and done again after each call.
+It sets an attribute, fills a list, or leaves a new state in the graph.  Such a change has one of three fates:
+
+- `Kept`: where nothing is compiled it stays, as in Python.
+- `Refused`: a loop, branch, jaxpr or custom rule cannot do it each time that it runs.
+- `Carried`: a compiled program runs without Python.  So what it sets is part of what it returns: undone after the
+trace, and done again after each call.
+
+Most functions change nothing.  Then none of this runs.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+import abc
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import jax
 from jax.core import Tracer
@@ -18,125 +24,125 @@ from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureErro
 from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
 
 from .placeholders import Carriage, fill, seal_result
-from .touched import Plan
+from .touched import TouchedGraph
 
-__all__ = ["Carried", "Changes", "Containers", "Kept", "Refused"]
+__all__ = ["CONTAINERS", "Carried", "Changes", "Containers", "Kept", "Refused"]
 
 Left = tuple[Any, bool, list[tuple[State[Any], Any]]]  # the result as data, whether nodes are in it, the states kept
 
 
-class Changes:
-    """The changes of one run, and what becomes of them: kept as they are, where nothing is compiled.
+class User(Protocol):
+    """The user's function, and its name."""
+
+    fun: Any
+    __qualname__: str
+
+
+class Changes(abc.ABC):
+    """The changes of one run, and what becomes of them.
 
     Args:
-        fun: The user's function.
-        user: Its name.
-        plan: Gives the touched graph.
+        user: The user's function.
+        graph: The touched graph.
+        containers: Its lists and dicts as they were; None where there are none, or nobody asks.
     """
 
-    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
-        self.fun = fun
-        self.user = user
-        self.plan = plan
+    def __init__(self, user: User, graph: TouchedGraph, containers: Containers | None) -> None:
+        self.fun = user.fun
+        self.user = user.__qualname__
+        self.graph = graph
+        self.containers = containers
 
-    @contextlib.contextmanager
-    def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
-        """Put the lists and dicts back where the block fails; of attributes the journal of the overlay takes care."""
-        yield
-
-    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
+    @abc.abstractmethod
+    def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
         """Take the result apart, while the overlay is open.
 
         Args:
             out: What the user's function returned.
             overlay: The overlay that it ran in.
-            since: The tick of the clock when it started.
-            rows: Returns row numbers of the objects of the touched graph, where the program is of one.
+            graph: The touched graph whose rows the result may name, where the program is of one.
         """
-        raise NotImplementedError
 
+    def _filled(self, overlay: Overlay) -> list[tuple[int, Any, Any]]:
+        """Return the lists and dicts that hold something made inside, see `Containers.changed`."""
+        return [] if self.containers is None else self.containers.changed(overlay)
 
-class Kept(Changes):
-    """They stay; the states made inside that the graph has come to hold leave with their values."""
-
-    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
-        _refuse_traced_attributes(self.user, overlay)
-        out, sealed = seal_result(out, overlay, since, rows, self.fun)
-        made = overlay.made()
-        held = set(self.plan().snapshot.states) if made else set()
-        return out, sealed, [(state, value) for state, value in made if state in held]
-
-
-class _Watching(Changes):
-    """What is common to the fates that must know what lists and dicts held before."""
-
-    def __init__(self, fun: Callable[..., Any], user: str, plan: Callable[[], Plan]) -> None:
-        super().__init__(fun, user, plan)
-        self.containers = Containers(plan())
-
-    @contextlib.contextmanager
-    def undone_by_errors(self, overlay: Overlay) -> Generator[None]:
-        try:
-            yield
-        except BaseException:
-            self.containers.restore(overlay)
-            raise
-
-    def _refuse_tracers(self, overlay: Overlay) -> None:
-        for path in self.containers.with_tracers():
+    def _refuse_tracers(self, edits: Sequence[Edit]) -> None:
+        for path in [] if self.containers is None else self.containers.with_tracers():
             raise GraphError(
                 f"`{self.user}` puts a traced value into {path}, which would outlive its trace. Put a State there: "
                 "`State(value)`."
             )
-        _refuse_traced_attributes(self.user, overlay)
+        for edit in edits:
+            if _holds_tracer(edit.new):
+                name = f"{type(edit.node).__name__}.{edit.name}"
+                raise GraphError(
+                    f"`{self.user}` sets {name} to a traced value, which would outlive its trace. Hold it in a State: "
+                    f"`self.{edit.name} = State(value)`."
+                )
 
 
-class Refused(_Watching):
+class Kept(Changes):
+    """They stay; the states made inside that the graph holds now leave with their values."""
+
+    def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
+        self._refuse_tracers(overlay.journal.edits())
+        out, sealed = seal_result(out, overlay, graph, self.fun)
+        made = overlay.made()
+        held = set(self.graph.snapshot.states) if made else set()
+        return out, sealed, [(state, value) for state, value in made if state in held]
+
+
+class Refused(Changes):
     """There must be none."""
 
-    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
-        self._refuse_tracers(overlay)
+    def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
+        edits = overlay.journal.edits()
+        self._refuse_tracers(edits)
         reason = "a loop, branch, jaxpr or custom rule cannot do that each time that it runs"
-        for edit in _visible(overlay.journal.edits()):
+        for edit in _visible(edits):
             raise StructureError(
                 f"`{self.user}` sets {_spelt(edit)}; {reason}. Set it before, or hold what changes in a State that is "
                 "made before."
             )
-        for _, live, _ in self.containers.changed(overlay):
+        for _, live, _ in self._filled(overlay):
             made = next(state for state in Snapshot(live).states if overlay.created(state))
             raise StructureError(f"`{self.user}` makes {locate(made)}; {reason}. Make it before.")
-        return *seal_result(out, overlay, since, rows, self.fun), []
+        return *seal_result(out, overlay, graph, self.fun), []
 
 
-class Carried(_Watching):
+class Carried(Changes):
     """They leave as data with the result, and are undone."""
 
-    def leave(self, out: Any, overlay: Overlay, since: int, rows: Callable[[], dict[int, int]] | None) -> Left:
-        self._refuse_tracers(overlay)
-        edits = _visible(overlay.journal.edits())
-        row_of = self.plan().row_of() if edits else {}
+    def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
+        edits = overlay.journal.edits()
+        self._refuse_tracers(edits)
+        edits = _visible(edits)
+        row_of = self.graph.row_of() if edits else {}
         for edit in edits:
             if id(edit.node) not in row_of:
                 raise StructureError(
                     f"`{self.user}` sets {_spelt(edit)}, of an object that it reaches in a way that cannot be seen "
                     "beforehand. Pass the object as an argument, or set the attribute outside."
                 )
-        changed = self.containers.changed(overlay)
+        filled = self._filled(overlay)
         carried = [Carriage(row_of[id(e.node)], e.name, e.new) for e in edits]
-        carried += [Carriage(row, None, live) for row, live, _ in changed]
-        out, sealed = seal_result(out, overlay, since, rows, self.fun, carried)
+        carried += [Carriage(row, None, live) for row, live, _ in filled]
+        out, sealed = seal_result(out, overlay, graph, self.fun, carried)
         overlay.journal.undo(edits)
-        _refill(changed)
+        _refill(filled)
         return out, sealed, []
+
+
+CONTAINERS = frozenset({list, dict, OrderedDict, defaultdict})  # those that can change
 
 
 class Containers:
     """The lists and dicts of a touched graph as they were when a trace began."""
 
-    def __init__(self, plan: Plan) -> None:
-        objects, self._shape = plan.snapshot.objects, plan.snapshot.graphdef
-        rows = [row for row in self._shape.containers if isinstance(objects[row], (list, dict))]
-        self._before = [(row, objects[row], objects[row].copy()) for row in rows]
+    def __init__(self, graph: TouchedGraph, rows: Sequence[int]) -> None:
+        self._shape = graph.shape
+        self._before = [(row, graph.objects[row], graph.objects[row].copy()) for row in rows]
 
     def restore(self, overlay: Overlay) -> None:
         """Give those back what they held that hold something made inside."""
@@ -191,16 +197,6 @@ def _equal(edit: Edit) -> bool:
         return type(edit.old) is type(edit.new) and static_key(edit.old) == static_key(edit.new)
     except GraphError:  # not static
         return False
-
-
-def _refuse_traced_attributes(user: str, overlay: Overlay) -> None:
-    for edit in overlay.journal.edits():
-        if _holds_tracer(edit.new):
-            name = f"{type(edit.node).__name__}.{edit.name}"
-            raise GraphError(
-                f"`{user}` sets {name} to a traced value, which would outlive its trace. Hold it in a State: "
-                f"`self.{edit.name} = State(value)`."
-            )
 
 
 def _spelt(edit: Edit) -> str:

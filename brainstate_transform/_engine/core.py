@@ -1,75 +1,37 @@
 """The core: the pure function of a user's function, ``core(states, *args, **kwargs) -> (out, written)``.
 
-It runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
+A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
+A rule hands it to JAX, which traces or runs it like any pure function.
+
+`Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
+for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
+
+A trace that cannot be kept ends in a `Retry`.
 """
 
 from __future__ import annotations
 
-import copy
 import inspect
 import operator
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import jax
 
-from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import note_reads, now
+from brainstate_graph import Node, Overlay, Snapshot, State
 
-from .changes import Carried, Changes, Kept, Refused
-from .placeholders import hold_known, seal, unseal
-from .touched import Plan, Touched
-from .values import Rows, StateValues, Which, Written
+from .ahead import Looked, look_ahead
+from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
+from .retry import Moved, Retry, Unpassed
+from .touched import Inputs, Touched, TouchedGraph
+from .values import GraphKey, Outcome, StateValues, Trace, Written
 
-__all__ = ["RETRIES", "Core", "Moved", "Retry", "Run", "StagedCore", "Unpassed", "never_settled", "without_jit"]
+__all__ = ["Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
 Run = Callable[..., Any]
-
-
-# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
-RETRIES = 4
-
-
-class Retry(Exception):
-    """A trace was given up, and the call is to be done in another way; never seen outside the package."""
-
-    def alone(self) -> Retry:
-        """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
-        self.__context__ = self.__cause__ = None
-        return self.with_traceback(None)
-
-
-class Unpassed(Retry):
-    """A trace uses states that were not passed to it; the call is tried once more with them.
-
-    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
-    for them.
-    """
-
-    def __init__(self, states: Iterable[State[Any]]) -> None:
-        self.states = tuple(states)
-        super().__init__(
-            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
-            "text means that a rule hid the exception from `lift`."
-        )
-
-
-class Moved(Retry):
-    """Another thread changed the structure of the touched graph while it was traced.
-
-    What was traced is of no one structure, and would be kept under the one that was there before.
-    """
-
-
-def never_settled(user: str, again: Retry | None) -> RuntimeError:
-    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
-    if isinstance(again, Moved):
-        return RuntimeError(
-            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
-            "hold one lock"
-        )
-    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
 
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
@@ -78,24 +40,6 @@ _config: Any = jax.config  # its options are attributes that a type checker does
 def without_jit() -> bool:
     """Tell whether JAX runs without compiling, and so without tracing."""
     return bool(_config.jax_disable_jit)
-
-
-class Looked(NamedTuple):
-    """What `Core.written_by` found.
-
-    Attributes:
-        staged: The function that it traced.
-        plan: The touched graph.
-        jaxpr: The trace.
-        out: The shapes and dtypes of the result.
-        values: Those of the new values of the states that are written.
-    """
-
-    staged: Any
-    plan: Plan
-    jaxpr: Any
-    out: Any
-    values: Sequence[Any]
 
 
 class _Signature:
@@ -151,6 +95,7 @@ class Core:
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
+        self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
 
@@ -178,62 +123,69 @@ class Core:
             Unpassed: `states` is a touched graph, and the function used a state beyond it.
             Moved: It is one, and another thread changed it.
         """
-        which = states.which
-        plan = which.plan if isinstance(which, Rows) else None
+        key = states.key
+        graph = key.inputs.graph if isinstance(key, GraphKey) else None
         overlay = Overlay() if overlay is None else overlay
-        watched = None if without_jit() else plan
-        if watched is not None and self.moved(watched):
+        compiled = graph is not None and not without_jit()
+        if graph is not None and compiled and self.moved(graph):
             raise Moved
-        fate = Refused if self.frozen else Kept if watched is None else Carried
-        # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began with.
-        nodes = self.nodes if plan is None else plan.nodes
-        whole = plan if plan is not None and fate is not Kept else None
-        changes = fate(self.fun, self.__qualname__, lambda: whole or self.touched.plan(nodes))
+        # A change of a list or dict shows only beside what it held before.
+        containers = None
+        if compiled or self.frozen:
+            whole = self.touched_graph() if graph is None else graph
+            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
+            containers = Containers(whole, rows) if rows else None
         with overlay:
             overlay.bind(states.states, states.values)
-            with changes.undone_by_errors(overlay):
-                out, sealed, kept = self._inside(overlay, args, kwargs, plan, changes)
-        if watched is not None and self.moved(watched, overlay):
+            try:
+                if graph is not None and not compiled:
+                    seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
+                args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
+                out = self.fun(*args, **kwargs)
+                del args, kwargs  # what nobody holds any more is not kept
+                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                    (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
+                else:
+                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began
+                    # with.
+                    fate = Refused if self.frozen else Carried if compiled else Kept
+                    now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
+                    out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
+            except BaseException:
+                if containers is not None:
+                    containers.restore(overlay)
+                raise
+        if graph is not None and compiled and self.moved(graph, overlay):
             raise Moved
-        written = [*overlay.written(), *kept]
-        if plan is None:
-            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        places = {state: place for place, state in enumerate(plan.table)}
-        used = [s for s in overlay.reads | overlay.writes if not overlay.created(s)]
-        strays = [s for s in used if s not in places]
-        if strays and not without_jit():  # which traces nothing, so that nothing was baked in
-            raise Unpassed(strays)
-        if strays or kept:
-            return out, Written((Which(tuple(s for s, _ in written), None, sealed), [v for _, v in written]))
-        written_places = tuple(places[s] for s, _ in written)
-        which = Which(written_places, tuple(sorted(places[s] for s in used)), sealed)
-        return out, Written((which, [v for _, v in written]))
+        if sealed:
+            self.note_sealed()
+        return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
 
-    def moved(self, plan: Plan, overlay: Overlay | None = None) -> bool:
+    def _graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
+        return self.touched.graph(self.nodes if graph is None else graph.nodes)
+
+    def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
-        if plan.is_current(cached=False):
+        if graph.is_current(cached=False):
             return False
         own = set[int]() if overlay is None else overlay.journal.noted
         # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.
-        return any(id(node) not in own for node in plan.snapshot.changed_nodes()) or not _same_objects(
-            self.touched.plan(plan.nodes), plan
+        return any(id(node) not in own for node in graph.snapshot.changed_nodes()) or not _same_objects(
+            self.touched.graph(graph.nodes), graph
         )
 
-    def _inside(
-        self, overlay: Overlay, args: Any, kwargs: Any, plan: Plan | None, changes: Changes
-    ) -> tuple[Any, bool, list[tuple[State[Any], Any]]]:
-        """Run the user's function; return its result as data, whether nodes are in it, and the states it leaves."""
-        since = now()
-        if plan is not None and without_jit():
-            seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
-        args, kwargs = self.open(args, kwargs, plan)
-        out = self.fun(*args, **kwargs)
-        del args, kwargs  # what nobody holds any more is not kept
-        return changes.leave(out, overlay, since, None if plan is None else plan.row_of)
+    def note_sealed(self) -> None:
+        """Note that a result has placeholders for nodes, which are put back after the call."""
+        if self.sealed is not None:
+            self.sealed.append(True)
 
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any], plan: Plan | None) -> Any:
-        """Put the nodes back among the arguments."""
-        return unseal((args, kwargs), () if plan is None else plan.nodes)
+    def touched_graph(self) -> TouchedGraph:
+        """Return the touched graph of the call."""
+        return self.touched.graph(self.nodes)
+
+    def count_in(self, states: Iterable[State[Any]]) -> TouchedGraph:
+        """Count these states in that the function reaches in a way that cannot be seen; return the touched graph."""
+        return self.touched.count_in(states, self.nodes)
 
     def states(self) -> list[State[Any]]:
         """Return the states that the function reaches, each once, to be given to it as explicit values.
@@ -241,21 +193,22 @@ class Core:
         They are what it reaches by name, and what earlier traces met beyond that. Needed where JAX traces the function
         later than the call, as it does the forward function of ``jax.custom_vjp``, or must see what it depends on.
         """
-        return list(self.touched.plan(self.nodes).table)
+        return list(self.touched_graph().states)
 
-    def planned_again(self, again: Retry, plan: Plan) -> Plan:
+    def graph_again(self, again: Retry, graph: TouchedGraph) -> TouchedGraph:
         """Return the touched graph for another trace, or raise what no other graph helps against."""
         if isinstance(again, Unpassed):
-            return self.touched.passing(plan, again.states)
+            strays = set(again.states).difference(graph.states)
+            return self.touched.count_in([s for s in again.states if s in strays], graph.nodes) if strays else graph
         if isinstance(again, Moved):
-            return self.touched.plan(plan.nodes)
+            return self.touched.graph(graph.nodes)
         raise again
 
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
         """Find out which states the function writes for arguments like these, tracing it once.
 
-        The trace is kept: calling the core with the result, as a loop does with its carry, does not run the
-        user's function again.
+        The trace is kept: calling `staged` with the result, as a loop does with its carry, does not run the user's
+        function again.
 
         Args:
             *args: Arguments, or their shapes.
@@ -265,29 +218,8 @@ class Core:
             The states with their current values.
         """
         self.frozen = True
-        plan = self.touched.plan()
-        twin = copy.copy(self)  # which does not hold what is found, and so is let go of at once
-
-        def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            return twin.run(_states_, args, kwargs)
-
-        pure.__name__, pure.__qualname__ = self.__name__, self.__qualname__
-        again: Retry | None = None
-        for _ in range(RETRIES):
-            whole = plan.values()
-            staged: Any = jax.jit(pure)
-            try:
-                traced = staged.trace(whole, *args, **kwargs)
-                break
-            except Retry as another:
-                again = another.alone()
-                plan = self.planned_again(again, plan)
-        else:
-            raise never_settled(self.__qualname__, again)
-        out, written = traced.out_info
-        out = hold_known(out, plan.snapshot.objects) if written.which.sealed else out
-        self._looked = Looked(staged, plan, traced.jaxpr.jaxpr, out, written.values)
-        return StateValues.read([plan.table[place] for place in written.which.states])
+        self._looked = look_ahead(self, args, kwargs)
+        return StateValues.read(self._looked.written)
 
     @property
     def looked(self) -> Looked:
@@ -314,54 +246,129 @@ class Core:
         Raises:
             RuntimeError: `written_by` was not called before.
         """
-        staged, plan = self.looked[:2]
-        whole = plan.values()
-        given = dict(zip(states.states, states.values, strict=True))
-        whole.values = [given.get(s, v) for s, v in zip(plan.table, whole.values, strict=True)]
-        out, written = staged(whole, *args, **kwargs)
-        note_used(plan.table, written)
-        if written.which.sealed:
-            out = hold_known(out, plan.snapshot.objects)
-        return out, states.updated(written.named(plan.table))
+        out, written, sealed = self.looked.call(states, args, kwargs)
+        if sealed:
+            self.note_sealed()
+        return out, states.updated(written)
 
 
-class StagedCore(Core):
+def _outcome_of(
+    overlay: Overlay, written: Sequence[tuple[State[Any], Any]], graph: TouchedGraph | None, sealed: bool
+) -> Written:
+    """Return what a function did to states; by index, where its program is of a touched graph.
+
+    Raises:
+        Unpassed: It used a state beyond that graph.
+    """
+    values = [value for _, value in written]
+    if graph is None:
+        return Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
+    index_of = {state: index for index, state in enumerate(graph.states)}
+    births = overlay.births
+    used = [state for state in overlay.reads | overlay.writes if state not in births]
+    strays = [state for state in used if state not in index_of]
+    if strays:
+        raise Unpassed(strays)
+    states = tuple([index_of[state] for state, _ in written])
+    return Written((Outcome(states, tuple(sorted([index_of[state] for state in used])), sealed), values))
+
+
+class TraceLog(Protocol):
+    """Where a staged core notes its traces, see `brainstate_transform._jit.explain`."""
+
+    traces: deque[Trace]
+    count: int
+
+    def changed_itself(self, inputs: Inputs) -> None:
+        """Look for what the function changed itself while it was traced, so that the next call traces it again."""
+        ...
+
+
+def trace_of(states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> Trace:
+    """Return the trace of a function for these states and arguments, as data."""
+    assert isinstance(states.key, GraphKey)
+    leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=is_placeholder)
+    leaves = tuple([leaf if isinstance(leaf, (Constant, Slot)) else jax.typeof(leaf) for leaf in leaves])
+    values, treedef = jax.tree.flatten(list(states.values))
+    return Trace(states.key, leaves, structure, treedef, tuple([jax.typeof(leaf) for leaf in values]), outcome)
+
+
+class StagedCore:
     """The core of a rule that compiles: what was written leaves as a pair of values and a number spelt in structure.
 
     JAX builds the result of a compiled call from its tree structure. A tuple of so many empty tuples is built without a
     call into Python, which `Written` costs: 1 of 18 microseconds.
+
+    Args:
+        core: The core.
+        log: Gets each trace, as data.
+
+    Attributes:
+        outcomes: What each number means.
     """
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        super().__init__(fun)
-        self.whiches: list[Any] = []  # what each number means
+    def __init__(self, core: Core, log: TraceLog | None = None) -> None:
+        self.core = core
+        self.log = log
+        self.outcomes: list[Outcome] = []
         self._numbering = threading.Lock()
+        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+
+    @property
+    def __signature__(self) -> inspect.Signature | None:
+        return self.core.__signature__
+
+    @property
+    def fun(self) -> Callable[..., Any]:
+        """The user's function."""
+        return self.core.fun
+
+    @property
+    def frozen(self) -> bool:
+        """Whether changes of structure are refused, as in `Core`."""
+        return self.core.frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self.core.frozen = frozen
+
+    def __repr__(self) -> str:  # stands in messages of JAX
+        return repr(self.core)
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        out, written = self.run(_states_, args, kwargs)
-        if written.which.used is None:  # particular states, where nothing is compiled
-            return out, (written.values, written)
-        return out, (written.values, ((),) * self._number(written.which))
+        out, (outcome, values) = self.core.run(_states_, args, kwargs)
+        if outcome.used is None:  # particular states, where nothing is compiled
+            return out, (values, Written((outcome, values)))
+        if self.log is not None:
+            self._note(self.log, _states_, args, kwargs, outcome)
+        return out, (values, ((),) * self._number(outcome))
 
-    def _number(self, which: Any) -> int:
+    def _note(self, log: TraceLog, states: StateValues, args: Any, kwargs: Any, outcome: Outcome) -> None:
+        trace = trace_of(states, args, kwargs, outcome)
         with self._numbering:
-            if which not in self.whiches:
-                self.whiches.append(which)
-            return self.whiches.index(which)
+            log.traces.append(trace)
+            log.count += 1
+        inputs = trace.key.inputs
+        if log.count > 1 and Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+            log.changed_itself(inputs)
+
+    def outcome(self, number: Any) -> Outcome:
+        """Return the outcome behind what a call returned in the place of its number."""
+        return number.outcome if type(number) is Written else self.outcomes[len(number)]
+
+    def _number(self, outcome: Outcome) -> int:
+        with self._numbering:
+            if outcome not in self.outcomes:
+                self.outcomes.append(outcome)
+            return self.outcomes.index(outcome)
 
 
-def _same_objects(one: Plan, other: Plan) -> bool:
+def _same_objects(one: TouchedGraph, other: TouchedGraph) -> bool:
     # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
-    objects = [[item for item in plan.snapshot.objects[1:] if not isinstance(item, tuple)] for plan in (one, other)]
+    objects = [[item for item in graph.objects[1:] if not isinstance(item, tuple)] for graph in (one, other)]
     return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 
 def _with_states(user: inspect.Signature) -> inspect.Signature:
     states = inspect.Parameter("_states_", inspect.Parameter.POSITIONAL_ONLY)
     return user.replace(parameters=[states, *user.parameters.values()])
-
-
-def note_used(table: Sequence[State[Any]], written: Written) -> None:
-    """Record in the enclosing trace what a staged function reads."""
-    if written.which.used:
-        note_reads([table[i] for i in written.which.used])

@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import functools
 import types
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, Self
 
 import jax
 from jax.errors import JaxRuntimeError
@@ -21,18 +22,19 @@ from jax.errors import JaxRuntimeError
 from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
-from .core import RETRIES, Core, Moved, Retry, Run, StagedCore, never_settled
+from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
-from .placeholders import Held, Slot, seal, unseal_result
-from .reach import WeakMethod
-from .touched import Plan
+from .placeholders import hold, seal, unseal_result
+from .retry import RETRIES, Moved, Retry, never_settled
+from .touched import Inputs, Remembered, TouchedGraph
+from .user_function import WeakMethod
 from .values import Named, StateValues, Written
 
-__all__ = ["Lifted", "Staged", "hold", "lift", "whole_inside"]
+__all__ = ["Lifted", "Staged", "Unstaged", "lift"]
 
 
-class Lifted:
+class Lifted(abc.ABC):
     """A function that runs through a JAX transform and knows of states; what `lift` returns.
 
     It can be called, and used as a method.  ``__wrapped__`` is the user's function.
@@ -44,44 +46,26 @@ class Lifted:
         <Lifted of 'abs'>
     """
 
-    def __init__(
-        self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
-    ) -> None:
-        self.__wrapped__ = funs[0]
-        functools.update_wrapper(self, funs[0], updated=())
+    def __init__(self, cores: tuple[Core, ...], name: str | None = None) -> None:
+        self.cores = cores
+        self.functions = tuple([core.fun for core in cores])
+        self.__wrapped__ = cores[0].fun
+        functools.update_wrapper(self, cores[0].fun, updated=())
         if name is not None:
             self.__name__ = name
-        self._rule = rule
-        self.functions = funs
-        self._inputs = inputs
-        cores = {fun: self._core(fun) for fun in funs}  # a function that is both branches is traced once
-        self.cores = tuple(cores[fun] for fun in funs)
-        self.__qualname__ = getattr(self, "__qualname__", self.cores[0].__qualname__)  # a callable object has none
-        self._touched = self.cores[0].touched
-        self._bound: dict[int, tuple[weakref.ref[Any], Lifted]] = {}  # by identity; an entry goes with its object
+        self.__qualname__ = getattr(self, "__qualname__", cores[0].__qualname__)  # a callable object has none
+        self._bound: dict[int, tuple[weakref.ref[Any], Self]] = {}  # by identity; an entry goes with its object
 
-    _core: Callable[..., Core] = Core
     __name__: str
     __qualname__: str
 
+    @abc.abstractmethod
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs, nodes = seal(args, kwargs, self.functions[0])
-        states = _NONE if self._inputs is None else StateValues.read(self._inputs())
-        if nodes:
-            args, kwargs = hold(args, nodes), hold(kwargs, nodes)
-        # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
-        # this one closes over the values of the moment.
-        fresh = {core: copy.copy(core) for core in self.cores}
-        for core in fresh.values():
-            core.nodes = nodes
-        with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*(fresh[core] for core in self.cores))
-            try:
-                out, written = run(states, *args, **kwargs)
-            except JaxRuntimeError as error:
-                raise_users(error)
-            written.write()
-        return unseal_result(out)
+        """Call the function."""
+
+    @abc.abstractmethod
+    def _like(self, fun: Callable[..., Any]) -> Self:
+        """Return the same of `fun`, the function as a method of an object that is no Node."""
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         if instance is None:
@@ -102,41 +86,103 @@ class Lifted:
     def _forget(self, key: int, _: Any) -> None:
         self._bound.pop(key, None)
 
-    def _like(self, fun: Callable[..., Any]) -> Lifted:
-        bound = type(self)(self._rule, (fun, *self.functions[1:]), self._inputs, None)
-        bound.cores[0].bound = self.cores[0].bound + 1
-        return bound
-
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {getattr(self, '__qualname__', self.functions[0])!r}>"
+        return f"<Lifted of {getattr(self, '__qualname__', self.functions[0])!r}>"
 
 
-class Staged(Lifted):
-    """A lifted function whose rule compiles: it is given the whole touched graph, by structure."""
+class Unstaged(Lifted):
+    """A lifted function whose rule is run at each call; its function finds the states where they are.
 
-    _core: Callable[..., StagedCore] = StagedCore
-    cores: tuple[StagedCore, ...]
-    _prepare: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None  # what a rule does to the arguments
+    Args:
+        rule: The rule.
+        funs: The user's functions.
+        inputs: Returns the states that the rule is given as values; None for none.
+        name: The name of the result; that of the first function if None.
+    """
 
     def __init__(
         self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], inputs: Any, name: str | None
     ) -> None:
-        super().__init__(rule, funs, inputs, name)
-        self._run = self._run_whole = rule(*self.cores)
-        self._whiches = self.cores[0].whiches
-        self._as_given = self._prepare is None  # whether the arguments go to JAX as they are
+        cores = {fun: Core(fun) for fun in funs}  # a function that is both branches is traced once
+        super().__init__(tuple([cores[fun] for fun in funs]), name)
+        self._rule = rule
+        self._inputs = inputs
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs, nodes = seal(args, kwargs, self.functions[0])
+        states = _NONE if self._inputs is None else StateValues.read(self._inputs())
+        if nodes:
+            args, kwargs = hold(args, nodes), hold(kwargs, nodes)
+        # A new core for each call: JAX remembers traces by the identity of the function (`jax.checkpoint` does), and
+        # this one closes over the values of the moment.
+        fresh = {core: copy.copy(core) for core in self.cores}
+        sealed: list[bool] = []
+        for core in fresh.values():
+            core.nodes, core.sealed = nodes, sealed
+        with Journal():  # an error after the function has run undoes what it has set
+            run = self._rule(*[fresh[core] for core in self.cores])
+            try:
+                out, written = run(states, *args, **kwargs)
+            except JaxRuntimeError as error:
+                raise_users(error)
+            written.write()
+        return unseal_result(out) if sealed else out
+
+    def _like(self, fun: Callable[..., Any]) -> Unstaged:
+        bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)
+        bound.cores[0].bound = self.cores[0].bound + 1
+        return bound
+
+
+class PassesInputs(Protocol):
+    """Says which states of the touched graph a call passes."""
+
+    remembered: Remembered[Inputs]
+
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass in a call with these arguments, the graph being looked at anew."""
+        ...
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass after a trace was given up."""
+        ...
+
+
+class Staged(Lifted):
+    """A lifted function whose rule compiles: the program is passed states of the touched graph, by structure.
+
+    The subclasses say what runs.
+
+    Args:
+        core: The core that the rule has made its program of.
+        passing: Says which states those are.
+        name: The name of the result; that of the function if None.
+    """
+
+    # Puts placeholders for static arguments, if there are any.
+    _with_static: Callable[..., tuple[Any, Any]] | None = None
+
+    def __init__(self, core: StagedCore, passing: PassesInputs, name: str | None) -> None:
+        super().__init__((core.core,), name)
+        self._passing = passing
+        self._core = core
+        self._outcomes = core.outcomes
+        self._remembered = passing.remembered
+        self._as_given = True  # whether the arguments go to JAX as they are, with no node among them
+        self._run: Any = None  # what is called with chosen states
+        self._run_whole: Any = None  # ... and with all states of the touched graph
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
-        plan, as_given = self._touched.current, self._as_given
-        if not as_given or plan is None or not plan.is_current():
-            args, kwargs, plan = self._prepared(args, kwargs)
-        which = plan.which
-        if which.choice is not None:
-            plan = whole_inside(plan)
-            which = plan.which
-        states = StateValues(which, read_values(plan.inputs, False))
-        run = self._run_whole if which.choice is None else self._run
+        inputs, as_given = self._remembered.current, self._as_given
+        if not as_given or inputs is None or not inputs.is_current():
+            args, kwargs, inputs = self._prepared(args, kwargs)
+        key = inputs.key
+        if key.passing is not None and not untraced():  # those left out would be closed over in that trace
+            inputs = inputs.whole()
+            key = inputs.key
+        states = StateValues(key, read_values(inputs.states, False))
+        run = self._run_whole if key.passing is None else self._run
         try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
             if kwargs:
                 out, written = run(states, *args, **kwargs)
@@ -145,9 +191,9 @@ class Staged(Lifted):
             else:
                 out, written = run(states, *args)
         except Retry as again:
-            return self._finish(*self._retry(again.alone(), plan, args, kwargs))
+            return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
         except (RuntimeError, ValueError) as error:
-            refuse_lost(plan.inputs, self.__qualname__, error)
+            refuse_lost(inputs.states, self.__qualname__, error)
             if isinstance(error, JaxRuntimeError):
                 raise_users(error)
             raise
@@ -155,71 +201,99 @@ class Staged(Lifted):
             # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
             # Not asked of `self` again: another thread may have found nodes meanwhile.
             if not as_given or not seal(args, kwargs, self.functions[0])[2]:
-                refuse_objects(plan.inputs, self.__qualname__)
+                refuse_objects(inputs.states, self.__qualname__)
                 raise
             self._as_given = False
-            args, kwargs, plan = self._prepared(args, kwargs)
-            return self._finish(*self._retry(None, plan, args, kwargs))
+            args, kwargs, inputs = self._prepared(args, kwargs)
+            return self._finish(*self._retry(None, inputs, args, kwargs))
         values, number = written
-        which, states, used = plan.targets
-        if which is None or type(number) is Written or which is not self._whiches[len(number)]:
-            return self._finish(plan, out, written)
+        outcome, states, used = inputs.last
+        if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
+            return self._finish(inputs, out, written)
         write_results(states, values, used)
-        return unseal_result(out, plan.snapshot.objects) if which.sealed else out
+        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
 
-    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
-        """Return the arguments as JAX takes them, and the touched graph of the call."""
-        touched = self._touched
-        if self._as_given and touched.current is not None:  # the graph has changed, or is asked for again
-            return args, kwargs, touched.plan()
-        if self._prepare is not None:
-            args, kwargs = self._prepare(args, kwargs)
-        args, kwargs, nodes = seal(args, kwargs, self.functions[0])
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
+        """Return the arguments as JAX takes them, and the states to pass."""
+        if self._as_given and self._remembered.current is not None:  # the graph has changed, or is asked for again
+            return args, kwargs, self._passing.inputs((), args, kwargs)
+        args, kwargs, nodes = self._sealed(args, kwargs)
         if nodes:
             self._as_given = False
-        return args, kwargs, touched.plan(nodes)
+        return args, kwargs, self._passing.inputs(nodes, args, kwargs)
 
-    def _finish(self, plan: Plan, out: Any, written: Any) -> Any:
+    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, list[Node]]:
+        """Return the arguments as JAX takes them, and the nodes among them."""
+        if self._with_static is not None:
+            args, kwargs = self._with_static(args, kwargs)
+        return seal(args, kwargs, self.functions[0])
+
+    def _finish(self, inputs: Inputs, out: Any, written: Any) -> Any:
         """Write what came back from a run, and return the result."""
         values, number = written
-        which = number.which if type(number) is Written else self._whiches[len(number)]
-        plan.write(Written((which, values)))
-        return unseal_result(out, plan.snapshot.objects) if which.sealed else out
+        outcome = self._core.outcome(number)
+        inputs.write(Written((outcome, values)))
+        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
 
-    def _retry(self, again: Retry | None, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any, Written]:
+    def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""
         for _ in range(RETRIES):
-            plan = whole_inside(plan if again is None else self._other_plan(again, plan, args, kwargs))
-            run = self._run_whole if plan.which.choice is None else self._run
+            inputs = whole_inside(inputs if again is None else self._passing.inputs_again(again, inputs, args, kwargs))
+            run = self._run_whole if inputs.key.passing is None else self._run
             try:
-                return plan, *run(plan.values(), *args, **kwargs)
+                return inputs, *run(inputs.values(), *args, **kwargs)
             except Retry as another:
                 again = another.alone()
             except JaxRuntimeError as error:
                 raise_users(error)
         if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
             with jax.disable_jit():
-                plan = self._touched.plan(plan.nodes)
-                return plan, *self._run(plan.values(), *args, **kwargs)
+                inputs = Inputs(self.cores[0].touched.graph(inputs.graph.nodes))
+                return inputs, *self._run_whole(inputs.values(), *args, **kwargs)
         raise never_settled(self.__qualname__, again)
 
-    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        return self.cores[0].planned_again(again, plan)
+
+def whole_inside(inputs: Inputs) -> Inputs:
+    """Return the inputs; inside a trace all states of the graph, as those left out would be closed over there."""
+    return inputs.whole() if inputs.key.passing is not None and not untraced() else inputs
 
 
-def whole_inside(plan: Plan) -> Plan:
-    """Return the plan; inside a trace the one that passes all states, as those left out would be closed over there."""
-    return plan.choosing(None) if plan.which.choice is not None and not untraced() else plan
+class StagedByRule(Staged):
+    """A lifted function with a user's rule that compiles; all states of the touched graph are passed."""
+
+    def __init__(self, rule: Callable[..., Run], funs: tuple[Callable[..., Any], ...], name: str | None) -> None:
+        core = StagedCore(Core(funs[0]))
+        super().__init__(core, _WholeGraphs(core.core), name)
+        self._rule, self._more = rule, funs[1:]
+        self._run = self._run_whole = rule(self._core)
+
+    def _like(self, fun: Callable[..., Any]) -> StagedByRule:
+        bound = StagedByRule(self._rule, (fun, *self._more), None)
+        bound.cores[0].bound = self.cores[0].bound + 1
+        return bound
+
+
+class _WholeGraphs:
+    """Passes all states of the touched graph."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.remembered = Remembered[Inputs]()
+
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        found = self.remembered.find(nodes)
+        return self._of(self.core.touched.graph(nodes)) if found is None else found
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        return self._of(self.core.graph_again(again, inputs.graph))
+
+    def _of(self, graph: TouchedGraph) -> Inputs:
+        inputs = Inputs(graph)
+        self.remembered.keep(graph.nodes, inputs)
+        return inputs
 
 
 _NONE = StateValues(Named(()), ())
-
-
-def hold(tree: Any, nodes: Sequence[Node]) -> Any:
-    """Put placeholders that carry the node itself for numbered ones."""
-    return jax.tree.map(
-        lambda x: Held(nodes[x.item]) if isinstance(x, Slot) else x, tree, is_leaf=lambda x: isinstance(x, Slot)
-    )
 
 
 def lift(
@@ -266,4 +340,4 @@ def lift(
         >>> [float(v) for v in lift(rule, f)(3.0)], int(count.value)
         ([9.0, 6.0], 1)
     """
-    return Staged(rule, funs, None, name) if inputs == "touched" else Lifted(rule, funs, inputs, name)
+    return StagedByRule(rule, funs, name) if inputs == "touched" else Unstaged(rule, funs, inputs, name)

@@ -12,7 +12,7 @@ import inspect
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,13 +21,18 @@ from jax.core import Tracer
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
 from brainstate_graph.extend import born_after, flatten, put_field, read_values, static_key, unflatten
 
+if TYPE_CHECKING:
+    from .touched import TouchedGraph
+
 __all__ = [
-    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold_known", "holds_nodes", "seal", "seal_result",
-    "unseal", "unseal_result",
+    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold", "hold_known", "holds_nodes",
+    "is_placeholder", "seal", "seal_result", "unseal", "unseal_arguments", "unseal_result",
 ]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
 _PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+_ARRAYS = (jax.Array, np.ndarray, bool, int, float, complex, type(None))
+_OBJECTS = (Node, State)
 
 
 class _Placeholder:
@@ -106,10 +111,6 @@ def constant(value: Any) -> Constant:
     return found
 
 
-def _is_object(leaf: Any) -> bool:
-    return isinstance(leaf, (Node, State))
-
-
 def seal(
     args: tuple[Any, ...], kwargs: dict[str, Any], user: Callable[..., Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any], list[Node]]:
@@ -129,8 +130,8 @@ def seal(
     if not kwargs and _PLAIN.issuperset(map(type, args)):
         return args, kwargs, []
     leaves = jax.tree.leaves((args, kwargs))
-    if not any(map(_is_object, leaves)):
-        _PLAIN.update(type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer))
+    if not any([isinstance(leaf, _OBJECTS) for leaf in leaves]):
+        _PLAIN.update([type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer)])
         return args, kwargs, []
     nodes: list[Node] = []
     numbers: dict[int, int] = {}
@@ -152,18 +153,33 @@ def seal(
     return args, kwargs, nodes
 
 
+def hold(tree: Any, nodes: Sequence[Node]) -> Any:
+    """Put placeholders that carry the node itself for numbered ones."""
+    return jax.tree.map(
+        lambda x: Held(nodes[x.item]) if isinstance(x, Slot) else x, tree, is_leaf=lambda x: isinstance(x, Slot)
+    )
+
+
+def unseal_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], nodes: Sequence[Any]) -> Any:
+    """Put the nodes and static values among arguments back for their placeholders."""
+    if not kwargs and all([isinstance(arg, _ARRAYS) for arg in args]):  # to ask JAX costs a call for each of them
+        return args, kwargs
+    return unseal((args, kwargs), nodes)
+
+
 def unseal(tree: Any, nodes: Sequence[Any]) -> Any:
     """Put the nodes and static values back for their placeholders."""
-    if not any(isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=_is_placeholder)):
+    if not any([isinstance(x, _Placeholder) for x in jax.tree.leaves(tree, is_leaf=is_placeholder)]):
         return tree
     return jax.tree.map(
         lambda x: nodes[x.item] if isinstance(x, Slot) else x.item if isinstance(x, (Held, Constant)) else x,
         tree,
-        is_leaf=_is_placeholder,
+        is_leaf=is_placeholder,
     )
 
 
-def _is_placeholder(item: Any) -> bool:
+def is_placeholder(item: Any) -> bool:
+    """Tell whether something is a placeholder, to JAX as ``is_leaf``."""
     return isinstance(item, _Placeholder)
 
 
@@ -229,8 +245,7 @@ jax.tree_util.register_dataclass(Changed, data_fields=["out", "made"], meta_fiel
 def seal_result(
     out: Any,
     overlay: Overlay,
-    since: int,
-    rows: Callable[[], dict[int, int]] | None,
+    graph: TouchedGraph | None,
     user: Callable[..., Any],
     carried: Sequence[Carriage] = (),
 ) -> tuple[Any, bool]:
@@ -239,8 +254,7 @@ def seal_result(
     Args:
         out: What the user's function returned.
         overlay: The overlay that it ran in.
-        since: The tick of the clock when it started; nodes born later were made inside.
-        rows: Returns row numbers of the objects of the touched graph by ``id``, where one is given.
+        graph: The touched graph whose rows stand for objects that the caller knows, where the program is of one.
         user: The user's function, for the error message.
         carried: The changes of structure that leave with the result.
 
@@ -248,7 +262,7 @@ def seal_result(
         The result, its structure as it was, and whether it holds placeholders.
     """
     leaves = jax.tree.leaves(out)
-    if not carried and not any(map(_is_object, leaves)):
+    if not carried and not any([isinstance(leaf, _OBJECTS) for leaf in leaves]):
         return out, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(out):
         if isinstance(leaf, State):
@@ -258,9 +272,9 @@ def seal_result(
             )
 
     def before(item: Any) -> Held | Known | None:
-        if overlay.created(item) if isinstance(item, State) else born_after(item, since):
+        if overlay.created(item) if isinstance(item, State) else born_after(item, overlay.since):
             return None
-        row = None if rows is None else rows().get(id(item))
+        row = None if graph is None else graph.row_of().get(id(item))
         return Held(item) if row is None else Known(row)
 
     known: list[Any] = []

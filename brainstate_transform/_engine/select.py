@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
-from brainstate_graph.extend import StateTree, dotted, fields_of, locate
+from brainstate_graph.extend import StateTree, dotted, locate
 
 from .core import Core
 
@@ -161,7 +161,7 @@ def overlooked(selector: Any, core: Core, used: Iterable[State[Any]]) -> list[St
     filters = [part for part in _parts(selector) if _is_filter(part) or isinstance(part, UnionType)]
     if not filters:
         return []
-    asked = set(core.touched.plan(core.nodes).snapshot.states)
+    asked = set(core.touched_graph().snapshot.states)
     return [state for state in used if state not in asked and any(_may_mean(part, state) for part in filters)]
 
 
@@ -189,8 +189,14 @@ def _resolve(selector: Any, core: Core, argument: str) -> _Built:
         return [(argument, selector)], next
     if isinstance(selector, Node):
         return _by_path(states(selector))
-    if isinstance(selector, StateTree) and all(isinstance(s, TreefyState) for s in selector.to_flat().values()):
-        return _at_paths(selector, core, argument)
+    if isinstance(selector, StateTree):
+        found = dict(selector.to_flat().items())
+        if all([isinstance(item, TreefyState) for item in found.values()]):
+            return _at_paths(selector, core, argument)
+        if all([isinstance(item, State) for item in found.values()]):  # the usual selector, `model.states(...)`
+            treedef = jax.tree.structure(selector)
+            pairs = [(f"{argument}.{'.'.join(map(str, path))}", state) for path, state in found.items()]
+            return pairs, lambda values: jax.tree.unflatten(treedef, list(values))
     if isinstance(selector, (set, frozenset)):
         selector = list(selector)
     if not isinstance(selector, (str, type)) and not jax.tree_util.all_leaves([selector]):
@@ -204,7 +210,7 @@ def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
     if isinstance(container, (list, tuple)) and leaves and all(_is_filter(leaf) for _, leaf in leaves):
         accepted = [_accepted(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
         wanted = {state for found in accepted for state in found.values()}
-        whole = states(core.touched.plan(core.nodes).snapshot.root)
+        whole = states(core.touched_graph().root)
         return _by_path(FlattedDict({path: state for path, state in whole.items() if state in wanted}))
     parts = [_resolve(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
     for (path, leaf), (pairs, _) in zip(leaves, parts, strict=True):
@@ -220,7 +226,7 @@ def _is_filter(leaf: Any) -> bool:
 
 def _accepted(filter: Any, core: Core, argument: str) -> FlattedDict:
     """The states of the touched graph that a filter accepts."""
-    whole = states(core.touched.plan(core.nodes).snapshot.root)
+    whole = states(core.touched_graph().root)
     if isinstance(filter, str):
         wanted = _reading(filter, core, argument)
     elif _is_filter(filter) or isinstance(filter, UnionType):
@@ -257,13 +263,13 @@ def _at(path: tuple[Any, ...], core: Core) -> State[Any] | None:
     for own, state in _own_paths(core):
         if own == path:
             return state
-    return states(core.touched.plan(core.nodes).snapshot.root).get(path)
+    return states(core.touched_graph().root).get(path)
 
 
 def _own_paths(core: Core) -> list[tuple[tuple[Any, ...], State[Any]]]:
     """Every state that the function touches with its path from each node that the function reaches."""
     found: list[tuple[tuple[Any, ...], State[Any]]] = []
-    for name, root in fields_of(core.touched.plan(core.nodes).snapshot.root).items():
+    for name, root in core.touched_graph().root.items():
         if isinstance(root, Node):
             found += states(root).items()
         elif isinstance(root, State):
@@ -273,7 +279,7 @@ def _own_paths(core: Core) -> list[tuple[tuple[Any, ...], State[Any]]]:
 
 def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
     """What a text names: a tag, or a path or glob, from a node on or with the function's name for the node before."""
-    whole = states(core.touched.plan(core.nodes).snapshot.root)
+    whole = states(core.touched_graph().root)
     tagged = {state for state in whole.values() if WithTag(text)((), state)}
     placed: set[State[Any]] = set()
     if "" not in text.split("."):

@@ -1,93 +1,182 @@
-"""The touched graph of each call, split once and remembered while it stays as it is."""
+"""The touched graph of a call, taken apart once and remembered while it stays as it is.
+
+*Touched graph*: every node and state that a call reaches, by the names in its function (`Capture`) and among its
+arguments; and the *strays*, states that the function was seen to use beyond those while it was traced.
+*Inputs*: the states of a touched graph that a program is passed.  All of them, unless whoever compiles chooses fewer:
+that choice is no matter of this file, see `brainstate_transform._jit.program`.
+
+`Touched` finds the graphs of the calls of one function, `Remembered` keeps what belongs to a call for the next one.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-from brainstate_graph import Node, Snapshot, State
-from brainstate_graph.extend import fields_of, hooks_key, new_node, notes, read_values, write_values
+from brainstate_graph import GraphDef, Node, Snapshot, State
+from brainstate_graph.extend import hooks_key, notes, read_values, write_values
 
-from .capture import Capture
-from .values import Choice, Rows, StateValues, Written
+from .reach import Capture
+from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Plan", "Touched"]
+__all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
 
 
-class Plan:
-    """One touched graph, and which of its states the call passes on.
+class TouchedGraph:
+    """One touched graph.
 
     Attributes:
-        table: The states of the graph in the order of its shape, then the strays.
-        others: Those of them that are not passed.
-        inputs: The states that are passed.
-        which: The same in structure, as JAX sees it.
-        nodes: The nodes among the arguments.
-        strays: The states met beyond the graph, by number.
         snapshot: The graph taken apart.
+        shape: Its shape.
+        objects: The live object of each row of the shape.
+        states: Its states in the order of its shape, then the strays.
+        strays: The states met beyond the graph, by number.
+        nodes: The nodes among the arguments.
+        hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
-        looked: Whether it is settled which states are passed.
-        targets: The structure of what came back last time, and what it means: the states written, and those used.
     """
 
     __slots__ = (
-        "__weakref__", "_rows", "inputs", "is_current", "looked", "nodes", "others", "snapshot", "strays", "table",
-        "targets", "which",
+        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "shape", "snapshot", "states", "strays",
     )  # fmt: skip
 
-    def __init__(
-        self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node], choice: Choice | None
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node]) -> None:
         self.snapshot = snapshot
+        self.shape: GraphDef = snapshot.graphdef
+        self.objects: Sequence[Any] = snapshot.objects
         self.is_current = snapshot.is_current
         self.strays = strays
-        self.table = [*snapshot.states, *strays.values()]
-        self.inputs, self.others = self.table, list[State[Any]]()
-        if choice is not None:
-            self.inputs, left = [self.table[i] for i in choice.places], set(choice.places)
-            self.others = [state for i, state in enumerate(self.table) if i not in left]
+        self.states = [*snapshot.states, *strays.values()]
         self.nodes = nodes
-        self.looked = False
-        hooks = hooks_key(self.table) if snapshot.hooks or strays else ()
-        self.which = Rows(snapshot.graphdef, hooks, tuple(strays), choice, self)
-        self.targets: tuple[Any, list[State[Any]], list[State[Any]]] = (None, [], [])
+        self.hooks = hooks_key(self.states) if snapshot.hooks or strays else ()
         self._rows: dict[int, int] | None = None
 
-    def choosing(self, choice: Choice | None) -> Plan:
-        """Return the same graph with another choice of the states to pass."""
-        return Plan(self.snapshot, self.strays, self.nodes, choice)
-
-    def values(self) -> StateValues:
-        """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
-        return StateValues(self.which, read_values(self.inputs, False))
-
-    def write(self, written: Written) -> None:
-        """Assign what came back to the live states, or to the enclosing trace; all or none."""
-        places, used, _ = which = written.which
-        if used is None:
-            write_values(places, written.values)
-        else:
-            self.targets = (which, [self.table[i] for i in places], [self.table[i] for i in used])
-            write_values(self.targets[1], written.values, self.targets[2])
+    @property
+    def root(self) -> Any:
+        """What the call starts from, by the names under which the function knows it."""
+        return self.snapshot.root
 
     def row_of(self) -> dict[int, int]:
-        """The row of each object of the graph by ``id``; the snapshot keeps them alive."""
+        """Return the row of each object by ``id``; the snapshot keeps them alive."""
         if self._rows is None:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
 
 
+class Inputs:
+    """The states of one touched graph that a program is passed, and what its results mean.
+
+    Args:
+        graph: The touched graph.
+        passing: The choice among its states; None for all.
+
+    Attributes:
+        states: The states that are passed.
+        others: The rest.
+        key: The states that are passed, as JAX sees them.
+        is_current: Tells whether the call would touch the same graph now.
+        settled: Whether it is known that these are the states to pass, see `Program.settle`.
+        last: The outcome of the last call, the states that it wrote, and those that it used: the next call most likely
+            has the same one.
+    """
+
+    __slots__ = ("__weakref__", "graph", "is_current", "key", "last", "others", "settled", "states")
+
+    def __init__(self, graph: TouchedGraph, passing: Passing | None = None, settled: bool = False) -> None:
+        self.graph = graph
+        self.is_current = graph.is_current
+        self.states, self.others = graph.states, list[State[Any]]()
+        if passing is not None:
+            self.states, passed = [graph.states[i] for i in passing.indices], set(passing.indices)
+            self.others = [state for i, state in enumerate(graph.states) if i not in passed]
+        self.key = GraphKey(graph.shape, graph.hooks, tuple(graph.strays), passing, self)
+        self.settled = settled
+        self.last: tuple[Outcome | None, list[State[Any]], list[State[Any]]] = (None, [], [])
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The indices of the states that are passed, among those of the graph."""
+        passing = self.key.passing
+        return range(len(self.states)) if passing is None else passing.indices
+
+    def whole(self) -> Inputs:
+        """Return the inputs that are all states of the same graph."""
+        return self if self.key.passing is None else Inputs(self.graph)
+
+    def values(self) -> StateValues:
+        """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
+        return StateValues(self.key, read_values(self.states, False))
+
+    def write(self, written: Written) -> None:
+        """Assign what came back to the live states, or to the enclosing trace; all or none."""
+        states, used, _ = outcome = written.outcome
+        if used is None:
+            write_values(states, written.values)
+        else:
+            table = self.graph.states
+            self.last = (outcome, [table[i] for i in states], [table[i] for i in used])
+            write_values(self.last[1], written.values, self.last[2])
+
+
+class _Kept(Protocol):
+    @property
+    def is_current(self) -> Callable[..., bool]: ...
+
+
+K = TypeVar("K", bound=_Kept)
+_WITH_ONE_NODE = 2  # items that are kept with one first node: each holds the other nodes of its call
+
+
+class Remembered(Generic[K]):
+    """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
+
+    Attributes:
+        current: Of calls without nodes among the arguments: the usual case.
+    """
+
+    def __init__(self) -> None:
+        self.current: K | None = None
+        self._token = _Token()
+
+    def find(self, nodes: Sequence[Node]) -> K | None:
+        """Return what was kept for these nodes, if it still holds."""
+        found = self.current
+        if nodes:
+            found = notes(nodes[0]).get(self._token, {}).get(tuple(map(id, nodes)))
+        return found if found is not None and found.is_current() else None
+
+    def keep(self, nodes: Sequence[Node], item: K) -> None:
+        """Keep `item` for calls with these nodes."""
+        if not nodes:
+            self.current = item
+            return
+        # With the first node, so that the function keeps no model alive.
+        kept = notes(nodes[0]).setdefault(self._token, {})
+        key = tuple(map(id, nodes))  # what is kept holds the nodes: the ids stay theirs
+        if key not in kept:
+            for old in tuple(kept)[: 1 - _WITH_ONE_NODE]:  # a copy: other threads drop and add as well
+                kept.pop(old, None)
+        kept[key] = item
+
+    def forget(self) -> None:
+        """Drop all that is kept."""
+        self.current = None
+        self._token = _Token()
+
+
+class _Token:
+    """Under this the notes on a node are one function's; a new token makes the old notes worthless."""
+
+    __slots__ = ("__weakref__",)
+
+
+def root_name(number: int) -> str:
+    """Return the name of an argument that is a node in the touched graph: arguments are known there by number alone."""
+    return f"argument {number}"
+
+
 _counting = threading.RLock()
-_KEPT = 2  # plans with one first node: each holds the other nodes of its call
-
-
-class _Roots(Node):
-    """What a call starts from, by the names under which the function knows it."""
-
-    __slots__ = ()
-
-    graph_in_paths = False
 
 
 class Touched:
@@ -100,100 +189,49 @@ class Touched:
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
-        self.choices: dict[Any, Choice | None] = {}  # by shape and strays
-        self.current: Plan | None = None  # of calls without nodes among the arguments: the usual case
-        self._token = _Token()
+        self._graphs = Remembered[TouchedGraph]()
 
-    def plan(self, nodes: Sequence[Node] = ()) -> Plan:
+    def graph(self, nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Return the touched graph of a call with these nodes among its arguments."""
-        if not nodes:
-            plan = self.current
-            if plan is not None and plan.is_current():
-                return plan
-            self.current = plan = self._make(nodes)
-            return plan
-        # Remembered with the first node, so that this function keeps no model alive.
-        plans = notes(nodes[0]).setdefault(self._token, {})
-        key = tuple(map(id, nodes))  # the plan holds the nodes: the ids stay theirs
-        if key not in plans:
-            for old in tuple(plans)[: 1 - _KEPT]:  # a copy: other threads drop and add as well
-                plans.pop(old, None)
-        plan = plans.get(key)
-        if plan is not None and plan.is_current():
-            return plan
-        plans[key] = plan = self._make(nodes)
-        return plan
+        found = self._graphs.find(nodes)
+        if found is None:
+            found = self._taken_apart(nodes)
+            self._graphs.keep(nodes, found)
+        return found
 
-    def _make(self, nodes: Sequence[Node]) -> Plan:
+    def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun)
-        roots = new_node(_Roots)
-        fields = fields_of(roots)
-        fields.update((f"argument {number}", node) for number, node in enumerate(nodes))
+        arguments = {root_name(number): node for number, node in enumerate(nodes)}
         while True:
-            fields.update(capture.roots)
-            # A function on the way to a model is part of what the program is made from, though nothing is in it.
-            fields["functions"] = tuple(capture.functions)
-            snapshot = Snapshot(roots, [*capture.tests, *self._stray_tests()])
+            # What a call starts from, by the names under which the function knows it, in the order of a node's
+            # attributes.
+            roots = {**arguments, **capture.roots}
+            if capture.functions:  # on the way to a model: part of what the program is made from
+                roots["functions"] = tuple(capture.functions)
+            tests = [*capture.tests, *self._stray_tests()] if self.strays else capture.tests
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
         inside = set(snapshot.states)
         strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
-        key = (snapshot.graphdef, tuple(strays))
-        plan = Plan(snapshot, strays, nodes, self.choices.get(key))
-        plan.looked = key in self.choices
-        return plan
+        return TouchedGraph(snapshot, strays, nodes)
 
     def _stray_tests(self) -> list[Callable[[], bool]]:
-        """What must stay as it is about the states beyond the graph: their hooks."""
+        """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
         strays = self.strays
-        if not strays:
-            return []
         key = hooks_key(strays)
         return [lambda: hooks_key(strays) == key]
 
-    def choose(self, old: Plan, choice: Choice | None) -> Plan:
-        """Pass these states from now on, or all, where the touched graph has the shape of `old`."""
-        new = old.choosing(choice)
-        new.looked = True
-        self.choices[new.which.shape, new.which.strays] = choice
-        if self.current is old:
-            self.current = new
-        elif old.nodes:
-            notes(old.nodes[0]).setdefault(self._token, {})[tuple(map(id, old.nodes))] = new
-        return new
-
-    def passing(self, plan: Plan, used: Sequence[State[Any]]) -> Plan:
-        """Return the touched graph of a call like `plan` that passes these states as well."""
-        places = {state: place for place, state in enumerate(plan.table)}
-        strays = [state for state in used if state not in places]
-        if strays:
-            return self.counting(strays, plan.nodes)
-        before = plan.which.choice
-        if before is None:
-            return plan
-        # A signature whose trace was given up stays on the slow path of ``jax.jit`` for good (150 microseconds a call);
-        # what is called afterwards has another choice in its key.
-        more = sorted({places[state] for state in used}.difference(before.places))
-        return self.choose(plan, before._replace(places=(*before.places, *more)))
-
-    def counting(self, strays: Sequence[State[Any]], nodes: Sequence[Node] = ()) -> Plan:
+    def count_in(self, strays: Iterable[State[Any]], nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Count these states in from now on, and return the touched graph of a call with them."""
         with _counting:  # no thread loses what another one met
             self.strays = tuple(dict.fromkeys((*self.strays, *strays)))
         self.forget()
-        plan = self._make(nodes)  # not looked up: a thread that began before may put back what it made without them
+        graph = self._taken_apart(nodes)  # not looked up: a thread that began before may put back what it made without
         if not nodes:
-            self.current = plan
-        return plan
+            self._graphs.keep(nodes, graph)
+        return graph
 
     def forget(self) -> None:
         """Drop what is remembered of earlier calls."""
-        self.current = None
-        self._token = _Token()
-        self.choices.clear()
-
-
-class _Token:
-    """Whose notes on a node these are; a new one makes the old notes worthless."""
-
-    __slots__ = ("__weakref__",)
+        self._graphs.forget()

@@ -1,10 +1,14 @@
-"""``StateValues``: the values of some states as a pytree; which states they are is its static part.
+"""The values of states as JAX sees them: what crosses into a transform and back.
 
-This is what crosses into a JAX transform and back.  Two ways to say which states:
+`StateValues` is a pytree of values; its static part says whose they are, in one of two ways:
 
-- `Named`: these very State objects.
-- `Rows`: places in the table of a touched graph.  It speaks of structure only, so a program compiled for one model
-  serves every model of the same shape.
+- `Named`: these very State objects.  For transforms that run at each call, as `grad` does.
+- `GraphKey`: states of a touched graph, by index.  It speaks of structure only, so a program that was compiled for one
+  model serves every model of the same shape.
+
+`Written` is the way back: the values that a function has written, with an `Outcome` as its static part.
+
+These are data.  They read and write states only where they are asked to (`StateValues.read`, `Written.write`).
 """
 
 from __future__ import annotations
@@ -15,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, State
+from brainstate_graph import GraphDef, Overlay, State
 from brainstate_graph.extend import read_values, write_values
 
 if TYPE_CHECKING:
-    from .touched import Plan
+    from .touched import Inputs
 
-__all__ = ["Choice", "Named", "Rows", "StateValues", "Which", "Written"]
+__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -40,25 +44,25 @@ class Named:
         return self._hash
 
 
-class Choice(NamedTuple):
-    """Which states of a touched graph a program is given.
+class Passing(NamedTuple):
+    """A choice among the states of a touched graph: those that a program is passed.
 
     Attributes:
-        places: Their places in the table.
+        indices: Their indices among the states of the graph.
         donated: How many of the first of them give their buffers away.
     """
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     donated: int = 0
 
 
-class Which(NamedTuple):
-    """Which states a function wrote: the static part of `Written`.
+class Outcome(NamedTuple):
+    """What a function did to states: the static part of `Written`.
 
     Attributes:
-        states: The states; or, where `used` is given, their places in the table of a touched graph.
-        used: The places of all states that the function used; None where `states` are States.
-        sealed: Whether the result has placeholders for nodes.
+        states: The states that it wrote; where `used` is given, their indices among the states of a touched graph.
+        used: The indices of all states that it read or wrote; None where `states` are States.
+        sealed: Whether its result has placeholders for nodes.
     """
 
     states: tuple[Any, ...]
@@ -66,8 +70,8 @@ class Which(NamedTuple):
     sealed: bool = False
 
 
-class Rows(tuple[Any, ...]):
-    """Places in the table of a touched graph.
+class GraphKey(tuple[Any, ...]):
+    """States of a touched graph, as structure: the static part of what a compiled program is passed.
 
     A tuple that is compared in C: JAX 0.12 compares the static parts of its keys while it looks into a table that other
     threads fill, and crashes where that runs Python and so lets another thread go on.
@@ -75,37 +79,53 @@ class Rows(tuple[Any, ...]):
     Attributes:
         shape: The shape of the touched graph.
         hooks: The hooks of the states, which are part of the program.
-        strays: Which of the states that the function met beyond its graph the table has.
-        choice: Which of the states; None for all.
+        strays: The numbers of the states beyond the graph that are among its states.
+        passing: The states that are passed; None for all.
     """
 
     shape: GraphDef
     hooks: tuple[Any, ...]
     strays: tuple[int, ...]
-    choice: Choice | None
-    _plan: weakref.ref[Plan]  # JAX keeps the static parts of its cache keys alive; models must not be
+    passing: Passing | None
+    _inputs: weakref.ref[Inputs]  # JAX keeps the static parts of its cache keys alive; models must not be
 
     def __new__(
-        cls, shape: GraphDef, hooks: tuple[Any, ...], strays: tuple[int, ...], choice: Choice | None, plan: Plan
-    ) -> Rows:
-        self = super().__new__(cls, (id(shape), hooks, strays, choice))  # equal shapes are one object
+        cls, shape: GraphDef, hooks: tuple[Any, ...], strays: tuple[int, ...], passing: Passing | None, inputs: Inputs
+    ) -> GraphKey:
+        self = super().__new__(cls, (id(shape), hooks, strays, passing))  # equal shapes are one object
         self.shape = shape
         self.hooks = hooks
         self.strays = strays
-        self.choice = choice
-        self._plan = weakref.ref(plan)
+        self.passing = passing
+        self._inputs = weakref.ref(inputs)
         return self
 
     @property
-    def places(self) -> Sequence[int]:
-        """The places."""
-        return range(len(self.plan.table)) if self.choice is None else self.choice.places
+    def inputs(self) -> Inputs:
+        """The live states of the call that is being traced."""
+        inputs = self._inputs()
+        assert inputs is not None, "a touched graph was used after its call"
+        return inputs
 
-    @property
-    def plan(self) -> Plan:
-        plan = self._plan()
-        assert plan is not None, "a touched graph was used after its call"
-        return plan
+
+class Trace(NamedTuple):
+    """One trace of a function, as data: what it was made for, and what it does.
+
+    Attributes:
+        key: The states that it was passed.
+        leaves: Of the arguments: placeholders, and the avals of values.
+        structure: The tree structure of the arguments.
+        values: The tree structure of the values of the states.
+        avals: The avals of their leaves.
+        outcome: What it does to states.
+    """
+
+    key: GraphKey
+    leaves: tuple[Any, ...]
+    structure: Any
+    values: Any
+    avals: tuple[Any, ...]
+    outcome: Outcome
 
 
 class StateValues:
@@ -116,7 +136,7 @@ class StateValues:
     the values, it can be made anew: ``StateValues.of(states, values)``.
 
     Args:
-        which: The states.
+        key: The states.
         values: Their values, in the same order.
 
     Example:
@@ -127,10 +147,10 @@ class StateValues:
         [1.0, 2.0]
     """
 
-    __slots__ = ("values", "which")
+    __slots__ = ("key", "values")
 
-    def __init__(self, which: Named | Rows, values: Sequence[Any]) -> None:
-        self.which = which
+    def __init__(self, key: Named | GraphKey, values: Sequence[Any]) -> None:
+        self.key = key
         self.values = values
 
     @staticmethod
@@ -147,8 +167,8 @@ class StateValues:
     @property
     def states(self) -> Sequence[State[Any]]:
         """The states."""
-        which = self.which
-        return which.states if isinstance(which, Named) else which.plan.inputs
+        key = self.key
+        return key.states if isinstance(key, Named) else key.inputs.states
 
     def __len__(self) -> int:
         return len(self.values)
@@ -161,7 +181,7 @@ class StateValues:
 
     def as_written(self) -> Written:
         """Return all of them as written."""
-        return Written((Which(tuple(self.states)), self.values))
+        return Written((Outcome(tuple(self.states)), self.values))
 
     def updated(self, written: Written) -> StateValues:
         """Return the same states with the values that `written` has for some of them.
@@ -173,7 +193,7 @@ class StateValues:
         values = [new.pop(state, value) for state, value in zip(self.states, self.values, strict=True)]
         if new:
             raise ValueError(f"the function wrote {list(new)}, which it did not write when it was looked at first")
-        return StateValues(self.which, values)
+        return StateValues(self.key, values)
 
 
 class Written(tuple[Any, Any]):
@@ -183,7 +203,7 @@ class Written(tuple[Any, Any]):
     ``StateValues.of(states, values).as_written()``, and ``StateValues.read(()).as_written()`` for nothing. `lift`
     assigns it once JAX has returned. Whether something was written is told by `items`.
 
-    A pair of `Which` and the values.
+    A pair of `Outcome` and the values.
 
     Example:
         >>> from brainstate_graph import State
@@ -198,8 +218,8 @@ class Written(tuple[Any, Any]):
     __slots__ = ()
 
     @property
-    def which(self) -> Which:
-        """The states, or their places."""
+    def outcome(self) -> Outcome:
+        """The states, or their indices."""
         return self[0]
 
     @property
@@ -209,18 +229,18 @@ class Written(tuple[Any, Any]):
 
     def items(self) -> list[tuple[State[Any], Any]]:
         """Return the pairs of state and new value."""
-        return list(zip(self.which.states, self.values, strict=True))
+        return list(zip(self.outcome.states, self.values, strict=True))
 
     def named(self, table: Sequence[State[Any]]) -> Written:
-        """Return the same by State instead of place, for use within this call."""
-        which = self.which
-        if which.used is None:
+        """Return the same by State instead of index, for use within this call."""
+        outcome = self.outcome
+        if outcome.used is None:
             return self
-        return Written((Which(tuple(table[i] for i in which.states), None, which.sealed), self.values))
+        return Written((Outcome(tuple(table[i] for i in outcome.states), None, outcome.sealed), self.values))
 
     def write(self) -> None:
         """Assign the values to the live states, or to the enclosing trace; all or none."""
-        write_values(self.which.states, self.values)
+        write_values(self.outcome.states, self.values)
 
     def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
         """Return the part whose states are accepted."""
@@ -228,8 +248,20 @@ class Written(tuple[Any, Any]):
         return StateValues.of([s for s, _ in kept], [v for _, v in kept]).as_written()
 
 
+NO_STATES = StateValues.of((), ())
+
+
+def written_in(overlay: Overlay) -> Written:
+    """Return what was written in an overlay, with the states that were made in it and that something still holds.
+
+    For a rule that runs its core more than once in an overlay of its own, and hands on what all the runs wrote.
+    """
+    pairs = [*overlay.written(), *overlay.made()]
+    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
+
+
 # Read by JAX without a call into Python: 0.4 microseconds of a call.
-jax.tree_util.register_dataclass(StateValues, data_fields=["values"], meta_fields=["which"])
+jax.tree_util.register_dataclass(StateValues, data_fields=["values"], meta_fields=["key"])
 
 
-jax.tree_util.register_pytree_node(Written, lambda w: (w[1], w[0]), lambda which, values: Written((which, values)))
+jax.tree_util.register_pytree_node(Written, lambda w: (w[1], w[0]), lambda outcome, values: Written((outcome, values)))

@@ -1,7 +1,10 @@
-"""What runs in compiled form outside any trace: loops and branches, compiled once for each function, and `Compiling`.
+"""Operations that run in compiled form outside any trace, as eager loops and branches do.
 
-A method, a partial, and a lambda that is written where it is used are new objects at each call.  So two functions are
-one here if they are made of the same parts: code, closure, bound object, arguments.
+JAX compiles a loop anew for each new function object, and a lambda, a partial or a method is a new object at each call.
+`compiled_once` keeps the compiled form of an operation for all functions that are made of the same parts (`parts`):
+code, closure, bound object, arguments.  `Compiling` does the same for one lifted function, as `checkpoint` makes it.
+
+Inside a trace nothing of this runs: there the operation is part of what is traced.
 """
 
 from __future__ import annotations
@@ -16,16 +19,16 @@ from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
 from .._engine.core import Run, without_jit
-from .._engine.lift import Lifted
+from .._engine.lift import Lifted, Unstaged
 from .jit import JittedFunction, jit
 from .parts import parts_of, same_parts
 
 __all__ = ["Compiling", "compiled_once"]
 
-_NAME = "_brainstate_compiled"
-_LAST = "_brainstate_last"  # what was last found for a function, and what it was made of
-_KEPT = 8  # compiled forms in one place
-_MANY = 64
+_FORMS = "_brainstate_compiled"  # the attribute of a function that has its compiled forms
+_LAST = "_brainstate_last"  # the attribute with the one that was found last
+_OF_ONE = 8  # compiled forms that are kept with one function or model
+_OF_ALL = 64  # ... and with this module
 
 
 class Compiling(Lifted):
@@ -38,17 +41,18 @@ class Compiling(Lifted):
     """
 
     def __init__(self, rule: Callable[..., Run], fun: Callable[..., Any], static: tuple[int, ...] = ()) -> None:
-        super().__init__(rule, (fun,), None, None)
-        self._static = static
+        self._unstaged = Unstaged(rule, (fun,), None, None)
+        super().__init__(self._unstaged.cores)
+        self._rule, self._static = rule, static
         self._kept: tuple[list[Any], JittedFunction] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         parts = None if without_jit() or not untraced() else parts_of(self.functions[0])
         if parts is None:
-            return super().__call__(*args, **kwargs)
+            return self._unstaged(*args, **kwargs)
         kept = self._kept
         if kept is None or not same_parts(kept[0], parts):
-            kept = self._kept = parts, jit(self, static_argnums=self._static or None)
+            kept = self._kept = parts, jit(self._unstaged, static_argnums=self._static or None)
         return kept[1](*args, **kwargs)
 
     def _like(self, fun: Callable[..., Any]) -> Compiling:
@@ -57,35 +61,39 @@ class Compiling(Lifted):
         return bound
 
 
-class _Entry(NamedTuple):
-    key: Hashable
+class _Compiled(NamedTuple):
+    """The compiled form of an operation on functions that are made of these parts."""
+
+    operation: Hashable
     parts: list[Any]
     compiled: JittedFunction
 
 
 class _Last(NamedTuple):
-    key: Hashable
-    made: tuple[tuple[Any, ...], ...]  # of each function: itself, code, defaults, and what its variables hold
+    """The compiled form that was found last, and what each function was then: itself, code, defaults, variables."""
+
+    operation: Hashable
+    contents: tuple[tuple[Any, ...], ...]
     compiled: JittedFunction
 
 
-class _Place:
-    """A weakly held name for the entries among the notes on a node."""
+class _Owner:
+    """Under this the notes on a node are ours; nodes hold it weakly."""
 
     __slots__ = ("__weakref__",)
 
 
-_place = _Place()
+_owner = _Owner()
 _LIGHT = (bool, int, float, complex, str, bytes, type(None), type, types.CodeType, types.ModuleType)
-_lambdas: list[_Entry] = []  # of the lambdas and partials that hold nothing large
+_of_lambdas: list[_Compiled] = []  # and of partials that hold nothing large
 
 
-def compiled_once(funs: Any, key: Hashable, make: Callable[[], Callable[..., Any]]) -> JittedFunction | None:
+def compiled_once(funs: Any, operation: Hashable, make: Callable[[], Callable[..., Any]]) -> JittedFunction | None:
     """Return the compiled form of an operation on functions; it is kept with them, and goes with them.
 
     Args:
         funs: The user's function, or a tuple of several.
-        key: What the operation is.
+        operation: What is done to them, as a key.
         make: Makes the function to compile.
 
     Returns:
@@ -94,50 +102,52 @@ def compiled_once(funs: Any, key: Hashable, make: Callable[[], Callable[..., Any
     if without_jit() or not untraced():
         return None
     each = funs if type(funs) is tuple else (funs,)
-    compiled = _last(each, key)
+    compiled = _found_last(each, operation)
     if compiled is not None:
         return compiled
-    made = _made(each)  # before the parts: what another thread changes meanwhile is seen at the next call
+    contents = _contents(each)  # before the parts: what another thread changes meanwhile is seen at the next call
     parts = parts_of(*each)
-    table = None
+    forms = None
     if parts is not None:
-        parts, table = _table(each, parts)
-    if parts is None or table is None:  # these very functions, as in JAX
-        parts, table = _themselves(each)
-    if table is None:
+        parts, forms = _forms_by_parts(each, parts)
+    if parts is None or forms is None:  # these very functions, as in JAX
+        parts, forms = _forms_by_identity(each)
+    if forms is None:
         return None
-    for entry in tuple(table):  # other threads drop and add as well
-        if entry.key == key and same_parts(entry.parts, parts):
-            _keep_last(each, key, made, entry.compiled)
-            return entry.compiled
+    for form in tuple(forms):  # other threads drop and add as well
+        if form.operation == operation and same_parts(form.parts, parts):
+            _keep_last(each, operation, contents, form.compiled)
+            return form.compiled
     compiled = jit(make())
-    table[: max(0, len(table) - (_MANY if table is _lambdas else _KEPT) + 1)] = []  # the oldest goes
-    table.append(_Entry(key, parts, compiled))
-    _keep_last(each, key, made, compiled)
+    forms[: max(0, len(forms) - (_OF_ALL if forms is _of_lambdas else _OF_ONE) + 1)] = []  # the oldest goes
+    forms.append(_Compiled(operation, parts, compiled))
+    _keep_last(each, operation, contents, compiled)
     return compiled
 
 
-def _last(each: tuple[Any, ...], key: Hashable) -> JittedFunction | None:
-    """What was found for the very same functions before.
+# -- the very functions of the last call -------------------------------------------------------------------------------
+# To take functions apart costs 10 microseconds, and leaves the processor's caches to others: what runs after it takes
+# 10 more. To see that they are those of the last call, with the same variables, costs 2.
 
-    It takes 2 microseconds, where the whole look takes 10, and makes as many again of what runs after it slower.
-    """
+
+def _found_last(each: tuple[Any, ...], operation: Hashable) -> JittedFunction | None:
+    """Return what was found for the very same functions before."""
     last = each[0].__dict__.get(_LAST) if type(each[0]) is types.FunctionType else None
-    if last is None or len(last.made) != len(each) or last.key != key:
+    if last is None or len(last.contents) != len(each) or last.operation != operation:
         return None
-    for fun, (itself, code, defaults, held) in zip(each, last.made, strict=True):
-        # `functools.wraps` copies the note to another function.
+    for fun, (itself, code, defaults, variables) in zip(each, last.contents, strict=True):
+        # `functools.wraps` copies the attributes of a function to another one.
         if itself() is not fun or fun.__code__ is not code or fun.__defaults__ is not defaults:
             return None
         closure = fun.__closure__
-        if closure is not None and not _hold(closure, held):
+        if closure is not None and not _still_hold(closure, variables):
             return None
     return last.compiled
 
 
-def _hold(closure: tuple[types.CellType, ...], held: tuple[Any, ...]) -> bool:
+def _still_hold(closure: tuple[types.CellType, ...], values: tuple[Any, ...]) -> bool:
     try:
-        for cell, value in zip(closure, held, strict=True):
+        for cell, value in zip(closure, values, strict=True):
             if cell.cell_contents is not value:
                 return False
     except ValueError:  # a variable that has lost its value
@@ -145,8 +155,8 @@ def _hold(closure: tuple[types.CellType, ...], held: tuple[Any, ...]) -> bool:
     return True
 
 
-def _made(each: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...] | None:
-    """What plain functions are made of, for `_last`; the functions themselves weakly, or they would be a cycle."""
+def _contents(each: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...] | None:
+    """Return what plain functions are now; the functions themselves weakly, or they would be a cycle."""
     if any(type(fun) is not types.FunctionType or fun.__kwdefaults__ is not None for fun in each):
         return None
     try:
@@ -158,44 +168,47 @@ def _made(each: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...] | None:
     )
 
 
-def _keep_last(each: tuple[Any, ...], key: Hashable, made: Any, compiled: JittedFunction) -> None:
-    if made is not None:
-        each[0].__dict__[_LAST] = _Last(key, made, compiled)
+def _keep_last(each: tuple[Any, ...], operation: Hashable, contents: Any, compiled: JittedFunction) -> None:
+    if contents is not None:
+        each[0].__dict__[_LAST] = _Last(operation, contents, compiled)
 
 
-def _themselves(each: tuple[Any, ...]) -> tuple[list[Any], list[_Entry] | None]:
-    """What tells these very functions from others, and where their compiled forms are kept; None if nowhere.
+# -- where compiled forms are kept -------------------------------------------------------------------------------------
+
+
+def _forms_by_identity(each: tuple[Any, ...]) -> tuple[list[Any], list[_Compiled] | None]:
+    """Return what tells these very functions from others, and where their forms are kept; None if nowhere.
 
     A bound method is a new object at each call, and the same function if it is of the same object.
     """
     parts: list[Any] = []
     for fun in each:
         if type(fun) is types.FunctionType:
-            cells = _made((fun,))
-            parts += [weakref.ref(fun), fun.__code__, *(cells[0][3] if cells is not None else ())]
+            contents = _contents((fun,))
+            parts += [weakref.ref(fun), fun.__code__, *(contents[0][3] if contents is not None else ())]
         elif isinstance(fun, types.MethodType) and isinstance(fun.__self__, Node):
             parts += [fun.__func__, fun.__self__]
         else:
             return [], None
     first = each[0]
     if type(first) is types.FunctionType:
-        return parts, first.__dict__.setdefault(_NAME, [])
-    return parts, notes(first.__self__).setdefault(_place, [])
+        return parts, first.__dict__.setdefault(_FORMS, [])
+    return parts, notes(first.__self__).setdefault(_owner, [])
 
 
-def _table(each: tuple[Any, ...], parts: list[Any]) -> tuple[list[Any], list[_Entry] | None]:
-    """Where compiled forms are kept: with a model that the functions hold, with the first of them, or here."""
+def _forms_by_parts(each: tuple[Any, ...], parts: list[Any]) -> tuple[list[Any], list[_Compiled] | None]:
+    """Return the parts to keep, and where: with the first function, with a model that they hold, or in this module."""
     first = each[0]
     own = first.__dict__ if type(first) is types.FunctionType else None
     if own is not None and "<" not in first.__qualname__:  # not made anew at each call of a function around it
-        return parts, own.setdefault(_NAME, [])
+        return parts, own.setdefault(_FORMS, [])
     node = next((part for part in parts if isinstance(part, Node)), None)
     if node is not None:
-        return parts, notes(node).setdefault(_place, [])
+        return parts, notes(node).setdefault(_owner, [])
     if not all(map(_is_light, each)):
         return parts, None
     try:  # what is found by global names goes when its module lets go of it
-        return [p if isinstance(p, _LIGHT) or callable(p) else weakref.ref(p) for p in parts], _lambdas
+        return [p if isinstance(p, _LIGHT) or callable(p) else weakref.ref(p) for p in parts], _of_lambdas
     except TypeError:  # no weak reference to it
         return parts, None
 

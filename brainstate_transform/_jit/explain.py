@@ -1,6 +1,7 @@
-"""Why was it compiled again?  What a compiled function notes about each trace, and the words for it.
+"""``explain``: the traces of a compiled function, and the words that say why it was traced again.
 
-Nothing is noted on a call that finds its program.
+A staged core notes each trace as data (`Trace`) in the `TraceLog`.  The words are made here, when a user asks for them.
+A call that finds its program notes nothing.
 """
 
 from __future__ import annotations
@@ -8,24 +9,22 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import threading
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Snapshot, State, diff
+from brainstate_graph import diff
 from brainstate_graph.extend import describe, dotted, locate
 
-from .._engine.core import StagedCore, without_jit
+from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
-from .._engine.touched import Plan
-from .._engine.values import Rows, StateValues
+from .._engine.touched import Inputs, root_name
+from .._engine.values import Trace
 
-__all__ = ["Explanation", "StateUse", "ToldCore", "Trace"]
+__all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
@@ -117,52 +116,54 @@ class Explanation:
 _OTHER = "nothing of its own changed: it is JAX's configuration, mesh or other context, or its cache was cleared"
 
 
-class Trace(NamedTuple):
-    """One trace of a function."""
+class NamedTrace:
+    """A trace in words: the names of its arguments and states.
 
-    shape: GraphDef
-    hooks: Any
-    strays: dict[int, weakref.ref[State[Any]]]
-    leaves: tuple[Any, ...]  # of the arguments: a placeholder, or a value in the abstract
-    structure: Any  # of the arguments
-    values: Any  # the values of the states of the table, in structure
-    avals: tuple[Any, ...]  # their leaves
-    fun: Callable[..., Any]
-    used: tuple[int, ...] = ()
-    written: tuple[int, ...] = ()
+    Args:
+        trace: The trace.
+        core: The core of the function.
+    """
 
-    def key(self) -> tuple[Any, ...]:
-        return self.shape, self.hooks, tuple(self.strays), self.leaves, self.structure, self.values, self.avals
-
-    @staticmethod
-    def of(plan: Plan, values: Sequence[Any], args: Any, kwargs: Any, fun: Callable[..., Any]) -> Trace:
-        strays = {number: weakref.ref(state) for number, state in plan.strays.items()}
-        found, structure = jax.tree.flatten((args, kwargs), is_leaf=_is_static)
-        leaves = tuple([x if isinstance(x, (Constant, Slot)) else jax.typeof(x) for x in found])
-        return Trace(plan.which.shape, plan.which.hooks, strays, leaves, structure, *_abstract(list(values)), fun)
-
-    def named(self) -> list[tuple[str, Any]]:
-        """The leaves of the arguments by name."""
-        parameters = _parameters(self.fun)
-        numbered = jax.tree.unflatten(self.structure, range(len(self.leaves)))
-        return [(_name(path, parameters), self.leaves[i]) for path, i in jax.tree_util.tree_leaves_with_path(numbered)]
+    def __init__(self, trace: Trace, core: Core) -> None:
+        self.trace = trace
+        self.shape = trace.key.shape
+        self._strays = core.touched.strays
+        parameters = _parameters(core.fun)
+        numbered = jax.tree.unflatten(trace.structure, range(len(trace.leaves)))
+        self._leaves = [
+            (_name(path, parameters), trace.leaves[i])
+            for path, i in jax.tree_util.tree_leaves_with_path(numbered)
+        ]  # fmt: skip
+        # The names of the arguments that are nodes, by the names that they have in the touched graph.
+        self._nodes: dict[Any, str] = {root_name(x.item): name for name, x in self._leaves if isinstance(x, Slot)}
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The leaves that are no nodes, in words by name."""
-        return {name: _argument(leaf) for name, leaf in self.named() if not isinstance(leaf, Slot)}
+        """The leaves of the arguments that are no nodes, in words by name."""
+        return {name: _argument(leaf) for name, leaf in self._leaves if not isinstance(leaf, Slot)}
 
-    @property
-    def nodes(self) -> dict[int, str]:
-        """The names of the arguments that are nodes, by number."""
-        return {leaf.item: name for name, leaf in self.named() if isinstance(leaf, Slot)}
+    def path(self, path: tuple[Any, ...]) -> str:
+        """Spell a path in the touched graph from the name by which the function knows the model."""
+        return dotted((self._nodes.get(path[0], path[0]), *path[1:]) if path else path)
 
-    def each(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        """The value of each state in the abstract: its structure and its leaves."""
-        leaves = iter(self.avals)
-        return [(part, tuple(itertools.islice(leaves, part.num_leaves))) for part in self.values.children()]
+    def names(self) -> list[str]:
+        """Return the names of the states of the graph: their paths from the names that the function has for models."""
+        paths = [self.path(self.shape.path(row)) for row in self.shape.state_rows]
+        return _distinct([*paths, *(locate(self._strays[number]) for number in self.trace.key.strays)])
 
-    def changes(self, before: Trace) -> list[str]:
+    def _each(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """Return the value of each state in the abstract: its structure and its leaves."""
+        leaves = iter(self.trace.avals)
+        return [(part, tuple(itertools.islice(leaves, part.num_leaves))) for part in self.trace.values.children()]
+
+    def states(self) -> list[StateUse]:
+        """Return the states that the program uses."""
+        names, values, outcome = self.names(), self._each(), self.trace.outcome
+        return [
+            StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in outcome.states) for i in outcome.used or ()
+        ]
+
+    def changes(self, before: NamedTrace) -> list[str]:
         """Say what is different from an earlier trace."""
         changes: list[str] = []
         old, new = before.arguments, self.arguments
@@ -170,104 +171,83 @@ class Trace(NamedTuple):
         changes += [f"argument {name}: {old[name]} is now {new[name]}" for name in both]
         changes += [f"argument {name} is new: {text}" for name, text in new.items() if name not in old]
         changes += [f"argument {name} is gone" for name in old if name not in new]
-        if not changes and before.structure != self.structure:
-            changes.append(f"the containers of the arguments: {before.structure} is now {self.structure}")
-        graph = [self._renamed(str(change)) for change in diff(before.shape, self.shape)]
-        if not graph and before.hooks != self.hooks:
+        if not changes and before.trace.structure != self.trace.structure:
+            changes.append(f"the containers of the arguments: {before.trace.structure} is now {self.trace.structure}")
+        graph = [change.spelled(self._nodes) for change in diff(before.shape, self.shape)]
+        if not graph and before.trace.key.hooks != self.trace.key.hooks:
             changes.append("hooks of the states")
-        if not graph and before.strays == self.strays:
+        if not graph and before.trace.key.strays == self.trace.key.strays:
             names = self.names()
             changes += [
                 f"{names[i]}: {_words(old)} is now {_words(new)}"
-                for i, (old, new) in enumerate(zip(before.each(), self.each(), strict=True))
+                for i, (old, new) in enumerate(zip(before._each(), self._each(), strict=True))
                 if old != new
             ]
         return changes + graph
 
-    def _renamed(self, text: str) -> str:
-        for number, name in self.nodes.items():
-            text = text.replace(f"argument {number}", name)
-        return text
 
-    def names(self) -> list[str]:
-        """The names of the states of the table: their paths from the names by which the function knows the models."""
-        paths = [self._renamed(dotted(self.shape.path(row))) for row in self.shape.state_rows]
-        strays = [locate(state) if (state := stray()) is not None else "a state" for stray in self.strays.values()]
-        return _distinct([*paths, *strays])
-
-    def states(self) -> list[StateUse]:
-        names, values = self.names(), self.each()
-        return [StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in self.written) for i in self.used]
+def _kind(trace: Trace) -> tuple[Any, ...]:
+    """Return what tells one kind of call from another."""
+    key = trace.key
+    return key.shape, key.hooks, key.strays, trace.leaves, trace.structure, trace.values, trace.avals
 
 
-class ToldCore(StagedCore):
-    """A core that notes each time that it is traced."""
+class TraceLog:
+    """The traces of one function.
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        super().__init__(fun)
-        self.count = 0
+    Args:
+        core: The core of the function.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.traces: deque[Trace] = deque(maxlen=_KEPT)
-        self._noting = threading.Lock()
-        self._cause: str | None = None  # the attribute that was the only cause of the last trace
+        self.count = 0
+        self._cause: str | None = None  # the place that was the only cause of the last trace
         self._in_a_row = 0
 
-    def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
-        result = super().__call__(_states_, *args, **kwargs)
-        if isinstance(_states_.which, Rows) and not without_jit():
-            plan = _states_.which.plan
-            trace = Trace.of(plan, _states_.values, args, kwargs, self.fun)
-            written, used, _ = self.whiches[len(result[1][1])]
-            with self._noting:
-                changed = Snapshot.enabled and not plan.is_current()  # without the cache it never is
-                cause = self._note(trace._replace(used=used, written=written), changed)
-            if cause is not None:
-                self._warn(cause)
-        return result
-
-    def _note(self, trace: Trace, changed: bool) -> str | None:
-        """Note a trace; return what the function itself has changed time and again, if it is time to say so."""
-        before = self.traces[-1] if self.traces else None
-        self.traces.append(trace)
-        self.count += 1
-        cause = None
-        if changed and before is not None and (before.leaves, before.structure) == (trace.leaves, trace.structure):
-            places = {change.path for change in diff(before.shape, trace.shape)}
-            cause = trace._renamed(dotted(places.pop())) if len(places) == 1 else None
+    def changed_itself(self, inputs: Inputs) -> None:
+        """Warn where what the function changes itself makes each call trace it again."""
+        before, trace = tuple(self.traces)[-2:]
+        cause = self._only_cause(before, trace)
         self._in_a_row = self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
         self._cause = cause
-        return cause if self._in_a_row == _IN_A_ROW else None
+        if cause is not None and self._in_a_row == _IN_A_ROW:
+            warnings.warn(
+                f"`{self.core.__qualname__}` is traced again at each call, because it changes {cause} itself, which is "
+                "part of its program. Make it a State, or assign it outside of the compiled function.",
+                stacklevel=3,
+            )
 
-    def _warn(self, cause: str) -> None:
-        warnings.warn(
-            f"`{self.__qualname__}` is traced again at each call, because it changes {cause} itself, which is part of "
-            "its program. Make it a State, or assign it outside of the compiled function.",
-            stacklevel=2,
-        )
+    def _only_cause(self, before: Trace, trace: Trace) -> str | None:
+        """Return the place in the touched graph that is the only difference between two traces."""
+        if (before.leaves, before.structure) != (trace.leaves, trace.structure):
+            return None
+        places = {change.path for change in diff(before.key.shape, trace.key.shape)}
+        return self.named(trace).path(places.pop()) if len(places) == 1 else None
+
+    def named(self, trace: Trace) -> NamedTrace:
+        """Return a trace with the names of its arguments and states."""
+        return NamedTrace(trace, self.core)
 
     def forget(self) -> None:
         """Forget the traces."""
-        with self._noting:
-            self.traces.clear()
-            self.count = self._in_a_row = 0
-            self._cause = None
+        self.traces.clear()
+        self.count = self._in_a_row = 0
+        self._cause = None
 
     def explain(self, like: Trace | None = None) -> Explanation:
         """Explain the last trace, or the one that was made for such a call."""
-        with self._noting:
-            traces, count = list(self.traces), self.count
+        traces, count, user = list(self.traces), self.count, self.core.__qualname__
         if not traces:
-            return Explanation(self.__qualname__, 0, 0, [], None)
+            return Explanation(user, 0, 0, [], None)
+        kinds = [_kind(trace) for trace in traces]
         number = len(traces) - 1
         if like is not None:
-            number = next((n for n in reversed(range(len(traces))) if traces[n].key() == like.key()), number)
-        trace, earlier = traces[number], traces[:number]
-        reasons = min((trace.changes(old) for old in reversed(earlier)), key=len) if earlier else None
-        programs = len({trace.key() for trace in traces})
-        return Explanation(self.__qualname__, count, programs, trace.states(), reasons)
-
-
-def _is_static(item: Any) -> bool:
-    return isinstance(item, (Constant, Slot))
+            number = next((n for n in reversed(range(len(traces))) if kinds[n] == _kind(like)), number)
+        trace, earlier = self.named(traces[number]), [self.named(old) for old in reversed(traces[:number])]
+        reasons = min((trace.changes(old) for old in earlier), key=len) if earlier else None
+        return Explanation(user, count, len(set(kinds)), trace.states(), reasons)
 
 
 def _argument(leaf: Any) -> str:
@@ -297,11 +277,6 @@ def _distinct(names: Sequence[str]) -> list[str]:
         counts[name] = counts.get(name, 0) + 1
         distinct.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
     return distinct
-
-
-def _abstract(value: Any) -> tuple[Any, tuple[Any, ...]]:
-    leaves, treedef = jax.tree.flatten(value)
-    return treedef, tuple(map(jax.typeof, leaves))
 
 
 def _shape(abstract: tuple[Any, tuple[Any, ...]]) -> str:

@@ -6,8 +6,6 @@ program depends on is in the key, and no key is computed in Python.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,16 +14,18 @@ import jax
 from brainstate_graph import Node, State, StateArgumentError
 
 from .._engine.argnums import both_ways
-from .._engine.core import RETRIES, Retry, StagedCore, never_settled, without_jit
+from .._engine.core import Core, StagedCore, trace_of
 from .._engine.lift import Staged, whole_inside
-from .._engine.lost import refuse_lost
-from .._engine.placeholders import constant, seal
-from .._engine.touched import Plan
-from .._engine.values import Choice
-from .entry import Entry
-from .explain import Explanation, ToldCore, Trace
-from .program import UNUSED, Program
+from .._engine.placeholders import constant
+from .._engine.retry import RETRIES, Retry, never_settled
+from .._engine.touched import Inputs
+from .._engine.user_function import decorator
+from .._engine.values import Outcome, StateValues
+from .dispatch import Dispatch
+from .explain import Explanation, NamedTrace, TraceLog
+from .program import Program
 from .stages import Compiled, Info, Lowered, Traced
+from .state_options import Donation, Placement
 
 __all__ = ["JittedFunction", "jit"]
 
@@ -47,9 +47,6 @@ class JittedFunction(Staged):
         (2.0, 1, 'JittedFunction')
     """
 
-    _core = ToldCore
-    cores: tuple[ToldCore, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(
         self,
         fun: Callable[..., Any],
@@ -69,24 +66,25 @@ class JittedFunction(Staged):
             "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
             "in_shardings": in_shardings, "out_shardings": out_shardings, "name": name, **options,
         }  # fmt: skip
+        core = Core(fun)
+        if name is not None:
+            core.__name__ = core.__qualname__ = name
+        self._log = TraceLog(core)
+        staged = StagedCore(core, self._log)
         numbers, names = both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
         donated, donated_names = both_ways(fun, donate_argnums, donate_argnames)
+        donates = donate_states is not False and donate_states is not None
+        donation = Donation(core, "donate_states", donate_states) if donates and donate_states is not True else None
+        placement = None if state_shardings is None else Placement(core, "state_shardings", state_shardings)
+        self._program = Program(staged, donates, donation, placement)
+        super().__init__(staged, self._program, name)
         if numbers or names:
-            self._prepare = self._wrap_static
+            self._with_static, self._as_given = self._wrap_static, False
         options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
         options["donate_argnames"] = tuple(donated_names) or None
-
-        def rule(core: StagedCore) -> Entry:  # without `self`: a function is let go of at once, without the collector
-            if name is not None:
-                core.__name__ = core.__qualname__ = name
-            return Entry(Program(core), donate_states, state_shardings, frozenset(numbers), donated, options)
-
-        super().__init__(rule, (fun,), None, name)
-        entry: Any = self._run
-        self._entry: Entry = entry
-        self._program = self._entry.program
-        self._run, self._run_whole = self._entry.run, self._entry.run_whole
+        self._dispatch = Dispatch(self._program, self._static[0], donated, options)
+        self._run, self._run_whole = self._dispatch.run, self._dispatch.run_whole
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
@@ -127,59 +125,10 @@ class JittedFunction(Staged):
             ) from None
         return constant(value)
 
-    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
-        args, kwargs, plan = super()._prepared(args, kwargs)
-        if not plan.looked:
-            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
-                plan, _ = self._looked(plan, args, kwargs)
-        return args, kwargs, plan
-
-    def _looked(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
-        """Find out which states are used, if it is worth while, before anything is compiled for all of them.
-
-        Returns:
-            The touched graph; and JAX's trace for the whole of it with what that writes, where it is made here and
-            serves as it is.
-        """
-        found: Any = None
-        for _ in range(RETRIES):
-            if plan.looked or without_jit():
-                break
-            if not self._program.looks_at(plan):
-                plan.looked = True  # all are given
-                break
-            plan, found = self._choosing(plan, args, kwargs)
-        return plan, found if plan.which.choice is None and self._entry.plain else None
-
-    def _choosing(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Plan, Any]:
-        """Count in the states that are used with these arguments."""
-        whole = plan.choosing(None)
-        self._entry.resolve(whole)
-        try:
-            found = self._program.look(whole, args, kwargs)
-        except Retry as again:
-            return self.cores[0].planned_again(again.alone(), plan), None
-        except RuntimeError as error:
-            refuse_lost(whole.table, self.__qualname__, error)
-            raise
-        self._entry.check(whole)
-        written, used, _ = found[1]
-        before = plan.which.choice or Choice(())
-        places = {*used, *before.places}
-        donated = sorted({*written, *before.places[: before.donated]}) if self._entry.donates else []
-        if not self._entry.apart and len(whole.table) - len(places) < UNUSED:
-            return self._touched.choose(plan, None), found
-        choice = Choice((*donated, *sorted(places.difference(donated))), len(donated))
-        return self._touched.choose(plan, choice), found
-
-    def _other_plan(self, again: Retry, plan: Plan, args: Any, kwargs: Any) -> Plan:
-        plan = super()._other_plan(again, plan, args, kwargs)
-        return self._looked(plan, args, kwargs)[0]
-
-    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]:
-        args, kwargs = self._wrap_static(args, kwargs)
-        args, kwargs, nodes = seal(args, kwargs, self.origin_fun)
-        return args, kwargs, self._touched.plan(nodes)
+    def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
+        """Return the arguments as JAX takes them, and the states to pass as far as it is known."""
+        args, kwargs, nodes = self._sealed(args, kwargs)
+        return args, kwargs, self._program.known(nodes)
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Trace for arguments like these; no state changes.
@@ -187,23 +136,27 @@ class JittedFunction(Staged):
         Returns:
             A `Traced`, as ``jax.jit(f).trace`` gives it, with ``lower``.
         """
-        args, kwargs, plan = self._sealed(args, kwargs)
+        args, kwargs, inputs = self.as_passed(args, kwargs)
+        program, dispatch = self._program, self._dispatch
         with jax.disable_jit(False):
-            plan, found = self._looked(plan, args, kwargs)
+            inputs, found = program.settle(inputs, args, kwargs)
+            if inputs.key.passing is not None or not dispatch.plain:
+                found = None  # what was traced to find out is not what runs
             again: Retry | None = None
             for _ in range(RETRIES):
                 try:
                     if found is None:
-                        plan = whole_inside(plan)
-                        compiled = self._entry.staged(plan, len(args))
-                        traced = compiled.trace(*self._entry.shapes(plan.values()), *args, **kwargs)
-                        found = traced, self.cores[0].whiches[len(traced.out_info[1][1])]
-                    stage, which = found
-                    info = Info(stage, which, plan, Trace.of(plan, (), args, kwargs, self.origin_fun))
-                    return Traced(stage, self, self._entry, plan.which, info)
+                        inputs = whole_inside(inputs)
+                        compiled = dispatch.staged(inputs, len(args))
+                        traced = compiled.trace(*dispatch.shapes(inputs.values()), *args, **kwargs)
+                        found = traced, self._core.outcome(traced.out_info[1][1])
+                    stage, outcome = found
+                    trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
+                    info = Info(stage, outcome, inputs, NamedTrace(trace, self.cores[0]))
+                    return Traced(stage, self, dispatch, inputs.key, info)
                 except Retry as another:
                     again = another.alone()
-                    plan = self._other_plan(again, plan, args, kwargs)
+                    inputs = program.inputs_again(again, inputs, args, kwargs)
         raise never_settled(self.__qualname__, again)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
@@ -237,18 +190,18 @@ class JittedFunction(Staged):
         Returns:
             An `Explanation`, whose text is a report.
         """
-        core = self.cores[0]
         if not (args or kwargs):
-            return core.explain()
+            return self._log.explain()
         self.trace(*args, **kwargs)
-        args, kwargs, plan = self._sealed(args, kwargs)
-        return core.explain(Trace.of(plan, plan.choosing(None).values().values, args, kwargs, self.origin_fun))
+        args, kwargs, inputs = self.as_passed(args, kwargs)
+        return self._log.explain(trace_of(inputs.whole().values(), args, kwargs, Outcome(())))
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        self._entry.clear()
-        self._touched.forget()
-        self.cores[0].forget()
+        self._dispatch.clear()
+        self._program.forget()
+        self.cores[0].touched.forget()
+        self._log.forget()
 
 
 def jit(
@@ -305,6 +258,8 @@ def jit(
         >>> int(count.value)
         5
     """
+    if fun is None:
+        return decorator(jit, locals())
     options: dict[str, Any] = {
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
         "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
@@ -313,6 +268,4 @@ def jit(
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options
-    if fun is None:
-        return functools.partial(jit, **options)
     return JittedFunction(fun, **options)

@@ -13,7 +13,7 @@ import numpy as np
 from brainstate_graph import Node, State
 from brainstate_graph.extend import static_key
 
-from .._engine.reach import Entry, is_foreign, is_open, is_ours, names_in, steps
+from .._engine.reach import Binding, is_foreign, is_open, is_ours, names_in, steps
 
 __all__ = ["parts_of", "same_parts"]
 
@@ -63,6 +63,9 @@ class _Walk:
             parts.append(item)
             return True
         parts.append(type(item))
+        if isinstance(item, types.ModuleType):
+            parts.append(item)
+            return True
         if isinstance(item, np.generic):
             parts.append(item.item())
             return isinstance(item, (np.number, np.bool_))
@@ -79,18 +82,17 @@ class _Walk:
         if isinstance(item, types.FunctionType) and not is_foreign(item):
             parts.append(item.__code__)
             self._assigned |= names_in(item.__code__).stored
-            if any(not _filled(cell) for cell in item.__closure__ or ()):  # a variable without a value yet
+            if not all(map(_filled, item.__closure__ or ())):  # a variable without a value yet
                 return False
-        elif isinstance(item, type):
+            return self.all([step.value for step in steps(item)])
+        if isinstance(item, type):
             parts.append(item)
             return is_foreign(item) or issubclass(item, (Node, State)) or self._fields(_class_fields(item))
-        elif not _is_known(item):
+        if not _is_known(item):
             parts.append(item)
-            return isinstance(item, types.ModuleType) or (
-                callable(item) and (is_foreign(type(item)) or is_foreign(item))
-            )
-        found = list(steps(item))
-        owned = {s.name: s.value for s in found if isinstance(s.place, Entry) and s.place.owned}
+            return callable(item) and (is_foreign(type(item)) or is_foreign(item))
+        found = steps(item)
+        owned = {s.name: s.value for s in found if isinstance(s.place, Binding) and s.place.owned}
         if owned or not isinstance(item, (types.FunctionType, types.MethodType)):
             parts.append("\n".join(s.name for s in found))
         return self._fields(owned) and self.all(

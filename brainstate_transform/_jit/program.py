@@ -1,8 +1,19 @@
-"""What ``jit`` hands to JAX: the core, given the states that it uses."""
+"""The program of a function: what ``jit`` hands to JAX, and which states of a touched graph it is passed.
+
+The user's function is traced with all states of the touched graph (`Program.whole`).  That trace shows which of them it
+uses.  Where many are not used, the program is passed a choice of states instead, and evaluates the same trace: each
+input costs a call 0.3 to 1 microsecond, used or not.
+
+What is passed has its one home here: `Program.settle` finds the choice, `Program.inputs_again` adds to it when a trace
+for other arguments uses more, and the choices are remembered by the shape of the graph, so that alike models share
+them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,14 +21,19 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding
 
-from .._engine.core import StagedCore, Unpassed, without_jit
-from .._engine.touched import Plan
-from .._engine.values import Choice, Rows, StateValues
+from brainstate_graph import Node, State
 
-__all__ = ["UNUSED", "Program"]
+from .._engine.core import StagedCore, without_jit
+from .._engine.lost import refuse_lost
+from .._engine.retry import RETRIES, Retry, Unpassed
+from .._engine.touched import Inputs, Remembered, TouchedGraph
+from .._engine.values import GraphKey, Outcome, Passing, StateValues
+from .state_options import Donation, Placement, with_placement
 
-# A program with this many unused states among its inputs is given only the ones that it uses: each input costs
-# 0.3 to 1 microsecond per call, a second look at the traced program costs a third of a trace, once.
+__all__ = ["Program"]
+
+# A program with this many unused states among its inputs is passed only the ones that it uses. A second look at the
+# traced program costs a third of a trace, once.
 UNUSED = 16
 
 
@@ -26,61 +42,170 @@ class Program:
 
     Args:
         core: The core.
-
-    Attributes:
-        always_look: Whether to look at small graphs too.
-        shapes: What the states of a touched graph are traced as.
+        donates: Whether states that are written give their buffers away.
+        donation: Those that do; None for all.
+        placement: Where states live; None for where they are.
     """
 
-    def __init__(self, core: StagedCore) -> None:
+    def __init__(
+        self,
+        core: StagedCore,
+        donates: bool = False,
+        donation: Donation | None = None,
+        placement: Placement | None = None,
+    ) -> None:
         self.core = core
+        self._user = core.core
+        self.donates = donates
+        self.donation = donation
+        self.placement = placement
+        # Whether some states cross apart from others, so that it must be known which are used of small graphs too.
+        self.apart = donates or placement is not None
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
-        self.always_look = False
-        self.shapes: Callable[[Plan], Sequence[Any]] = lambda plan: plan.values().values
+        self.remembered = Remembered[Inputs]()
+        self._settled: dict[Any, Passing | None] = {}  # by shape and strays
         self.__name__, self.__qualname__ = core.__name__, core.__qualname__
-        signature = getattr(core, "__signature__", None)
-        if signature is not None:
-            self.__signature__ = signature
+
+    @property
+    def __signature__(self) -> inspect.Signature | None:
+        return self.core.__signature__
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the core with a choice of states; JAX traces this."""
         states = _states_  # named so that a user's argument may be called `states`
-        which = states.which
-        if without_jit() or not isinstance(which, Rows):
+        key = states.key
+        if without_jit() or not isinstance(key, GraphKey):
             return self.core(states, *args, **kwargs)
-        choice = which.choice
-        if choice is None:
+        if key.passing is None:
             return self.whole(states, *args, **kwargs)
-        plan = which.plan.choosing(None)
-        traced, (_, used, _) = self.look(plan, args, kwargs)
-        if not set(choice.places).issuperset(used):
-            raise Unpassed([plan.table[place] for place in used])
-        values = self._filled(plan, choice, states)
+        whole = key.inputs.whole()
+        traced, outcome = self.look(whole, args, kwargs)
+        used = outcome.used or ()
+        if not set(key.passing.indices).issuperset(used):
+            raise Unpassed([whole.states[index] for index in used])
+        values = self._filled(whole, key.passing, states)
         outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
 
-    def looks_at(self, plan: Plan) -> bool:
-        """Tell whether it is worth while to find out which states of a touched graph are used."""
-        return self.always_look or len(plan.inputs) > UNUSED
-
-    def _filled(self, plan: Plan, choice: Choice, states: StateValues) -> list[Any]:
-        """The values of the whole table: those given, and something in the places that are not used."""
-        pairs = zip(plan.values().values, self.shapes(plan), strict=True)
+    def _filled(self, whole: Inputs, passing: Passing, states: StateValues) -> list[Any]:
+        """Return the values of the whole graph: those given, and something in place of those that are not used."""
+        pairs = zip(whole.values().values, self.shapes(whole), strict=True)
         values = [jax.tree.map(_unused, value, shape) for value, shape in pairs]
-        for place, value in zip(choice.places, states.values, strict=True):
-            values[place] = value
+        for index, value in zip(passing.indices, states.values, strict=True):
+            values[index] = value
         return values
 
-    def look(self, plan: Plan, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Trace with the whole touched graph, or find that trace; return it, and what it writes, see `Written`."""
-        traced = self.whole.trace(StateValues(plan.which, self.shapes(plan)), *args, **kwargs)
-        return traced, self.core.whiches[len(traced.out_info[1][1])]
+    def shapes(self, whole: Inputs) -> Sequence[Any]:
+        """Return what the states of a touched graph are traced as."""
+        values = whole.values()
+        return values.values if self.placement is None else self.placement.where(values, with_placement)[0]
+
+    def look(self, whole: Inputs, args: Any, kwargs: Any) -> tuple[Any, Outcome]:
+        """Trace with the whole touched graph, or find that trace; return it, and its outcome."""
+        traced = self.whole.trace(StateValues(whole.key, self.shapes(whole)), *args, **kwargs)
+        return traced, self.core.outcome(traced.out_info[1][1])
+
+    # -- which states are passed ---------------------------------------------------------------------------------------
+
+    def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass in a call with these arguments."""
+        inputs = self.known(nodes)
+        if not inputs.settled:
+            with contextlib.suppress(TypeError):  # an error is for the call itself, which says more of it
+                inputs, _ = self.settle(inputs, args, kwargs)
+        return inputs
+
+    def inputs_again(self, again: Retry, inputs: Inputs, args: Any, kwargs: Any) -> Inputs:
+        """Return the states to pass after a trace was given up."""
+        return self.settle(self._again(again, inputs), args, kwargs)[0]
+
+    def known(self, nodes: Sequence[Node]) -> Inputs:
+        """Return the states to pass in a call with these nodes among its arguments, as far as it is known."""
+        found = self.remembered.find(nodes)
+        return self._of(self._user.touched.graph(nodes)) if found is None else found
+
+    def _of(self, graph: TouchedGraph) -> Inputs:
+        if not self.apart and len(graph.states) <= UNUSED:
+            inputs = Inputs(graph, None, settled=True)  # all are passed, whichever are used
+        else:
+            key = (graph.shape, tuple(graph.strays))
+            inputs = Inputs(graph, self._settled.get(key), settled=key in self._settled)
+        self.remembered.keep(graph.nodes, inputs)
+        return inputs
+
+    def _choose(self, graph: TouchedGraph, passing: Passing | None) -> Inputs:
+        """Pass these states from now on, or all, where the touched graph has this shape."""
+        self._settled[graph.shape, tuple(graph.strays)] = passing
+        inputs = Inputs(graph, passing, settled=True)
+        self.remembered.keep(graph.nodes, inputs)
+        return inputs
+
+    def settle(self, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any]:
+        """Find out which states are used, if it is worth while, before anything is compiled for all of them.
+
+        Returns:
+            The states to pass; and JAX's trace with all of them and its outcome, where it was made here.
+        """
+        found: Any = None
+        for _ in range(RETRIES):
+            if inputs.settled or without_jit():
+                break
+            inputs, found = self._settle_once(inputs, args, kwargs)
+        return inputs, found
+
+    def _settle_once(self, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any]:
+        whole = inputs.whole()
+        said = [each for each in (self.donation, self.placement) if each is not None]
+        for each in said:
+            each.of(whole.graph)  # refuses a selector that selects nothing of this graph
+        try:
+            found = self.look(whole, args, kwargs)
+        except Retry as again:
+            return self._again(again.alone(), inputs), None
+        except RuntimeError as error:
+            refuse_lost(whole.states, self.__qualname__, error)
+            raise
+        for each in said:
+            each.check(whole.graph)  # ... and states that the function, now that it is traced, is known not to use
+        written, used, _ = found[1]
+        before = inputs.key.passing or Passing(())
+        indices = {*(used or ()), *before.indices}
+        donated = sorted({*written, *before.indices[: before.donated]}) if self.donates else []
+        if not self.apart and len(whole.states) - len(indices) < UNUSED:
+            return self._choose(whole.graph, None), found
+        passing = Passing((*donated, *sorted(indices.difference(donated))), len(donated))
+        return self._choose(whole.graph, passing), found
+
+    def _again(self, again: Retry, inputs: Inputs) -> Inputs:
+        """Return the states to pass after a trace was given up, or raise what no other states help against."""
+        graph = self._user.graph_again(again, inputs.graph)
+        if graph is not inputs.graph:
+            return self._of(graph)
+        return self._widen(inputs, again.states) if isinstance(again, Unpassed) else self._of(graph)
+
+    def _widen(self, inputs: Inputs, used: Sequence[State[Any]]) -> Inputs:
+        """Pass these states of the graph as well from now on."""
+        passing = inputs.key.passing
+        if passing is None:
+            return inputs
+        # A signature whose trace was given up stays on the slow path of ``jax.jit`` for good (150 microseconds a call);
+        # what is called afterwards has another choice in its key.
+        index_of = {state: index for index, state in enumerate(inputs.graph.states)}
+        more = sorted({index_of[state] for state in used}.difference(passing.indices))
+        return self._choose(inputs.graph, passing._replace(indices=(*passing.indices, *more)))
+
+    def forget(self) -> None:
+        """Drop what is known of earlier calls, and all that was compiled for the whole graph."""
+        self.whole.clear_cache()
+        self._settled.clear()
+        self.remembered.forget()
 
 
 def _unused(leaf: Any, shape: Any) -> Any:
-    """Something of the right shape and dtype in a place where nobody looks, without memory behind it."""
+    """Return something of the right shape and dtype where nobody looks, without memory behind it."""
     dtype = jax.numpy.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
     if jax.numpy.issubdtype(dtype, jax.dtypes.extended):
         return leaf

@@ -13,14 +13,14 @@ import jax
 from brainstate_graph import diff
 from brainstate_graph.extend import describe, locate
 
-from .._checks.shapes import shape_of, struct
+from .._checks.avals import shape_of, struct
 from .._engine.core import without_jit
 from .._engine.lost import refuse_lost
 from .._engine.placeholders import unseal_result
-from .._engine.touched import Plan
-from .._engine.values import Rows
-from .entry import Entry
-from .explain import Trace
+from .._engine.touched import Inputs, TouchedGraph
+from .._engine.values import GraphKey, Outcome
+from .dispatch import Dispatch
+from .explain import NamedTrace
 
 __all__ = ["Compiled", "Info", "Lowered", "Traced"]
 
@@ -34,9 +34,9 @@ class Owner(Protocol):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]: ...
+    def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]: ...
 
-    def _finish(self, plan: Plan, out: Any, written: Any) -> Any: ...
+    def _finish(self, inputs: Inputs, out: Any, written: Any) -> Any: ...
 
 
 class Info:
@@ -44,25 +44,25 @@ class Info:
 
     Args:
         stage: The trace.
-        which: What it writes.
-        plan: The touched graph.
+        outcome: What it does to states.
+        inputs: The states that it is passed.
         trace: The names in it.
     """
 
-    def __init__(self, stage: Any, which: Any, plan: Plan, trace: Trace) -> None:
-        self._stage, self._which, self._trace = stage, which, trace
-        self._given, self._values = plan.which.places, jax.tree.map(jax.typeof, plan.values().values)
-        self._objects = plan.snapshot.objects if which.sealed else ()
+    def __init__(self, stage: Any, outcome: Outcome, inputs: Inputs, trace: NamedTrace) -> None:
+        self._stage, self._outcome, self._trace = stage, outcome, trace
+        self._given, self._values = inputs.indices, jax.tree.map(jax.typeof, inputs.values().values)
+        self._objects = inputs.graph.objects if outcome.sealed else ()
 
     @functools.cached_property
     def states(self) -> dict[str, Any]:
         names = self._trace.names()
-        return {names[place]: jax.tree.map(struct, old) for place, old in zip(self._given, self._values, strict=True)}
+        return {names[i]: jax.tree.map(struct, old) for i, old in zip(self._given, self._values, strict=True)}
 
     @functools.cached_property
     def written(self) -> dict[str, Any]:
         names, values = self._trace.names(), self._stage.out_info[1][0]
-        return {names[place]: shape for place, shape in zip(self._which.states, values, strict=True)}
+        return {names[i]: shape for i, shape in zip(self._outcome.states, values, strict=True)}
 
     @functools.cached_property
     def result(self) -> Any:
@@ -76,9 +76,9 @@ class _Stage:
         stage: The stage of JAX, which has the states before the arguments.
     """
 
-    def __init__(self, stage: Any, owner: Owner, entry: Entry, which: Rows, info: Info) -> None:
+    def __init__(self, stage: Any, owner: Owner, dispatch: Dispatch, key: GraphKey, info: Info) -> None:
         self.stage = stage
-        self._owner, self._entry, self._which, self._info = owner, entry, which, info
+        self._owner, self._dispatch, self._key, self._info = owner, dispatch, key, info
 
     @property
     def states_info(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class _Stage:
         return self._info.result
 
     def _next(self, kind: type[_S], stage: Any) -> _S:
-        return kind(stage, self._owner, self._entry, self._which, self._info)
+        return kind(stage, self._owner, self._dispatch, self._key, self._info)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._owner.__qualname__!r}>"
@@ -182,37 +182,39 @@ class Compiled(_Stage):
         owner = self._owner
         if without_jit():
             return owner(*args, **kwargs)
-        args, kwargs, plan = owner._sealed(args, kwargs)
-        plan = self._fitting(plan)
+        args, kwargs, inputs = owner.as_passed(args, kwargs)
+        inputs = self._fitting(inputs)
         try:
-            out, written = self._entry.call(self.stage, plan.values(), args, kwargs)
+            out, written = self._dispatch.call(self.stage, inputs.values(), args, kwargs)
         except (RuntimeError, TypeError, ValueError) as error:
-            refuse_lost(plan.inputs, owner.__qualname__, error)
-            self._refuse_shapes(plan)
+            refuse_lost(inputs.states, owner.__qualname__, error)
+            self._refuse_shapes(inputs)
             raise
-        return owner._finish(plan, out, written)
+        return owner._finish(inputs, out, written)
 
-    def _fitting(self, plan: Plan) -> Plan:
-        """The touched graph as the program was compiled for."""
-        which, now = self._which, plan.which
+    def _fitting(self, inputs: Inputs) -> Inputs:
+        """Return the inputs that the program was compiled for, in the graph of these."""
+        key, now = self._key, inputs.key
         user = self._owner.__qualname__
-        if now == which:
-            return plan
-        if now.shape is not which.shape:
+        if now == key:
+            return inputs
+        if now.shape is not key.shape:
             raise ValueError(
                 f"`{user}` was compiled for another model. Compile it again. What changed:\n"
-                f"{diff(which.shape, now.shape)}"
+                f"{diff(key.shape, now.shape)}"
             )
-        strays = {number: state for number, state in plan.strays.items() if number in which.strays}
-        fitting = Plan(plan.snapshot, strays, plan.nodes, which.choice)
-        if fitting.which != which:
+        graph = inputs.graph
+        strays = {number: state for number, state in graph.strays.items() if number in key.strays}
+        fitting = Inputs(TouchedGraph(graph.snapshot, strays, graph.nodes), key.passing)
+        if fitting.key != key:
             raise ValueError(f"`{user}` was compiled for states with other hooks. Compile it again.")
         return fitting
 
-    def _refuse_shapes(self, plan: Plan) -> None:
+    def _refuse_shapes(self, inputs: Inputs) -> None:
+        values = inputs.values().values
         wrong = [
             f"{locate(state)} is {describe(jax.tree.map(shape_of, value))} and was {describe(shape)}"
-            for state, value, shape in zip(plan.inputs, plan.values().values, self.states_info.values(), strict=True)
+            for state, value, shape in zip(inputs.states, values, self.states_info.values(), strict=True)
             if _form(jax.tree.map(shape_of, value)) != _form(shape)
         ]
         if wrong:
@@ -241,7 +243,7 @@ class Compiled(_Stage):
     def input_shardings(self) -> Any:
         """The shardings of the arguments, as ``(args, kwargs)``; states left out."""
         args, kwargs = self.stage.input_shardings
-        return args[self._entry.shift :], kwargs
+        return args[self._dispatch.shift :], kwargs
 
     @property
     def output_shardings(self) -> Any:

@@ -13,12 +13,11 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
 
 from .._engine.core import Core, without_jit
-from .._engine.lift import hold
-from .._engine.placeholders import constant, seal, unseal_result
-from .._engine.touched import Plan
+from .._engine.placeholders import constant, hold, seal, unseal_result
+from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
-from .traces import Cache, CacheKey, Entry, StateTraceStack, StaticKey
+from .traces import CacheKey, StateTraceStack, StaticKey, TraceCache, TracedJaxpr, avals_of, structure_of
 
 __all__ = ["StatefulFunction"]
 
@@ -26,16 +25,11 @@ _MAXSIZE = 128
 _OPTIMIZATIONS = ("constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce")
 
 
-def _abstract(tree: Any) -> tuple[Any, tuple[Any, ...]]:
-    leaves, treedef = jax.tree.flatten(tree)
-    return treedef, tuple(jax.typeof(x) for x in leaves)
-
-
-def _by_cache(doc: str, get: Callable[[Entry], Any]) -> tuple[Any, Any]:
-    """The two accessors to one part of an entry: by arguments, and by cache key."""
+def _by_cache(doc: str, get: Callable[[TracedJaxpr], Any]) -> tuple[Any, Any]:
+    """The two accessors to one part of a trace: by arguments, and by cache key."""
 
     def by_arguments(self: StatefulFunction, *args: Any, compile_if_miss: bool = True, **kwargs: Any) -> Any:
-        return get(self._entry(args, kwargs, compile_if_miss))
+        return get(self._traced(args, kwargs, compile_if_miss))
 
     def by_cache(self: StatefulFunction, cache_key: Hashable) -> Any:
         return get(self._require(cache_key))
@@ -123,7 +117,7 @@ class StatefulFunction:
         replayed.__name__, replayed.__qualname__ = self._core.__name__, self._core.__qualname__
         self._call: Any = jit(replayed)
         self._call.cores[0].frozen = True
-        self._cache = Cache(_MAXSIZE)
+        self._cache = TraceCache(_MAXSIZE)
         self._tracing = threading.RLock()
 
     def __repr__(self) -> str:
@@ -154,12 +148,12 @@ class StatefulFunction:
         if without_jit():  # and so without tracing
             return self.fun(*args, **kwargs)
         sealed, named, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(sealed, named), sealed, named, self._plan(nodes))
-        if entry.seals:  # its result has nodes of one call
+        found = self._fresh(self._key(sealed, named), sealed, named, self._core.touched.graph(nodes))
+        if found.seals:  # its result has nodes of one call
             return self.fun(*args, **kwargs)
-        states = entry.trace.states
-        out, new = self._evaluate(entry, read_values(states), sealed, named)
-        pairs = [(s, v) for s, v, w in zip(states, new, entry.trace.been_writen, strict=True) if w]
+        states = found.trace.states
+        out, new = self._evaluate(found, read_values(states), sealed, named)
+        pairs = [(s, v) for s, v, w in zip(states, new, found.trace.been_writen, strict=True) if w]
         write_values([s for s, _ in pairs], [v for _, v in pairs])
         return out
 
@@ -187,49 +181,48 @@ class StatefulFunction:
         args, kwargs, nodes = seal(args, kwargs, self.fun)
         key = self._key(args, kwargs)
         if compile_if_miss:
-            self._fresh(key, args, kwargs, self._plan(nodes))
+            self._fresh(key, args, kwargs, self._core.touched.graph(nodes))
         return key
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
-        return CacheKey(static, _abstract(dynamic), static_kw, _abstract(dynamic_kw))
+        return CacheKey(static, structure_of(dynamic), static_kw, structure_of(dynamic_kw))
 
     # -- tracing -------------------------------------------------------------------------------------------------------
 
-    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any], compile_if_miss: bool) -> Entry:
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], compile_if_miss: bool) -> TracedJaxpr:
         args, kwargs, nodes = seal(args, kwargs, self.fun)
         key = self._key(args, kwargs)
-        return self._fresh(key, args, kwargs, self._plan(nodes)) if compile_if_miss else self._require(key)
+        return (
+            self._fresh(key, args, kwargs, self._core.touched.graph(nodes)) if compile_if_miss else self._require(key)
+        )
 
-    def _require(self, key: Hashable) -> Entry:
-        entry = self._cache.get(key)
-        if entry is None:
+    def _require(self, key: Hashable) -> TracedJaxpr:
+        found = self._cache.get(key)
+        if found is None:
             raise ValueError(
                 f"{self!r} was not traced for the key {key}. Call `make_jaxpr` with such arguments first. "
                 f"The keys there are: {self._cache.keys()}"
             )
-        return entry
+        return found
 
-    def _plan(self, nodes: Sequence[Node]) -> Plan:
-        return self._core.touched.plan(nodes)
-
-    def _fresh(self, key: Hashable, args: Any, kwargs: Any, plan: Plan) -> Entry:
-        """Return the entry under `key`, traced anew where the touched graph or its states are not as they were."""
-        entry = self._cache.get(key)
-        if entry is not None and _holds(entry, plan):
-            return entry
+    def _fresh(self, key: Hashable, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
+        """Return the trace under `key`, traced anew where the touched graph or its states are not as they were."""
+        found = self._cache.get(key)
+        if found is not None and found.holds(graph):
+            return found
         with self._tracing:  # one thread traces; the others find what it made
-            entry = self._cache.get(key)
-            if entry is not None and _holds(entry, plan):
-                return entry
+            found = self._cache.get(key)
+            if found is not None and found.holds(graph):
+                return found
             self._cache.drop(key)
-            entry = self._trace(args, kwargs, plan)
-            if not self._core.moved(plan):
-                self._cache.put(key, entry)
-            return entry
+            found = self._trace(args, kwargs, graph)
+            if not self._core.moved(graph):
+                self._cache.put(key, found)
+            return found
 
-    def _trace(self, args: Any, kwargs: Any, plan: Plan) -> Entry:
-        nodes = plan.nodes
+    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
+        nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
         def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
@@ -241,7 +234,7 @@ class StatefulFunction:
             self._core.nodes = nodes
             overlay = Overlay()
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
-            sealed.append(written.which.sealed)
+            sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))
             new = dict(written.items())
@@ -252,7 +245,7 @@ class StatefulFunction:
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
-        states: tuple[State[Any], ...] = tuple(plan.inputs)
+        states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
             jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
             traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
@@ -268,7 +261,17 @@ class StatefulFunction:
             traced = optimize_jaxpr(traced, optimizations=self.ir_optimizations)
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
-        return Entry(traced, out, trace, _avals_of(states), _shape(plan, states), _states(plan), call, sealed[-1])
+        return TracedJaxpr(
+            traced,
+            out,
+            trace,
+            avals_of(states),
+            graph.shape,
+            hooks_key(states),
+            tuple(graph.snapshot.states),
+            call,
+            sealed[-1],
+        )
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.
@@ -280,7 +283,7 @@ class StatefulFunction:
             StateArgumentError: A State is passed or returned; both a TypeError and a ValueError.
             ValueError: ``static_argnums`` has a position that is not there.
         """
-        self._entry(args, kwargs, True)
+        self._traced(args, kwargs, True)
         return self
 
     get_jaxpr, get_jaxpr_by_cache = _by_cache("the ClosedJaxpr", lambda e: e.jaxpr)
@@ -299,10 +302,10 @@ class StatefulFunction:
 
     # -- calling -------------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, entry: Entry, values: Sequence[Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _evaluate(self, found: TracedJaxpr, values: Sequence[Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
         _, dynamic, _, dynamic_kw = self._sort(args, kwargs)
-        flat = entry.call(*jax.tree.leaves((list(values), dynamic, dynamic_kw)))
-        return jax.tree.unflatten(jax.tree.structure(entry.out_shapes), flat)
+        flat = found.call(*jax.tree.leaves((list(values), dynamic, dynamic_kw)))
+        return jax.tree.unflatten(jax.tree.structure(found.out_shapes), flat)
 
     def jaxpr_call(self, state_vals: Sequence[Any], *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], Any]:
         """Evaluate the jaxpr as a pure function; no live state is read or written.
@@ -319,10 +322,10 @@ class StatefulFunction:
             ValueError: There is not one value for each state.
         """
         args, kwargs, nodes = seal(args, kwargs, self.fun)
-        entry = self._fresh(self._key(args, kwargs), args, kwargs, self._plan(nodes))
-        if len(state_vals) != len(entry.trace.states):
-            raise ValueError(f"{self!r} uses {len(entry.trace.states)} states, but {len(state_vals)} values were given")
-        out, new = self._evaluate(entry, state_vals, args, kwargs)
+        found = self._fresh(self._key(args, kwargs), args, kwargs, self._core.touched.graph(nodes))
+        if len(state_vals) != len(found.trace.states):
+            raise ValueError(f"{self!r} uses {len(found.trace.states)} states, but {len(state_vals)} values were given")
+        out, new = self._evaluate(found, state_vals, args, kwargs)
         return tuple(new), unseal_result(out)
 
     def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:
@@ -359,10 +362,10 @@ class StatefulFunction:
         Raises:
             ValueError: The shape, dtype or structure of some states has changed; the message lists them.
         """
-        entry = self._require(cache_key)
+        found = self._require(cache_key)
         changed = [
             f"{locate(state)} was {_shown(old)} and is {describe(state.value)}"
-            for state, old, new in zip(entry.trace.states, entry.avals, _avals_of(entry.trace.states), strict=True)
+            for state, old, new in zip(found.trace.states, found.avals, avals_of(found.trace.states), strict=True)
             if old != new
         ]
         if changed:
@@ -388,27 +391,6 @@ def _wrapped(value: Any) -> Any:
         return jax.tree.map(_wrapped, value)
     StaticKey(value)  # refuses what it cannot compare
     return constant(value)
-
-
-def _holds(entry: Entry, plan: Plan) -> bool:
-    """Tell whether a trace is still right: the same states in the same graph, of the same shapes."""
-    return (
-        entry.shape == _shape(plan, entry.trace.states)
-        and entry.table == _states(plan)
-        and entry.avals == _avals_of(entry.trace.states)
-    )
-
-
-def _shape(plan: Plan, states: Sequence[State[Any]]) -> tuple[Any, Any]:
-    return plan.which.shape, hooks_key(states)
-
-
-def _states(plan: Plan) -> tuple[State[Any], ...]:
-    return tuple(plan.snapshot.states)
-
-
-def _avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
-    return tuple(map(_abstract, read_values(states, False)))
 
 
 def _shown(aval: tuple[Any, tuple[Any, ...]]) -> str:

@@ -7,12 +7,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from jax.extend.core import ClosedJaxpr
 
-from brainstate_graph import State
-from brainstate_graph.extend import read_values, static_key
+from brainstate_graph import GraphDef, State
+from brainstate_graph.extend import hooks_key, read_values, static_key
 
-__all__ = ["Cache", "CacheKey", "Entry", "StateTraceStack", "StaticKey"]
+from .._engine.touched import TouchedGraph
+
+__all__ = ["CacheKey", "StateTraceStack", "StaticKey", "TraceCache", "TracedJaxpr", "avals_of", "structure_of"]
 
 
 class CacheKey(NamedTuple):
@@ -62,56 +65,92 @@ class StateTraceStack:
         return tuple(read_values(self.states))
 
 
-class Entry(NamedTuple):
+def structure_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the tree structure of a value, and the avals of its leaves."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple([jax.typeof(leaf) for leaf in leaves])
+
+
+def avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
+    """Return the structure and avals of the current value of each state."""
+    return tuple(map(structure_of, read_values(states, False)))
+
+
+class TracedJaxpr(NamedTuple):
+    """A function traced for some arguments, and what it was traced in.
+
+    Attributes:
+        jaxpr: The trace, with the states before the arguments.
+        out_shapes: Shapes and dtypes of the result, nodes sealed, and of the states.
+        trace: The states that it uses.
+        avals: Those of the states then.
+        shape: The shape of the touched graph then.
+        hooks: The hooks of the states then.
+        table: The states of the graph.
+        call: Evaluates the jaxpr.
+        seals: Whether there are nodes in the result.
+    """
+
     jaxpr: ClosedJaxpr
-    out_shapes: Any  # of the result, nodes sealed
+    out_shapes: Any
     trace: StateTraceStack
-    avals: tuple[Any, ...]  # of the states when they were traced
-    shape: Any  # the GraphDef of the touched graph then, and the hooks of these states
-    table: tuple[State[Any], ...]  # the states of that graph
+    avals: tuple[Any, ...]
+    shape: GraphDef
+    hooks: Any
+    table: tuple[State[Any], ...]
     call: Callable[..., Any]
-    seals: bool  # whether there are nodes in the result
+    seals: bool
+
+    def holds(self, graph: TouchedGraph) -> bool:
+        """Tell whether the trace is still right: the same states in the same graph, of the same shapes."""
+        states = self.trace.states
+        return (
+            self.shape is graph.shape
+            and self.hooks == hooks_key(states)
+            and self.table == tuple(graph.snapshot.states)
+            and self.avals == avals_of(states)
+        )
 
 
-class Cache:
-    """The most recently used entries, at most `maxsize`; safe to use from several threads."""
+class TraceCache:
+    """The most recently used traces, at most `maxsize`; safe to use from several threads."""
 
     def __init__(self, maxsize: int) -> None:
-        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self._kept: OrderedDict[Hashable, TracedJaxpr] = OrderedDict()
         self._lock = threading.RLock()
         self._maxsize = maxsize
         self.asked = self.warm = 0  # how often `get` was called, and how often JAX had the program without
         self._misses = 0
 
-    def get(self, key: Hashable) -> Entry | None:
+    def get(self, key: Hashable) -> TracedJaxpr | None:
         with self._lock:
-            entry = self._entries.get(key)
+            found = self._kept.get(key)
             self.asked += 1
-            if entry is None:
+            if found is None:
                 self._misses += 1
             else:
-                self._entries.move_to_end(key)
-            return entry
+                self._kept.move_to_end(key)
+            return found
 
-    def put(self, key: Hashable, entry: Entry) -> None:
+    def put(self, key: Hashable, found: TracedJaxpr) -> None:
         with self._lock:
-            self._entries[key] = entry
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._maxsize:
-                self._entries.popitem(last=False)
+            self._kept[key] = found
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._maxsize:
+                self._kept.popitem(last=False)
 
     def drop(self, key: Hashable) -> None:
         with self._lock:
-            self._entries.pop(key, None)
+            self._kept.pop(key, None)
 
     def clear(self) -> None:
         with self._lock:
-            self._entries.clear()
+            self._kept.clear()
             self.asked = self.warm = self._misses = 0
 
     def keys(self) -> list[Hashable]:
         with self._lock:
-            return list(self._entries)
+            return list(self._kept)
 
     def stats(self) -> dict[str, Any]:
         with self._lock:
@@ -119,7 +158,7 @@ class Cache:
             hits = asked - self._misses
             rate = hits / asked if asked else 0.0
             return {
-                "size": len(self._entries), "maxsize": self._maxsize, "hits": hits, "misses": self._misses,
+                "size": len(self._kept), "maxsize": self._maxsize, "hits": hits, "misses": self._misses,
                 "hit_rate": rate,
             }  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""``associative_scan``: many steps at once, so the function may read states, but not write them."""
+"""``associative_scan``: many steps at once, of a function that may read states.
+
+It may not write them: JAX calls it for several elements together, and in another order than that of the steps.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import jax
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.user_function import named_like
+from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import NONE, alike, refuse_writes
+from .body import refuse_writes
 
 __all__ = ["associative_scan"]
 
@@ -46,14 +50,16 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     def rule(core: Core) -> Run:
         def run(_: StateValues, elems: Any) -> tuple[Any, Written]:
             def combine(a: Any, b: Any) -> Any:
-                out, written = core(NONE, a, b)
+                out, written = core(NO_STATES, a, b)
                 refuse_writes(core, written, "associative_scan: the function")
                 return out
 
-            return jax.lax.associative_scan(combine, elems, reverse=reverse, axis=axis), NONE.as_written()
+            return jax.lax.associative_scan(combine, elems, reverse=reverse, axis=axis), NO_STATES.as_written()
 
         return run
 
     lifted = lift(rule, fn)
-    compiled = compiled_once(fn, ("associative_scan", reverse, axis), lambda: alike(lambda elems: lifted(elems), fn))
+    compiled = compiled_once(
+        fn, ("associative_scan", reverse, axis), lambda: named_like(lambda elems: lifted(elems), fn)
+    )
     return (compiled or lifted)(elems)

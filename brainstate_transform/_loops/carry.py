@@ -1,227 +1,94 @@
-"""What all loops share: the body is traced once, what it writes is carried, and drift is refused by name.
+"""The carry of a loop: what goes from step to step, and keeps its structure, shapes and dtypes.
 
-*body*: the user's function in the form ``(carry, x) -> (carry, y)``.
-*now*: what goes from step to step, ``(states, carry)``: the states that the body writes, and the user's carry.
-*step*: ``step(now, x) -> (now, y)``, the body as the loops of JAX take it.
+*Carry* is here a pair ``(states, user_carry)``: the states that the body writes, and what the user carries.
+*Step* is the body as the loops of JAX take it: ``step(carry, x) -> (carry, y)``.
+
+JAX refuses a body that changes the type of its carry.  Two changes are no mistake of the user, and `adapted` makes them
+before the loop begins: a Python number that becomes an array, and an array that is spread over a mesh by what it meets.
+All others are refused, in words that name the state.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from brainstate_graph import Overlay
-from brainstate_graph.extend import locate, read_values
+from brainstate_graph.extend import locate
 
 from .._engine.core import Core
-from .._engine.values import StateValues, Written
+from .._engine.values import StateValues
 
-__all__ = ["NONE", "Now", "Step", "alike", "by_hand", "enter", "refuse_writes", "traced", "written_in"]
+__all__ = ["Carry", "Step", "adapted", "meets_other_floats", "sharded_aval"]
 
-Now = tuple[StateValues, Any]
-Step = Callable[[Now, Any], tuple[Now, Any]]
-NONE = StateValues.of((), ())
-
-
-def enter(core: Core, init: Any, x: Any = None) -> tuple[Step, Now]:
-    """Trace the body for arguments like these.
-
-    Args:
-        core: The body.
-        init: The first carry.
-        x: The input of one step, or its shapes.
-
-    Returns:
-        The step, which does not run the user's function again, and the `now` to start from.
-
-    Raises:
-        TypeError: The body changes the shape or dtype of a state or of the carry.
-    """
-    states = core.written_by(init, x)
-
-    def step(now: Now, x: Any) -> tuple[Now, Any]:
-        states, carry = now
-        out, states = core.staged(states, carry, x)
-        carry, y = _pair(core, out)
-        return (states, carry), y
-
-    looked = core.looked
-    now, after = (states, init), (StateValues(states.which, looked.values), _pair(core, looked.out)[0])
-    settled = _settled(core, now, after, lambda number: _meets_narrower(number, looked.jaxpr))
-    while settled is not now:  # each number is promoted once at most, and mostly none is
-        now = settled
-        _, (after, _), jaxpr = traced(step, now, x)
-        settled = _settled(core, now, after, lambda number, jaxpr=jaxpr: _meets_narrower(number, jaxpr))
-    return _steady(step, now, x), now
+Carry = tuple[StateValues, Any]
+Step = Callable[[Carry, Any], tuple[Carry, Any]]
 
 
-def _steady(fun: Callable[..., Any], *like: Any) -> Callable[..., Any]:
-    """Return a function that is traced for arguments like these, whatever JAX makes of them later.
-
-    A number may be weakly typed at first and not after a step, which would be reason to run the user's function again.
-
-    Args:
-        fun: The function; it was called with such arguments before.
-        *like: Arguments, or their shapes.
-    """
-    weak = _weak(like)
-    replays: list[Callable[..., Any]] = []
-
-    def steadily(*args: Any) -> Any:
-        if _weak(args) == weak:
-            return fun(*args)
-        if not replays:
-            replays.append(traced(fun, *like)[0])
-        return replays[0](*args)
-
-    return steadily
-
-
-def _weak(args: Any) -> list[bool]:
-    return [(x if isinstance(x, jax.ShapeDtypeStruct) else jax.typeof(x)).weak_type for x in jax.tree.leaves(args)]
-
-
-def traced(fun: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], Any, Any]:
-    """Trace a function for arguments like these.
-
-    Args:
-        fun: The function.
-        *args: Arguments, or their shapes.
-
-    Returns:
-        The function that replays the trace, the shapes of its result, and the jaxpr.
-    """
-    jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-    structure, avals = jax.tree.structure(shapes), list(map(_form, jaxpr.in_avals))
-
-    def replay(*args: Any) -> Any:
-        leaves = jax.tree.leaves(args)
-        if [_form(jax.typeof(leaf)) for leaf in leaves] != avals:
-            return fun(*args)
-        return jax.tree.unflatten(structure, jax.extend.core.jaxpr_as_fun(jaxpr)(*leaves))
-
-    return replay, shapes, jaxpr.jaxpr
-
-
-@contextlib.contextmanager
-def by_hand(core: Core, init: Any) -> Generator[tuple[Step, Now, Callable[[], Written]]]:
-    """Run the body step by step in Python, as JAX does where it does not compile.
+def adapted(core: Core, carry: Carry, after: Carry, strengthen: Callable[[Any], bool] = lambda _: False) -> Carry:
+    """Return a carry with the dtypes and shardings of the one after a step, and the carry itself if it has them.
 
     Args:
         core: The body.
-        init: The first carry.
-
-    Yields:
-        The step, the `now` to start from, and a function that tells what was written; an error drops it.
-    """
-    with Overlay() as overlay:
-
-        def step(now: Now, x: Any) -> tuple[Now, Any]:
-            out, written = core(NONE, now[1], x)
-            carry, y = _pair(core, out)
-            changed = written.which.states
-            before = StateValues.of(changed, read_values(changed))
-            _settled(core, (before, now[1]), (StateValues.of(changed, written.values), carry))
-            written.write()
-            return (NONE, jax.tree.map(jnp.asarray, carry)), y
-
-        yield step, (NONE, jax.tree.map(jnp.asarray, init)), lambda: written_in(overlay)
-
-
-def alike(body: Callable[..., Any], user: Any) -> Callable[..., Any]:
-    """Give a body the name of the user's function in it, for messages."""
-    body.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    body.__qualname__ = getattr(user, "__qualname__", body.__name__)
-    return body
-
-
-def written_in(overlay: Overlay) -> Written:
-    """Return what was written in an overlay, and the states that calls in it have handed on."""
-    pairs = [*overlay.written(), *overlay.made()]
-    return StateValues.of([s for s, _ in pairs], [v for _, v in pairs]).as_written()
-
-
-def refuse_writes(core: Core, written: Written, what: str) -> None:
-    """Refuse a function that may only read states.
-
-    Raises:
-        ValueError: It wrote some; the message begins with `what`.
-    """
-    if written.which.states:
-        names = ", ".join(locate(state) for state, _ in written.items())
-        raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
-
-
-def _pair(core: Core, out: Any) -> tuple[Any, Any]:
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
-    return out
-
-
-def _settled(core: Core, now: Now, after: Now, hardens: Callable[[Any], bool] = lambda _: False) -> Now:
-    """Return `now` in the form of `after`, and `now` itself if it fits.
-
-    The dtype follows where JAX promotes a Python number, and the sharding where an axis of an explicit mesh comes in,
-    as it does where a hidden state begins unsharded and the inputs are a sharded batch.
-
-    Args:
-        core: The body.
-        now: What a step starts from.
+        carry: What a step starts from.
         after: What it leaves, or its shapes.
-        hardens: Whether a number of this dtype that an array replaces is to be an array of its dtype from the start.
+        strengthen: Whether a number of this dtype, where a step puts an array of it, is to be an array at once.
+
+    Raises:
+        TypeError: Something has another structure, shape or dtype than before.
     """
-    (states, carry), (new_states, new_carry) = now, after
-    body = f"the loop body `{core.__qualname__}` changes"
+    (states, user_carry), (new_states, new_user_carry) = carry, after
+    changes = f"the loop body `{core.__qualname__}` changes"
     values = [
-        _followed(
+        _adapted(
             old,
             new,
-            hardens,
-            lambda state=state: f"{body} {locate(state)}",
+            strengthen,
+            lambda state=state: f"{changes} {locate(state)}",
             "what is assigned, or the state before the loop",
         )
         for state, old, new in zip(states.states, states.values, new_states.values, strict=True)
     ]
-    followed = _followed(carry, new_carry, hardens, lambda: f"{body} its carry", "what is returned, or the first carry")
-    if followed is carry and all(a is b for a, b in zip(values, states.values, strict=True)):
-        return now
-    return StateValues(states.which, values), followed
+    user_carry = _adapted(
+        carry[1], new_user_carry, strengthen, lambda: f"{changes} its carry", "what is returned, or the first carry"
+    )
+    if user_carry is carry[1] and all(a is b for a, b in zip(values, states.values, strict=True)):
+        return carry
+    return StateValues.of(states.states, values), user_carry
 
 
-def _followed(old: Any, new: Any, hardens: Callable[[Any], bool], what: Callable[[], str], instead: str) -> Any:
-    """Return `old` with the dtypes and shardings of `new`; `old` itself if it has them."""
+def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Callable[[], str], cure: str) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
         raise TypeError(
-            f"{what()} from a value of structure {structure} to one of {jax.tree.structure(new)}; a loop needs the "
+            f"{changes()} from a value of structure {structure} to one of {jax.tree.structure(new)}; a loop needs the "
             "same structure in each step."
         )
-    followed: list[Any] = []
+    found: list[Any] = []
     for (path, before), leaf in zip(leaves, jax.tree.leaves(new), strict=True):
         aval, after = jax.typeof(before), leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
         spec, spec_after = _spec(aval), _spec(after)
         same = aval.dtype == after.dtype
+        # A weak type is that of a Python number, which takes the dtype of what it meets.
         promoted = same or (aval.weak_type and _promoted(aval.dtype, after.dtype) == after.dtype)
-        # Only axes that come in: each at most once, so that following comes to an end.
-        reached = aval.shape == after.shape and all(a in (None, b) for a, b in zip(spec, spec_after, strict=True))
-        if not (promoted and reached):
-            alike = "sharding" if promoted and aval.shape == after.shape else "shape and dtype"
-            how = "Write `jax.reshard(x, spec)` for" if alike == "sharding" else "Cast"
+        # Axes of a mesh may come in, and none may go: then this comes to an end, as each comes in once at most.
+        spread = aval.shape == after.shape and all(a in (None, b) for a, b in zip(spec, spec_after, strict=True))
+        if not (promoted and spread):
+            what = "sharding" if promoted and aval.shape == after.shape else "shape and dtype"
+            how = "Write `jax.reshard(x, spec)` for" if what == "sharding" else "Cast"
             raise TypeError(
-                f"{what()}{jax.tree_util.keystr(path)} from {_show(aval)} to {_show(after)}; a loop needs the same "
-                f"{alike} in each step. {how} {instead}."
+                f"{changes()}{jax.tree_util.keystr(path)} from {_in_words(aval)} to {_in_words(after)}; a loop needs "
+                f"the same {what} in each step. {how} {cure}."
             )
-        if not same or (aval.weak_type and not after.weak_type and hardens(aval.dtype)):
+        if not same or (aval.weak_type and not after.weak_type and strengthen(aval.dtype)):
             before = jax.lax.convert_element_type(before, after.dtype)
-        followed.append(before if spec == spec_after else jax.reshard(before, after.sharding))
-    if all(new is before for new, (_, before) in zip(followed, leaves, strict=True)):
+        found.append(before if spec == spec_after else jax.reshard(before, after.sharding))
+    if all(new is before for new, (_, before) in zip(found, leaves, strict=True)):
         return old
-    return jax.tree.unflatten(structure, followed)
+    return jax.tree.unflatten(structure, found)
 
 
 def _promoted(number: Any, dtype: Any) -> Any:
@@ -229,10 +96,11 @@ def _promoted(number: Any, dtype: Any) -> Any:
     return jnp.result_type(number.type(0).item(), dtype)
 
 
-def _meets_narrower(number: Any, jaxpr: Any) -> bool:
-    """Tell whether it matters that a number is weakly typed: whether it may meet arrays of other dtypes of its kind.
+def meets_other_floats(number: Any, jaxpr: Any) -> bool:
+    """Tell whether it matters in a program that a number of this dtype is weakly typed.
 
-    In Python, `State(0.0)` times a bfloat16 is a bfloat16 until an array of float32 is assigned to it.
+    It does where there are arrays of other dtypes of its kind. In Python, ``State(0.0)`` times a bfloat16 is a bfloat16
+    until an array of float32 is assigned to it; a loop has one dtype for all steps.
     """
     kind = jnp.floating if jnp.issubdtype(number, jnp.floating) else jnp.integer
     return any(dtype != number and jnp.issubdtype(dtype, kind) for dtype in _dtypes(jaxpr))
@@ -249,15 +117,16 @@ def _dtypes(jaxpr: Any) -> set[Any]:
     return found
 
 
+def sharded_aval(aval: Any) -> tuple[Any, ...]:
+    """Return the shape and dtype of an abstract array, and over what it is spread."""
+    return aval.shape, aval.dtype, _spec(aval)
+
+
 def _spec(aval: Any) -> tuple[Any, ...]:
     """For each axis the axes of an explicit mesh over which it is spread, or None."""
     return tuple(getattr(aval.sharding, "spec", ())) or (None,) * len(aval.shape)
 
 
-def _form(aval: Any) -> tuple[Any, ...]:
-    return aval.shape, aval.dtype, _spec(aval)
-
-
-def _show(aval: Any) -> str:
+def _in_words(aval: Any) -> str:
     sizes = [f"{n}@{axis}" if axis else str(n) for n, axis in zip(aval.shape, _spec(aval), strict=True)]
     return f"{aval.dtype}[{', '.join(sizes)}]"

@@ -1,13 +1,17 @@
-"""Loops that store about ``log(n)`` steps for the backward pass, and recompute the others."""
+"""``checkpointed_scan`` and ``checkpointed_for_loop``: long loops whose gradient fits into memory.
+
+They are `scan` and `for_loop` with a `base`: of n steps about ``log(n)`` are stored for the backward pass, and the
+others computed again.  How is in ``nested_scan.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from .loops import LoopOptions, for_loop_of, run_loop, scan_of
-from .nested import check_base
+from .nested_scan import check_base
 from .progress import ProgressBar
+from .scan import LoopOptions, for_loop_of, run_loop, scan_of
 
 __all__ = ["checkpointed_for_loop", "checkpointed_scan"]
 

@@ -1,4 +1,8 @@
-"""``cond``, ``switch`` and ``ifelse``: all branches see one graph, and carry what any of them writes."""
+"""``cond``, ``switch`` and ``ifelse``: one of several functions runs, chosen by a number that may be traced.
+
+`cond` is a branch by a boolean, `switch` by a number, and `ifelse` a `switch` by the first of several conditions that
+holds.  What each has of its own is in a `Branching`; what they share is in ``branches.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, State, StateArgumentError
+from brainstate_graph.extend import alike
 
-from .._checks.checks import jit_error_if
+from .._checks.error_if import jit_error_if
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
-from .branches import Branches, Kind, differ
-from .carry import NONE
+from .branches import Branches, Branching
 
 __all__ = ["cond", "ifelse", "switch"]
 
@@ -57,7 +61,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
             raise TypeError(
                 f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
             )
-    return _choose(_COND, pred, (true_fun, false_fun), operands)
+    return _branch(_COND, pred, (true_fun, false_fun), operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -82,13 +86,13 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     """
     funs = _functions(branches, "switch", "switch(index, branches, *operands)")
     if type(index) is int or _is_scalar(index, "iu"):
-        return _choose(_SWITCH, index, funs, operands)
+        return _branch(_SWITCH, index, funs, operands)
     _refuse_objects(index, "the index of switch")
     if isinstance(index, (bool, str, list, tuple, dict)) or index is None:
         raise TypeError(f"the index of switch is an integer, not {index!r}")
     if jnp.ndim(index) or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
         raise TypeError(f"the index of switch is an integer scalar, not {_aval(index)}")
-    return _choose(_SWITCH, index, funs, operands)
+    return _branch(_SWITCH, index, funs, operands)
 
 
 def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: Any, check_cond: bool = True) -> Any:
@@ -136,10 +140,10 @@ def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: A
         none = index == len(tests)
         if none is not False:
             jit_error_if(none, f"none of the {len(tests)} conditions of ifelse holds: add a branch for `else`")
-    return _choose(_IFELSE, index, funs, operands)
+    return _branch(_IFELSE, index, funs, operands)
 
 
-_COND = Kind(
+_COND = Branching(
     "cond",
     ("true_fun", "false_fun").__getitem__,
     lambda pred, branches, *operands: jax.lax.cond(pred, *branches, *operands),
@@ -148,12 +152,12 @@ _COND = Kind(
 )
 
 
-def _swapped(index: Any, place: int, count: int) -> jax.Array:
+def _swapped(index: Any, number: int, count: int) -> jax.Array:
     index = jnp.clip(index, 0, count - 1)
-    return jnp.where(index == place, 0, jnp.where(index == 0, place, index))
+    return jnp.where(index == number, 0, jnp.where(index == 0, number, index))
 
 
-_SWITCH = Kind(
+_SWITCH = Branching(
     "switch",
     "branch {}".format,
     jax.lax.switch,
@@ -163,23 +167,26 @@ _SWITCH = Kind(
 _IFELSE = _SWITCH._replace(name="ifelse")
 
 
-def _choose(kind: Kind, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
-    compiled = compiled_once(funs, kind.name, lambda: lambda index, *operands: _lifted(kind, funs)(index, *operands))
-    return (compiled or _lifted(kind, funs))(index, *operands)
+def _branch(branching: Branching, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
+    def make() -> Callable[..., Any]:
+        return lambda index, *operands: _lifted(branching, funs)(index, *operands)
+
+    compiled = compiled_once(funs, branching.name, make)
+    return (compiled or _lifted(branching, funs))(index, *operands)
 
 
-def _lifted(kind: Kind, funs: _Funs) -> Callable[..., Any]:
+def _lifted(branching: Branching, funs: _Funs) -> Callable[..., Any]:
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, index: Any, *operands: Any) -> tuple[Any, Written]:
             if len(cores) == 1:
                 return cores[0](_, *operands)
             if without_jit() and not isinstance(index, Tracer):
-                return _run_one(kind, cores, kind.number(index, len(cores)), operands)
-            branches = Branches(kind, cores)
-            branches.look_at_others(operands)
-            if branches.place:
-                index = kind.swapped(index, branches.place, len(cores))
-            out, states = kind.traced(index, branches.in_order(), *operands)
+                return _run_one(branching, cores, branching.number(index, len(cores)), operands)
+            branches = Branches(branching, cores)
+            branches.trace_others(operands)
+            if branches.leader:
+                index = branching.swapped(index, branches.leader, len(cores))
+            out, states = branching.traced(index, branches.in_order(), *operands)
             return out, states.as_written()
 
         return run
@@ -187,28 +194,30 @@ def _lifted(kind: Kind, funs: _Funs) -> Callable[..., Any]:
     return lift(rule, *funs)
 
 
-def _run_one(kind: Kind, cores: Sequence[Core], number: int, operands: tuple[Any, ...]) -> tuple[Any, Written]:
+def _run_one(
+    branching: Branching, cores: Sequence[Core], number: int, operands: tuple[Any, ...]
+) -> tuple[Any, Written]:
     """Run one branch in Python, as JAX does where it does not compile."""
     cores[number].frozen = True
-    out, written = cores[number](NONE, *operands)
+    out, written = cores[number](NO_STATES, *operands)
     before = StateValues.read(state for state, _ in written.items())
-    if any(map(differ, *jax.eval_shape(lambda *v: v, list(before.values), list(written.values)))):
-        branches = Branches(kind, cores)  # only now does it matter what the other branches would do
+    if not alike(*jax.eval_shape(lambda *v: v, list(before.values), list(written.values))):
+        branches = Branches(branching, cores)  # only now does it matter what the other branches would do
         for core in cores:
-            branches.look(core, operands)
+            branches.trace(core, operands)
         branches.written()
     return out, written
 
 
-def _functions(branches: Any, kind: str, usage: str) -> _Funs:
+def _functions(branches: Any, name: str, usage: str) -> _Funs:
     if callable(branches) or not hasattr(branches, "__len__"):
-        raise TypeError(f"the branches of {kind} are a list of functions, not {branches!r}: `{usage}`")
+        raise TypeError(f"the branches of {name} are a list of functions, not {branches!r}: `{usage}`")
     funs = tuple(branches)
     if not funs:
-        raise ValueError(f"{kind} has no branches: `{usage}`")
+        raise ValueError(f"{name} has no branches: `{usage}`")
     for fun in funs:
         if not callable(fun):
-            raise TypeError(f"the branches of {kind} are functions, not {fun!r}: `{usage}`")
+            raise TypeError(f"the branches of {name} are functions, not {fun!r}: `{usage}`")
     return funs
 
 
@@ -222,7 +231,10 @@ def _refuse_objects(given: Any, what: str) -> None:
 
 
 def _is_scalar(value: Any, kinds: str) -> bool:
-    """Tell of most arrays that they are scalars of these kinds; JAX's own functions take 15 microseconds for it."""
+    """Tell whether a value is an array without axes of one of these kinds of dtype.
+
+    It is asked first, of what most calls give: JAX's own functions know all cases, and take 15 microseconds.
+    """
     return isinstance(value, jax.Array) and not value.ndim and value.dtype.kind in kinds
 
 

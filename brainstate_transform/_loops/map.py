@@ -1,4 +1,7 @@
-"""``map``: one element after the other, or blocks of elements at once."""
+"""``map``: one element after the other, or blocks of elements at once.
+
+Between `for_loop`, which needs the memory of one element, and `vmap`, which needs that of all.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from brainstate_graph import Overlay
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.user_function import named_like
+from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .._jit.eager import compiled_once
 from .._mapping.lanes import has_lanes
 from .._mapping.vmap import vmap
-from .carry import NONE, alike, refuse_writes, written_in
-from .loops import element_of, for_loop, number_of_steps
+from .body import refuse_writes
+from .nested_scan import joined, split
+from .scan import element_of, for_loop, number_of_steps
 
 __all__ = ["map"]
 
@@ -58,30 +63,30 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     def mapped(*xs: Any) -> Any:
         return _in_blocks(f, xs, batch_size)
 
-    compiled = compiled_once(f, ("map", batch_size), lambda: alike(mapped, f))
+    compiled = compiled_once(f, ("map", batch_size), lambda: named_like(mapped, f))
     return (compiled or mapped)(*xs)
 
 
 def _in_blocks(f: Callable[..., Any], xs: Any, size: int) -> Any:
     def rule(core: Core) -> Run:
         def run(_: StateValues, *xs: Any) -> tuple[Any, Written]:
-            blocks, rest = divmod(number_of_steps(xs, None, core.__qualname__), size)
-            split = blocks * size
+            count = number_of_steps(xs, None, core.__qualname__)
+            # Blocks and rest have other numbers of lanes, and share the trace of one element.
             element = _element(core, jax.tree.map(element_of, xs))
             lanes = vmap(lift(lambda _: element, f))
 
             def whole(*xs: Any) -> Any:
                 return for_loop(lanes, *xs)
 
+            blocks, rest = split(xs, size)
             with Overlay() as overlay:  # the rest draws after the blocks
                 parts: list[Any] = []
-                if blocks or not rest:
-                    inputs = jax.tree.map(lambda x: jnp.reshape(x[:split], (blocks, size, *x.shape[1:])), xs)
-                    out, written = Core(whole)(NONE, *inputs)
-                    parts.append(jax.tree.map(lambda y: jnp.reshape(y, (split, *y.shape[2:])), out))
+                if count >= size or not count:
+                    out, written = Core(whole)(NO_STATES, *blocks)
+                    parts.append(joined(out))
                     written.write()
-                if rest:
-                    out, written = Core(lanes)(NONE, *jax.tree.map(lambda x: x[split:], xs))
+                if count % size:
+                    out, written = Core(lanes)(NO_STATES, *rest)
                     parts.append(out)
                     written.write()
             return jax.tree.map(lambda *part: jnp.concatenate(part), *parts), written_in(overlay)
@@ -94,19 +99,19 @@ def _in_blocks(f: Callable[..., Any], xs: Any, size: int) -> Any:
 def _element(core: Core, first: tuple[Any, ...]) -> Run:
     """Trace `f` for one element; blocks and rest are mapped over what was traced."""
     what = "map with batch_size: the function"
-    random = NONE if without_jit() else core.written_by(*first)
+    drawn_from = NO_STATES if without_jit() else core.written_by(*first)
 
     def refuse(written: Written) -> Written:
         refuse_writes(core, written.pick(lambda state: not has_lanes(state)), what)
         return written
 
-    refuse(random.as_written())
+    refuse(drawn_from.as_written())
 
     def run(_: StateValues, *x: Any) -> tuple[Any, Written]:
         if without_jit():
-            out, written = core(NONE, *x)
+            out, written = core(NO_STATES, *x)
             return out, refuse(written)
-        out, drawn = core.staged(StateValues.read(random.states), *x)
+        out, drawn = core.staged(StateValues.read(drawn_from.states), *x)
         return out, drawn.as_written()
 
     return run

@@ -1,4 +1,8 @@
-"""``ProgressBar``: a bar on the terminal that moves while a compiled loop runs."""
+"""``ProgressBar``: a bar on the terminal that moves while a compiled loop runs.
+
+*ProgressBar*: what the user wants, compared by value.  *Bar*: the bar of one loop, with its number of steps; it counts
+in the carry of the loop, and calls back into Python when it is to move.
+"""
 
 from __future__ import annotations
 
@@ -139,39 +143,41 @@ class Bar:
         self.shown: Any = None  # of tqdm, while it is open
 
         @jax.custom_batching.custom_vmap
-        def tell(done: Any, values: Any) -> Any:
+        def call_back(done: Any, values: Any) -> Any:
             jax.debug.callback(self.move, done, values)
             return done
 
-        @tell.def_vmap
-        def _(_: int, batched: list[Any], *args: Any) -> tuple[Any, bool]:  # one call for all lanes
-            return tell(*jax.tree.map(lambda lanes, x: x[0] if lanes else x, tuple(batched), args)), False
+        @call_back.def_vmap
+        def _(_: int, batched: list[Any], *args: Any) -> tuple[Any, bool]:  # one call for all lanes, about the first
+            return call_back(*jax.tree.map(lambda lanes, x: x[0] if lanes else x, tuple(batched), args)), False
 
-        self.tell = tell
+        self._call_back = call_back
 
     def watch(self, block: Callable[[Any, Any], Any], steps: int) -> Callable[[Any, Any], Any]:
-        """Return a block of `steps` steps that counts them in its carry and tells of them."""
+        """Return a block of `steps` steps that counts them in its carry, and moves the bar when it is time."""
 
-        def counted(loop: Any, x: Any) -> Any:
-            done, now = loop
-            now, y = block(now, x)
+        def counted(counting: Any, x: Any) -> Any:
+            done, carry = counting
+            carry, y = block(carry, x)
             done = done + steps
             due = (done // self.freq != (done - steps) // self.freq) | (done == self.total)
             last = (x, y) if steps == 1 else jax.tree.map(lambda a: a[-1], (x, y))
-            jax.lax.cond(due & _first_shard(), lambda: self.tell(done, self._values(done, now, *last)), lambda: done)
-            return (done, now), y
+            jax.lax.cond(
+                due & _first_shard(), lambda: self._call_back(done, self._values(done, carry, *last)), lambda: done
+            )
+            return (done, carry), y
 
         return counted
 
-    def _values(self, done: Any, now: Any, x: Any, y: Any) -> dict[str, Any]:
-        """What the description shows."""
+    def _values(self, done: Any, carry: Any, x: Any, y: Any) -> dict[str, Any]:
+        """What the description shows: the scalars that the user's function makes of a step."""
         desc = self.settings.desc
         if not isinstance(desc, tuple):
             return {}
-        states, carry = now
+        states, user_carry = carry
         with Overlay() as overlay:
             overlay.bind(states.states, states.values)
-            step = unseal({"i": done - 1, "carry": carry, "x": x, "y": y}, ())
+            step = unseal({"i": done - 1, "carry": user_carry, "x": x, "y": y}, ())
             values: Any = desc[1](step)
         if not isinstance(values, Mapping):
             raise TypeError(f"the function in desc of the progress bar must return a dict, not {values!r}")

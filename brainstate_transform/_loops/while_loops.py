@@ -1,4 +1,7 @@
-"""``while_loop``, ``bounded_while_loop`` and ``fori_loop``: what the body writes is carried, the condition reads it."""
+"""``while_loop``, ``bounded_while_loop`` and ``fori_loop``: loops over no inputs.
+
+The condition reads what the body writes, so it gets the carry too, and may write nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ import numpy as np
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.values import StateValues, Written
+from .._engine.user_function import named_like
+from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
-from .carry import NONE, Now, alike, by_hand, enter, refuse_writes, traced
-from .nested import any_lane, check_base, nested_scan
+from .body import python_steps, refuse_writes, trace_body, traced
+from .carry import Carry
+from .nested_scan import any_lane, check_base, nested_scan
 
 __all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
 
@@ -53,8 +58,8 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
 
 
 def _while(cond: Core, body: Core, init: Any) -> tuple[Any, Written]:
-    step, now = enter(body, init)
-    states, last = jax.lax.while_loop(_reading(cond), lambda now: step(now, None)[0], now)
+    step, carry = trace_body(body, init)
+    states, last = jax.lax.while_loop(_reading(cond), lambda carry: step(carry, None)[0], carry)
     return last, states.as_written()
 
 
@@ -98,18 +103,18 @@ def bounded_while_loop(
 
 
 def _bounded(cond: Core, body: Core, init: Any, max_steps: int, base: int) -> tuple[Any, Written]:
-    step, now = enter(body, init)
-    holds, _, _ = traced(_reading(cond), now)  # once for all the places in which it stands below
+    step, carry = trace_body(body, init)
+    holds, _, _ = traced(_reading(cond), carry)  # once, though it is evaluated before each step and each block
 
     # A value for which the condition is false stays as it is, so that it is false from then on.
-    def one(now: Now, _: None) -> tuple[Now, None]:
-        return jax.lax.cond(holds(now), lambda now: step(now, None)[0], lambda now: now, now), None
+    def one(carry: Carry, _: None) -> tuple[Carry, None]:
+        return jax.lax.cond(holds(carry), lambda carry: step(carry, None)[0], lambda carry: carry, carry), None
 
     def unless_done(block: Any) -> Any:
         # Under vmap, a condition per lane runs both of its branches: a block is left out when all lanes are done.
-        return lambda now, xs: jax.lax.cond(any_lane(holds(now)), block, lambda now, _: (now, None), now, xs)
+        return lambda carry, xs: jax.lax.cond(any_lane(holds(carry)), block, lambda carry, _: (carry, None), carry, xs)
 
-    (states, last), _ = nested_scan(one, now, None, max_steps, base, wrap=unless_done)
+    (states, last), _ = nested_scan(one, carry, None, max_steps, base, wrap=unless_done)
     return last, states.as_written()
 
 
@@ -119,7 +124,14 @@ def _make(
     body_fun: Callable[[Any], Any],
     max_steps: int | None = None,
 ) -> Callable[[Any], Any]:
-    """Return the loop over a condition and a body; it keeps the condition alive, so that its id stays its own."""
+    """Return the loop over a condition and a body.
+
+    Args:
+        loop: Runs it in JAX: ``loop(cond, body, init)`` returns the last value and what was written.
+        cond_fun: The condition.
+        body_fun: The body.
+        max_steps: The number of steps after which it stops, where it runs in Python.
+    """
     for fun in (cond_fun, body_fun):
         if not callable(fun):
             raise TypeError(f"a loop takes two functions, the condition and the body, not {fun!r}")
@@ -136,16 +148,16 @@ def _make(
 
         return run
 
-    lifted = lift(rule, alike(body, body_fun), cond_fun)
-    return alike(lambda init_val: lifted(init_val, None), body_fun)
+    lifted = lift(rule, named_like(body, body_fun), cond_fun)
+    return named_like(lambda init_val: lifted(init_val, None), body_fun)
 
 
-def _reading(cond: Core) -> Callable[[Now], Any]:
-    """Return the condition as a function of what is carried."""
+def _reading(cond: Core) -> Callable[[Carry], Any]:
+    """Return the condition as a function of the carry."""
     cond.frozen = True
 
-    def holds(now: Now) -> Any:
-        pred, written = cond(*now)
+    def holds(carry: Carry) -> Any:
+        pred, written = cond(*carry)
         refuse_writes(cond, written, "the condition")
         return _boolean(cond, pred)
 
@@ -159,17 +171,17 @@ def _boolean(cond: Core, pred: Any) -> Any:
 
 
 def _in_python(cond: Core, body: Core, init: Any, max_steps: int | None) -> tuple[Any, Written]:
-    def holds(now: Now) -> bool:
-        pred, written = cond(NONE, now[1])
+    def holds(carry: Carry) -> bool:
+        pred, written = cond(NO_STATES, carry[1])
         refuse_writes(cond, written, "the condition")
         return bool(_boolean(cond, pred))
 
-    with by_hand(body, init) as (step, now, written):
+    with python_steps(body, init) as (step, carry, written):
         steps = 0
-        while steps != max_steps and holds(now):
-            now, _ = step(now, None)
+        while steps != max_steps and holds(carry):
+            carry, _ = step(carry, None)
             steps += 1
-        return now[1], written()
+        return carry[1], written()
 
 
 def fori_loop(
@@ -211,7 +223,7 @@ def fori_loop(
 
     def make() -> Callable[[Any], Any]:  # to unroll, JAX has to know the bounds
         counted = _make_fori(body_fun, unroll)
-        return alike(lambda init_val: counted(init_val, lower, upper), body_fun)
+        return named_like(lambda init_val: counted(init_val, lower, upper), body_fun)
 
     bounds = [b for b in (lower, upper) if isinstance(b, int)]
     compiled = compiled_once(body_fun, ("fori_loop", *bounds, unroll, type(unroll)), make) if len(bounds) == 2 else None
@@ -230,19 +242,19 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
             if without_jit():
                 with contextlib.suppress(jax.errors.ConcretizationTypeError):
                     return _count_in_python(core, init, lower, upper)
-            step, now = enter(core, init, jax.eval_shape(jnp.add, lower, upper))
-            states, last = jax.lax.fori_loop(lower, upper, lambda i, now: step(now, i)[0], now, unroll=unroll)
+            step, carry = trace_body(core, init, jax.eval_shape(jnp.add, lower, upper))
+            states, last = jax.lax.fori_loop(lower, upper, lambda i, carry: step(carry, i)[0], carry, unroll=unroll)
             return last, states.as_written()
 
         return run
 
-    lifted = lift(rule, alike(body, body_fun))
-    return alike(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
+    lifted = lift(rule, named_like(body, body_fun))
+    return named_like(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
 
 
 def _count_in_python(core: Core, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:
     index = jax.eval_shape(jnp.add, lower, upper)
-    with by_hand(core, init) as (step, now, written):
+    with python_steps(core, init) as (step, carry, written):
         for i in range(int(lower), int(upper)):
-            now, _ = step(now, jnp.asarray(i, None if index.weak_type else index.dtype))
-        return now[1], written()
+            carry, _ = step(carry, jnp.asarray(i, None if index.weak_type else index.dtype))
+        return carry[1], written()

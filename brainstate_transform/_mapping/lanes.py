@@ -1,4 +1,7 @@
-"""How a kind of state behaves under a mapped axis: the second and last door for extensions."""
+"""Kinds of state that differ per lane of `vmap` or shard of `shard_map` though nobody maps them, as random streams do.
+
+`register_lanes` is the second and last door for extensions, beside `lift`: this package knows no concrete kind.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,16 @@ from typing import Any
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import read_values
 
-__all__ = ["Lanes", "has_lanes", "register_lanes"]
+__all__ = ["Lanes", "check_rngs", "has_lanes", "register_lanes"]
 
-_kinds: dict[type[State[Any]], tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {}
+_Behaviour = tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]  # enter and leave, see `register_lanes`
+
+_behaviours: dict[type[State[Any]], _Behaviour] = {}
+
+
+def _behaviour_of(state: State[Any]) -> _Behaviour | None:
+    """What is declared for the kind of a state; the most derived class decides."""
+    return next((_behaviours[kind] for kind in type(state).__mro__ if kind in _behaviours), None)
 
 
 def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], leave: Callable[[Any], Any]) -> None:
@@ -37,14 +47,25 @@ def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], lea
         >>> vmap(lambda x: x + ticket.value)(jnp.zeros(3, jnp.int32)).tolist()
         [0, 1, 2]
     """
-    _kinds[kind] = (enter, leave)
+    _behaviours[kind] = (enter, leave)
 
 
 def has_lanes(state: State[Any]) -> bool:
     """Tell whether each lane gets its own value of a state, as declared for its kind."""
-    return any(kind in _kinds for kind in type(state).__mro__)
+    return _behaviour_of(state) is not None
 
 
+def check_rngs(rngs: str, where: str) -> None:
+    """Refuse what is no way in which random streams behave.
+
+    Raises:
+        ValueError: It is none; the message says `where` they draw.
+    """
+    if rngs not in ("split", "share"):
+        raise ValueError(f'rngs={rngs!r}: give "split", for other draws {where}, or "share", for the same')
+
+
+# A read that falls through this overlay has the value of all lanes; `Overlay.enter` is asked what the lane sees of it.
 class Lanes(Overlay):
     """The overlay of one lane of a mapped function.
 
@@ -59,21 +80,22 @@ class Lanes(Overlay):
         super().__init__()
         self._lane = lane
         self._own = own
-        self._common: dict[State[Any], Any] = {}
+        self._common: dict[State[Any], None] = {}  # the states of such kinds that were used, which others share
 
     def enter(self, state: State[Any], value: Any) -> Any:
         """Give the lane its own value of a state whose kind asks for it."""
-        for kind in type(state).__mro__:
-            if kind in _kinds:
-                self._common[state] = None
-                return _kinds[kind][0](value, self._lane)
-        return value
+        behaviour = _behaviour_of(state)
+        if behaviour is None:
+            return value
+        self._common[state] = None
+        return behaviour[0](value, self._lane)
 
     def written(self) -> list[tuple[State[Any], Any]]:
         """Return what was written, the common value for states that had one per lane."""
         return [(s, self._leave(s) if s in self._common and s not in self._own else v) for s, v in super().written()]
 
     def _leave(self, state: State[Any]) -> Any:
-        kind = next(k for k in type(state).__mro__ if k in _kinds)
+        behaviour = _behaviour_of(state)
+        assert behaviour is not None
         # Read again, from below: the value that entered may belong to a trace inside the lane, which is over.
-        return _kinds[kind][1](read_values([state], False)[0])
+        return behaviour[1](read_values([state], False)[0])

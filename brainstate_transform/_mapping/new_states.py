@@ -1,4 +1,7 @@
-"""``vmap_new_states``: `vmap` for functions that make states, such as the one that makes a model."""
+"""``vmap_new_states``: `vmap` for functions that make states, such as the one that makes a model.
+
+It says in one word what `vmap` takes apart: an axis for what is made, and a tag to find it by afterwards.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from brainstate_graph import Filter, Not, catch_new_states
 
+from .._engine.user_function import decorator
 from .vmap import vmap
 
 __all__ = ["vmap_new_states"]
@@ -59,10 +63,7 @@ def vmap_new_states(
         [0.0, 1.0, 4.0]
     """
     if fun is None:
-        return functools.partial(
-            vmap_new_states, in_axes=in_axes, out_axes=out_axes, axis_name=axis_name, axis_size=axis_size,
-            spmd_axis_name=spmd_axis_name, tag=tag, exclude=exclude,
-        )  # fmt: skip
+        return decorator(vmap_new_states, locals())
     user = fun
 
     @functools.wraps(user)

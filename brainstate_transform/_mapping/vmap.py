@@ -1,4 +1,9 @@
-"""``vmap``: each state is shared by all lanes, or mapped: one value per lane, along an axis."""
+"""``vmap``: each state is shared by all lanes, or mapped: one value per lane, along an axis.
+
+A state that is shared can be read in all lanes, and written with what is the same in all.  Whether a written value
+differs per lane only JAX knows.  It says no more than that some output does, so the function is then traced again to
+find out which one (`_Lane`, `_refuse_batched`), for an error that names the state and the line to write.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.tree_util import DictKey, keystr
+from jax.tree_util import keystr
 
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, locate
@@ -18,15 +23,17 @@ from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.lift import lift
 from .._engine.placeholders import Held
-from .._engine.prefix import OfArguments, argument_name, spread
 from .._engine.select import place
-from .._engine.values import StateValues, Which, Written
-from .lanes import Lanes
+from .._engine.user_function import decorator
+from .._engine.values import StateValues, Written
+from .lanes import check_rngs
+from .per_state import PerState, joined
+from .prefix import ArgumentSpecs, each_argument, each_result
 
 __all__ = ["vmap"]
 
-_Axes = dict[State[Any], int | None]
-_IN_AXES = OfArguments("in_axes", keyword=0, rest=None)
+# As in JAX, keyword arguments are mapped on axis 0. Who names axes by parameter names those that are mapped.
+_IN_AXES = ArgumentSpecs("in_axes", keyword=0, rest=None)
 
 
 def vmap(
@@ -81,15 +88,11 @@ def vmap(
         Array([0., 1., 2.], dtype=float32)
     """
     if fun is None:
-        return functools.partial(
-            vmap, in_axes=in_axes, out_axes=out_axes, in_states=in_states, out_states=out_states, new_states=new_states,
-            rngs=rngs, axis_name=axis_name, axis_size=axis_size, spmd_axis_name=spmd_axis_name,
-        )  # fmt: skip
+        return decorator(vmap, locals())
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
     _check_axes("in_axes", in_axes)
     _check_axes("out_axes", out_axes)
-    if rngs not in ("split", "share"):
-        raise ValueError(f'rngs={rngs!r}: give "split", for other draws in each lane, or "share", for the same')
+    check_rngs(rngs, "in each lane")
     if axis_size is not None and (isinstance(axis_size, bool) or not isinstance(axis_size, (int, np.integer))):
         raise TypeError(f"axis_size is the number of lanes, not {axis_size!r}")
     if axis_size is not None and axis_size < 0:
@@ -97,145 +100,148 @@ def vmap(
     if isinstance(new_states, (bool, float)):
         raise TypeError(f"new_states is an axis or names states, not {new_states!r}: write `new_states=0`")
     names = {"axis_name": axis_name, "spmd_axis_name": spmd_axis_name}
-    options = _Options(in_axes, out_axes, in_states, out_states, new_states, rngs == "share", axis_size, names)
-    return lift(functools.partial(_rule, options), fun)
+    return lift(_Vmap(in_axes, out_axes, in_states, out_states, new_states, rngs == "split", axis_size, names), fun)
 
 
-class _Options(NamedTuple):
+class _Vmap(NamedTuple):
+    """The rule of `vmap`, with what the user gave.
+
+    Attributes:
+        split: Whether random streams draw other numbers in each lane.
+        names: What JAX is given as it is.
+    """
+
     in_axes: Any
     out_axes: Any
     in_states: Any
     out_states: Any
     new_states: Any
-    share: bool
+    split: bool
     axis_size: int | None
-    names: dict[str, Any]  # what JAX is given as it is
+    names: dict[str, Any]
 
+    def __call__(self, core: Core) -> Run:
+        def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            before = place(self.in_states, core, "in_states", 0, _is_axis)
+            after = place(self.out_states, core, "out_states", 0, _is_axis)
+            states = PerState(before, after, None, _axes_named(self.new_states))
+            groups = states.read()
+            in_axes, by_keyword = _IN_AXES.prefixes(self.in_axes, core, len(args), kwargs)
+            count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups)
+            lane = _Lane(self, core, states)
 
-def _rule(options: _Options, core: Core) -> Run:
-    def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        before = place(options.in_states, core, "in_states", 0, _is_axis)
-        after = {**before, **place(options.out_states, core, "out_states", 0, _is_axis)}
-        groups = {
-            axis: StateValues.read([s for s, a in before.items() if a == axis])
-            for axis in dict.fromkeys(before.values())
-            if axis is not None
-        }
-        in_axes, by_keyword = _IN_AXES.find(options.in_axes, core.fun, core.bound, len(args), kwargs)
-        count = _count(core, options.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups)
-        lane = _Lane(core, options, before, after)
+            def mapped(diagnosing: bool) -> tuple[Any, list[StateValues]]:
+                # No partial: JAX asks for the signature, and of a partial that takes 60 microseconds longer.
+                def each(groups: Any, number: Any, args: Any, kwargs: Any) -> Any:
+                    return lane(groups, number, args, kwargs, diagnosing)
 
-        def mapped(telling: bool) -> tuple[Any, dict[int, Written], Written]:
-            # JAX asks for the signature, which takes 60 microseconds longer for a partial.
-            def each(groups: Any, number: Any, args: Any, kwargs: Any) -> Any:
-                return lane(telling, groups, number, args, kwargs)
+                return jax.vmap(
+                    each,
+                    in_axes=(list(groups), 0, in_axes, by_keyword if kwargs else None),
+                    out_axes=(self.out_axes, states.specs),
+                    axis_size=count,
+                    **self.names,
+                )(list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)
 
-            return jax.vmap(
-                each,
-                in_axes=({axis: axis for axis in groups}, 0, in_axes, by_keyword if kwargs else None),
-                out_axes=(options.out_axes, {axis: axis for axis in lane.axes}, None),
-                axis_size=count,
-                **options.names,
-            )(groups, np.arange(count, dtype=np.int32), args, kwargs)
+            try:
+                with Journal():  # the attributes that it sets are undone before it is traced again
+                    out, written = mapped(False)
+            except ValueError:
+                # JAX says that some output differs per lane, and not which. If the user's function came to its end, the
+                # error is about what leaves it: trace once more, to find out.
+                if lane.ended:
+                    jax.eval_shape(lambda: mapped(True))
+                raise
+            return out, joined(written).as_written()
 
-        try:
-            with Journal():  # what it sets is undone before it is looked at again
-                out, apart, common = mapped(False)
-        except ValueError:
-            if lane.ended:  # JAX tells no more than that some output differs per lane: look again, for which
-                jax.eval_shape(lambda: mapped(True))
-            raise
-        parts = [*apart.values(), common]
-        states = tuple(s for part in parts for s in part.which.states)
-        return out, Written((Which(states), [v for part in parts for v in part.values]))
-
-    return run
+        return run
 
 
 class _Lane:
-    """What runs in each lane: ``lane(telling, groups, number, args, kwargs) -> (out, mapped writes, common writes)``.
+    """What runs in each lane: the user's function, its states split by their axes before JAX gets them.
 
     Args:
-        core: The core of the user's function.
-        options: The options of the user.
-        before: The axes of states when the call begins.
-        after: Their axes when it ends.
+        rule: What the user gave.
+        core: The user's function.
+        states: The axes of states.
+
+    Attributes:
+        ended: Whether the user's function has come to its end.
     """
 
-    def __init__(self, core: Core, options: _Options, before: _Axes, after: _Axes) -> None:
+    def __init__(self, rule: _Vmap, core: Core, states: PerState) -> None:
+        self._rule = rule
         self._core = core
-        self._options = options
-        self._before = before
-        self._after = after
-        self.axes = {a for a in (*after.values(), *_axes_named(options.new_states)) if a is not None}
-        self.ended = False  # whether the user's function has come to its end
+        self._states = states
+        self.ended = False
 
     def __call__(
-        self, telling: bool, groups: Mapping[int, StateValues], number: Any, args: Any, kwargs: Any
-    ) -> tuple[Any, dict[int, Written], Written]:
-        given = StateValues.of(
-            [s for group in groups.values() for s in group.states], [v for g in groups.values() for v in g.values]
-        )
-        own = {state for state, axis in self._after.items() if axis is not None}
-        overlay = Overlay() if self._options.share else Lanes(number, own)
-        core, axes = self._core, dict(self._after)
+        self, groups: list[StateValues], number: Any, args: Any, kwargs: Any, diagnosing: bool
+    ) -> tuple[Any, list[StateValues]]:
+        """Run one lane.
+
+        Args:
+            groups: The states that are mapped, with the values of this lane.
+            number: Its number.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            diagnosing: Whether to look for what differs per lane though it must not.
+
+        Returns:
+            The result, and the values that leave the lane, a group for each axis.
+        """
+        given, core, states = joined(groups), self._core, self._states.copy()
+        overlay = states.overlay(number if self._rule.split else None)
         new: dict[State[Any], Any] = {}
-        if self._options.new_states is not None:
+        if self._rule.new_states is not None:
             core = copy.copy(core)
-            core.fun = self._handing_on(overlay, new, axes)
+            core.fun = self._handing_on(overlay, new, states.after)
         out, written = core.run(given, args, kwargs, overlay)
         values = {**dict(written.items()), **new}
         made = [state for state in values if state not in overlay.writes]
-        for state, value in zip(given.states, given.values, strict=True):
-            if axes[state] != self._before[state]:  # it moves, even if it is only read
-                values.setdefault(state, value)
-        self._check_results(out, values, axes)
-        shared = [state for state in values if axes.get(state) is None]
-        if telling or made:  # with states made, running the function again would find them there
-            self._refuse_batched(out, {state: values[state] for state in shared}, made, number)
-        apart = {axis: [s for s in values if axes.get(s) == axis] for axis in self.axes}
+        values = states.leaving(given, values)
+        self._check_results(out, values, states.after)
+        if diagnosing or made:  # with states made, running the function again would find them there
+            shared = {state: value for state, value in values.items() if states.after.get(state) is None}
+            self._refuse_batched(out, shared, made, number)
         self.ended = True
-        return (
-            out,
-            {axis: _written(states, values) for axis, states in apart.items()},
-            _written(shared, values),
-        )
+        return out, states.split(values)
 
-    def _handing_on(self, overlay: Overlay, new: dict[State[Any], Any], axes: _Axes) -> Callable[..., Any]:
-        """The user's function, but the states and nodes that it makes leave as themselves."""
-        core, selector = self._core, self._options.new_states
+    def _handing_on(
+        self, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]
+    ) -> Callable[..., Any]:
+        """The user's function, but the states and nodes that it makes leave as themselves.
+
+        Their values go to `new`, and their axes to `axes`.
+        """
+        core, selector = self._core, self._rule.new_states
 
         @functools.wraps(core.fun)
         def handing_on(*args: Any, **kwargs: Any) -> Any:
             out = core.fun(*args, **kwargs)
             del args, kwargs
             if not _is_axis(selector):
+                # The selector may name states by their paths from a node that was made here and is returned.
                 seen = copy.copy(core)
                 seen.nodes = [*core.nodes, *(leaf for leaf in jax.tree.leaves(out) if isinstance(leaf, Node))]
-                if any(map(overlay.created, seen.touched.plan(seen.nodes).snapshot.states)):
+                if any(map(overlay.created, seen.states())):
                     placed = place(selector, seen, "new_states", 0, _is_axis)
                     axes.update({state: axis for state, axis in placed.items() if overlay.created(state)})
             new.update(overlay.made())
             if _is_axis(selector):
                 axes.update(dict.fromkeys(new, selector))
+            core.note_sealed()
             return jax.tree.map(lambda leaf: Held(leaf) if isinstance(leaf, Node) else leaf, out)
 
         handing_on.__qualname__ = core.__qualname__  # which a partial does not have
         return handing_on
 
-    def _check_results(self, out: Any, values: dict[State[Any], Any], axes: _Axes) -> None:
-        user, out_axes = self._core.__qualname__, self._options.out_axes
-        try:
-            found = spread(out_axes, out, _is_axis)
-        except ValueError:
-            raise ValueError(
-                f"out_axes={out_axes!r} does not fit the result of `{user}`, which is {jax.tree.structure(out)}"
-            ) from None
-        for path, leaf, axis in found:
+    def _check_results(self, out: Any, values: dict[State[Any], Any], axes: Mapping[State[Any], Any]) -> None:
+        """Refuse an axis that an array cannot get."""
+        for name, leaf, axis in each_result("out_axes", self._rule.out_axes, out, self._core, _is_axis):
             if axis is not None and not -np.ndim(leaf) - 1 <= axis <= np.ndim(leaf):
                 raise ValueError(
-                    f"result{keystr(path)} of `{user}` has shape {list(np.shape(leaf))} in each lane: out_axes={axis} "
-                    "cannot give it that axis"
+                    f"{name()} has shape {list(np.shape(leaf))} in each lane: out_axes={axis} cannot give it that axis"
                 )
         for state, value in values.items():
             axis = axes.get(state)
@@ -244,12 +250,13 @@ class _Lane:
             for leaf in jax.tree.leaves(value):
                 if not -np.ndim(leaf) - 1 <= axis <= np.ndim(leaf):
                     raise ValueError(
-                        f"{locate(state)} has shape {list(np.shape(leaf))} in each lane of `{user}`, and cannot get an "
-                        f"axis {axis}: name another one in `out_states` or `new_states`"
+                        f"{locate(state)} has shape {list(np.shape(leaf))} in each lane of "
+                        f"`{self._core.__qualname__}`, and cannot get an axis {axis}: name another one in "
+                        "`out_states` or `new_states`"
                     )
 
     def _refuse_batched(self, out: Any, shared: dict[State[Any], Any], made: Iterable[State[Any]], number: Any) -> None:
-        """Say what differs per lane though it is shared."""
+        """Refuse what differs per lane though it is shared."""
         user = self._core.__qualname__
         differs = [state for state, value in shared.items() if _differs(value, number)]
         new = ", ".join(locate(state) for state in differs if state in set(made))
@@ -264,19 +271,17 @@ class _Lane:
                 "share. Name it in `in_states` if it has one value per lane already, in `out_states` if it is to get "
                 "one."
             )
-        for path, leaf, axis in spread(self._options.out_axes, out, _is_axis):
+        for name, leaf, axis in each_result("out_axes", self._rule.out_axes, out, self._core, _is_axis):
             if axis is None and _differs(leaf, number):
-                raise ValueError(
-                    f"result{keystr(path)} of `{user}` differs per lane, but out_axes has None for it: give an axis"
-                )
+                raise ValueError(f"{name()} differs per lane, but out_axes has None for it: give an axis")
 
 
-def _is_axis(place: Any) -> bool:
-    return place is None or type(place) is int
+def _is_axis(item: Any) -> bool:
+    return item is None or type(item) is int
 
 
 def _axes_named(selector: Any) -> set[Any]:
-    """The axes that stand in a placed selector, and the one that others get."""
+    """The axes that states made inside may get: those in the selector, and 0 for the others that it names."""
     if _is_axis(selector):
         return {selector}
     parts = (*selector.keys(), *selector.values()) if isinstance(selector, Mapping) else ()
@@ -305,16 +310,9 @@ def _count(
         what = f"has shape {list(shape)}, without an axis {axis}" if shape else "is a scalar, without an axis to map"
         raise ValueError(f"{name()} {what}: give None for it, or another axis")
 
-    for axes, tree in arguments:
-        if not tree:
-            continue
-        try:
-            found = spread(axes, tree, _is_axis)
-        except ValueError as error:
-            raise ValueError(f"in_axes={axes!r} does not fit the arguments of `{core.__qualname__}`: {error}") from None
-        for path, leaf, axis in found:
-            if axis is not None:
-                note(leaf, axis, functools.partial(_name_argument, path, core))
+    for name, leaf, axis in each_argument("in_axes", arguments, core, _is_axis):
+        if axis is not None:
+            note(leaf, axis, name)
     for axis, group in groups.items():
         for state, value in zip(group.states, group.values, strict=True):
             for path, leaf in jax.tree_util.tree_leaves_with_path(value):
@@ -330,21 +328,14 @@ def _count(
     return sizes[0][0]
 
 
-def _name_argument(path: Any, core: Core) -> str:
-    name = f"{argument_name(path, core.fun)} of `{core.__qualname__}`"
-    return f"keyword {name}" if isinstance(path[0], DictKey) else name
-
-
-def _written(states: list[State[Any]], values: dict[State[Any], Any]) -> Written:
-    return StateValues.of(states, [values[state] for state in states]).as_written()
-
-
 def _differs(value: Any, number: Any) -> bool:
     """Tell whether a value differs per lane; `number` is that of the lane."""
     if not jax.tree.leaves(value):
         return False
     found: list[bool] = []
 
+    # Mapped together with the number, so that JAX maps it in these lanes; the lanes around them, which a value may
+    # differ over too, ask later.
     @jax.custom_batching.custom_vmap
     def probe(value: Any, number: Any) -> Any:
         return value
@@ -355,4 +346,4 @@ def _differs(value: Any, number: Any) -> bool:
         return value, in_batched[0]
 
     probe(value, number)
-    return found[0]  # the lanes around this one, which an array may differ over too, come after
+    return found[0]

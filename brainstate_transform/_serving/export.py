@@ -1,6 +1,7 @@
-"""A compiled function as bytes: what loads it needs neither the model nor its code.
+"""``export``: a compiled function as bytes, which run without the model and its code.
 
-The states become an ordinary argument and result: a dict of values by path.
+What was a State becomes an ordinary argument and result: a dict of values by path.  Nodes and static arguments become
+part of the program.  For several functions that share states, and the values of these, see ``program_file.py``.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
 from .._engine.placeholders import Constant, Slot, holds_nodes
-from .._engine.touched import Plan
+from .._engine.touched import Inputs
 from .._engine.values import StateValues
-from .._jit.entry import Entry
-from .._jit.shardings import with_placement
+from .._jit.dispatch import Dispatch
 from .._jit.stages import Traced
+from .._jit.state_options import with_placement
+from .avals import fits, strong
 
-__all__ = ["Exported", "deserialize", "export", "fits"]
+__all__ = ["Exported", "deserialize", "export"]
 
 
 class _Jitted(Protocol):
+    """A function compiled by `jit`, as far as it is exported."""
+
     __qualname__: str
-    _entry: Entry
+    _dispatch: Dispatch
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced: ...
 
-    def _sealed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Plan]: ...
+    def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]: ...
 
 
 class Exported:
@@ -60,10 +64,11 @@ class Exported:
     def __init__(self, exported: jax_export.Exported, states: Mapping[str, State[Any]] | None = None) -> None:
         self.exported = exported
         self.states = dict(states or {})
-        (given, args, kwargs), _ = jax.tree.unflatten(exported.in_tree, list(map(_shape, exported.in_avals)))
+        (given, args, kwargs), _ = jax.tree.unflatten(exported.in_tree, list(map(strong, exported.in_avals)))
         self._args_info, self._kwargs_info = args, kwargs
         self.states_info: dict[str, Any] = given
-        self.out_info, self.written_info = jax.tree.unflatten(exported.out_tree, list(map(_shape, exported.out_avals)))
+        results = jax.tree.unflatten(exported.out_tree, list(map(strong, exported.out_avals)))
+        self.out_info, self.written_info = results
 
     @property
     def name(self) -> str:
@@ -99,15 +104,13 @@ class Exported:
         missing = [path for path in wanted if path not in states]
         unknown = [path for path in states if path not in wanted]
         if missing or unknown:
-            told = [f"without {', '.join(missing)}"] if missing else []
-            told += [f"with {', '.join(map(str, unknown))}, which it has not"] if unknown else []
-            raise ValueError(f"{self.name!r} was called {' and '.join(told)}; its states are {list(wanted)}")
+            wrong = [f"without {', '.join(missing)}"] if missing else []
+            wrong += [f"with {', '.join(map(str, unknown))}, which it has not"] if unknown else []
+            raise ValueError(f"{self.name!r} was called {' and '.join(wrong)}; its states are {list(wanted)}")
         for path, shape in wanted.items():
             given = jax.tree.map(jax.typeof, states[path])
-            if jax.tree.structure(given) != jax.tree.structure(shape) or not all(
-                map(fits, jax.tree.leaves(given), jax.tree.leaves(shape))
-            ):
-                given = jax.tree.map(_shape, given)
+            if not fits(given, shape):
+                given = jax.tree.map(strong, given)
                 raise ValueError(f"state {path} of {self.name!r} is {describe(shape)}, and {describe(given)} was given")
 
     def __repr__(self) -> str:
@@ -115,7 +118,7 @@ class Exported:
 
 
 def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, **kwargs: Any) -> Exported:
-    """Make what can be saved as bytes and run elsewhere of a compiled function; no state changes.
+    """Turn a compiled function into what can be saved as bytes and run elsewhere; no state changes.
 
     Args:
         fun: A function compiled by `jit`.
@@ -138,9 +141,9 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
         >>> exported.states_info, float(exported({"w": 4.0}, 2.0)[0])
         ({'w': ShapeDtypeStruct(shape=(), dtype=float32)}, 8.0)
     """
-    if not isinstance(getattr(fun, "_entry", None), Entry):
+    if not isinstance(getattr(fun, "_dispatch", None), Dispatch):
         raise TypeError(f"export takes a function compiled by `jit`, not {fun!r}: write `export(jit(fun), ...)`")
-    entry = fun._entry
+    dispatch = fun._dispatch
     traced = fun.trace(*args, **kwargs)
     names, written_names = list(traced.states_info), list(traced.written_info)
     user = fun.__qualname__
@@ -149,37 +152,37 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
             f"`{user}` returns a Node or makes a part of one, which cannot be exported: return the values that are "
             "wanted, and make the parts before"
         )
-    args, kwargs, plan = fun._sealed(args, kwargs)
+    args, kwargs, inputs = fun.as_passed(args, kwargs)
     dynamic = [arg for arg in args if not _is_fixed(arg)]
     dynamic_kw = {name: value for name, value in kwargs.items() if not _is_fixed(value)}
     if holds_nodes((dynamic, dynamic_kw)):
         raise TypeError(f"`{user}` gets a container with a Node, which cannot be exported: pass the Node by itself")
-    shapes, _ = entry.where(plan.values(), with_placement)
+    shapes, _ = dispatch.where(inputs.values(), with_placement)
     structure = jax.tree.structure(traced.stage.out_info)
 
     def pure(states: dict[str, Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
         rest = iter(dynamic)
         full = tuple(arg if _is_fixed(arg) else next(rest) for arg in args)
         named = {name: value if _is_fixed(value) else dynamic_kw[name] for name, value in kwargs.items()}
-        values = StateValues(plan.which, [states[name] for name in names])
-        leaves = jax.tree.leaves((entry.leading(values, lambda value, _: value), full, named))
+        values = StateValues(inputs.key, [states[name] for name in names])
+        leaves = jax.tree.leaves((dispatch.leading(values, lambda value, _: value), full, named))
         out, (new, _) = jax.tree.unflatten(structure, jaxpr_as_fun(traced.jaxpr)(*leaves))
         return out, dict(zip(written_names, new, strict=True))
 
     pure.__name__ = pure.__qualname__ = traced.fun_name
-    values = dict(zip(names, map(_shapes, shapes), strict=True))
+    values = dict(zip(names, map(_placed_shapes, shapes), strict=True))
     made = jax_export.export(jax.jit(pure), platforms=platforms)
-    return Exported(made(values, tuple(dynamic), dynamic_kw), dict(zip(names, plan.inputs, strict=True)))
+    return Exported(made(values, tuple(dynamic), dynamic_kw), dict(zip(names, inputs.states, strict=True)))
 
 
 def deserialize(data: bytes | bytearray) -> Exported:
-    """Make of bytes what they were serialized from; the code of the model is not needed.
+    """Turn bytes into what they were serialized from; the code of the model is not needed.
 
     Args:
         data: From `Exported.serialize`.
 
     Returns:
-        What can be called with the states and the arguments.
+        An `Exported`, which is called with the states and the arguments.
 
     Example:
         >>> from brainstate_graph import State
@@ -196,17 +199,6 @@ def _is_fixed(arg: Any) -> bool:
     return isinstance(arg, (Slot, Constant, Node))
 
 
-def _shape(aval: Any) -> Any:
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-
-
-def _shapes(value: Any) -> Any:
+def _placed_shapes(value: Any) -> Any:
+    """The shapes of a state, each with the sharding that it is given; those that have one already keep it."""
     return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else with_placement(x, None), value)
-
-
-def fits(given: Any, wanted: Any) -> bool:
-    """Whether shape and dtype are right, with a dimension that is a symbol right whatever it is."""
-    sizes = len(given.shape) == len(wanted.shape) and all(
-        not isinstance(w, int) or g == w for g, w in zip(given.shape, wanted.shape, strict=True)
-    )
-    return sizes and (given.dtype == wanted.dtype or given.weak_type)

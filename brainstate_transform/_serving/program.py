@@ -1,4 +1,7 @@
-"""What runs of a file of `save_program`: its functions, and the states that they share."""
+"""``Program``: the functions of a file of `save_program`, and the states that they share, where it is loaded.
+
+It needs JAX alone.  A function is pure inside; the Program keeps the states between calls.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from jax import export as jax_export
 
 from brainstate_graph.extend import describe
 
-from .export import fits
+from .avals import fits, struct_of
 
-__all__ = ["Function", "Program", "struct_of"]
+__all__ = ["Function", "Program"]
 
 
 class Program:
@@ -134,7 +137,7 @@ class Function:
         name: Its name.
         states: The names of the arrays that it takes.
         written: The names of those that it returns.
-        place: The sharding of all that it is given.
+        sharding: The sharding of all that it is given.
         writer: The version of JAX that wrote it.
     """
 
@@ -145,7 +148,7 @@ class Function:
         name: str,
         states: list[str],
         written: list[str],
-        place: Any,
+        sharding: Any,
         writer: str,
     ) -> None:
         self.name, self.states, self.written = name, states, written
@@ -156,9 +159,9 @@ class Function:
             return exported.call(values, args, kwargs)
 
         run.__name__ = run.__qualname__ = name
-        # Where the place of arguments is left open, what came out of a call counts as elsewhere than what a user made,
-        # and the function would be compiled for each.
-        self._run = jax.jit(run, in_shardings=place)
+        # Without a sharding JAX compiles twice: for what came out of a call, and for what a user made, as the one is
+        # committed to a device and the other not.
+        self._run = jax.jit(run, in_shardings=sharding)
 
     def __call__(self, states: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         try:
@@ -182,18 +185,5 @@ class Function:
             ("its keywords", kwargs, wanted[2]),
         ]:
             given = jax.tree.map(struct_of, given)
-            if not _agree(given, shape):
+            if not fits(given, shape):
                 raise TypeError(f"`{self.name}` takes {describe(shape)} as {what}, not {describe(given)}")
-
-
-def _agree(given: Any, wanted: Any) -> bool:
-    """Whether two trees have one structure, shapes and dtypes; JAX itself compares the dimensions that are symbols."""
-    return jax.tree.structure(given) == jax.tree.structure(wanted) and all(
-        map(fits, jax.tree.leaves(given), jax.tree.leaves(wanted))
-    )
-
-
-def struct_of(leaf: Any) -> Any:
-    """Return the shape and dtype of an array, and nothing else of it."""
-    aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)

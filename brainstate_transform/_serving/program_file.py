@@ -1,9 +1,9 @@
-"""Compiled functions and the states they share as one file, which JAX and NumPy alone can run.
+"""``save_program`` and ``load_program``: compiled functions and the states they share in one file.
 
-The file is a zip archive: ``program.json`` says what is in it, ``states/0.npy`` and so on are the arrays, each once,
-and ``functions/0`` and so on the programs in the format of ``jax.export``.  Names stand in the JSON only, so that any
-name will do.  Each program takes the arrays that it uses as a list, since the types of trees that hold them in a model
-are unknown where the file is read.
+The file is a zip archive that JAX and NumPy alone can read.  ``program.json`` lists what is in it, ``states/0.npy`` and
+so on are the arrays, each once, and ``functions/0`` and so on the programs in the format of ``jax.export``.  Names are
+in the JSON only, so that any name will do.  Each program takes the arrays that it uses as a list, as the types of trees
+that hold them in a model are unknown where the file is read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from jax.core import Tracer
 from jax.tree_util import DictKey, keystr, tree_flatten_with_path
 
 from brainstate_graph import State
-from brainstate_graph.extend import describe, whole_file
+from brainstate_graph.extend import alike, describe, whole_file
 
+from .avals import struct_of
 from .export import Exported
-from .program import Function, Program, struct_of
+from .program import Function, Program
 
 __all__ = ["load_program", "save_program"]
 
@@ -74,7 +75,7 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
         programs = {program.name if isinstance(program, Exported) else "program": program, **programs}
     if not programs:
         raise TypeError("save_program takes what `export` returned: write `save_program(path, export(jit(fun), ...))`")
-    arrays, functions = _Arrays(), list[tuple[dict[str, Any], bytes]]()
+    arrays, functions = _StateArrays(), list[tuple[dict[str, Any], bytes]]()
     for name, exported in programs.items():
         if not isinstance(exported, Exported) or len(exported.states) < len(exported.states_info):
             raise TypeError(
@@ -83,17 +84,17 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
         if name.startswith("_") or hasattr(Program, name):
             raise TypeError(f"a function cannot be named {name!r}, as a Program has it for itself: choose another name")
         functions.append(arrays.add(name, exported))
-    about = {
-        "format": _FORMAT, "version": _VERSION, "jax": jax.__version__, "states": arrays.about,
-        "functions": [said for said, _ in functions],
+    contents = {
+        "format": _FORMAT, "version": _VERSION, "jax": jax.__version__, "states": arrays.headers,
+        "functions": [header for header, _ in functions],
     }  # fmt: skip
     with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr(_entry("program.json"), json.dumps(about, indent=1))
+        archive.writestr(_member("program.json"), json.dumps(contents, indent=1))
         for i, (_, data) in enumerate(functions):
-            archive.writestr(_entry(f"functions/{i}"), data)
+            archive.writestr(_member(f"functions/{i}"), data)
         for i, leaf in enumerate(arrays.leaves):
-            with archive.open(_entry(f"states/{i}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, _plain(leaf), allow_pickle=False)
+            with archive.open(_member(f"states/{i}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, _plain(leaf), allow_pickle=False)
 
 
 def load_program(path: str | os.PathLike[str]) -> Program:
@@ -126,34 +127,34 @@ def load_program(path: str | os.PathLike[str]) -> Program:
     _require_flatbuffers()
     with open(path, "rb") as file:
         try:
-            program, off = _read(file)
+            program, narrowed = _read(file)
         except Exception as error:
             raise ValueError(f"{os.fspath(path)} is not a file of `save_program`, or it is damaged: {error}") from error
-    if off:
+    if narrowed:
         raise ValueError(
-            f"{os.fspath(path)} has {', '.join(off)}, and JAX has 64 bits switched off: write "
+            f"{os.fspath(path)} has {', '.join(narrowed)}, and JAX has 64 bits switched off: write "
             '`jax.config.update("jax_enable_x64", True)` before anything else, or set JAX_ENABLE_X64=1'
         )
     return program
 
 
-class _Arrays:
-    """What is gathered of the states of all functions.
+class _StateArrays:
+    """The arrays in the states of all functions, each once.
 
     Attributes:
-        about: The name, dtype and shape of each array.
+        headers: The name, dtype and shape of each array.
         leaves: The arrays.
     """
 
     def __init__(self) -> None:
-        self.about: list[dict[str, Any]] = []
+        self.headers: list[dict[str, Any]] = []
         self.leaves: list[Any] = []
         self._paths: dict[State[Any], str] = {}
         self._owners: dict[str, State[Any]] = {}
         self._taken: set[str] = set()
 
     def add(self, function: str, exported: Exported) -> tuple[dict[str, Any], bytes]:
-        """Take in the states of a function; return what is to be said of it, and its bytes."""
+        """Add the states of a function; return its header, and its bytes."""
         inner = exported.exported
         if inner.nr_devices != 1:
             raise ValueError(
@@ -164,7 +165,7 @@ class _Arrays:
             if state not in self._paths:
                 taken = self._owners.setdefault(path, state) is not state
                 self._paths[state] = name = f"{function}.{path}" if taken else path
-                self._take(function, name, state.value, exported.states_info[path])
+                self._add_arrays(function, name, state.value, exported.states_info[path])
         given, written = self._names(exported, exported.states_info), self._names(exported, exported.written_info)
         for name, shape in written.items():
             if name not in given or given[name] != shape:
@@ -188,54 +189,57 @@ class _Arrays:
             for keys, leaf in tree_flatten_with_path(info)[0]
         }
 
-    def _take(self, function: str, path: str, value: Any, info: Any) -> None:
-        leaves, structure = tree_flatten_with_path(value)
+    def _add_arrays(self, function: str, path: str, value: Any, info: Any) -> None:
+        leaves, _ = tree_flatten_with_path(value)
         if any(isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) for _, leaf in leaves):
             raise ValueError(f"state {path} of `{function}` holds {describe(value)}, which is no array to write")
         shapes = jax.tree.map(struct_of, value)
-        if structure != jax.tree.structure(info) or jax.tree.map(struct_of, info) != shapes:
+        if not alike(shapes, info):
             raise ValueError(
                 f"state {path} is {describe(shapes)}, and was {describe(info)} when `{function}` was exported: export "
                 "it again"
             )
         for keys, leaf in leaves:
-            said = {"name": _name(path, keys)}
-            if said["name"] in self._taken:
-                raise ValueError(f"two arrays would be named {said['name']!r}: rename one attribute or key")
-            self._taken.add(said["name"])
+            header = {"name": _name(path, keys)}
+            if header["name"] in self._taken:
+                raise ValueError(f"two arrays would be named {header['name']!r}: rename one attribute or key")
+            self._taken.add(header["name"])
             if jnp.issubdtype(jax.typeof(leaf).dtype, jax.dtypes.prng_key):
-                said["key"], leaf = str(jax.random.key_impl(leaf)), jax.random.key_data(leaf)
+                header["key"], leaf = str(jax.random.key_impl(leaf)), jax.random.key_data(leaf)
             aval = jax.typeof(leaf)
-            self.about.append({**said, "dtype": aval.dtype.name, "shape": list(aval.shape)})
+            self.headers.append({**header, "dtype": aval.dtype.name, "shape": list(aval.shape)})
             self.leaves.append(leaf)
 
 
 def _read(file: BinaryIO) -> tuple[Program, list[str]]:
-    """Read all that is in a file, and tell which states JAX has cut to 32 bits.
+    """Read all that is in a file; return also which states JAX has cut to 32 bits.
 
     Each member is read as a whole before anything is made of it, as then the archive compares its check sum.
     """
-    place = jax.device_put(np.float32(0)).sharding  # where JAX puts what is given no place
-    states, functions, off = dict[str, Any](), dict[str, Function](), list[str]()
+    sharding = jax.device_put(np.float32(0)).sharding  # the default one, given to each program
+    states, functions, narrowed = dict[str, Any](), dict[str, Function](), list[str]()
     with zipfile.ZipFile(file) as archive:
-        about = json.loads(archive.read("program.json"))
-        if (about["format"], about["version"]) != (_FORMAT, _VERSION):
-            raise ValueError(f"it is a {about['format']} of version {about['version']}, and this reads {_VERSION}")
-        for i, said in enumerate(about["states"]):
-            array = np.load(io.BytesIO(archive.read(f"states/{i}.npy")), allow_pickle=False).view(said["dtype"])
-            if list(array.shape) != said["shape"]:
-                raise ValueError(f"{said['name']} is of the shape {list(array.shape)}, and should be {said['shape']}")
-            value = jax.device_put(array, place)  # `jnp.asarray` compiles a program for each shape
+        contents = json.loads(archive.read("program.json"))
+        if (contents["format"], contents["version"]) != (_FORMAT, _VERSION):
+            raise ValueError(
+                f"it is a {contents['format']} of version {contents['version']}, and this reads {_VERSION}"
+            )
+        for i, header in enumerate(contents["states"]):
+            name, array = header["name"], np.load(io.BytesIO(archive.read(f"states/{i}.npy")), allow_pickle=False)
+            array = array.view(header["dtype"])
+            if list(array.shape) != header["shape"]:
+                raise ValueError(f"{name} is of the shape {list(array.shape)}, and should be {header['shape']}")
+            value = jax.device_put(array, sharding)  # `jnp.asarray` compiles a program for each shape
             if value.dtype != array.dtype:
-                off.append(f"state {said['name']} of {array.dtype}")
-            states[said["name"]] = jax.random.wrap_key_data(value, impl=said["key"]) if "key" in said else value
-        for i, said in enumerate(about["functions"]):
+                narrowed.append(f"state {name} of {array.dtype}")
+            states[name] = jax.random.wrap_key_data(value, impl=header["key"]) if "key" in header else value
+        for i, header in enumerate(contents["functions"]):
             exported = jax_export.deserialize(bytearray(archive.read(f"functions/{i}")))
-            functions[said["name"]] = Function(exported, **said, place=place, writer=about["jax"])
-    return Program(states, functions), off
+            functions[header["name"]] = Function(exported, **header, sharding=sharding, writer=contents["jax"])
+    return Program(states, functions), narrowed
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _member(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name)  # without the time, so that equal programs are equal files
 
 

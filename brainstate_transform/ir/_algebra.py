@@ -1,4 +1,7 @@
-"""Algebraic simplification: identities that hold for every value, bit for bit."""
+"""``algebraic_simplification``: identities that hold for every value, bit for bit.
+
+So ``x * 0`` stays for floats, where it may be nan or -0.0.  There is a rule for each primitive (`_RULES`).
+"""
 
 from __future__ import annotations
 

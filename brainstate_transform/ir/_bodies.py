@@ -1,4 +1,8 @@
-"""Which equations hold programs of their own, and how a pass goes through them."""
+"""*Bodies*: the programs inside of equations, such as that of a `scan`; and how a pass goes through them.
+
+A pass is a `Rewrite` of one program, which asks `Recurse` for each body.  A body keeps its inputs and outputs, but in
+``_dce.py``, which prunes both together.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, primitives
 
 from ._jaxprs import checked, parts, type_of
 
-# Where the bodies stand. What is not here (kernels, sorts, shard_map, what JAX does not know) is left as it is.
+# The parameters that hold bodies. What is not here (kernels, sorts, shard_map, what JAX does not know) is left alone.
 BODIES: dict[Any, tuple[str, ...]] = {
     primitives.jit_p: ("jaxpr",),
     primitives.scan_p: ("jaxpr",),

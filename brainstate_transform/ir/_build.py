@@ -1,4 +1,4 @@
-"""Programs made from equations."""
+"""Programs made from equations, for whoever takes a part of a jaxpr out."""
 
 from __future__ import annotations
 

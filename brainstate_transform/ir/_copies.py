@@ -1,4 +1,7 @@
-"""Copy propagation: what only gives back its operand is read from the operand."""
+"""``copy_propagation``: what only gives back its operand is read from the operand.
+
+It removes nothing: the copies that nothing reads any more are dead equations, for ``_dce.py``.
+"""
 
 from __future__ import annotations
 
@@ -93,13 +96,22 @@ def _given_back(eqn: JaxprEqn) -> dict[Var, Atom]:
 def _handed_through(
     eqn: JaxprEqn, body: Jaxpr, first: int, operands: list[Atom], count: int, own: bool = False
 ) -> dict[Var, Atom]:
-    """Map results to operands where the body returns its inputs, from number `first`; if `own`, each at its place."""
-    place = {v: i for i, v in enumerate(body.invars[first:])}
+    """Map results to operands where the body returns its inputs.
+
+    Args:
+        eqn: The equation.
+        body: Its body.
+        first: The index of the first input of the body that is looked at.
+        operands: What the inputs from there on are given.
+        count: How many results are looked at.
+        own: Whether an input counts only where it is the result of its own index, as in a loop.
+    """
+    index = {v: i for i, v in enumerate(body.invars[first:])}
     found: dict[Var, Atom] = {}
     for i, (out, inner) in enumerate(zip(eqn.outvars[:count], body.outvars[:count], strict=True)):
         if isinstance(inner, Literal):
             if not own:
                 found[out] = inner
-        elif inner in place and (place[inner] == i or not own):
-            found[out] = operands[place[inner]]
+        elif inner in index and (index[inner] == i or not own):
+            found[out] = operands[index[inner]]
     return found

@@ -1,4 +1,7 @@
-"""Common subexpressions: what is computed twice from the same operands is computed once."""
+"""``cse``: common subexpressions, computed twice from the same operands, are computed once.
+
+Equal means equal bit for bit, by type and value: 0.0 and -0.0 are not, and neither are 1 and True.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Dead code: what no result and no effect needs is left out, through bodies too."""
+"""``dce``: dead code, which no result and no effect needs, is left out.
+
+It goes backwards through a program, with the set of variables that are needed, and into each body with the results
+that are read there.  How an equation loses results and operands is in ``_prune.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bodies of `jit` written out where they are called."""
+"""``inline_jit``: bodies of `jit` are written out where they are called.
+
+A jaxpr of nested functions becomes one that can be read from top to bottom.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the passes know of a program: its parts, rebuilt by `replace`, so that debug info and contexts stay."""
+"""The parts of a program, taken apart and put together again.
+
+Programs and equations are changed by their own `replace`, which keeps debug info and contexts.  An object is kept where
+nothing in it changes: JAX compiles by identity, and a pass tells by it that it has found nothing.
+"""
 
 from __future__ import annotations
 

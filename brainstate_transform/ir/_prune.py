@@ -1,4 +1,7 @@
-"""Programs and equations with fewer inputs and results."""
+"""Programs and equations with fewer inputs and results, for ``_dce.py``.
+
+*Mask*: for each input or result whether it stays.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/*.md runs, and prints what the page says.
+"""Every code block of the README.md files and of docs/*.md runs, and prints what the page says.
 
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
 ``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import sys
 import traceback
@@ -20,8 +21,9 @@ import jax
 import pytest
 
 from tests.public.sources import ROOT
+from tests.tables import each
 
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 class Block(NamedTuple):
@@ -66,7 +68,7 @@ def run_page(text: str, filename: str) -> None:
     sys.modules[module.__name__] = module
     lines, blocks = text.splitlines(), blocks_of(text)
     try:
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        for block, following in itertools.zip_longest(blocks, blocks[1:]):
             language, *words = block.info.split() or [""]
             if language != "python":
                 continue
@@ -128,7 +130,7 @@ def test_a_good_page_passes():
     run_page(GOOD, "good.md")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "error", "message"),
     [
         ("```python\nprint(1)\n```\n```text\n2\n```", AssertionError, "bad.md:1 prints something else"),

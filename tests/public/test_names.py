@@ -10,6 +10,7 @@ import types
 import pytest
 
 from tests.public.sources import INSIDE, PACKAGES, ROOT, exports, files_of
+from tests.tables import each
 
 METHODS = (types.FunctionType, classmethod, staticmethod, property)
 ALL = [*PACKAGES, *INSIDE]
@@ -43,7 +44,7 @@ def test_all_lists_what_init_imports(package):
         assert sorted(module.__all__) == sorted(exports(package))
 
 
-@pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[f"{p}.{n}" for p, n in PUBLIC])
+@each("package, name", PUBLIC)
 def test_public_name_shows_an_example(package, name):
     item = getattr(importlib.import_module(package), name)
     if documented(item):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.public.sources import PACKAGES, ROOT, files_of
+from tests.tables import each
 
 # Modules without an underscore that are private all the same.
 PRIVATE_MODULES = ("jaxlib.xla_extension", "jaxlib.xla_client")
@@ -101,7 +102,7 @@ def test_package_uses_public_jax_only(package):
     assert not {path: lines for path, lines in found.items() if lines}
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "what"),
     [
         ("import jax._src", "jax._src"),

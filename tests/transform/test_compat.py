@@ -10,12 +10,13 @@ from jax.sharding import PartitionSpec as P
 import brainstate_transform as today
 from brainstate_graph import Node, State
 from brainstate_transform import compat
-from tests.transform.tables import Net, Param
+from tests.laws.transforms import Net, Param
+from tests.tables import each
 
 one = jnp.float32(3.0)
 
 
-@pytest.mark.parametrize("name", ["grad", "vector_grad", "jacrev", "jacfwd", "jacobian"])
+@each("name", ["grad", "vector_grad", "jacrev", "jacfwd", "jacobian"])
 def test_grad_states_is_wrt(name):
     m = Net(2.0)
     old, new = getattr(compat, name), getattr(today, name)
@@ -51,7 +52,7 @@ def test_a_gradient_transform():
     assert compat.GradientTransform(lambda x: m(x), compat.grad, grad_states=m.w)(one) == 3.0
 
 
-@pytest.mark.parametrize("name", ["vmap", "vmap2", "StatefulMapping"])
+@each("name", ["vmap", "vmap2", "StatefulMapping"])
 def test_axes_of_states(name):
     total = State(jnp.zeros((2, 3)))
 

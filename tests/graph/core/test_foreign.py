@@ -34,7 +34,7 @@ from brainstate_graph import (
     treefy_split,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, graphs, parts_of
+from tests.laws.graphs import Gadget, Param, graphs, parts_of
 
 
 class Chest:
@@ -136,7 +136,7 @@ def test_json():
     assert from_json(to_json(shape), allow) is shape
     with pytest.raises(GraphError, match="Trunk"):
         from_json(to_json(shape), [Chest, State])
-    unknown = to_json(shape).replace("test_foreign:Chest", "zoo:Gadget")
+    unknown = to_json(shape).replace("graph.core.test_foreign:Chest", "laws.graphs:Gadget")
     with pytest.raises(GraphError, match=r"register_graph_node_type\(Gadget"):
         from_json(unknown, [*allow, Gadget])
     assert json.loads(to_json(shape))["version"] == 1

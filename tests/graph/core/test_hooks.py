@@ -26,6 +26,7 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_graph.extend import hooks_key
+from tests.tables import each
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def _undisturbed(f, args):
         return bst.jit(f)(*args)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each("way", WAYS)
 def test_what_a_hook_changes_is_changed_once(way):
     s = State(jnp.array(1.0))
     s.register_hook("write_before", doubling)
@@ -107,8 +108,8 @@ def test_what_a_hook_is_told():
     clear(s)
 
 
-@pytest.mark.parametrize("kind", ["write_before", "write_after", "restore"])
-@pytest.mark.parametrize("traced", [False, True])
+@each("kind", ["write_before", "write_after", "restore"])
+@each("traced", [False, True])
 def test_a_hook_that_raises_refuses_the_write(kind, traced):
     def refuse(_):
         raise RuntimeError("no")

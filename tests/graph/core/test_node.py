@@ -15,7 +15,8 @@ import pytest
 
 from brainstate_graph import GraphDef, Node, State, clone, graphdef, nodes, states, treefy_merge, treefy_split
 from brainstate_graph.extend import born_after, fields_of, notes, now
-from tests.graph.zoo import Gadget, Widget, assert_isomorphic, net, uncached
+from tests.laws.graphs import Gadget, Widget, assert_isomorphic, net, uncached
+from tests.tables import each
 
 
 def test_setting_and_deleting_are_structural_and_writing_is_not():
@@ -57,7 +58,7 @@ def test_notes_go_with_either():
     assert not notes(model)
 
 
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), clone])
+@each("copier", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), clone])
 def test_copies_keep_sharing_and_cycles(copier):
     model = net()
     model.tied = model.head.weight

@@ -17,9 +17,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainstate_graph import GraphError, Node, Snapshot, State, clone, graphdef, states, treefy_states
+from brainstate_graph import (
+    GraphError,
+    Node,
+    Snapshot,
+    State,
+    clone,
+    graphdef,
+    states,
+    treefy_merge,
+    treefy_split,
+    treefy_states,
+)
 from brainstate_graph.extend import fields_of
-from tests.graph.zoo import STATICS, Bag, Gadget, Pair, Param, graphs, net, parts_of, uncached
+from tests.laws.graphs import STATICS, Bag, Gadget, Pair, Param, graphs, net, parts_of, uncached
+from tests.tables import each
 
 
 def assert_agrees(model):
@@ -102,7 +114,7 @@ MUTABLE = {
 }
 
 
-@pytest.mark.parametrize("case", MUTABLE)
+@each("case", MUTABLE)
 def test_mutable_attributes_are_watched(case):
     make, change = MUTABLE[case]
     model = Gadget(child=Gadget(x=make()))
@@ -128,7 +140,7 @@ UNWATCHED = {
 
 
 @pytest.mark.graph_cache
-@pytest.mark.parametrize("case", UNWATCHED)
+@each("case", UNWATCHED)
 def test_more_mutable_attributes_are_watched(case):
     make, change = UNWATCHED[case]
     model = Gadget(child=Gadget(x=make()))
@@ -150,6 +162,21 @@ def test_writes_to_a_kept_attribute_dictionary():
     graphdef(model)
     attributes["a"] = 2
     assert_agrees(model)
+
+
+def test_a_renamed_key_and_an_equal_value_of_another_type_show():
+    model = Gadget(table={"a": State(1.0)}, items=[1, State(2.0)])
+    graphdef(model)
+    model.table["b"] = model.table.pop("a")
+    assert list(states(model)) == [("items", 1), ("table", "b")]
+    model.items[0] = True
+    assert_agrees(model)
+
+
+def test_nodes_that_were_merged_together_are_told_apart():
+    model = clone(Gadget(a=Gadget(w=State(1.0)), b=Gadget(w=State(2.0))))
+    for inner in (model.a, model.b, model.a):
+        assert list(states(inner).values()) == [inner.w]
 
 
 @pytest.mark.graph_cache
@@ -189,7 +216,7 @@ def test_a_bare_state_is_no_graph():
         graphdef(State(1.0))
 
 
-@pytest.mark.parametrize("root", [3, "a", None])
+@each("root", [3, "a", None])
 def test_a_single_value_is_no_graph(root):
     with pytest.raises(ValueError, match="is not a graph"):
         graphdef(root)
@@ -291,3 +318,37 @@ def test_without_the_cache_the_graph_can_still_be_asked(monkeypatch):
     assert snapshot.is_current(cached=False)
     model["b"] = State(2.0)
     assert not snapshot.is_current(cached=False)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_splitting_while_another_thread_changes_all_of_the_model(cached, monkeypatch):
+    monkeypatch.setattr(Snapshot, "enabled", cached)
+    model, stop = Gadget(table={}, items=[], inner=Gadget()), threading.Event()
+
+    def change() -> None:
+        k = 0
+        while not stop.is_set():
+            k += 1
+            setattr(model.inner, f"x{k % 50}", State(k))
+            model.table[k % 70] = State(k)
+            model.items.append(State(k))
+            if k % 30 == 0:
+                model.table.clear()
+                model.items.clear()
+                vars(model.inner).clear()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(150):
+            shape, tree = treefy_split(model)
+            assert len(tree.to_flat()) == len(shape.state_rows)
+            again = treefy_merge(shape, tree)
+            assert graphdef(again) is shape
+            repr(again)
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 from brainstate_graph import GraphError, State, Static, clone, graphdef, treefy_split
-from tests.graph.zoo import STATICS, Gadget, Param, net, same_static, uncached
+from tests.laws.graphs import STATICS, Gadget, Param, net, same_static, uncached
+from tests.tables import each
 
 
 def shape_of(value):
     return graphdef(Gadget(x=value))
 
 
-@pytest.mark.parametrize("number", range(len(STATICS)))
+@each("number", range(len(STATICS)))
 def test_equal_statics_share_a_graphdef_and_no_others_do(number):
     make = STATICS[number]
     mine = shape_of(make())
@@ -32,7 +33,7 @@ def test_equal_statics_share_a_graphdef_and_no_others_do(number):
         assert (shape_of(other()) is mine) == same_static(make(), other()), (make(), other())
 
 
-@pytest.mark.parametrize("number", range(len(STATICS)))
+@each("number", range(len(STATICS)))
 def test_statics_survive_clone(number):
     value = STATICS[number]()
     assert same_static(clone(Gadget(x=value)).x, value)
@@ -99,7 +100,7 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("pair", DIFFERENT)
+@each("pair", DIFFERENT)
 def test_composite_statics(pair):
     one, two = pair
     assert shape_of(one()) is shape_of(one())
@@ -110,7 +111,7 @@ def test_sign_of_zero_shows_in_a_subclass_of_float():
     assert shape_of(Half(0.0)) is not shape_of(Half(-0.0))
 
 
-@pytest.mark.parametrize(
+@each(
     "dtypes",
     [
         ([("a", "f4")], [("b", "f4")]),
@@ -124,7 +125,7 @@ def test_arrays_of_special_dtypes_differ(dtypes):
     assert shape_of(one) is not shape_of(two)
 
 
-@pytest.mark.parametrize("keys", [((1,), (True,)), (0.0, -0.0), ((0, "a"), (0.0, "a"))])
+@each("keys", [((1,), (True,)), (0.0, -0.0), ((0, "a"), (0.0, "a"))])
 def test_keys_of_a_dict_of_states_are_compared_by_type_and_value(keys):
     one, two = keys
     assert shape_of({one: State(1.0)}) is not shape_of({two: State(1.0)})
@@ -175,8 +176,8 @@ HIDING = [
 ]
 
 
-@pytest.mark.parametrize("hide", HIDING)
-@pytest.mark.parametrize("what", [lambda: Param(1.0), lambda: net(1)], ids=["state", "node"])
+@each("hide", HIDING)
+@each("what", [lambda: Param(1.0), lambda: net(1)], ids=["state", "node"])
 def test_a_state_or_node_out_of_sight_is_an_error_with_its_path(hide, what):
     item = what()
     model = Gadget(parts=[Gadget(box=hide(item))])
@@ -245,7 +246,7 @@ def test_writing_into_an_array_does_not_change_an_existing_graphdef():
     assert clone(Gadget(x=np.array([5, 6, 7]))).x.tolist() == [5, 6, 7]
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "change"),
     [
         (lambda: np.array([17, 23]), lambda x: x.fill(9)),

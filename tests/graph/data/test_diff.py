@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from brainstate_graph import Node, Snapshot, State, clone, diff, graphdef
 from brainstate_graph.extend import fields_of, flatten
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, Widget, graphs, layer, net
+from tests.tables import each
 
 
 def told(make, change):
@@ -27,7 +28,7 @@ def dicts():
     return Gadget(d={"z": State(1.0), "a": 2, "k": State(3.0)})
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "change", "lines"),
     [
         (net, lambda m: None, ["nothing changed"]),

@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec
 from brainstate_graph import GraphError, NestedDict, State, TreefyState, treefy_states
 from brainstate_graph._data.layout_bytes import layout_from_bytes, layout_to_bytes, spec_from_bytes, spec_to_bytes
 from brainstate_graph._trees.leaf import spec_of
-from tests.graph.zoo import Param, Stat, net
+from tests.laws.graphs import Param, Stat, net
+from tests.tables import each
 
 _keys = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers(),
@@ -38,7 +39,9 @@ def test_a_layout_and_back(nested, extra):
     assert jax.tree.structure(TreefyState(Param, 1.0, **dict(again.meta))) == jax.tree.structure(ref)
 
 
-@pytest.mark.parametrize("extra", [np.dtype("int8"), np.dtype("bfloat16"), PartitionSpec("x", None, ("y", "z"))])
+@each(
+    "extra", [np.dtype("int8"), np.dtype("bfloat16"), PartitionSpec("x", None, ("y", "z")), np.float32(1.0), int, 2**70]
+)
 def test_values_that_arrays_are_described_with(extra):
     tree = NestedDict({"w": TreefyState(Param, 1.0, extra=extra)})
     assert layout_from_bytes(layout_to_bytes(tree._layout)) is tree._layout
@@ -53,7 +56,7 @@ def test_the_layout_of_a_model_names_its_classes():
     }
 
 
-@pytest.mark.parametrize("extra", [len, jnp.ones(2), np.float32(1.0), object(), int])
+@each("extra", [len, jnp.ones(2), object(), lambda: 0])
 def test_what_is_no_plain_data(extra):
     tree = NestedDict({"a": {0: TreefyState(State, 1.0, extra=(1, extra))}})
     with pytest.raises(GraphError, match=r"the metadata of a\.0: .* cannot be written as text"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import subprocess
 import sys
 import textwrap
 
@@ -16,7 +15,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import GraphError, Node, State
 from brainstate_graph._data.names import Allowed, name_of
-from tests.graph import zoo
+from tests.laws import graphs
+from tests.tables import each
 
 
 class Outer:
@@ -47,7 +47,7 @@ def impostor():
     pass
 
 
-@pytest.mark.parametrize(
+@each(
     ("thing", "name"),
     [
         (int, "builtins:int"),
@@ -59,7 +59,7 @@ def impostor():
         (nn.Linear, "brainstate_nn:Linear"),
         (Node, "brainstate_graph:Node"),
         (State, "brainstate_graph:State"),
-        (zoo.Gadget, "tests.graph.zoo:Gadget"),
+        (graphs.Gadget, "tests.laws.graphs:Gadget"),
         (Outer.Inner, f"{__name__}:Outer.Inner"),
         (Outer.method, f"{__name__}:Outer.method"),
         (Outer.help, f"{__name__}:Outer.help"),
@@ -105,17 +105,18 @@ def test_plain_types_need_no_mention():
             Allowed([]).find(name)
 
 
-@pytest.mark.parametrize(
+@each(
     ("allow", "fine"),
-    [(["tests"], True), (["tests.graph.zoo"], True), ([zoo], True), ([zoo.Gadget], True), (["tests.graph.zo"], False),
-     (["tests.graph.zoo.x"], False), ([zoo.Widget], False), (["math"], False), ([], False)],
+    [(["tests"], True), (["tests.laws.graphs"], True), ([graphs], True), ([graphs.Gadget], True),
+     (["tests.laws.graph"], False), (["tests.laws.graphs.x"], False), ([graphs.Widget], False), (["math"], False),
+     ([], False)],
 )  # fmt: skip
 def test_what_is_allowed(allow, fine):
     if fine:
-        assert Allowed(allow).find("tests.graph.zoo:Gadget") is zoo.Gadget
+        assert Allowed(allow).find("tests.laws.graphs:Gadget") is graphs.Gadget
     else:
-        with pytest.raises(GraphError, match=r'tests.graph.zoo:Gadget.*allow=\[\.\.\., "tests.graph.zoo"\]'):
-            Allowed(allow).find("tests.graph.zoo:Gadget")
+        with pytest.raises(GraphError, match=r'tests.laws.graphs:Gadget.*allow=\[\.\.\., "tests.laws.graphs"\]'):
+            Allowed(allow).find("tests.laws.graphs:Gadget")
 
 
 def test_a_class_brings_what_is_defined_in_it():
@@ -124,20 +125,20 @@ def test_a_class_brings_what_is_defined_in_it():
         Allowed([Outer]).find(f"{__name__}:original")
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "words"),
     [
-        ("tests.graph.zoo:Nothing", "no Nothing in tests.graph.zoo"),
-        ("tests.graph.zoo:State", "is not defined there, it is brainstate_graph:State"),
-        ("tests.graph.zoo:math", "is not defined there"),
-        ("tests.graph.zoo:jax.numpy", "no jax.numpy in"),
-        ("tests.graph.zoo:math.tanh", "no math.tanh in"),
-        ("tests.graph.zoo:Color.RED", "is not defined there"),
-        ("tests.graph.zoo:Gadget.__init__.__globals__", "no Gadget"),
-        ("tests.graph.zoo:__name__", "is not defined there"),
+        ("tests.laws.graphs:Nothing", "no Nothing in tests.laws.graphs"),
+        ("tests.laws.graphs:State", "is not defined there, it is brainstate_graph:State"),
+        ("tests.laws.graphs:math", "is not defined there"),
+        ("tests.laws.graphs:jax.numpy", "no jax.numpy in"),
+        ("tests.laws.graphs:math.tanh", "no math.tanh in"),
+        ("tests.laws.graphs:Color.RED", "is not defined there"),
+        ("tests.laws.graphs:Gadget.__init__.__globals__", "no Gadget"),
+        ("tests.laws.graphs:__name__", "is not defined there"),
         ("tests.graph.missing:X", "cannot import tests.graph.missing"),
-        ("tests.graph.zoo", "is no name"),
-        ("tests.graph..zoo:X", "is no name"),
+        ("tests.laws.graphs", "is no name"),
+        ("tests.laws..graphs:X", "is no name"),
         (":X", "is no name"),
         ("tests:", "is no name"),
         (" tests:X", "is no name"),
@@ -181,7 +182,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_only_what_is_allowed_is_imported(package):
-    for allow in ([], ["told_package.other"], ["told"], [zoo]):
+    for allow in ([], ["told_package.other"], ["told"], [graphs]):
         with pytest.raises(GraphError, match="not allowed"):
             Allowed(allow).find("told_package.models:Net")
     assert package() == []
@@ -205,9 +206,3 @@ def test_a_public_module_may_pass_on_what_its_package_keeps_in_a_private_one(pac
     assert name_of(f) == "told_package._private:f"  # the package itself does not pass it on
     with pytest.raises(GraphError, match=r"is told_package._private:f"):
         Allowed(["told_package"]).find("told_package.public:f")
-
-
-def test_a_module_that_nobody_has_imported_yet():
-    program = "import sys, numpy as np; from brainstate_graph._data.names import name_of; print(name_of(np.recarray))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == name_of(np.recarray) == "numpy.rec:recarray"

@@ -11,6 +11,7 @@ import pytest
 from brainstate_graph import GraphError
 from brainstate_graph._data.names import Allowed
 from brainstate_graph._data.read import Decoder
+from tests.tables import each
 
 
 @dataclasses.dataclass
@@ -65,7 +66,7 @@ def read(form):
     return Decoder(Allowed([HERE])).value(form)
 
 
-@pytest.mark.parametrize(
+@each(
     ("form", "words"),
     [
         (1.5, "no value"), (2**53, "no value"), (-(10**30), "no value"), ([], "no value"), ([1], "no value"),

@@ -23,12 +23,13 @@ from jax.sharding import PartitionSpec as P
 
 from brainstate_graph import GraphError, NestedDict, Node, State, Static, TreefyState, graphdef
 from brainstate_graph._core.static import static_key
-from brainstate_graph._data.json import _Reader
+from brainstate_graph._data.json import _GraphDefReader
 from brainstate_graph._data.names import Allowed
 from brainstate_graph._data.read import Decoder
 from brainstate_graph._data.values import Encoder, dumps
 from brainstate_graph.extend import flatten
-from tests.graph.zoo import STATICS, Color, Gadget, Level, Pair, net, same_static
+from tests.laws.graphs import STATICS, Color, Gadget, Level, Pair, net, same_static
+from tests.tables import each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ MORE = [
 ]  # fmt: skip
 OrderedDictOf = collections.OrderedDict
 VALUES = [*STATICS, *MORE]
-ALLOW = ["tests.graph", __name__, "math", "builtins", "jax.nn", "numpy"]
+ALLOW = ["tests", __name__, "math", "builtins", "jax.nn", "numpy"]
 
 
 def form_of(value):
@@ -110,10 +111,10 @@ def form_of(value):
     return json.loads(dumps(form))
 
 
-@pytest.mark.parametrize("number", range(len(VALUES)))
+@each("number", range(len(VALUES)))
 def test_values_survive(number):
     value = VALUES[number]()
-    back = _Reader(Allowed(ALLOW)).value(form_of(value))
+    back = _GraphDefReader(Allowed(ALLOW)).values.value(form_of(value))
     assert type(back) is type(value)
     assert static_key(back) == static_key(value)
 
@@ -157,7 +158,7 @@ def nested(depth):
     return value
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "words"),
     [
         (lambda: lambda: 0, "a lambda has no name to find it by: write a `def` at the top level"),

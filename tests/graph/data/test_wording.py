@@ -12,13 +12,13 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from brainstate_graph import Static
 from brainstate_graph._core.static import static_key
-from brainstate_graph._data.wording import short, static_changes
+from brainstate_graph._data.wording import brief, static_changes
 from tests.graph.data.test_values import MORE
-from tests.graph.zoo import STATICS, Color, Gadget, Pair
+from tests.laws.graphs import STATICS, Color, Gadget, Pair
+from tests.tables import each
 
 
 @dataclasses.dataclass
@@ -49,7 +49,7 @@ def twin(module):
 long = "x" * 100
 
 
-@pytest.mark.parametrize(
+@each(
     ("old", "new", "words"),
     [
         (0.5, 0.1, ": 0.5 -> 0.1"),
@@ -134,10 +134,10 @@ def test_a_repr_that_fails_does_not_matter():
         def __repr__(self):
             raise RuntimeError
 
-    assert short(Bad()) == "<Bad>"
-    assert short([Bad()]) == "[<Bad>]"
+    assert brief(Bad()) == "<Bad>"
+    assert brief([Bad()]) == "[<Bad>]"
     assert list(static_changes(Bad(), Bad())) == [((), "another <Bad>, which is not equal to the one before")]
-    assert short(Gadget()) == "Gadget()"
+    assert brief(Gadget()) == "Gadget()"
 
 
 def test_short_is_short():
@@ -145,4 +145,4 @@ def test_short_is_short():
     for _ in range(500):
         deep = (deep,)
     for value in (list(range(10**5)), {str(i): i for i in range(10**5)}, "y" * 10**6, np.zeros(10**6), deep, 10**4000):
-        assert len(short(value)) <= 60
+        assert len(brief(value)) <= 60

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from brainstate_graph import GraphError, Node, Overlay, State, clone, graphdef, states, to_dot
 from brainstate_graph.extend import dotted, flatten
-from tests.graph.zoo import Gadget, Param, Stat, graphs, net, parts_of
+from tests.laws.graphs import Gadget, Param, Stat, graphs, net, parts_of
+from tests.tables import each
 
 TOKEN = re.compile(r'\s*(?:("(?:[^"\\\n]|\\.)*")|(->|[{}\[\];=,])|([A-Za-z_]\w*|\d+))')
 ESCAPE = re.compile(r'\\[nl"\\]')
@@ -135,7 +136,7 @@ def test_statics_in_the_order_of_the_constructor_and_not_too_many():
     assert label.splitlines()[-2:] == ["x15=15", "... (+12 more)"]
 
 
-@pytest.mark.parametrize("text", ['"', "\\", '\\"', "\\N", "\n", "<b>", "a;b}", "]->[", "é", "\\\\n"])
+@each("text", ['"', "\\", '\\"', "\\N", "\n", "<b>", "a;b}", "]->[", "é", "\\\\n"])
 def test_whatever_a_text_holds_is_escaped(text):
     root = Gadget(text=text, items={text: Param(1.0)})
     setattr(root, text, Stat(2.0))
@@ -206,7 +207,7 @@ def test_equal_graphs_have_equal_drawings(root):
     assert to_dot(clone(root)) == to_dot(root)
 
 
-@pytest.mark.parametrize("most", [1, 2, 7, 100])
+@each("most", [1, 2, 7, 100])
 def test_what_is_not_drawn_is_said(most):
     root = Gadget(**{f"x{i:02}": Gadget(w=Param(1.0)) for i in range(10)})
     drawing = parse(to_dot(root, max_nodes=most))

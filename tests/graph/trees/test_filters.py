@@ -17,6 +17,7 @@ from brainstate_graph import (
     All,
     Any,
     Everything,
+    Filter,
     FlattedDict,
     Node,
     Not,
@@ -35,7 +36,8 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, Widget, net
+from tests.laws.graphs import Gadget, Param, Stat, Widget, net
+from tests.tables import each
 
 
 def even(path, state):
@@ -107,7 +109,7 @@ def test_each_state_goes_to_the_first_filter_that_accepts_it(chosen):
     assert sum(len(tree.to_flat()) for tree in parts[1:]) == len(everywhere)
 
 
-@pytest.mark.parametrize("filter", [f for f, _ in FILTERS])
+@each("filter", [f for f, _ in FILTERS])
 def test_alone_on_live_and_on_treefied_states(filter):
     accepts = {id(f): a for f, a in FILTERS}[id(filter)]
     predicate = to_predicate(filter)
@@ -142,7 +144,7 @@ CODE = [
 ]
 
 
-@pytest.mark.parametrize(("code", "other"), CODE)
+@each(("code", "other"), CODE)
 def test_filters_compare_by_contents_copy_pickle_and_show_as_their_code(code, other):
     names = {**vars(brainstate_graph), "Param": Param, "Stat": Stat, "even": even}
     one, two, different = (eval(text, names) for text in (code, code, other))
@@ -196,8 +198,8 @@ def accepted(filter):
     return [to_predicate(filter)(path, state) for path, state in states(net()).items()]
 
 
-@pytest.mark.parametrize("short", SHORT, ids=lambda short: getattr(short, "__name__", repr(short)))
-@pytest.mark.parametrize("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
+@each("short", SHORT, ids=lambda short: getattr(short, "__name__", repr(short)))
+@each("filter", [OfType(Param), Not("bias"), Any(Stat, "bias"), All(), PathPrefix("head")], ids=repr)
 def test_operators_take_short_forms_on_both_sides(filter, short):
     left, right = accepted(filter), accepted(short)
     pairs = list(zip(left, right, strict=True))
@@ -217,7 +219,7 @@ def test_operators_make_flat_filters():
     assert accepted(~~Not(even) & "bias") == accepted(All(Not(even), "bias"))
 
 
-@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}])
+@each("wrong", [3, 1.5, {"a": 1}])
 def test_operators_refuse_what_is_no_filter(wrong):
     for combine in (
         lambda: OfType(Param) | wrong,
@@ -248,7 +250,7 @@ def test_what_a_filter_selects_is_remembered_where_it_asks_for_the_shape_only():
         assert treefy_states(model, filter) == before
         assert len(asked) == 2 * count > 0
         asked.clear()
-    partitions = treefy_split(model)[0].partitions
+    partitions = treefy_split(model)[0].memo
     for make in (lambda: PathGlob("**.bias") & OfType(Param), lambda: ~WithTag("x"), lambda: Any("x", Stat)):
         treefy_states(model, make())
         held = dict(partitions)
@@ -260,7 +262,7 @@ def test_path_contains_compares_as_it_accepts():
     assert PathContains(1) != PathContains(True)
 
 
-@pytest.mark.parametrize("wrong", [3, 1.5, {"a": 1}, object(), typing.Any, typing.Literal["a"]])
+@each("wrong", [3, 1.5, {"a": 1}, object(), typing.Any, typing.Literal["a"]])
 def test_what_is_no_filter(wrong):
     with pytest.raises(TypeError, match="is not a filter: use a State class, a tag"):
         to_predicate(wrong)
@@ -307,3 +309,47 @@ def test_attributes_of_nodes_named_type_and_tag_mean_nothing():
     model = Gadget(a=Gadget(tag="abc"), b=Gadget(type=Widget))
     assert not nodes(model, "a")
     assert not nodes(model, Widget)
+
+
+class AnyUnhashable:
+    """A predicate, and equal to its like, but without a hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnyUnhashable)
+
+    def __call__(self, path: tuple[object, ...], item: object) -> bool:
+        return path[-1] == "w"
+
+
+def test_filters_of_unhashable_predicates_hash_and_select():
+    predicate = AnyUnhashable()
+    model = Gadget(w=Param(1.0), v=State(2.0))
+    for made in (Any(predicate, "t"), All(predicate, State), Not(Not(predicate)), Any([predicate, [predicate]])):
+        assert hash(made) == hash(made)
+        assert made in {made}
+        for _ in range(2):
+            assert list(states(model, made)) == [("w",)]
+            assert [list(part) for part in treefy_split(model, made, ...)[1:]] == [["w"], ["v"]]
+
+
+def test_a_predicate_that_reads_values_is_asked_each_time():
+    model = Gadget(a=State(1.0), b=State(-1.0))
+    positive = Any(lambda path, s: s.value > 0)
+    assert list(states(model, positive)) == [("a",)]
+    model.a.value, model.b.value = -1.0, 1.0
+    assert list(states(model, positive)) == [("b",)]
+
+
+@each("tag", [["a"], ("a",), {"a"}, None, 3, b"a", State])
+def test_a_tag_is_one_string(tag):
+    with pytest.raises(TypeError, match=r"a tag is a string.*Any\('a', 'b'\)"):
+        WithTag(tag)
+
+
+def test_what_is_short_for_a_tag():
+    made: Filter = to_predicate(["a", ("b", WithTag("c"))])
+    for tag, found in (("a", True), ("c", True), ("abc", False), (["x", "b"], True)):
+        assert made(("w",), State(1.0, tag=tag)) is found
+    assert not made(("w",), State(1.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,8 @@ from brainstate_graph import (
     states,
     treefy_states,
 )
-from tests.graph.zoo import Gadget, net
+from tests.laws.graphs import Gadget, Param, layer, net
+from tests.tables import each
 
 _paths = st.lists(st.sampled_from(["a", "b", "ab", "w1", "w2", 0, 1, 12, "a]"]), max_size=4).map(tuple)
 _globs = st.lists(
@@ -94,7 +96,7 @@ def test_on_models_trees_and_nodes():
     assert set(nodes(model, PathRegex(""))) == {()}
 
 
-@pytest.mark.parametrize(
+@each(
     ("make", "error", "message"),
     [
         (lambda: PathGlob("a..b"), ValueError, r"PathGlob\('a\.\.b'\) has an empty step"),
@@ -138,3 +140,14 @@ def test_the_text_of_a_path_is_made_once_for_all_filters():
     tree.filter(PathRegex("no"), PathGlob("neither"), PathRegex(r"key\.w"))
     assert Key.shown == 1
     assert len(NestedDict({"a": 1.0}).filter(PathRegex("no"), PathRegex("a"))[1]) == 1
+
+
+def parameters(seed=0):
+    """A tree of states, and the same as plain nested dictionaries."""
+    tree = treefy_states(Gadget(layers=[layer(seed), layer(seed + 1)], head=layer(seed + 9)), Param)
+    return tree, tree.to_pure_dict()
+
+
+def test_paths_select_in_the_trees_of_others():
+    tree = optax.adam(0.1).init(parameters()[0])[0].mu
+    assert len(tree.filter(PathGlob("**.bias")).to_flat()) == 3

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections import OrderedDict
 from types import MappingProxyType
 
-import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,12 +22,11 @@ from brainstate_graph import (
     State,
     TreefyState,
     states,
-    treefy_merge,
-    treefy_split,
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, net, same_value
+from tests.tables import each
 
 _keys = st.one_of(st.sampled_from(["a", "b", "split", "items"]), st.integers(0, 12))
 _nested = st.dictionaries(
@@ -93,7 +90,7 @@ def test_parts_have_the_treedef_of_trees_made_directly(nested, coins):
             assert jax.tree.structure(below) == jax.tree.structure(NestedDict(nested[key]))
 
 
-@pytest.mark.parametrize("keys", [(1, 2.5, "a"), (True, 0, "x"), (10, 9, 1j, 2j)])
+@each("keys", [(1, 2.5, "a"), (True, 0, "x"), (10, 9, 1j, 2j)])
 def test_siblings_stand_in_one_order_whoever_their_neighbours_are(keys):
     *kept, _gone = keys if not isinstance(keys[-1], complex) else (*keys[:2], keys[2:])
     whole = NestedDict(dict.fromkeys(keys, 1.0))
@@ -167,7 +164,7 @@ def test_treefy_state_is_a_pytree_with_its_kind_as_structure():
     assert TreefyState(State, 1.0).to_state().tag is None
 
 
-@pytest.mark.parametrize("values", [(2, 2.0), (1, True), (0.0, -0.0)])
+@each("values", [(2, 2.0), (1, True), (0.0, -0.0)])
 def test_metadata_is_compared_by_type_and_value(values):
     a, b = (TreefyState(State, 1.0, rate=v) for v in values)
     assert jax.tree.structure(a) != jax.tree.structure(b)
@@ -186,156 +183,6 @@ def test_metadata_in_a_state_tree_is_compared_by_type_and_value():
     for a in (2, 2.0, True, 1, 0.0, -0.0, float("nan"), (1,), (True,)):
         for b in (2, 2.0, True, 1, 0.0, -0.0, float("nan"), (1,), (True,)):
             assert (structure(a) == structure(b)) == (repr(a) == repr(b))
-
-
-# ------------------------------------------------------------------------------------------------- mappings
-
-
-def test_missing_names():
-    tree = NestedDict({"a": {"b": 1}})
-    assert not hasattr(tree, "missing")
-    assert not hasattr(tree, "_private")
-    assert getattr(tree, "missing", 3) == 3
-    assert tree.get("missing") is None
-    assert tree.a.b == 1
-    with pytest.raises(AttributeError, match="'NestedDict' has no attribute or key 'missing'"):
-        tree.missing  # noqa: B018
-    with pytest.raises(KeyError, match=r"'x'; the keys here are \['a'\]"):
-        tree["x"]
-    with pytest.raises(KeyError, match=r"no state at \('a',\); there are a\.b"):
-        tree.to_flat()[("a",)]
-    with pytest.raises(KeyError, match="there are none"):
-        FlattedDict({})["a"]
-    assert "a" not in tree.to_flat()
-
-
-@pytest.mark.parametrize("kind", [NestedDict, FlattedDict])
-def test_trees_do_not_change(kind):
-    tree = kind.from_flat({("a",): 1.0})
-    key = "a" if kind is NestedDict else ("a",)
-    with pytest.raises(
-        TypeError, match=rf"a {kind.__name__} does not change.*tree = tree \| {kind.__name__}.from_flat.*jax.tree.map"
-    ):
-        tree[key] = 2.0
-    with pytest.raises(AttributeError):
-        tree.a = 2.0
-    with pytest.raises(TypeError, match="unhashable"):
-        hash(tree)
-    assert tree[key] == 1.0
-
-
-def test_nothing_can_be_deleted_from_a_tree():
-    with pytest.raises(TypeError, match="does not change"):
-        del NestedDict({"a": 1.0})["a"]
-
-
-def test_the_advice_for_a_change():
-    tree = treefy_states(net(1))
-    path = ("head", "seen")
-    changed = tree | NestedDict.from_flat({path: 7})
-    assert changed["head"]["seen"].value == 7
-    assert jax.tree.structure(changed) == jax.tree.structure(tree)
-    ref = tree["head"]["seen"]
-    changed = tree | NestedDict.from_flat({path: ref.replace(7)})
-    assert jax.tree.structure(changed) == jax.tree.structure(tree)
-
-
-def test_equality():
-    tree = NestedDict({"a": jnp.ones(2)})
-    assert tree == NestedDict({"a": np.ones(2, "float32")})
-    assert tree != NestedDict({"a": jnp.zeros(2)})
-    assert tree != NestedDict({"a": jnp.ones(3)})
-    assert tree != NestedDict({"b": jnp.ones(2)})
-    assert tree != tree.to_flat()
-    assert tree != 3
-
-
-@pytest.mark.parametrize("pair", [((1, 2), 1), ((1, 2), [1, 2]), (None, ())])
-def test_equality_looks_at_the_structure_of_values(pair):
-    one, two = pair
-    assert NestedDict({"a": one}) != NestedDict({"a": two})
-
-
-def test_equality_of_labels():
-    assert NestedDict({"a": "label"}) == NestedDict({"a": "".join(["la", "bel"])})
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: NestedDict.from_flat({("a",): 1, ("a", "b"): 2}),
-        lambda: NestedDict.from_flat({(): 1}),
-        lambda: NestedDict({"a": 1}) | NestedDict({"a": {"b": 2}}),
-        lambda: NestedDict.merge(FlattedDict({("a",): 1, ("a", "b"): 2})),
-    ],
-)
-def test_a_path_that_begins_another_cannot_be_nested(make):
-    with pytest.raises(ValueError, match="beginning of another"):
-        make()
-
-
-def test_flat_trees_may_hold_such_paths():
-    tree = FlattedDict({("a",): 1, ("a", "b"): 2, (): 0})
-    assert dict(tree) == {(): 0, ("a",): 1, ("a", "b"): 2}
-    assert tree[()] == 0
-    with pytest.raises(
-        GraphError,
-        match=r"cannot be nested: the path \(root\) is the beginning of another, a; "
-        r"the path a is the beginning of another, a\.b$",
-    ):
-        tree.to_nest()
-    assert dict(tree.filter(lambda p, _: p != ("a",))) == {(): 0, ("a", "b"): 2}
-
-
-def test_a_string_is_no_path():
-    with pytest.raises(TypeError, match="tuple"):
-        FlattedDict({"ab": 1.0})
-
-
-def test_a_path_that_stands_twice():
-    with pytest.raises(ValueError, match=r"the path \('a',\) stands twice"):
-        FlattedDict.from_flat([(("a",), 1), (("a",), 2)])
-    with pytest.raises(GraphError, match=r"the path \('a',\) stands twice; the path \('b',\) stands twice"):
-        FlattedDict.from_flat([(("a",), 1), (("b",), 1), (("a",), 2), (("b",), 2)])
-    with pytest.raises(GraphError, match=r"equal but of different type: \('x', 1\) and \('x', True\)"):
-        FlattedDict.from_flat([(("x", 1), 1), (("x", True), 2)])
-    with pytest.raises(TypeError, match=r"is hashable, not \[1\] as in \('x', \[1\]\)"):
-        FlattedDict.from_flat([(("x", [1]), 1)])
-
-
-def test_merge_and_the_last_one_wins():
-    a = NestedDict({"x": 1, "y": {"z": 2}})
-    b = NestedDict({"y": {"z": 3, "w": 4}})
-    assert NestedDict.merge(a, b).to_pure_dict() == {"x": 1, "y": {"z": 3, "w": 4}} == (a | b).to_pure_dict()
-    assert (b | a)["y"]["z"] == 2
-    assert (a - b).to_pure_dict() == {"x": 1}
-    assert (a - a) == NestedDict({})
-    assert (a | NestedDict({})) == a
-    with pytest.raises(TypeError):
-        a | 3
-    assert FlattedDict.merge(a, b)[("y", "w")] == 4
-
-
-def test_empty_trees():
-    for kind in (NestedDict, FlattedDict):
-        tree = kind()
-        assert len(tree) == 0
-        assert list(tree) == []
-        assert tree.split(...) == (tree,)
-        assert tree == kind({})
-        assert not tree
-    shape, tree = treefy_split(Gadget())
-    assert len(tree) == 0
-    assert type(treefy_merge(shape, tree)) is Gadget
-    assert type(treefy_merge(shape)) is Gadget
-
-
-def test_mixed_keys_in_one_level():
-    model = Gadget(d={"a": State(1.0), 3: State(2.0), None: State(3.0), (1, "x"): State(4.0)})
-    shape, tree = treefy_split(model)
-    assert {k: tree["d"][k].value for k in model.d} == {"a": 1.0, 3: 2.0, None: 3.0, (1, "x"): 4.0}
-    assert same_value(tree, jax.tree.map(lambda x: x, tree))
-    assert list(treefy_merge(shape, tree).d) == list(model.d)
 
 
 # ------------------------------------------------------------------------------------------------- kinds
@@ -382,7 +229,7 @@ def test_a_treefy_state_does_not_change():
     assert same_value(ref.copy(), ref)
 
 
-@pytest.mark.parametrize("wrong", [int, "Param", 3, State(1.0)])
+@each("wrong", [int, "Param", 3, State(1.0)])
 def test_a_treefy_state_has_a_class_of_states(wrong):
     with pytest.raises(TypeError, match=r"has a class of states and a value, not .*TreefyState\(State, 1"):
         TreefyState(wrong, 1.0)
@@ -482,111 +329,6 @@ def test_split_then_merge(nested, dice):
     parts = tree.split(lambda p, _: fate.get(p) == 0, lambda p, _: fate.get(p) == 1, ...)
     assert NestedDict.merge(*parts) == NestedDict.merge(*reversed(parts)) == tree
     assert sum(len(part.to_flat()) for part in parts) == len(tree.to_flat())
-
-
-def test_an_empty_level_stays_until_values_are_chosen():
-    tree = NestedDict({"a": {}, "b": {"c": {}, "d": 1.0}})
-    assert list(tree) == ["a", "b"]
-    assert (len(tree), "a" in tree, tree["a"]) == (2, True, NestedDict())
-    for same in (tree.copy(), jax.tree.map(lambda x: x, tree), tree | NestedDict(), pickle.loads(pickle.dumps(tree))):
-        assert same.to_pure_dict() == {"a": {}, "b": {"c": {}, "d": 1.0}}
-    assert (NestedDict({"x": {}}) | tree).to_pure_dict().keys() == {"x", "a", "b"}
-    assert (tree | NestedDict({"a": {"y": 2.0}})).to_pure_dict()["a"] == {"y": 2.0}
-    assert tree.split(lambda p, _: False, ...)[0].to_pure_dict() == {}
-    assert dict(tree.to_flat()) == {("b", "d"): 1.0}
-
-
-def test_trees_inside_nested_dictionaries():
-    inner = treefy_states(net(1))
-    tree = NestedDict(OrderedDict(net=inner, flat=inner.to_flat(), other=MappingProxyType({"w": 1.0})))
-    assert tree["net"] == tree["flat"] == inner
-    assert tree["other"].to_pure_dict() == {"w": 1.0}
-    with pytest.raises(GraphError, match=r"the path a is the beginning of another, a\.b"):
-        NestedDict({"a": FlattedDict({(): 1.0, ("b",): 2.0})})
-
-
-def test_a_dictionary_that_holds_itself():
-    cyclic = {"a": {"b": 1.0}}
-    cyclic["a"]["self"] = cyclic
-    with pytest.raises(GraphError, match="the mapping below the key 'self' holds itself"):
-        NestedDict(cyclic)
-    shared = {"w": 1.0}
-    assert NestedDict({"a": shared, "b": [shared], "c": {"d": shared}})["c"]["d"].to_pure_dict() == shared
-
-
-def test_what_no_tree_is_made_of():
-    with pytest.raises(TypeError, match=r"made of a nested mapping, not of 3; pairs: `NestedDict\.from_flat`"):
-        NestedDict(3)
-
-
-def test_odd_keys():
-    nan = float("nan")
-    tree = NestedDict({nan: 1.0, "items": {"get": 2.0}, -0.0: 3.0, None: 4.0, (nan,): 5.0, b"x": 6.0, "_p": 7.0})
-    assert tree["items"]["get"] == 2.0
-    assert tree["_p"] == 7.0
-    assert not hasattr(tree, "_p")
-    assert callable(tree.items)
-    assert sum(tree[key] for key in tree if key != "items") == 26.0
-    assert jax.tree.structure(NestedDict({float("nan"): 1.0})) == jax.tree.structure(NestedDict({nan: 1.0}))
-    with pytest.raises(GraphError, match=r"the path \(nan,\) stands twice"):  # two objects, but one key to us
-        NestedDict({nan: 1.0, float("nan"): 2.0})
-
-
-def test_missing_keys_are_told_with_a_few_that_are_there():
-    tree = NestedDict({f"k{i:03}": 1.0 for i in range(500)})
-    with pytest.raises(KeyError, match=r"'x'; the keys here are \['k000', .* 'k007' and 492 more\]"):
-        tree["x"]
-    with pytest.raises(KeyError, match=r"no state at 'x'; there are k000, .* k007, \.\.\."):
-        tree.to_flat()["x"]
-
-
-# ------------------------------------------------------------------------------------------------- copies
-
-COPIES = {
-    "copy": copy.copy,
-    "method": lambda item: item.copy(),
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda item: pickle.loads(pickle.dumps(item)),
-    "cloudpickle": lambda item: pickle.loads(cloudpickle.dumps(item)),
-}
-
-
-def examples():
-    tree = treefy_states(net())
-    odd = NestedDict({float("nan"): 1.0, "a": {0: np.ones(2), (1, None): TreefyState(Param, 1.0, rate=float("nan"))}})
-    ref = TreefyState(Param, {"w": np.ones(2)}, name="n", tag="t", table=((1, 2.0), True))
-    return [tree, tree.to_flat(), odd, odd.to_flat(), NestedDict(), FlattedDict(), ref, NestedDict({"a": {}})]
-
-
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("number", range(len(examples())))
-def test_copies_have_the_same_treedef(how, number):
-    item = examples()[number]
-    same = COPIES[how](item)
-    assert type(same) is type(item)
-    assert jax.tree.structure(same) == jax.tree.structure(item)
-    assert hash(jax.tree.structure(same)) == hash(jax.tree.structure(item))
-    assert same_value(same, item)
-    if isinstance(item, TreefyState):
-        assert (same.name, same.tag, same.metadata) == (item.name, item.tag, item.metadata)
-
-
-@pytest.mark.parametrize("how", ["deepcopy", "pickle", "cloudpickle"])
-def test_copies_keep_what_is_shared(how):
-    array = np.ones(3)
-    tree = NestedDict({"a": array, "b": TreefyState(State, {"x": array})})
-    one, two, alone = COPIES[how]([tree, tree.to_flat(), array])
-    assert one["a"] is one["b"].value["x"] is two[("a",)] is two[("b",)].value["x"] is alone
-    assert alone is not array
-    model = net()
-    clone, live = COPIES[how]((model, states(model)))
-    assert live[("head", "bias")] is clone.head.bias is not model.head.bias
-
-
-def test_metadata_that_can_only_be_itself_stays_itself_in_a_copy():
-    ref = TreefyState(State, 1.0, mask=jnp.ones(2))
-    for item in (ref, NestedDict({"a": ref})):
-        assert jax.tree.structure(copy.deepcopy(item)) == jax.tree.structure(item)
 
 
 # ------------------------------------------------------------------------------------------------- depth

@@ -32,7 +32,8 @@ from brainstate_graph import (
     update_states,
 )
 from brainstate_graph.extend import fields_of
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, net, parts_of, same_value
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, net, parts_of, same_value
+from tests.tables import each
 
 # ------------------------------------------------------------------------------------------------- update
 
@@ -159,7 +160,7 @@ def test_new_states_from_a_tree_and_from_data():
     assert_isomorphic(again.sub, expected.sub)
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "words"),
     [
         ({"w": 1.0}, "unexpected: w"),

@@ -27,7 +27,7 @@ from brainstate_graph import (
     treefy_merge,
 )
 from tests.graph.core.test_flatten import follow
-from tests.graph.zoo import Gadget, Param, Stat, Widget, assert_isomorphic, graphs, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, Widget, assert_isomorphic, graphs, net, same_value, tied
 
 
 def split_all(roots, *filters):
@@ -302,3 +302,19 @@ def test_a_chain_of_100_000_nodes():
     one, two = merge_all(split_all([root, Gadget(last=last)]))
     assert two.last.s.value == 99_999
     assert next(iter(states(one, allowed_hierarchy=(100_000, 100_000)).values())) is two.last.s
+
+
+def test_the_table_of_a_merge_context_is_live_and_stays():
+    model = tied()
+    with split_context() as (ctx, ref_index):
+        parts = ctx.treefy_split(model)
+        assert model in ref_index
+    with merge_context() as (ctx, index_ref):
+        assert not index_ref
+        again = ctx.treefy_merge(*parts)
+        assert any(item is again for item in index_ref.values())
+    held = {*map(id, index_ref.values())}
+    assert {id(again), id(again.a), id(again.a.w), id(again.b.s)} <= held
+    assert len(held) == len(nodes(model)) + len(states(model))
+    with pytest.raises(GraphError, match=r"ctx\.treefy_merge"):
+        ctx.treefy_merge(*parts)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from brainstate_graph import GraphError, State, update_states
-from tests.graph.zoo import same_value
+from tests.laws.graphs import same_value
+from tests.tables import each
 
 F = jax.ShapeDtypeStruct((2,), "float32")
 
@@ -37,7 +38,7 @@ FITS = {
 }
 
 
-@pytest.mark.parametrize("name", FITS)
+@each("name", FITS)
 def test_it_fits_and_is_written_as_it_is(name):
     now, new = FITS[name]
     state = State(now)
@@ -60,7 +61,7 @@ CONVERTED = {
 }
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@each("name", CONVERTED)
 def test_a_number_takes_the_form_of_what_was_there(name):
     now, new, expected = CONVERTED[name]
     state = State(now)
@@ -100,7 +101,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@each("name", REFUSED)
 def test_it_does_not_fit_and_nothing_is_written(name):
     now, new, words = REFUSED[name]
     states = [State(now), State(1.0)]
@@ -110,7 +111,7 @@ def test_it_does_not_fit_and_nothing_is_written(name):
     assert states[1].value == 1.0
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@each("name", REFUSED)
 def test_without_strict_shapes_and_dtypes_may_change_but_not_structure(name):
     now, new, words = REFUSED[name]
     state = State(now)

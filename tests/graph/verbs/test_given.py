@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -22,7 +24,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, assert_isomorphic, graphs, net
+from tests.laws.graphs import Bag, Gadget, Param, Stat, assert_isomorphic, graphs, net
+from tests.tables import each
 
 # The same data in every form in which it may be given.
 FORMS = {
@@ -58,7 +61,7 @@ def changed(model):
     return other
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 @given(model=graphs())
 def test_every_form_is_merged_and_written_alike(form, model):
     other = changed(model)
@@ -136,7 +139,7 @@ UNEXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", UNEXPECTED)
+@each("name", UNEXPECTED)
 def test_what_is_unexpected_is_refused_with_what_is_there(name):
     data, words = UNEXPECTED[name]
     model = net()
@@ -221,7 +224,7 @@ def test_a_merge_of_any_part_names_what_is_missing(model, data):
     assert str(caught.value).count("missing: ") == len(gone)
 
 
-@pytest.mark.parametrize("data", [[1.0], 3, None, "x", Gadget(), (("a", 1.0),)])
+@each("data", [[1.0], 3, None, "x", Gadget(), (("a", 1.0),)])
 def test_what_is_no_data(data):
     for call in (lambda: update_states({"a": State(1.0)}, data), lambda: treefy_merge(graphdef([]), data)):
         with pytest.raises(TypeError, match=f"expected a state tree or a nested dict .*, not {type(data).__name__}"):
@@ -255,3 +258,18 @@ def test_a_chain_of_100_000_nodes():
     assert last.s.value == 3.0
     while data:  # a dict this deep is not freed in one go
         data = data.pop("next", None)
+
+
+def test_a_missing_state_is_named_by_its_dotted_path():
+    model = Gadget(layers=[Gadget(w=State(1.0)), Gadget(w=State(2.0), bag=Bag(State(3.0)))], k={7: State(4.0)})
+    shape, tree = treefy_split(model)
+    for path in tree.to_flat():
+        rest = tree - NestedDict.from_flat({path: 0.0})
+        with pytest.raises(GraphError, match=rf"missing: {re.escape('.'.join(map(str, path)))}($|;)"):
+            treefy_merge(shape, rest)
+    with pytest.raises(
+        GraphError, match=r"missing: k\.7; missing: layers\.0\.w; missing: layers\.1\.bag\.0; missing: layers\.1\.w"
+    ):
+        treefy_merge(shape, {})
+    with pytest.raises(KeyError, match=r"'nowhere'"):
+        tree["nowhere"]

@@ -27,7 +27,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, layer, net
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, assert_isomorphic, graphs, layer, net
+from tests.tables import each
 
 FORMS = {
     "list": lambda a, b: [a, b],
@@ -38,7 +39,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each("form", FORMS)
 @given(model=graphs(shared_pytrees=False), data=st.data())
 def test_there_and_back(form, model, data):
     part = data.draw(st.sampled_from([*nodes(model).values(), *states(model).values()]))
@@ -227,7 +228,7 @@ def test_prefixes_reach_split_fn_and_merge_fn():
     assert seen == expected
 
 
-@pytest.mark.parametrize("prefix", [[0], [0, 1, 2], (0, 1), {"a": 0}, [[0], 1]])
+@each("prefix", [[0], [0, 1, 2], (0, 1), {"a": 0}, [[0], 1]])
 def test_a_prefix_that_does_not_fit(prefix):
     """Trap: an assertion, which `python -O` removes."""
     tree = [Gadget(), Gadget(w=State(0.0))]
@@ -289,3 +290,32 @@ def test_states_are_as_the_model_has_them():
     model = net()
     assert graph_to_tree(model)[0].state == treefy_states(model)
     assert graph_to_tree(model)[0].graphdef is graphdef(model)
+
+
+def test_conflicting_prefixes_of_stateless_nodes():
+    n = Gadget(k=1)
+    for tree, prefix in [
+        ([n, n], [0, 1]),
+        ([Gadget(inner=n), n], [0, 1]),
+        ([n, Gadget(inner=[{"x": n}])], [0, None]),
+        ({"a": n, "b": (Gadget(inner=Gadget(n=n)),)}, {"a": 0, "b": 0.0}),
+    ]:
+        with pytest.raises(GraphError, match=r"two prefixes"):
+            graph_to_tree(tree, prefix=prefix)
+        graph_to_tree(tree, prefix=0)
+        graph_to_tree(tree, prefix=prefix, check_aliasing=False)
+    with pytest.raises(GraphError, match=r"0\.inner has 0, 1 has 1"):
+        graph_to_tree([Gadget(inner=n), n], prefix=[0, 1])
+
+
+def test_a_prefix_of_another_length_is_an_error():
+    for tree, prefix in [
+        ([Gadget(), Gadget()], [0]),
+        ([Gadget()], [0, 1]),
+        ({"a": Gadget()}, {"b": 0}),
+        ((1, 2), [0, 0]),
+    ]:
+        with pytest.raises(ValueError, match=r"prefix does not fit"):
+            graph_to_tree(tree, prefix=prefix)
+        with pytest.raises(ValueError, match=r"prefix does not fit"):
+            tree_to_graph(graph_to_tree(tree)[0], prefix=prefix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from brainstate_graph import (
     FlattedDict,
     GraphError,
     NestedDict,
+    Node,
     Overlay,
     State,
     TraceContextError,
@@ -24,7 +27,8 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from tests.graph.zoo import Gadget, Param, Stat, assert_isomorphic, layer, net, same_value
+from tests.laws.graphs import Gadget, Param, Stat, assert_isomorphic, layer, net, same_value
+from tests.tables import each
 
 # ------------------------------------------------------------------------------------------------- merge
 
@@ -195,7 +199,7 @@ TRANSFORMATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@each("name", TRANSFORMATIONS)
 def test_optax_treats_a_state_tree_like_a_dict_of_arrays(name):
     model = net()
     params = treefy_states(model, Param)
@@ -232,3 +236,45 @@ def test_a_textbook_loop_with_writes_between_the_updates():
         update_states(model, optax.apply_updates(params, updates))
         model.w.value = model.w.value * 2
     assert float(model.w.value[0]) < 4.0
+
+
+class Linear(Node):
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.in_size, self.out_size = (n_in,), (n_out,)
+        self.weight = Param(jnp.arange(1.0, n_in * n_out + 1).reshape(n_in, n_out), tag="w")
+        self.bias = Param(jnp.zeros(n_out), name="bias")
+        self.calls = Stat(jnp.zeros(()))
+
+    def __call__(self, x: Any) -> Any:
+        self.calls.value += 1.0
+        return x @ self.weight.value + self.bias.value
+
+
+def test_a_merged_model_is_split_and_merged_again():
+    model, x = Linear(2, 3), jnp.ones(2)
+    expected = model(x)
+    shape, tree = treefy_split(model)
+    for turn in range(3):
+        model = treefy_merge(shape, tree)
+        assert np.array_equal(model(x), expected)
+        again, tree = treefy_split(model)
+        assert again is shape
+        assert tree["calls"].value == turn + 2
+    assert model.weight.tag == {"w"}
+    assert model.bias.name == "bias"
+
+
+def test_merged_models_are_as_good_inside_raw_jit():
+    shape, tree = treefy_split(Linear(2, 3))
+
+    @jax.jit
+    def twice(tree):
+        model = treefy_merge(*treefy_split(treefy_merge(shape, tree)))
+        y = clone(model)(model(jnp.ones(2))[:2])
+        return y, treefy_states(model)
+
+    y, after = twice(tree)
+    w = np.arange(1.0, 7.0).reshape(2, 3)
+    assert np.allclose(y, (np.ones(2) @ w)[:2] @ w)
+    assert after["calls"].value == 1
+    assert jax.tree.structure(after) == jax.tree.structure(tree)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainstate_graph import Node, State, iter_leaf, iter_node, nodes, states
+from brainstate_graph import Node, PathContains, State, iter_leaf, iter_node, nodes, states, treefy_split, treefy_states
 from brainstate_graph.extend import fields_of
-from tests.graph.zoo import Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of
+from tests.laws.graphs import Bag, Gadget, Pair, Param, Stat, Widget, graphs, net, parts_of, tied
+from tests.tables import each
 
 DEPTHS = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 5), (3, 99)]
 
@@ -120,7 +121,7 @@ def test_depth_and_filters():
     assert list(nodes(Gadget(a=Widget(b=Widget())), Widget, allowed_hierarchy=(2, 2))) == [("a", "b")]
 
 
-@pytest.mark.parametrize("bad", [(1, 0), (-1, 2), (1,), (0, 1, 2), (float("nan"), 1)])
+@each("bad", [(1, 0), (-1, 2), (1,), (0, 1, 2), (float("nan"), 1)])
 def test_what_is_no_range_of_depths(bad):
     for ask in (lambda: states([], allowed_hierarchy=bad), lambda: nodes([], allowed_hierarchy=bad),
                 lambda: iter_leaf([], bad), lambda: iter_node([], bad)):  # fmt: skip
@@ -204,7 +205,7 @@ def test_the_graph_may_change_while_we_look():
     assert model.head.seen == ("head",)
 
 
-@pytest.mark.parametrize("look", [iter_leaf, iter_node, states, nodes])
+@each("look", [iter_leaf, iter_node, states, nodes])
 def test_what_is_no_graph_is_refused_at_the_call(look):
     with pytest.raises(ValueError, match="a bare State is not a graph"):
         look(State(1.0))
@@ -223,3 +224,33 @@ def test_a_chain_of_100_000_nodes():
     assert len(nodes(root, allowed_hierarchy=(10, 19))) == 10
     assert next(iter_leaf(root))[0] == ("next",) * 100_000 + ("end",)
     assert len(next(iter_node(root, (50_000, 50_000)))[0]) == 50_000
+
+
+def test_a_shared_state_is_listed_once_everywhere():
+    model = tied()
+    found = list(states(model))
+    assert found == [("a", "b"), ("a", "w"), ("b", "s")]
+    assert list(treefy_states(model).to_flat()) == found
+    assert list(treefy_split(model)[1].to_flat()) == found
+    assert [path for path, leaf in iter_leaf(model) if isinstance(leaf, State)] == found
+    assert [path for part in states(model, Stat, Param) for path in part] == [found[2], *found[:2]]
+    assert sum(x.size for x in map(jnp.asarray, jax.tree.leaves(treefy_states(model)))) == 5
+    assert repr(model).count("Param(") == 2
+
+
+def test_filters_give_a_partition_and_no_spurious_part():
+    model = net(3)
+    everything = dict(states(model).items())
+    for filters in [
+        (Param, ...),
+        (Stat, Param),
+        ("bias", Param, ...),
+        (PathContains("head"), ..., ...),
+        (State, Param),
+    ]:
+        for parts in (states(model, *filters), treefy_states(model, *filters), treefy_split(model, *filters)[1:]):
+            assert len(parts) == len(filters)
+            paths = [path for part in parts for path in part.to_flat()]
+            assert sorted(map(str, paths)) == sorted(map(str, everything))
+    assert len(nodes(model, Widget, ...)) == 2
+    assert not isinstance(states(model, Param), tuple)

@@ -9,8 +9,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
 from tests.laws.layers import Called
-from tests.nn.cases import together
 from tests.nn.whole import Odd, all_bits
+from tests.tables import each
 
 MINE = [Called, Odd, jnp.swapaxes]
 
@@ -89,7 +89,7 @@ def test_what_is_not_allowed_is_neither_imported_nor_made(tmp_path, monkeypatch)
         nn.load_model(path, "tests.laws.layers")
 
 
-@together("name", ["save_states", "Checkpoints", "load_model", "seed", "Policy"])
+@each("name", ["save_states", "Checkpoints", "load_model", "seed", "Policy"])
 def test_of_this_package_only_what_models_are_made_of_is_allowed(tmp_path, name):
     if not hasattr(nn, name):
         pytest.skip("there is no such name")

@@ -7,11 +7,11 @@ import pytest
 
 import brainstate_nn as nn
 import brainstate_nn._layers.activations as module
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
-@together("name", [name for name in module.__all__ if name != "PReLU"])
+@each("name", [name for name in module.__all__ if name != "PReLU"])
 def test_is_the_function_of_jax(name):
     assert getattr(nn, name) is getattr(jax.nn, name, None) or getattr(nn, name) is getattr(jnp, name)
 

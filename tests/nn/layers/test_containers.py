@@ -9,8 +9,8 @@ from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_merge, treefy_split
-from tests.nn.cases import pairs, together
-from tests.nn.oracle import give_parameters, sample
+from tests.nn.oracle import by_text, give_parameters, sample
+from tests.tables import each, pairs
 
 
 def test_is_that_of_nnx_forward_and_backward():
@@ -157,7 +157,7 @@ def test_identity_takes_the_place_of_any_layer():
 # ------------------------------------------------------------------------------------------------------------------ MLP
 
 
-@pairs("depth", [0, 1, 2], "use_bias", [True, False])
+@pairs(depth=by_text([0, 1, 2]), use_bias=by_text([True, False]))
 def test_is_that_of_equinox(depth, use_bias):
     final = nn.sigmoid if depth else nn.identity  # at depth 0, equinox leaves it out
     ours = nn.MLP(3, 2, 5, depth, activation=nn.tanh, final_activation=final, use_bias=use_bias)
@@ -225,7 +225,7 @@ def test_dtypes_and_streams():
     assert net.layers[1].precision == jax.lax.Precision.HIGHEST
 
 
-@together(
+@each(
     ("options", "kind", "text"),
     [
         ({"in_size": 0}, ValueError, "in_size must be a positive whole number, not 0"),

@@ -9,8 +9,8 @@ from flax import nnx
 from hypothesis import assume, given, settings
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.oracle import assert_same, sample
+from tests.tables import each
 
 CLASSES = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 SPATIAL = {1: (5,), 2: (4, 3), 3: (3, 2, 2)}
@@ -41,7 +41,7 @@ def check_named_padding(padding, kernel, stride, dilation, n, transpose_kernel):
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
 
 
-@together(
+@each(
     "padding, kernel, stride, dilation, n, transpose_kernel",
     [
         ("SAME", 3, 2, 1, 4, False),
@@ -81,7 +81,7 @@ def check_transpose(kernel, stride, dilation, low, high, length, groups):
     assert layer(x).shape[1] == (y.shape[1] - 1) * stride - low - high + extent + missing + 1
 
 
-@together(
+@each(
     "kernel, stride, dilation, low, high, length, groups",
     [(3, 2, 1, 1, 1, 8, 1), (4, 3, 1, 2, 0, 9, 2), (2, 2, 2, 0, 1, 5, 2), (1, 1, 1, 0, 0, 4, 1), (3, 3, 2, 2, 2, 7, 1)],
 )
@@ -132,7 +132,7 @@ def test_causal_padding_keeps_the_first_of_the_full_result_and_sees_no_future(ke
     assert (causal(x)[: 3 * stride] == causal(x.at[3:].set(0.0))[: 3 * stride]).all()
 
 
-@together("leading", [(), (2, 3), (0,)], ids=str)
+@each("leading", [(), (2, 3), (0,)], ids=str)
 def test_any_number_of_leading_axes(leading):
     layer = nn.ConvTranspose(4, 6, (4, 4), stride=2)
     x = sample(*leading, 3, 2, 4)
@@ -149,7 +149,7 @@ def test_names_layout_and_readable_attributes():
     assert not isinstance(layer, nn.Conv)
 
 
-@together(
+@each(
     ("make", "text"),
     [
         (lambda: nn.ConvTranspose(4, 6, 3), r"kernel_size=3 .* write `ConvTranspose2d\(..., 3\)` or"),

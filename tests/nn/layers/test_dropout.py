@@ -6,10 +6,10 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_merge, treefy_split, treefy_states
-from tests.nn.cases import together
+from tests.tables import each
 
 
-@together("rate", [0.1, 0.5, 0.9])
+@each("rate", [0.1, 0.5, 0.9])
 def test_the_rate_is_the_share_that_is_dropped_and_the_mean_stays(rate):
     drop = nn.Dropout(rate, rng=nn.RandomState(0))
     y = drop(jnp.ones((100, 1000)))
@@ -62,7 +62,7 @@ def test_broadcast_dims_share_one_decision():
     assert 0 < int((y[0, :, 0] == 0).sum()) < 50
 
 
-@together("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@each("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_dtype_is_kept(dtype):
     assert nn.Dropout(0.5)(jnp.ones(8, dtype)).dtype == dtype
 
@@ -92,7 +92,7 @@ def test_inside_raw_jit_through_split_and_merge():
         assert y.tolist() == eager(jnp.ones(20)).tolist()
 
 
-@together("rate", [-0.1, 1.1, float("nan")])
+@each("rate", [-0.1, 1.1, float("nan")])
 def test_the_rate_is_checked_when_made_and_when_changed(rate):
     with pytest.raises(ValueError, match="rate is the probability to drop an element, between 0 and 1, not"):
         nn.Dropout(rate)

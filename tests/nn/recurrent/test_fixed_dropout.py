@@ -6,7 +6,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_transform import for_loop
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def fixed(rate=0.5, size=(50,), batch=(40,)):
@@ -29,7 +29,7 @@ def test_a_fixed_mask_is_held_until_it_is_reset_and_differs_between_examples():
     assert drop(x[:3]).shape == (3, 50)
 
 
-@together("rate", [0.1, 0.5, 0.9])
+@each("rate", [0.1, 0.5, 0.9])
 def test_a_fixed_mask_drops_a_share_and_keeps_the_mean(rate):
     y = fixed(rate, (100, 10), (100,))(jnp.ones((100, 100, 10)))
     assert float((y == 0).mean()) == pytest.approx(rate, abs=0.01)

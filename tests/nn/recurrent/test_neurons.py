@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import for_loop, grad, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def simulate(xs, tau, dt, threshold, v_rest, v_reset, soft):
@@ -69,8 +69,8 @@ def test_the_rate_is_that_of_the_formula():
     np.testing.assert_allclose(spikes.sum(0), want, rtol=0.01, atol=1.0)
 
 
-@together("reset", ["soft", "hard"])
-@together("detach", [True, False])
+@each("reset", ["soft", "hard"])
+@each("detach", [True, False])
 def test_gradients_through_time_by_the_rules_written_out(reset, detach):
     neuron = nn.LIF(1, tau=4.0, reset=reset, detach_reset=detach, surrogate="sigmoid")
     neuron.init_state()
@@ -121,7 +121,7 @@ def test_what_is_changed_is_another_program():
     assert graphdef(first) is not graphdef(nn.LIF(3, tau=11.0))
 
 
-@together(
+@each(
     ("options", "message"),
     [
         ({"tau": 0.0}, "tau must be a number greater than 0, not 0.0"),

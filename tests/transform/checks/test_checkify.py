@@ -12,7 +12,7 @@ import brainstate_nn as nn
 import brainstate_transform as bt
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import check, check_error, checkify, cond, for_loop, grad, jit, vmap
-from tests.transform.tables import Net, Runs, holds_tracer
+from tests.laws.transforms import Net, Runs, holds_tracer
 
 
 class Root:
@@ -127,7 +127,7 @@ def test_nodes_keywords_and_bare_states():
 
 
 @pytest.mark.parametrize("context", [jax.named_scope, jax.disable_jit])
-def test_trap_73_an_exception_leaves_states_and_streams_alone(context):
+def test_an_exception_leaves_states_and_streams_alone(context):
     m, stream = Net(), nn.RandomState(0)
     before = stream.value
 

@@ -10,7 +10,8 @@ import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import NonFiniteError, debug_nan, debug_nan_if, for_loop, grad, jit, lift, vmap
 from brainstate_transform._checks.debug_nan import finite
-from tests.transform.tables import Net, Runs, holds_tracer
+from tests.laws.transforms import Net, Runs, holds_tracer
+from tests.tables import each
 
 
 class Noisy:
@@ -39,8 +40,8 @@ UNDER = {
 }
 
 
-@pytest.mark.parametrize("under", UNDER)
-@pytest.mark.parametrize("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
+@each("under", UNDER)
+@each("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
 def test_the_operation_and_the_line_are_named_and_nothing_changes(under, context):
     f = Noisy()
     before = (f.m.n.value, f.stream.value)
@@ -117,7 +118,7 @@ def test_nodes_keywords_and_bare_states():
         debug_nan(3)
 
 
-def test_trap_73_an_exception_leaves_states_alone():
+def test_an_exception_leaves_states_alone():
     m = Net()
 
     def fails():
@@ -150,9 +151,9 @@ def gradient(fun):
     return lift(rule, fun)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_trap_77_and_78_as_part_of_a_gradient_compiled_or_not(mapped, compiled):
+@each("mapped", [False, True])
+@each("compiled", [False, True])
+def test_as_part_of_a_gradient_compiled_or_not(mapped, compiled):
     m = Net()
 
     def loss(x):

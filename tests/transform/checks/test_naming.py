@@ -8,7 +8,7 @@ import pytest
 
 from brainstate_graph import Node
 from brainstate_transform import for_loop, grad, jit, named_call, named_scope, vmap
-from tests.transform.tables import Net, Runs
+from tests.laws.transforms import Net, Runs
 
 
 def text(f, *args):
@@ -76,7 +76,7 @@ def test_a_method():
 
 
 @pytest.mark.counts_traces
-def test_trap_82_nothing_is_compiled_anew():
+def test_nothing_is_compiled_anew():
     runs, m = Runs(), Net()
 
     @named_call

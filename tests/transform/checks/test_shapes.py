@@ -12,7 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, State, StateArgumentError, states
 from brainstate_transform import StateFinder, eval_shape, for_loop, grad, jit, vmap
-from tests.transform.tables import Count, Net, Param, Runs, Stack, Tied, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, Stack, Tied, holds_tracer
 
 
 class Lazy(Node):
@@ -92,7 +92,7 @@ def test_what_is_made_inside_does_not_stay():
     assert eval_shape(lazy, jnp.ones(2)) == shape(2)
 
 
-def test_trap_73_an_exception_leaves_all_as_it_was():
+def test_an_exception_leaves_all_as_it_was():
     m, lazy, stream = Net(), Lazy(), nn.RandomState(0)
     before = stream.value
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brainstate_transform import for_loop, grad, jit, unvmap, vmap
+from tests.tables import each
 
 XS = jnp.arange(6.0).reshape(2, 3)
 REDUCED = {"any": np.any, "all": np.all, "max": np.max}
@@ -25,9 +26,9 @@ UNDER = {
 }
 
 
-@pytest.mark.parametrize("op", REDUCED)
-@pytest.mark.parametrize("under", UNDER)
-@pytest.mark.parametrize("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
+@each("op", REDUCED)
+@each("under", UNDER)
+@each("context", [jax.checking_leaks, jax.disable_jit], ids=["leaks", "no jit"])
 def test_against_the_reduction_of_the_whole(op, under, context):
     with context():
         for shift in (0.0, 1.0):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 from brainstate_graph import State
 from brainstate_transform import checkpoint, grad, jit, remat, value_and_grad
-from tests.transform.tables import Net, Param, Runs, Stack
+from tests.laws.transforms import Net, Param, Runs, Stack
 
 one = jnp.float32(1.0)
 
@@ -125,8 +128,6 @@ def test_a_node_as_argument_and_result():
 
 
 def test_a_dropped_argument_is_collected():
-    import gc
-    import weakref
 
     f, m = checkpoint(lambda m: m(one)), Net()
     f(m)
@@ -174,3 +175,24 @@ def test_an_array_that_was_bound_anew_is_seen():
         assert f(one) == value_and_grad(f)(one)[0] == k
     table["a"] = 3.0
     assert f(one) == value_and_grad(f)(one)[0] == 3.0
+
+
+def test_each_call_in_one_trace_has_the_values_of_its_moment():
+    m = Net(2.0)
+    remembered = checkpoint(lambda x: m.w.value * x)
+
+    @jit
+    def f(x):
+        before = remembered(x)
+        m.w.value = m.w.value * 3.0
+        return before, remembered(x)
+
+    assert f(jnp.float32(1.0)) == (2.0, 6.0)
+
+
+def test_a_negative_static_position_of_a_checkpoint_is_refused():
+    m = Net()
+    with pytest.raises(ValueError, match="static_argnums=-1: count from the front"):
+        checkpoint(lambda x, n: m(x) * n, static_argnums=-1)
+    assert checkpoint(lambda x, n: m(x) * n, static_argnums=1)(one, 3) == 6.0
+    assert m.n.value == 1.0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import Node, State, StateArgumentError, TraceContextError
+from brainstate_graph import Node, State, TraceContextError
 from brainstate_nn import RandomState
 from brainstate_transform import (
     checkpoint,
@@ -20,11 +20,10 @@ from brainstate_transform import (
     jit,
     jvp,
     scan,
-    value_and_grad,
     vjp,
     vmap,
 )
-from tests.transform.tables import Param, Runs, same
+from tests.laws.transforms import Param, Runs, same
 
 
 class Calls(State):
@@ -222,37 +221,6 @@ def undeclared(m):
     return {"vjp": first, "jvp": second}
 
 
-@KINDS
-@pytest.mark.parametrize(
-    "wrap",
-    [lambda f: f, jit, checkpoint, lambda f: lambda x: for_loop(f, jnp.reshape(x, (1,))).sum()],
-    ids=["eager", "jit", "checkpoint", "for_loop"],
-)
-def test_a_derivative_by_a_state_that_the_rule_does_not_speak_of_is_refused(kind, wrap):
-    m = Spike()
-    f = undeclared(m)[kind]
-    assert same(grad(wrap(f))(jnp.float32(3.0)), jnp.array(2.0))  # by the argument alone it is all right
-    with pytest.raises(TypeError, match=r"uses Param at Spike.scale, by which .* declare it, `custom_.*wrt="):
-        grad(wrap(f), m.scale)(jnp.float32(3.0))
-
-    def through():  # another function of the parameter
-        m.scale.value = m.scale.value * 2.0
-        return wrap(f)(jnp.float32(3.0))
-
-    with pytest.raises(TypeError, match="declare it"):
-        grad(through, m.scale)()
-    assert m.scale.value == 2.0
-
-
-@KINDS
-def test_an_undeclared_state_that_is_no_parameter_of_the_gradient_is_a_constant(kind):
-    m = Spike()
-    other = Param(jnp.array(5.0))
-    f = undeclared(m)[kind]
-    assert grad(lambda: f(other.value), other)() == 2.0
-    assert grad(lambda x: for_loop(lambda x: f(x) * other.value, x).sum(), other)(jnp.ones(2)) == 4.0
-
-
 def accumulating(total, kind, wrt):
     def f(x):
         total.value = total.value * 3.0 + x
@@ -278,251 +246,6 @@ def accumulating(total, kind, wrt):
 
         made.defjvp(push)
     return made
-
-
-@KINDS
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
-def test_gradients_through_a_state_that_is_written(kind, wrap):
-    total = State(jnp.array(1.0))
-    f = accumulating(total, kind, total)
-
-    def loss(xs):
-        ys = for_loop(f, xs)
-        return ys.sum() + 7.0 * total.value
-
-    def plain(total, xs):
-        for x in xs:
-            total = total * 3.0 + x
-        return (xs * xs).sum() + 7.0 * total
-
-    xs = jnp.array([1.0, 2.0, 3.0])
-    want = jax.grad(plain, (0, 1))(1.0, xs)
-    assert same(wrap(grad(loss, total, 0))(xs), want)
-    assert total.value == 1.0 * 27 + 9 + 6 + 3
-
-
-@KINDS
-def test_a_derivative_of_a_written_state_that_the_rule_does_not_speak_of_is_refused(kind):
-    total = State(jnp.array(1.0), name="total")
-    f = accumulating(total, kind, None)
-    assert f(2.0) == 4.0
-    assert total.value == 5.0
-    with pytest.raises(TypeError, match=r"differentiated and writes State 'total'.* declare it"):
-        grad(lambda x: f(x) + total.value)(2.0)
-    assert total.value == 5.0
-    assert grad(lambda x: f(jax.lax.stop_gradient(x)) * x)(2.0) == 4.0  # nothing to differentiate in it
-
-
-@KINDS
-def test_nondiff_argnums_and_keywords(kind):
-    def f(op, x, y=2.0):
-        return op(x) * y
-
-    if kind == "vjp":
-        made = custom_vjp(f, nondiff_argnums=(0,))
-        made.defvjp(lambda op, x, y: (f(op, x, y), (x, y)), lambda op, res, ct: (ct * 100.0, ct * op(res[0])))
-    else:
-        made = custom_jvp(f, nondiff_argnums=[-3])
-        made.defjvp(lambda op, primals, t: (f(op, *primals), t[0] * 100.0 + t[1] * op(primals[0])))
-    assert made(jnp.sin, 0.5, y=4.0) == 4.0 * jnp.sin(0.5)
-    got = grad(lambda x, y: made(jnp.sin, x=x, y=y), argnums=(0, 1))(0.5, 2.0)
-    assert same(got, (jnp.array(100.0), jnp.sin(0.5)))
-    assert grad(lambda x: made(jnp.sin, x))(0.5) == 100.0
-    with pytest.raises(TypeError, match=r"argument 0 of .*f` is in nondiff_argnums, and traced"):
-        jit(lambda x: made(x, x, 1.0))(1.0)
-    wrong = custom_vjp(f, (5,))
-    wrong.defvjp(f, f)
-    with pytest.raises(ValueError, match=r"nondiff_argnums=\(5,\).* called with 3 arguments"):
-        wrong(jnp.sin, 1.0, 2.0)
-
-
-def test_keyword_only_arguments_are_refused():
-    f = custom_jvp(lambda x, *, y: x * y)
-    f.defjvps(lambda t, out, x: t)
-    with pytest.raises(TypeError, match="'y' must not be for keywords alone"):
-        f(1.0, y=2.0)
-
-
-class Weight(Node):
-    def __init__(self, w):
-        self.w = Param(jnp.array(w))
-
-    def __call__(self, x):
-        return self.w.value * x
-
-
-@KINDS
-def test_a_node_as_argument(kind):
-    if kind == "vjp":
-        f = custom_vjp(lambda m, x: m(x), (0,), wrt=Param)
-        f.defvjp(
-            lambda m, x: (m(x), x),
-            lambda m, x, cts: (dict.fromkeys(cts[0], cts[1] * x), (cts[1] * 10.0,)),
-        )
-    else:
-        f = custom_jvp(lambda m, x: m(x), wrt=Param)
-        f.defjvp(lambda p, t: (p[0](p[1]), (None, 10.0 * t[1][1] + sum(t[0].values()) * p[1])))
-    first, second = Weight(2.0), Weight(3.0)
-    step = jit(lambda m, x: value_and_grad(f, argnums=1)(m, x))
-    assert step(first, 5.0) == (10.0, 10.0)
-    assert step(second, 5.0) == (15.0, 10.0)
-    by_state, by_arg = jit(grad(f, Param, 1))(second, 5.0)
-    assert by_arg == 10.0
-    assert list(by_state.values()) == [5.0]
-    assert grad(jit(f), argnums=1)(first, 5.0) == grad(jit(f), argnums=1)(second, 5.0) == 10.0
-    assert list(grad(jit(f), Param)(second, 4.0).values()) == [4.0]
-
-
-@KINDS
-def test_as_a_method(kind):
-    class Model(Node):
-        def __init__(self, w):
-            self.w = Param(jnp.array(w))
-            self.k = 10.0
-
-        if kind == "vjp":
-
-            @custom_vjp(nondiff_argnums=(0,))
-            def act(self, x):
-                return self.w.value * x
-
-            def forward(self, x):
-                return self.w.value * x, None
-
-            def backward(self, residuals, ct):
-                return (ct * self.k,)
-
-            act.defvjp(forward, backward)
-        else:
-
-            @custom_jvp(nondiff_argnums=(0,))
-            def act(self, x):
-                return self.w.value * x
-
-            @act.defjvp
-            def rule(self, primals, tangents):
-                return self.w.value * primals[0], tangents[0] * self.k
-
-    m = Model(2.0)
-    step = jit(lambda x: value_and_grad(m.act)(x))
-    assert m.act(3.0) == 6.0
-    assert step(3.0) == (6.0, 10.0)
-    m.k = 20.0  # a hyper-parameter that the rule alone reads
-    assert step(3.0) == (6.0, 20.0)
-    assert type(Model.act).__name__ == f"Custom{kind.upper()}"
-    with pytest.raises(TypeError, match=r"Param at Model.w, by which"):
-        grad(lambda: m.act(3.0), m.w)()
-
-
-@KINDS
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
-def test_a_state_that_cannot_be_seen_beforehand(kind, wrap):
-    m = Spike()
-    holder = type("Holder", (), {"scale": m.scale})  # a class is not looked into
-    find = lambda: holder.scale
-
-    def f(x):
-        return find().value * x
-
-    if kind == "vjp":
-        made = custom_vjp(f)
-        made.defvjp(lambda x: (f(x), find().value), lambda s, ct: (ct * s,))
-    else:
-        made = custom_jvp(f)
-        made.defjvp(lambda p, t: (f(*p), find().value * t[0]))
-    assert grad(wrap(made))(3.0) == 2.0
-    with pytest.raises(TypeError, match=r"Spike.scale, by which"):
-        grad(wrap(made), m.scale)(3.0)
-
-
-def test_the_backward_rule_may_not_use_states():
-    w = Param(jnp.array(2.0))
-    f = custom_vjp(lambda x: x * w.value)
-    f.defvjp(lambda x: (x * w.value, None), lambda res, ct: (ct * w.value,))
-    with pytest.raises(TypeError, match=r"backward rule .*lambda.* uses Param.* among the residuals"):
-        grad(f)(1.0)
-
-    def writes(res, ct):
-        w.value = ct
-        return (ct,)
-
-    f.defvjp(lambda x: (x * w.value, None), writes)
-    with pytest.raises(TypeError, match=r"backward rule .*writes` uses Param"):
-        grad(f)(1.0)
-    assert w.value == 2.0
-
-
-@pytest.mark.parametrize(
-    ("wrt", "bwd", "message"),
-    [
-        (None, lambda r, ct: ct, r"must return a tuple with one cotangent for each of 1 arguments"),
-        (None, lambda r, ct: (ct, ct), r"one cotangent for each of 1 arguments"),
-        (None, lambda r, ct: (jnp.ones(3),), r"for argument 0, something of shape \(3,\), where the shape \(2,\)"),
-        (None, lambda r, ct: ({"a": ct},), r"for argument 0.* (another structure|needed)"),
-        ("w", lambda r, ct: (ct[1],), r"must return a pair \(state_cotangents, argument_cotangents\)"),
-        ("w", lambda r, ct: (jnp.ones(3), (ct[1],)), r"for the cotangent of wrt, something of shape \(3,\)"),
-        ("{w}", lambda r, ct: (jnp.ones(()), (ct[1],)), r"state cotangents that are not built like `wrt`"),
-    ],
-)
-def test_bad_cotangents(wrt, bwd, message):
-    w = Param(jnp.array(2.0))
-    f = custom_vjp(lambda x: x * w.value, wrt={"w": w, "{w}": {"w": w}}.get(wrt))
-    f.defvjp(lambda x: (x * w.value, None), bwd)
-    with pytest.raises(TypeError, match=message):
-        grad(lambda x: f(x).sum())(jnp.ones(2))
-
-
-@pytest.mark.parametrize(
-    ("rule", "message"),
-    [
-        (lambda p, t: p[0], r"must return a pair \(result, tangent\)"),
-        (lambda p, t: (p[0] * 2.0, (None, jnp.ones(3))), r"for the tangent of the result, something of shape \(3,\)"),
-        (
-            lambda p, t: (p[0] * 2.0, jnp.ones(2)),
-            r"must return a pair \(result, \(state_tangents, tangent\)\)|not built",
-        ),
-    ],
-)
-def test_bad_tangents(rule, message):
-    w = Param(jnp.array(2.0))
-    f = custom_jvp(lambda x: x * w.value, wrt={"w": w})
-    f.defjvp(rule)
-    with pytest.raises(TypeError, match=message):
-        grad(lambda x: f(x).sum())(jnp.ones(2))
-
-
-def test_the_function_and_its_rule_must_write_the_same_states():
-    n = Calls(jnp.array(0))
-
-    def f(x):
-        n.value += 1
-        return x * 2.0
-
-    made = custom_vjp(f)
-    made.defvjp(lambda x: (x * 2.0, None), lambda res, ct: (ct,))
-    with pytest.raises(TypeError, match=r"f` writes Calls, and .*<lambda>` writes no state: .* the same states"):
-        grad(jit(made))(1.0)
-    assert n.value == 0
-
-
-def test_what_is_no_rule():
-    f = custom_vjp(lambda x: x)
-    with pytest.raises(AttributeError, match=r"no rule .* call its defvjp\(fwd, bwd\)"):
-        f(1.0)
-    with pytest.raises(TypeError, match="takes functions"):
-        f.defvjp(lambda x: x, None)
-    with pytest.raises(TypeError, match="expected a function"):
-        custom_jvp(3)
-    with pytest.raises(TypeError, match="nondiff_argnums='x'"):
-        custom_vjp(lambda x: x, "x")
-    g = custom_jvp(lambda x: x, wrt=Param)
-    g.defjvp(lambda p, t: (p[0], t[0]))
-    with pytest.raises(ValueError, match="selects no state"):
-        g(1.0)
-    h = custom_jvp(lambda x: x)
-    h.defjvps(lambda t, out, x: t)
-    with pytest.raises(StateArgumentError, match="argument 'x' of"):
-        h(State(1.0))
 
 
 def test_defjvps():

@@ -7,187 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import Node, State, clone, states, treefy_merge, treefy_split
+from brainstate_graph import State, clone, states, treefy_merge, treefy_split
 from brainstate_nn import RandomState
-from brainstate_transform import (
-    NonFiniteError,
-    cond,
-    for_loop,
-    fwd_grad,
-    grad,
-    jit,
-    scan,
-    value_and_grad,
-    vector_grad,
-    vmap,
-)
-from tests.transform.tables import Count, Net, Param, Runs, Stack, Tied, same
-
-
-class Pair(Node):
-    def __init__(self):
-        self.a = Param(jnp.array(2.0))
-        self.b = Param({"w": jnp.array(3.0), "v": [jnp.array(5.0)]})
-        self.c = Count(jnp.array(0.0))
-
-    def loss(self, x=1.0):
-        self.c.value = self.c.value + 1.0
-        return self.a.value**2 * self.b.value["w"] * self.b.value["v"][0] * x
-
-
-WANT = {"a": 60.0, "b": {"w": 20.0, "v": [12.0]}}
+from brainstate_transform import NonFiniteError, cond, for_loop, grad, jit, scan, value_and_grad, vector_grad, vmap
+from tests.laws.transforms import Count, Net, Param, Stack, Tied, same
+from tests.transform.derivatives.test_chosen import Pair
 
 
 def close(got, want):
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
-def test_wrt_in_every_form():
-    p = Pair()
-    f = lambda: p.loss()
-    close(grad(f, p.a)(), WANT["a"])
-    close(grad(f, p.b)(), WANT["b"])
-    close(grad(f, [p.a, p.b])(), [WANT["a"], WANT["b"]])
-    close(grad(f, (p.b, p.a))(), (WANT["b"], WANT["a"]))
-    close(grad(f, {"x": p.a, "y": {"z": [p.b]}})(), {"x": WANT["a"], "y": {"z": [WANT["b"]]}})
-    by_path = states(p, Param)
-    grads = grad(f, by_path)()
-    assert list(grads) == list(by_path)
-    close(grads["a",], WANT["a"])
-    close(grads["b",], WANT["b"])
-    for key in by_path:
-        assert jax.tree.structure(by_path[key].value) == jax.tree.structure(grads[key])
-    assert set(grad(f, p)()) == set(states(p))
-    assert p.c.value == 7.0
-
-
-def test_wrt_a_filter():
-    p = Pair()
-    for filter in (Param, lambda path, s: isinstance(s, Param), ["a", "p.b"], "[ab]", "**.[ab]"):
-        grads = grad(lambda: p.loss(), filter)()
-        assert sorted(path[-1] for path in grads) == ["a", "b"]
-        close(next(v for k, v in grads.items() if k[-1] == "a"), 60.0)
-
-
-def test_wrt_a_filter_where_the_model_is_an_argument():
-    grads = grad(lambda p: p.loss(), Param)(Pair())
-    assert sorted(path[-1] for path in grads) == ["a", "b"]
-
-
-@pytest.mark.parametrize("wrt", [3, "nothing has this tag", {}, [], [1.0], {"a": 2}])
-def test_wrt_that_selects_nothing(wrt):
-    p = Pair()
-    with pytest.raises((TypeError, ValueError), match="wrt"):
-        grad(lambda x: p.loss(x), wrt)(1.0)
-    assert p.c.value == 0.0
-
-
-def test_an_unused_state_is_named():
-    p, other = Pair(), Net()
-    with pytest.raises(ValueError, match=r"does not use.*'o'.*Net\.w") as caught:
-        grad(lambda: p.loss(), {"a": p.a, "o": other.w})()
-    assert "Leave them out" in str(caught.value)
-    assert p.c.value == 0.0
-
-
-def test_a_state_that_is_used_in_a_nested_transform_only():
-    p = Pair()
-    close(grad(lambda: jit(lambda: p.loss())(), p.a)(), 60.0)
-    close(grad(lambda: value_and_grad(lambda x: p.loss(x))(1.0)[0], p.a)(), 60.0)
-
-
-def test_argnums_alone_and_with_wrt():
-    w = Param(jnp.array(3.0))
-    f = lambda x, y: w.value**2 * x * y
-    close(grad(f)(2.0, 5.0), 45.0)
-    close(grad(f, argnums=1)(2.0, 5.0), 18.0)
-    close(grad(f, argnums=(0, 1))(2.0, 5.0), (45.0, 18.0))
-    close(grad(f, argnums=(1,))(2.0, 5.0), (18.0,))
-    close(grad(f, w, argnums=0)(2.0, 5.0), (60.0, 45.0))
-    close(grad(f, [w], argnums=(0, 1))(2.0, 5.0), ([60.0], (45.0, 18.0)))
-    close(grad(f, w)(2.0, y=5.0), 60.0)
-
-
-@pytest.mark.parametrize("argnums", [True, "x", (0, "x"), 1.0, (1, 1), (False,)])
-def test_bad_argnums(argnums):
-    with pytest.raises((ValueError, TypeError), match="argnums"):
-        grad(lambda x, y: x, argnums=argnums)(1.0, 2.0)
-
-
-@pytest.mark.parametrize("argnums", [1, -2, (0, 5)])
-def test_argnums_out_of_range(argnums):
-    with pytest.raises(ValueError, match="called with 1 positional"):
-        grad(lambda x: x, argnums=argnums)(1.0)
-
-
-def test_trap_86_negative_argnums_count_from_the_end():
-    f = lambda x, y: x * y**2
-    close(grad(f, argnums=-1)(2.0, 3.0), jax.grad(f, argnums=-1)(2.0, 3.0))
-    close(grad(f, argnums=(-1, 0))(2.0, 3.0), jax.grad(f, argnums=(-1, 0))(2.0, 3.0))
-    with pytest.raises(ValueError, match=r"names one argument of .* twice"):
-        grad(f, argnums=(1, -1))(2.0, 3.0)
-
-
-def test_w8_and_a_number_for_states():
-    with pytest.raises(ValueError, match=r"wrt=\{\} selects no state"):
-        grad(lambda x: x, {})(1.0)
-    with pytest.raises(TypeError, match=r"for arguments by position write `argnums=1`"):
-        grad(lambda x, y: x, 1)(1.0, 2.0)
-    with pytest.raises(ValueError, match="nothing to differentiate"):
-        grad(lambda x: x, argnums=())(1.0)
-
-
-def test_the_order_of_results():
-    w = Param(jnp.array(3.0))
-    plain = lambda x: w.value * x
-    assert value_and_grad(plain, w)(2.0) == (6.0, 2.0)
-    g = lambda x: (w.value * x, {"k": x})
-    assert value_and_grad(g, w, has_aux=True)(2.0) == ((6.0, {"k": 2.0}), 2.0)
-    assert grad(plain, w, return_value=True)(2.0) == (2.0, 6.0)
-    assert grad(g, w, has_aux=True)(2.0) == (2.0, {"k": 2.0})
-    assert grad(g, w, has_aux=True, return_value=True)(2.0) == (2.0, 6.0, {"k": 2.0})
-
-
-@pytest.mark.parametrize("out", [lambda v: v, lambda v: (v,), lambda v: (v, 1, 2), lambda v: {"a": v, "b": v}])
-def test_has_aux_wants_a_pair(out):
-    w = Param(jnp.array(3.0))
-
-    def f():
-        w.value = w.value * 1.0
-        return out(w.value)
-
-    before = w.value
-    with pytest.raises(TypeError, match="pair"):
-        grad(f, w, has_aux=True)()
-    assert w.value is before
-
-
-def test_a_node_in_aux():
-    m = Net()
-
-    def f():
-        return m(2.0), {"new": Net(m.w.value), "old": m}
-
-    for g, aux in (
-        grad(f, m.w, has_aux=True)(),
-        (lambda r: (r[1], r[0][1]))(value_and_grad(f, m.w, has_aux=True)()),
-    ):
-        assert g == 2.0
-        assert aux["old"] is m
-        assert aux["new"].w.value == 2.0
-
-
-def test_a_node_as_argument():
-    m = Net()
-    assert grad(lambda m, x: m(x), argnums=1)(m, 3.0) == 2.0
-    assert m.n.value == 1.0
-
-
-def test_a_node_as_the_argument_to_differentiate():
-    with pytest.raises(TypeError, match=r"argument 0 .* holds a Node.* `wrt=model`"):
-        grad(lambda m: m(3.0))(Net())
 
 
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
@@ -221,7 +51,7 @@ def test_an_integer_argument():
         grad(lambda x: x * 2.0)(3)
 
 
-def test_trap_115_unused_states_may_be_allowed():
+def test_unused_states_may_be_allowed():
     p, other = Pair(), Net()
     got = grad(lambda: p.loss(), {"a": p.a, "o": other.w}, allow_unused=True)()
     close(got, {"a": 60.0, "o": 0.0})
@@ -411,7 +241,7 @@ def test_a_state_of_wrt_that_is_a_python_number():
     assert grad(lambda: s.value**2, s)() == 6.0
 
 
-def test_w2_an_attribute_changed_between_eager_calls_is_seen():
+def test_an_attribute_changed_between_eager_calls_is_seen():
     m = Net(2.0)
     g = grad(lambda x: m(x), m.w)
     assert g(3.0) == 3.0
@@ -419,14 +249,14 @@ def test_w2_an_attribute_changed_between_eager_calls_is_seen():
     assert g(3.0) == 30.0
 
 
-def test_w14_aux_keeps_all_and_a_tied_state_counts_once():
+def test_aux_keeps_all_and_a_tied_state_counts_once():
     t = Tied(3.0)
     g, aux = grad(lambda: (t(2.0), (1, 2, 3)), states(t, Param), has_aux=True)()
     assert aux == (1, 2, 3)
     assert len(g) == 1
 
 
-def test_trap_105_an_error_at_the_first_call_leaves_nothing_behind():
+def test_an_error_at_the_first_call_leaves_nothing_behind():
     m = Net(2.0)
     bad = [True]
 
@@ -445,7 +275,7 @@ def test_trap_105_an_error_at_the_first_call_leaves_nothing_behind():
     assert m.n.value == 1.0
 
 
-def test_trap_132_the_function_is_known_by_its_name():
+def test_the_function_is_known_by_its_name():
     def loss(x):
         """What it says."""
         return x
@@ -480,131 +310,9 @@ def test_products_with_other_transforms_agree_with_jax(wrap):
     close(wrap(grad(lambda x: grad(lambda x: vmap(f)(x).sum())(x).sum(), m.w, 0))(XS), second)
 
 
-class TestVectorGrad:
-    def test_it_is_the_gradient_of_the_sum_of_all_outputs(self):
-        f = lambda x: jnp.stack([x[0] ** 2, x[1] ** 3, x[0] * x[1]])
-        close(vector_grad(f)(jnp.array([2.0, 3.0])), jax.grad(lambda x: f(x).sum())(jnp.array([2.0, 3.0])))
-        w = Param(jnp.array([1.0, 2.0]))
-        f = lambda x: {"a": w.value * x, "b": [jnp.sum(w.value**2)]}
-        (of_w, of_x), value = vector_grad(f, w, 0, return_value=True)(3.0)
-        close((of_w, of_x), (3.0 + 2.0 * w.value, 3.0))
-        close(value, f(3.0))
-        grads, value, aux = vector_grad(lambda x: (x * x, "aux"), has_aux=True, return_value=True)(XS)
-        close((grads, value), (2.0 * XS, XS * XS))
-        assert aux == "aux"
-
-    def test_outputs_that_have_no_derivative(self):
-        with pytest.raises(TypeError, match=r"result\['n'\] of .* is i32\[\], which has no derivative"):
-            vector_grad(lambda x: {"n": jnp.array(1), "x": x})(1.0)
-
-    def test_as_a_decorator_and_written_once(self):
-        m = Net(2.0)
-
-        @vector_grad(wrt=m.w)
-        def f(x):
-            return m(x)
-
-        close(f(XS), XS.sum())
-        close(jit(f)(XS), XS.sum())
-        assert m.n.value == 2.0
-
-
-class TestFwdGrad:
-    key = jax.random.key(3)
-
-    def test_it_is_the_mean_of_projections(self):
-        w = Param({"a": jnp.array([1.0, 2.0])})
-        f = lambda x: jnp.sum(w.value["a"] ** 2) * x
-        loss = lambda a, x: jnp.sum(a**2) * x
-        exact = jax.grad(loss, (0, 1))(w.value["a"], 3.0)
-
-        def projection(key):  # the directions are drawn leaf by leaf, states first
-            first, second = jax.random.split(key)
-            v = (jax.random.normal(first, (2,)), jax.random.normal(second))
-            slope = jnp.sum(exact[0] * v[0]) + exact[1] * v[1]
-            return slope * v[0], slope * v[1]
-
-        want = jax.tree.map(lambda g: g.mean(0), jax.vmap(projection)(jax.random.split(self.key, 5)))
-        got = fwd_grad(f, w, 0, key=self.key, samples=5)(3.0)
-        np.testing.assert_allclose(got[0]["a"], want[0], rtol=1e-5)
-        np.testing.assert_allclose(got[1], want[1], rtol=1e-5)
-        one = fwd_grad(f, w, 0, key=self.key)(3.0)
-        np.testing.assert_allclose(one[1], projection(jax.random.split(self.key, 1)[0])[1], rtol=1e-5)
-
-    def test_many_directions_come_near_the_gradient(self):
-        f = lambda x: jnp.sum(jnp.sin(x))
-        got = fwd_grad(f, key=self.key, samples=20_000)(XS)
-        np.testing.assert_allclose(got, jnp.cos(XS), atol=0.05)
-
-    def test_a_stream_of_keys_advances_once_for_each_call(self):
-        m, rng, runs = Net(2.0), RandomState(0), Runs()
-
-        def f(x):
-            runs()
-            return m(x)
-
-        g = jit(fwd_grad(f, m.w, key=rng.split_key, samples=3))
-        first, second = g(1.0), g(1.0)
-        assert runs.since() == 1
-        assert first != second
-        assert rng.value[1] == 2
-        assert m.n.value == 2.0
-
-    def test_the_function_may_draw_from_the_same_stream_and_an_error_takes_all_back(self):
-        rng = RandomState(0)
-        bad = [True]
-
-        def f(x):
-            noise = rng.normal()
-            if bad:
-                raise KeyError("half way")
-            return x * noise
-
-        g = fwd_grad(f, key=rng.split_key, has_aux=False, return_value=True)
-        with pytest.raises(KeyError):
-            g(1.0)
-        assert rng.value[1] == 0
-        bad.clear()
-        same_stream = RandomState(0)
-        same_stream.split_key()
-        np.testing.assert_allclose(g(1.0)[1], same_stream.normal(), rtol=1e-6)
-        assert rng.value[1] == 2
-
-    def test_slopes_are_clipped(self):
-        big = fwd_grad(lambda x: 1e6 * x, key=self.key, clip=1.0)(1.0)
-        assert abs(big) < 10.0
-
-    def test_bad_arguments(self):
-        for key in (None, 3, jnp.zeros(2)):
-            with pytest.raises(TypeError, match=r"key=.*`key=rng.split_key`"):
-                fwd_grad(lambda x: x, key=key)
-        for samples in (0, True, 1.5):
-            with pytest.raises(ValueError, match="samples="):
-                fwd_grad(lambda x: x, key=self.key, samples=samples)
-        with pytest.raises(ValueError, match="clip="):
-            fwd_grad(lambda x: x, key=self.key, clip=0.0)
-        with pytest.raises(TypeError, match="gradient is of a scalar"):
-            fwd_grad(lambda x: x, key=self.key)(XS)
-        with pytest.raises(TypeError, match=r"argument 0 .* has no derivative"):
-            fwd_grad(lambda x: 1.0 * x, key=self.key)(1)
-        with pytest.raises(TypeError, match="real numbers, not c64"):
-            fwd_grad(lambda x: abs(x), key=self.key)(jnp.array(1j))
-
-    def test_as_a_decorator_under_jit_and_vmap(self):
-        m = Net(2.0)
-
-        @fwd_grad(wrt=m.w, key=self.key)
-        def f(x):
-            return m(x)
-
-        with jax.checking_leaks():
-            assert same(jit(f)(3.0), f(3.0))
-        np.testing.assert_allclose(vmap(f)(XS), [f(x) for x in XS], rtol=1e-5)
-
-
 @pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("derivative", [grad, value_and_grad, vector_grad], ids=lambda d: d.__name__)
-def test_trap_77_78_debug_nan_names_the_cause(derivative, wrap):
+def test_debug_nan_names_the_cause(derivative, wrap):
     m = Net()
 
     def loss(x):

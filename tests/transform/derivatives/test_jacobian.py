@@ -10,7 +10,7 @@ import pytest
 from brainstate_graph import FlattedDict, Node, states
 from brainstate_nn import RandomState
 from brainstate_transform import for_loop, grad, hessian, jacfwd, jacobian, jacrev, jit, vmap
-from tests.transform.tables import Count, Net, Param, Runs, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, holds_tracer
 
 BOTH = pytest.mark.parametrize(("ours", "theirs"), [(jacrev, jax.jacrev), (jacfwd, jax.jacfwd)], ids=["rev", "fwd"])
 ALL = pytest.mark.parametrize("ours", [jacrev, jacfwd, hessian], ids=["jacrev", "jacfwd", "hessian"])
@@ -85,7 +85,7 @@ def test_jacobian_is_jacrev():
     assert jacobian is jacrev
 
 
-def test_trap_79_the_hessian_has_the_users_keys_twice():
+def test_the_hessian_has_the_users_keys_twice():
     m = Model()
     w, v = m.w.value, m.v.value
     want = jax.jit(jax.hessian(energy, (0, 1)))(w, v, X)
@@ -97,7 +97,7 @@ def test_trap_79_the_hessian_has_the_users_keys_twice():
     assert m.n.value == 3
 
 
-def test_trap_87_a_hessian_by_states_and_arguments():
+def test_a_hessian_by_states_and_arguments():
     m = Model()
     want = jax.jit(jax.hessian(energy, (0, 2)))(m.w.value, m.v.value, X)
     got = jit(hessian(m.energy, [m.w], 0))(X)

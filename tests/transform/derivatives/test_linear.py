@@ -10,7 +10,8 @@ import pytest
 from brainstate_graph import FlattedDict, Node, State, StateArgumentError, states
 from brainstate_nn import RandomState
 from brainstate_transform import cond, for_loop, grad, hvp, jit, jvp, linearize, vjp, vmap
-from tests.transform.tables import Count, Net, Param, Runs
+from tests.laws.transforms import Count, Net, Param, Runs
+from tests.tables import each
 
 X, DX = jnp.array([0.5, -1.0]), jnp.array([2.0, 1.0])
 DW = jnp.array([[1.0, -1.0], [0.5, 0.0]])
@@ -86,13 +87,13 @@ class TestVjp:
         assert runs.since() == 2
         assert m.n.value == 2
 
-    def test_trap_101_and_102_states_alone(self):
+    def test_states_alone(self):
         w = Param(jnp.array(3.0))
         value, pull = vjp(lambda: w.value**2, wrt=w)
         assert (value, pull(1.0)) == (9.0, 6.0)
         assert vjp(lambda x: x * w.value, 2.0, wrt=w, argnums=None)[1](1.0) == 2.0
 
-    def test_trap_103_what_cannot_be_differentiated(self):
+    def test_what_cannot_be_differentiated(self):
         w = Param(jnp.array(3.0))
         with pytest.raises(ValueError, match=r"nothing to differentiate in .*: name states by wrt"):
             vjp(lambda: w.value)
@@ -154,7 +155,7 @@ class TestJvp:
         close(jvp(loop, (xs,), (xs,)), want)
         assert m.n.value == 3
 
-    @pytest.mark.parametrize(
+    @each(
         ("args", "options", "message"),
         [
             ((X, (DX,)), {}, r"primals of .*f` is a .*Array.*: give a tuple"),

@@ -9,7 +9,7 @@ import pytest
 
 from brainstate_graph import State, StateArgumentError, TraceContextError
 from brainstate_transform import Core, Lifted, StateValues, jit, lift
-from tests.transform.tables import Net, Param
+from tests.laws.transforms import Net, Param
 
 one = jnp.float32(1.0)
 

@@ -15,7 +15,7 @@ import pytest
 from brainstate_graph import Node, State
 from brainstate_graph.extend import notes
 from brainstate_transform import cond, for_loop, scan
-from tests.transform.tables import Net, Runs
+from tests.laws.transforms import Net, Runs
 
 pytestmark = pytest.mark.counts_traces
 

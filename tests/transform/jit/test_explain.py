@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import threading
 import warnings
@@ -13,8 +14,8 @@ import jax.numpy as jnp
 import pytest
 
 from brainstate_graph import Node, State
-from brainstate_transform import Explanation, StateUse, grad, jit
-from tests.transform.tables import Net, Runs, Stack, same, values
+from brainstate_transform import Explanation, StateUse, export, grad, jit
+from tests.laws.transforms import Net, Runs, Stack, same, values
 
 one = jnp.float32(1.0)
 
@@ -306,3 +307,30 @@ def test_under_another_transform():
     assert [s.path for s in f.explain().states] == ["m.n", "m.w"]
     jit(lambda x: f(x))(jnp.ones(2))
     assert f.explain().reasons == ("argument x: f32[] is now f32[2]",)
+
+
+def many_models():
+    """A function of so many models that the name of one argument begins that of another."""
+    names = "abcdefghijklm"
+    namespace = {}
+    exec(f"def f({', '.join(names)}, x):\n    return sum(m(x) for m in ({', '.join(names)}))", namespace)
+    return names, namespace["f"], [Net(float(i)) for i in range(len(names))]
+
+
+def test_arguments_keep_their_names_however_many_there_are():
+    names, f, models = many_models()
+    f = jit(f)
+    traced = f.trace(*models, one)
+    assert set(traced.states_info) == {f"{name}.{state}" for name in names for state in ("w", "n")}
+    said = str(f.explain(*models, one))
+    assert all(f" {name}.w " in said for name in names)
+    assert not re.search(r"\b[a-m]\d+\.", said)
+
+
+def test_exported_states_keep_their_names_however_many_arguments_there_are():
+    names, f, models = many_models()
+    exported = export(jit(f), *models, one)
+    assert set(exported.states_info) == {f"{name}.{state}" for name in names for state in ("w", "n")}
+    given = {path: jnp.float32(0.0) for path in exported.states_info}
+    out, new = exported(given | {"k.w": jnp.float32(5.0)}, one)
+    assert (out, new["k.n"]) == (5.0, 1.0)

@@ -13,7 +13,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, State, StateArgumentError, states
 from brainstate_transform import Compiled, Lowered, StatefulFunction, Traced, jit
-from tests.transform.tables import Net, Runs, Stack, Tied, holds_tracer, same, values
+from tests.laws.transforms import Net, Runs, Stack, Tied, holds_tracer, same, values
 
 one = jnp.float32(1.0)
 OPTIONS = [{}, {"donate_states": True}, {"donate_states": "n"}]
@@ -203,7 +203,7 @@ def test_an_exception_in_the_function_leaves_all_as_it_was(name):
 
 
 @pytest.mark.parametrize("name", ["trace", "lower", "compile", "eval_shape"])
-def test_trap_80_looking_marks_no_state_in_a_trace_around_it(name):
+def test_looking_marks_no_state_in_a_trace_around_it(name):
     m, other = Net(), Net()
     f = jit(lambda x: m(x))
 

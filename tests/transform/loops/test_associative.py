@@ -10,15 +10,16 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import associative_scan, for_loop, grad, jit, vmap
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 xs = jnp.arange(1.0, 6.0)
 disabled = pytest.mark.parametrize("disabled", [False, True], ids=["jit", "disabled"])
 
 
 @disabled
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
-@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"axis": 1}, {"reverse": True, "axis": 1}], ids=str)
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("options", [{}, {"reverse": True}, {"axis": 1}, {"reverse": True, "axis": 1}], ids=str)
 def test_it_is_that_of_jax(disabled, wrap, options):
     decay = State(jnp.float32(0.5))
     elems = {"a": jnp.ones((3, 4)) * 0.5, "b": jnp.arange(12.0).reshape(3, 4)}

@@ -19,7 +19,8 @@ from brainstate_transform import (
     value_and_grad,
     vmap,
 )
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 disabled = pytest.mark.parametrize("disabled", [False, True], ids=["jit", "disabled"])
 
@@ -91,7 +92,7 @@ def test_a_for_loop_of_no_arguments(disabled):
 
 
 @disabled
-def test_trap_92_no_steps(disabled):
+def test_no_steps(disabled):
     s = State(jnp.float32(1.0))
 
     def body(x):
@@ -104,7 +105,7 @@ def test_trap_92_no_steps(disabled):
     assert s.value == 1.0
 
 
-@pytest.mark.parametrize("base", [0, 1, True, 2.0, None, "2"])
+@each("base", [0, 1, True, 2.0, None, "2"])
 def test_a_wrong_base(base):
     m = Net()
     for call in (
@@ -116,7 +117,7 @@ def test_a_wrong_base(base):
     assert m.n.value == 0.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "error", "text"),
     [
         (lambda f: checkpointed_scan(f, 0.0), ValueError, "not known"),

@@ -10,7 +10,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError
 from brainstate_transform import for_loop, grad, jit, map, vmap
-from tests.transform.tables import Net, Param, Runs, same
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 xs = jnp.arange(7.0)
 disabled = pytest.mark.parametrize("disabled", [False, True], ids=["jit", "disabled"])
@@ -49,7 +50,7 @@ def test_without_blocks_writes_are_in_order(disabled):
 
 
 @disabled
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
+@each("batch_size", [1, 3, 100])
 def test_with_blocks_a_write_is_refused_by_name(disabled, batch_size):
     m = Net()
 
@@ -63,7 +64,7 @@ def test_with_blocks_a_write_is_refused_by_name(disabled, batch_size):
     assert m.n.value == 0.0
 
 
-def test_trap_97_random_streams_in_blocks():
+def test_random_streams_in_blocks():
     def draw(seed, **options):
         rng = nn.RandomState(seed)
         return map(lambda x: rng.normal() + 0.0 * x, xs, **options), rng.value[1]
@@ -85,8 +86,8 @@ def test_no_elements(batch_size):
     assert map(lambda x: x * s.value, jnp.zeros((0, 3)), batch_size=batch_size).shape == (0, 3)
 
 
-@pytest.mark.parametrize("batch_size", [None, 2])
-@pytest.mark.parametrize(
+@each("batch_size", [None, 2])
+@each(
     ("args", "error", "text"),
     [
         ((), ValueError, "needs something to map over"),
@@ -109,7 +110,7 @@ def test_wrong_inputs(batch_size, args, error, text):
     assert m.n.value == 0.0
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "2"])
+@each("batch_size", [0, -1, 2.0, True, "2"])
 def test_wrong_batch_sizes(batch_size):
     with pytest.raises(ValueError, match="batch_size="):
         map(lambda x: x, xs, batch_size=batch_size)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
 import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +13,9 @@ import tqdm
 
 import brainstate_nn as nn
 from brainstate_graph import State
-from brainstate_transform import (
-    ProgressBar,
-    checkpointed_scan,
-    for_loop,
-    grad,
-    jit,
-    scan,
-    vmap,
-)
-from tests.transform.tables import Param, Runs, same
+from brainstate_transform import ProgressBar, checkpointed_scan, for_loop, grad, jit, scan, vmap
+from tests.laws.transforms import Param, Runs, same
+from tests.tables import each
 
 disabled = pytest.mark.parametrize("disabled", [False, True], ids=["jit", "disabled"])
 
@@ -228,7 +218,7 @@ def test_it_runs_the_body_once_for_a_trace():
         assert runs.count == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "error", "text"),
     [
         ({"freq": 0}, ValueError, "freq=0"),
@@ -245,18 +235,18 @@ def test_it_runs_the_body_once_for_a_trace():
     ],
     ids=str,
 )
-def test_trap_93_wrong_arguments(given, error, text):
+def test_wrong_arguments(given, error, text):
     with pytest.raises(error, match=text):
         ProgressBar(**given)
 
 
-@pytest.mark.parametrize("pbar", [True, 1.0, "x", {"freq": 1}])
+@each("pbar", [True, 1.0, "x", {"freq": 1}])
 def test_wrong_bars(pbar):
     with pytest.raises(TypeError, match="give a ProgressBar"):
         for_loop(lambda x: x, jnp.arange(3.0), pbar=pbar)
 
 
-@pytest.mark.parametrize(
+@each(
     ("pbar", "error", "text"),
     [
         (ProgressBar(freq=4), ValueError, "freq=4 of the progress bar is more than the 3 steps"),
@@ -288,34 +278,3 @@ def test_without_tqdm(monkeypatch):
 def test_nothing_leaks(terminal):
     with jax.checking_leaks():
         jit(lambda x: for_loop(lambda i: i * x, jnp.arange(4.0), pbar=make(terminal)))(2.0)
-
-
-def test_one_bar_on_several_devices():
-    code = """
-        import io, jax, jax.numpy as jnp
-        from jax.sharding import NamedSharding, PartitionSpec as P
-        from brainstate_graph import State
-        from brainstate_transform import ProgressBar, for_loop, jit, scan
-        mesh = jax.make_mesh((4,), ("d",))
-        x = jax.device_put(jnp.arange(8.0), NamedSharding(mesh, P("d")))
-        s = State(x)
-        def body(i):
-            s.value = jnp.sin(s.value) + i + jnp.sum(s.value)
-        def shards(x):
-            return scan(lambda c, i: (c + i, None), x, jnp.arange(6.0), pbar=bar)[0]
-        for run in (
-            lambda: jit(lambda: for_loop(body, jnp.arange(6.0), pbar=bar))(),
-            lambda: jax.jit(jax.shard_map(shards, mesh=mesh, in_specs=P("d"), out_specs=P("d")))(x),
-        ):
-            out = io.StringIO()
-            bar = ProgressBar(2, file=out, disable=False, mininterval=0)
-            run()
-            jax.effects_barrier()
-            moves = [line.split("/")[0].split()[-1] for line in out.getvalue().split("\\r") if "/" in line]
-            print(*sorted(set(moves), key=int), moves == sorted(moves, key=int))
-    """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, **flags}, capture_output=True, text=True
-    )
-    assert done.stdout == "0 2 4 6 True\n" * 2, done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,19 +11,9 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State, StateArgumentError
-from brainstate_transform import (
-    BatchAxisError,
-    bounded_while_loop,
-    cond,
-    for_loop,
-    fori_loop,
-    grad,
-    jit,
-    value_and_grad,
-    vmap,
-    while_loop,
-)
-from tests.transform.tables import Net, Param, Runs, same
+from brainstate_transform import bounded_while_loop, cond, for_loop, fori_loop, jit, while_loop
+from tests.laws.transforms import Net, Param, Runs, same
+from tests.tables import each
 
 
 def bounded(cond_fun, body_fun, init_val):
@@ -78,7 +66,7 @@ def start():
 
 @every
 @disabled
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_it_is_the_python_loop(loop, disabled, wrap):
     ours, oracle = Walk(), Walk()
     want = oracle.plain(start())
@@ -102,7 +90,7 @@ def test_no_step_at_all(loop, disabled):
 
 @both
 @disabled
-@pytest.mark.parametrize("wrap", [lambda f: f, jit], ids=["eager", "jit"])
+@each("wrap", [lambda f: f, jit], ids=["eager", "jit"])
 def test_a_condition_that_writes_is_refused_by_name(loop, disabled, wrap):
     m = Net()
 
@@ -140,7 +128,7 @@ def test_a_key_is_consumed_once_a_step():
 
 @both
 @disabled
-@pytest.mark.parametrize("pred", [lambda x: x, lambda x: (x < 1.0,), lambda x: jnp.array([True]), lambda x: None])
+@each("pred", [lambda x: x, lambda x: (x < 1.0,), lambda x: jnp.array([True]), lambda x: None])
 def test_a_condition_is_a_boolean(loop, disabled, pred):
     def holds(x):
         return pred(x)
@@ -151,7 +139,7 @@ def test_a_condition_is_a_boolean(loop, disabled, pred):
 
 @every
 @disabled
-@pytest.mark.parametrize("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: (v,)])
+@each("new", [lambda v: jnp.stack([v, v]), lambda v: v.astype(jnp.int32), lambda v: (v,)])
 def test_a_state_that_drifts_is_named(loop, disabled, new):
     m = Net()
 
@@ -167,7 +155,7 @@ def test_a_state_that_drifts_is_named(loop, disabled, new):
 
 @every
 @disabled
-@pytest.mark.parametrize(
+@each(
     ("new", "text"),
     [
         (lambda x: jnp.stack([x, x]), r"its carry\['x'\] from float32\[\] to float32\[2\]"),
@@ -190,7 +178,7 @@ def test_a_value_that_drifts_is_named(loop, disabled, new, text):
 
 @every
 @disabled
-@pytest.mark.parametrize("by", [1, 1.5, jnp.float32(1.5), jnp.bfloat16(1.5), np.float32(2.0), np.int32(2)], ids=repr)
+@each("by", [1, 1.5, jnp.float32(1.5), jnp.bfloat16(1.5), np.float32(2.0), np.int32(2)], ids=repr)
 def test_python_numbers_follow_what_is_added(loop, disabled, by):
     s, plain = State(0), 0
 
@@ -248,7 +236,7 @@ def test_a_state_as_value_is_refused():
             call()
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "error", "text"),
     [
         (lambda f: while_loop(True, f, 0), TypeError, "two functions"),
@@ -275,184 +263,6 @@ def test_wrong_arguments(call, error, text):
     with pytest.raises(error, match=text):
         call(f)
     assert m.n.value == 0.0
-
-
-# ----------------------------------------------------------------------------------------------------- bounded
-
-
-@hypothesis.given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 5))
-@hypothesis.settings(max_examples=8)
-def test_trap_69_70_72_the_bounded_loop_is_python_with_an_exact_cap(goal, max_steps, base):
-    s = State(jnp.int32(0))
-
-    def body(c):
-        s.value += 3
-        return c[0] + 1, c[1] * 1.25 + 1.0
-
-    got = jit(lambda goal: bounded_while_loop(lambda c: c[0] < goal, body, (0, 0.0), max_steps=max_steps, base=base))(
-        goal
-    )
-    n = min(goal, max_steps)
-    want = 0.0
-    for _ in range(n):
-        want = want * 1.25 + 1.0
-    assert got[0] == n
-    np.testing.assert_allclose(got[1], want, rtol=1e-5)
-    assert s.value == 3 * n
-
-
-def test_trap_70_a_false_condition_with_one_step():
-    assert bounded_while_loop(lambda x: x < 0.0, lambda x: x + 1.0, 3.0, max_steps=1) == 3.0
-
-
-def test_trap_72_the_cap_is_exact_where_it_is_no_power_of_the_base():
-    assert bounded_while_loop(lambda x: True, lambda x: x + 1, 0, max_steps=2, base=16) == 2
-    assert bounded_while_loop(lambda x: True, lambda x: x + 1, 0, max_steps=17, base=16) == 17
-
-
-@both
-@disabled
-def test_trap_24_71_each_lane_stops_by_its_own_condition(loop, disabled):
-    count = State(jnp.zeros(4, jnp.int32))
-    rng, alone = nn.RandomState(5), nn.RandomState(5)
-
-    def lane(x):
-        def body(x):
-            count.value += 1
-            return x * 2.0 + rng.uniform()
-
-        return loop(lambda x: x < 40.0, body, x)
-
-    xs = jnp.array([1.0, 3.0, 9.0, 50.0])
-    with jax.disable_jit(disabled):
-        got = vmap(lane, in_states=count)(xs)
-    key = jax.random.fold_in(*alone.value)
-    for i, x in enumerate(xs):
-        own, n = nn.RandomState(jax.random.fold_in(key, i)), 0
-        while x < 40.0:
-            x, n = x * 2.0 + own.uniform(), n + 1
-        np.testing.assert_allclose(got[i], x, rtol=1e-6)
-        assert count.value[i] == n
-    assert rng.value[1] == 1
-
-
-def test_lanes_are_done_when_the_last_one_is():
-    # A block is left out when no lane is active: of 4096 steps only the first block of 16 runs its body.
-    ran = []
-
-    def body(x):
-        jax.debug.callback(lambda: ran.append(1))
-        return x + 1.0
-
-    jit(vmap(lambda x: bounded_while_loop(lambda x: x < 3.0, body, x, max_steps=4096)))(jnp.arange(2.0))
-    jax.effects_barrier()
-    assert 3 * 2 <= len(ran) <= 16 * 2
-
-
-def test_a_shared_state_written_per_lane_is_refused_by_name():
-    m = Net()
-
-    def lane(x):
-        return while_loop(lambda x: x < 3.0, lambda x: (setattr(m.n, "value", m.n.value + 1.0), x + 1.0)[1], x)
-
-    with pytest.raises(BatchAxisError, match=r"Net\.n"):
-        vmap(lane)(jnp.arange(2.0))
-    assert m.n.value == 0.0
-
-
-def test_gradients_of_the_bounded_loop():
-    w, h = Param(jnp.float32(1.3)), State(jnp.float32(1.0))
-
-    def loss(x):
-        h.value = x
-        bounded_while_loop(
-            lambda c: h.value < 50.0, lambda c: (setattr(h, "value", h.value * w.value + c), c)[1], x, max_steps=12,
-            base=3,
-        )  # fmt: skip
-        return h.value
-
-    def plain(w, x, steps):
-        h = x
-        for _ in range(steps):
-            h = h * w + x
-        return h
-
-    def steps(x):
-        n = 0
-        while plain(1.3, x, n) < 50.0:
-            n += 1
-        return n
-
-    value, grads = value_and_grad(loss, w, argnums=0)(jnp.float32(0.7))
-    n = steps(0.7)
-    np.testing.assert_allclose(value, plain(1.3, 0.7, n), rtol=1e-5)
-    np.testing.assert_allclose(grads, jax.grad(plain, (0, 1))(1.3, 0.7, n), rtol=1e-4)
-    per_lane = jit(vmap(lambda x: grad(loss, w)(x), out_states=h))(jnp.array([0.9, 0.7, 60.0]))
-    np.testing.assert_allclose(per_lane, [jax.grad(plain)(1.3, x, steps(x)) for x in (0.9, 0.7, 60.0)], rtol=1e-4)
-    h.value = jnp.float32(1.0)
-
-    def summed():
-        return jnp.sum(vmap(loss, out_states=h)(jnp.array([0.9, 0.7])))
-
-    np.testing.assert_allclose(grad(summed, w)(), per_lane[:2].sum(), rtol=1e-4)
-
-
-def test_forward_derivatives_of_both():
-    def power(loop):
-        return lambda x: loop(lambda y: y < 100.0, lambda y: y * x, x)
-
-    for loop in (while_loop, bounded):
-        value, along = jax.jvp(power(loop), (3.0,), (1.0,))
-        np.testing.assert_allclose((value, along), (243.0, 405.0))
-
-
-# -------------------------------------------------------------------------------------------------------- fori
-
-
-@pytest.mark.parametrize(
-    ("bounds", "unroll"),
-    [
-        ((-2, 3), None),
-        ((-2, 3), 2),
-        ((4, 1), None),
-        ((4, 1), True),
-        ((np.int8(1), np.int8(4)), None),
-        ((np.int8(1), np.int8(4)), 2),
-        ((0, jnp.int8(3)), None),
-    ],
-    ids=str,
-)
-@disabled
-def test_fori_is_that_of_jax(bounds, unroll, disabled):
-    s = State(jnp.int32(10))
-
-    def body(i, val):
-        s.value += i
-        return val * 2.0 + i
-
-    want = jax.lax.fori_loop(*bounds, lambda i, v: (v[0] + i, v[1] * 2.0 + i), (jnp.int32(10), 1.0))
-    with jax.disable_jit(disabled):
-        got = fori_loop(*bounds, body, 1.0, unroll=unroll)
-    assert same((s.value, got), want)
-
-
-def test_traced_bounds():
-    s = State(jnp.int32(0))
-    f = jit(lambda n: fori_loop(1, n, lambda i, v: (setattr(s, "value", s.value + i), v + 1)[1], 0))
-    assert (f(5), s.value) == (4, 10)
-    assert (f(3), s.value) == (2, 13)
-    with jax.disable_jit():
-        assert (f(3), s.value) == (2, 16)
-    lanes = vmap(lambda n: fori_loop(0, n, lambda i, v: v + i, 0))
-    assert lanes(jnp.array([1, 4, 0])).tolist() == [0, 6, 0]
-    with jax.disable_jit():
-        assert lanes(jnp.array([1, 4, 0])).tolist() == [0, 6, 0]
-
-
-def test_the_gradient_of_fori_with_known_bounds():
-    w = Param(jnp.float32(2.0))
-    assert grad(lambda x: fori_loop(0, 3, lambda i, v: v * w.value, x), w)(1.0) == 12.0
-    assert grad(jit(lambda x: fori_loop(0, 3, lambda i, v: v * w.value, x)), w)(1.0) == 12.0
 
 
 # ------------------------------------------------------------------------------------- traces, nesting, repetition

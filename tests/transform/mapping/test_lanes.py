@@ -9,7 +9,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_transform import checkpoint, cond, for_loop, grad, jit, scan, vmap
-from tests.transform.tables import CORE, TRANSFORMS
+from tests.laws.transforms import CORE, TRANSFORMS
 
 xs = jnp.arange(4.0)
 

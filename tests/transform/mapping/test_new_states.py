@@ -13,7 +13,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Node, Not, State, TraceContextError, states
 from brainstate_transform import BatchAxisError, for_loop, jit, vmap, vmap_new_states
-from tests.transform.tables import Count, Net, Param, Runs, holds_tracer
+from tests.laws.transforms import Count, Net, Param, Runs, holds_tracer
 
 xs = jnp.arange(3.0)
 
@@ -253,7 +253,7 @@ def test_the_name_in_messages_is_that_of_the_user():
         vmap_new_states(build, axis_size=2)(xs)
 
 
-def test_trap_6_7_a_state_that_was_there_keeps_no_tracer():
+def test_a_state_that_was_there_keeps_no_tracer():
     s = State(jnp.array(0.0))
 
     def f(x, fail):
@@ -269,14 +269,14 @@ def test_trap_6_7_a_state_that_was_there_keeps_no_tracer():
     assert s.value == 0.0
 
 
-def test_trap_9_an_excluded_state_holds_no_tracer():
+def test_an_excluded_state_holds_no_tracer():
     c = Cell()
     vmap_new_states(c.init, exclude=Count)(xs)
     assert c.n.value == 7.0
     assert not holds_tracer(c)
 
 
-def test_trap_23_one_run_so_that_what_takes_notes_has_them_of_the_real_states():
+def test_one_run_so_that_what_takes_notes_has_them_of_the_real_states():
     seen = []
 
     def f(x):
@@ -289,11 +289,11 @@ def test_trap_23_one_run_so_that_what_takes_notes_has_them_of_the_real_states():
     assert made.w.tag == {"t"}
 
 
-def test_trap_26_makers_without_random_numbers():
+def test_makers_without_random_numbers():
     assert vmap_new_states(lambda: Net(0.0), axis_size=2)().w.value.shape == (2,)
 
 
-def test_trap_57_every_member_of_a_list():
+def test_every_member_of_a_list():
     holder = Node()
 
     def f(x):
@@ -304,7 +304,7 @@ def test_trap_57_every_member_of_a_list():
     assert not holds_tracer(holder)
 
 
-def test_trap_98_what_is_not_to_be_batched_is_not():
+def test_what_is_not_to_be_batched_is_not():
     c = Cell()
     vmap(c.init, new_states={None: Count, 0: ...})(xs)
     assert c.n.value.shape == ()

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +10,8 @@ from jax.sharding import PartitionSpec as P
 
 from brainstate_graph import TraceContextError
 from brainstate_transform import for_loop, grad, jit, shard_map, vmap
-from tests.transform.tables import Count, Net, Param, Runs
+from tests.laws.transforms import Count, Net, Param, Runs
+from tests.tables import each
 
 MESH = jax.make_mesh((1, 1), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 xs = jnp.arange(4.0)
@@ -23,20 +19,6 @@ xs = jnp.arange(4.0)
 
 def on_x(f, **options):
     return shard_map(f, **{"mesh": MESH, "in_specs": P("x"), "out_specs": P("x"), **options})
-
-
-def test_on_four_devices():
-    here = pathlib.Path(__file__)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(here.with_name("on_four_devices.py"))],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
-        cwd=here.parents[3],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.counts_traces
@@ -133,7 +115,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("options", "error", "text"), BAD.values(), ids=BAD)
+@each(("options", "error", "text"), BAD.values(), ids=BAD)
 def test_bad_arguments_are_named_and_nothing_is_written(options, error, text):
     m = Net(2.0)
 

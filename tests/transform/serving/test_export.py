@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State
 from brainstate_transform import Exported, deserialize, export, jit
-from tests.transform.tables import Net, Runs, Stack, Tied, same, values
+from tests.laws.transforms import Net, Runs, Stack, Tied, same, values
 
 one = jnp.float32(1.0)
 
@@ -47,42 +43,6 @@ def test_a_loaded_function_continues_a_counter():
     assert list(loaded.written_info) == ["m.n"]
     assert loaded.out_info["y"].shape == ()
     assert "m.n" in repr(loaded)
-
-
-def test_a_process_without_the_models_code_runs_it(tmp_path):
-    m = Net()
-    f = jit(lambda x: m(x))
-    (tmp_path / "step.bin").write_bytes(export(f, one).serialize())
-    np.savez(tmp_path / "states.npz", **{"m.n": np.float32(41.0), "m.w": np.float32(2.5)})
-    script = """
-        import sys
-        import numpy as np
-        from brainstate_transform import deserialize
-        loaded = deserialize(open("step.bin", "rb").read())
-        states = dict(np.load("states.npz"))
-        assert set(states) == set(loaded.states_info)
-        for _ in range(2):
-            out, states = loaded(states, np.float32(4.0))
-        assert not any(name.startswith(("tests", "brainstate_nn")) for name in sys.modules)
-        print(float(out), float(states["m.n"]))
-    """
-    raw = """
-        import jax
-        out, written = jax.export.deserialize(bytearray(open("step.bin", "rb").read())).call(
-            {"m.n": 1.0, "m.w": 3.0}, (2.0,), {}
-        )
-        print(float(out), float(written["m.n"]))
-    """
-    root = os.getcwd()
-    printed = []
-    for code in (script, raw.replace("import jax\n", "import jax, jax.export\n")):
-        ran = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-            env={**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stderr[-1500:]
-        printed.append(ran.stdout.split())
-    assert printed == [["10.0", "43.0"], ["6.0", "2.0"]]
 
 
 @pytest.mark.parametrize("options", [{"donate_states": True}, {"donate_states": "n"}], ids=["all", "some"])

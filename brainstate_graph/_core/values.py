@@ -1,0 +1,87 @@
+"""The values of states, which are pytrees of arrays and numbers: whether two are alike, and copies of one.
+
+The *aval* of a leaf is its shape and dtype, as JAX takes it: a Python number is an array without axes.  Two values are
+*alike* if they have one structure and equal avals.  That is what a state keeps which was declared with
+``checked=True``, and what a compiled program asks of its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._tools.words import describe, dtype_name
+from .locate import locate
+
+__all__ = ["alike", "aval_of", "detached", "refuse_unlike"]
+
+
+def aval_of(leaf: Any) -> tuple[Any, ...]:
+    """Return the shape and dtype of a leaf of a value; of what is no array and no number its class.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph.extend import aval_of
+        >>> aval_of(jnp.ones((2, 3))), aval_of(2.0) == aval_of(jnp.array(1.0))
+        (((2, 3), dtype('float32')), True)
+    """
+    if hasattr(leaf, "dtype"):
+        return tuple(leaf.shape), leaf.dtype
+    if isinstance(leaf, (bool, int, float, complex)):
+        return (), jax.numpy.result_type(leaf)
+    return (type(leaf),)
+
+
+def alike(left: Any, right: Any) -> bool:
+    """Tell whether two values have one structure, and at each place the same shape and dtype.
+
+    Args:
+        left: A pytree of arrays, numbers, or shapes and dtypes of arrays.
+        right: Another one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph.extend import alike
+        >>> alike({"a": jnp.ones(2)}, {"a": jnp.zeros(2)}), alike(jnp.ones(2), jnp.ones(2, int))
+        (True, False)
+    """
+    before, structure = jax.tree.flatten(left)
+    after, other = jax.tree.flatten(right)
+    return structure == other and list(map(aval_of, before)) == list(map(aval_of, after))
+
+
+def refuse_unlike(state: Any, old: Any, new: Any, avals: bool) -> None:
+    """Raise if a new value of a state has another structure or, if `avals`, other shapes or dtypes."""
+    before, after = jax.tree.structure(old), jax.tree.structure(new)
+    if before != after:
+        raise ValueError(f"{locate(state)} holds a value of structure {before}, and was assigned one of {after}")
+    if avals and not alike(old, new):
+        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True):
+            if aval_of(x) != aval_of(y):
+                raise ValueError(
+                    f"{locate(state)} is checked: its value{jax.tree_util.keystr(path)} is {_in_words(x)}, and was "
+                    f"assigned {_in_words(y)}. Make a new State to change the shape or dtype."
+                )
+
+
+def _in_words(leaf: Any) -> str:
+    if hasattr(leaf, "dtype"):
+        return describe(leaf)
+    aval = aval_of(leaf)
+    return f"{dtype_name(aval[1])}[]" if len(aval) == 2 else f"a {type(leaf).__name__}"
+
+
+def detached(value: Any, arrays: bool = False) -> Any:
+    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
+    kind = type(value)
+    if kind is dict:
+        return {key: detached(item, arrays) for key, item in value.items()}
+    if kind in (list, tuple):
+        return kind(detached(item, arrays) for item in value)
+    if isinstance(value, np.ndarray):
+        return value.copy() if arrays else value
+    if isinstance(value, (jax.Array, bool, int, float, complex)) or value is None:
+        return value
+    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)

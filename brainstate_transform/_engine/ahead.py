@@ -1,0 +1,98 @@
+"""Looking ahead: a function is traced once, before a rule runs it, to know which states it writes.
+
+A loop carries what its body writes, and the branches of a `cond` must return the same states.  JAX wants to know that
+before it traces the body itself.  `look_ahead` traces the function with ``jax.jit`` and the whole touched graph;
+calling the result again costs a thirtieth of a trace, so the user's function runs once.
+
+It is no cache between calls: what was found is of the values and the graph of one call.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from brainstate_graph import State
+from brainstate_graph.extend import note_reads
+
+from .placeholders import hold_known
+from .retry import RETRIES, Retry, never_settled
+from .touched import Inputs, TouchedGraph
+from .values import StateValues, Written
+
+if TYPE_CHECKING:
+    from .core import Core
+
+__all__ = ["Looked", "look_ahead"]
+
+
+class Looked(NamedTuple):
+    """A function that was traced to know what it writes.
+
+    Attributes:
+        traced: The function as JAX traced it.
+        graph: The touched graph.
+        jaxpr: The trace.
+        out: The shapes and dtypes of the result.
+        written: The states that it writes.
+        values: The shapes and dtypes of their new values.
+    """
+
+    traced: Any
+    graph: TouchedGraph
+    jaxpr: Any
+    out: Any
+    written: Sequence[State[Any]]
+    values: Sequence[Any]
+
+    def call(self, states: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written, bool]:
+        """Call the function again, which does not run the user's.
+
+        Args:
+            states: Values for some of its states; the others have those of now.
+            args: Positional arguments, like those that it was traced with.
+            kwargs: Keyword arguments, likewise.
+
+        Returns:
+            The result, what was written, and whether there are placeholders for nodes in the result.
+        """
+        graph = self.graph
+        inputs = Inputs(graph)  # held while the call lasts: its key does not hold it
+        values, given = inputs.values(), dict(zip(states.states, states.values, strict=True))
+        values.values = [given.get(s, v) for s, v in zip(graph.states, values.values, strict=True)]
+        out, written = self.traced(values, *args, **kwargs)
+        outcome = written.outcome
+        if outcome.used:  # the enclosing trace reads what the function reads
+            note_reads([graph.states[i] for i in outcome.used])
+        out = hold_known(out, graph.objects) if outcome.sealed else out
+        return out, written.named(graph.states), outcome.sealed
+
+
+def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
+    """Trace a function for arguments like these."""
+    graph = core.touched.graph()
+    twin = copy.copy(core)  # which does not hold what is found, and so is let go of at once
+
+    def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
+        return twin.run(_states_, args, kwargs)
+
+    pure.__name__, pure.__qualname__ = core.__name__, core.__qualname__
+    again: Retry | None = None
+    for _ in range(RETRIES):
+        inputs = Inputs(graph)
+        staged: Any = jax.jit(pure)
+        try:
+            traced = staged.trace(inputs.values(), *args, **kwargs)
+            break
+        except Retry as another:
+            again = another.alone()
+            graph = core.graph_again(again, graph)
+    else:
+        raise never_settled(core.__qualname__, again)
+    out, written = traced.out_info
+    out = hold_known(out, graph.objects) if written.outcome.sealed else out
+    states = written.named(graph.states).outcome.states  # under `jax.disable_jit` they are States already
+    return Looked(staged, graph, traced.jaxpr.jaxpr, out, states, written.values)

@@ -1,0 +1,59 @@
+"""``Retry``: a trace that cannot be kept, and why.
+
+The function used states that it was not passed (`Unpassed`), or another thread changed the graph meanwhile (`Moved`).
+Whoever started the trace does the call once more in another way, `RETRIES` times at most.  None of these leaves the
+package: a user sees the error of `never_settled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from brainstate_graph import State
+
+__all__ = ["RETRIES", "Moved", "Retry", "Unpassed", "never_settled"]
+
+# Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
+RETRIES = 4
+
+
+class Retry(Exception):
+    """A trace was given up, and the call is to be done in another way."""
+
+    def alone(self) -> Retry:
+        """Let go of the frames in which it was raised, whose tracers would live on into the next trace."""
+        self.__context__ = self.__cause__ = None
+        return self.with_traceback(None)
+
+
+class Unpassed(Retry):
+    """A trace uses states that were not passed to it; the call is tried once more with them.
+
+    Either the function reaches them in a way that cannot be seen beforehand, or a trace for other arguments had no use
+    for them.
+    """
+
+    def __init__(self, states: Iterable[State[Any]]) -> None:
+        self.states = tuple(states)
+        super().__init__(
+            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
+            "text means that a rule hid the exception from `lift`."
+        )
+
+
+class Moved(Retry):
+    """Another thread changed the structure of the touched graph while it was traced.
+
+    What was traced is of no one structure, and would be kept under the one that was there before.
+    """
+
+
+def never_settled(user: str, again: Retry | None) -> RuntimeError:
+    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
+    if isinstance(again, Moved):
+        return RuntimeError(
+            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
+            "hold one lock"
+        )
+    return RuntimeError(f"`{user}` reaches other states each time that it is traced")

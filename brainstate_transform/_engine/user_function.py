@@ -1,0 +1,61 @@
+"""A user's function seen from outside: its name in messages, and the transform that is written above it.
+
+JAX names programs, and the parts of a profile, after the function that it gets.  A transform that hands it a function
+of its own names that one like the user's.
+
+Nothing here looks inside a function; what it reaches is the matter of `brainstate_transform._engine.reach`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+__all__ = ["WeakMethod", "decorator", "name_of", "named_like"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def name_of(fun: Any) -> str:
+    """Return the name of a function in messages; of an object that can be called, that of its class."""
+    return getattr(fun, "__qualname__", None) or type(fun).__name__
+
+
+def named_like(fun: _F, user: Any) -> _F:
+    """Give a function the name of the user's function in it, and return it."""
+    fun.__name__ = getattr(user, "__name__", None) or type(user).__name__
+    fun.__qualname__ = name_of(user)
+    return fun
+
+
+def decorator(transform: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the decorator that a transform is where it is called without its function.
+
+    Args:
+        transform: The transform; its first parameter is called `fun`.
+        options: The arguments of the call by name, `fun` among them. As the first line of a transform:
+            ``if fun is None: return decorator(vmap, locals())``.
+
+    Returns:
+        The transform with these arguments, still to be given its function.
+    """
+    return functools.partial(transform, **{name: value for name, value in options.items() if name != "fun"})
+
+
+class WeakMethod:
+    """A function bound to an object that it does not keep alive."""
+
+    def __init__(self, fun: Callable[..., Any], instance: Any) -> None:
+        functools.update_wrapper(self, fun)
+        self.fun = fun
+        self.instance = weakref.ref(instance)
+        with contextlib.suppress(TypeError, ValueError):
+            self.__signature__ = inspect.signature(types.MethodType(fun, instance))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fun(self.instance(), *args, **kwargs)

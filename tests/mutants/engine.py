@@ -1,0 +1,185 @@
+"""Faults of the engine of brainstate_transform: capture, touched graph, core, changes of structure, the recipe."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import laws
+
+ENGINE = "brainstate_transform/_engine"
+JIT = "tests/transform/jit/test_jit.py"
+CONSTANTS = "tests/transform/engine/test_constants.py"
+
+MUTANTS = [
+    # -- the core
+    (
+        "states beyond the captured graph are not looked for",
+        f"{ENGINE}/core.py",
+        "    if strays:\n        raise Unpassed(strays)",
+        "",
+        laws("finds_hidden_states", "jit", "for_loop", "stateful"),
+    ),
+    (
+        "all states of the graph are taken for used",
+        f"{ENGINE}/core.py",
+        "tuple(sorted([index_of[state] for state in used]))",
+        "tuple(range(len(graph.states)))",
+        laws("uses_few_of_many", "jit"),
+    ),
+    (
+        "a trace during which another thread changed the graph is kept",
+        f"{ENGINE}/core.py",
+        "        if graph is not None and compiled and self.moved(graph, overlay):\n            raise Moved",
+        "",
+        ("tests/transform/engine/test_threads.py",),
+    ),
+    (
+        "a loop may change the structure of its graph",
+        f"{ENGINE}/core.py",
+        "fate = Refused if self.frozen else",
+        "fate =",
+        laws("refuses_changes_that_it_cannot_carry", "for_loop", "cond"),
+    ),
+    (
+        "the function of a loop is not frozen",
+        f"{ENGINE}/core.py",
+        "        self.frozen = True\n        self._looked",
+        "        self._looked",
+        laws("refuses_changes_that_it_cannot_carry", "for_loop", "while_loop"),
+    ),
+    # -- changes of structure
+    (
+        "lists keep what an error left in them",
+        f"{ENGINE}/core.py",
+        "                    containers.restore(overlay)",
+        "                    pass",
+        laws("empties_lists_after_an_error", "jit", "for_loop"),
+    ),
+    (
+        "an attribute set to what it was counts as a change",
+        f"{ENGINE}/changes.py",
+        " and not _equal(edit)]",
+        "]",
+        laws("takes_equal_attributes", "for_loop", "cond"),
+    ),
+    (
+        "what a trace sets stays set",
+        f"{ENGINE}/changes.py",
+        "        overlay.journal.undo(edits)\n        _refill(filled)",
+        "        _refill(filled)",
+        laws("carries_structure", "jit") + laws("sets_attributes_at_each_call", "jit") + (JIT,),
+    ),
+    (
+        "what a trace puts into lists stays there",
+        f"{ENGINE}/changes.py",
+        "        overlay.journal.undo(edits)\n        _refill(filled)",
+        "        overlay.journal.undo(edits)",
+        (*laws("carries_nodes_and_containers", "jit"), JIT),
+    ),
+    (
+        "a traced value in a list is not looked for",
+        f"{ENGINE}/changes.py",
+        "for path in [] if self.containers is None else self.containers.with_tracers():",
+        "for path in []:",
+        laws("refuses_traced_items", "jit", "for_loop"),
+    ),
+    (
+        "a traced value in an attribute is not looked for",
+        f"{ENGINE}/changes.py",
+        "        if _holds_tracer(edit.new):",
+        "        if False:",
+        laws("refuses_traced_attributes", "value_and_grad", "jit"),
+    ),
+    # -- nodes as arguments and results
+    (
+        "static arguments are compared by ==",
+        f"{ENGINE}/placeholders.py",
+        "    key = static_key(value)\n    with _making:",
+        "    key = value\n    with _making:",
+        (JIT,),
+    ),
+    (
+        "a state put in the place of another is lost",
+        f"{ENGINE}/placeholders.py",
+        "                put_field(objects[row], name, value)",
+        "                isinstance(value, State) or put_field(objects[row], name, value)",
+        laws("carries_replaced_states", "jit"),
+    ),
+    (
+        "a node of the caller comes back as a copy",
+        f"{ENGINE}/placeholders.py",
+        "if overlay.created(item) if isinstance(item, State) else born_after(item, overlay.since):",
+        "if overlay.created(item) if isinstance(item, State) else True:",
+        laws("returns_nodes", "jit", "checkpoint"),
+    ),
+    # -- the touched graph
+    (
+        "a rebound closure variable is not seen",
+        f"{ENGINE}/reach.py",
+        "return cell.cell_contents is value",
+        "return cell.cell_contents is not None",
+        laws("sees_rebound_variables", "jit", "stateful"),
+    ),
+    (
+        "a rebound global is not seen",
+        f"{ENGINE}/reach.py",
+        "return lambda: table.get(name) is value",
+        "return lambda: name in table",
+        (f"{JIT}::test_a_global_and_its_rebinding", CONSTANTS),
+    ),
+    (
+        "the touched graph is never looked at again",
+        f"{ENGINE}/touched.py",
+        "return found if found is not None and found.is_current() else None",
+        "return found",
+        laws("sees_attributes", "jit") + laws("sees_structure", "jit"),
+    ),
+    (
+        "plain values in closures are no part of the program",
+        f"{ENGINE}/reach.py",
+        "return (fun.__code__, *[value for value in made_with if type(value) in _LEAVES])",
+        "return (fun.__code__,)",
+        (CONSTANTS, "tests/transform/engine/test_reach.py"),
+    ),
+    (
+        "hooks are no part of the key of a program",
+        f"{ENGINE}/values.py",
+        "(id(shape), hooks, strays, passing)",
+        "(id(shape), strays, passing)",
+        ("tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function",),
+    ),
+    (
+        "strays are no part of the key of a program",
+        f"{ENGINE}/values.py",
+        "(id(shape), hooks, strays, passing)",
+        "(id(shape), hooks, passing)",
+        (JIT, "tests/transform/engine/test_threads.py"),
+    ),
+    # -- the recipe
+    (
+        "an attribute set before JAX refuses the result stays set",
+        f"{ENGINE}/lift.py",
+        "        with Journal():  # an error after",
+        "        if True:  # an error after",
+        laws("undoes_refused_results", "value_and_grad", "checkpoint", "vmap"),
+    ),
+    (
+        "JAX gets the same core for each call",
+        f"{ENGINE}/lift.py",
+        "fresh = {core: copy.copy(core) for core in self.cores}",
+        "fresh = {core: core for core in self.cores}",
+        ("tests/transform/derivatives/test_checkpoint.py",),
+    ),
+    (
+        "inside a trace a program is given only some of its states",
+        f"{ENGINE}/lift.py",
+        "return inputs.whole() if inputs.key.passing is not None and not untraced() else inputs",
+        "return inputs",
+        laws("serves_other_states_inside_a_trace", "jit", "vmap", "for_loop"),
+    ),
+    (
+        "a bare State is taken as an argument",
+        f"{ENGINE}/placeholders.py",
+        "    if not any([isinstance(leaf, _OBJECTS) for leaf in leaves]):\n        _PLAIN",
+        "    if not any([isinstance(leaf, Node) for leaf in leaves]):\n        _PLAIN",
+        laws("refuses_state_arguments", "jit", "vmap"),
+    ),
+]

@@ -1,0 +1,221 @@
+"""Faults of the core of brainstate_graph: the door, the clock, the journal, the hooks, static values, the two ways."""
+
+from __future__ import annotations
+
+CORE = "brainstate_graph/_core"
+STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
+HOOKS, FLATTEN = (f"tests/graph/core/test_{name}.py" for name in ("hooks", "flatten"))
+REFUSING, JOURNAL = (f"tests/graph/core/test_{name}.py" for name in ("hooks_that_refuse", "journal"))
+SWITCHED = "tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function"
+
+MUTANTS = [
+    # -- the door: what is read and written while something is traced
+    (
+        "a write in an overlay goes to the State itself",
+        f"{CORE}/door.py",
+        "overlay._values[state] = value\n        if state not in overlay.births:\n            overlay.writes",
+        "state._value = value\n        if state not in overlay.births:\n            overlay.writes",
+        (STATE,),
+    ),
+    (
+        "a read is told to the innermost trace only",
+        f"{CORE}/door.py",
+        "        if record:\n            layer.reads[state] = None",
+        "        if record and layer is top:\n            layer.reads[state] = None",
+        (STATE,),
+    ),
+    (
+        "a tracer of raw JAX is let into a State",
+        f"{CORE}/door.py",
+        "if home is None or home != get_opaque_trace_state():",
+        "if False:",
+        (STATE,),
+    ),
+    (
+        "what is left open above an overlay stays open after it",
+        f"{CORE}/overlay.py",
+        "if layer is self:  # what was left open",
+        "if stack.top is self:  # what was left open",
+        ("tests/processes/test_overlays.py",),
+    ),
+    (
+        "a verb over many states records no reads",
+        f"{CORE}/door.py",
+        "    if record:\n        return [look(state, True) for state in states]",
+        "    if False:\n        return [look(state, True) for state in states]",
+        (STATE,),
+    ),
+    (
+        "values for many states are assigned though one is refused",
+        f"{CORE}/door.py",
+        "        write_values(states[:done], before[:done])\n        raise",
+        "        raise",
+        (REFUSING,),
+    ),
+    (
+        "a write that a hook refuses afterwards stays",
+        f"{CORE}/door.py",
+        "        except BaseException:\n            _put(state, old)",
+        "        except BaseException:",
+        (REFUSING, HOOKS),
+    ),
+    # -- hooks
+    (
+        "the hooks of a state are no part of the key",
+        f"{CORE}/hooks.py",
+        'return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")',
+        "return ()",
+        (SWITCHED,),
+    ),
+    (
+        "a registered hook does not move the clock",
+        f"{CORE}/hooks.py",
+        "    clock.tick()  # programs compiled before are looked at again\n",
+        "",
+        (HOOKS,),
+    ),
+    (
+        "a hook that writes its state is told again",
+        f"{CORE}/hooks.py",
+        "if not ever or id(state) in _running.states:",
+        "if not ever:",
+        (HOOKS,),
+    ),
+    # -- static values
+    (
+        "static values are compared by ==",
+        f"{CORE}/static.py",
+        "    if kind in EXACT:\n        return (kind, value)",
+        "    if kind in EXACT:\n        return value",
+        (STATIC,),
+    ),
+    (
+        "zero and minus zero are one static value",
+        f"{CORE}/static.py",
+        "return (kind, value.hex())",
+        "return (kind, value)",
+        (STATIC,),
+    ),
+    (
+        "a list may stand for a static value that cannot change",
+        f"{CORE}/static.py",
+        "    if isinstance(value, _CONTENT):\n        return False",
+        "    if isinstance(value, _CONTENT):\n        return True",
+        (STATIC, SNAPSHOT),
+    ),
+    # -- the clock, and what is watched
+    (
+        "a changed node does not tick",
+        f"{CORE}/clock.py",
+        "        record.tick = tick\n        self.now = tick",
+        "        self.now = tick",
+        (SNAPSHOT,),
+    ),
+    (
+        "nodes that were merged together share what is remembered of one",
+        f"{CORE}/clock.py",
+        "return _own(node) if node.__graph__.shared else node.__graph__",
+        "return node.__graph__",
+        (SNAPSHOT,),
+    ),
+    (
+        "a deleted attribute goes unnoticed",
+        f"{CORE}/node.py",
+        "        object.__delattr__(self, name)\n        clock.stamp(self)",
+        "        object.__delattr__(self, name)",
+        ("tests/graph/core/test_node.py", SNAPSHOT),
+    ),
+    (
+        "writes to vars(node) go unnoticed",
+        f"{CORE}/node.py",
+        "record_of(self).exposed = True",
+        "record_of(self).exposed = False",
+        ("tests/graph/core/test_node.py", SNAPSHOT),
+    ),
+    (
+        "lists and dicts are not watched",
+        f"{CORE}/snapshot.py",
+        "            if not unchanged():\n                return False",
+        "            unchanged()",
+        (SNAPSHOT,),
+    ),
+    (
+        "a change of the hooks leaves a snapshot current",
+        f"{CORE}/snapshot.py",
+        "if self.hooks != hooks.hooks_key(self.states) or",
+        "if",
+        (HOOKS,),
+    ),
+    (
+        "the order of a dict is not watched",
+        f"{CORE}/watch.py",
+        "and list(live) == keys",
+        "and len(live) == len(keys)",
+        (SNAPSHOT,),
+    ),
+    (
+        "an equal value in a list is no change",
+        f"{CORE}/watch.py",
+        "return lambda: len(live) == count and all(map(is_, live, items))",
+        "return lambda: len(live) == count and live == list(items)",
+        (SNAPSHOT,),
+    ),
+    # -- what a block sets
+    (
+        "a journal that ends with an error undoes nothing",
+        f"{CORE}/overlay.py",
+        "        if kind is not None:\n            self.undo()",
+        "        if kind is not None:\n            pass",
+        (JOURNAL,),
+    ),
+    (
+        "a journal notes what an attribute was last, not first",
+        f"{CORE}/overlay.py",
+        "self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))",
+        "self.notes[id(node), name] = (node, name, raw_fields(node).get(name, ABSENT))",
+        (JOURNAL,),
+    ),
+    (
+        "a journal tells the one around it nothing",
+        f"{CORE}/overlay.py",
+        "            self._parent._take(self)",
+        "            pass",
+        (JOURNAL,),
+    ),
+    # -- taking apart and putting together
+    (
+        "the metadata of states is not part of the shape",
+        f"{CORE}/flatten.py",
+        "key = (kind, state._meta and static_key(state._meta))",
+        "key = kind",
+        (FLATTEN, "tests/graph/core/test_graphdef.py"),
+    ),
+    (
+        "nodes whose attributes have other types look alike",
+        f"{CORE}/flatten.py",
+        "if pattern is None or pattern.kinds != kinds or pattern.names != names:",
+        "if pattern is None or pattern.names != names:",
+        (FLATTEN, STATIC),
+    ),
+    (
+        "a container that holds itself is not refused",
+        f"{CORE}/flatten.py",
+        "            self._refuse_container_cycles()",
+        "            pass",
+        (FLATTEN,),
+    ),
+    (
+        "alike nodes share their static lists",
+        f"{CORE}/unflatten.py",
+        "        if const is not None and not const.frozen:",
+        "        if False and const is not None:",
+        (FLATTEN, STATIC),
+    ),
+    (
+        "a pickled node comes back without a tick",
+        f"{CORE}/node.py",
+        "        fields_of(self).update(state)\n        stamp(self)",
+        "        fields_of(self).update(state)",
+        ("tests/graph/core/test_copying.py",),
+    ),
+]

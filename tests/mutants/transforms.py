@@ -1,0 +1,120 @@
+"""Faults of the transforms: jit and its programs, eager loops, derivatives, lanes, branches."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import laws
+
+HERE = "brainstate_transform"
+ENTRY = "tests/transform/jit/test_dispatch.py"
+
+MUTANTS = [
+    # -- jit
+    (
+        "a program runs without states that it uses",
+        f"{HERE}/_jit/program.py",
+        "if not set(key.passing.indices).issuperset(used):",
+        "if False:",
+        (*laws("uses_few_of_many", "jit"), "tests/transform/jit/test_jit.py"),
+    ),
+    (
+        "of many states the wrong ones are passed",
+        f"{HERE}/_jit/program.py",
+        "for index, value in zip(passing.indices, states.values, strict=True):",
+        "for index, value in zip(sorted(passing.indices), states.values, strict=True):",
+        (*laws("uses_few_of_many", "jit_donating"), ENTRY),
+    ),
+    (
+        "a static argument that cannot be hashed is not refused",
+        f"{HERE}/_jit/jit.py",
+        "        try:\n            hash(value)\n        except TypeError:",
+        "        try:\n            pass\n        except TypeError:",
+        ("tests/transform/jit/test_jit.py",),
+    ),
+    # -- loops
+    (
+        "a function that wraps another one gets its program",
+        f"{HERE}/_jit/eager.py",
+        "if itself() is not fun or fun.__code__ is not code or fun.__defaults__ is not defaults:",
+        "if fun.__code__ is not code:",
+        ("tests/transform/jit/test_eager.py", "tests/transform/engine/test_constants.py"),
+    ),
+    (
+        "two functions are one if as much is in them",
+        f"{HERE}/_jit/parts.py",
+        "all(a is b or _equal(a, b) for a, b in zip(left, right, strict=True))",
+        "all(a is b or type(a) is type(b) for a, b in zip(left, right, strict=True))",
+        ("tests/transform/jit/test_eager.py",),
+    ),
+    (
+        "a state may change its shape from step to step",
+        f"{HERE}/_loops/carry.py",
+        "        if not (promoted and spread):",
+        "        if not promoted:",
+        ("tests/transform/loops/test_scan.py", "tests/transform/loops/test_while_loops.py"),
+    ),
+    (
+        "without compiling, a loop forgets what a step wrote",
+        f"{HERE}/_loops/body.py",
+        "            written.write()\n            return (NO_STATES",
+        "            return (NO_STATES",
+        laws("agrees_without_jit", "for_loop", "while_loop"),
+    ),
+    (
+        "branches that changed places keep their numbers",
+        f"{HERE}/_loops/cond.py",
+        "jnp.where(index == number, 0, jnp.where(index == 0, number, index))",
+        "jnp.where(index == number, 0, index)",
+        ("tests/transform/loops/test_cond.py",),
+    ),
+    (
+        "a branch drops what only another one writes",
+        f"{HERE}/_loops/branches.py",
+        "return out, StateValues.read(self.written()).updated(written)",
+        "return out, StateValues.of(self.written(), [dict(written.items()).get(s, 0.0) for s in self.written()])",
+        ("tests/transform/loops/test_cond.py",),
+    ),
+    # -- derivatives
+    (
+        "a state that the function does not use gets a gradient",
+        f"{HERE}/_derivatives/differentiated.py",
+        "if unused and not self._allow_unused:",
+        "if False:",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    (
+        "the axis of an argument counts without the object of a method",
+        f"{HERE}/_derivatives/differentiated.py",
+        "n + count if n < 0 else n - core.bound for n in given",
+        "n + count if n < 0 else n for n in given",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    (
+        "an estimate writes what its drawing wrote, though the function fails",
+        f"{HERE}/_derivatives/grad.py",
+        "        with Overlay() as overlay:",
+        "        if overlay := Overlay():",
+        ("tests/transform/derivatives/test_grad.py",),
+    ),
+    # -- mapping
+    (
+        "a lane that is looked at again finds what the first look set",
+        f"{HERE}/_mapping/vmap.py",
+        "                with Journal():  # the attributes",
+        "                if True:  # the attributes",
+        ("tests/transform/mapping/test_states_of_vmap.py",),
+    ),
+    (
+        "a state that is only read does not move to its other axis",
+        f"{HERE}/_mapping/per_state.py",
+        "if state not in written and self.after[state] != self.before[state]",
+        "if False",
+        ("tests/transform/mapping/test_vmap.py",),
+    ),
+    (
+        "a value that differs per lane may be shared by all",
+        f"{HERE}/_mapping/vmap.py",
+        "if diagnosing or made:",
+        "if made:",
+        ("tests/transform/mapping/test_vmap.py",),
+    ),
+]

@@ -1,0 +1,197 @@
+"""Numbers and texts that a function finds around itself are part of its program."""
+
+from __future__ import annotations
+
+import argparse
+import types
+
+import jax.numpy as jnp
+import pytest
+
+from brainstate_graph import State
+from brainstate_transform import for_loop, jit
+from tests.laws.transforms import Net, Runs, transforms
+from tests.tables import each
+
+one = jnp.float32(1.0)
+RATE = 2.0
+
+
+@transforms(in_short=True)
+def test_a_variable_of_the_function_around(wrap):
+    m = Net(1.0)
+    rate = 2.0
+    f = wrap(lambda x: m(x) * rate)
+    assert f(one) == 2.0
+    rate = 3.0
+    assert f(one) == 3.0
+    rate = 2.0
+    assert f(one) == 2.0
+
+
+def test_going_back_finds_the_old_program():
+    m, runs = Net(1.0), Runs()
+    rate: float = 2.0
+
+    @jit
+    def f(x):
+        runs()
+        return m(x) * rate
+
+    for rate in (2.0, 3.0, 2.0, 3.0, 3.0):  # noqa: B007 - f reads it
+        f(one)
+    assert runs.count == 2
+
+
+@each(("old", "new"), [(1, 1.0), (1, True), (0.0, -0.0), ("a", "b"), (2, 3)])
+def test_values_are_told_apart_by_type_and_value(old, new):
+    m, runs = Net(1.0), Runs()
+    item = old
+
+    @jit
+    def f(x):
+        runs()
+        return m(x) if item else -m(x)
+
+    f(one)
+    item = new
+    f(one)
+    assert runs.count == 2
+
+
+def test_a_global(monkeypatch):
+    m = Net(1.0)
+    f = jit(lambda x: m(x) * RATE)
+    assert f(one) == 2.0
+    monkeypatch.setitem(globals(), "RATE", 5.0)
+    assert f(one) == 5.0
+
+
+def test_a_variable_of_a_function_that_is_called():
+    m = Net(1.0)
+    by = 2.0
+
+    def scaled(x):
+        return m(x) * by
+
+    f = jit(lambda x: scaled(x))
+    assert f(one) == 2.0
+    by = 4.0
+    assert f(one) == 4.0
+
+
+@pytest.mark.parametrize("kind", [types.SimpleNamespace, argparse.Namespace])
+def test_an_attribute_of_a_plain_object(kind):
+    m, runs = Net(1.0), Runs()
+    config = kind(rate=2.0, step=0)
+
+    @jit
+    def f(x):
+        runs()
+        return m(x) * config.rate
+
+    assert f(one) == 2.0
+    config.step += 1  # which f does not use
+    assert f(one) == 2.0
+    assert runs.count == 1
+    config.rate = 3.0
+    assert f(one) == 3.0
+
+
+def test_an_attribute_of_a_module():
+    m = Net(1.0)
+    settings = types.ModuleType("settings")
+    settings.rate = 2.0
+
+    def make(settings):
+        code = compile("def f(x): return m(x) * settings.rate", "f", "exec")
+        scope = {"m": m, "settings": settings, "__name__": "user"}
+        exec(code, scope)
+        return scope["f"]
+
+    f = jit(make(settings))
+    assert f(one) == 2.0
+    settings.rate = 3.0
+    assert f(one) == 3.0
+
+
+def test_what_the_function_assigns_itself_is_no_part_of_the_program():
+    m = Net(1.0)
+    count = 0
+
+    class Trainer:
+        def __init__(self):
+            self.calls = 0
+
+        def step(self, x):
+            nonlocal count
+            count += 1
+            self.calls += 1
+            return m(x)
+
+    trainer = Trainer()
+    f = jit(trainer.step)
+    for _ in range(3):
+        f(one)
+    assert (count, trainer.calls) == (1, 1)
+
+
+def test_an_eager_loop_sees_a_variable():
+    s = State(jnp.array(1.0))
+    by = 2.0
+
+    def body(_):
+        s.value = s.value * by
+
+    for_loop(body, jnp.zeros(3))
+    assert s.value == 8.0
+    by = 1.0
+    for_loop(body, jnp.zeros(3))
+    assert s.value == 8.0
+
+
+def test_a_variable_without_a_value_and_one_that_gets_it():
+    m = Net(1.0)
+
+    def f(x):
+        return m(x) * (late if ready else 1.0)
+
+    ready = False
+    g = jit(f)
+    assert g(one) == 1.0
+    late, ready = 3.0, True
+    assert g(one) == 3.0
+
+
+def test_what_the_function_assigns_itself_brings_no_old_program_back_under_another_name():
+    m, count = Net(1.0), 0
+
+    class Trainer:
+        def step(self, x):
+            nonlocal count
+            count += 1
+            return m(x)
+
+    f = jit(Trainer().step)
+    for rate in (1.0, 2.0, 1.0, 2.0):
+        m.rate = rate
+        assert f(one) == rate
+    assert count == 2
+
+
+scale = 2.0  # the value of a default below, under the name of its parameter
+
+
+@pytest.mark.counts_traces
+def test_a_default_is_no_global_of_the_same_name(monkeypatch):
+    m, runs = Net(3.0), Runs()
+
+    @jit
+    def f(x, scale=2.0):
+        runs()
+        return m.w.value * x * scale
+
+    assert f(one) == 6.0
+    monkeypatch.setitem(globals(), "scale", 5.0)
+    assert f(one) == 6.0
+    assert runs.count == 1

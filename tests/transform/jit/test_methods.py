@@ -1,0 +1,145 @@
+"""Methods and callables of every kind, compiled."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import weakref
+
+import jax.numpy as jnp
+import pytest
+
+from brainstate_transform import JittedFunction, jit
+from tests.laws.transforms import Net, Runs
+
+one = jnp.float32(1.0)
+
+
+class Trainer:
+    def __init__(self, w, tag="t"):
+        self.model = Net(w)
+        self.tag = tag
+
+    @jit
+    def step(self, x):
+        return self.model(x)
+
+    def plain(self, x):
+        return self.model(x)
+
+
+def test_a_method_of_a_node():
+    class Owner(Net):
+        @jit
+        def step(self, x):
+            return self(x)
+
+    a, b = Owner(2.0), Owner(3.0)
+    assert (a.step(one), b.step(one), Owner.step(a, one)) == (2.0, 3.0, 2.0)
+    assert (a.n.value, b.n.value) == (2.0, 1.0)
+    assert isinstance(Owner.step, JittedFunction)
+
+
+def test_a_method_of_a_plain_object():
+    a, b = Trainer(2.0), Trainer(3.0)
+    assert (a.step(one), b.step(one), a.step(one)) == (2.0, 3.0, 2.0)
+    a.model = Net(5.0)
+    assert a.step(one) == 5.0
+    a.model.rate = 2.0
+    assert a.step(one) == 10.0
+
+
+def test_a_method_of_equal_but_distinct_objects():
+    class Equal(Trainer):
+        def __eq__(self, other):
+            return isinstance(other, Equal) and self.tag == other.tag
+
+        def __hash__(self):
+            return hash(self.tag)
+
+    a, b = Equal(2.0), Equal(3.0)
+    assert (a.step(one), b.step(one)) == (2.0, 3.0)
+
+
+def test_a_method_of_an_object_without_room():
+    class Slots:
+        __slots__ = ("model",)
+
+        def __init__(self):
+            self.model = Net()
+
+        @jit
+        def step(self, x):
+            return self.model(x)
+
+    s = Slots()
+    assert s.step(one) == 2.0
+    s.model.w.value = jnp.array(3.0)
+    assert s.step(one) == 3.0
+
+
+@pytest.mark.counts_traces
+def test_a_method_is_compiled_once_per_object():
+    runs = Runs()
+
+    class Counting(Trainer):
+        @jit
+        def step(self, x):
+            runs()
+            return self.model(x)
+
+    a = Counting(2.0)
+    for _ in range(3):
+        a.step(one)
+    assert runs.count == 1
+
+
+def test_an_object_with_a_jitted_method_is_collected():
+    a = Trainer(2.0)
+    a.step(one)
+    gone = weakref.ref(a)
+    del a
+    gc.collect()
+    assert gone() is None
+
+
+def test_callables_of_every_kind():
+    m, t = Net(), Trainer(2.0)
+
+    class Callable:
+        def __init__(self):
+            self.inside = {"models": [m]}
+
+        def __call__(self, x):
+            return self.inside["models"][0](x)
+
+    def by_default(x, net=m):
+        return net(x)
+
+    def by_keyword_default(x, *, net=m):
+        return net(x)
+
+    def nested(x):
+        def inner(y):
+            return m(y)
+
+        return inner(x)
+
+    @functools.wraps(nested)
+    def wrapped(x):
+        return nested(x)
+
+    funs = [
+        m, t.plain, Callable(), by_default, by_keyword_default, nested, wrapped, lambda x: m(x), m.__call__,
+        functools.partial(lambda net, x: net(x), m), functools.partial(lambda x, net: net(x), net=m),
+        functools.partial(functools.partial(lambda a, b, x: a(x), m), 1.0), Trainer.plain.__get__(t),
+    ]  # fmt: skip
+    for fun in funs:
+        net = t.model if getattr(fun, "__self__", None) is t else m
+        f = jit(fun)
+        for w in (2.0, 3.0):
+            net.w.value = jnp.array(w)
+            assert f(one) == w, fun
+        net.rate = 10.0
+        assert f(one) == 30.0, fun
+        net.rate = 1.0

@@ -1,4 +1,4 @@
-"""Every layer over four devices, explicitly sharded; `test_several_devices.py` runs this file in a process with four."""
+"""Every layer over four devices, explicitly sharded; `test_several_devices.py` gives this file a process with four."""
 
 from __future__ import annotations
 

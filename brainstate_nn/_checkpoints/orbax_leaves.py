@@ -135,8 +135,8 @@ def as_leaf(record: StoredLeaf, array: Any, leaf: Any) -> Any:
         leaf: The one whose place it is to take.
     """
     if isinstance(array, jax.Array):
-        committed = getattr(leaf, "committed", leaf.sharding is not None)
-        return array if committed and sharding_to_read(leaf) is not None else uncommitted(array)
+        stays = sharding_to_read(leaf) is not None and getattr(leaf, "committed", leaf.sharding is not None)
+        return array if stays else uncommitted(array)
     if array is None:
         if record.kind.startswith("key "):
             return jax.random.split(jax.random.key(0, impl=record.kind.removeprefix("key ")), record.shape)

@@ -12,8 +12,8 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
+from tests.tables import each
 
 
 class Sizes(NamedTuple):
@@ -404,7 +404,7 @@ LAYERS: list[Layer] = [
 def all_layers(of: Callable[[Layer], bool] = lambda _: True) -> Any:
     """Hold all rows of the table, or those of a kind, to one test, which lists the layers that fail."""
     chosen = [row for row in LAYERS if of(row)]
-    return together("row", chosen, ids=[row.name for row in chosen])
+    return each("row", chosen, ids=[row.name for row in chosen])
 
 
 def layers(of: Callable[[Layer], bool] = lambda _: True) -> Any:

@@ -7,6 +7,7 @@ which lists the layers that break it.
 from __future__ import annotations
 
 import inspect
+import pathlib
 from typing import Any
 
 import hypothesis.strategies as st
@@ -20,8 +21,9 @@ from hypothesis import Phase, given, settings
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import eval_shape, for_loop, jit, vmap
-from tests.laws.layers import LAYERS, USUAL, Layer, Sizes, all_layers, layers
+from tests.laws.layers import LAYERS, USUAL, Called, Layer, Sizes, all_layers, layers
 from tests.nn.peers import values_of
+from tests.nn.whole import all_bits
 
 SIZES = st.builds(
     Sizes, batch=st.integers(1, 3), length=st.integers(4, 7), heads=st.sampled_from([1, 2]),
@@ -74,65 +76,6 @@ def as_function(layer: nn.Module) -> Any:
     return run
 
 
-CASES = [(row, mode) for row in LAYERS for mode in row.modes]
-each_mode = pytest.mark.parametrize(
-    ("row", "training"), CASES, ids=[f"{row.name}, {'training' if mode else 'evaluation'}" for row, mode in CASES]
-)
-
-
-def _check_against_oracle(row: Layer, training: bool, dtype: str, sizes: Sizes, seed: int) -> None:
-    layer = row.make(sizes, training, seed, dtype=dtype, param_dtype=dtype)
-    inputs, values = row.inputs(sizes, seed, jnp.dtype(dtype)), values_of(layer)
-    ours = with_gradients(as_function(layer), values, inputs)
-    theirs = with_gradients(row.oracle(layer), values, inputs)
-    assert_close(ours, theirs, TOLERANCE[dtype])
-
-
-@each_mode
-def test_results_and_gradients_are_those_of_others(row: Layer, training: bool) -> None:
-    _check_against_oracle(row, training, "float32", USUAL, 0)
-
-
-@pytest.mark.slow
-@each_mode
-def test_results_and_gradients_in_half_precision(row: Layer, training: bool) -> None:
-    _check_against_oracle(row, training, "bfloat16", USUAL, 1)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@each_mode
-def test_results_and_gradients_at_random_sizes(row: Layer, training: bool, dtype: str) -> None:
-    @settings(max_examples=4, phases=[Phase.generate])  # each compiles: to shrink a failure would take minutes
-    @given(sizes=SIZES, seed=st.integers(0, 1000))
-    def holds(sizes: Sizes, seed: int) -> None:
-        _check_against_oracle(row, training, dtype, sizes, seed)
-
-    holds()
-
-
-@all_layers()
-def test_a_split_layer_under_raw_jit_returns_its_states(row: Layer) -> None:
-    layer, inputs = row.make(), row.inputs()
-    shape, tree = treefy_split(layer)
-    written: list[Any] = []
-
-    def run(tree: Any, *inputs: Any) -> Any:
-        copy = treefy_merge(shape, tree)
-        before = {path: state.value for path, state in copy.states().items()}
-        out = copy(*inputs)
-        written.extend(path for path, state in copy.states().items() if state.value is not before[path])
-        return out, treefy_states(copy)
-
-    # Results are compared above, under `jax.jit` too: only layers that write states are compiled here.
-    jax.eval_shape(run, tree, *inputs)
-    if written:
-        out, after = jax.jit(run)(tree, *inputs)
-        want = layer(*inputs)
-        assert_close(out, want, 1e-5)
-        _assert_same_states(after, treefy_states(layer))
-
-
 def _assert_same_states(one: Any, other: Any) -> None:
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -141,28 +84,10 @@ def _assert_same_states(one: Any, other: Any) -> None:
         np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=1e-5, atol=1e-5)
 
 
-@layers()
-def test_vmap_is_one_call_for_each_lane(row: Layer) -> None:
-    layer = row.make(training=False)
-    lanes = [row.inputs(seed=seed) for seed in range(2)]
-    each = [clone(layer)(*inputs) for inputs in lanes]
-    hidden = layer.states(nn.ShortTermState)
-    for state in hidden.values():
-        state.value = jax.tree.map(lambda x: jnp.stack([x, x]), state.value)
-    how = {"in_states": {0: hidden}, "out_states": {0: hidden}} if hidden else {}
-    out = vmap(layer, **how)(*[jnp.stack(pair) for pair in zip(*lanes, strict=True)])
-    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), 1e-5)
+# --------------------------------------------------------------------------------------------- texts, shapes, arguments
 
 
-@layers()
-def test_a_loop_is_one_call_after_another(row: Layer) -> None:
-    layer = row.make()
-    other = clone(layer)
-    steps = [row.inputs(seed=seed) for seed in range(3)]
-    out = for_loop(layer, *[jnp.stack(parts) for parts in zip(*steps, strict=True)])
-    want = [other(*inputs) for inputs in steps]
-    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want), 1e-5)
-    _assert_same_states(treefy_states(layer), treefy_states(other))
+# These come first: an error looks at all live objects, of which the programs below make many.
 
 
 @all_layers(lambda row: not row.plain)
@@ -263,6 +188,15 @@ def test_a_wrong_size_is_named(row: Layer) -> None:
                 kind(**{**required, name: wrong})
 
 
+@all_layers()
+def test_a_layer_comes_back_from_a_file_as_it_was(tmp_path: pathlib.Path, row: Layer) -> None:
+    layer = row.make(training=False)
+    nn.save_model(tmp_path / "m", layer)
+    copy = nn.load_model(tmp_path / "m", [Called, jnp.swapaxes])
+    assert graphdef(copy) is graphdef(layer)
+    assert all_bits(copy) == all_bits(layer)
+
+
 def test_every_layer_is_in_the_table() -> None:
     containers = {"Module", "RecurrentCell", "Optimizer"}
     public = {
@@ -273,3 +207,92 @@ def test_every_layer_is_in_the_table() -> None:
 
 # Those whose calls are no `layer(x) -> y`, or that differ from a row in a name alone; each is tested in its own file.
 MISSING: set[str] = set()
+
+
+# -------------------------------------------------------------------------------------------------------------- results
+
+
+CASES = [(row, mode) for row in LAYERS for mode in row.modes]
+each_mode = pytest.mark.parametrize(
+    ("row", "training"), CASES, ids=[f"{row.name}, {'training' if mode else 'evaluation'}" for row, mode in CASES]
+)
+
+
+def _check_against_oracle(row: Layer, training: bool, dtype: str, sizes: Sizes, seed: int) -> None:
+    layer = row.make(sizes, training, seed, dtype=dtype, param_dtype=dtype)
+    inputs, values = row.inputs(sizes, seed, jnp.dtype(dtype)), values_of(layer)
+    ours = with_gradients(as_function(layer), values, inputs)
+    theirs = with_gradients(row.oracle(layer), values, inputs)
+    assert_close(ours, theirs, TOLERANCE[dtype])
+
+
+@each_mode
+def test_results_and_gradients_are_those_of_others(row: Layer, training: bool) -> None:
+    _check_against_oracle(row, training, "float32", USUAL, 0)
+
+
+@pytest.mark.slow
+@each_mode
+def test_results_and_gradients_in_half_precision(row: Layer, training: bool) -> None:
+    _check_against_oracle(row, training, "bfloat16", USUAL, 1)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@each_mode
+def test_results_and_gradients_at_random_sizes(row: Layer, training: bool, dtype: str) -> None:
+    @settings(max_examples=4, phases=[Phase.generate])  # each compiles: to shrink a failure would take minutes
+    @given(sizes=SIZES, seed=st.integers(0, 1000))
+    def holds(sizes: Sizes, seed: int) -> None:
+        _check_against_oracle(row, training, dtype, sizes, seed)
+
+    holds()
+
+
+@all_layers()
+def test_a_split_layer_under_raw_jit_returns_its_states(row: Layer) -> None:
+    layer, inputs = row.make(), row.inputs()
+    shape, tree = treefy_split(layer)
+    written: list[Any] = []
+
+    def run(tree: Any, *inputs: Any) -> Any:
+        copy = treefy_merge(shape, tree)
+        before = {path: state.value for path, state in copy.states().items()}
+        out = copy(*inputs)
+        written.extend(path for path, state in copy.states().items() if state.value is not before[path])
+        return out, treefy_states(copy)
+
+    # Results are compared above, under `jax.jit` too: only layers that write states are compiled here.
+    jax.eval_shape(run, tree, *inputs)
+    if written:
+        out, after = jax.jit(run)(tree, *inputs)
+        want = layer(*inputs)
+        assert_close(out, want, 1e-5)
+        _assert_same_states(after, treefy_states(layer))
+
+
+_called = jit(lambda layer, *inputs: layer(*inputs))  # one program for all lanes, where eager operations are many
+
+
+@layers()
+def test_vmap_is_one_call_for_each_lane(row: Layer) -> None:
+    layer = row.make(training=False)
+    lanes = [row.inputs(seed=seed) for seed in range(2)]
+    each = [_called(clone(layer), *inputs) for inputs in lanes]
+    hidden = layer.states(nn.ShortTermState)
+    for state in hidden.values():
+        state.value = jax.tree.map(lambda x: jnp.stack([x, x]), state.value)
+    how = {"in_states": {0: hidden}, "out_states": {0: hidden}} if hidden else {}
+    out = vmap(layer, **how)(*[jnp.stack(pair) for pair in zip(*lanes, strict=True)])
+    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), 1e-5)
+
+
+@layers()
+def test_a_loop_is_one_call_after_another(row: Layer) -> None:
+    layer = row.make()
+    other = clone(layer)
+    steps = [row.inputs(seed=seed) for seed in range(3)]
+    out = for_loop(layer, *[jnp.stack(parts) for parts in zip(*steps, strict=True)])
+    want = [other(*inputs) for inputs in steps]
+    assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *want), 1e-5)
+    _assert_same_states(treefy_states(layer), treefy_states(other))

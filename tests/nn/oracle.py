@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -58,3 +58,8 @@ def _with_gradients(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def sample(*shape: int, seed: int = 0, dtype: Any = jnp.float32) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape, dtype)
+
+
+def by_text(values: Iterable[Any]) -> dict[str, Any]:
+    """Values by how they print, as the names of cases."""
+    return {str(value): value for value in values}

@@ -1,4 +1,4 @@
-"""Every layer over four devices, explicitly sharded; `test_devices.py` runs this file in a process that has as many."""
+"""Every layer over four devices, explicitly sharded; `test_several_devices.py` gives this file a process with four."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models over eight devices; `test_devices.py` runs this file in a process that has as many."""
+"""Models over eight devices; `test_several_devices.py` runs this file in a process that has as many."""
 
 from __future__ import annotations
 

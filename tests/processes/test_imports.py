@@ -36,14 +36,14 @@ def said(code: str) -> object:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "brainstate_nn"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_import_is_light(package):
     loaded = said(f"import json, sys, {package}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))")
     assert package in loaded
     assert not set(HEAVY).intersection(loaded)
 
 
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "brainstate_nn"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_import_starts_no_backend_and_changes_no_setting(package):
     code = (
         "import json, jax; before = dict(jax.config.values); "
@@ -58,6 +58,15 @@ def test_an_inner_package_is_loaded_where_it_is_used_and_without_a_warning(packa
     outer = package.rpartition(".")[0]
     assert said(f"import json, sys, {outer}; print(json.dumps('{package}' in sys.modules))") is False
     assert said(f"import json, sys, {package}; print(json.dumps('{package}' in sys.modules))") is True
+
+
+def test_a_model_is_made_and_printed_without_what_trains_and_saves_it():
+    code = (
+        "import sys, brainstate_nn as nn;"
+        "nn.seed(0); print(nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)));"
+        "assert not {'flax', 'optax', 'treescope', 'msgpack', 'orbax'} & set(sys.modules)"
+    )
+    assert "# ParamState 9 (36 B)" in output_of("-W", "error", "-c", code)
 
 
 def test_a_backend_start_would_be_seen():

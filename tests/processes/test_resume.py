@@ -12,8 +12,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import clone, treefy_states, update_states
 from brainstate_transform import jit, value_and_grad
-from tests.nn.cases import together
 from tests.processes.run import output_of
+from tests.tables import each
 
 STEPS = 6
 SCHEDULE = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, STEPS)
@@ -82,7 +82,7 @@ def stopped(tmp_path_factory):
     return folder, rest
 
 
-@together("k", [0, 1, 2, STEPS - 1])
+@each("k", [0, 1, 2, STEPS - 1])
 def test_in_a_fresh_object(stopped, k):
     folder, rest = stopped
     run = Run(99)

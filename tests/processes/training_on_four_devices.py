@@ -1,4 +1,4 @@
-"""Training over four devices; `test_devices.py` runs this file in a process that has as many."""
+"""Training over four devices; `test_several_devices.py` runs this file in a process that has as many."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,20 +8,11 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
-from tests.laws.layers import Called, Layer, all_layers
-from tests.nn.cases import together
+from tests.laws.layers import Called
 from tests.nn.whole import Odd, all_bits
+from tests.tables import each
 
 MINE = [Called, Odd, jnp.swapaxes]
-
-
-@all_layers()
-def test_a_layer_comes_back_as_it_was(tmp_path: pathlib.Path, row: Layer) -> None:
-    layer = row.make(training=False)
-    nn.save_model(tmp_path / "m", layer)
-    copy = nn.load_model(tmp_path / "m", MINE)
-    assert graphdef(copy) is graphdef(layer)
-    assert all_bits(copy) == all_bits(layer)
 
 
 @pytest.mark.parametrize("suffix", ["msgpack", "safetensors"])
@@ -100,7 +89,7 @@ def test_what_is_not_allowed_is_neither_imported_nor_made(tmp_path, monkeypatch)
         nn.load_model(path, "tests.laws.layers")
 
 
-@together("name", ["save_states", "Checkpoints", "load_model", "seed", "Policy"])
+@each("name", ["save_states", "Checkpoints", "load_model", "seed", "Policy"])
 def test_of_this_package_only_what_models_are_made_of_is_allowed(tmp_path, name):
     if not hasattr(nn, name):
         pytest.skip("there is no such name")

@@ -24,8 +24,8 @@ import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef, treefy_states
 from brainstate_nn._checkpoints import orbax_handler as _orbax_handler
 from brainstate_transform import jit
-from tests.nn.cases import together
 from tests.nn.whole import Everything, all_bits
+from tests.tables import each
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -91,7 +91,7 @@ def donated() -> nn.State:
     return state
 
 
-@together(("make", "text"), REFUSED, ids=[text for _, text in REFUSED])
+@each(("make", "text"), REFUSED, ids=[text for _, text in REFUSED])
 def test_what_cannot_be_held_is_refused_before_anything_is_written(tmp_path, make, text):
     with nn.Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(GraphError, match=f"nothing was written: {re.escape(text)}.*; y is a bytes"):
@@ -108,7 +108,7 @@ def test_saving_inside_of_a_traced_function(tmp_path):
         assert os.listdir(tmp_path) == []
 
 
-@together(
+@each(
     ("metadata", "text"),
     [
         ({"loss": jnp.float32(1)}, r"metadata\['loss'\] is of type ArrayImpl, which JSON has not: write `float"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import brainstate_nn as nn
 from brainstate_graph import GraphError, treefy_states
 from brainstate_transform import eval_shape, jit
-from tests.nn.cases import together
 from tests.nn.whole import Everything, all_bits, bits
+from tests.tables import each
 
 
 def test_state_trees_can_be_saved():
@@ -41,7 +41,7 @@ def test_values_are_as_they_are():
     assert nn.to_pure_dict(model)["layers"]["0"]["weight"] is flat["layers.0.weight"]
 
 
-@together(
+@each(
     ("change", "text"),
     [
         (lambda f: f.pop("layers.0.bias"), "missing: layers.0.bias"),
@@ -121,7 +121,7 @@ def test_loading_into_a_model_of_shapes():
     assert model(jnp.ones(2)).shape == (3,)
 
 
-@together("form", ["nested", "flat", "numpy", "tree", "int keys and lists"])
+@each("form", ["nested", "flat", "numpy", "tree", "int keys and lists"])
 def test_round_trip_is_exact(form):
     first, second = Everything(1), Everything(0)
     assert all_bits(first) != all_bits(second)
@@ -167,7 +167,7 @@ def test_not_strict_is_told_what_is_left():
     assert nn.from_flat_dict({}, {}, strict=False) == ((), ())
 
 
-@together(
+@each(
     "rename",
     [
         {"old.kernel": "0.weight", "old.b": "0.bias", "old.step": "unused"},
@@ -226,7 +226,7 @@ CASTS = [
 ]
 
 
-@together(("live", "given", "fits"), CASTS, ids=map(str, range(len(CASTS))))
+@each(("live", "given", "fits"), CASTS, ids=map(str, range(len(CASTS))))
 def test_casts_keep_the_kind_of_number_and_its_value(live, given, fits):
     model = {"s": nn.State(live)}
     before = all_bits(model)
@@ -286,8 +286,8 @@ def test_arrays_that_were_put_somewhere_do_not_fix_those_that_were_not():
     assert not model["k"].value.committed
 
 
-@together("given", [np.float32(3.0), jnp.float32(3.0), jnp.asarray(3.0)], ids=["numpy", "strong", "weak"])
-@together("live", [jnp.float32(1.0), jnp.asarray(1.0)], ids=["strong", "weak"])
+@each("given", [np.float32(3.0), jnp.float32(3.0), jnp.asarray(3.0)], ids=["numpy", "strong", "weak"])
+@each("live", [jnp.float32(1.0), jnp.asarray(1.0)], ids=["strong", "weak"])
 def test_what_gives_way_to_other_dtypes_goes_on_to(live, given):
     model = {"s": nn.State(live)}
     nn.from_flat_dict(model, {"s": given})

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, treefy_states
 from brainstate_nn._checkpoints.safetensors import SafetensorsFile
-from tests.nn.cases import together
 from tests.nn.whole import Everything, Odd, all_bits, bits
+from tests.tables import each
 
 FORMATS = pytest.mark.parametrize("suffix", ["msgpack", "safetensors"])
 
@@ -288,13 +288,13 @@ def test_the_shards_of_hugging_face(tmp_path):
     assert all_bits(model) == all_bits(other)
 
 
-@together(
+@each(
     ("change", "text"),
     [
         (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json has there"),
         (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is no file beside it"),
         (lambda m: {**m, "bias": "model.safetensors.index.json"}, "json is an index of files, and part of another"),
-        (lambda m: {**m, "bias": 3}, "a place is no name of a file"),
+        (lambda m: {**m, "bias": 3}, "a value is no name of a file"),
         (lambda m: [], "it is no index of files"),
     ],
 )
@@ -459,7 +459,7 @@ def test_a_name_alone_is_a_file_in_the_current_folder(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------ files of other things
 
 
-@together(
+@each(
     ("data", "text"),
     [
         (

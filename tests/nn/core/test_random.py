@@ -25,7 +25,7 @@ from brainstate_graph import (
 )
 from brainstate_nn._core.samplers import Samplers
 from brainstate_transform import for_loop, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def words(keys):
@@ -150,7 +150,7 @@ DRAWS = {
 }
 
 
-@together("name", DRAWS)
+@each("name", DRAWS)
 def test_a_draw_is_the_program_of_jax(name):
     args, kwargs = DRAWS[name]
 
@@ -167,7 +167,7 @@ def test_a_draw_is_the_program_of_jax(name):
     assert one == other
 
 
-@together("name", ["normal", "uniform", "bernoulli", "randint", "permutation", "choice", "categorical"])
+@each("name", ["normal", "uniform", "bernoulli", "randint", "permutation", "choice", "categorical"])
 def test_a_draw_is_that_of_jax(name):
     args, kwargs = DRAWS[name]
     rng = nn.RandomState(5)
@@ -197,7 +197,7 @@ def test_samplers_show_the_arguments_of_jax_without_the_key():
     assert pickle.loads(pickle.dumps(nn.RandomState(5).normal))().shape == ()
 
 
-@together("source", [1.5, "0", True, [0, 1], jnp.zeros(2)])
+@each("source", [1.5, "0", True, [0, 1], jnp.zeros(2)])
 def test_other_seeds_are_refused(source):
     with pytest.raises(TypeError, match=r"made from a whole number, a typed key or None, not \w+: write `RandomState"):
         nn.RandomState(source)

@@ -10,7 +10,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State, clone, treefy_merge, treefy_split
-from tests.nn.cases import together
+from tests.tables import each
 
 KINDS = [nn.LongTermState, nn.ShortTermState, nn.ParamState, nn.BatchState, nn.HiddenState]
 
@@ -26,12 +26,12 @@ def test_what_is_a_kind_of_what():
     assert not issubclass(nn.LongTermState, nn.ShortTermState)
 
 
-@together("kind", [*KINDS, nn.RandomState, nn.OptState])
+@each("kind", [*KINDS, nn.RandomState, nn.OptState])
 def test_a_kind_prints_as_the_user_imports_it(kind):
     assert repr(kind) == f"<class 'brainstate_nn.{kind.__name__}'>"
 
 
-@together("kind", KINDS)
+@each("kind", KINDS)
 def test_a_kind_adds_no_attribute_and_can_be_copied_and_pickled(kind):
     state = kind(jnp.ones(3), "gain", tag="slow")
     assert not hasattr(state, "__dict__")
@@ -43,12 +43,12 @@ def test_a_kind_adds_no_attribute_and_can_be_copied_and_pickled(kind):
         assert twin.value.tolist() == [1.0, 1.0, 1.0]
 
 
-@together("value", [np.zeros(2), jnp.zeros(()), nn.ParamState(jnp.zeros(1))])
+@each("value", [np.zeros(2), jnp.zeros(()), nn.ParamState(jnp.zeros(1))])
 def test_hidden_state_takes_arrays(value):
     assert isinstance(nn.HiddenState(value).value, (np.ndarray, jax.Array))
 
 
-@together("value", [0.0, 1, [1.0], {"a": jnp.zeros(1)}, None, np.float32(1), nn.State(2.0)])
+@each("value", [0.0, 1, [1.0], {"a": jnp.zeros(1)}, None, np.float32(1), nn.State(2.0)])
 def test_hidden_state_refuses_what_is_no_array(value):
     with pytest.raises(TypeError, match=r"holds one array, not \w+: write `HiddenState\(jnp.asarray\(value\)\)`"):
         nn.HiddenState(value)

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import GraphError, OfType, PathRegex, State, graphdef, states
 from brainstate_transform import jit, value_and_grad
-from tests.nn.cases import together
+from tests.tables import each
 
 GRID = AbstractMesh((2, 4), ("data", "model"))
 
@@ -38,7 +38,7 @@ def net():
 # ------------------------------------------------------------------------------------------------------------- rules
 
 
-@together(
+@each(
     "key",
     [
         "layers.0.weight",
@@ -208,7 +208,7 @@ def test_an_unknown_axis_of_fully_sharded():
         specs(nn.Linear(8, 8), nn.fully_sharded("fsdp"))
 
 
-@together("rules", ["weight", 3, nn.ParamState, [("weight",)], [P("data")], {"weight": "data"}], ids=str)
+@each("rules", ["weight", 3, nn.ParamState, [("weight",)], [P("data")], {"weight": "data"}], ids=str)
 def test_rules_that_are_none(rules):
     with pytest.raises(TypeError, match=r"rules are a mapping|give a PartitionSpec"):
         specs(nn.Linear(8, 8), rules)
@@ -238,7 +238,7 @@ KEPT = {
 }
 
 
-@together("name", KEPT)
+@each("name", KEPT)
 def test_what_optax_keeps_for_a_parameter_follows_it(name):
     model = net()
     optimizer = nn.Optimizer(model, KEPT[name]())

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError
-from tests.nn.cases import together
 from tests.nn.interop.framework_models import CNN, MODELS
 from tests.nn.interop.frameworks import NAMES, PAIRS, Held, apply, filled, made, other, t_linear, x
+from tests.tables import each
 
 TORCH = [(row, peer) for row, peer in PAIRS if peer.framework == "torch"]
 FRAMEWORKS = ("torch", "linen", "nnx", "equinox")
@@ -41,7 +41,7 @@ def shapes(arrays):
 # ------------------------------------------------------------------------------------------------- laws of the table
 
 
-@together(("row", "peer"), PAIRS, ids=NAMES)
+@each(("row", "peer"), PAIRS, ids=NAMES)
 def test_theirs_computes_the_same_and_the_way_back_is_exact(row, peer):
     ours, inputs = row.make(1), [jnp.asarray(a) for a in row.inputs]
     theirs = nn.export_weights(ours, peer.framework, like=peer.make(ours, *inputs))
@@ -53,7 +53,7 @@ def test_theirs_computes_the_same_and_the_way_back_is_exact(row, peer):
     np.testing.assert_allclose(row.result(), y, rtol=2e-5, atol=2e-6)
 
 
-@together(("row", "peer"), TORCH, ids=[row.name for row, _ in TORCH])
+@each(("row", "peer"), TORCH, ids=[row.name for row, _ in TORCH])
 def test_ours_computes_the_same_with_any_weights_of_theirs(row, peer):
     ours, inputs = row.make(1), [jnp.asarray(a) for a in row.inputs]
     theirs = other(peer.make(ours, *inputs), 3)
@@ -63,7 +63,7 @@ def test_ours_computes_the_same_with_any_weights_of_theirs(row, peer):
     np.testing.assert_allclose(apply(ours, *inputs), y, rtol=2e-5, atol=2e-6)
 
 
-@together("model", MODELS.values(), ids=MODELS)
+@each("model", MODELS.values(), ids=MODELS)
 def test_whole_models_there_and_back(model):
     ours, again = made(model.ours, 1), made(model.ours, 2)
     theirs = nn.export_weights(ours, model.framework, like=model.make(), rename=model.rename)
@@ -73,7 +73,7 @@ def test_whole_models_there_and_back(model):
     assert_bits(weights_of(ours), weights_of(again))
 
 
-@together("framework", FRAMEWORKS)
+@each("framework", FRAMEWORKS)
 def test_flat_dictionaries_there_and_back(framework):
     class Net(nn.Module):
         def __init__(self):
@@ -365,7 +365,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@together(("framework", "layer", "reason"), REFUSED, ids=[f"{f}-{type(m).__name__}" for f, m, _ in REFUSED])
+@each(("framework", "layer", "reason"), REFUSED, ids=[f"{f}-{type(m).__name__}" for f, m, _ in REFUSED])
 def test_a_layer_that_computes_something_else_is_refused_with_the_reason(framework, layer, reason):
     with pytest.raises(GraphError, match=reason):
         nn.export_weights(layer, framework)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 def by_hand(x: np.ndarray, sizes: tuple[int, ...], reduce) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_dtypes():
     assert nn.adaptive_max_pool(jnp.array([[True], [False], [False]]), (2,)).ravel().tolist() == [True, False]
 
 
-@together("kind", [nn.AdaptiveAvgPool, nn.AdaptiveMaxPool])
+@each("kind", [nn.AdaptiveAvgPool, nn.AdaptiveMaxPool])
 def test_errors(kind):
     name = kind.__name__
     for size in (7, "77", (), None):

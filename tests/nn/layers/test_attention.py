@@ -12,8 +12,9 @@ import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
 from tests.laws.layers import ATTENTION, NORMAL, their_attention
-from tests.nn.cases import together
+from tests.nn.oracle import by_text
 from tests.nn.peers import flax, values_of
+from tests.tables import each, pairs
 
 
 def made(**options):
@@ -53,8 +54,7 @@ def test_first_values_are_no_part_of_the_shape():
     assert abs(float(nn.MultiHeadAttention(8, 64).query.weight.value.std()) - 1 / 8) < 0.01  # the fan-in is 64
 
 
-@together("leading", [(), (1,), (2, 3)], ids=str)
-@together("num_kv_heads", [4, 1])
+@pairs(leading=by_text([(), (1,), (2, 3)]), num_kv_heads=by_text([4, 1]))
 def test_any_number_of_axes_in_front(leading, num_kv_heads):
     layer = made(num_kv_heads=num_kv_heads)
     x, y = sample(*leading, 5, 8), sample(*leading, 6, 8, seed=1)
@@ -136,8 +136,7 @@ def test_shardings_are_passed_on():
 # ----------------------------------------------------------------------------------------------------------- dropout
 
 
-@together("dtype", ["float32", "bfloat16"])
-@together("num_kv_heads", [4, 2])
+@pairs(num_kv_heads=by_text([4, 2]), dtype=by_text(["float32", "bfloat16"]))
 def test_weights_before_dropout_are_those_of_jax(num_kv_heads, dtype):
     layer = made(num_kv_heads=num_kv_heads, dropout=0.5, dtype=dtype)
     layer.dropout.rate = 0.0  # so that what is written out for dropout has the result of what is not
@@ -172,7 +171,7 @@ def test_evaluation_drops_nothing():
 X = jnp.ones((3, 5, 8))
 
 
-@together(
+@each(
     ("options", "message"),
     [
         ({"num_heads": 0}, "^num_heads must be a positive whole number, not 0$"),
@@ -206,7 +205,7 @@ class Net(nn.Module):
         self.attention = layer
 
 
-@together(
+@each(
     ("inputs", "options", "message"),
     [
         ((X[..., :6],), {}, r"expects 8 features along axis -1 of `query`, which is f32\[3,5,6\]"),

@@ -8,8 +8,8 @@ from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_graph import treefy_merge, treefy_split, treefy_states
-from tests.nn.cases import together
 from tests.nn.oracle import assert_same, give_parameters, sample
+from tests.tables import each
 
 NAMES = {"weight": "scale", "bias": "bias"}
 NORMAL = jax.nn.initializers.normal(1.0)
@@ -33,7 +33,7 @@ def test_batch_norm_along_another_axis():
     assert_same(ours, theirs, sample(6, 4, 5), NAMES)
 
 
-@together("options", [{"use_scale": False}, {"use_bias": False}, {"epsilon": 0.1}], ids=str)
+@each("options", [{"use_scale": False}, {"use_bias": False}, {"epsilon": 0.1}], ids=str)
 def test_batch_norm_options(options):
     assert_same(*batch_norms(**options), sample(6, 4), NAMES)
 
@@ -116,7 +116,7 @@ def test_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
     np.testing.assert_allclose(var[0], whole.running_var.value, rtol=1e-5)
 
 
-@together("shape", [(6, 5, 4), (6, 5, 1), (1, 5, 1)], ids=str)
+@each("shape", [(6, 5, 4), (6, 5, 1), (1, 5, 1)], ids=str)
 def test_a_mask_is_that_of_nnx(shape):
     ours, theirs = batch_norms(momentum=0.5)
     give_parameters(ours, theirs, NAMES)
@@ -193,7 +193,7 @@ def test_batch_norm_errors():
         nn.BatchNorm(4, axis=1)(jnp.ones(4))
 
 
-@together("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, lambda n: nn.GroupNorm(2, n), nn.InstanceNorm])
+@each("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, lambda n: nn.GroupNorm(2, n), nn.InstanceNorm])
 def test_a_wrong_mask_is_told(kind):
     net = nn.Sequential(kind(4))
     before = treefy_states(net)

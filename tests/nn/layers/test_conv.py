@@ -9,8 +9,8 @@ from flax import nnx
 from hypothesis import given, settings
 
 import brainstate_nn as nn
-from tests.nn.cases import together
-from tests.nn.oracle import assert_same, give_parameters, sample
+from tests.nn.oracle import assert_same, by_text, give_parameters, sample
+from tests.tables import each, pairs
 
 SPATIAL = {1: (9,), 2: (8, 7), 3: (5, 6, 4)}
 CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -43,26 +43,26 @@ def pair(rank, kernel, *, stride=1, padding="SAME", dilation=1, groups=1, use_bi
     return ours, theirs
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"use_bias": False, "padding": "VALID"},
-        {"stride": 2},
-        {"dilation": 2},
-        {"groups": 2, "padding": 1},
-        {"padding": "CIRCULAR", "stride": 2},
-        {"padding": "REFLECT"},
-    ],
-    ids=str,
+@pairs(
+    rank=by_text([1, 2, 3]),
+    options=by_text(
+        [
+            {},
+            {"use_bias": False, "padding": "VALID"},
+            {"stride": 2},
+            {"dilation": 2},
+            {"groups": 2, "padding": 1},
+            {"padding": "CIRCULAR", "stride": 2},
+            {"padding": "REFLECT"},
+        ]
+    ),
 )
 def test_is_that_of_nnx(rank, options):
     ours, theirs = pair(rank, 3, **options)
     assert_same(ours, theirs, sample(2, *SPATIAL[rank], 4))
 
 
-@together(
+@each(
     "options",
     [
         {"kernel": (2, 3), "stride": (1, 2)},
@@ -86,7 +86,7 @@ def test_causal_padding_sees_no_future(dilation):
     assert (ours(x)[:5] == ours(x.at[5:].set(0.0))[:5]).all()
 
 
-@together("leading", [(), (2,), (2, 3), (0,), (0, 2)], ids=str)
+@each("leading", [(), (2,), (2, 3), (0,), (0, 2)], ids=str)
 def test_any_number_of_leading_axes(leading):
     ours, theirs = pair(2, 3)
     assert_same(ours, theirs, sample(*leading, 8, 7, 4)) if 0 not in leading else None
@@ -140,7 +140,7 @@ def test_half_precision_in_and_out():
     assert layer.weight.value.dtype == jnp.float32
 
 
-@together(
+@each(
     ("make", "text"),
     [
         (lambda: nn.Conv(4, 6, 3), r"kernel_size=3 does not say how many .* write `Conv2d\(..., 3\)`"),

@@ -9,8 +9,8 @@ from flax import nnx
 from hypothesis import assume, given, settings
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.oracle import assert_same, sample
+from tests.tables import each
 
 CLASSES = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 SPATIAL = {1: (5,), 2: (4, 3), 3: (3, 2, 2)}
@@ -34,26 +34,40 @@ def test_gradients_are_those_of_nnx(rank):
     assert_same(*pair(rank, 3, stride=2, transpose_kernel=rank == 2), sample(2, *SPATIAL[rank], 4))
 
 
-@settings(max_examples=10)
-@given(
-    padding=st.sampled_from(["SAME", "VALID", "CIRCULAR"]), kernel=st.integers(1, 5), stride=st.integers(1, 4),
-    dilation=st.integers(1, 2), n=st.integers(1, 4), transpose_kernel=st.booleans(),
-)  # fmt: skip
-def test_every_named_padding_is_that_of_nnx(padding, kernel, stride, dilation, n, transpose_kernel):
+def check_named_padding(padding, kernel, stride, dilation, n, transpose_kernel):
     ours, theirs = pair(1, kernel, stride=stride, dilation=dilation, padding=padding, transpose_kernel=transpose_kernel)
     theirs.kernel, theirs.bias = nnx.Param(ours.weight.value), nnx.Param(ours.bias.value)
     x = sample(2, n, 4)
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=10)
+@each(
+    "padding, kernel, stride, dilation, n, transpose_kernel",
+    [
+        ("SAME", 3, 2, 1, 4, False),
+        ("SAME", 2, 3, 2, 1, True),
+        ("VALID", 4, 2, 1, 2, True),
+        ("VALID", 1, 3, 1, 3, False),
+        ("CIRCULAR", 3, 2, 2, 3, False),
+        ("CIRCULAR", 5, 1, 1, 2, True),
+    ],
+)
+def test_named_paddings_are_those_of_nnx(padding, kernel, stride, dilation, n, transpose_kernel):
+    check_named_padding(padding, kernel, stride, dilation, n, transpose_kernel)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=60)
 @given(
-    kernel=st.integers(1, 4), stride=st.integers(1, 3), dilation=st.integers(1, 2), low=st.integers(0, 2),
-    high=st.integers(0, 2), length=st.integers(4, 9), groups=st.sampled_from([1, 2]),
+    padding=st.sampled_from(["SAME", "VALID", "CIRCULAR"]), kernel=st.integers(1, 5), stride=st.integers(1, 4),
+    dilation=st.integers(1, 2), n=st.integers(1, 4), transpose_kernel=st.booleans(),
 )  # fmt: skip
-def test_with_numbers_it_is_the_transpose_of_the_convolution(kernel, stride, dilation, low, high, length, groups):
+def test_every_named_padding_is_that_of_nnx(padding, kernel, stride, dilation, n, transpose_kernel):
+    check_named_padding(padding, kernel, stride, dilation, n, transpose_kernel)
+
+
+def check_transpose(kernel, stride, dilation, low, high, length, groups):
     extent = dilation * (kernel - 1)
-    assume(length + low + high > extent)
     options = {"stride": stride, "dilation": dilation, "padding": ((low, high),), "groups": groups, "use_bias": False}
     conv = nn.Conv1d(6, 4, kernel, rng=nn.RandomState(0), **options)
     y, pull = jax.vjp(conv, jnp.zeros((2, length, 6)))
@@ -65,6 +79,25 @@ def test_with_numbers_it_is_the_transpose_of_the_convolution(kernel, stride, dil
     np.testing.assert_allclose(layer(x), pull(x)[0], rtol=1e-4, atol=1e-5)
     # the length that torch documents
     assert layer(x).shape[1] == (y.shape[1] - 1) * stride - low - high + extent + missing + 1
+
+
+@each(
+    "kernel, stride, dilation, low, high, length, groups",
+    [(3, 2, 1, 1, 1, 8, 1), (4, 3, 1, 2, 0, 9, 2), (2, 2, 2, 0, 1, 5, 2), (1, 1, 1, 0, 0, 4, 1), (3, 3, 2, 2, 2, 7, 1)],
+)
+def test_with_numbers_it_is_the_transpose_of_the_convolution(kernel, stride, dilation, low, high, length, groups):
+    check_transpose(kernel, stride, dilation, low, high, length, groups)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=60)
+@given(
+    kernel=st.integers(1, 4), stride=st.integers(1, 3), dilation=st.integers(1, 2), low=st.integers(0, 2),
+    high=st.integers(0, 2), length=st.integers(4, 9), groups=st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_with_any_numbers_it_is_the_transpose_of_the_convolution(kernel, stride, dilation, low, high, length, groups):
+    assume(length + low + high > dilation * (kernel - 1))
+    check_transpose(kernel, stride, dilation, low, high, length, groups)
 
 
 def test_in_two_dimensions_with_all_options():
@@ -99,7 +132,7 @@ def test_causal_padding_keeps_the_first_of_the_full_result_and_sees_no_future(ke
     assert (causal(x)[: 3 * stride] == causal(x.at[3:].set(0.0))[: 3 * stride]).all()
 
 
-@together("leading", [(), (2, 3), (0,)], ids=str)
+@each("leading", [(), (2, 3), (0,)], ids=str)
 def test_any_number_of_leading_axes(leading):
     layer = nn.ConvTranspose(4, 6, (4, 4), stride=2)
     x = sample(*leading, 3, 2, 4)
@@ -116,7 +149,7 @@ def test_names_layout_and_readable_attributes():
     assert not isinstance(layer, nn.Conv)
 
 
-@together(
+@each(
     ("make", "text"),
     [
         (lambda: nn.ConvTranspose(4, 6, 3), r"kernel_size=3 .* write `ConvTranspose2d\(..., 3\)` or"),

@@ -7,13 +7,13 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.oracle import assert_same, sample
+from tests.tables import each
 
 NORMAL = jax.nn.initializers.normal(1.0)
 
 
-@together(
+@each(
     ("equation", "weight", "bias", "x"),
     [
         ("nta,hab->nthb", (8, 2, 4), (8, 4), (3, 5, 2)),
@@ -30,7 +30,7 @@ def test_is_that_of_nnx(equation, weight, bias, x):
     assert_same(ours, nnx.Einsum(equation, *shapes, kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0)), sample(*x))
 
 
-@together("equation", ["...d,dhk->...hk", "d...,dhk->...hk", "d...,dhk->h...k", "d...,dhk->hk..."])
+@each("equation", ["...d,dhk->...hk", "d...,dhk->...hk", "d...,dhk->h...k", "d...,dhk->hk..."])
 def test_further_axes(equation):
     layer = nn.Einsum(equation, (3, 2, 4), (2, 4), b_init=NORMAL)
     front = equation.startswith("...")
@@ -43,7 +43,7 @@ def test_further_axes(equation):
         np.testing.assert_allclose(layer(x), np.moveaxis(product, (-2, -1), (h, k)), rtol=1e-5, atol=1e-6)
 
 
-@together(
+@each(
     ("equation", "weight", "asked"),
     [
         ("btd,dhk->bthk", (6, 2, 4), (6, 8)),
@@ -89,7 +89,7 @@ def test_another_equation_for_a_call():
 FORM = "equation must name the axes of the input, of the weight and of the result, as in "
 
 
-@together(
+@each(
     ("arguments", "text"),
     [
         (("abc", 2), FORM),

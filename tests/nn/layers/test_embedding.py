@@ -8,8 +8,8 @@ from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_transform import grad, jit
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 def test_attend_is_that_of_nnx():
@@ -19,8 +19,8 @@ def test_attend_is_that_of_nnx():
         np.testing.assert_allclose(ours.attend(query), theirs.attend(query), rtol=1e-5, atol=1e-6)
 
 
-@together("dtype", [None, jnp.bfloat16, jnp.float32])
-@together("param_dtype", [jnp.bfloat16, jnp.float32])
+@each("dtype", [None, jnp.bfloat16, jnp.float32])
+@each("param_dtype", [jnp.bfloat16, jnp.float32])
 def test_dtypes_are_those_of_nnx(dtype, param_dtype):
     ours = nn.Embedding(5, 3, dtype=dtype, param_dtype=param_dtype)
     theirs = nnx.Embed(5, 3, dtype=dtype, param_dtype=param_dtype, rngs=nnx.Rngs(0))
@@ -76,7 +76,7 @@ def test_a_shared_table_gets_both_gradients():
     np.testing.assert_allclose(grads["weight",], jax.grad(loss)(table.weight.value), rtol=1e-5, atol=1e-6)
 
 
-@together(
+@each(
     ("options", "text"),
     [
         ({"num_embeddings": 0}, "num_embeddings must be a positive whole number, not 0"),

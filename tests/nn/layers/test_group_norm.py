@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from tests.nn.cases import together
-from tests.nn.oracle import assert_same, give_parameters, sample
+from tests.nn.oracle import assert_same, by_text, give_parameters, sample
+from tests.tables import pairs
 
 NAMES = {"weight": "scale", "bias": "bias"}
 NORMAL = jax.nn.initializers.normal(1.0)
@@ -20,9 +20,12 @@ def group_norms(groups, **options):
     return ours, nnx.GroupNorm(6, groups, use_fast_variance=False, rngs=nnx.Rngs(0), **options)
 
 
-@together("shape", [(2, 6), (2, 5, 6), (2, 4, 3, 6)], ids=str)
-@together(("groups", "options"), [(1, {}), (2, {"epsilon": 0.1}), (3, {"use_bias": False})], ids=str)
-def test_group_norm_is_that_of_nnx(groups, options, shape):
+@pairs(
+    options=by_text([(1, {}), (2, {"epsilon": 0.1}), (3, {"use_bias": False})]),
+    shape=by_text([(2, 6), (2, 5, 6), (2, 4, 3, 6)]),
+)
+def test_group_norm_is_that_of_nnx(options, shape):
+    groups, options = options
     assert_same(*group_norms(groups, **options), 2.0 * sample(*shape) + 1.0, NAMES)
 
 

@@ -8,23 +8,24 @@ from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
-from tests.nn.cases import together
-from tests.nn.oracle import assert_same, give_parameters, sample
+from tests.nn.oracle import assert_same, by_text, give_parameters, sample
+from tests.tables import each, pairs
 
 NAMES = {"weight": "scale", "bias": "bias"}
 NORMAL = jax.nn.initializers.normal(1.0)
 
 
-@together("shape", [(4,), (6, 4), (2, 3, 4)], ids=str)
-@together("options", [{}, {"use_scale": False}, {"use_bias": False}, {"epsilon": 0.1}], ids=str)
+@pairs(
+    shape=by_text([(4,), (6, 4), (2, 3, 4)]),
+    options=by_text([{}, {"use_scale": False}, {"use_bias": False}, {"epsilon": 0.1}]),
+)
 def test_layer_norm_is_that_of_nnx(shape, options):
     ours = nn.LayerNorm(4, w_init=NORMAL, b_init=NORMAL, rng=nn.RandomState(0), **options)
     theirs = nnx.LayerNorm(4, use_fast_variance=False, rngs=nnx.Rngs(0), **{"epsilon": 1e-5, **options})
     assert_same(ours, theirs, 2.0 * sample(*shape) + 1.0, NAMES)
 
 
-@together("shape", [(4,), (2, 3, 4)], ids=str)
-@together("options", [{}, {"use_scale": False}, {"epsilon": 0.1}], ids=str)
+@pairs(shape=by_text([(4,), (2, 3, 4)]), options=by_text([{}, {"use_scale": False}, {"epsilon": 0.1}]))
 def test_rms_norm_is_that_of_nnx(shape, options):
     ours = nn.RMSNorm(4, w_init=NORMAL, rng=nn.RandomState(0), **options)
     theirs = nnx.RMSNorm(4, use_fast_variance=False, rngs=nnx.Rngs(0), **options)
@@ -63,7 +64,7 @@ def test_half_precision_is_summed_in_single(kind):
     np.testing.assert_allclose(norm(x).astype(float), kind(4096)(x.astype(jnp.float32)), atol=2e-2)
 
 
-@together("kind", [nn.LayerNorm, nn.RMSNorm])
+@each("kind", [nn.LayerNorm, nn.RMSNorm])
 def test_errors(kind):
     name = kind.__name__
     with pytest.raises(ValueError, match=rf"^{name} expects 4 features along axis -1 of `x`, which is f32\[4,2\]$"):

@@ -9,21 +9,20 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import jit
-from tests.nn.cases import together
-from tests.nn.oracle import assert_same, sample
+from tests.nn.oracle import assert_same, by_text, sample
+from tests.tables import each, pairs
 
 
-@together("shape", [(3,), (5, 3), (2, 4, 3), (0, 3)], ids=str)
-@together("use_bias", [True, False])
+@pairs(shape=by_text([(3,), (5, 3), (2, 4, 3), (0, 3)]), use_bias=by_text([True, False]))
 def test_is_that_of_nnx(shape, use_bias):
     ours = nn.Linear(3, 4, use_bias=use_bias, b_init=jax.nn.initializers.normal(1.0), rng=nn.RandomState(0))
     theirs = nnx.Linear(3, 4, use_bias=use_bias, rngs=nnx.Rngs(0))
     assert_same(ours, theirs, sample(*shape))
 
 
-@together("dtype", [None, jnp.bfloat16, jnp.float32])
-@together("param_dtype", [jnp.bfloat16, jnp.float32])
-@together("input_dtype", [jnp.bfloat16, jnp.float32, jnp.int32])
+@each("dtype", [None, jnp.bfloat16, jnp.float32])
+@each("param_dtype", [jnp.bfloat16, jnp.float32])
+@each("input_dtype", [jnp.bfloat16, jnp.float32, jnp.int32])
 def test_dtypes_are_those_of_nnx(dtype, param_dtype, input_dtype):
     ours = nn.Linear(3, 4, dtype=dtype, param_dtype=param_dtype, rng=nn.RandomState(0))
     theirs = nnx.Linear(3, 4, dtype=dtype, param_dtype=param_dtype, rngs=nnx.Rngs(0))
@@ -63,7 +62,7 @@ def test_same_stream_same_weights():
     np.testing.assert_array_equal(first.weight.value, second.weight.value)
 
 
-@together("size", [0, -1, 2.0, "3", None, True])
+@each("size", [0, -1, 2.0, "3", None, True])
 def test_sizes_are_checked(size):
     with pytest.raises(ValueError, match="in_size must be a positive whole number, not"):
         nn.Linear(size, 3)
@@ -95,7 +94,7 @@ def test_an_error_says_where_the_layer_is():
         jit(net)(jnp.ones((1, 2)))
 
 
-@together("dtype", [int, bool, "text", "uint8"])
+@each("dtype", [int, bool, "text", "uint8"])
 def test_dtypes_are_checked(dtype):
     with pytest.raises(TypeError, match=r"^dtype must be a (float or complex )?dtype"):
         nn.Linear(2, 3, dtype=dtype)
@@ -121,7 +120,7 @@ def test_precision_reaches_the_product():
     nn.Linear(3, 4, precision="F32_F32_F32")
 
 
-@together("wrong", ["precise", 3, True, ("a", "b"), ["high"], jnp.ones(3)], ids=str)
+@each("wrong", ["precise", 3, True, ("a", "b"), ["high"], jnp.ones(3)], ids=str)
 def test_precision_is_checked(wrong):
     with pytest.raises(
         ValueError, match=r'^precision must be one that jnp.dot takes, such as "highest", or None, not '

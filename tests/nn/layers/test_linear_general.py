@@ -7,11 +7,11 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
-@together(
+@each(
     ("shape", "axis", "out"),
     [((5, 2, 3), (1, 2), 4), ((5, 2, 3), (-1, 0), (4, 1)), ((2, 3), (1, -2), 4), ((2, 5, 3, 4), (3, 0, 2), (2, 2))],
 )
@@ -55,7 +55,7 @@ def test_without_bias_and_with_dtypes():
     assert layer(sample(3)).dtype == jnp.float32
 
 
-@together(
+@each(
     ("options", "text"),
     [
         ({"in_size": ()}, r"in_size must be a positive whole number, not \(\)"),

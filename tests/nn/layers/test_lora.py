@@ -9,8 +9,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import All, Not, clone, graphdef, treefy_states
 from brainstate_transform import grad, jit
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 NORMAL = nn.initializers.normal(1.0)
 
@@ -124,7 +124,7 @@ def test_a_shared_layer_gets_one_correction_in_all_places():
     np.testing.assert_allclose(net(x), want, rtol=1e-5, atol=1e-6)
 
 
-@together(
+@each(
     ("where", "chosen"),
     [
         (..., ["layers.0", "layers.2"]),
@@ -169,7 +169,7 @@ def test_the_projections_of_attention():
     np.testing.assert_allclose(layer(x), want, rtol=1e-6)
 
 
-@together(
+@each(
     ("options", "kind", "text"),
     [
         ({"in_size": 0}, ValueError, "in_size must be a positive whole number, not 0"),

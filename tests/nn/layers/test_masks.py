@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import brainstate_nn as nn
-from tests.nn.cases import together
+from tests.tables import each
 
 SIZES = st.integers(1, 6)
 
@@ -27,7 +27,7 @@ def test_a_square_causal_mask_is_that_of_nnx():
     np.testing.assert_array_equal(nn.causal_mask(5), theirs[0, 0])
 
 
-@together("shape", [(), (3,), (2, 3)], ids=str)
+@each("shape", [(), (3,), (2, 3)], ids=str)
 def test_a_padding_mask_is_that_of_nnx(shape):
     lengths = jnp.asarray(np.random.default_rng(0).integers(0, 5, shape))
     mask = nn.padding_mask(lengths, 4)
@@ -58,7 +58,7 @@ def test_masks_that_do_not_fit_are_refused():
         nn.combine_masks(jnp.ones((4, 3, 3), bool), jnp.ones((4, 1, 3, 3), bool))
 
 
-@together("size", [0, 1.5, True])
+@each("size", [0, 1.5, True])
 def test_sizes_are_checked(size):
     for name, call in {
         "length": lambda: nn.causal_mask(size),

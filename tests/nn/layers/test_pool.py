@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 CASES = [
     ((2,), None, "VALID"),
@@ -21,8 +21,8 @@ CASES = [
 SPATIAL = {1: (9,), 2: (8, 7), 3: (4, 6, 4)}
 
 
-@together(("window", "strides", "padding"), CASES, ids=str)
-@together("name", ["max_pool", "avg_pool"])
+@each(("window", "strides", "padding"), CASES, ids=str)
+@each("name", ["max_pool", "avg_pool"])
 def test_is_that_of_flax_forward_and_backward(name, window, strides, padding):
     x = sample(2, *SPATIAL[len(window)], 3)
     ours, theirs = getattr(nn, name), getattr(nnx, name)
@@ -63,7 +63,7 @@ def test_a_long_half_precision_window_has_the_right_mean():
     assert float(nn.avg_pool(jnp.full((4096, 1), 0.5, jnp.bfloat16), (4096,))[0, 0]) == 0.5
 
 
-@together("leading", [(), (2,), (2, 3)], ids=str)
+@each("leading", [(), (2,), (2, 3)], ids=str)
 def test_any_number_of_leading_axes(leading):
     x = jnp.ones((*leading, 8, 6, 3))
     assert nn.max_pool(x, (2, 2)).shape == nn.avg_pool(x, (2, 2)).shape == (*leading, 4, 3, 3)
@@ -87,7 +87,7 @@ def test_global_average_and_flatten():
     assert nn.Flatten()(jnp.ones((0, 3, 2))).shape == (0, 6)
 
 
-@together(
+@each(
     ("make", "text"),
     [
         (lambda: nn.MaxPool(2), r"window=2 does not say how many spatial axes there are: write `window=\(2, 2\)`"),
@@ -109,7 +109,7 @@ def test_errors(make, text):
         make()
 
 
-@together(
+@each(
     ("layer", "text"),
     [
         (nn.MaxPool((2, 2)), r"MaxPool at Sequential\.layers\.0 needs at least 3 axes of `x`, which is f32\[4,3\]"),

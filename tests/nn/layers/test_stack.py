@@ -8,7 +8,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import StructureError, clone, graphdef, treefy_states
 from brainstate_transform import for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Block(nn.Module):
@@ -253,7 +253,7 @@ def test_a_layer_that_changes_its_structure_is_refused():
     assert graphdef(stack) is shape
 
 
-@together(
+@each(
     ("arguments", "error", "message"),
     [
         ((0, Block), ValueError, "n must be a positive whole number"),

@@ -10,7 +10,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import StructureError, TraceContextError, graphdef
 from brainstate_transform import checkpoint, for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Net(nn.Module):
@@ -43,7 +43,7 @@ def same(one, other):
     return all(jnp.allclose(a, b, atol=1e-6) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-@together("how", [lambda f: f, jit, vmap, checkpoint, lambda f: jit(vmap(f))])
+@each("how", [lambda f: f, jit, vmap, checkpoint, lambda f: jit(vmap(f))])
 def test_what_modules_return(how):
     net = Net()
     shape, kinds = graphdef(net), [type(module) for module in net.modules()]
@@ -54,7 +54,7 @@ def test_what_modules_return(how):
     assert [type(module) for module in net.modules()] == kinds
 
 
-@together(
+@each(
     ("where", "paths"),
     [
         ("first", ["first"]),

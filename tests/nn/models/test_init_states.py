@@ -6,7 +6,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Not, graphdef
 from brainstate_transform import BatchAxisError, for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Cell(nn.Module):
@@ -111,8 +111,8 @@ class Failing(nn.Module):
     reset_state = init_state
 
 
-@together("lanes", [None, 3])
-@together("name", ["init", "reset"])
+@each("lanes", [None, 3])
+@each("name", ["init", "reset"])
 def test_an_error_leaves_the_model_as_it_was(name, lanes):
     class Lists(nn.Module):
         def init_state(self, *args, **kwargs):

@@ -6,7 +6,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import checkpoint, cond, eval_shape, for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Net(nn.Module):
@@ -90,7 +90,7 @@ def evaluated(net):
 # What sets and puts back an attribute in the body of a loop is taken for another thread that changes the model.
 
 
-@together(
+@each(
     "how",
     [
         lambda f: f,

@@ -8,7 +8,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import GraphError, PathContains, graphdef
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Pair(NamedTuple):
@@ -53,7 +53,7 @@ class Net(nn.Module):
 # -- get_at ------------------------------------------------------------------------------------------------------------
 
 
-@together(
+@each(
     ("path", "expression"),
     [
         ("", "net"),
@@ -101,7 +101,7 @@ def test_a_shared_part_is_replaced_once_everywhere_and_stays_shared():
     assert net.top is net
 
 
-@together(
+@each(
     ("where", "paths"),
     [
         (nn.Dropout, ["blocks.0.drop", "blocks.1.drop"]),
@@ -202,7 +202,7 @@ def test_all_or_nothing():
     assert all(a is b for a, b in zip(values, [s.value for s in net.states().values()], strict=True))
 
 
-@together(
+@each(
     ("where", "new", "wanted"),
     [
         (nn.Dropout, None, "Dropout at blocks.0.drop must be a module or a function, not None"),

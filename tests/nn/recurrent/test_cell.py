@@ -8,8 +8,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import for_loop, grad, jit, vmap
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 class Sum(nn.RecurrentCell):
@@ -37,7 +37,7 @@ def test_both_faces_say_the_same():
         np.testing.assert_allclose(kept.value, part, rtol=1e-5, atol=1e-6)
 
 
-@together(
+@each(
     ("size", "batch"), [(None, ()), (4, (4,)), ((4, 2), (4, 2)), ([5], (5,)), ((), ()), (np.int64(3), (3,))], ids=repr
 )
 def test_the_size_of_the_batch(size, batch):
@@ -71,7 +71,7 @@ def test_init_makes_states_and_reset_sets_them_back():
     assert graphdef(cell) is not before
 
 
-@together("size", [0, -1, 2.5, "3", True, (4, 0)])
+@each("size", [0, -1, 2.5, "3", True, (4, 0)])
 def test_the_size_of_the_batch_is_checked(size):
     cell = Sum()
     with pytest.raises(ValueError, match="batch_size must be a positive whole number, not"):

@@ -11,11 +11,11 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import for_loop
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 CELLS = [nn.RNNCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell]
-each_cell = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+each_cell = each("kind", CELLS)
 NORMAL = jax.nn.initializers.normal(1.0)
 
 
@@ -104,7 +104,7 @@ def test_initialisers_see_the_whole_parameter():
 
 
 @each_cell
-@together(
+@each(
     ("dtype", "param_dtype", "given", "out", "kept"),
     [
         (None, "float32", "bfloat16", "float32", "float32"),

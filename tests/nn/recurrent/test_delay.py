@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import brainstate_nn as nn
 from brainstate_transform import for_loop, vmap
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 def later(xs: np.ndarray, delay: float) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_dtypes():
     assert line(jnp.array([True, False])).dtype == jnp.float32
 
 
-@together("delay", [-1.0, float("inf"), float("nan"), "late", None, True])
+@each("delay", [-1.0, float("inf"), float("nan"), "late", None, True])
 def test_the_delay_is_checked(delay):
     with pytest.raises(ValueError, match="delay must be a number that is not negative, not"):
         nn.Delay(2, delay)

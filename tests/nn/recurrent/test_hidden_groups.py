@@ -9,7 +9,7 @@ import pytest
 import brainstate_nn as nn
 import brainstate_transform as bst
 from brainstate_graph import clone, treefy_merge, treefy_split
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def group(names=("v", "w", "u")):
@@ -32,7 +32,7 @@ def test_members_are_slices_of_the_last_axis(make):
     state.set_value({})
 
 
-@together(
+@each(
     ("wrong", "error", "words"),
     [
         ({"x": jnp.ones((2, 2))}, ValueError, "has no member 'x'; there are v, w, u"),

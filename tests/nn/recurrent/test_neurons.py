@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import brainstate_nn as nn
 from brainstate_graph import graphdef
 from brainstate_transform import for_loop, grad, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def simulate(xs, tau, dt, threshold, v_rest, v_reset, soft):
@@ -69,8 +69,8 @@ def test_the_rate_is_that_of_the_formula():
     np.testing.assert_allclose(spikes.sum(0), want, rtol=0.01, atol=1.0)
 
 
-@together("reset", ["soft", "hard"])
-@together("detach", [True, False])
+@each("reset", ["soft", "hard"])
+@each("detach", [True, False])
 def test_gradients_through_time_by_the_rules_written_out(reset, detach):
     neuron = nn.LIF(1, tau=4.0, reset=reset, detach_reset=detach, surrogate="sigmoid")
     neuron.init_state()
@@ -121,7 +121,7 @@ def test_what_is_changed_is_another_program():
     assert graphdef(first) is not graphdef(nn.LIF(3, tau=11.0))
 
 
-@together(
+@each(
     ("options", "message"),
     [
         ({"tau": 0.0}, "tau must be a number greater than 0, not 0.0"),
@@ -147,3 +147,37 @@ def test_integration_is_exact_where_the_step_is_halved():
     x = jnp.array([2.0])
     v, _ = fine.step(fine.step(fine.initial_carry(), x)[0], x)
     np.testing.assert_allclose(coarse.step(coarse.initial_carry(), x)[0], v, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------- synapses
+
+
+def test_the_answer_to_spikes_is_a_sum_of_exponentials():
+    rng = np.random.default_rng(0)
+    spikes = (rng.random((60, 3)) < 0.2).astype(np.float32)
+    synapse = nn.ExponentialSynapse(3, tau=4.0, dt=0.5)
+    synapse.init_state()
+    t = 0.5 * np.arange(60)
+    since = t[:, None] - t[None]
+    kernel = np.where(since >= 0, np.exp(-np.maximum(since, 0) / 4.0), 0.0)
+    np.testing.assert_allclose(for_loop(synapse, jnp.asarray(spikes)), kernel @ spikes, rtol=1e-5, atol=1e-6)
+    synapse.reset_state()
+    assert not synapse.g.value.any()
+
+
+def test_any_shape_and_dtype():
+    synapse = nn.ExponentialSynapse((2, 3), dtype="bfloat16")
+    synapse.init_state(4)
+    assert synapse(jnp.ones((4, 2, 3))).dtype == synapse.g.value.dtype == jnp.bfloat16
+    spikes = nn.ExponentialSynapse(3)
+    spikes.init_state()
+    assert spikes(jnp.array([True, False, True])).tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"tau": 0.0}, "tau must be a number greater than 0"), ({"dt": None}, "dt must be a number greater than 0")],
+)
+def test_options_are_checked_of_synapses(options, message):
+    with pytest.raises(ValueError, match=message):
+        nn.ExponentialSynapse(3, **options)

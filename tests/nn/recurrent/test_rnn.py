@@ -10,7 +10,8 @@ import brainstate_nn as nn
 from brainstate_graph import treefy_states
 from brainstate_transform import grad, jit, vmap
 from tests.laws.layers import LSTM, their_lstm
-from tests.nn.oracle import sample
+from tests.nn.oracle import by_text, sample
+from tests.tables import pairs
 
 LENGTHS = jnp.array([5, 1, 3])
 
@@ -41,8 +42,7 @@ def by_hand(cell: nn.RecurrentCell, xs: jax.Array, reverse: bool = False) -> tup
     return carry, jnp.stack([ys[t] for t in steps])
 
 
-@pytest.mark.parametrize("keep_order", [True, False])
-@pytest.mark.parametrize("reverse", [False, True])
+@pairs(reverse=by_text([False, True]), keep_order=by_text([True, False]))
 def test_is_that_of_nnx(reverse, keep_order):
     cell, x = lstm(), sample(3, 5, 2)
     ours = nn.RNN(cell, reverse=reverse, keep_order=keep_order)

@@ -8,7 +8,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import State
 from brainstate_transform import for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 KINDS = {
     # of each kind the smooth step whose derivative it has, at the usual slope
@@ -18,7 +18,7 @@ KINDS = {
     "fast_sigmoid": lambda x: 0.5 * (1 + 10 * x / (1 + jnp.abs(10 * x))),
 }
 X = jnp.linspace(-0.95, 0.9, 38)
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_kind = each("kind", KINDS)
 
 
 @each_kind
@@ -52,7 +52,7 @@ def test_the_threshold_itself_is_a_spike():
     assert nn.surrogate_spike(jnp.nan) == 0.0
 
 
-@together("dtype", ["bfloat16", "float16", "float32"])
+@each("dtype", ["bfloat16", "float16", "float32"])
 def test_dtype_is_kept(dtype):
     x = X.astype(dtype)
     y, push = jax.vjp(nn.surrogate_spike, x)

@@ -10,7 +10,7 @@ from sklearn import metrics as theirs
 import brainstate_nn as nn
 from brainstate_graph import treefy_states
 from brainstate_transform import for_loop, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 CLASSES = 5
 
@@ -58,8 +58,8 @@ def test_more_classes_as_scikit_learn(masked):
             np.testing.assert_allclose(gather(kind(CLASSES, average=average), masked), wanted, rtol=1e-6)
 
 
-@together("masked", [False, True])
-@together("threshold", [0.0, 0.7])
+@each("masked", [False, True])
+@each("threshold", [0.0, 0.7])
 def test_two_classes_as_scikit_learn(masked, threshold):
     true, said = all_of(masked, threshold)
     for metric, score in (
@@ -151,7 +151,7 @@ class Holder(nn.Module):
         self.binary = nn.Accuracy(0.0)
 
 
-@together(
+@each(
     ("call", "error", "text"),
     [
         (

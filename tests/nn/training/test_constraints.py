@@ -14,7 +14,7 @@ from hypothesis import given, settings
 import brainstate_nn as nn
 from brainstate_graph import clone, from_json, graphdef, to_json, treefy_merge, treefy_split
 from brainstate_transform import for_loop, grad, jit, vmap
-from tests.nn.cases import together
+from tests.tables import each
 
 # With each, free numbers that float32 can tell apart afterwards, and what holds for the allowed ones.
 TRANSFORMS = {
@@ -32,11 +32,10 @@ TINY, HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 EXTREMES = [0.0, 1e-30, TINY, 17.0, 88.0, 89.0, 104.0, 1e4, 1e20, HUGE]
 
 
-def each():
-    return pytest.mark.parametrize("name", TRANSFORMS)
+each_transform = each("name", TRANSFORMS)
 
 
-@each()
+@each_transform
 def test_the_inverse_undoes_it(name):
     transform, (low, high), holds = TRANSFORMS[name]
     there, back = jax.jit(transform.forward), jax.jit(transform.inverse)
@@ -55,7 +54,7 @@ def test_the_inverse_undoes_it(name):
     law()
 
 
-@each()
+@each_transform
 def test_values_and_gradients_are_finite_at_the_ends_of_float32(name):
     transform, _, holds = TRANSFORMS[name]
     x = jnp.array([sign * v for v in EXTREMES for sign in (1.0, -1.0)], jnp.float32)
@@ -69,8 +68,8 @@ def test_values_and_gradients_are_finite_at_the_ends_of_float32(name):
     assert bool(jnp.all(jnp.isfinite(slope)))
 
 
-@each()
-@together("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@each_transform
+@each("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_dtypes_stay_and_half_precision_is_held_too(name, dtype):
     transform, _, holds = TRANSFORMS[name]
     x = jnp.array([-40.0, 0.25, 1.0, 100.0], dtype)
@@ -165,7 +164,7 @@ def test_equal_transforms_make_one_structure():
     assert from_json(to_json(graphdef(model)), allow=["brainstate_nn"]) is graphdef(model)
 
 
-@together(
+@each(
     ("transform", "value", "text"),
     [
         (nn.Softplus(), -1.0, r"a Constrained with Softplus\(\) cannot hold -1"),

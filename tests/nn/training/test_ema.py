@@ -10,7 +10,7 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, graphdef, states, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import for_loop, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def make(**options):
@@ -49,8 +49,8 @@ def test_without_bias_is_that_of_optax(decay):
         np.testing.assert_allclose(ema.values()["weight"], exact, rtol=1e-5, atol=1e-6)
 
 
-@together("decay", [0.0, 0.9, 1.0])
-@together("debias", [False, True])
+@each("decay", [0.0, 0.9, 1.0])
+@each("debias", [False, True])
 def test_before_the_first_update_and_at_the_ends(decay, debias):
     model = nn.Linear(2, 3)
     first = model.weight.value

@@ -12,7 +12,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, graphdef
 from brainstate_transform import grad, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 
 class Tied(nn.Module):
@@ -49,7 +49,7 @@ def test_sharing_values_names_and_metadata_stay():
     assert [*net.states().values()] == [*states.values()]
 
 
-@together(
+@each(
     "which",
     [
         lambda net: net.encoder,

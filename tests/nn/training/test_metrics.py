@@ -21,7 +21,7 @@ from brainstate_nn._training.exact_sums import (
     zero_sum,
 )
 from brainstate_transform import for_loop, jit
-from tests.nn.cases import together
+from tests.tables import each
 
 
 def batches(n=3, shape=(4, 5), dtype=jnp.float32):
@@ -86,7 +86,7 @@ def test_how_values_come_in_batches_does_not_matter(sizes, seed):
     np.testing.assert_allclose(welford.compute(), whole.compute(), rtol=1e-4, atol=1e-5)
 
 
-@together("dtype", [jnp.bfloat16, jnp.float16, jnp.int8, bool])
+@each("dtype", [jnp.bfloat16, jnp.float16, jnp.int8, bool])
 def test_small_dtypes_are_gathered_in_float32(dtype):
     values = jnp.ones(3000, dtype)  # bfloat16 counts to 256, int8 to 127
     average, welford = nn.Average(), nn.Welford()

@@ -20,8 +20,8 @@ from brainstate_graph import (
     treefy_states,
 )
 from brainstate_transform import for_loop, grad, jit, scan, value_and_grad, vmap
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 def make_net():
@@ -76,14 +76,19 @@ def by_hand(tx, steps=4):
     shape, tree = treefy_split(make_net())
     params = tree.to_pure_dict()
     state = tx.init(params)
-    for _ in range(steps):
+
+    @jax.jit
+    def step(params, state):
         grads = jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
         updates, state = tx.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(steps):
+        params, state = step(params, state)
     return params
 
 
-@together("name", TRANSFORMATIONS)
+@each("name", TRANSFORMATIONS)
 def test_is_plain_optax(name):
     net = make_net()
     optimizer = nn.Optimizer(net, TRANSFORMATIONS[name]())
@@ -112,7 +117,7 @@ def grads_for(net):
     return jax.grad(lambda p: loss_of(treefy_merge(shape, p), *data()))(params)
 
 
-@together(
+@each(
     "form",
     [
         lambda g: g,
@@ -195,7 +200,7 @@ def test_extra_arguments_reach_the_transformation_that_takes_them():
     assert seen == [3.0]
 
 
-@together(
+@each(
     ("change", "text"),
     [
         (lambda g: {p: v for p, v in g.items() if p != ("layers", 0, "bias")}, "missing: layers.0.bias"),
@@ -266,7 +271,7 @@ def test_it_trains():
     assert loss_of(net, *data()) < 0.2 * first
 
 
-@together("params", [3, [jnp.ones(1)], {"a": 1}, {("a",): jnp.ones(1)}, nn.ParamState(jnp.ones(1))])
+@each("params", [3, [jnp.ones(1)], {"a": 1}, {("a",): jnp.ones(1)}, nn.ParamState(jnp.ones(1))])
 def test_what_are_no_parameters(params):
     with pytest.raises(TypeError, match=r"not \w+: write `Optimizer\(model.states\(ParamState\), tx\)`"):
         nn.Optimizer(params, optax.sgd(0.1))
@@ -290,7 +295,7 @@ def test_other_refusals():
         nn.Optimizer(make_net(), optax.sgd(0.1)).update(1)
 
 
-@together(
+@each(
     ("wrt", "names"),
     [
         ("layers.0", ["layers.0.bias", "layers.0.weight"]),
@@ -329,7 +334,7 @@ WRT = {
 }
 
 
-@together("wrt", WRT)
+@each("wrt", WRT)
 def test_gradients_of_our_grad_in_each_form(wrt):
     net, other = make_net(), make_net()
     nn.Optimizer(other, optax.sgd(1.0)).update(grads_for(other))

@@ -9,8 +9,8 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import PathContains, clone, graphdef, treefy_merge, treefy_split
 from brainstate_transform import grad, jit
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 W = np.asarray(sample(4, 3), np.float64)
 ORTHOGONAL = ((W.T @ W - np.eye(3)) ** 2).sum()
@@ -23,7 +23,7 @@ PENALTIES = {
 }
 
 
-@together("name", PENALTIES)
+@each("name", PENALTIES)
 def test_values_and_gradients_are_those_of_the_formula(name):
     penalty, value, slope = PENALTIES[name]
     found, grads = jax.value_and_grad(penalty)(jnp.float32(W))
@@ -75,7 +75,7 @@ def squares(*states):
     return sum(float(jnp.sum(state.value**2)) for state in states)
 
 
-@together(
+@each(
     ("where", "chosen"),
     [
         ("**.weight", lambda m: [m[0].weight, m[2].weight]),

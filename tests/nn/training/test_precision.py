@@ -10,8 +10,8 @@ from flax import nnx
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef, states
 from brainstate_transform import jit, value_and_grad
-from tests.nn.cases import together
 from tests.nn.oracle import sample
+from tests.tables import each
 
 
 def make():
@@ -91,7 +91,7 @@ def test_equal_policies_make_equal_structures():
     assert hash(nn.Policy("float32")) == hash(nn.Policy(np.float32, jnp.float32, "f32"))
 
 
-@together(
+@each(
     ("text", "parts"),
     [
         ("params=float32,compute=bfloat16,output=float32", ("float32", "bfloat16", "float32")),

@@ -1,42 +1,28 @@
-"""Arguments of layers: each checked once, where it comes in, and brought to one spelling.
+"""Arguments of a layer's constructor: each checked once, where it comes in, and brought to one spelling.
 
-The arguments of a constructor are static values, which are part of the structure of a model: ``3`` and ``np.int64(3)``
-must become the same, or they make two programs. The errors of a constructor name the argument. A call happens inside a
-model, so the errors of its arguments name the path of the layer too.
+They are static values, which are part of the structure of a model: ``3`` and ``np.int64(3)`` must become the same, or
+they make two programs. Errors name the argument. What a layer is called with is the matter of `inputs`.
+
+A layer has two dtypes: `param_dtype`, in which its parameters are kept, and `dtype`, in which it computes. Where
+`dtype` is None, JAX's own promotion of inputs and parameters decides.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainstate_graph import Node, State
-from brainstate_graph.extend import describe, locate
-
 __all__ = [
-    "as_axis",
-    "as_fraction",
-    "as_indices",
-    "as_input",
-    "as_mask",
-    "as_positive",
-    "as_precision",
-    "as_size",
-    "as_sizes",
-    "as_sizes_per_axis",
-    "is_number",
-    "is_whole",
-]
+    "as_axis", "as_dtype", "as_fraction", "as_param_dtype", "as_positive", "as_precision", "as_size", "as_sizes",
+    "as_sizes_per_axis", "is_number", "is_whole",
+]  # fmt: skip
 
 _PRECISIONS = ("default", "high", "highest")
-
-
-# ---------------------------------------------------------------------------------------------------- of a constructor
 
 
 def is_number(value: Any) -> bool:
@@ -105,59 +91,26 @@ def as_precision(precision: Any) -> Any:
     return jax.lax.Precision(precision) if precision in _PRECISIONS else precision
 
 
-# ----------------------------------------------------------------------------------------------------------- of a call
+def as_param_dtype(dtype: Any) -> Any:
+    """Return the dtype of parameters, or raise where it is none that can be trained."""
+    found = _dtype("param_dtype must be a dtype such as jnp.float32", dtype)
+    if not jnp.issubdtype(found, jnp.inexact):
+        raise TypeError(f"param_dtype must be a float or complex dtype, not {found}")
+    return found
 
 
-def as_input(
-    x: Any, layer: Node, argument: str = "x", *, size: int | None = None, axis: int = -1, rank: int = 0
-) -> Any:
-    """Return an argument of a call as an array of numbers, or raise with the path of the layer and the argument.
-
-    Args:
-        x: What was given.
-        layer: The layer.
-        argument: The name of the argument.
-        size: The number of features along `axis`; None for any.
-        axis: The axis of the features.
-        rank: How many axes there must be at least.
-
-    Raises:
-        TypeError: It is no array of numbers.
-        ValueError: It has too few axes, or another number of features.
-    """
-    # JAX refuses most of these too, in errors that know nothing of layers.
-    if x is None or isinstance(x, (str, bytes, Mapping, State, Node)):
-        given = f"a {type(x).__name__}" if x is not None else "None"
-        raise TypeError(f"{locate(layer)} takes an array for `{argument}`, not {given}")
-    x = jnp.asarray(x)
-    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
-        raise TypeError(f"{locate(layer)} takes numbers for `{argument}`, which is {describe(x)}")
-    if x.ndim < rank:
-        raise ValueError(f"{locate(layer)} needs at least {rank} axes of `{argument}`, which is {describe(x)}")
-    if size is not None and (not -x.ndim <= axis < x.ndim or x.shape[axis] != size):
-        raise ValueError(
-            f"{locate(layer)} expects {size} features along axis {axis} of `{argument}`, which is {describe(x)}"
-        )
-    return x
+def as_dtype(dtype: Any) -> Any:
+    """Spell a dtype in one way, so that ``jnp.float32`` and ``"float32"`` make the same program."""
+    if dtype is None:
+        return None
+    found = _dtype("dtype must be a dtype such as jnp.float32, or None", dtype)
+    if not jnp.issubdtype(found, jnp.inexact):
+        raise TypeError(f"dtype must be a float or complex dtype to compute in, or None, not {found}")
+    return found
 
 
-def as_indices(x: Any, layer: Node, argument: str = "x") -> Any:
-    """Return an argument of a call as an array of whole numbers, or raise as `as_input` does."""
-    x = as_input(x, layer, argument)
-    if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise TypeError(f"{locate(layer)} takes whole numbers for `{argument}`, which is {describe(x)}")
-    return x
-
-
-def as_mask(mask: Any, layer: Node, meaning: str = "True and False for `mask`, which is {}") -> Any:
-    """Return the argument `mask` of a call as an array of booleans, or raise as `as_input` does.
-
-    Args:
-        mask: What was given.
-        layer: The layer.
-        meaning: What the message says that the layer takes, with ``{}`` for what was given.
-    """
-    mask = as_input(mask, layer, "mask")
-    if mask.dtype != bool:
-        raise TypeError(f"{locate(layer)} takes {meaning.format(describe(mask))}")
-    return mask
+def _dtype(demand: str, dtype: Any) -> Any:
+    try:
+        return jnp.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{demand}, not {dtype!r}") from None

@@ -1,4 +1,4 @@
-"""Parameters: how layers make theirs with an initialiser, and shape them to go with an input."""
+"""Parameters: how layers make theirs with an initialiser."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .dtypes import as_param_dtype
+from .arguments import as_param_dtype
 from .random import Rng, stream_of
 from .states import ParamState
 
-__all__ = ["Initializer", "along_axis", "lecun_normal", "make_parameter"]
+__all__ = ["Initializer", "lecun_normal", "make_parameter"]
 
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
@@ -59,13 +59,3 @@ def make_parameter(
     if contracted is not None:
         value = jnp.moveaxis(jnp.reshape(value, [shape[i] for i in order]), range(len(shape)), order)
     return kind(value)
-
-
-def along_axis(vector: jax.Array, ndim: int, axis: int = -1) -> jax.Array:
-    """Shape a vector so that it stands along `axis` of an array with `ndim` axes.
-
-    Broadcasting would do it silently for the last axis, and raises where the user asked JAX for strict ranks.
-    """
-    shape = [1] * ndim
-    shape[axis] = vector.shape[0]
-    return vector.reshape(shape)

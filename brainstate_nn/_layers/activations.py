@@ -42,10 +42,10 @@ from jax.nn import (
 )
 from jax.numpy import tanh
 
-from .._core.arguments import as_axis, as_input, as_size
-from .._core.dtypes import as_dtype, promote
+from .._core.arguments import as_axis, as_dtype, as_size
+from .._core.inputs import along_axis, as_input, promote
 from .._core.module import Module
-from .._core.parameters import Initializer, along_axis, make_parameter
+from .._core.parameters import Initializer, make_parameter
 from .._core.random import Rng
 
 __all__ = [

@@ -15,8 +15,8 @@ import numpy as np
 from brainstate_graph import Node
 from brainstate_graph.extend import describe
 
-from .._core.arguments import as_input, as_size
-from .._core.dtypes import at_least_float32
+from .._core.arguments import as_size
+from .._core.inputs import as_input, at_least_float32
 from .._core.module import Module
 from .windows import caller_name, rank_of_window
 

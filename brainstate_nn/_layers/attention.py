@@ -16,8 +16,8 @@ import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_fraction, as_input, as_mask, as_size
-from .._core.dtypes import as_dtype, common_dtype, promote
+from .._core.arguments import as_dtype, as_fraction, as_size
+from .._core.inputs import as_input, as_mask, common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
 from .._core.random import Rng

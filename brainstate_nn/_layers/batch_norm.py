@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_axis, as_fraction, as_input, as_size
-from .._core.dtypes import at_least_float32
-from .._core.parameters import Initializer, along_axis
+from .._core.arguments import as_axis, as_fraction, as_size
+from .._core.inputs import along_axis, as_input, at_least_float32
+from .._core.parameters import Initializer
 from .._core.random import Rng
 from .._core.sharded import resharded_like
 from .._core.states import BatchState

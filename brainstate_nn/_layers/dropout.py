@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_fraction, as_input
+from .._core.arguments import as_fraction
+from .._core.inputs import as_input
 from .._core.module import Module
 from .._core.random import Rng, own_stream
 from .._core.sharded import mask_like

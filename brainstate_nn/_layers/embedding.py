@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._core.arguments import as_indices, as_input, as_size, is_whole
-from .._core.dtypes import as_dtype, promote
+from .._core.arguments import as_dtype, as_size, is_whole
+from .._core.inputs import along_axis, as_indices, as_input, promote
 from .._core.module import Module
-from .._core.parameters import Initializer, along_axis, make_parameter
+from .._core.parameters import Initializer, make_parameter
 from .._core.random import Rng
 from .._core.sharded import mask_like
 

@@ -15,8 +15,7 @@ from jax.core import Tracer
 
 from brainstate_graph import Node
 
-from .._core.arguments import as_size, as_sizes
-from .._core.dtypes import as_dtype
+from .._core.arguments import as_dtype, as_size, as_sizes
 from .._core.sharded import with_sharding
 from .._core.states import ShortTermState
 

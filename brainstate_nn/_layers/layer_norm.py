@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_input, as_sizes
-from .._core.dtypes import at_least_float32, squared_magnitude
+from .._core.arguments import as_sizes
+from .._core.inputs import as_input, at_least_float32, squared_magnitude
 from .._core.parameters import Initializer
 from .._core.random import Rng
 from .normalisation import Normalisation, mask_of_elements, mean_and_var, mean_of

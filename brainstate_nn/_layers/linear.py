@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_input, as_precision, as_size
-from .._core.dtypes import as_dtype, promote
+from .._core.arguments import as_dtype, as_precision, as_size
+from .._core.inputs import along_axis, as_input, promote
 from .._core.module import Module
-from .._core.parameters import Initializer, along_axis, lecun_normal, make_parameter
+from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import ParamState
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_axis, as_input, as_precision, as_sizes
-from .._core.dtypes import as_dtype, promote
+from .._core.arguments import as_axis, as_dtype, as_precision, as_sizes
+from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.random import Rng

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from brainstate_graph import Filter, PathGlob, RefMap, clone, nodes, to_predicate
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_positive, as_precision, as_size, as_sizes
-from .._core.dtypes import as_dtype, at_least_float32, promote
+from .._core.arguments import as_dtype, as_positive, as_precision, as_size, as_sizes
+from .._core.inputs import at_least_float32, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, make_parameter
 from .._core.paths import dotted_name

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_mask, as_positive
-from .._core.dtypes import as_dtype, at_least_float32, common_dtype, squared_magnitude
+from .._core.arguments import as_dtype, as_positive
+from .._core.inputs import as_mask, at_least_float32, common_dtype, squared_magnitude
 from .._core.module import Module
 from .._core.parameters import Initializer, make_parameter
 from .._core.random import Rng

@@ -16,8 +16,8 @@ import numpy as np
 from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_axis, as_input, as_sizes_per_axis
-from .._core.dtypes import at_least_float32
+from .._core.arguments import as_axis, as_sizes_per_axis
+from .._core.inputs import as_input, at_least_float32
 from .._core.module import Module
 from .windows import Padding, as_padding, rank_of_window, refuse_short_input
 

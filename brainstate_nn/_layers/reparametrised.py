@@ -18,7 +18,7 @@ from brainstate_graph import GraphError, Node, Overlay, State, states
 from brainstate_graph.extend import describe, locate, write_values
 
 from .._core.arguments import as_axis, as_positive, as_size
-from .._core.dtypes import at_least_float32, squared_magnitude
+from .._core.inputs import at_least_float32, squared_magnitude
 from .._core.module import Module, signature_of
 from .._core.paths import dotted_names
 from .._core.random import Rng, stream_of

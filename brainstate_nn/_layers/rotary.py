@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_indices, as_input, as_positive, as_size
-from .._core.dtypes import at_least_float32
+from .._core.arguments import as_positive, as_size
+from .._core.inputs import as_indices, as_input, at_least_float32
 from .._core.module import Module
 
 __all__ = ["RotaryEmbedding"]

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_input, as_sizes
+from .._core.arguments import as_sizes
+from .._core.inputs import as_input
 from .._core.module import Module
 from .._core.sharded import named_sharding, with_sharding
 from .._core.states import HiddenState, ShortTermState

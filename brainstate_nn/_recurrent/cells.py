@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_size
-from .._core.dtypes import as_dtype, promote
-from .._core.parameters import Initializer, along_axis, lecun_normal, make_parameter
+from .._core.arguments import as_dtype, as_size
+from .._core.inputs import along_axis, promote
+from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.random import Rng
 from .._core.states import HiddenState, ParamState
 from .._layers.activations import sigmoid, tanh

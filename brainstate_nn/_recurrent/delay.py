@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_positive, as_sizes, is_number
-from .._core.dtypes import as_dtype
+from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.sharded import resharded
 from .._core.states import HiddenState
 from .cell import RecurrentCell

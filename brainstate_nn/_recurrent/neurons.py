@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_positive, as_sizes, is_number
-from .._core.dtypes import as_dtype, promote
+from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
+from .._core.inputs import promote
 from .._core.states import HiddenState
 from .cell import RecurrentCell
 from .surrogate import Derivative, as_surrogate, surrogate_spike

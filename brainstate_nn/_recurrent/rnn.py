@@ -16,7 +16,8 @@ from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 from brainstate_transform import scan
 
-from .._core.arguments import as_indices, as_input, as_size
+from .._core.arguments import as_size
+from .._core.inputs import as_indices, as_input
 from .._core.module import Module
 from .._core.sharded import mask_like, resharded
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_input, as_size, is_number
+from .._core.arguments import as_size, is_number
+from .._core.inputs import as_input
 from .._core.sharded import replicated
 from .exact_sums import add_to_count, count_as_float, zero_count
 from .metrics import Metric, MetricState, mask_of_values

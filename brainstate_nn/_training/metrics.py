@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from brainstate_graph import Node, Overlay
 from brainstate_graph.extend import describe, locate, write_values
 
-from .._core.arguments import as_input, as_mask
+from .._core.inputs import as_input, as_mask
 from .._core.sharded import mask_like
 from .._core.states import LongTermState
 from .exact_sums import add_to_count, add_to_sum, count_as_float, sum_as_float, zero_count, zero_sum

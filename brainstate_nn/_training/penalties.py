@@ -17,7 +17,7 @@ from brainstate_graph import Node, State, nodes, states
 from brainstate_graph.extend import describe, fields_of, locate
 
 from .._core.arguments import is_number
-from .._core.dtypes import at_least_float32, squared_magnitude
+from .._core.inputs import at_least_float32, squared_magnitude
 from .._core.selection import selected_states
 from .._core.sharded import replicated
 from .constraints import Constrained

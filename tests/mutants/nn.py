@@ -9,14 +9,14 @@ MUTANTS = [
     # -- dtypes, streams, parameters
     (
         "the dtype of a layer is ignored",
-        f"{NN}/_core/dtypes.py",
+        f"{NN}/_core/inputs.py",
         "    if dtype is None:\n        dtype = common_dtype(*arrays)",
         "    dtype = common_dtype(*arrays)",
         ("tests/nn/layers/test_linear.py::test_dtypes_are_those_of_nnx", "tests/laws/test_layers.py::test_dtypes"),
     ),
     (
         "half precision is summed in half precision",
-        f"{NN}/_core/dtypes.py",
+        f"{NN}/_core/inputs.py",
         "    return x.astype(jnp.promote_types(jnp.float32, x.dtype))",
         "    return x",
         ("tests/nn/layers/test_layer_norm.py::test_half_precision_is_summed_in_single",),

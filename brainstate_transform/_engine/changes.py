@@ -32,10 +32,12 @@ Left = tuple[Any, bool, list[tuple[State[Any], Any]]]  # the result as data, whe
 
 
 class User(Protocol):
-    """The user's function, and its name."""
+    """The user's function, its name, and the graph that it touches by now."""
 
     fun: Any
     __qualname__: str
+
+    def graph_now(self, graph: TouchedGraph | None) -> TouchedGraph: ...
 
 
 class Changes(abc.ABC):
@@ -43,14 +45,13 @@ class Changes(abc.ABC):
 
     Args:
         user: The user's function.
-        graph: The touched graph.
-        containers: Its lists and dicts as they were; None where there are none, or nobody asks.
+        containers: The lists and dicts of the touched graph as they were; None where there are none, or nobody asks.
     """
 
-    def __init__(self, user: User, graph: TouchedGraph, containers: Containers | None) -> None:
+    def __init__(self, user: User, containers: Containers | None) -> None:
         self.fun = user.fun
         self.user = user.__qualname__
-        self.graph = graph
+        self.graph_now = user.graph_now
         self.containers = containers
 
     @abc.abstractmethod
@@ -89,7 +90,7 @@ class Kept(Changes):
         self._refuse_tracers(overlay.journal.edits())
         out, sealed = seal_result(out, overlay, graph, self.fun)
         made = overlay.made()
-        held = set(self.graph.snapshot.states) if made else set()
+        held = set(self.graph_now(graph).snapshot.states) if made else set()
         return out, sealed, [(state, value) for state, value in made if state in held]
 
 
@@ -118,7 +119,8 @@ class Carried(Changes):
         edits = overlay.journal.edits()
         self._refuse_tracers(edits)
         edits = _visible(edits)
-        row_of = self.graph.row_of() if edits else {}
+        assert graph is not None  # a program is of one
+        row_of = graph.row_of() if edits else {}
         for edit in edits:
             if id(edit.node) not in row_of:
                 raise StructureError(

@@ -146,11 +146,8 @@ class Core:
                 if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
-                    # What the graph has come to hold is asked for afterwards; what a trace is of, is what it began
-                    # with.
                     fate = Refused if self.frozen else Carried if compiled else Kept
-                    now = graph if graph is not None and fate is not Kept else self._graph_now(graph)
-                    out, sealed, kept = fate(self, now, containers).leave(out, overlay, graph)
+                    out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
             except BaseException:
                 if containers is not None:
                     containers.restore(overlay)
@@ -161,7 +158,8 @@ class Core:
             self.note_sealed()
         return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
 
-    def _graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
+    def graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
+        """Return what the call of a touched graph touches by now."""
         return self.touched.graph(self.nodes if graph is None else graph.nodes)
 
     def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:

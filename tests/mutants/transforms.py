@@ -64,7 +64,7 @@ MUTANTS = [
         f"{HERE}/_loops/cond.py",
         "jnp.where(index == number, 0, jnp.where(index == 0, number, index))",
         "jnp.where(index == number, 0, index)",
-        ("tests/transform/loops/test_cond.py",),
+        ("tests/transform/loops/test_branches.py",),
     ),
     (
         "a branch drops what only another one writes",
@@ -79,7 +79,7 @@ MUTANTS = [
         f"{HERE}/_derivatives/differentiated.py",
         "if unused and not self._allow_unused:",
         "if False:",
-        ("tests/transform/derivatives/test_grad.py",),
+        ("tests/transform/derivatives/test_chosen.py",),
     ),
     (
         "the axis of an argument counts without the object of a method",
@@ -93,7 +93,7 @@ MUTANTS = [
         f"{HERE}/_derivatives/grad.py",
         "        with Overlay() as overlay:",
         "        if overlay := Overlay():",
-        ("tests/transform/derivatives/test_grad.py",),
+        ("tests/transform/derivatives/test_estimates.py",),
     ),
     # -- mapping
     (

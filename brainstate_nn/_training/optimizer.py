@@ -7,7 +7,8 @@ reads and writes them like any others, and so that checkpoints and rules for dev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -41,10 +42,11 @@ class OptState(LongTermState):
     __slots__ = ()
 
 
-class _ModelThen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _ModelThen:
     """The module when the optimizer was made, to notice that it has other states now.
 
-    It is a class of its own and no mere tuple, for messages look for the path of a state in tuples.
+    It is no tuple: messages look for the path of a state in tuples, and would lead to the model through the optimizer.
     """
 
     model: Node
@@ -178,7 +180,7 @@ class Optimizer(Module, Follower):
         """Raise if a layer was put into the module after the optimizer was made, whose parameters would not move."""
         if self._model is None:
             return
-        model, states_then, wrt = self._model
+        model, states_then, wrt = self._model.model, self._model.states, self._model.wrt
         # Takes a tenth of the time of asking what `wrt` names.
         if list(states(model).values()) == states_then:
             return

@@ -182,7 +182,8 @@ def test_without_hidden_layers_there_is_still_the_final_activation():
 
 def test_dropout_follows_each_hidden_activation():
     ones = nn.initializers.ones
-    net = nn.MLP(1, 1, 400, 2, dropout=0.5, w_init=lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype), b_init=ones)
+    eye = lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype)
+    net = nn.MLP(1, 1, 400, 2, dropout=0.5, w_init=eye, b_init=ones, rng=nn.RandomState(0))
     kept = jnp.unique(net.layers[1](net.dropout(nn.relu(net.layers[0](jnp.zeros((1, 1)))))))
     assert set(kept.tolist()) == {1.0, 3.0}
     key, x = jax.random.key(0), jnp.ones((3, 1))

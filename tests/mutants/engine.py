@@ -170,13 +170,6 @@ MUTANTS = [
         ("tests/transform/derivatives/test_checkpoint.py",),
     ),
     (
-        "inside a trace a program is given only some of its states",
-        f"{ENGINE}/lift.py",
-        "return inputs.whole() if inputs.key.passing is not None and not untraced() else inputs",
-        "return inputs",
-        (PROGRAM, *laws("serves_other_states_inside_a_trace", "jit", "vmap", "for_loop")),
-    ),
-    (
         "a bare State is taken as an argument",
         f"{ENGINE}/placeholders.py",
         "    if not any([isinstance(leaf, _OBJECTS) for leaf in leaves]):\n        _PLAIN",

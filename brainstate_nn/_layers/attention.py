@@ -116,20 +116,7 @@ class MultiHeadAttention(Module):
         self.head_size = in_size // num_heads if head_size is None else as_size("head_size", head_size)
         self.out_size = self.in_size if out_size is None else as_size("out_size", out_size)
         self.kv_size = self.in_size if kv_size is None else as_size("kv_size", kv_size)
-        if rotary is not None and getattr(rotary, "head_size", None) != self.head_size:
-            raise ValueError(
-                f"rotary must turn heads of {self.head_size} features, and is {rotary!r}: write "
-                f"`rotary=RotaryEmbedding({self.head_size})`"
-            )
-        if as_fraction("dropout", dropout, "the probability to drop an attention weight") and not _is_usual(
-            attention_fn
-        ):
-            raise ValueError("dropout needs the usual attention_fn, for the weights of another are not seen")
-        if not callable(attention_fn):
-            raise TypeError(
-                "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
-                f"{type(attention_fn).__name__}"
-            )
+        _refuse_misfits(self.head_size, rotary, dropout, attention_fn)
         self.attention_fn = attention_fn
         self.rotary = rotary
         self.dtype = as_dtype(dtype)
@@ -348,6 +335,22 @@ class MultiHeadAttention(Module):
         else:
             x = self.attention_fn(q, k, v, mask=mask, is_causal=is_causal)
         return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:]))
+
+
+def _refuse_misfits(head_size: int, rotary: Any, dropout: Any, attention_fn: Any) -> None:
+    """Refuse arguments of a constructor that do not go with each other."""
+    if rotary is not None and getattr(rotary, "head_size", None) != head_size:
+        raise ValueError(
+            f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
+            f"`rotary=RotaryEmbedding({head_size})`"
+        )
+    if as_fraction("dropout", dropout, "the probability to drop an attention weight") and not _is_usual(attention_fn):
+        raise ValueError("dropout needs the usual attention_fn, for the weights of another are not seen")
+    if not callable(attention_fn):
+        raise TypeError(
+            "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
+            f"{type(attention_fn).__name__}"
+        )
 
 
 def _is_usual(attention_fn: Any) -> bool:

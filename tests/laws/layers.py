@@ -12,27 +12,9 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from tests.laws.sizes import USUAL, Sizes
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 from tests.tables import each
-
-
-class Sizes(NamedTuple):
-    """Sizes that fit each other; the laws draw them at random."""
-
-    batch: int = 4
-    length: int = 6
-    heads: int = 2
-    head: int = 4
-    out: int = 3
-
-    @property
-    def width(self) -> int:
-        """The number of features."""
-        return self.heads * self.head
-
-
-# What all laws take, so that each initialiser is compiled once; all axes of an input differ.
-USUAL = Sizes()
 
 
 class Layer(NamedTuple):

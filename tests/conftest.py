@@ -22,6 +22,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Each test compiles programs of its own and runs them once: optimising those takes 40 % of the time of the suite.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
+if jax.__version_info__ < (0, 11):  # XLA's older emitters: 9 ms for a small program and not 15; gone from later versions
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -45,10 +47,23 @@ collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
     collect_ignore = [*collect_ignore, "processes/damaged_files.py"]
 
+MOST_BYTES = 500_000_000  # of programs kept; a run of all tests leaves 80 MB
+
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)
 hypothesis.settings.register_profile("explore", max_examples=1000, **_QUIET)  # HYPOTHESIS_PROFILE=explore
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def _keep_programs(folder: pathlib.Path, tidy: bool) -> None:
+    """Let JAX keep compiled programs between files, workers and runs: 70 % of those of the laws are asked for again."""
+    if tidy and sum(entry.stat().st_size for entry in os.scandir(folder)) > MOST_BYTES:
+        for entry in os.scandir(folder):
+            os.remove(entry)
+    settings = {"compilation_cache_dir": str(folder), "persistent_cache_min_compile_time_secs": 0}
+    for name, value in settings.items():
+        os.environ.setdefault(f"JAX_{name}".upper(), str(value))
+        jax.config.update(f"jax_{name}", value)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,6 +84,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if cache := getattr(config, "cache", None):  # the processes of tests/processes have none, and use ours
+        _keep_programs(cache.mkdir("programs"), tidy=not hasattr(config, "workerinput"))
     if config.getoption("no_graph_cache"):
         from brainstate_graph import Snapshot
 

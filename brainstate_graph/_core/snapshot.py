@@ -98,9 +98,12 @@ class Snapshot:
             if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
                 return False
             self._tick = now
-        for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
-            if not unchanged():
-                return False
+        try:
+            for unchanged in self._watches:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
+                if not unchanged():
+                    return False
+        except RuntimeError:  # another thread changed a dictionary while we looked
+            return False
         return True
 
     def changed_nodes(self) -> list[Any]:

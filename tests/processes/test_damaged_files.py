@@ -12,4 +12,4 @@ from tests.processes.run import passes
 
 @pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_in_a_process_of_its_own(which):
-    passes("processes/damaged_files.py", "-m", which, ALONE="1")
+    passes("processes/damaged_files.py", "-m", which, ALONE="1", JAX_ENABLE_COMPILATION_CACHE="0")

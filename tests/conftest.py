@@ -22,7 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Each test compiles programs of its own and runs them once: optimising those takes 40 % of the time of the suite.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
-if jax.__version_info__ < (0, 11):  # XLA's older emitters: 9 ms for a small program and not 15; gone from later versions
+if jax.__version_info__ < (0, 11):  # XLA's older emitters: 9 ms for a small program and not 15; later it has none
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")

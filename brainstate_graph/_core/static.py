@@ -98,7 +98,8 @@ def static_key(value: Any) -> Hashable:
         return (kind, *map(static_key, value))
     # The order of a dictionary is part of it: code that goes through it makes another program.
     if isinstance(value, dict):
-        items = tuple((static_key(k), static_key(v)) for k, v in list(value.items()))  # another thread may add to it
+        pairs = list(value.items())  # in one look, as another thread may add to it
+        items = tuple((static_key(k), static_key(v)) for k, v in pairs)
         return (kind, items, static_key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
         return (kind, frozenset(map(static_key, value)))

@@ -34,17 +34,19 @@ def _live_nodes() -> list[Node]:
     kinds: list[type[Node]] = [Node]
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
-    is_node = frozenset(kinds).__contains__
+    is_node = frozenset(map(id, kinds)).__contains__
     # No other thread may run while we hold a reference to every object: it would fail with a SystemError if it were
     # building a tuple, to which nobody else may hold one. So all objects are asked for, sorted out and let go within
     # one call in C. That takes two lists side by side, one for the objects and one for their types: each goes when it
-    # is used up. The second is made later and has the first at its end, hence `repeat`, and the order by age. (Where
-    # the process has an audit hook in Python, that is called in between, and others may run.)
+    # is used up. The second is made later and has the first at its end, hence `repeat`, and the order by age. Types are
+    # known by their ids: a metaclass may have a `__hash__` in Python, which would let others run. (So may an audit hook
+    # in Python, where the process has one.)
     with _listing:
         collecting = gc.isenabled()
         gc.disable()  # which moves objects from one generation to another
         try:
-            found = list(compress(chain(_all_objects(), repeat(None)), map(is_node, map(type, _all_objects()))))
+            kinds_of_all = map(id, map(type, _all_objects()))
+            found = list(compress(chain(_all_objects(), repeat(None)), map(is_node, kinds_of_all)))
         finally:
             if collecting:
                 gc.enable()

@@ -106,6 +106,10 @@ class Snapshot:
             return False
         return True
 
+    def add_test(self, test: Callable[[], bool]) -> None:
+        """Add a test, without arguments, that must hold from now on for the snapshot to be current."""
+        self._watches.append(test)
+
     def changed_nodes(self) -> list[Any]:
         """Return the nodes whose attributes were set since, even if to what they were."""
         return [node for node, tick in zip(self._nodes, self._ticks, strict=True) if node.__graph__.tick != tick]

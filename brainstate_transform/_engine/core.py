@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import jax
 
-from brainstate_graph import Node, Overlay, Snapshot, State
+from brainstate_graph import Node, Overlay, State
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
@@ -152,8 +152,10 @@ class Core:
                 if containers is not None:
                     containers.restore(overlay)
                 raise
-        if graph is not None and compiled and self.moved(graph, overlay):
-            raise Moved
+        if graph is not None and compiled:
+            self.touched.ask_again(graph)
+            if self.moved(graph, overlay):
+                raise Moved
         if sealed:
             self.note_sealed()
         return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
@@ -277,8 +279,8 @@ class TraceLog(Protocol):
     traces: deque[Trace]
     count: int
 
-    def changed_itself(self, inputs: Inputs) -> None:
-        """Look for what the function changed itself while it was traced, so that the next call traces it again."""
+    def noted(self, inputs: Inputs) -> None:
+        """Look at the last trace, beside those before it."""
         ...
 
 
@@ -346,9 +348,7 @@ class StagedCore:
         with self._numbering:
             log.traces.append(trace)
             log.count += 1
-        inputs = trace.key.inputs
-        if log.count > 1 and Snapshot.enabled and not inputs.is_current():  # without the cache it never is
-            log.changed_itself(inputs)
+        log.noted(trace.key.inputs)
 
     def outcome(self, number: Any) -> Outcome:
         """Return the outcome behind what a call returned in the place of its number."""

@@ -63,6 +63,11 @@ class Lifted(abc.ABC):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
 
+    @property
+    @abc.abstractmethod
+    def parts(self) -> Sequence[Any]:
+        """What it was made with: two of one class that were made with the same are one."""
+
     @abc.abstractmethod
     def _like(self, fun: Callable[..., Any]) -> Self:
         """Return the same of `fun`, the function as a method of an object that is no Node."""
@@ -127,6 +132,11 @@ class Unstaged(Lifted):
                 raise_users(error)
             written.write()
         return unseal_result(out) if sealed else out
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """What it was made with."""
+        return (self._rule, self._inputs, *self.functions)
 
     def _like(self, fun: Callable[..., Any]) -> Unstaged:
         bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)
@@ -266,6 +276,11 @@ class StagedByRule(Staged):
         super().__init__(core, _WholeGraphs(core.core), name)
         self._rule, self._more = rule, funs[1:]
         self._run = self._run_whole = rule(self._core)
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """What it was made with."""
+        return (self._rule, *self.functions, *self._more)
 
     def _like(self, fun: Callable[..., Any]) -> StagedByRule:
         bound = StagedByRule(self._rule, (fun, *self._more), None)

@@ -1,49 +1,68 @@
 """What a function reaches by name: the one reading of functions, for all who ask.
 
+*Place*: where Python finds a thing by a name, and where another may be put: a variable, an attribute, an item.
 *Step*: what one thing leads to.  A function leads to what its closure, its defaults and the globals that its code loads
-hold; a method to its object; a partial to its arguments; a plain object to its attributes.  What belongs to Python or
-to a library is not entered.
-*Place*: where such a thing is held by a name, and where another may be put: a `Cell` or a `Binding`.
+hold; a method to its object; a partial to its arguments; a plain object to those of its attributes, and of the members
+of its class, that the code names.  What belongs to Python or to a library is not entered, but for the functions that it
+was given.
 
-`Capture` follows the steps from a function to its *touched graph*: every node and state on the way.  That is found
-before the function is traced, so that one trace is enough, and each place on the way gets a test, as a place in the
-middle may be rebound too.  Numbers and texts in the variables around its functions, and in plain objects that these
-use, are part of it: a program is made from them.
+`Capture` follows the steps from a function to all that its program depends on:
 
-`brainstate_transform._jit.parts` asks the same steps whether two functions are made of the same parts.
+- its *touched graph*: every node and state on the way;
+- *watched places*: where plain values, functions and arrays were found.  Each is asked "does it hold the same object?"
+  at each call, and so is every place on the way to it.  What plain values are is part of the program's key;
+- *unwatched places*: what was found there can change inside, and to compare it would cost too much.
+
+What a place is to hold may be changed by the function itself while it is traced, such as a count of the traces.  Such a
+place is no part of the program.  Nobody can tell that from the code alone, so places that the code seems to change are
+*undecided* until the first trace is over: see `Places.ask_again`.
 """
 
 from __future__ import annotations
 
-import dis
+import dataclasses
+import decimal
+import enum
+import fractions
 import functools
+import pathlib
 import sys
 import types
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, final
 
 import jax
+import numpy as np
+from jax.core import Tracer
 
-from brainstate_graph import Node, State
-from brainstate_graph.extend import StateTree, watch
+from brainstate_graph import Node, Snapshot, State, Static
+from brainstate_graph.extend import ABSENT, StateTree, dotted, watch
 
+from .code import WHOLE, names_in
 from .user_function import WeakMethod
 
-__all__ = ["Binding", "Capture", "Cell", "Place", "Step", "is_foreign", "is_open", "is_ours", "names_in", "steps"]
+__all__ = ["VARIABLE", "Capture", "Known", "Places", "is_value"]
 
-FOREIGN = frozenset(sys.stdlib_module_names) | {"jax", "jaxlib", "numpy", "scipy", "optax", "flax"}
-OURS = ("brainstate_graph", "brainstate_transform")
+FOREIGN = frozenset(sys.stdlib_module_names) | {
+    "jax", "jaxlib", "numpy", "scipy", "optax", "flax", "chex", "orbax", "equinox", "diffrax", "optimistix", "lineax",
+    "jaxtyping", "haiku", "torch", "tensorflow", "pandas", "matplotlib", "sklearn", "tqdm", "rich", "treescope",
+    "einops", "distrax", "numpyro", "blackjax", "IPython", "pytest", "_pytest", "hypothesis", "typing_extensions", "ml_dtypes",
+}  # fmt: skip
+OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
+_OPEN = ("types", "argparse")  # SimpleNamespace, Namespace: modules of Python whose objects users fill
 
 
 def package_of(item: Any) -> str:
     """Return the top-level package of a function, class or module."""
     name = item.__name__ if isinstance(item, types.ModuleType) else getattr(item, "__module__", None)
-    return (name or "").partition(".")[0]
+    return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 def is_foreign(item: Any) -> bool:
-    """Tell whether a function, class or module belongs to Python or to a library that reaches no model."""
+    """Tell whether a function, class or module belongs to Python or to a library that reaches no model by itself."""
     return package_of(item) in FOREIGN
 
 
@@ -52,35 +71,72 @@ def is_ours(item: Any) -> bool:
     return package_of(item) in OURS
 
 
-def is_open(kind: type[Any]) -> bool:
-    """Tell whether the attributes of such an object are what users put there."""
-    return not is_foreign(kind) or kind.__module__ in ("types", "argparse")  # SimpleNamespace, Namespace
+def _is_users(item: Any) -> bool:
+    return not (is_foreign(item) or is_ours(item))
 
 
-class Names(NamedTuple):
-    """The names in a piece of code and the code inside it."""
+# -- values ------------------------------------------------------------------------------------------------------------
 
-    loaded: tuple[str, ...]  # globals
-    used: tuple[str, ...]  # all, attributes among them
-    stored: frozenset[str]  # globals, variables of functions around it, and attributes that it assigns
+_EXACT = (bool, int, float, complex, str, bytes, type(None), type(...))
+_VALUES = (
+    *_EXACT, enum.Enum, np.generic, np.dtype, fractions.Fraction, decimal.Decimal, pathlib.PurePath, range, slice,
+)  # fmt: skip
+VARIABLE = "variable "  # before the path of a place, where it stands among the roots of a touched graph
+_FEW = 64  # items of a plain container that are compared one by one
+_FEW_BYTES = 1024  # of a NumPy array that are compared: 0.15 microseconds
 
 
-@functools.lru_cache(maxsize=4096)
-def names_in(code: types.CodeType) -> Names:
-    """Return the names in a piece of code and the code inside it."""
-    loaded: dict[str, None] = {}
-    used: dict[str, None] = {}
-    stored: set[str] = set()
-    todo = [code]
-    for current in todo:
-        for step in dis.get_instructions(current):
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                loaded[step.argval] = None
-            elif step.opname in ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF"):
-                stored.add(step.argval)
-        used.update(dict.fromkeys(current.co_names))
-        todo += [c for c in current.co_consts if isinstance(c, types.CodeType)]
-    return Names(tuple(loaded), tuple(used), frozenset(stored))
+def is_value(item: Any) -> bool:
+    """Tell whether a thing is a plain value, which cannot change and is compared by type and value."""
+    kind = type(item)
+    if issubclass(kind, _VALUES):
+        return True
+    if issubclass(kind, (tuple, frozenset)):
+        return len(item) <= _FEW and all(map(is_value, item))
+    declared = getattr(kind, "__dataclass_params__", None)
+    if declared is None or not declared.frozen:
+        return False
+    return all(is_value(getattr(item, field.name, None)) for field in dataclasses.fields(item))
+
+
+@final
+class _Same:
+    """Stands for one object as part of a key, and does not keep it alive."""
+
+    __slots__ = ("__weakref__", "_text")
+
+    def __init__(self, item: Any) -> None:
+        self._text = getattr(item, "__qualname__", None) or f"{type(item).__name__} at {id(item):#x}"
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+_same: dict[int, tuple[Any, _Same]] = {}  # by the id of an object: a weak reference to it, and what stands for it
+
+
+def _by_identity(item: Any) -> Any:
+    """Return what stands for an object as part of a key; the object itself where nothing tells that it is gone."""
+    number = id(item)
+    found = _same.get(number)
+    if found is not None and found[0]() is item:
+        return found[1]
+    try:
+        gone = weakref.ref(item, lambda ref: _same.pop(number, None) if _same.get(number, (0,))[0] is ref else None)
+    except TypeError:
+        return Static(item)
+    return _same.setdefault(number, (gone, _Same(item)))[1] if found is None else _renewed(number, gone, item)
+
+
+def _renewed(number: int, gone: Any, item: Any) -> _Same:
+    _same[number] = gone, _Same(item)
+    return _same[number][1]
+
+
+# -- places ------------------------------------------------------------------------------------------------------------
+
+Test = Callable[[], bool]
+_absent = repeat(ABSENT)
 
 
 class Cell(NamedTuple):
@@ -88,223 +144,297 @@ class Cell(NamedTuple):
 
     cell: types.CellType
 
-    def key(self) -> Any:
-        return id(self.cell)
-
-    def unchanged(self, value: Any) -> Callable[[], bool]:
-        """Return the test whether it still holds this very object."""
-        cell = self.cell
-
-        def unchanged() -> bool:
-            try:
-                return cell.cell_contents is value
-            except ValueError:  # emptied
-                return False
-
-        return unchanged
+    def now(self) -> Any:
+        """Return what it holds."""
+        try:
+            return self.cell.cell_contents
+        except ValueError:  # emptied
+            return ABSENT
 
 
 class Binding(NamedTuple):
-    """A name in a table: a global, an attribute of a module or plain object, a keyword of a partial."""
+    """A name in a table: a global, an attribute of a module or plain object, an item of a dict."""
 
-    table: dict[str, Any]
-    name: str
-    owned: bool = False  # whether the table is that of an object, of which only used names count
+    table: Any  # with a method `get`
+    name: Any
 
-    def key(self) -> Any:
-        return id(self.table), self.name
-
-    def unchanged(self, value: Any) -> Callable[[], bool]:
-        """Return the test whether it still holds this very object."""
-        table, name = self.table, self.name
-        return lambda: table.get(name) is value
+    def now(self) -> Any:
+        """Return what it holds."""
+        return self.table.get(self.name, ABSENT)
 
 
 Place = Cell | Binding
 
 
-class Step(NamedTuple):
-    """One thing that something leads to.
+@final
+class _Slots:
+    """The slots of an object as a table."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def get(self, name: str, default: Any) -> Any:
+        try:
+            return object.__getattribute__(self.item, name)
+        except AttributeError:
+            return default
+
+
+def _unchanged(places: Iterable[tuple[Place, Any]]) -> Test | None:
+    """Return one test for many places: do all of them hold the very objects that they held?"""
+    cells: list[tuple[types.CellType, Any]] = []
+    tables: dict[int, tuple[Any, list[Any], list[Any]]] = {}
+    for place, value in places:
+        if isinstance(place, Cell):
+            cells.append((place.cell, value))
+        else:
+            _, names, values = tables.setdefault(id(place.table), (place.table, [], []))
+            names.append(place.name)
+            values.append(value)
+    if not (cells or tables):
+        return None
+    rows = [(table.get, names, list(map(id, values)), values) for table, names, values in tables.values()]
+
+    def unchanged() -> bool:
+        try:
+            for cell, value in cells:
+                if cell.cell_contents is not value:
+                    return False
+        except ValueError:  # emptied
+            return False
+        # 30 nanoseconds a name.  The values are there for their ids to stay theirs.
+        for get, names, ids, _ in rows:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
+            if list(map(id, map(get, names, _absent))) != ids:
+                return False
+        return True
+
+    return unchanged
+
+
+class _Found(NamedTuple):
+    """A thing at a place that a program depends on.
 
     Attributes:
-        name: How the function knows it; "" for what runs itself.
-        value: The thing.
-        place: Where it may be rebound; None where it cannot.
+        path: Where it is, as the function knows it: ``trainer.config.rate``.
+        value: What it is as part of a key; ABSENT where it is none.
+        unchanged: Tells whether it is still there.
     """
 
-    name: str
+    path: str
     value: Any
-    place: Place | None = None
+    unchanged: Test
 
 
-def steps(item: Any) -> list[Step]:
-    """Return what can be reached from a function or a plain object in one step."""
-    kind = type(item)
-    if kind is types.FunctionType:
-        return [] if is_foreign(item) else _of_function(item)
-    if kind is types.MethodType:
-        return [Step("self", item.__self__), Step("", item.__func__)]
-    if isinstance(item, functools.partial):
-        arguments = [Step(f"partial[{i}]", value) for i, value in enumerate(item.args)]
-        keywords = [Step(name, value, Binding(item.keywords, name)) for name, value in item.keywords.items()]
-        return [Step("", item.func), *arguments, *keywords]
-    if kind is WeakMethod:
-        return [Step("self", item.instance()), Step("", item.fun)]
-    if package_of(kind) in OURS:
-        return [Step("", fun) for fun in getattr(item, "functions", ())]  # what a lifted function runs
-    if hasattr(item, "__wrapped__"):
-        return [Step("", item.__wrapped__)]
-    if isinstance(item, types.ModuleType) or not is_open(kind) or not hasattr(item, "__dict__"):
-        return []
-    table = vars(item)
-    found = [Step(name, value, Binding(table, name, True)) for name, value in list(table.items())]
-    return [*found, Step("", kind.__call__)] if callable(item) else found
+def _found(constant: _Constant) -> _Found:
+    return _Found(constant.link.path, constant.value, constant.unchanged)
 
 
-def _of_function(fun: types.FunctionType) -> list[Step]:
-    found: list[Step] = []
-    code = fun.__code__
-    for name, cell in zip(code.co_freevars, fun.__closure__ or (), strict=True):
-        try:  # `contextlib.suppress` takes four times as long, and eager loops ask at each call
-            found.append(Step(name, cell.cell_contents, Cell(cell)))
-        except ValueError:  # not assigned yet
-            continue
-    defaults = fun.__defaults__
-    if defaults:
-        found += map(Step, code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults)
-    if fun.__kwdefaults__:
-        found += map(Step, fun.__kwdefaults__, fun.__kwdefaults__.values())
-    table = fun.__globals__
-    if package_of(fun) in OURS:
-        return found  # the globals of our own wrappers hold no state; their closures lead on
-    names = names_in(code)
-    for name in names.loaded:
-        if name not in table:
-            continue
-        value = table[name]
-        found.append(Step(name, value, Binding(table, name)))
-        if isinstance(value, types.ModuleType) and not is_foreign(value):
-            inside = vars(value)  # `models.net(x)` reaches the global `net` of the module `models`
-            found += [Step(f"{name}.{key}", inside[key], Binding(inside, key)) for key in names.used if key in inside]
-    return found
+class Places:
+    """The places on which the program of a function depends.
+
+    Attributes:
+        unwatched: What the function reads and what is not watched, in words.
+    """
+
+    def __init__(self, watched: Sequence[_Found], undecided: Sequence[_Found], unwatched: Sequence[str]) -> None:
+        self._watched = watched
+        self._undecided = undecided
+        self.unwatched = tuple(unwatched)
+
+    def ask_again(self, known: Known) -> list[Test]:
+        """Find out, when a trace has ended, what it has changed itself.
+
+        Args:
+            known: What is known of the places of the function, which learns from it.
+
+        Returns:
+            Tests for the places of which it is known now that the program depends on them.
+        """
+        for found in self._watched:
+            if not found.unchanged():
+                # Another thread may have changed it; the function itself does it again.
+                (known.own if found.path in known.suspects else known.suspects).add(found.path)
+        undecided, self._undecided = self._undecided, ()
+        kept: list[Test] = []
+        for found in undecided:
+            if found.unchanged():
+                known.decided.add(found.path)
+                kept.append(found.unchanged)
+            else:
+                known.own.add(found.path)
+        return kept
+
+
+@final
+class Known:
+    """What traces have shown of the places of one function, by their paths.
+
+    Attributes:
+        own: Those that the function changes itself while it is traced.
+        decided: Those that it seems to change, and does not.
+        suspects: Those that have changed during one trace.
+    """
+
+    __slots__ = ("decided", "own", "suspects")
+
+    def __init__(self) -> None:
+        self.own: set[str] = set()
+        self.decided: set[str] = set()
+        self.suspects: set[str] = set()
 
 
 # -- the touched graph -------------------------------------------------------------------------------------------------
 
-
-Test = Callable[[], bool]
 _MAPPINGS = (dict, OrderedDict, defaultdict, StateTree)
-_CONTAINERS = (list, tuple, *_MAPPINGS)
-_SKIPPED = {*FOREIGN, *OURS, "brainstate_nn"}  # whose methods reach no model but their own
-_PLAIN = frozenset({bool, int, float, complex, str, bytes})
-_LEAVES = frozenset({*_PLAIN, type(None), type, types.ModuleType})
+_CONTAINERS = (list, tuple, deque, set, frozenset, *_MAPPINGS)
+# Methods that Python calls for an operator or a statement, so that no code names them.
+_UNCALLED = frozenset({
+    "__class_getitem__", "__del__", "__dir__", "__format__", "__getstate__", "__init_subclass__", "__reduce__",
+    "__reduce_ex__", "__repr__", "__setstate__", "__sizeof__", "__str__", "__subclasshook__", "__annotate__",
+})  # fmt: skip
+_MAKING = frozenset({"__init__", "__new__", "__post_init__"})  # what they assign is of an object that is made there
+_MOST_OF_LIBRARIES = 2000  # things that are looked at inside of libraries
 
 
 class _Link(NamedTuple):
-    """How something was reached: the step, the test whether it still leads there, who took it, and how that was."""
+    """How a thing was reached: where, and from what.
 
-    step: Step
+    Attributes:
+        name: How the code knows it: the name of a variable or attribute, the key of an item; "" for what runs itself.
+        path: The names up to here.
+        place: Where it may be rebound; None where it cannot.
+        value: What is there.
+        test: The test of a container that holds it.
+        holder: What holds it.
+        above: How that was reached.
+    """
+
+    name: str
+    path: str
+    place: Place | None
+    value: Any
     test: Test | None
     holder: Any
     above: _Link | None
 
 
+class _Constant(NamedTuple):
+    """A thing that is part of the key.
+
+    Attributes:
+        link: How it was reached.
+        value: What it is as part of the key; ABSENT where only the place counts.
+        content: The test of what is in it, where that may change; None where it cannot.
+    """
+
+    link: _Link
+    value: Any
+    content: Test | None
+
+    def unchanged(self) -> bool:
+        """Tell whether it is still there, and as it was."""
+        place = self.link.place
+        return (place is None or place.now() is self.link.value) and (self.content is None or self.content())
+
+
+class _Opened(NamedTuple):
+    """A thing of which those attributes are followed that the code names.
+
+    Attributes:
+        item: The object, module, function or class.
+        table: Its own attributes.
+        slots: Those in slots.
+        classes: Where the rest is found: the classes of the user among its bases, the most derived one first.
+        link: How it was reached.
+        taken: The names that were followed.
+    """
+
+    item: Any
+    table: Any
+    slots: _Slots | None
+    classes: Sequence[type[Any]]
+    link: _Link | None
+    taken: set[str]
+
+
 class Capture:
-    """The touched graph of one function, and the tests that tell whether it is still that one.
+    """All that the program of one function depends on, as far as names lead.
 
     Args:
         fun: The user's function.
+        known: What earlier traces have shown of its places.
 
     Attributes:
-        roots: The nodes and states, the plain values beside them in a container, and the numbers and texts that the
-            function and those that it calls find in variables around them, by the name of their place.
-        tests: One for each place on the way to a root: "does it still hold the same object?"
-        functions: What tells one function on the way to a root from another, `fun` itself left out.
+        functions: What tells one function on the way from another, `fun` itself left out.
     """
 
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        self.roots: dict[str, Any] = {}
-        self.tests: list[Test] = []
+    def __init__(self, fun: Callable[..., Any], known: Known) -> None:
         self.functions: list[Any] = []
+        self._known = known
         self._found: dict[str, Any] = {}
-        self._tests: dict[int, Test] = {}
+        self._constants: dict[Any, _Constant] = {}  # by place
+        self._ways: dict[Any, tuple[Place, Any]] = {}  # the places on the way to something
+        self._tests: dict[int, Test] = {}  # the tests of containers on the way
+        self._walked: dict[int, _Link] = {}  # by id
         self._met: dict[int, Any] = {}  # by id, which stays that of the thing
-        self._identified: set[int] = set()
-        self._classes: set[type[Any]] = set()
-        # Numbers and texts, by place.  Of plain objects only the attributes that the functions use; and nothing that
-        # the functions assign themselves, such as a count of the traces: each call would trace anew.
-        self._constants: dict[Any, Step] = {}
-        self._used: set[str] = set()
-        self._assigned: set[Any] = set()
-        self._follow([(Step("", fun), None)])
+        self._opened: list[_Opened] = []
+        self._tables: dict[int, Any] = {}  # of a class, by id: each `vars` of it is another object
+        self._unwatched: dict[str, None] = {}
+        self._uses: dict[str, set[Any]] = {}
+        self._called: set[str] = set()
+        self._texts: set[str] = set()
+        self._assigned: set[str] = set()
+        self._first: Any = fun
+        self._in_libraries = 0
+        self._follow([_Link("", "", None, fun, None, None, None)])
 
-    def follow_methods(self, classes: set[type[Any]]) -> bool:
-        """Follow the methods of classes of nodes, which reach globals of their own; tell whether that led to more."""
-        before, methods = len(self._found), list[Any]()
-        for cls in classes - self._classes:
-            self._classes.add(cls)
-            for base in cls.__mro__:
-                if base is Node or package_of(base) in _SKIPPED:
-                    break
-                methods += [m for m in vars(base).values() if callable(m) and not isinstance(m, type)]
-        if methods:
-            self._follow([(Step("", method), None) for method in methods])
-        return len(self._found) > before
+    # -- what was found ------------------------------------------------------------------------------------------------
 
-    def _follow(self, stack: list[tuple[Step, _Link | None]]) -> None:
-        # In the order in which a reader of the function meets the things, each with the whole way to it.
-        while stack:
-            step, link = stack.pop()
-            item, kind = step.value, type(step.value)
-            if item is None and link is not None and link.test is not None:
-                self._watch(link)  # a place for something that is not there yet
-            if kind in _LEAVES or isinstance(item, type):
-                if kind in _PLAIN and step.place is not None:
-                    self._constants[step.place.key()] = step
-                continue
-            if isinstance(item, (Node, State)):
-                self._watch(link)
-                if id(item) not in self._met:
-                    self._add(self._found, step.name or "function", item)
-                    if step.name in ("", "self") and isinstance(item, Node) and callable(item):
-                        stack.append((Step("", type(item).__call__), None))
-            elif id(item) not in self._met:
-                if isinstance(item, types.FunctionType):
-                    self._note_names(item)
-                if isinstance(item, _CONTAINERS):
-                    inside, test = self._inside(step.name, item)
-                else:
-                    test = None
-                    inside = steps(item)[::-1] if callable(item) or hasattr(item, "__dict__") else ()
-                for s in inside:
-                    place = s.place
-                    stack.append((s, _Link(s, test or (place and place.unchanged(s.value)), item, link)))
-            self._met[id(item)] = item
-        constants, tests = self._counting()
-        self.roots = {**self._found, **constants}
-        self.tests = [*self._tests.values(), *tests]
+    def roots(self) -> dict[str, Any]:
+        """Return the nodes and states, the plain values beside them in a container, and the values of places."""
+        roots = dict(self._found)
+        for link, value, _ in self._counting():
+            if value is not ABSENT:
+                self._add(roots, VARIABLE + link.path, value)
+        return roots
 
-    def _inside(self, name: str, container: Any) -> tuple[list[Step], Test | None]:
-        """Return what a container leads to, the last first, and the test for all of it."""
-        if not _holds_graph(container):
-            return [], None
-        test = None if isinstance(container, (tuple, StateTree)) else watch(container)
-        pairs = list(container.items() if isinstance(container, _MAPPINGS) else enumerate(container))
-        held = [Step(f"{name}[{key!r}]", value) for key, value in pairs]
-        for step in held:
-            if type(step.value) in _LEAVES:  # plain values stand beside a model
-                self._add(self._found, step.name, step.value)
-        return held[::-1], test
+    def _counting(self) -> list[_Constant]:
+        own = self._known.own
+        return [c for c in self._constants.values() if c.link.path not in own and not self._is_undecided(c)]
+
+    def _is_undecided(self, constant: _Constant) -> bool:
+        known, link = self._known, constant.link
+        return link.name in self._assigned and link.path not in known.decided and link.path not in known.own
+
+    def places(self) -> tuple[Places, list[Test]]:
+        """Return the places, and the tests that tell whether the same would be found there."""
+        counting = self._counting()
+        undecided = [c for c in self._constants.values() if self._is_undecided(c)]
+        for constant in (*counting, *undecided):
+            self._watch(constant.link.above)
+        ways, tests = dict(self._ways), dict(self._tests)
+        for link, _, content in counting:
+            if link.place is not None:
+                ways[_key(link.place)] = link.place, link.value
+            if content is not None:
+                tests[id(content)] = content
+        for constant in undecided:
+            if constant.link.place is not None:
+                ways.pop(_key(constant.link.place), None)
+        one = _unchanged(ways.values())
+        places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self._unwatched))
+        return places, [*([one] if one else []), *tests.values()]
 
     def _watch(self, link: _Link | None) -> None:
-        """Keep the tests on the way to something, and what tells the functions on it from others."""
-        while link is not None:
+        """Keep the places on the way to something, and what tells the functions on it from others."""
+        while link is not None and id(link) not in self._walked:
+            self._walked[id(link)] = link
             if link.test is not None:
                 self._tests[id(link.test)] = link.test
-            holder = link.holder
-            if link.above is not None and isinstance(holder, types.FunctionType) and id(holder) not in self._identified:
-                self._identified.add(id(holder))
-                self.functions.append(_identity(holder))
+            elif link.place is not None:
+                self._ways[_key(link.place)] = link.place, link.value
             link = link.above
 
     def _add(self, to: dict[str, Any], name: str, item: Any) -> None:
@@ -314,54 +444,407 @@ class Capture:
             free, number = f"{name}#{number}", number + 1
         to[free] = item
 
-    def _note_names(self, fun: types.FunctionType) -> None:
-        """Take note of the names that a function uses and assigns."""
-        names = names_in(fun.__code__)
-        self._used.update(names.used)
-        if names.stored:
-            cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
-            self._assigned |= {id(cell) for name, cell in cells if name in names.stored}
-            self._assigned |= {(id(fun.__globals__), name) for name in names.stored}
-            self._assigned |= names.stored
+    # -- the walk ------------------------------------------------------------------------------------------------------
 
-    def _counting(self) -> tuple[dict[str, Any], list[Test]]:
-        """Return the numbers and texts that count, by name, and tests that tell whether they are still the same."""
-        named: dict[str, Any] = {}
-        tests: list[Test] = []
-        tables: dict[int, tuple[dict[str, Any], list[str], list[Any]]] = {}
-        bound: list[Step] = []
-        for key, step in self._constants.items():
-            place = step.place
-            if isinstance(place, Cell):
-                if key not in self._assigned:
-                    self._add(named, f"variable {step.name}", step.value)
-                    tests.append(place.unchanged(step.value))
-            elif isinstance(place, Binding):
-                counts = place.name in self._used and place.name not in self._assigned
-                if counts if place.owned else key not in self._assigned:
-                    bound.append(step)
-                    _, names, values = tables.setdefault(id(place.table), (place.table, [], []))
-                    names.append(place.name)
-                    values.append(step.value)
-        for step in bound:
-            self._add(named, f"variable {step.name}", step.value)
-        return named, tests + [_names_unchanged(*table) for table in tables.values()]
+    def follow_nodes(self, snapshot: Snapshot) -> bool:
+        """Follow what nodes lead to beside other nodes: methods of their classes, functions and plain objects.
+
+        Returns:
+            Whether that led to more.
+        """
+        before = len(self._found), len(self._constants), len(self.functions)
+        stack: list[_Link] = []
+        first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
+        for row, number in reversed(first.items()):
+            for key, const in _constants_of(row):
+                if id(const) not in self._met and not is_value(const):
+                    path = dotted((*snapshot.graphdef.path(number), key))
+                    stack.append(_Link(str(key), path, None, const, None, None, None))
+            if issubclass(row.type, Node) and id(row.type) not in self._met:
+                self._met[id(row.type)] = row.type
+                self._open_class(row.type, None)
+        self._follow(stack[::-1])
+        return before != (len(self._found), len(self._constants), len(self.functions))
+
+    def _follow(self, stack: list[_Link]) -> None:
+        # In the order in which a reader of the function meets the things, each with the whole way to it.
+        while True:
+            while stack:
+                link = stack.pop()
+                stack.extend(reversed(list(self._take(link))))
+            # What has been opened leads on by the names that were met since.
+            names = sorted({*self._uses, *self._called, *self._texts})
+            for opened in tuple(self._opened):
+                new = [name for name in names if name not in opened.taken]
+                opened.taken.update(new)
+                stack.extend(step for name in new for step in self._attribute(opened, name))
+            stack.reverse()
+            if not stack:
+                return
+
+    def _take(self, link: _Link) -> Iterator[_Link]:
+        """Note what was reached, and return what it leads to."""
+        item, kind = link.value, type(link.value)
+        if is_value(item):
+            self._note(link, item)
+            return
+        if issubclass(kind, Tracer):  # of a trace around this one; nothing may keep it
+            return
+        if issubclass(kind, (Node, State)):
+            self._watch(link)
+            if id(item) not in self._met:
+                self._met[id(item)] = item
+                self._add(self._found, link.name or "function", item)
+            return
+        if issubclass(kind, types.FunctionType) and _is_users(item):
+            if link.above is not None or link.place is not None:
+                self._watch(link)
+            if id(item) not in self._met:
+                self._met[id(item)] = item
+                yield from self._function(item, link)
+            return
+        if issubclass(kind, _CONTAINERS):
+            if id(item) not in self._met:
+                self._met[id(item)] = item
+                yield from self._container(item, link)
+            else:
+                self._watch(link)
+            return
+        if issubclass(kind, types.ModuleType):
+            if not is_ours(item) and id(item) not in self._met:
+                self._met[id(item)] = item
+                self._opened.append(_Opened(item, vars(item), None, (), link, set()))
+            return
+        if id(item) in self._met:
+            if issubclass(kind, type) or not _leads_on(item):
+                self._note(link, _by_identity(item))
+            else:
+                self._watch(link)
+            return
+        self._met[id(item)] = item
+        yield from self._object(item, kind, link)
+
+    def _note(self, link: _Link, value: Any, content: Test | None = None) -> None:
+        """Note what was reached as part of the key."""
+        if link.place is not None:
+            self._constants.setdefault(_key(link.place), _Constant(link, value, content))
+        elif content is not None:
+            self._constants.setdefault(id(link.value), _Constant(link, value, content))
+        elif link.above is not None:  # an argument of a partial, an item of a tuple
+            self.functions.append(value)
+
+    def _step(
+        self, above: _Link | None, holder: Any, name: str, value: Any, place: Place | None = None,
+        test: Test | None = None, path: str | None = None,
+    ) -> _Link:  # fmt: skip
+        return _Link(name, path or name, place, value, test, holder, above)
+
+    # -- what functions lead to ----------------------------------------------------------------------------------------
+
+    def _function(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+        if fun is not self._first:
+            self.functions.append(_identity(fun))
+        names = names_in(fun.__code__)
+        for name, uses in names.uses.items():
+            self._uses.setdefault(name, set()).update(uses)
+        self._called |= names.called
+        self._texts |= names.texts
+        if fun.__name__ not in _MAKING:
+            self._assigned |= names.assigned
+        yield from self._cells(fun, link)
+        yield from self._defaults(fun, link)
+        table = fun.__globals__
+        for name in names.loaded:
+            if name in table:
+                yield self._step(link, fun, name, table[name], Binding(table, name))
+        for name in names.imports:
+            module = sys.modules.get(name)
+            if module is not None:
+                yield self._step(link, fun, name, module)
+                yield self._step(link, fun, name.partition(".")[0], sys.modules.get(name.partition(".")[0]))
+        if fun.__dict__:
+            self._opened.append(_Opened(fun, fun.__dict__, None, (), link, set()))
+            if "__wrapped__" in fun.__dict__:
+                yield self._step(link, fun, "", fun.__dict__["__wrapped__"])
+
+    def _cells(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+        for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
+            place = Cell(cell)
+            value = place.now()
+            if value is ABSENT:  # not assigned yet
+                self._note(self._step(link, fun, name, value, place), ABSENT)
+            else:
+                yield self._step(link, fun, name, value, place)
+
+    def _defaults(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+        code, defaults = fun.__code__, fun.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        for name, value in (*zip(names, defaults, strict=True), *(fun.__kwdefaults__ or {}).items()):
+            if not is_value(value):
+                yield self._step(link, fun, name, value)
+
+    # -- what containers lead to ---------------------------------------------------------------------------------------
+
+    def _container(self, item: Any, link: _Link) -> Iterator[_Link]:
+        """Return what a container leads to: what the code takes of it by key, or all."""
+        path, uses = link.path, self._uses.get(link.name)
+        if uses is not None and not uses and link.place is not None:
+            return  # the code only puts something in
+        keyed = uses is not None and WHOLE not in uses and link.place is not None
+        if isinstance(item, _MAPPINGS) and not isinstance(item, StateTree) and keyed:
+            for key in sorted(uses or (), key=repr):
+                if key in item:
+                    yield self._step(link, item, str(key), item[key], Binding(item, key), path=f"{path}[{key!r}]")
+            return
+        graph = _holds_graph(item)
+        if not graph and len(item) > _FEW:
+            self._note(link, _by_identity(item))
+            self._unwatched[f"{path} ({type(item).__name__} of {len(item):,} items, known by identity)"] = None
+            return
+        values = _values_of(item)
+        if not graph and all(map(is_value, values)) and not isinstance(item, tuple):
+            self._note(link, Static(_copied(item)), _same_content(item))
+            return
+        test = None if isinstance(item, (tuple, frozenset, StateTree)) else _watch_items(item)
+        pairs = _items_of(item)
+        if graph:
+            self._watch(link)
+        for key, value in pairs:
+            name = f"{link.name}[{key!r}]"
+            if is_value(value):
+                if graph:  # plain values stand beside a model
+                    self._add(self._found, name, value)
+                continue
+            yield self._step(link, item, name, value, None, test, f"{path}[{key!r}]")
+        plain = [value for _, value in pairs if is_value(value)]
+        if not graph and plain:
+            self._note(link, tuple(plain), test)
+
+    # -- what objects lead to ------------------------------------------------------------------------------------------
+
+    def _object(self, item: Any, kind: type[Any], link: _Link) -> Iterator[_Link]:
+        path = link.path
+        if kind is types.MethodType:
+            yield self._step(link, item, "self", item.__self__)
+            yield self._step(link, item, "", item.__func__, path=path)
+        elif issubclass(kind, functools.partial):
+            self._watch(link)
+            yield self._step(link, item, "", item.func, path=path)
+            for i, value in enumerate(item.args):
+                yield self._step(link, item, f"partial[{i}]", value)
+            for name, value in item.keywords.items():
+                yield self._step(link, item, name, value, Binding(item.keywords, name))
+        elif kind is WeakMethod:
+            yield self._step(link, item, "self", item.instance())
+            yield self._step(link, item, "", item.fun, path=path)
+        elif issubclass(kind, types.FunctionType):  # of a library: what it was given
+            if link.place is not None:
+                self._note(link, _by_identity(item))
+            cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
+            yield from self._inside_library(item, [(name, cell.now()) for name, cell in cells], link)
+            others = [item.__dict__.get("__wrapped__"), *(item.__defaults__ or ())]
+            yield from self._inside_library(item, [("", other) for other in others], link)
+        elif issubclass(kind, type):
+            self._note(link, _by_identity(item))
+            if _is_users(item):
+                self._open_class(item, link)
+        elif is_ours(kind):
+            self._watch(link)
+            for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
+                yield self._step(link, item, "", fun, path=path)
+        elif not is_foreign(kind) or kind.__module__ in _OPEN:
+            self._watch(link)
+            self._open(item, kind, link)
+        else:
+            small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= _FEW_BYTES
+            if small:
+                self._note(link, Static(item.copy()), _same_bytes(item))
+                return
+            if link.place is not None:
+                self._note(link, _by_identity(item))
+            self._say_unwatched(item, kind, path)
+            pairs = [("", _quietly(item, "__wrapped__")), *(_own_table(item) or {}).items()]
+            yield from self._inside_library(item, pairs, link)
+
+    def _inside_library(self, holder: Any, pairs: Iterable[tuple[str, Any]], link: _Link) -> Iterator[_Link]:
+        """Return the functions and objects of users, and models, that something of a library holds."""
+        for name, value in pairs:
+            if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and _may_be_given(value):
+                self._in_libraries += 1
+                yield self._step(link, holder, name, value, path=link.path or name)
+
+    def _say_unwatched(self, item: Any, kind: type[Any], path: str) -> None:
+        if issubclass(kind, np.ndarray):
+            self._unwatched[f"{path} (the contents of a NumPy array)"] = None
+        elif kind is types.BuiltinMethodType and not isinstance(item.__self__, (types.ModuleType, type, type(None))):
+            self._unwatched[f"{path} (a built-in method of a {type(item.__self__).__name__})"] = None
+        elif kind is functools._lru_cache_wrapper:
+            self._unwatched[f"{path} (results kept by functools)"] = None
+        elif not (callable(item) or issubclass(kind, (jax.Array, np.dtype)) or kind.__module__ == "builtins"):
+            self._unwatched[f"{path} (the inside of a {kind.__module__}.{kind.__name__})"] = None
+
+    def _open(self, item: Any, kind: type[Any], link: _Link | None) -> None:
+        slots = _Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
+        self._opened.append(_Opened(item, _own_table(item), slots, self._classes_of(kind), link, set()))
+        self._called |= _unnamed(self._opened[-1].classes)
+
+    def _open_class(self, cls: type[Any], link: _Link | None) -> None:
+        self._opened.append(_Opened(cls, None, None, self._classes_of(cls), link, set()))
+        self._called |= _unnamed(self._opened[-1].classes)
+
+    def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
+        return [base for base in kind.__mro__ if base is not object and _is_users(base)]
+
+    def _attribute(self, opened: _Opened, name: str) -> Iterator[_Link]:
+        """Return what an attribute of something that was opened leads to."""
+        item, table, link = opened.item, opened.table, opened.link
+        prefix = f"{link.path}." if link is not None and link.path else ""
+        path = f"{prefix}{name}"
+        if isinstance(item, types.ModuleType) and is_foreign(item):
+            found = table.get(name)
+            constant = is_value(found) or callable(found) or isinstance(found, (types.ModuleType, jax.Array))
+            if name in self._uses and not constant:
+                self._unwatched[f"{path} (of a library)"] = None  # as `os.environ`
+            return
+        if table is not None and name in table:
+            yield from self._named(link, item, name, table[name], Binding(table, name), path)
+            return
+        if opened.slots is not None and name in _slots_of(type(item)):
+            yield from self._named(link, item, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
+            return
+        gaps: list[Place] = [Binding(table, name)] if table is not None else []
+        for cls in opened.classes:
+            own = self._tables.setdefault(id(cls), vars(cls))
+            if name not in own:
+                gaps.append(Binding(own, name))
+                continue
+            if name.startswith("__") and name in _UNCALLED:
+                return
+            for gap in gaps:  # where another one may be put before it
+                self._ways[_key(gap)] = gap, ABSENT
+            at = Binding(own, name)
+            yield from self._named(link, cls, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
+            return
+        if name in self._texts and gaps and not isinstance(item, types.ModuleType) and not isinstance(item, Node):
+            self._ways[_key(gaps[0])] = gaps[0], ABSENT  # asked for by ``getattr(config, "rate", 1.0)``
+
+    def _named(
+        self, link: _Link | None, holder: Any, name: str, value: Any, place: Place, path: str
+    ) -> Iterator[_Link]:
+        """Return what is behind a name: a member of a class stands for the functions that it runs."""
+        step = self._step(link, holder, name, value, place, path=path)
+        kind = type(value)
+        if kind in (staticmethod, classmethod):
+            self._watch(step)
+            yield self._step(step, holder, name, value.__func__, path=path)
+        elif issubclass(kind, property):
+            self._watch(step)
+            yield self._step(step, holder, name, value.fget, path=path)
+        elif issubclass(kind, functools.cached_property):
+            self._watch(step)
+            yield self._step(step, holder, name, value.func, path=path)
+        elif kind in (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType):
+            return
+        elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called
+            yield step
+
+
+def _key(place: Place) -> Any:
+    return id(place.cell) if isinstance(place, Cell) else (id(place.table), place.name)
 
 
 def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
-    """Return the code of a function and the plain values that it was made with, without those that it assigns itself.
+    """Return the code of a function and the plain values among its defaults.
 
     Not the function, which may hold tracers.
     """
-    stored = names_in(fun.__code__).stored
-    made_with = [s.value for s in steps(fun) if s.place is None or (isinstance(s.place, Cell) and s.name not in stored)]
-    return (fun.__code__, *[value for value in made_with if type(value) in _LEAVES])
+    defaults = (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values())
+    return (fun.__code__, *[value for value in defaults if is_value(value)])
 
 
-def _names_unchanged(table: dict[str, Any], names: list[str], values: list[Any]) -> Test:
-    # all names of a table in one test: 40 nanoseconds each, where a function for each takes 90
-    get, ids = table.get, list(map(id, values))
-    return lambda: list(map(id, map(get, names))) == ids and bool(values)  # which keeps the ids theirs
+def _own_table(item: Any) -> dict[str, Any] | None:
+    """Return the attribute dictionary of an object, whatever its class makes of being asked for it."""
+    try:
+        table = object.__getattribute__(item, "__dict__")
+    except Exception:  # none, or a property that raises
+        return None
+    return table if type(table) is dict else None
+
+
+def _quietly(item: Any, name: str) -> Any:
+    try:
+        return getattr(item, name, None)
+    except Exception:
+        return None
+
+
+def _slots_of(kind: type[Any]) -> set[str]:
+    return {name for base in kind.__mro__ for name, m in vars(base).items() if type(m) is types.MemberDescriptorType}
+
+
+def _unnamed(classes: Sequence[type[Any]]) -> set[str]:
+    """Return the methods of these classes that operators and statements call, which no code names."""
+    names = {name for cls in classes for name in vars(cls) if name.startswith("__")}
+    return {name for name in names.difference(_UNCALLED) if any(callable(vars(cls).get(name)) for cls in classes)}
+
+
+def _leads_on(item: Any) -> bool:
+    kind = type(item)
+    return issubclass(kind, (types.MethodType, functools.partial, WeakMethod)) or (
+        not issubclass(kind, types.FunctionType) and not is_foreign(kind)
+    )
+
+
+def _may_be_given(value: Any) -> bool:
+    """Tell whether something that a library holds may be, or hold, a function or a model of the user."""
+    kind = type(value)
+    if issubclass(kind, (Node, State, types.FunctionType, types.MethodType, functools.partial)):
+        return True
+    if issubclass(kind, (list, tuple, dict)):
+        return len(value) <= _FEW
+    if issubclass(kind, (type, types.ModuleType, jax.Array, np.ndarray)) or is_value(value):
+        return False
+    return _own_table(value) is not None or callable(value)
+
+
+def _constants_of(row: Any) -> Iterator[tuple[Any, Any]]:
+    for key, const in zip(row.keys, row.consts, strict=True):
+        if const is not None and type(const.value) not in _EXACT:
+            yield key, const.value
+
+
+def _values_of(item: Any) -> list[Any]:
+    return list(item.values()) if isinstance(item, _MAPPINGS) else list(item)
+
+
+def _items_of(item: Any) -> list[tuple[Any, Any]]:
+    return list(item.items()) if isinstance(item, _MAPPINGS) else list(enumerate(item))
+
+
+def _copied(item: Any) -> Any:
+    return list(item) if isinstance(item, deque) else item.copy()
+
+
+def _same_content(item: Any) -> Test:
+    """Return the test whether a small container of plain values still holds the same."""
+    if isinstance(item, (set, frozenset)):
+        ids = frozenset(map(id, item))
+        kept = list(item)
+        return lambda: len(kept) == len(item) and frozenset(map(id, item)) == ids
+    return _watch_items(item)
+
+
+def _same_bytes(array: Any) -> Test:
+    """Return the test whether a small array still holds the same."""
+    before = array.tobytes()
+    return lambda: array.tobytes() == before
+
+
+def _watch_items(item: Any) -> Test:
+    if isinstance(item, (list, dict)):
+        return watch(item)
+    before = list(item)
+    return lambda: len(item) == len(before) and list(map(id, item)) == list(map(id, before))
 
 
 def _holds_graph(container: Any) -> bool:
@@ -370,12 +853,13 @@ def _holds_graph(container: Any) -> bool:
     stack = [container]
     while stack:
         item = stack.pop()
-        if isinstance(item, (Node, State)) or (callable(item) and not isinstance(item, type)):
+        kind = type(item)
+        if issubclass(kind, (Node, State)) or (callable(item) and not issubclass(kind, type)):
             return True
-        if isinstance(item, _CONTAINERS) and id(item) not in seen:
+        if issubclass(kind, _CONTAINERS) and id(item) not in seen:
             seen.add(id(item))
             if isinstance(item, StateTree):  # whose leaves JAX finds without a call for each of them
                 stack += jax.tree.leaves(item)
             else:
-                stack += item.values() if isinstance(item, _MAPPINGS) else item
+                stack += _values_of(item)
     return False

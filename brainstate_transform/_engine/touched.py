@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from brainstate_graph import GraphDef, Node, Snapshot, State
 from brainstate_graph.extend import hooks_key, notes, read_values, write_values
 
-from .reach import Capture
+from .reach import Capture, Known, Places
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
 __all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
@@ -35,13 +35,18 @@ class TouchedGraph:
         nodes: The nodes among the arguments.
         hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
+        places: The places that the function reads.
     """
 
     __slots__ = (
-        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "shape", "snapshot", "states", "strays",
+        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "places", "shape", "snapshot", "states",
+        "strays",
     )  # fmt: skip
 
-    def __init__(self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node], places: Places
+    ) -> None:
+        self.places = places
         self.snapshot = snapshot
         self.shape: GraphDef = snapshot.graphdef
         self.objects: Sequence[Any] = snapshot.objects
@@ -189,6 +194,8 @@ class Touched:
     def __init__(self, fun: Callable[..., Any]) -> None:
         self.fun = fun
         self.strays: tuple[State[Any], ...] = ()  # states met while tracing, beyond the captured graph
+        self.known = Known()
+        self.unwatched: tuple[str, ...] = ()  # what the function reads and what is not watched, in words
         self._graphs = Remembered[TouchedGraph]()
 
     def graph(self, nodes: Sequence[Node] = ()) -> TouchedGraph:
@@ -200,27 +207,34 @@ class Touched:
         return found
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
-        capture = Capture(self.fun)
+        capture = Capture(self.fun, self.known)
         arguments = {root_name(number): node for number, node in enumerate(nodes)}
         while True:
             # What a call starts from, by the names under which the function knows it, in the order of a node's
             # attributes.
-            roots = {**arguments, **capture.roots}
+            roots = {**arguments, **capture.roots()}
             if capture.functions:  # on the way to a model: part of what the program is made from
                 roots["functions"] = tuple(capture.functions)
-            tests = [*capture.tests, *self._stray_tests()] if self.strays else capture.tests
+            places, tests = capture.places()
+            tests += self._stray_tests() if self.strays else ()
             snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
-            if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
+            if not capture.follow_nodes(snapshot):
                 break
+        self.unwatched = places.unwatched
         inside = set(snapshot.states)
         strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
-        return TouchedGraph(snapshot, strays, nodes)
+        return TouchedGraph(snapshot, strays, nodes, places)
 
     def _stray_tests(self) -> list[Callable[[], bool]]:
         """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
         strays = self.strays
         key = hooks_key(strays)
         return [lambda: hooks_key(strays) == key]
+
+    def ask_again(self, graph: TouchedGraph) -> None:
+        """Find out, when a trace has ended, which of the places that the function reads it has changed itself."""
+        for test in graph.places.ask_again(self.known):
+            graph.snapshot.add_test(test)
 
     def count_in(self, strays: Iterable[State[Any]], nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Count these states in from now on, and return the touched graph of a call with them."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from brainstate_graph import Node
@@ -32,7 +32,7 @@ _OF_ALL = 64  # ... and with this module
 
 
 class Compiling(Lifted):
-    """A lifted function that outside of a trace runs in compiled form, where nothing in it can change unseen.
+    """A lifted function that outside of a trace runs in compiled form.
 
     Args:
         rule: As for `lift`.
@@ -44,16 +44,20 @@ class Compiling(Lifted):
         self._unstaged = Unstaged(rule, (fun,), None, None)
         super().__init__(self._unstaged.cores)
         self._rule, self._static = rule, static
-        self._kept: tuple[list[Any], JittedFunction] | None = None
+        self._compiled: JittedFunction | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        parts = None if without_jit() or not untraced() else parts_of(self.functions[0])
-        if parts is None:
+        if without_jit() or not untraced():
             return self._unstaged(*args, **kwargs)
-        kept = self._kept
-        if kept is None or not same_parts(kept[0], parts):
-            kept = self._kept = parts, jit(self._unstaged, static_argnums=self._static or None)
-        return kept[1](*args, **kwargs)
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self._compiled = jit(self._unstaged, static_argnums=self._static or None)
+        return compiled(*args, **kwargs)
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """What it was made with."""
+        return (self._rule, self._static, *self.functions)
 
     def _like(self, fun: Callable[..., Any]) -> Compiling:
         bound = Compiling(self._rule, fun, tuple(n - 1 for n in self._static if n))
@@ -116,6 +120,8 @@ def compiled_once(funs: Any, operation: Hashable, make: Callable[[], Callable[..
         return None
     for form in tuple(forms):  # other threads drop and add as well
         if form.operation == operation and same_parts(form.parts, parts):
+            if form.compiled.unwatched and any(isinstance(f, (types.FunctionType, functools.partial)) for f in each):
+                continue  # a new function is looked at anew, as JAX does
             _keep_last(each, operation, contents, form.compiled)
             return form.compiled
     compiled = jit(make())
@@ -208,16 +214,27 @@ def _forms_by_parts(each: tuple[Any, ...], parts: list[Any]) -> tuple[list[Any],
     if not all(map(_is_light, each)):
         return parts, None
     try:  # what is found by global names goes when its module lets go of it
-        return [p if isinstance(p, _LIGHT) or callable(p) else weakref.ref(p) for p in parts], _of_lambdas
+        return [
+            p if isinstance(p, (*_LIGHT, dict, tuple)) or callable(p) else weakref.ref(p) for p in parts
+        ], _of_lambdas
     except TypeError:  # no weak reference to it
         return parts, None
 
 
 def _is_light(item: Any) -> bool:
     """Tell whether nothing large hangs on a function that is kept for good."""
-    if isinstance(item, functools.partial):
-        return all(map(_is_light, (item.func, *item.args, *item.keywords.values())))
-    if type(item) is not types.FunctionType:
-        return isinstance(item, _LIGHT)
-    cells = [cell.cell_contents for cell in item.__closure__ or ()]
-    return all(map(_is_light, (*cells, *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())))
+    seen: set[int] = set()
+    stack = [item]
+    while stack:
+        item = stack.pop()
+        if id(item) in seen or isinstance(item, _LIGHT):
+            continue
+        seen.add(id(item))
+        if isinstance(item, functools.partial):
+            stack += (item.func, *item.args, *item.keywords.values())
+        elif type(item) is types.FunctionType:
+            stack += [cell.cell_contents for cell in item.__closure__ or ()]
+            stack += (*(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())
+        else:
+            return False
+    return True

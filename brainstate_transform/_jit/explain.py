@@ -16,18 +16,20 @@ from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import diff
+from brainstate_graph import Snapshot, diff
 from brainstate_graph.extend import describe, dotted, locate
 
 from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
+from .._engine.reach import VARIABLE
 from .._engine.touched import Inputs, root_name
 from .._engine.values import Trace
 
 __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 
 _KEPT = 64  # traces that are remembered
-_IN_A_ROW = 3  # retraces with one cause in the function itself that are worth a warning
+_IN_A_ROW = 2  # retraces because of one place that are worth a warning: at the third trace
+_CROWD = 4  # ... after which, and after each so many more, the programs of earlier values are let go: 2 MB each
 _LEAF = jax.tree.structure(0)
 _PREFIXES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -64,6 +66,7 @@ class Explanation:
         programs: How many different kinds of calls it was traced for, of the last 64 traces.
         states: The states that the program uses.
         reasons: What was different when it was traced, compared to the most similar trace before.
+        unwatched: What the function reads and what is not watched: a change there is not seen.
 
     Example:
         >>> from brainstate_graph import State
@@ -83,13 +86,20 @@ class Explanation:
     """
 
     def __init__(
-        self, name: str, traces: int, programs: int, states: Sequence[StateUse], reasons: Sequence[str] | None
+        self,
+        name: str,
+        traces: int,
+        programs: int,
+        states: Sequence[StateUse],
+        reasons: Sequence[str] | None,
+        unwatched: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.traces = traces
         self.programs = programs
         self.states = tuple(states)
         self.reasons = None if reasons is None else tuple(reasons)
+        self.unwatched = tuple(unwatched)
 
     def __str__(self) -> str:
         if not self.traces:
@@ -104,6 +114,9 @@ class Explanation:
             lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
         else:
             lines.append("It uses no state.")
+        if self.unwatched:
+            lines.append("It reads, and a change of it is not seen:")
+            lines += [f"  {place}" for place in self.unwatched]
         if self.reasons is not None:
             lines.append("It was traced last because, compared to the most similar trace before,")
             lines += [f"  {reason}" for reason in self.reasons or [_OTHER]]
@@ -111,6 +124,9 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.name!r}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # what a notebook shows of it
+        printer.text(str(self))
 
 
 _OTHER = "nothing of its own changed: it is JAX's configuration, mesh or other context, or its cache was cleared"
@@ -203,28 +219,38 @@ class TraceLog:
         self.core = core
         self.traces: deque[Trace] = deque(maxlen=_KEPT)
         self.count = 0
+        self.crowded = False  # whether there are so many programs for one place that they are to be let go
         self._cause: str | None = None  # the place that was the only cause of the last trace
         self._in_a_row = 0
 
-    def changed_itself(self, inputs: Inputs) -> None:
-        """Warn where what the function changes itself makes each call trace it again."""
+    def noted(self, inputs: Inputs) -> None:
+        """Look whether the function is traced again and again because of one place, and say so."""
+        if self.count < 2:
+            return
         before, trace = tuple(self.traces)[-2:]
         cause = self._only_cause(before, trace)
         self._in_a_row = self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
         self._cause = cause
-        if cause is not None and self._in_a_row == _IN_A_ROW:
-            warnings.warn(
-                f"`{self.core.__qualname__}` is traced again at each call, because it changes {cause} itself, which is "
-                "part of its program. Make it a State, or assign it outside of the compiled function.",
-                stacklevel=3,
-            )
+        if cause is None:
+            return
+        self.crowded = self.crowded or self._in_a_row % _CROWD == 0
+        if self._in_a_row == _IN_A_ROW:
+            user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
+            if Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+                why = f"`{user}` is traced again at each call, because it changes {place} itself, which is part of its "
+                cure = "program. Make it a State, or assign it outside of the compiled function."
+            else:
+                why = f"`{user}` was traced three times in a row, each time because {place} was changed, which is part "
+                cure = "of its program. Pass it as an argument, or hold it in a State: " + _as_state(place)
+            warnings.warn(why + cure, stacklevel=3)
 
     def _only_cause(self, before: Trace, trace: Trace) -> str | None:
         """Return the place in the touched graph that is the only difference between two traces."""
         if (before.leaves, before.structure) != (trace.leaves, trace.structure):
             return None
         places = {change.path for change in diff(before.key.shape, trace.key.shape)}
-        return self.named(trace).path(places.pop()) if len(places) == 1 else None
+        path = self.named(trace).path(places.pop()) if len(places) == 1 else None
+        return None if path is not None and path.removeprefix(VARIABLE) in self.core.touched.known.own else path
 
     def named(self, trace: Trace) -> NamedTrace:
         """Return a trace with the names of its arguments and states."""
@@ -235,6 +261,7 @@ class TraceLog:
         self.traces.clear()
         self.count = self._in_a_row = 0
         self._cause = None
+        self.crowded = False
 
     def explain(self, like: Trace | None = None) -> Explanation:
         """Explain the last trace, or the one that was made for such a call."""
@@ -247,7 +274,13 @@ class TraceLog:
             number = next((n for n in reversed(range(len(traces))) if kinds[n] == _kind(like)), number)
         trace, earlier = self.named(traces[number]), [self.named(old) for old in reversed(traces[:number])]
         reasons = min((trace.changes(old) for old in earlier), key=len) if earlier else None
-        return Explanation(user, count, len(set(kinds)), trace.states(), reasons)
+        unwatched = self.core.touched.unwatched
+        return Explanation(user, count, len(set(kinds)), trace.states(), reasons, unwatched)
+
+
+def _as_state(place: str) -> str:
+    """Return the line that makes a State of what is at a place."""
+    return f"`{place} = State({place})`." if place.replace(".", "").isidentifier() else "`State(value)`."
 
 
 def _argument(leaf: Any) -> str:

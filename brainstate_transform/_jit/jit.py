@@ -91,6 +91,16 @@ class JittedFunction(Staged):
         """The user's function."""
         return self.functions[0]
 
+    @property
+    def unwatched(self) -> tuple[str, ...]:
+        """What the function reads and what is not watched, in words; see docs/transforms.md."""
+        return self.cores[0].touched.unwatched
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """What it was made with."""
+        return (*self.functions, self._made_with)
+
     def _like(self, fun: Callable[..., Any]) -> JittedFunction:
         # A method of an object that is no Node: the numbers were counted with `self`.
         made_with = dict(self._made_with)
@@ -100,6 +110,17 @@ class JittedFunction(Staged):
                 counted = both_ways(self.origin_fun, numbers, names)[0]
                 made_with[f"{kind}_argnums"] = tuple(n - 1 for n in counted if n > 0)
         return JittedFunction(fun, **made_with)
+
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
+        if self._log.crowded:
+            self._let_go()
+            self._log.crowded = False
+        return super()._prepared(args, kwargs)
+
+    def _let_go(self) -> None:
+        """Let go of what was compiled."""
+        self._dispatch.clear()
+        self._program.forget()
 
     def _wrap_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         numbers = self._static[0]
@@ -198,8 +219,7 @@ class JittedFunction(Staged):
 
     def clear_cache(self) -> None:
         """Forget all compiled programs."""
-        self._dispatch.clear()
-        self._program.forget()
+        self._let_go()
         self.cores[0].touched.forget()
         self._log.forget()
 

@@ -1,4 +1,8 @@
-"""What a function is made of: two functions made of the same parts are one, though they are different objects."""
+"""What a function is made of: two functions made of the same parts are one, though they are different objects.
+
+The parts are its code and what it was given: its variables, defaults, bound object and arguments.  What these lead to
+by name is no part: whoever runs the one in place of the other watches that (see `brainstate_transform._engine.reach`).
+"""
 
 from __future__ import annotations
 
@@ -7,38 +11,31 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
-from brainstate_graph import Node, State
+from brainstate_graph import GraphError
 from brainstate_graph.extend import static_key
 
-from .._engine.reach import Binding, is_foreign, is_open, is_ours, names_in, steps
+from .._engine.lift import Lifted
+from .._engine.reach import is_value
+from .._engine.user_function import WeakMethod
 
 __all__ = ["parts_of", "same_parts"]
 
-_PLAIN = (bool, int, float, complex, str, bytes)
-# What cannot change; and nodes and states, whose changes are seen elsewhere.
-_FIXED = (
-    *_PLAIN, type(None), types.CodeType, types.BuiltinFunctionType, jax.Array, np.dtype, Node, State,
-)  # fmt: skip
-
 
 def parts_of(*funs: Any) -> list[Any] | None:
-    """Return what tells functions from others, with all that they reach by name.
+    """Return what tells functions from others.
 
     Args:
         *funs: The functions.
 
     Returns:
-        The parts; None if something is reached that can change without being seen, as a NumPy array.
+        The parts; None if a variable of one of them has no value yet.
     """
     walk = _Walk()
-    return walk.found() if walk.all(funs) else None
+    return walk.parts if all(map(walk.take_apart, funs)) else None
 
 
 class _Walk:
-    """One look at functions and what they reach.
+    """One look at functions and what they were given.
 
     Attributes:
         parts: What was found.
@@ -47,95 +44,43 @@ class _Walk:
     def __init__(self) -> None:
         self.parts: list[Any] = []
         self._seen: dict[int, Any] = {}  # by id, which stays that of the thing
-        self._numbers: list[tuple[str, Any]] = []  # in attributes of plain objects, with their names
-        self._assigned: set[str] = set()  # the names that the functions assign, such as a count of their calls
 
-    def found(self) -> list[Any]:
-        return self.parts + [value for name, value in self._numbers if name not in self._assigned]
-
-    def all(self, items: Iterable[Any]) -> bool:
-        """Take each apart; tell whether nothing in them can change unseen."""
-        return all(map(self._take_apart, items))
-
-    def _take_apart(self, item: Any) -> bool:
-        parts = self.parts
-        if isinstance(item, _FIXED):
-            parts.append(item)
-            return True
-        parts.append(type(item))
-        if isinstance(item, types.ModuleType):
-            parts.append(item)
-            return True
-        if isinstance(item, np.generic):
-            parts.append(item.item())
-            return isinstance(item, (np.number, np.bool_))
+    def take_apart(self, item: Any) -> bool:
+        """Add the parts of something; tell whether it has them all."""
+        kind = type(item)
         if id(item) in self._seen:
-            parts.append(list(self._seen).index(id(item)))  # or (a, b, a) would be (a, b, b)
+            self.parts += (_Again, list(self._seen).index(id(item)))  # or (a, b, a) would be (a, b, b)
             return True
-        self._seen[id(item)] = item
-        if isinstance(item, (list, tuple)):
-            parts.append(len(item))
-            return self.all(item)
-        if type(item) is dict:
-            parts.append(len(item))
-            return self.all([*item, *item.values()])
-        if isinstance(item, types.FunctionType) and not is_foreign(item):
-            parts.append(item.__code__)
-            self._assigned |= names_in(item.__code__).stored
-            if not all(map(_filled, item.__closure__ or ())):  # a variable without a value yet
+        if issubclass(kind, types.FunctionType):
+            self._seen[id(item)] = item
+            try:
+                held = [cell.cell_contents for cell in item.__closure__ or ()]
+            except ValueError:  # a variable without a value yet
                 return False
-            return self.all([step.value for step in steps(item)])
-        if isinstance(item, type):
-            parts.append(item)
-            return is_foreign(item) or issubclass(item, (Node, State)) or self._fields(_class_fields(item))
-        if not _is_known(item):
-            parts.append(item)
-            return callable(item) and (is_foreign(type(item)) or is_foreign(item))
-        found = steps(item)
-        owned = {s.name: s.value for s in found if isinstance(s.place, Binding) and s.place.owned}
-        if owned or not isinstance(item, (types.FunctionType, types.MethodType)):
-            parts.append("\n".join(s.name for s in found))
-        return self._fields(owned) and self.all(
-            [*([type(item)] if owned else []), *(s.value for s in found if s.name not in owned)]
-        )
-
-    def _fields(self, fields: dict[str, Any]) -> bool:
-        self.parts += fields
-        self._numbers += [(name, value) for name, value in fields.items() if type(value) in _PLAIN]
-        return self.all(value for value in fields.values() if type(value) not in _PLAIN)
-
-
-def _is_known(item: Any) -> bool:
-    """Tell whether all that an object leads to is known from `steps`."""
-    if isinstance(item, (functools.partial, types.MethodType)):
+            self.parts += (item.__code__, item.__globals__)
+            return self._all([*held, item.__defaults__, item.__kwdefaults__, item.__dict__.get("__wrapped__")])
+        if kind is types.MethodType:
+            return self._all([item.__func__, item.__self__])
+        if kind is WeakMethod:
+            return self._all([item.fun, item.instance()])
+        if kind is functools.partial:
+            return self._all([item.func, item.args, item.keywords])
+        if issubclass(kind, Lifted):
+            self.parts.append(kind)
+            return self._all(item.parts)
+        if kind in (list, tuple, dict) and not is_value(item):
+            self._seen[id(item)] = item
+            self.parts += (kind, len(item))
+            return self._all(item if kind is not dict else [*item, *item.values()])
+        self.parts.append(item)
         return True
-    if is_ours(type(item)):
-        return hasattr(item, "functions")
-    return (
-        not isinstance(item, (types.ModuleType, types.FunctionType))
-        and not (callable(item) and (is_foreign(type(item)) or is_foreign(item)))
-        and is_open(type(item))
-        and hasattr(item, "__dict__")
-        and not hasattr(item, "__wrapped__")
-    )
+
+    def _all(self, items: Iterable[Any]) -> bool:
+        return all(map(self.take_apart, items))
 
 
-def _filled(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - looked at, to see whether it is there
-    except ValueError:
-        return False
-    return True
-
-
-def _class_fields(cls: type[Any]) -> dict[str, Any]:
-    """The attributes of a class that are data."""
-    return {
-        name: value
-        for base in cls.__mro__[-2::-1]  # all but object, the most derived one last
-        for name, value in vars(base).items()
-        if not name.startswith("__") and not callable(value) and not hasattr(value, "__get__")
-    }
+class _Again:
+    """Stands before the number of a part that was met before."""
 
 
 def same_parts(left: Sequence[Any], right: Sequence[Any]) -> bool:
@@ -144,4 +89,11 @@ def same_parts(left: Sequence[Any], right: Sequence[Any]) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and type(a) in _PLAIN and static_key(a) == static_key(b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, types.CodeType):
+        return a == b
+    try:
+        return is_value(a) and is_value(b) and static_key(a) == static_key(b)
+    except GraphError:
+        return False

@@ -17,7 +17,7 @@ from .._engine.placeholders import constant, hold, seal, unseal_result
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
-from .traces import CacheKey, StateTraceStack, StaticKey, TraceCache, TracedJaxpr, avals_of, structure_of
+from .traces import CacheKey, StateTraceStack, StaticKey, TraceCache, TracedJaxpr, avals_of, settings, structure_of
 
 __all__ = ["StatefulFunction"]
 
@@ -217,6 +217,7 @@ class StatefulFunction:
                 return found
             self._cache.drop(key)
             found = self._trace(args, kwargs, graph)
+            self._core.touched.ask_again(graph)
             if not self._core.moved(graph):
                 self._cache.put(key, found)
             return found
@@ -271,6 +272,7 @@ class StatefulFunction:
             tuple(graph.snapshot.states),
             call,
             sealed[-1],
+            settings(),
         )
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:

@@ -15,7 +15,16 @@ from brainstate_graph.extend import hooks_key, read_values, static_key
 
 from .._engine.touched import TouchedGraph
 
-__all__ = ["CacheKey", "StateTraceStack", "StaticKey", "TraceCache", "TracedJaxpr", "avals_of", "structure_of"]
+__all__ = [
+    "CacheKey",
+    "StateTraceStack",
+    "StaticKey",
+    "TraceCache",
+    "TracedJaxpr",
+    "avals_of",
+    "settings",
+    "structure_of",
+]
 
 
 class CacheKey(NamedTuple):
@@ -76,6 +85,17 @@ def avals_of(states: Sequence[State[Any]]) -> tuple[Any, ...]:
     return tuple(map(structure_of, read_values(states, False)))
 
 
+_of_nothing: Any = jax.jit(lambda: ())
+
+
+def settings() -> Any:
+    """Return what stands for the settings of JAX that a trace depends on, such as ``enable_x64``.
+
+    It is what JAX keeps for them: the trace of a function that does nothing.  4 microseconds.
+    """
+    return _of_nothing.trace().jaxpr
+
+
 class TracedJaxpr(NamedTuple):
     """A function traced for some arguments, and what it was traced in.
 
@@ -89,6 +109,7 @@ class TracedJaxpr(NamedTuple):
         table: The states of the graph.
         call: Evaluates the jaxpr.
         seals: Whether there are nodes in the result.
+        settings: Those of JAX then, see `settings`.
     """
 
     jaxpr: ClosedJaxpr
@@ -100,12 +121,14 @@ class TracedJaxpr(NamedTuple):
     table: tuple[State[Any], ...]
     call: Callable[..., Any]
     seals: bool
+    settings: Any
 
     def holds(self, graph: TouchedGraph) -> bool:
         """Tell whether the trace is still right: the same states in the same graph, of the same shapes."""
         states = self.trace.states
         return (
             self.shape is graph.shape
+            and self.settings is settings()
             and self.hooks == hooks_key(states)
             and self.table == tuple(graph.snapshot.states)
             and self.avals == avals_of(states)

@@ -1,0 +1,137 @@
+"""What a piece of code names, read from its bytecode: the names that it loads, and what it does with them.
+
+*Use* of a name: what the code does with the thing that it finds there, as far as the next instruction tells.  It takes
+one item of it by a constant key (``rates[0]``), or anything else (`WHOLE`).
+
+Nothing here knows a function, its variables or a value; see `brainstate_transform._engine.reach`.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+import types
+from typing import Any, Final, NamedTuple
+
+__all__ = ["WHOLE", "Names", "names_in"]
+
+
+class _Whole:
+    """The use of a thing as a whole, or in a way that the code does not tell."""
+
+    def __repr__(self) -> str:
+        return "WHOLE"
+
+
+WHOLE: Final = _Whole()
+
+
+class Names(NamedTuple):
+    """The names in a piece of code and the code inside it.
+
+    Attributes:
+        loaded: Globals that it loads.
+        uses: By the name of a variable or attribute that it reads as a value: what it does with it.
+        called: Attributes that it calls; whether they are methods, or values that can be called, is not known here.
+        texts: Text constants, where it asks for attributes by text (``getattr(config, "rate")``).
+        assigned: Variables of functions around it, globals and attributes that it assigns, and names of what it changes
+            in place, as by ``log.append(x)`` or ``table["k"] = x``.
+        imports: Modules that it imports.
+    """
+
+    loaded: tuple[str, ...]
+    uses: dict[str, frozenset[Any]]
+    called: frozenset[str]
+    texts: frozenset[str]
+    assigned: frozenset[str]
+    imports: tuple[str, ...]
+
+
+_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_VARIABLES = _GLOBALS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})
+_ASSIGNING = frozenset(
+    {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR"},
+)
+_SILENT = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "NOP", "NOT_TAKEN"})
+_BY_TEXT = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "attrgetter"})
+_CHANGING = frozenset({
+    "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem", "popleft",
+    "remove", "reverse", "setdefault", "sort", "update",
+})  # fmt: skip
+_LATER_METHODS = sys.version_info >= (3, 12)  # from when LOAD_ATTR loads methods too, as a flag of it says
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> Names:
+    """Return the names in a piece of code and the code inside it."""
+    found = _Reading()
+    todo = [code]
+    for current in todo:
+        found.read(current)
+        todo += [c for c in current.co_consts if isinstance(c, types.CodeType)]
+    texts = found.texts if not _BY_TEXT.isdisjoint((*found.loaded, *found.called)) else set[str]()
+    return Names(
+        tuple(found.loaded),
+        {name: frozenset(uses) for name, uses in found.uses.items()},
+        frozenset(found.called),
+        frozenset(texts),
+        frozenset(found.assigned),
+        tuple(found.imports),
+    )
+
+
+class _Reading:
+    """What was read so far of one piece of code and those inside it."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, None] = {}
+        self.uses: dict[str, set[Any]] = {}
+        self.called: set[str] = set()
+        self.texts: set[str] = set()
+        self.assigned: set[str] = set()
+        self.imports: dict[str, None] = {}
+
+    def read(self, code: types.CodeType) -> None:
+        self.texts.update(const for const in code.co_consts if type(const) is str)
+        steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+        end = [steps[-1]] * 2
+        for step, first, second in zip(steps, [*steps[1:], *end], [*steps[2:], *end], strict=False):
+            name, kind = step.argval, step.opname
+            if kind in _GLOBALS:
+                self.loaded[name] = None
+            if kind in _ASSIGNING:
+                self.assigned.add(name)
+            elif kind == "IMPORT_NAME":
+                self.imports[name] = None
+            elif kind == "IMPORT_FROM":
+                self.uses.setdefault(name, set()).add(WHOLE)
+            elif kind in _ATTRIBUTES and _calls(step):
+                self.called.add(name)
+            elif kind in _VARIABLES or kind in _ATTRIBUTES:
+                self._use(name, first, second)
+
+    def _use(self, name: str, first: dis.Instruction, second: dis.Instruction) -> None:
+        """Note what is done with a thing that was just loaded, by the two instructions behind that."""
+        uses = self.uses.setdefault(name, set())
+        key = first.argval if first.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
+        changes = second.opname in ("STORE_SUBSCR", "DELETE_SUBSCR", "COPY")  # COPY: of what is changed by `+=`
+        if key is not None and changes:
+            self.assigned.update((name, key) if type(key) is str else (name,))
+            uses.update((key,) if second.opname == "COPY" else ())
+        elif key is not None and (second.opname == "BINARY_SUBSCR" or second.argrepr == "[]"):
+            uses.add(key)
+        elif second.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or (_calls(first) and first.argval in _CHANGING):
+            self.assigned.add(name)
+        elif _calls(first) and first.argval == "get" and second.opname == "LOAD_CONST":
+            uses.add(second.argval)
+        else:
+            uses.add(WHOLE)
+
+
+def _calls(step: dis.Instruction) -> bool:
+    """Tell whether an instruction loads an attribute to call it."""
+    if step.opname == "LOAD_METHOD":
+        return True
+    return _LATER_METHODS and step.opname in ("LOAD_ATTR", "LOAD_SUPER_ATTR") and bool((step.arg or 0) & 1)

@@ -49,7 +49,8 @@ __all__ = ["VARIABLE", "Capture", "Known", "Places", "is_value"]
 FOREIGN = frozenset(sys.stdlib_module_names) | {
     "jax", "jaxlib", "numpy", "scipy", "optax", "flax", "chex", "orbax", "equinox", "diffrax", "optimistix", "lineax",
     "jaxtyping", "haiku", "torch", "tensorflow", "pandas", "matplotlib", "sklearn", "tqdm", "rich", "treescope",
-    "einops", "distrax", "numpyro", "blackjax", "IPython", "pytest", "_pytest", "hypothesis", "typing_extensions", "ml_dtypes",
+    "einops", "distrax", "numpyro", "blackjax", "IPython", "pytest", "_pytest", "hypothesis", "typing_extensions",
+    "ml_dtypes",
 }  # fmt: skip
 OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
 _OPEN = ("types", "argparse")  # SimpleNamespace, Namespace: modules of Python whose objects users fill
@@ -228,7 +229,13 @@ class _Found(NamedTuple):
 
 
 def _found(constant: _Constant) -> _Found:
-    return _Found(constant.link.path, constant.value, constant.unchanged)
+    link, content = constant.link, constant.content
+    now, before = None if link.place is None else link.place.now, link.value
+
+    def unchanged() -> bool:
+        return (now is None or now() is before) and (content is None or content())
+
+    return _Found(link.path, constant.value, unchanged)
 
 
 class Places:
@@ -307,7 +314,6 @@ class _Link(NamedTuple):
         place: Where it may be rebound; None where it cannot.
         value: What is there.
         test: The test of a container that holds it.
-        holder: What holds it.
         above: How that was reached.
     """
 
@@ -316,7 +322,6 @@ class _Link(NamedTuple):
     place: Place | None
     value: Any
     test: Test | None
-    holder: Any
     above: _Link | None
 
 
@@ -332,11 +337,6 @@ class _Constant(NamedTuple):
     link: _Link
     value: Any
     content: Test | None
-
-    def unchanged(self) -> bool:
-        """Tell whether it is still there, and as it was."""
-        place = self.link.place
-        return (place is None or place.now() is self.link.value) and (self.content is None or self.content())
 
 
 class _Opened(NamedTuple):
@@ -388,7 +388,7 @@ class Capture:
         self._assigned: set[str] = set()
         self._first: Any = fun
         self._in_libraries = 0
-        self._follow([_Link("", "", None, fun, None, None, None)])
+        self._follow([_Link("", "", None, fun, None, None)])
 
     # -- what was found ------------------------------------------------------------------------------------------------
 
@@ -459,7 +459,7 @@ class Capture:
             for key, const in _constants_of(row):
                 if id(const) not in self._met and not is_value(const):
                     path = dotted((*snapshot.graphdef.path(number), key))
-                    stack.append(_Link(str(key), path, None, const, None, None, None))
+                    stack.append(_Link(str(key), path, None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
                 self._met[id(row.type)] = row.type
                 self._open_class(row.type, None)
@@ -511,7 +511,7 @@ class Capture:
                 self._watch(link)
             return
         if issubclass(kind, types.ModuleType):
-            if not is_ours(item) and id(item) not in self._met:
+            if id(item) not in self._met:
                 self._met[id(item)] = item
                 self._opened.append(_Opened(item, vars(item), None, (), link, set()))
             return
@@ -534,10 +534,10 @@ class Capture:
             self.functions.append(value)
 
     def _step(
-        self, above: _Link | None, holder: Any, name: str, value: Any, place: Place | None = None,
+        self, above: _Link | None, name: str, value: Any, place: Place | None = None,
         test: Test | None = None, path: str | None = None,
     ) -> _Link:  # fmt: skip
-        return _Link(name, path or name, place, value, test, holder, above)
+        return _Link(name, path or name, place, value, test, above)
 
     # -- what functions lead to ----------------------------------------------------------------------------------------
 
@@ -556,32 +556,32 @@ class Capture:
         table = fun.__globals__
         for name in names.loaded:
             if name in table:
-                yield self._step(link, fun, name, table[name], Binding(table, name))
+                yield self._step(link, name, table[name], Binding(table, name))
         for name in names.imports:
             module = sys.modules.get(name)
             if module is not None:
-                yield self._step(link, fun, name, module)
-                yield self._step(link, fun, name.partition(".")[0], sys.modules.get(name.partition(".")[0]))
+                yield self._step(link, name, module)
+                yield self._step(link, name.partition(".")[0], sys.modules.get(name.partition(".")[0]))
         if fun.__dict__:
             self._opened.append(_Opened(fun, fun.__dict__, None, (), link, set()))
             if "__wrapped__" in fun.__dict__:
-                yield self._step(link, fun, "", fun.__dict__["__wrapped__"])
+                yield self._step(link, "", fun.__dict__["__wrapped__"])
 
     def _cells(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
             place = Cell(cell)
             value = place.now()
             if value is ABSENT:  # not assigned yet
-                self._note(self._step(link, fun, name, value, place), ABSENT)
+                self._note(self._step(link, name, value, place), ABSENT)
             else:
-                yield self._step(link, fun, name, value, place)
+                yield self._step(link, name, value, place)
 
     def _defaults(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
         code, defaults = fun.__code__, fun.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
         for name, value in (*zip(names, defaults, strict=True), *(fun.__kwdefaults__ or {}).items()):
             if not is_value(value):
-                yield self._step(link, fun, name, value)
+                yield self._step(link, name, value)
 
     # -- what containers lead to ---------------------------------------------------------------------------------------
 
@@ -594,7 +594,7 @@ class Capture:
         if isinstance(item, _MAPPINGS) and not isinstance(item, StateTree) and keyed:
             for key in sorted(uses or (), key=repr):
                 if key in item:
-                    yield self._step(link, item, str(key), item[key], Binding(item, key), path=f"{path}[{key!r}]")
+                    yield self._step(link, str(key), item[key], Binding(item, key), path=f"{path}[{key!r}]")
             return
         graph = _holds_graph(item)
         if not graph and len(item) > _FEW:
@@ -615,7 +615,7 @@ class Capture:
                 if graph:  # plain values stand beside a model
                     self._add(self._found, name, value)
                 continue
-            yield self._step(link, item, name, value, None, test, f"{path}[{key!r}]")
+            yield self._step(link, name, value, None, test, f"{path}[{key!r}]")
         plain = [value for _, value in pairs if is_value(value)]
         if not graph and plain:
             self._note(link, tuple(plain), test)
@@ -625,25 +625,32 @@ class Capture:
     def _object(self, item: Any, kind: type[Any], link: _Link) -> Iterator[_Link]:
         path = link.path
         if kind is types.MethodType:
-            yield self._step(link, item, "self", item.__self__)
-            yield self._step(link, item, "", item.__func__, path=path)
+            yield self._step(link, "self", item.__self__)
+            yield self._step(link, "", item.__func__, path=path)
         elif issubclass(kind, functools.partial):
             self._watch(link)
-            yield self._step(link, item, "", item.func, path=path)
+            yield self._step(link, "", item.func, path=path)
             for i, value in enumerate(item.args):
-                yield self._step(link, item, f"partial[{i}]", value)
+                yield self._step(link, f"partial[{i}]", value)
             for name, value in item.keywords.items():
-                yield self._step(link, item, name, value, Binding(item.keywords, name))
+                yield self._step(link, name, value, Binding(item.keywords, name))
         elif kind is WeakMethod:
-            yield self._step(link, item, "self", item.instance())
-            yield self._step(link, item, "", item.fun, path=path)
+            yield self._step(link, "self", item.instance())
+            yield self._step(link, "", item.fun, path=path)
         elif issubclass(kind, types.FunctionType):  # of a library: what it was given
             if link.place is not None:
                 self._note(link, _by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
-            yield from self._inside_library(item, [(name, cell.now()) for name, cell in cells], link)
+            yield from self._inside_library([(name, cell.now()) for name, cell in cells], link)
+            if is_ours(item):  # such as the random stream of the process, which may not be there yet
+                table = item.__globals__
+                for name in names_in(item.__code__).loaded:
+                    if (value := table.get(name, ABSENT)) is None or isinstance(value, (Node, State)):
+                        yield self._step(link, name, value, Binding(table, name))
+                    elif isinstance(value, types.FunctionType) and is_ours(value):
+                        yield from self._inside_library([(name, value)], link)
             others = [item.__dict__.get("__wrapped__"), *(item.__defaults__ or ())]
-            yield from self._inside_library(item, [("", other) for other in others], link)
+            yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
             self._note(link, _by_identity(item))
             if _is_users(item):
@@ -651,7 +658,7 @@ class Capture:
         elif is_ours(kind):
             self._watch(link)
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
-                yield self._step(link, item, "", fun, path=path)
+                yield self._step(link, "", fun, path=path)
         elif not is_foreign(kind) or kind.__module__ in _OPEN:
             self._watch(link)
             self._open(item, kind, link)
@@ -664,14 +671,14 @@ class Capture:
                 self._note(link, _by_identity(item))
             self._say_unwatched(item, kind, path)
             pairs = [("", _quietly(item, "__wrapped__")), *(_own_table(item) or {}).items()]
-            yield from self._inside_library(item, pairs, link)
+            yield from self._inside_library(pairs, link)
 
-    def _inside_library(self, holder: Any, pairs: Iterable[tuple[str, Any]], link: _Link) -> Iterator[_Link]:
+    def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: _Link) -> Iterator[_Link]:
         """Return the functions and objects of users, and models, that something of a library holds."""
         for name, value in pairs:
             if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and _may_be_given(value):
                 self._in_libraries += 1
-                yield self._step(link, holder, name, value, path=link.path or name)
+                yield self._step(link, name, value, path=link.path or name)
 
     def _say_unwatched(self, item: Any, kind: type[Any], path: str) -> None:
         if issubclass(kind, np.ndarray):
@@ -700,6 +707,9 @@ class Capture:
         item, table, link = opened.item, opened.table, opened.link
         prefix = f"{link.path}." if link is not None and link.path else ""
         path = f"{prefix}{name}"
+        if isinstance(item, types.ModuleType) and is_ours(item):
+            yield from self._inside_library([(name, table.get(name))], link)
+            return
         if isinstance(item, types.ModuleType) and is_foreign(item):
             found = table.get(name)
             constant = is_value(found) or callable(found) or isinstance(found, (types.ModuleType, jax.Array))
@@ -707,10 +717,10 @@ class Capture:
                 self._unwatched[f"{path} (of a library)"] = None  # as `os.environ`
             return
         if table is not None and name in table:
-            yield from self._named(link, item, name, table[name], Binding(table, name), path)
+            yield from self._named(link, name, table[name], Binding(table, name), path)
             return
         if opened.slots is not None and name in _slots_of(type(item)):
-            yield from self._named(link, item, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
+            yield from self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
             return
         gaps: list[Place] = [Binding(table, name)] if table is not None else []
         for cls in opened.classes:
@@ -723,26 +733,24 @@ class Capture:
             for gap in gaps:  # where another one may be put before it
                 self._ways[_key(gap)] = gap, ABSENT
             at = Binding(own, name)
-            yield from self._named(link, cls, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
+            yield from self._named(link, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
             return
         if name in self._texts and gaps and not isinstance(item, types.ModuleType) and not isinstance(item, Node):
             self._ways[_key(gaps[0])] = gaps[0], ABSENT  # asked for by ``getattr(config, "rate", 1.0)``
 
-    def _named(
-        self, link: _Link | None, holder: Any, name: str, value: Any, place: Place, path: str
-    ) -> Iterator[_Link]:
+    def _named(self, link: _Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[_Link]:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
-        step = self._step(link, holder, name, value, place, path=path)
+        step = self._step(link, name, value, place, path=path)
         kind = type(value)
         if kind in (staticmethod, classmethod):
             self._watch(step)
-            yield self._step(step, holder, name, value.__func__, path=path)
+            yield self._step(step, name, value.__func__, path=path)
         elif issubclass(kind, property):
             self._watch(step)
-            yield self._step(step, holder, name, value.fget, path=path)
+            yield self._step(step, name, value.fget, path=path)
         elif issubclass(kind, functools.cached_property):
             self._watch(step)
-            yield self._step(step, holder, name, value.func, path=path)
+            yield self._step(step, name, value.func, path=path)
         elif kind in (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType):
             return
         elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called

@@ -202,10 +202,15 @@ class NamedTrace:
         return changes + graph
 
 
+def _passed(trace: Trace) -> tuple[Any, ...]:
+    """Return what a trace was passed, in the abstract."""
+    return trace.leaves, trace.structure, trace.values, trace.avals
+
+
 def _kind(trace: Trace) -> tuple[Any, ...]:
     """Return what tells one kind of call from another."""
     key = trace.key
-    return key.shape, key.hooks, key.strays, trace.leaves, trace.structure, trace.values, trace.avals
+    return key.shape, key.hooks, key.strays, *_passed(trace)
 
 
 class TraceLog:
@@ -222,21 +227,24 @@ class TraceLog:
         self.crowded = False  # whether there are so many programs for one place that they are to be let go
         self._cause: str | None = None  # the place that was the only cause of the last trace
         self._in_a_row = 0
+        self._nodes: tuple[int, ...] = ()  # the ids of the nodes among the arguments of the last trace
 
     def noted(self, inputs: Inputs) -> None:
         """Look whether the function is traced again and again because of one place, and say so."""
+        nodes, self._nodes = self._nodes, tuple(map(id, inputs.graph.nodes))
         if self.count < 2:
             return
         before, trace = tuple(self.traces)[-2:]
-        cause = self._only_cause(before, trace)
+        cause = self._only_cause(before, trace) if nodes == self._nodes else None  # else it is another model
         self._in_a_row = self._in_a_row + 1 if cause is not None and cause == self._cause else int(cause is not None)
         self._cause = cause
         if cause is None:
             return
         self.crowded = self.crowded or self._in_a_row % _CROWD == 0
-        if self._in_a_row == _IN_A_ROW:
-            user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
-            if Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+        user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
+        itself = Snapshot.enabled and not inputs.is_current()  # without the cache it never is
+        if self._in_a_row == _IN_A_ROW + itself:  # it may settle
+            if itself:
                 why = f"`{user}` is traced again at each call, because it changes {place} itself, which is part of its "
                 cure = "program. Make it a State, or assign it outside of the compiled function."
             else:
@@ -246,7 +254,7 @@ class TraceLog:
 
     def _only_cause(self, before: Trace, trace: Trace) -> str | None:
         """Return the place in the touched graph that is the only difference between two traces."""
-        if (before.leaves, before.structure) != (trace.leaves, trace.structure):
+        if _passed(before) != _passed(trace):
             return None
         places = {change.path for change in diff(before.key.shape, trace.key.shape)}
         path = self.named(trace).path(places.pop()) if len(places) == 1 else None

@@ -167,6 +167,7 @@ def test_outside_of_a_trace_the_function_runs_in_python_once():
     assert (runs.count, m.n.value) == (2, 4.0)
 
 
+@pytest.mark.filterwarnings("ignore:.* was traced three times")
 def test_an_array_that_was_bound_anew_is_seen():
     factor, table = jnp.float32(1.0), {"a": np.ones(())}
     f = checkpoint(lambda x: x * factor * table["a"])

@@ -139,6 +139,7 @@ def test_a_loop_over_a_graph_that_another_thread_changes_is_traced_again():
     assert jnp.array_equal(for_loop(body, jnp.ones(2)), jnp.full(2, 2.0))
 
 
+@pytest.mark.filterwarnings("ignore:.* was traced three times")
 def test_structural_changes_elsewhere_while_others_call():
     m, other = Net(), Tied()
     f = jit(lambda x: m.w.value * x)

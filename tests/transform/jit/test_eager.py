@@ -235,6 +235,7 @@ def scale(x):
     return x * by
 
 
+@pytest.mark.filterwarnings("ignore:.* was traced three times")
 def test_a_new_function_sees_a_global_that_was_bound_anew():
     global factor
     for make in FACTORS.values():

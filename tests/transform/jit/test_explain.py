@@ -6,6 +6,7 @@ import gc
 import re
 import sys
 import threading
+import types
 import warnings
 import weakref
 
@@ -198,6 +199,7 @@ def test_clear_cache_forgets():
     assert f.explain().reasons is None
 
 
+@pytest.mark.filterwarnings("ignore:.* was traced three times")
 def test_it_is_bounded_and_keeps_no_model_alive():
     f = jit(lambda m, x: m(x))
     m = Net()
@@ -246,14 +248,55 @@ def test_a_function_that_changes_its_own_attribute_is_told_so_once():
     ]
 
 
-@pytest.mark.filterwarnings("error")
-def test_what_changes_outside_is_no_matter_of_a_warning():
-    m, f = Net(), None
-    f = jit(lambda x: m(x))
-    for n in range(8):
+rate = 0
+
+
+def changing_places():
+    global rate
+    m, config, local = Net(), types.SimpleNamespace(opt=types.SimpleNamespace(rate=0)), 0
+    m.rate = 0
+
+    def change_local(n):
+        nonlocal local
+        local = n
+
+    def change_global(n):
+        global rate
+        rate = n
+
+    return {
+        "m.rate": (lambda x: m(x), lambda n: setattr(m, "rate", n)),
+        "config.opt.rate": (lambda x: x * config.opt.rate, lambda n: setattr(config.opt, "rate", n)),
+        "local": (lambda x: x * local, change_local),
+        "rate": (lambda x: x * rate, change_global),
+    }
+
+
+@pytest.mark.graph_cache
+@pytest.mark.parametrize("place", ["m.rate", "config.opt.rate", "local", "rate"])
+def test_a_place_that_is_changed_at_each_call_is_told_at_the_third_trace(place):
+    fun, change = changing_places()[place]
+    f = jit(fun, name="step")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for n in range(10):
+            change(n)
+            f(one)
+            assert len(caught) == (n >= 2)
+    assert [str(w.message) for w in caught] == [
+        f"`step` was traced three times in a row, each time because {place} was changed, which is part of its program. "
+        f"Pass it as an argument, or hold it in a State: `{place} = State({place})`."
+    ]
+    assert f.explain().traces == 10
+
+
+def test_other_models_each_time_are_no_matter_of_a_warning():
+    f = jit(lambda m, x: m(x))
+    for n in range(6):
+        m = Net()
         m.rate = n
-        f(one)
-    assert f.explain().traces == 8
+        f(m, one)
+    assert f.explain().traces == 6
 
 
 @pytest.mark.filterwarnings("error")

@@ -69,6 +69,7 @@ STATICS = (2, 2.0, True, 1, 1.0, 0.0, -0.0, 0, False, np.float32(2.0), "2", b"2"
 
 
 @pytest.mark.counts_traces
+@pytest.mark.filterwarnings("ignore:.* was traced three times")
 def test_statics_that_are_equal_in_python_do_not_share_a_program():
     m = Net()
 

@@ -29,7 +29,7 @@ __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 2  # retraces because of one place that are worth a warning: at the third trace
-_CROWD = 4  # ... after which, and after each so many more, the programs of earlier values are let go: 2 MB each
+_CROWD = 6  # ... after which, and after each so many more, the programs of earlier values are let go: 2 MB each
 _LEAF = jax.tree.structure(0)
 _PREFIXES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 

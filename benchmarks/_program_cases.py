@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -91,8 +92,8 @@ class Meter:
 class Sample:
     """One of many plain objects; its attribute has the name of one that the step reads elsewhere."""
 
-    def __init__(self, number: int) -> None:
-        self.scale = number
+    def __init__(self, number: int, before: Sample | None = None) -> None:
+        self.scale, self.before = number, before
 
 
 def step_of(trainer: Trainer) -> Work:
@@ -117,21 +118,37 @@ def counted_dict() -> Works:
     return changed(lambda: {"net": small(), "step": 0}, lambda held: calls_of(lambda x: held["net"](x)), count)
 
 
-def plain_objects(count: int) -> Works:
-    """A call of a trainer that holds objects beside its model."""
-    return {name: step_of(trainer) for name, trainer in _trainers(count).items()}
+Samples = Callable[[int], Any]
 
 
-def first_calls(count: int) -> Works:
+def listed(count: int) -> list[Sample]:
+    return [Sample(number) for number in range(count)]
+
+
+def chained(count: int) -> Sample:
+    """The last of some samples, each of which knows the one before it: no list that could be left out as a whole."""
+    sample = Sample(0)
+    for number in range(1, count):
+        sample = Sample(number, sample)
+    return sample
+
+
+def calls(samples: Samples, count: int) -> Works:
+    """A call of a trainer that holds samples beside its model."""
+    return {name: step_of(trainer) for name, trainer in _trainers(samples, count).items()}
+
+
+def first_calls(samples: Samples, count: int) -> Works:
     """The first call of a new function of such a trainer: traced, compiled and run."""
-    return {name: lambda trainer=trainer: step_of(trainer)() for name, trainer in _trainers(count).items()}
+    return {name: lambda trainer=trainer: step_of(trainer)() for name, trainer in _trainers(samples, count).items()}
 
 
-def _trainers(count: int) -> dict[str, Trainer]:
-    return {
-        "with": Trainer(samples=[Sample(number) for number in range(count)]),
-        "without": Trainer(samples=[]),
-    }
+def _trainers(samples: Samples, count: int) -> dict[str, Trainer]:
+    return {"with": Trainer(samples=samples(count)), "without": Trainer(samples=None)}
+
+
+calls_beside_list, calls_beside_chain = partial(calls, listed), partial(calls, chained)
+first_calls_beside_list, first_calls_beside_chain = partial(first_calls, listed), partial(first_calls, chained)
 
 
 # ------------------------------------------------------------------------------------------------ things on a module

@@ -53,7 +53,9 @@ TIMES = """
 import json, time
 from dataclasses import asdict
 from benchmarks._timing import medians
+from benchmarks.program import main
 sleeping = lambda seconds: lambda: time.sleep(seconds)
+main(["--quick", "--only", "counter"])
 print(json.dumps([
     asdict(medians({"short": sleeping(0.002), "long": sleeping(0.01)}, 0.1, 60.0)),
     asdict(medians({"short": sleeping(0.002), "endless": sleeping(600.0)}, 0.1, 0.5)),
@@ -72,8 +74,12 @@ def test_a_step_with_the_thing_computes_what_the_one_without_computes():
         assert len({first for (first,) in found[name]["with"]}) == 3, name
 
 
-def test_medians_are_of_whole_runs_and_end_in_time():
-    whole, endless, slow = json.loads(output_of("-c", TIMES))
+def test_a_row_is_a_line_and_ends_in_time():
+    *lines, times = output_of("-c", TIMES).splitlines()
+    (line,) = [line for line in lines if line.startswith("counter on a plain object")]
+    assert line.split()[-1] in ("ok", "MISSED")
+
+    whole, endless, slow = json.loads(times)
     assert 0.01 <= whole["seconds"]["long"] < 0.1
     assert 0.002 <= whole["seconds"]["short"] < 0.1
     assert whole["rounds"] >= 5
@@ -82,12 +88,6 @@ def test_medians_are_of_whole_runs_and_end_in_time():
     assert 0.4 <= endless["seconds"]["endless"] < 60
     assert (slow["unfinished"], slow["cut"]) == (None, True)
     assert 0.3 <= slow["seconds"]["slow"] < 60
-
-
-def test_a_row_is_a_line():
-    lines = output_of("-m", "benchmarks.program", "--quick", "--only", "counter").splitlines()
-    (line,) = [line for line in lines if line.startswith("counter on a plain object")]
-    assert line.split()[-1] in ("ok", "MISSED")
 
 
 def test_annealed_steps_run_in_a_python_of_their_own():

@@ -118,7 +118,8 @@ def line_of(row: Row, seen: Medians, limit_s: float) -> str:
     more = ">" if seen.unfinished == "with" else ""
     times = [spell(seconds[name] / row.per) for name in ("with", "without")]
     cells = (more + times[0], times[1], more + _number(ratio), _number(row.asked))
-    return _LINE.format(row.name, *cells, _verdict(ratio <= row.asked, change, cut))
+    met = ratio <= row.asked and seen.unfinished is None
+    return _LINE.format(row.name, *cells, _verdict(met, change, cut))
 
 
 def _number(ratio: float) -> str:
@@ -147,10 +148,8 @@ def table(words: list[str], quick: bool, limit_s: float) -> None:
             _print(row.name, lambda row=row, budget_s=budget_s: line_of(row, _seen(row, budget_s, limit_s), limit_s))
     kinds = {name: kind for name, kind in ANNEALED.items() if chosen(name, words)}
     if kinds:
-        print(
-            "\n"
-            + _LINE.format("Memory kept, compared with the number passed", "with", "without", "", "asked", "").rstrip()
-        )
+        title = "Memory kept, compared with the number passed"
+        print("\n" + _LINE.format(title, "with", "without", "", "asked", "").rstrip())
     for name, kind in kinds.items():
         steps = STEPS // 4 if quick else STEPS
         _print(name, lambda name=name, kind=kind, steps=steps: annealed_line(name, kind, steps, limit_s))

@@ -45,6 +45,7 @@ bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other sys
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.graph
 	$(BIN)/python -m benchmarks.transforms
+	$(BIN)/python -m benchmarks.program
 	$(BIN)/python -m benchmarks.nn
 	$(BIN)/python -m benchmarks.checkpoints
 

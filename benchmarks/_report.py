@@ -33,7 +33,12 @@ def options(name: str, doc: str | None, quick: str = "", rows: bool = False) -> 
         parser.add_argument("--quick", action="store_true", help=quick)
     if rows:
         parser.add_argument(
-            "--rows", nargs="+", default=[], metavar="WORD", help="only rows whose name contains one of the words"
+            "--rows",
+            "--only",
+            nargs="+",
+            default=[],
+            metavar="WORD",
+            help="only rows whose name contains one of the words",
         )
     return parser
 

@@ -11,9 +11,7 @@ import functools
 import gc
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +21,7 @@ import numpy as np
 from . import _transform_cases as cases
 from ._against import add_options, compare
 from ._report import chosen, header, options, ratios
-from ._timing import Work, interleaved
+from ._timing import Work, interleaved, resident_mb
 from ._transform_cases import CASES, Case
 from ._transform_nnx import Nnx
 from ._workloads import NETWORK, NUMBERS, OURS, Library, Workload, bank_values
@@ -123,12 +121,6 @@ def _traced(peers: Peers, case: Case, work: Workload) -> Callable[[], dict[str, 
 
 
 # ------------------------------------------------------------------------------------------------ repeated calls
-
-
-def resident_mb() -> float:
-    """The memory that this process has in use."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _grown(work: Work) -> float:

@@ -4,8 +4,8 @@ Read in this order, in one sitting:
 
 - ``lift.py``: the call, from the user's arguments to the states that are written.
 - ``core.py``: the pure function that JAX gets.
-- ``touched.py``: the touched graph of a call, and the states of it that a program is passed.
-- ``reach.py``: how that graph is found, from the names in a function.
+- ``touched.py``: the touched graph of a call, and the states of it that a program is passed.  How it is found, from
+  the names in a function, is the matter of the room `_places`.
 - ``values.py``, ``placeholders.py``: what crosses into JAX and back: values of states; nodes and static arguments.
 - ``changes.py``: what becomes of an attribute that the function sets, of a list that it fills.
 - ``retry.py``: a trace that cannot be kept, and why.

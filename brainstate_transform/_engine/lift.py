@@ -22,13 +22,13 @@ from jax.errors import JaxRuntimeError
 from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
+from .._places.weak_method import WeakMethod
 from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
-from .user_function import WeakMethod
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]

@@ -17,7 +17,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from brainstate_graph import GraphDef, Node, Snapshot, State
 from brainstate_graph.extend import hooks_key, notes, read_values, write_values
 
-from .reach import Capture, Known, Places
+from .._places.capture import Capture
+from .._places.places import Known, Places
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
 __all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]

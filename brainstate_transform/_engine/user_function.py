@@ -3,20 +3,16 @@
 JAX names programs, and the parts of a profile, after the function that it gets.  A transform that hands it a function
 of its own names that one like the user's.
 
-Nothing here looks inside a function; what it reaches is the matter of `brainstate_transform._engine.reach`.
+Nothing here looks inside a function; what it reaches is the matter of `brainstate_transform._places.capture`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import inspect
-import types
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["WeakMethod", "decorator", "name_of", "named_like"]
+__all__ = ["decorator", "name_of", "named_like"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -45,17 +41,3 @@ def decorator(transform: Callable[..., Any], options: Mapping[str, Any]) -> Call
         The transform with these arguments, still to be given its function.
     """
     return functools.partial(transform, **{name: value for name, value in options.items() if name != "fun"})
-
-
-class WeakMethod:
-    """A function bound to an object that it does not keep alive."""
-
-    def __init__(self, fun: Callable[..., Any], instance: Any) -> None:
-        functools.update_wrapper(self, fun)
-        self.fun = fun
-        self.instance = weakref.ref(instance)
-        with contextlib.suppress(TypeError, ValueError):
-            self.__signature__ = inspect.signature(types.MethodType(fun, instance))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.fun(self.instance(), *args, **kwargs)

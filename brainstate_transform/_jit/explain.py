@@ -21,9 +21,9 @@ from brainstate_graph.extend import describe, dotted, locate
 
 from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
-from .._engine.reach import VARIABLE
 from .._engine.touched import Inputs, root_name
 from .._engine.values import Trace
+from .._places.capture import VARIABLE
 
 __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 

@@ -1,7 +1,7 @@
 """What a function is made of: two functions made of the same parts are one, though they are different objects.
 
 The parts are its code and what it was given: its variables, defaults, bound object and arguments.  What these lead to
-by name is no part: whoever runs the one in place of the other watches that (see `brainstate_transform._engine.reach`).
+by name is no part: whoever runs the one in place of the other watches that (`brainstate_transform._places.capture`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from brainstate_graph import GraphError
 from brainstate_graph.extend import static_key
 
 from .._engine.lift import Lifted
-from .._engine.reach import is_value
-from .._engine.user_function import WeakMethod
+from .._places.values import is_value
+from .._places.weak_method import WeakMethod
 
 __all__ = ["parts_of", "same_parts"]
 

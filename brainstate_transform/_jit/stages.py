@@ -205,7 +205,7 @@ class Compiled(_Stage):
             )
         graph = inputs.graph
         strays = {number: state for number, state in graph.strays.items() if number in key.strays}
-        fitting = Inputs(TouchedGraph(graph.snapshot, strays, graph.nodes), key.passing)
+        fitting = Inputs(TouchedGraph(graph.snapshot, strays, graph.nodes, graph.places), key.passing)
         if fitting.key != key:
             raise ValueError(f"`{user}` was compiled for states with other hooks. Compile it again.")
         return fitting

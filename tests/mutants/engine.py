@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.mutants.mutant import laws
 
+PLACES = "brainstate_transform/_places"
 ENGINE = "brainstate_transform/_engine"
 JIT = "tests/transform/jit/test_jit.py"
-CONSTANTS = "tests/transform/engine/test_constants.py"
+CONSTANTS = "tests/transform/places/test_constants.py"
 PROGRAM = "tests/transform/jit/test_program.py"
 
 MUTANTS = [
@@ -114,16 +115,16 @@ MUTANTS = [
     # -- the touched graph
     (
         "a rebound closure variable is not seen",
-        f"{ENGINE}/reach.py",
-        "return cell.cell_contents is value",
-        "return cell.cell_contents is not None",
+        f"{PLACES}/places.py",
+        "if cell.cell_contents is not value:",
+        "if cell.cell_contents is None:",
         laws("sees_rebound_variables", "jit", "stateful"),
     ),
     (
         "a rebound global is not seen",
-        f"{ENGINE}/reach.py",
-        "return lambda: table.get(name) is value",
-        "return lambda: name in table",
+        f"{PLACES}/places.py",
+        "if list(map(id, map(get, names, _absent))) != ids:",
+        "if ABSENT in map(get, names, _absent):",
         (f"{PROGRAM}::test_a_global_and_its_rebinding", CONSTANTS),
     ),
     (
@@ -135,10 +136,10 @@ MUTANTS = [
     ),
     (
         "plain values in closures are no part of the program",
-        f"{ENGINE}/reach.py",
-        "return (fun.__code__, *[value for value in made_with if type(value) in _LEAVES])",
+        f"{PLACES}/capture.py",
+        "return (fun.__code__, *[value for value in defaults if is_value(value)])",
         "return (fun.__code__,)",
-        (CONSTANTS, "tests/transform/engine/test_reach.py"),
+        (CONSTANTS, "tests/transform/places/test_capture.py"),
     ),
     (
         "hooks are no part of the key of a program",

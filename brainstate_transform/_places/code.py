@@ -3,7 +3,7 @@
 *Use* of a name: what the code does with the thing that it finds there, as far as the next instruction tells.  It takes
 one item of it by a constant key (``rates[0]``), or anything else (`WHOLE`).
 
-Nothing here knows a function, its variables or a value; see `brainstate_transform._engine.reach`.
+Nothing here knows a function, its variables or a value; see `brainstate_transform._places.capture`.
 """
 
 from __future__ import annotations

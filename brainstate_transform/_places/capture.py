@@ -20,282 +20,44 @@ place is no part of the program.  Nobody can tell that from the code alone, so p
 
 from __future__ import annotations
 
-import dataclasses
-import decimal
-import enum
-import fractions
 import functools
-import pathlib
 import sys
 import types
-import weakref
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, Snapshot, State, Static
-from brainstate_graph.extend import ABSENT, StateTree, dotted, watch
+from brainstate_graph.extend import ABSENT, StateTree, dotted
 
 from .code import WHOLE, names_in
-from .user_function import WeakMethod
-
-__all__ = ["VARIABLE", "Capture", "Known", "Places", "is_value"]
-
-FOREIGN = frozenset(sys.stdlib_module_names) | {
-    "jax", "jaxlib", "numpy", "scipy", "optax", "flax", "chex", "orbax", "equinox", "diffrax", "optimistix", "lineax",
-    "jaxtyping", "haiku", "torch", "tensorflow", "pandas", "matplotlib", "sklearn", "tqdm", "rich", "treescope",
-    "einops", "distrax", "numpyro", "blackjax", "IPython", "pytest", "_pytest", "hypothesis", "typing_extensions",
-    "ml_dtypes",
-}  # fmt: skip
-OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
-_OPEN = ("types", "argparse")  # SimpleNamespace, Namespace: modules of Python whose objects users fill
-
-
-def package_of(item: Any) -> str:
-    """Return the top-level package of a function, class or module."""
-    name = item.__name__ if isinstance(item, types.ModuleType) else getattr(item, "__module__", None)
-    return name.partition(".")[0] if isinstance(name, str) else ""
-
-
-def is_foreign(item: Any) -> bool:
-    """Tell whether a function, class or module belongs to Python or to a library that reaches no model by itself."""
-    return package_of(item) in FOREIGN
-
-
-def is_ours(item: Any) -> bool:
-    """Tell whether a function, class or module is a part of this library."""
-    return package_of(item) in OURS
-
-
-def _is_users(item: Any) -> bool:
-    return not (is_foreign(item) or is_ours(item))
-
-
-# -- values ------------------------------------------------------------------------------------------------------------
-
-_EXACT = (bool, int, float, complex, str, bytes, type(None), type(...))
-_VALUES = (
-    *_EXACT, enum.Enum, np.generic, np.dtype, fractions.Fraction, decimal.Decimal, pathlib.PurePath, range, slice,
+from .owners import OPEN, is_foreign, is_ours, is_users
+from .places import Binding, Cell, Found, Known, Place, Places, Slots, key_of, unchanged
+from .values import (
+    CONTAINERS,
+    EXACT,
+    FEW,
+    FEW_BYTES,
+    MAPPINGS,
+    Test,
+    by_identity,
+    copied,
+    holds_graph,
+    is_value,
+    items_of,
+    same_bytes,
+    same_content,
+    values_of,
+    watch_items,
 )  # fmt: skip
-VARIABLE = "variable "  # before the path of a place, where it stands among the roots of a touched graph
-_FEW = 64  # items of a plain container that are compared one by one
-_FEW_BYTES = 1024  # of a NumPy array that are compared: 0.15 microseconds
+from .weak_method import WeakMethod
 
+__all__ = ["VARIABLE", "Capture"]
 
-def is_value(item: Any) -> bool:
-    """Tell whether a thing is a plain value, which cannot change and is compared by type and value."""
-    kind = type(item)
-    if issubclass(kind, _VALUES):
-        return True
-    if issubclass(kind, (tuple, frozenset)):
-        return len(item) <= _FEW and all(map(is_value, item))
-    declared = getattr(kind, "__dataclass_params__", None)
-    if declared is None or not declared.frozen:
-        return False
-    return all(is_value(getattr(item, field.name, None)) for field in dataclasses.fields(item))
-
-
-@final
-class _Same:
-    """Stands for one object as part of a key, and does not keep it alive."""
-
-    __slots__ = ("__weakref__", "_text")
-
-    def __init__(self, item: Any) -> None:
-        self._text = getattr(item, "__qualname__", None) or f"{type(item).__name__} at {id(item):#x}"
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-_same: dict[int, tuple[Any, _Same]] = {}  # by the id of an object: a weak reference to it, and what stands for it
-
-
-def _by_identity(item: Any) -> Any:
-    """Return what stands for an object as part of a key; the object itself where nothing tells that it is gone."""
-    number = id(item)
-    found = _same.get(number)
-    if found is not None and found[0]() is item:
-        return found[1]
-    try:
-        gone = weakref.ref(item, lambda ref: _same.pop(number, None) if _same.get(number, (0,))[0] is ref else None)
-    except TypeError:
-        return Static(item)
-    return _same.setdefault(number, (gone, _Same(item)))[1] if found is None else _renewed(number, gone, item)
-
-
-def _renewed(number: int, gone: Any, item: Any) -> _Same:
-    _same[number] = gone, _Same(item)
-    return _same[number][1]
-
-
-# -- places ------------------------------------------------------------------------------------------------------------
-
-Test = Callable[[], bool]
-_absent = repeat(ABSENT)
-
-
-class Cell(NamedTuple):
-    """A variable of a function around another one."""
-
-    cell: types.CellType
-
-    def now(self) -> Any:
-        """Return what it holds."""
-        try:
-            return self.cell.cell_contents
-        except ValueError:  # emptied
-            return ABSENT
-
-
-class Binding(NamedTuple):
-    """A name in a table: a global, an attribute of a module or plain object, an item of a dict."""
-
-    table: Any  # with a method `get`
-    name: Any
-
-    def now(self) -> Any:
-        """Return what it holds."""
-        return self.table.get(self.name, ABSENT)
-
-
-Place = Cell | Binding
-
-
-@final
-class _Slots:
-    """The slots of an object as a table."""
-
-    __slots__ = ("item",)
-
-    def __init__(self, item: Any) -> None:
-        self.item = item
-
-    def get(self, name: str, default: Any) -> Any:
-        try:
-            return object.__getattribute__(self.item, name)
-        except AttributeError:
-            return default
-
-
-def _unchanged(places: Iterable[tuple[Place, Any]]) -> Test | None:
-    """Return one test for many places: do all of them hold the very objects that they held?"""
-    cells: list[tuple[types.CellType, Any]] = []
-    tables: dict[int, tuple[Any, list[Any], list[Any]]] = {}
-    for place, value in places:
-        if isinstance(place, Cell):
-            cells.append((place.cell, value))
-        else:
-            _, names, values = tables.setdefault(id(place.table), (place.table, [], []))
-            names.append(place.name)
-            values.append(value)
-    if not (cells or tables):
-        return None
-    rows = [(table.get, names, list(map(id, values)), values) for table, names, values in tables.values()]
-
-    def unchanged() -> bool:
-        try:
-            for cell, value in cells:
-                if cell.cell_contents is not value:
-                    return False
-        except ValueError:  # emptied
-            return False
-        # 30 nanoseconds a name.  The values are there for their ids to stay theirs.
-        for get, names, ids, _ in rows:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
-            if list(map(id, map(get, names, _absent))) != ids:
-                return False
-        return True
-
-    return unchanged
-
-
-class _Found(NamedTuple):
-    """A thing at a place that a program depends on.
-
-    Attributes:
-        path: Where it is, as the function knows it: ``trainer.config.rate``.
-        value: What it is as part of a key; ABSENT where it is none.
-        unchanged: Tells whether it is still there.
-    """
-
-    path: str
-    value: Any
-    unchanged: Test
-
-
-def _found(constant: _Constant) -> _Found:
-    link, content = constant.link, constant.content
-    now, before = None if link.place is None else link.place.now, link.value
-
-    def unchanged() -> bool:
-        return (now is None or now() is before) and (content is None or content())
-
-    return _Found(link.path, constant.value, unchanged)
-
-
-class Places:
-    """The places on which the program of a function depends.
-
-    Attributes:
-        unwatched: What the function reads and what is not watched, in words.
-    """
-
-    def __init__(self, watched: Sequence[_Found], undecided: Sequence[_Found], unwatched: Sequence[str]) -> None:
-        self._watched = watched
-        self._undecided = undecided
-        self.unwatched = tuple(unwatched)
-
-    def ask_again(self, known: Known) -> list[Test]:
-        """Find out, when a trace has ended, what it has changed itself.
-
-        Args:
-            known: What is known of the places of the function, which learns from it.
-
-        Returns:
-            Tests for the places of which it is known now that the program depends on them.
-        """
-        for found in self._watched:
-            if not found.unchanged():
-                # Another thread may have changed it; the function itself does it again.
-                (known.own if found.path in known.suspects else known.suspects).add(found.path)
-        undecided, self._undecided = self._undecided, ()
-        kept: list[Test] = []
-        for found in undecided:
-            if found.unchanged():
-                known.decided.add(found.path)
-                kept.append(found.unchanged)
-            else:
-                known.own.add(found.path)
-        return kept
-
-
-@final
-class Known:
-    """What traces have shown of the places of one function, by their paths.
-
-    Attributes:
-        own: Those that the function changes itself while it is traced.
-        decided: Those that it seems to change, and does not.
-        suspects: Those that have changed during one trace.
-    """
-
-    __slots__ = ("decided", "own", "suspects")
-
-    def __init__(self) -> None:
-        self.own: set[str] = set()
-        self.decided: set[str] = set()
-        self.suspects: set[str] = set()
-
-
-# -- the touched graph -------------------------------------------------------------------------------------------------
-
-_MAPPINGS = (dict, OrderedDict, defaultdict, StateTree)
-_CONTAINERS = (list, tuple, deque, set, frozenset, *_MAPPINGS)
+VARIABLE = "variable "  # before the path of a place, where it stands among the roots
 # Methods that Python calls for an operator or a statement, so that no code names them.
 _UNCALLED = frozenset({
     "__class_getitem__", "__del__", "__dir__", "__format__", "__getstate__", "__init_subclass__", "__reduce__",
@@ -353,10 +115,20 @@ class _Opened(NamedTuple):
 
     item: Any
     table: Any
-    slots: _Slots | None
+    slots: Slots | None
     classes: Sequence[type[Any]]
     link: _Link | None
     taken: set[str]
+
+
+def _found(constant: _Constant) -> Found:
+    link, content = constant.link, constant.content
+    now, before = None if link.place is None else link.place.now, link.value
+
+    def unchanged() -> bool:
+        return (now is None or now() is before) and (content is None or content())
+
+    return Found(link.path, constant.value, unchanged)
 
 
 class Capture:
@@ -417,13 +189,13 @@ class Capture:
         ways, tests = dict(self._ways), dict(self._tests)
         for link, _, content in counting:
             if link.place is not None:
-                ways[_key(link.place)] = link.place, link.value
+                ways[key_of(link.place)] = link.place, link.value
             if content is not None:
                 tests[id(content)] = content
         for constant in undecided:
             if constant.link.place is not None:
-                ways.pop(_key(constant.link.place), None)
-        one = _unchanged(ways.values())
+                ways.pop(key_of(constant.link.place), None)
+        one = unchanged(ways.values())
         places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self._unwatched))
         return places, [*([one] if one else []), *tests.values()]
 
@@ -434,7 +206,7 @@ class Capture:
             if link.test is not None:
                 self._tests[id(link.test)] = link.test
             elif link.place is not None:
-                self._ways[_key(link.place)] = link.place, link.value
+                self._ways[key_of(link.place)] = link.place, link.value
             link = link.above
 
     def _add(self, to: dict[str, Any], name: str, item: Any) -> None:
@@ -496,14 +268,14 @@ class Capture:
                 self._met[id(item)] = item
                 self._add(self._found, link.name or "function", item)
             return
-        if issubclass(kind, types.FunctionType) and _is_users(item):
+        if issubclass(kind, types.FunctionType) and is_users(item):
             if link.above is not None or link.place is not None:
                 self._watch(link)
             if id(item) not in self._met:
                 self._met[id(item)] = item
                 yield from self._function(item, link)
             return
-        if issubclass(kind, _CONTAINERS):
+        if issubclass(kind, CONTAINERS):
             if id(item) not in self._met:
                 self._met[id(item)] = item
                 yield from self._container(item, link)
@@ -517,7 +289,7 @@ class Capture:
             return
         if id(item) in self._met:
             if issubclass(kind, type) or not _leads_on(item):
-                self._note(link, _by_identity(item))
+                self._note(link, by_identity(item))
             else:
                 self._watch(link)
             return
@@ -527,7 +299,7 @@ class Capture:
     def _note(self, link: _Link, value: Any, content: Test | None = None) -> None:
         """Note what was reached as part of the key."""
         if link.place is not None:
-            self._constants.setdefault(_key(link.place), _Constant(link, value, content))
+            self._constants.setdefault(key_of(link.place), _Constant(link, value, content))
         elif content is not None:
             self._constants.setdefault(id(link.value), _Constant(link, value, content))
         elif link.above is not None:  # an argument of a partial, an item of a tuple
@@ -591,22 +363,22 @@ class Capture:
         if uses is not None and not uses and link.place is not None:
             return  # the code only puts something in
         keyed = uses is not None and WHOLE not in uses and link.place is not None
-        if isinstance(item, _MAPPINGS) and not isinstance(item, StateTree) and keyed:
+        if isinstance(item, MAPPINGS) and not isinstance(item, StateTree) and keyed:
             for key in sorted(uses or (), key=repr):
                 if key in item:
                     yield self._step(link, str(key), item[key], Binding(item, key), path=f"{path}[{key!r}]")
             return
-        graph = _holds_graph(item)
-        if not graph and len(item) > _FEW:
-            self._note(link, _by_identity(item))
+        graph = holds_graph(item)
+        if not graph and len(item) > FEW:
+            self._note(link, by_identity(item))
             self._unwatched[f"{path} ({type(item).__name__} of {len(item):,} items, known by identity)"] = None
             return
-        values = _values_of(item)
+        values = values_of(item)
         if not graph and all(map(is_value, values)) and not isinstance(item, tuple):
-            self._note(link, Static(_copied(item)), _same_content(item))
+            self._note(link, Static(copied(item)), same_content(item))
             return
-        test = None if isinstance(item, (tuple, frozenset, StateTree)) else _watch_items(item)
-        pairs = _items_of(item)
+        test = None if isinstance(item, (tuple, frozenset, StateTree)) else watch_items(item)
+        pairs = items_of(item)
         if graph:
             self._watch(link)
         for key, value in pairs:
@@ -639,7 +411,7 @@ class Capture:
             yield self._step(link, "", item.fun, path=path)
         elif issubclass(kind, types.FunctionType):  # of a library: what it was given
             if link.place is not None:
-                self._note(link, _by_identity(item))
+                self._note(link, by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
             yield from self._inside_library([(name, cell.now()) for name, cell in cells], link)
             if is_ours(item):  # such as the random stream of the process, which may not be there yet
@@ -652,33 +424,33 @@ class Capture:
             others = [item.__dict__.get("__wrapped__"), *(item.__defaults__ or ())]
             yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
-            self._note(link, _by_identity(item))
-            if _is_users(item):
+            self._note(link, by_identity(item))
+            if is_users(item):
                 self._open_class(item, link)
         elif is_ours(kind):
             self._watch(link)
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield self._step(link, "", fun, path=path)
-        elif not is_foreign(kind) or kind.__module__ in _OPEN:
+        elif not is_foreign(kind) or kind.__module__ in OPEN:
             self._watch(link)
             self._open(item, kind, link)
         else:
-            small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= _FEW_BYTES
+            small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES
             if small:
-                self._note(link, Static(item.copy()), _same_bytes(item))
+                self._note(link, Static(item.copy()), same_bytes(item))
                 return
             if link.place is not None:
-                self._note(link, _by_identity(item))
+                self._note(link, by_identity(item))
             self._say_unwatched(item, kind, path)
             pairs = [("", _quietly(item, "__wrapped__")), *(_own_table(item) or {}).items()]
             yield from self._inside_library(pairs, link)
 
-    def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: _Link) -> Iterator[_Link]:
+    def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: _Link | None) -> Iterator[_Link]:
         """Return the functions and objects of users, and models, that something of a library holds."""
         for name, value in pairs:
             if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and _may_be_given(value):
                 self._in_libraries += 1
-                yield self._step(link, name, value, path=link.path or name)
+                yield self._step(link, name, value, path=(link and link.path) or name)
 
     def _say_unwatched(self, item: Any, kind: type[Any], path: str) -> None:
         if issubclass(kind, np.ndarray):
@@ -691,7 +463,7 @@ class Capture:
             self._unwatched[f"{path} (the inside of a {kind.__module__}.{kind.__name__})"] = None
 
     def _open(self, item: Any, kind: type[Any], link: _Link | None) -> None:
-        slots = _Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
+        slots = Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
         self._opened.append(_Opened(item, _own_table(item), slots, self._classes_of(kind), link, set()))
         self._called |= _unnamed(self._opened[-1].classes)
 
@@ -700,7 +472,7 @@ class Capture:
         self._called |= _unnamed(self._opened[-1].classes)
 
     def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
-        return [base for base in kind.__mro__ if base is not object and _is_users(base)]
+        return [base for base in kind.__mro__ if base is not object and is_users(base)]
 
     def _attribute(self, opened: _Opened, name: str) -> Iterator[_Link]:
         """Return what an attribute of something that was opened leads to."""
@@ -731,12 +503,12 @@ class Capture:
             if name.startswith("__") and name in _UNCALLED:
                 return
             for gap in gaps:  # where another one may be put before it
-                self._ways[_key(gap)] = gap, ABSENT
+                self._ways[key_of(gap)] = gap, ABSENT
             at = Binding(own, name)
             yield from self._named(link, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
             return
         if name in self._texts and gaps and not isinstance(item, types.ModuleType) and not isinstance(item, Node):
-            self._ways[_key(gaps[0])] = gaps[0], ABSENT  # asked for by ``getattr(config, "rate", 1.0)``
+            self._ways[key_of(gaps[0])] = gaps[0], ABSENT  # asked for by ``getattr(config, "rate", 1.0)``
 
     def _named(self, link: _Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[_Link]:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
@@ -755,10 +527,6 @@ class Capture:
             return
         elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called
             yield step
-
-
-def _key(place: Place) -> Any:
-    return id(place.cell) if isinstance(place, Cell) else (id(place.table), place.name)
 
 
 def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
@@ -809,7 +577,7 @@ def _may_be_given(value: Any) -> bool:
     if issubclass(kind, (Node, State, types.FunctionType, types.MethodType, functools.partial)):
         return True
     if issubclass(kind, (list, tuple, dict)):
-        return len(value) <= _FEW
+        return len(value) <= FEW
     if issubclass(kind, (type, types.ModuleType, jax.Array, np.ndarray)) or is_value(value):
         return False
     return _own_table(value) is not None or callable(value)
@@ -817,57 +585,5 @@ def _may_be_given(value: Any) -> bool:
 
 def _constants_of(row: Any) -> Iterator[tuple[Any, Any]]:
     for key, const in zip(row.keys, row.consts, strict=True):
-        if const is not None and type(const.value) not in _EXACT:
+        if const is not None and type(const.value) not in EXACT:
             yield key, const.value
-
-
-def _values_of(item: Any) -> list[Any]:
-    return list(item.values()) if isinstance(item, _MAPPINGS) else list(item)
-
-
-def _items_of(item: Any) -> list[tuple[Any, Any]]:
-    return list(item.items()) if isinstance(item, _MAPPINGS) else list(enumerate(item))
-
-
-def _copied(item: Any) -> Any:
-    return list(item) if isinstance(item, deque) else item.copy()
-
-
-def _same_content(item: Any) -> Test:
-    """Return the test whether a small container of plain values still holds the same."""
-    if isinstance(item, (set, frozenset)):
-        ids = frozenset(map(id, item))
-        kept = list(item)
-        return lambda: len(kept) == len(item) and frozenset(map(id, item)) == ids
-    return _watch_items(item)
-
-
-def _same_bytes(array: Any) -> Test:
-    """Return the test whether a small array still holds the same."""
-    before = array.tobytes()
-    return lambda: array.tobytes() == before
-
-
-def _watch_items(item: Any) -> Test:
-    if isinstance(item, (list, dict)):
-        return watch(item)
-    before = list(item)
-    return lambda: len(item) == len(before) and list(map(id, item)) == list(map(id, before))
-
-
-def _holds_graph(container: Any) -> bool:
-    """Tell whether a container holds a node, a state, or a function that may reach some, at any depth."""
-    seen: set[int] = set()
-    stack = [container]
-    while stack:
-        item = stack.pop()
-        kind = type(item)
-        if issubclass(kind, (Node, State)) or (callable(item) and not issubclass(kind, type)):
-            return True
-        if issubclass(kind, _CONTAINERS) and id(item) not in seen:
-            seen.add(id(item))
-            if isinstance(item, StateTree):  # whose leaves JAX finds without a call for each of them
-                stack += jax.tree.leaves(item)
-            else:
-                stack += _values_of(item)
-    return False

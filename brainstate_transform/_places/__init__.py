@@ -1,0 +1,10 @@
+"""What the program of a function depends on, found by reading the function: one reading, for all who ask.
+
+Read in this order:
+
+- ``places.py``: places, and the tests whether they still hold the same.
+- ``code.py``: what a piece of code names.
+- ``capture.py``: from a function along the names to models, values and other functions.
+- ``values.py``: which things are compared, and how.
+- ``owners.py``, ``weak_method.py``: whom a thing belongs to; methods that keep nothing alive.
+"""

@@ -153,7 +153,7 @@ class Core:
                     containers.restore(overlay)
                 raise
         if graph is not None and compiled:
-            self.touched.ask_again(graph)
+            self.touched.ask_again(graph, overlay)
             if self.moved(graph, overlay):
                 raise Moved
         if sealed:

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from brainstate_graph import GraphDef, Node, Snapshot, State
-from brainstate_graph.extend import hooks_key, notes, read_values, write_values
+from brainstate_graph import GraphDef, Node, Overlay, Snapshot, State
+from brainstate_graph.extend import born_after, hooks_key, notes, read_values, write_values
 
 from .._places.capture import Capture
 from .._places.places import Known, Places
@@ -232,9 +232,15 @@ class Touched:
         key = hooks_key(strays)
         return [lambda: hooks_key(strays) == key]
 
-    def ask_again(self, graph: TouchedGraph) -> None:
+    def ask_again(self, graph: TouchedGraph, overlay: Overlay) -> None:
         """Find out, when a trace has ended, which of the places that the function reads it has changed itself."""
-        for test in graph.places.ask_again(self.known):
+
+        def made(item: Any) -> bool:
+            if isinstance(item, State):
+                return overlay.created(item)
+            return isinstance(item, Node) and born_after(item, overlay.since)
+
+        for test in graph.places.ask_again(self.known, made):
             graph.snapshot.add_test(test)
 
     def count_in(self, strays: Iterable[State[Any]], nodes: Sequence[Node] = ()) -> TouchedGraph:

@@ -217,7 +217,6 @@ class StatefulFunction:
                 return found
             self._cache.drop(key)
             found = self._trace(args, kwargs, graph)
-            self._core.touched.ask_again(graph)
             if not self._core.moved(graph):
                 self._cache.put(key, found)
             return found
@@ -235,6 +234,7 @@ class StatefulFunction:
             self._core.nodes = nodes
             overlay = Overlay()
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
+            self._core.touched.ask_again(graph, overlay)
             sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))

@@ -34,7 +34,7 @@ from brainstate_graph import Node, Snapshot, State, Static
 from brainstate_graph.extend import ABSENT, StateTree, dotted
 
 from .code import WHOLE, names_in
-from .owners import OPEN, is_foreign, is_ours, is_users
+from .owners import OPEN, is_foreign, is_nn, is_ours, is_users
 from .places import Binding, Cell, Found, Known, Place, Places, Slots, key_of, unchanged
 from .values import (
     CONTAINERS,
@@ -128,7 +128,7 @@ def _found(constant: _Constant) -> Found:
     def unchanged() -> bool:
         return (now is None or now() is before) and (content is None or content())
 
-    return Found(link.path, constant.value, unchanged)
+    return Found(link.path, constant.value, unchanged, before if isinstance(before, CONTAINERS) else None)
 
 
 class Capture:
@@ -268,7 +268,7 @@ class Capture:
                 self._met[id(item)] = item
                 self._add(self._found, link.name or "function", item)
             return
-        if issubclass(kind, types.FunctionType) and is_users(item):
+        if issubclass(kind, types.FunctionType) and not is_foreign(item):
             if link.above is not None or link.place is not None:
                 self._watch(link)
             if id(item) not in self._met:
@@ -327,8 +327,12 @@ class Capture:
         yield from self._defaults(fun, link)
         table = fun.__globals__
         for name in names.loaded:
-            if name in table:
-                yield self._step(link, name, table[name], Binding(table, name))
+            value = table.get(name, ABSENT)
+            # Of our own globals only what may be a model, as the random stream of the process, counts; and functions of
+            # ours that use such.
+            if value is ABSENT or (is_ours(fun) and not _may_be_a_model(value)):
+                continue
+            yield self._step(link, name, value, Binding(table, name))
         for name in names.imports:
             module = sys.modules.get(name)
             if module is not None:
@@ -414,13 +418,6 @@ class Capture:
                 self._note(link, by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
             yield from self._inside_library([(name, cell.now()) for name, cell in cells], link)
-            if is_ours(item):  # such as the random stream of the process, which may not be there yet
-                table = item.__globals__
-                for name in names_in(item.__code__).loaded:
-                    if (value := table.get(name, ABSENT)) is None or isinstance(value, (Node, State)):
-                        yield self._step(link, name, value, Binding(table, name))
-                    elif isinstance(value, types.FunctionType) and is_ours(value):
-                        yield from self._inside_library([(name, value)], link)
             others = [item.__dict__.get("__wrapped__"), *(item.__defaults__ or ())]
             yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
@@ -442,7 +439,8 @@ class Capture:
             if link.place is not None:
                 self._note(link, by_identity(item))
             self._say_unwatched(item, kind, path)
-            pairs = [("", _quietly(item, "__wrapped__")), *(_own_table(item) or {}).items()]
+            own = [(name, value) for name, value in (_own_table(item) or {}).items() if not name.startswith("__")]
+            pairs = [("", _quietly(item, "__wrapped__")), *own]
             yield from self._inside_library(pairs, link)
 
     def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: _Link | None) -> Iterator[_Link]:
@@ -468,8 +466,11 @@ class Capture:
         self._called |= _unnamed(self._opened[-1].classes)
 
     def _open_class(self, cls: type[Any], link: _Link | None) -> None:
-        self._opened.append(_Opened(cls, None, None, self._classes_of(cls), link, set()))
-        self._called |= _unnamed(self._opened[-1].classes)
+        classes = self._classes_of(cls)
+        self._opened.append(_Opened(cls, None, None, classes, link, set()))
+        self._called |= _unnamed(classes)
+        if link is not None:  # the code makes objects of it
+            self._called |= _MAKING
 
     def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
         return [base for base in kind.__mro__ if base is not object and is_users(base)]
@@ -561,7 +562,8 @@ def _slots_of(kind: type[Any]) -> set[str]:
 def _unnamed(classes: Sequence[type[Any]]) -> set[str]:
     """Return the methods of these classes that operators and statements call, which no code names."""
     names = {name for cls in classes for name in vars(cls) if name.startswith("__")}
-    return {name for name in names.difference(_UNCALLED) if any(callable(vars(cls).get(name)) for cls in classes)}
+    names -= _UNCALLED | _MAKING
+    return {name for name in names if any(callable(vars(cls).get(name)) for cls in classes)}
 
 
 def _leads_on(item: Any) -> bool:
@@ -581,6 +583,10 @@ def _may_be_given(value: Any) -> bool:
     if issubclass(kind, (type, types.ModuleType, jax.Array, np.ndarray)) or is_value(value):
         return False
     return _own_table(value) is not None or callable(value)
+
+
+def _may_be_a_model(value: Any) -> bool:
+    return value is None or isinstance(value, (Node, State)) or (type(value) is types.FunctionType and is_nn(value))
 
 
 def _constants_of(row: Any) -> Iterator[tuple[Any, Any]]:

@@ -96,8 +96,7 @@ class _Reading:
     def read(self, code: types.CodeType) -> None:
         self.texts.update(const for const in code.co_consts if type(const) is str)
         steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
-        end = [steps[-1]] * 2
-        for step, first, second in zip(steps, [*steps[1:], *end], [*steps[2:], *end], strict=False):
+        for number, step in enumerate(steps):
             name, kind = step.argval, step.opname
             if kind in _GLOBALS:
                 self.loaded[name] = None
@@ -110,24 +109,42 @@ class _Reading:
             elif kind in _ATTRIBUTES and _calls(step):
                 self.called.add(name)
             elif kind in _VARIABLES or kind in _ATTRIBUTES:
-                self._use(name, first, second)
+                self._use(name, steps[number + 1 : number + 6])
+            elif kind.startswith("LOAD_FAST") and isinstance(name, str) and _changes(steps[number + 1 : number + 6]):
+                self.assigned.add(name)
 
-    def _use(self, name: str, first: dis.Instruction, second: dis.Instruction) -> None:
-        """Note what is done with a thing that was just loaded, by the two instructions behind that."""
+    def _use(self, name: str, after: list[dis.Instruction]) -> None:
+        """Note what is done with a thing that was just loaded, by the instructions behind that."""
         uses = self.uses.setdefault(name, set())
+        first, second = (*after, _NOTHING, _NOTHING)[:2]
         key = first.argval if first.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
-        changes = second.opname in ("STORE_SUBSCR", "DELETE_SUBSCR", "COPY")  # COPY: of what is changed by `+=`
-        if key is not None and changes:
+        if _changes(after):
             self.assigned.update((name, key) if type(key) is str else (name,))
-            uses.update((key,) if second.opname == "COPY" else ())
+            uses.update((key,) if key is not None and second.opname == "COPY" else ())
         elif key is not None and (second.opname == "BINARY_SUBSCR" or second.argrepr == "[]"):
             uses.add(key)
-        elif second.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or (_calls(first) and first.argval in _CHANGING):
-            self.assigned.add(name)
         elif _calls(first) and first.argval == "get" and second.opname == "LOAD_CONST":
             uses.add(second.argval)
         else:
             uses.add(WHOLE)
+
+
+_NOTHING = next(dis.get_instructions(compile("", "", "exec")))
+_STORING = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"})
+
+
+def _changes(after: list[dis.Instruction]) -> bool:
+    """Tell whether these instructions change in place what was loaded before them."""
+    if after and _calls(after[0]) and after[0].argval in _CHANGING:
+        return True
+    if [step.opname for step in after[1:2]] == ["COPY"]:  # ``table["k"] += 1``
+        return True
+    for step in after:
+        if step.opname in _STORING:
+            return True
+        if not step.opname.startswith(("LOAD_", "BUILD_SLICE")):
+            return False
+    return False
 
 
 def _calls(step: dis.Instruction) -> bool:

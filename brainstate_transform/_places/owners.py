@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-__all__ = ["is_foreign", "is_ours", "is_users", "package_of"]
+__all__ = ["is_foreign", "is_nn", "is_ours", "is_users", "package_of"]
 
 FOREIGN = frozenset(sys.stdlib_module_names) | {
     "jax", "jaxlib", "numpy", "scipy", "optax", "flax", "chex", "orbax", "equinox", "diffrax", "optimistix", "lineax",
@@ -37,3 +37,8 @@ def is_ours(item: Any) -> bool:
 def is_users(item: Any) -> bool:
     """Tell whether a function, class or module is the user's own."""
     return not (is_foreign(item) or is_ours(item))
+
+
+def is_nn(item: Any) -> bool:
+    """Tell whether a function, class or module is a part of what models are written with."""
+    return package_of(item) == OURS[-1]

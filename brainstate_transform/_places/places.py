@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, final
 
 from brainstate_graph.extend import ABSENT
 
-from .values import Test
+from .values import Test, values_of
 
 __all__ = ["Binding", "Cell", "Found", "Known", "Place", "Places", "Slots", "key_of", "unchanged"]
 
@@ -105,11 +105,13 @@ class Found(NamedTuple):
         path: Where it is, as the function knows it: ``trainer.config.rate``.
         value: What it is as part of a key; ABSENT where it is none.
         unchanged: Tells whether it is still there.
+        container: The list, dict or set that it is; None for what is none.
     """
 
     path: str
     value: Any
     unchanged: Test
+    container: Any = None
 
 
 class Places:
@@ -124,19 +126,21 @@ class Places:
         self._undecided = undecided
         self.unwatched = tuple(unwatched)
 
-    def ask_again(self, known: Known) -> list[Test]:
+    def ask_again(self, known: Known, made: Callable[[Any], bool]) -> list[Test]:
         """Find out, when a trace has ended, what it has changed itself.
 
         Args:
             known: What is known of the places of the function, which learns from it.
+            made: Tells whether a thing was made in the trace.
 
         Returns:
             Tests for the places of which it is known now that the program depends on them.
         """
         for found in self._watched:
             if not found.unchanged():
-                # Another thread may have changed it; the function itself does it again.
-                (known.own if found.path in known.suspects else known.suspects).add(found.path)
+                # Another thread may have changed it; the function itself does it again, or puts in what it has made.
+                sure = found.path in known.suspects or any(map(made, values_of(found.container or ())))
+                (known.own if sure else known.suspects).add(found.path)
         undecided, self._undecided = self._undecided, ()
         kept: list[Test] = []
         for found in undecided:

@@ -55,6 +55,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.* was traced three times")  # of what a law changes on purpose
 @pytest.mark.parametrize(("name", "law"), CASES)
 def test_law(name, law):
     if law in SHIPPED:

@@ -36,7 +36,7 @@ MUTANTS = [
         f"{HERE}/_jit/eager.py",
         "if itself() is not fun or fun.__code__ is not code or fun.__defaults__ is not defaults:",
         "if fun.__code__ is not code:",
-        ("tests/transform/jit/test_eager.py", "tests/transform/engine/test_constants.py"),
+        ("tests/transform/jit/test_eager.py", "tests/transform/places/test_constants.py"),
     ),
     (
         "two functions are one if as much is in them",

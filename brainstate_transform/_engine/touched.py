@@ -213,10 +213,10 @@ class Touched:
         while True:
             # What a call starts from, by the names under which the function knows it, in the order of a node's
             # attributes.
-            roots = {**arguments, **capture.roots()}
-            if capture.functions:  # on the way to a model: part of what the program is made from
-                roots["functions"] = tuple(capture.functions)
-            places, tests = capture.places()
+            roots = {**arguments, **capture.found.roots()}
+            if capture.found.functions:  # on the way to a model: part of what the program is made from
+                roots["functions"] = tuple(capture.found.functions)
+            places, tests = capture.found.places()
             tests += self._stray_tests() if self.strays else ()
             snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
             if not capture.follow_nodes(snapshot):

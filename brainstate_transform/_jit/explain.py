@@ -23,7 +23,7 @@ from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
 from .._engine.touched import Inputs, root_name
 from .._engine.values import Trace
-from .._places.capture import VARIABLE
+from .._places.findings import VARIABLE
 
 __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 

@@ -34,11 +34,25 @@ from brainstate_graph import Node, Snapshot, State, Static
 from brainstate_graph.extend import ABSENT, StateTree, dotted
 
 from .code import WHOLE, names_in
-from .owners import OPEN, is_foreign, is_nn, is_ours, is_users
-from .places import Binding, Cell, Found, Known, Place, Places, Slots, key_of, unchanged
+from .findings import Findings, Link
+from .objects import (
+    MAKING,
+    UNCALLED,
+    constants_of,
+    identity_of,
+    leads_on,
+    may_be_a_model,
+    may_be_given,
+    own_table,
+    quietly,
+    slots_of,
+    unnamed,
+    why_unwatched,
+)  # fmt: skip
+from .owners import OPEN, is_foreign, is_ours, is_users
+from .places import Binding, Cell, Known, Place, Slots
 from .values import (
     CONTAINERS,
-    EXACT,
     FEW,
     FEW_BYTES,
     MAPPINGS,
@@ -55,50 +69,9 @@ from .values import (
 )  # fmt: skip
 from .weak_method import WeakMethod
 
-__all__ = ["VARIABLE", "Capture"]
+__all__ = ["Capture"]
 
-VARIABLE = "variable "  # before the path of a place, where it stands among the roots
-# Methods that Python calls for an operator or a statement, so that no code names them.
-_UNCALLED = frozenset({
-    "__class_getitem__", "__del__", "__dir__", "__format__", "__getstate__", "__init_subclass__", "__reduce__",
-    "__reduce_ex__", "__repr__", "__setstate__", "__sizeof__", "__str__", "__subclasshook__", "__annotate__",
-})  # fmt: skip
-_MAKING = frozenset({"__init__", "__new__", "__post_init__"})  # what they assign is of an object that is made there
 _MOST_OF_LIBRARIES = 2000  # things that are looked at inside of libraries
-
-
-class _Link(NamedTuple):
-    """How a thing was reached: where, and from what.
-
-    Attributes:
-        name: How the code knows it: the name of a variable or attribute, the key of an item; "" for what runs itself.
-        path: The names up to here.
-        place: Where it may be rebound; None where it cannot.
-        value: What is there.
-        test: The test of a container that holds it.
-        above: How that was reached.
-    """
-
-    name: str
-    path: str
-    place: Place | None
-    value: Any
-    test: Test | None
-    above: _Link | None
-
-
-class _Constant(NamedTuple):
-    """A thing that is part of the key.
-
-    Attributes:
-        link: How it was reached.
-        value: What it is as part of the key; ABSENT where only the place counts.
-        content: The test of what is in it, where that may change; None where it cannot.
-    """
-
-    link: _Link
-    value: Any
-    content: Test | None
 
 
 class _Opened(NamedTuple):
@@ -117,18 +90,8 @@ class _Opened(NamedTuple):
     table: Any
     slots: Slots | None
     classes: Sequence[type[Any]]
-    link: _Link | None
+    link: Link | None
     taken: set[str]
-
-
-def _found(constant: _Constant) -> Found:
-    link, content = constant.link, constant.content
-    now, before = None if link.place is None else link.place.now, link.value
-
-    def unchanged() -> bool:
-        return (now is None or now() is before) and (content is None or content())
-
-    return Found(link.path, constant.value, unchanged, before if isinstance(before, CONTAINERS) else None)
 
 
 class Capture:
@@ -139,82 +102,20 @@ class Capture:
         known: What earlier traces have shown of its places.
 
     Attributes:
-        functions: What tells one function on the way from another, `fun` itself left out.
+        found: What was found.
     """
 
     def __init__(self, fun: Callable[..., Any], known: Known) -> None:
-        self.functions: list[Any] = []
-        self._known = known
-        self._found: dict[str, Any] = {}
-        self._constants: dict[Any, _Constant] = {}  # by place
-        self._ways: dict[Any, tuple[Place, Any]] = {}  # the places on the way to something
-        self._tests: dict[int, Test] = {}  # the tests of containers on the way
-        self._walked: dict[int, _Link] = {}  # by id
+        self.found = Findings(known)
         self._met: dict[int, Any] = {}  # by id, which stays that of the thing
         self._opened: list[_Opened] = []
         self._tables: dict[int, Any] = {}  # of a class, by id: each `vars` of it is another object
-        self._unwatched: dict[str, None] = {}
         self._uses: dict[str, set[Any]] = {}
         self._called: set[str] = set()
         self._texts: set[str] = set()
-        self._assigned: set[str] = set()
         self._first: Any = fun
         self._in_libraries = 0
-        self._follow([_Link("", "", None, fun, None, None)])
-
-    # -- what was found ------------------------------------------------------------------------------------------------
-
-    def roots(self) -> dict[str, Any]:
-        """Return the nodes and states, the plain values beside them in a container, and the values of places."""
-        roots = dict(self._found)
-        for link, value, _ in self._counting():
-            if value is not ABSENT:
-                self._add(roots, VARIABLE + link.path, value)
-        return roots
-
-    def _counting(self) -> list[_Constant]:
-        own = self._known.own
-        return [c for c in self._constants.values() if c.link.path not in own and not self._is_undecided(c)]
-
-    def _is_undecided(self, constant: _Constant) -> bool:
-        known, link = self._known, constant.link
-        return link.name in self._assigned and link.path not in known.decided and link.path not in known.own
-
-    def places(self) -> tuple[Places, list[Test]]:
-        """Return the places, and the tests that tell whether the same would be found there."""
-        counting = self._counting()
-        undecided = [c for c in self._constants.values() if self._is_undecided(c)]
-        for constant in (*counting, *undecided):
-            self._watch(constant.link.above)
-        ways, tests = dict(self._ways), dict(self._tests)
-        for link, _, content in counting:
-            if link.place is not None:
-                ways[key_of(link.place)] = link.place, link.value
-            if content is not None:
-                tests[id(content)] = content
-        for constant in undecided:
-            if constant.link.place is not None:
-                ways.pop(key_of(constant.link.place), None)
-        one = unchanged(ways.values())
-        places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self._unwatched))
-        return places, [*([one] if one else []), *tests.values()]
-
-    def _watch(self, link: _Link | None) -> None:
-        """Keep the places on the way to something, and what tells the functions on it from others."""
-        while link is not None and id(link) not in self._walked:
-            self._walked[id(link)] = link
-            if link.test is not None:
-                self._tests[id(link.test)] = link.test
-            elif link.place is not None:
-                self._ways[key_of(link.place)] = link.place, link.value
-            link = link.above
-
-    def _add(self, to: dict[str, Any], name: str, item: Any) -> None:
-        """Add something under a name, or the next one that is free."""
-        free, number = name, 2
-        while free in to:
-            free, number = f"{name}#{number}", number + 1
-        to[free] = item
+        self._follow([Link("", "", None, fun, None, None)])
 
     # -- the walk ------------------------------------------------------------------------------------------------------
 
@@ -224,21 +125,21 @@ class Capture:
         Returns:
             Whether that led to more.
         """
-        before = len(self._found), len(self._constants), len(self.functions)
-        stack: list[_Link] = []
+        before = self.found.size()
+        stack: list[Link] = []
         first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
         for row, number in reversed(first.items()):
-            for key, const in _constants_of(row):
+            for key, const in constants_of(row):
                 if id(const) not in self._met and not is_value(const):
                     path = dotted((*snapshot.graphdef.path(number), key))
-                    stack.append(_Link(str(key), path, None, const, None, None))
+                    stack.append(Link(str(key), path, None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
                 self._met[id(row.type)] = row.type
                 self._open_class(row.type, None)
         self._follow(stack[::-1])
-        return before != (len(self._found), len(self._constants), len(self.functions))
+        return before != self.found.size()
 
-    def _follow(self, stack: list[_Link]) -> None:
+    def _follow(self, stack: list[Link]) -> None:
         # In the order in which a reader of the function meets the things, each with the whole way to it.
         while True:
             while stack:
@@ -254,23 +155,23 @@ class Capture:
             if not stack:
                 return
 
-    def _take(self, link: _Link) -> Iterator[_Link]:
+    def _take(self, link: Link) -> Iterator[Link]:
         """Note what was reached, and return what it leads to."""
         item, kind = link.value, type(link.value)
         if is_value(item):
-            self._note(link, item)
+            self.found.note(link, item)
             return
         if issubclass(kind, Tracer):  # of a trace around this one; nothing may keep it
             return
         if issubclass(kind, (Node, State)):
-            self._watch(link)
+            self.found.watch(link)
             if id(item) not in self._met:
                 self._met[id(item)] = item
-                self._add(self._found, link.name or "function", item)
+                self.found.add(link.name or "function", item)
             return
         if issubclass(kind, types.FunctionType) and not is_foreign(item):
             if link.above is not None or link.place is not None:
-                self._watch(link)
+                self.found.watch(link)
             if id(item) not in self._met:
                 self._met[id(item)] = item
                 yield from self._function(item, link)
@@ -280,7 +181,7 @@ class Capture:
                 self._met[id(item)] = item
                 yield from self._container(item, link)
             else:
-                self._watch(link)
+                self.found.watch(link)
             return
         if issubclass(kind, types.ModuleType):
             if id(item) not in self._met:
@@ -288,41 +189,32 @@ class Capture:
                 self._opened.append(_Opened(item, vars(item), None, (), link, set()))
             return
         if id(item) in self._met:
-            if issubclass(kind, type) or not _leads_on(item):
-                self._note(link, by_identity(item))
+            if issubclass(kind, type) or not leads_on(item):
+                self.found.note(link, by_identity(item))
             else:
-                self._watch(link)
+                self.found.watch(link)
             return
         self._met[id(item)] = item
         yield from self._object(item, kind, link)
 
-    def _note(self, link: _Link, value: Any, content: Test | None = None) -> None:
-        """Note what was reached as part of the key."""
-        if link.place is not None:
-            self._constants.setdefault(key_of(link.place), _Constant(link, value, content))
-        elif content is not None:
-            self._constants.setdefault(id(link.value), _Constant(link, value, content))
-        elif link.above is not None:  # an argument of a partial, an item of a tuple
-            self.functions.append(value)
-
     def _step(
-        self, above: _Link | None, name: str, value: Any, place: Place | None = None,
+        self, above: Link | None, name: str, value: Any, place: Place | None = None,
         test: Test | None = None, path: str | None = None,
-    ) -> _Link:  # fmt: skip
-        return _Link(name, path or name, place, value, test, above)
+    ) -> Link:  # fmt: skip
+        return Link(name, path or name, place, value, test, above)
 
     # -- what functions lead to ----------------------------------------------------------------------------------------
 
-    def _function(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+    def _function(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
         if fun is not self._first:
-            self.functions.append(_identity(fun))
+            self.found.functions.append(identity_of(fun))
         names = names_in(fun.__code__)
         for name, uses in names.uses.items():
             self._uses.setdefault(name, set()).update(uses)
         self._called |= names.called
         self._texts |= names.texts
-        if fun.__name__ not in _MAKING:
-            self._assigned |= names.assigned
+        if fun.__name__ not in MAKING:
+            self.found.assigned |= names.assigned
         yield from self._cells(fun, link)
         yield from self._defaults(fun, link)
         table = fun.__globals__
@@ -330,7 +222,7 @@ class Capture:
             value = table.get(name, ABSENT)
             # Of our own globals only what may be a model, as the random stream of the process, counts; and functions of
             # ours that use such.
-            if value is ABSENT or (is_ours(fun) and not _may_be_a_model(value)):
+            if value is ABSENT or (is_ours(fun) and not may_be_a_model(value)):
                 continue
             yield self._step(link, name, value, Binding(table, name))
         for name in names.imports:
@@ -343,16 +235,16 @@ class Capture:
             if "__wrapped__" in fun.__dict__:
                 yield self._step(link, "", fun.__dict__["__wrapped__"])
 
-    def _cells(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+    def _cells(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
             place = Cell(cell)
             value = place.now()
             if value is ABSENT:  # not assigned yet
-                self._note(self._step(link, name, value, place), ABSENT)
+                self.found.note(self._step(link, name, value, place), ABSENT)
             else:
                 yield self._step(link, name, value, place)
 
-    def _defaults(self, fun: types.FunctionType, link: _Link) -> Iterator[_Link]:
+    def _defaults(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
         code, defaults = fun.__code__, fun.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
         for name, value in (*zip(names, defaults, strict=True), *(fun.__kwdefaults__ or {}).items()):
@@ -361,7 +253,7 @@ class Capture:
 
     # -- what containers lead to ---------------------------------------------------------------------------------------
 
-    def _container(self, item: Any, link: _Link) -> Iterator[_Link]:
+    def _container(self, item: Any, link: Link) -> Iterator[Link]:
         """Return what a container leads to: what the code takes of it by key, or all."""
         path, uses = link.path, self._uses.get(link.name)
         if uses is not None and not uses and link.place is not None:
@@ -374,37 +266,37 @@ class Capture:
             return
         graph = holds_graph(item)
         if not graph and len(item) > FEW:
-            self._note(link, by_identity(item))
-            self._unwatched[f"{path} ({type(item).__name__} of {len(item):,} items, known by identity)"] = None
+            self.found.note(link, by_identity(item))
+            self.found.say_unwatched(path, f"{type(item).__name__} of {len(item):,} items, known by identity")
             return
         values = values_of(item)
         if not graph and all(map(is_value, values)) and not isinstance(item, tuple):
-            self._note(link, Static(copied(item)), same_content(item))
+            self.found.note(link, Static(copied(item)), same_content(item))
             return
         test = None if isinstance(item, (tuple, frozenset, StateTree)) else watch_items(item)
         pairs = items_of(item)
         if graph:
-            self._watch(link)
+            self.found.watch(link)
         for key, value in pairs:
             name = f"{link.name}[{key!r}]"
             if is_value(value):
                 if graph:  # plain values stand beside a model
-                    self._add(self._found, name, value)
+                    self.found.add(name, value)
                 continue
             yield self._step(link, name, value, None, test, f"{path}[{key!r}]")
         plain = [value for _, value in pairs if is_value(value)]
         if not graph and plain:
-            self._note(link, tuple(plain), test)
+            self.found.note(link, tuple(plain), test)
 
     # -- what objects lead to ------------------------------------------------------------------------------------------
 
-    def _object(self, item: Any, kind: type[Any], link: _Link) -> Iterator[_Link]:
+    def _object(self, item: Any, kind: type[Any], link: Link) -> Iterator[Link]:
         path = link.path
         if kind is types.MethodType:
             yield self._step(link, "self", item.__self__)
             yield self._step(link, "", item.__func__, path=path)
         elif issubclass(kind, functools.partial):
-            self._watch(link)
+            self.found.watch(link)
             yield self._step(link, "", item.func, path=path)
             for i, value in enumerate(item.args):
                 yield self._step(link, f"partial[{i}]", value)
@@ -415,67 +307,58 @@ class Capture:
             yield self._step(link, "", item.fun, path=path)
         elif issubclass(kind, types.FunctionType):  # of a library: what it was given
             if link.place is not None:
-                self._note(link, by_identity(item))
+                self.found.note(link, by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
             yield from self._inside_library([(name, cell.now()) for name, cell in cells], link)
             others = [item.__dict__.get("__wrapped__"), *(item.__defaults__ or ())]
             yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
-            self._note(link, by_identity(item))
+            self.found.note(link, by_identity(item))
             if is_users(item):
                 self._open_class(item, link)
         elif is_ours(kind):
-            self._watch(link)
+            self.found.watch(link)
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield self._step(link, "", fun, path=path)
         elif not is_foreign(kind) or kind.__module__ in OPEN:
-            self._watch(link)
+            self.found.watch(link)
             self._open(item, kind, link)
         else:
             small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES
             if small:
-                self._note(link, Static(item.copy()), same_bytes(item))
+                self.found.note(link, Static(item.copy()), same_bytes(item))
                 return
             if link.place is not None:
-                self._note(link, by_identity(item))
-            self._say_unwatched(item, kind, path)
-            own = [(name, value) for name, value in (_own_table(item) or {}).items() if not name.startswith("__")]
-            pairs = [("", _quietly(item, "__wrapped__")), *own]
+                self.found.note(link, by_identity(item))
+            if (why := why_unwatched(item)) is not None:
+                self.found.say_unwatched(path, why)
+            own = [(name, value) for name, value in (own_table(item) or {}).items() if not name.startswith("__")]
+            pairs = [("", quietly(item, "__wrapped__")), *own]
             yield from self._inside_library(pairs, link)
 
-    def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: _Link | None) -> Iterator[_Link]:
+    def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: Link | None) -> Iterator[Link]:
         """Return the functions and objects of users, and models, that something of a library holds."""
         for name, value in pairs:
-            if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and _may_be_given(value):
+            if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and may_be_given(value):
                 self._in_libraries += 1
                 yield self._step(link, name, value, path=(link and link.path) or name)
 
-    def _say_unwatched(self, item: Any, kind: type[Any], path: str) -> None:
-        if issubclass(kind, np.ndarray):
-            self._unwatched[f"{path} (the contents of a NumPy array)"] = None
-        elif kind is types.BuiltinMethodType and not isinstance(item.__self__, (types.ModuleType, type, type(None))):
-            self._unwatched[f"{path} (a built-in method of a {type(item.__self__).__name__})"] = None
-        elif kind is functools._lru_cache_wrapper:
-            self._unwatched[f"{path} (results kept by functools)"] = None
-        elif not (callable(item) or issubclass(kind, (jax.Array, np.dtype)) or kind.__module__ == "builtins"):
-            self._unwatched[f"{path} (the inside of a {kind.__module__}.{kind.__name__})"] = None
-
-    def _open(self, item: Any, kind: type[Any], link: _Link | None) -> None:
+    def _open(self, item: Any, kind: type[Any], link: Link | None) -> None:
         slots = Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
-        self._opened.append(_Opened(item, _own_table(item), slots, self._classes_of(kind), link, set()))
-        self._called |= _unnamed(self._opened[-1].classes)
+        self._opened.append(_Opened(item, own_table(item), slots, self._classes_of(kind), link, set()))
+        self._called |= unnamed(self._opened[-1].classes)
 
-    def _open_class(self, cls: type[Any], link: _Link | None) -> None:
+    def _open_class(self, cls: type[Any], link: Link | None) -> None:
         classes = self._classes_of(cls)
         self._opened.append(_Opened(cls, None, None, classes, link, set()))
-        self._called |= _unnamed(classes)
+        self._called |= unnamed(classes)
         if link is not None:  # the code makes objects of it
-            self._called |= _MAKING
+            self._called |= MAKING
 
     def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
         return [base for base in kind.__mro__ if base is not object and is_users(base)]
 
-    def _attribute(self, opened: _Opened, name: str) -> Iterator[_Link]:
+    def _attribute(self, opened: _Opened, name: str) -> Iterator[Link]:
         """Return what an attribute of something that was opened leads to."""
         item, table, link = opened.item, opened.table, opened.link
         prefix = f"{link.path}." if link is not None and link.path else ""
@@ -487,12 +370,12 @@ class Capture:
             found = table.get(name)
             constant = is_value(found) or callable(found) or isinstance(found, (types.ModuleType, jax.Array))
             if name in self._uses and not constant:
-                self._unwatched[f"{path} (of a library)"] = None  # as `os.environ`
+                self.found.say_unwatched(path, "of a library")  # as `os.environ`
             return
         if table is not None and name in table:
             yield from self._named(link, name, table[name], Binding(table, name), path)
             return
-        if opened.slots is not None and name in _slots_of(type(item)):
+        if opened.slots is not None and name in slots_of(type(item)):
             yield from self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
             return
         gaps: list[Place] = [Binding(table, name)] if table is not None else []
@@ -501,95 +384,30 @@ class Capture:
             if name not in own:
                 gaps.append(Binding(own, name))
                 continue
-            if name.startswith("__") and name in _UNCALLED:
+            if name.startswith("__") and name in UNCALLED:
                 return
             for gap in gaps:  # where another one may be put before it
-                self._ways[key_of(gap)] = gap, ABSENT
+                self.found.expect(gap)
             at = Binding(own, name)
             yield from self._named(link, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
             return
         if name in self._texts and gaps and not isinstance(item, types.ModuleType) and not isinstance(item, Node):
-            self._ways[key_of(gaps[0])] = gaps[0], ABSENT  # asked for by ``getattr(config, "rate", 1.0)``
+            self.found.expect(gaps[0])  # asked for by ``getattr(config, "rate", 1.0)``
 
-    def _named(self, link: _Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[_Link]:
+    def _named(self, link: Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[Link]:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
         step = self._step(link, name, value, place, path=path)
         kind = type(value)
         if kind in (staticmethod, classmethod):
-            self._watch(step)
+            self.found.watch(step)
             yield self._step(step, name, value.__func__, path=path)
         elif issubclass(kind, property):
-            self._watch(step)
+            self.found.watch(step)
             yield self._step(step, name, value.fget, path=path)
         elif issubclass(kind, functools.cached_property):
-            self._watch(step)
+            self.found.watch(step)
             yield self._step(step, name, value.func, path=path)
         elif kind in (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType):
             return
         elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called
             yield step
-
-
-def _identity(fun: types.FunctionType) -> tuple[Any, ...]:
-    """Return the code of a function and the plain values among its defaults.
-
-    Not the function, which may hold tracers.
-    """
-    defaults = (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values())
-    return (fun.__code__, *[value for value in defaults if is_value(value)])
-
-
-def _own_table(item: Any) -> dict[str, Any] | None:
-    """Return the attribute dictionary of an object, whatever its class makes of being asked for it."""
-    try:
-        table = object.__getattribute__(item, "__dict__")
-    except Exception:  # none, or a property that raises
-        return None
-    return table if type(table) is dict else None
-
-
-def _quietly(item: Any, name: str) -> Any:
-    try:
-        return getattr(item, name, None)
-    except Exception:
-        return None
-
-
-def _slots_of(kind: type[Any]) -> set[str]:
-    return {name for base in kind.__mro__ for name, m in vars(base).items() if type(m) is types.MemberDescriptorType}
-
-
-def _unnamed(classes: Sequence[type[Any]]) -> set[str]:
-    """Return the methods of these classes that operators and statements call, which no code names."""
-    names = {name for cls in classes for name in vars(cls) if name.startswith("__")}
-    names -= _UNCALLED | _MAKING
-    return {name for name in names if any(callable(vars(cls).get(name)) for cls in classes)}
-
-
-def _leads_on(item: Any) -> bool:
-    kind = type(item)
-    return issubclass(kind, (types.MethodType, functools.partial, WeakMethod)) or (
-        not issubclass(kind, types.FunctionType) and not is_foreign(kind)
-    )
-
-
-def _may_be_given(value: Any) -> bool:
-    """Tell whether something that a library holds may be, or hold, a function or a model of the user."""
-    kind = type(value)
-    if issubclass(kind, (Node, State, types.FunctionType, types.MethodType, functools.partial)):
-        return True
-    if issubclass(kind, (list, tuple, dict)):
-        return len(value) <= FEW
-    if issubclass(kind, (type, types.ModuleType, jax.Array, np.ndarray)) or is_value(value):
-        return False
-    return _own_table(value) is not None or callable(value)
-
-
-def _may_be_a_model(value: Any) -> bool:
-    return value is None or isinstance(value, (Node, State)) or (type(value) is types.FunctionType and is_nn(value))
-
-
-def _constants_of(row: Any) -> Iterator[tuple[Any, Any]]:
-    for key, const in zip(row.keys, row.consts, strict=True):
-        if const is not None and type(const.value) not in EXACT:
-            yield key, const.value

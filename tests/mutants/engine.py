@@ -136,7 +136,7 @@ MUTANTS = [
     ),
     (
         "plain values in closures are no part of the program",
-        f"{PLACES}/capture.py",
+        f"{PLACES}/objects.py",
         "return (fun.__code__, *[value for value in defaults if is_value(value)])",
         "return (fun.__code__,)",
         (CONSTANTS, "tests/transform/places/test_capture.py"),

@@ -1,0 +1,167 @@
+"""What was found by reading a function: models, constants, and the places on the way to them.
+
+*Link*: one thing that was reached, with where it is and what led to it.
+*Constant*: a thing that is part of the key of a program: a plain value, or what is compared by identity.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from brainstate_graph.extend import ABSENT
+
+from .places import Found, Known, Place, Places, key_of, unchanged
+from .values import CONTAINERS, Test
+
+__all__ = ["VARIABLE", "Constant", "Findings", "Link"]
+
+VARIABLE = "variable "  # before the path of a place, where it stands among the roots
+
+
+class Link(NamedTuple):
+    """How a thing was reached: where, and from what.
+
+    Attributes:
+        name: How the code knows it: the name of a variable or attribute, the key of an item; "" for what runs itself.
+        path: The names up to here.
+        place: Where it may be rebound; None where it cannot.
+        value: What is there.
+        test: The test of a container that holds it.
+        above: How that was reached.
+    """
+
+    name: str
+    path: str
+    place: Place | None
+    value: Any
+    test: Test | None
+    above: Link | None
+
+
+class Constant(NamedTuple):
+    """A thing that is part of the key.
+
+    Attributes:
+        link: How it was reached.
+        value: What it is as part of the key; ABSENT where only the place counts.
+        content: The test of what is in it, where that may change; None where it cannot.
+    """
+
+    link: Link
+    value: Any
+    content: Test | None
+
+
+def _found(constant: Constant) -> Found:
+    link, content = constant.link, constant.content
+    now, before = None if link.place is None else link.place.now, link.value
+
+    def unchanged() -> bool:
+        return (now is None or now() is before) and (content is None or content())
+
+    return Found(link.path, constant.value, unchanged, before if isinstance(before, CONTAINERS) else None)
+
+
+class Findings:
+    """What was found.
+
+    Args:
+        known: What earlier traces have shown of the places.
+
+    Attributes:
+        objects: The nodes and states, and the plain values beside them in a container, by name.
+        functions: What tells one function on the way from another.
+        constants: The constants, by place.
+        assigned: The names of variables and attributes that the functions seem to change.
+        unwatched: What is read and not watched, in words.
+    """
+
+    def __init__(self, known: Known) -> None:
+        self.objects: dict[str, Any] = {}
+        self.functions: list[Any] = []
+        self.constants: dict[Any, Constant] = {}
+        self.assigned: set[str] = set()
+        self.unwatched: dict[str, None] = {}
+        self._known = known
+        self._ways: dict[Any, tuple[Place, Any]] = {}  # the places on the way to something
+        self._tests: dict[int, Test] = {}  # the tests of containers on the way
+        self._walked: dict[int, Link] = {}  # by id
+
+    def size(self) -> tuple[int, ...]:
+        """Return how much was found."""
+        parts = (self.objects, self.functions, self.constants, self.unwatched, self._ways, self._tests)
+        return tuple(map(len, parts))
+
+    def say_unwatched(self, path: str, why: str) -> None:
+        """Note a thing that is not watched."""
+        self.unwatched[f"{path} ({why})"] = None
+
+    def expect(self, place: Place) -> None:
+        """Watch a place for something that is not there."""
+        self._ways[key_of(place)] = place, ABSENT
+
+    def note(self, link: Link, value: Any, content: Test | None = None) -> None:
+        """Note what was reached as part of the key."""
+        if link.place is not None:
+            self.constants.setdefault(key_of(link.place), Constant(link, value, content))
+        elif content is not None:
+            self.constants.setdefault(id(link.value), Constant(link, value, content))
+        elif link.above is not None:  # an argument of a partial, an item of a tuple
+            self.functions.append(value)
+
+    def roots(self) -> dict[str, Any]:
+        """Return the nodes and states, the plain values beside them in a container, and the values of places."""
+        roots = dict(self.objects)
+        for link, value, _ in self._counting():
+            if value is not ABSENT:
+                add_under(roots, VARIABLE + link.path, value)
+        return roots
+
+    def _counting(self) -> list[Constant]:
+        own = self._known.own
+        return [c for c in self.constants.values() if c.link.path not in own and not self._is_undecided(c)]
+
+    def _is_undecided(self, constant: Constant) -> bool:
+        known, link = self._known, constant.link
+        return link.name in self.assigned and link.path not in known.decided and link.path not in known.own
+
+    def places(self) -> tuple[Places, list[Test]]:
+        """Return the places, and the tests that tell whether the same would be found there."""
+        counting = self._counting()
+        undecided = [c for c in self.constants.values() if self._is_undecided(c)]
+        for constant in (*counting, *undecided):
+            self.watch(constant.link.above)
+        ways, tests = dict(self._ways), dict(self._tests)
+        for link, _, content in counting:
+            if link.place is not None:
+                ways[key_of(link.place)] = link.place, link.value
+            if content is not None:
+                tests[id(content)] = content
+        for constant in undecided:
+            if constant.link.place is not None:
+                ways.pop(key_of(constant.link.place), None)
+        one = unchanged(ways.values())
+        places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self.unwatched))
+        return places, [*([one] if one else []), *tests.values()]
+
+    def watch(self, link: Link | None) -> None:
+        """Keep the places on the way to something, and what tells the functions on it from others."""
+        while link is not None and id(link) not in self._walked:
+            self._walked[id(link)] = link
+            if link.test is not None:
+                self._tests[id(link.test)] = link.test
+            elif link.place is not None:
+                self._ways[key_of(link.place)] = link.place, link.value
+            link = link.above
+
+    def add(self, name: str, item: Any) -> None:
+        """Add a node, a state, or a value beside one."""
+        add_under(self.objects, name, item)
+
+
+def add_under(to: dict[str, Any], name: str, item: Any) -> None:
+    """Add something under a name, or the next one that is free."""
+    free, number = name, 2
+    while free in to:
+        free, number = f"{name}#{number}", number + 1
+    to[free] = item

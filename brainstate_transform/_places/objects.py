@@ -1,0 +1,120 @@
+"""What functions, objects and classes have, asked in ways that run none of the user's code."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from brainstate_graph import Node, State
+
+from .owners import is_foreign, is_nn
+from .values import EXACT, FEW, is_value
+from .weak_method import WeakMethod
+
+__all__ = [
+    "MAKING", "UNCALLED", "constants_of", "identity_of", "leads_on", "may_be_a_model", "may_be_given", "own_table",
+    "quietly", "slots_of", "unnamed", "why_unwatched",
+]  # fmt: skip
+    "MAKING",
+    "UNCALLED",
+    "constants_of",
+    "identity_of",
+    "leads_on",
+    "may_be_a_model",
+    "may_be_given",
+    "own_table",
+    "quietly",
+    "slots_of",
+    "unnamed",
+]
+
+# Methods that Python calls for an operator or a statement, so that no code names them.
+UNCALLED = frozenset({
+    "__class_getitem__", "__del__", "__dir__", "__format__", "__getstate__", "__init_subclass__", "__reduce__",
+    "__reduce_ex__", "__repr__", "__setstate__", "__sizeof__", "__str__", "__subclasshook__", "__annotate__",
+})  # fmt: skip
+MAKING = frozenset({"__init__", "__new__", "__post_init__"})  # what they assign is of an object that is made there
+
+
+def identity_of(fun: types.FunctionType) -> tuple[Any, ...]:
+    """Return the code of a function and the plain values among its defaults.
+
+    Not the function, which may hold tracers.
+    """
+    defaults = (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values())
+    return (fun.__code__, *[value for value in defaults if is_value(value)])
+
+
+def own_table(item: Any) -> dict[str, Any] | None:
+    """Return the attribute dictionary of an object, whatever its class makes of being asked for it."""
+    try:
+        table = object.__getattribute__(item, "__dict__")
+    except Exception:  # none, or a property that raises
+        return None
+    return table if type(table) is dict else None
+
+
+def quietly(item: Any, name: str) -> Any:
+    try:
+        return getattr(item, name, None)
+    except Exception:
+        return None
+
+
+def slots_of(kind: type[Any]) -> set[str]:
+    return {name for base in kind.__mro__ for name, m in vars(base).items() if type(m) is types.MemberDescriptorType}
+
+
+def unnamed(classes: Sequence[type[Any]]) -> set[str]:
+    """Return the methods of these classes that operators and statements call, which no code names."""
+    names = {name for cls in classes for name in vars(cls) if name.startswith("__")}
+    names -= UNCALLED | MAKING
+    return {name for name in names if any(callable(vars(cls).get(name)) for cls in classes)}
+
+
+def leads_on(item: Any) -> bool:
+    kind = type(item)
+    return issubclass(kind, (types.MethodType, functools.partial, WeakMethod)) or (
+        not issubclass(kind, types.FunctionType) and not is_foreign(kind)
+    )
+
+
+def may_be_given(value: Any) -> bool:
+    """Tell whether something that a library holds may be, or hold, a function or a model of the user."""
+    kind = type(value)
+    if issubclass(kind, (Node, State, types.FunctionType, types.MethodType, functools.partial)):
+        return True
+    if issubclass(kind, (list, tuple, dict)):
+        return len(value) <= FEW
+    if issubclass(kind, (type, types.ModuleType, jax.Array, np.ndarray)) or is_value(value):
+        return False
+    return own_table(value) is not None or callable(value)
+
+
+def may_be_a_model(value: Any) -> bool:
+    return value is None or isinstance(value, (Node, State)) or (type(value) is types.FunctionType and is_nn(value))
+
+
+def constants_of(row: Any) -> Iterator[tuple[Any, Any]]:
+    for key, const in zip(row.keys, row.consts, strict=True):
+        if const is not None and type(const.value) not in EXACT:
+            yield key, const.value
+
+
+def why_unwatched(item: Any) -> str | None:
+    """Say in words what of a thing that is known by identity is not watched; None where that is nothing."""
+    kind = type(item)
+    if issubclass(kind, np.ndarray):
+        return "the contents of a NumPy array"
+    if kind is types.BuiltinMethodType and not isinstance(item.__self__, (types.ModuleType, type, type(None))):
+        return f"a built-in method of a {type(item.__self__).__name__}"
+    if kind is functools._lru_cache_wrapper:
+        return "results kept by functools"
+    if callable(item) or issubclass(kind, (jax.Array, np.dtype)) or kind.__module__ == "builtins":
+        return None
+    return f"the inside of a {kind.__module__}.{kind.__name__}"

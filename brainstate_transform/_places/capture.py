@@ -33,22 +33,9 @@ from jax.core import Tracer
 from brainstate_graph import Node, Snapshot, State, Static
 from brainstate_graph.extend import ABSENT, StateTree, dotted
 
+from . import objects
 from .code import WHOLE, names_in
 from .findings import Findings, Link
-from .objects import (
-    MAKING,
-    UNCALLED,
-    constants_of,
-    identity_of,
-    leads_on,
-    may_be_a_model,
-    may_be_given,
-    own_table,
-    quietly,
-    slots_of,
-    unnamed,
-    why_unwatched,
-)  # fmt: skip
 from .owners import OPEN, is_foreign, is_ours, is_users
 from .places import Binding, Cell, Known, Place, Slots
 from .values import (
@@ -129,7 +116,7 @@ class Capture:
         stack: list[Link] = []
         first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
         for row, number in reversed(first.items()):
-            for key, const in constants_of(row):
+            for key, const in objects.constants_of(row):
                 if id(const) not in self._met and not is_value(const):
                     path = dotted((*snapshot.graphdef.path(number), key))
                     stack.append(Link(str(key), path, None, const, None, None))
@@ -189,7 +176,7 @@ class Capture:
                 self._opened.append(_Opened(item, vars(item), None, (), link, set()))
             return
         if id(item) in self._met:
-            if issubclass(kind, type) or not leads_on(item):
+            if issubclass(kind, type) or not objects.leads_on(item):
                 self.found.note(link, by_identity(item))
             else:
                 self.found.watch(link)
@@ -207,13 +194,13 @@ class Capture:
 
     def _function(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
         if fun is not self._first:
-            self.found.functions.append(identity_of(fun))
+            self.found.functions.append(objects.identity_of(fun))
         names = names_in(fun.__code__)
         for name, uses in names.uses.items():
             self._uses.setdefault(name, set()).update(uses)
         self._called |= names.called
         self._texts |= names.texts
-        if fun.__name__ not in MAKING:
+        if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
         yield from self._cells(fun, link)
         yield from self._defaults(fun, link)
@@ -222,7 +209,7 @@ class Capture:
             value = table.get(name, ABSENT)
             # Of our own globals only what may be a model, as the random stream of the process, counts; and functions of
             # ours that use such.
-            if value is ABSENT or (is_ours(fun) and not may_be_a_model(value)):
+            if value is ABSENT or (is_ours(fun) and not objects.may_be_a_model(value)):
                 continue
             yield self._step(link, name, value, Binding(table, name))
         for name in names.imports:
@@ -330,30 +317,32 @@ class Capture:
                 return
             if link.place is not None:
                 self.found.note(link, by_identity(item))
-            if (why := why_unwatched(item)) is not None:
+            if (why := objects.why_unwatched(item)) is not None:
                 self.found.say_unwatched(path, why)
-            own = [(name, value) for name, value in (own_table(item) or {}).items() if not name.startswith("__")]
-            pairs = [("", quietly(item, "__wrapped__")), *own]
+            own = [
+                (name, value) for name, value in (objects.own_table(item) or {}).items() if not name.startswith("__")
+            ]
+            pairs = [("", objects.quietly(item, "__wrapped__")), *own]
             yield from self._inside_library(pairs, link)
 
     def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: Link | None) -> Iterator[Link]:
         """Return the functions and objects of users, and models, that something of a library holds."""
         for name, value in pairs:
-            if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and may_be_given(value):
+            if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and objects.may_be_given(value):
                 self._in_libraries += 1
                 yield self._step(link, name, value, path=(link and link.path) or name)
 
     def _open(self, item: Any, kind: type[Any], link: Link | None) -> None:
         slots = Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
-        self._opened.append(_Opened(item, own_table(item), slots, self._classes_of(kind), link, set()))
-        self._called |= unnamed(self._opened[-1].classes)
+        self._opened.append(_Opened(item, objects.own_table(item), slots, self._classes_of(kind), link, set()))
+        self._called |= objects.unnamed(self._opened[-1].classes)
 
     def _open_class(self, cls: type[Any], link: Link | None) -> None:
         classes = self._classes_of(cls)
         self._opened.append(_Opened(cls, None, None, classes, link, set()))
-        self._called |= unnamed(classes)
+        self._called |= objects.unnamed(classes)
         if link is not None:  # the code makes objects of it
-            self._called |= MAKING
+            self._called |= objects.MAKING
 
     def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
         return [base for base in kind.__mro__ if base is not object and is_users(base)]
@@ -375,7 +364,7 @@ class Capture:
         if table is not None and name in table:
             yield from self._named(link, name, table[name], Binding(table, name), path)
             return
-        if opened.slots is not None and name in slots_of(type(item)):
+        if opened.slots is not None and name in objects.slots_of(type(item)):
             yield from self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
             return
         gaps: list[Place] = [Binding(table, name)] if table is not None else []
@@ -384,7 +373,7 @@ class Capture:
             if name not in own:
                 gaps.append(Binding(own, name))
                 continue
-            if name.startswith("__") and name in UNCALLED:
+            if name.startswith("__") and name in objects.UNCALLED:
                 return
             for gap in gaps:  # where another one may be put before it
                 self.found.expect(gap)
@@ -398,15 +387,10 @@ class Capture:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
         step = self._step(link, name, value, place, path=path)
         kind = type(value)
-        if kind in (staticmethod, classmethod):
+        runs = objects.function_of(value)
+        if runs is not None:
             self.found.watch(step)
-            yield self._step(step, name, value.__func__, path=path)
-        elif issubclass(kind, property):
-            self.found.watch(step)
-            yield self._step(step, name, value.fget, path=path)
-        elif issubclass(kind, functools.cached_property):
-            self.found.watch(step)
-            yield self._step(step, name, value.func, path=path)
+            yield self._step(step, name, runs, path=path)
         elif kind in (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType):
             return
         elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called

@@ -17,21 +17,9 @@ from .values import EXACT, FEW, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
-    "MAKING", "UNCALLED", "constants_of", "identity_of", "leads_on", "may_be_a_model", "may_be_given", "own_table",
-    "quietly", "slots_of", "unnamed", "why_unwatched",
+    "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "leads_on", "may_be_a_model", "may_be_given",
+    "own_table", "quietly", "slots_of", "unnamed", "why_unwatched",
 ]  # fmt: skip
-    "MAKING",
-    "UNCALLED",
-    "constants_of",
-    "identity_of",
-    "leads_on",
-    "may_be_a_model",
-    "may_be_given",
-    "own_table",
-    "quietly",
-    "slots_of",
-    "unnamed",
-]
 
 # Methods that Python calls for an operator or a statement, so that no code names them.
 UNCALLED = frozenset({
@@ -118,3 +106,12 @@ def why_unwatched(item: Any) -> str | None:
     if callable(item) or issubclass(kind, (jax.Array, np.dtype)) or kind.__module__ == "builtins":
         return None
     return f"the inside of a {kind.__module__}.{kind.__name__}"
+
+
+def function_of(member: Any) -> Any:
+    """Return the function that a member of a class runs which is none itself, such as a property; else None."""
+    if isinstance(member, (staticmethod, classmethod)):
+        return member.__func__
+    if isinstance(member, functools.cached_property):
+        return member.func
+    return member.fget if isinstance(member, property) else None

@@ -1,0 +1,239 @@
+"""What a place is, and how a function that reads one is made: for the tables beside this file.
+
+*Place*: where Python finds a value: a name, an attribute, an item.  A row has the statements that make it, in a module
+of its own, the expression that reads it, and its *changes*: statements after which it reads another value.
+*Way*: a function around the expression; it defines `f`.
+
+All of this is text, as a place is a matter of code: what is global is so in a module of its own, and each place can be
+read in each way.  `V` in it stands for the value, which is 2.0 at first and 3.0 after a change, and `READ` for the
+expression.  `ran()` counts how often Python runs through a function, and no look at a function sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import signal
+import sys
+import textwrap
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+import brainstate_nn as nn
+import brainstate_transform as bt
+from brainstate_graph import Node, State
+
+__all__ = [
+    "FUNCTION",
+    "ONE",
+    "Place",
+    "Scene",
+    "at_most",
+    "blocks",
+    "forget_modules",
+    "same",
+    "seen",
+    "table",
+    "wrong_with",
+]
+
+ONE = jnp.float32(1.0)
+FUNCTION = """
+def f(x):
+    ran()
+    return READ * x
+"""
+_IMPORTS = """
+import argparse, collections, contextlib, contextvars, copy, dataclasses, datetime, decimal, enum, fractions, functools
+import math, operator, os, pathlib, re, sys, threading, types, typing, weakref
+import jax, jax.numpy as jnp, numpy as np
+"""
+_WORD = re.compile(r"^(\w+): (.+)$", re.MULTILINE)  # of a row: statements of Python have none such at their beginning
+# What makes functions, classes or arrays: these are compared by identity, so what is made anew is another one.
+_NEW = re.compile(r"\b(def|lambda|class)\b|jnp\.")
+
+
+class Place(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: What it is, in words.
+        made: The statements that make it.
+        read: The expression that reads it; None where `made` defines `f` itself.
+        changes: By name, the statements that change it, and those that change it back.
+        named: What the user is told of it, where it is not watched.
+    """
+
+    name: str
+    made: str
+    read: str | None
+    changes: dict[str, tuple[str, str]]
+    named: str = ""
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Read pieces of code by name from text, in which each begins with its name after ``=``."""
+    found: dict[str, str] = {}
+    for block in re.split(r"^= ", text, flags=re.MULTILINE)[1:]:
+        name, _, code = block.partition("\n")
+        assert name not in found, f"two rows are called {name}"
+        found[name] = code
+    return found
+
+
+def table(text: str) -> list[Place]:
+    """Read rows from text.
+
+    Each begins with its name after ``=``.  Then come the statements that make the place, and lines of a word and code:
+    `read` and the changes, of which a pair with ``<>`` between is one there and one back.  To run what makes the place
+    again is a change as well, as a cell of a notebook is run again, unless the row says ``again: no``.
+    """
+    rows: list[Place] = []
+    for name, code in blocks(text).items():
+        words = dict(_WORD.findall(code))
+        made = _WORD.sub("", code).strip("\n") + "\n"
+        read, again, named = words.pop("read", None), words.pop("again", ""), words.pop("named", "")
+        changes = {word: tuple(code.split(" <> ")) if " <> " in code else (code, code) for word, code in words.items()}
+        if read is not None and not again and re.search(r"\bV\b", made):
+            changes["made_again"] = (made, made)
+        rows.append(Place(name, made, read, changes, named))
+    return rows
+
+
+class Scene:
+    """A place that is made, in a module of its own, and a function that reads it.
+
+    Args:
+        place: The row.
+        way: The function around its expression.
+
+    Attributes:
+        names: The globals of the module.
+    """
+
+    def __init__(self, place: Place, way: str = FUNCTION) -> None:
+        self._counter, self._next = itertools.count(), 0
+        self._file = f"<{place.name}>"
+        self.names: dict[str, Any] = {
+            "__name__": "code_of_a_user", "ran": self._counter.__next__, "module": _module, "nn": nn, "bt": bt,
+            "jit": bt.jit, "optax": optax, "Node": Node, "State": State,
+        }  # fmt: skip
+        self.run(_IMPORTS)
+        self.run(place.made)
+        if place.read is not None:
+            self.run(textwrap.dedent(way).replace("READ", f"({place.read})"))
+
+    @property
+    def f(self) -> Callable[..., Any]:
+        """The function that reads the place."""
+        return self.names["f"]
+
+    def run(self, code: str, value: float = 2.0) -> None:
+        """Run statements in the module."""
+        text = re.sub(r"\bV\b", repr(value), code)
+        exec(compile(text, self._file, "exec", dont_inherit=True), self.names)
+
+    def traces(self) -> int:
+        """Return how often Python has run through the function since the last look."""
+        last, self._next = self._next, (count := next(self._counter)) + 1
+        return count - last
+
+
+def _module(name: str, code: str) -> types.ModuleType:
+    """Make a module that can be imported; `a.b` becomes an attribute of `a` as well."""
+    name = f"places_{name}"
+    made = sys.modules[name] = types.ModuleType(name)
+    exec(compile(code, f"<{name}>", "exec", dont_inherit=True), vars(made))
+    around, _, last = name.rpartition(".")
+    if around:
+        setattr(sys.modules[around], last, made)
+    return made
+
+
+def forget_modules() -> None:
+    """Drop the modules that rows have made."""
+    for name in [name for name in sys.modules if name.startswith("places_")]:
+        del sys.modules[name]
+
+
+def same(left: Any, right: Any) -> bool:
+    """Tell whether two results are the same, by dtype and value."""
+    left, right = jnp.asarray(left), jnp.asarray(right)
+    return left.dtype == right.dtype and left.shape == right.shape and jnp.array_equal(left, right, equal_nan=True)
+
+
+Make = Callable[[Scene], Callable[[Any], Any]]
+
+
+def seen(place: Place, change: str, make: Make, way: str = FUNCTION, *, counts: bool = True) -> list[str]:
+    """Change a place and change it back, twice, and return what is wrong with the compiled function.
+
+    Args:
+        place: The row.
+        change: The name of the change.
+        make: Compiles the function of a scene.
+        way: The function.
+        counts: Whether it is to be traced once for each value that the place has.
+    """
+    there, back = place.changes[change]
+    scene = Scene(place, way)
+    compiled, f = make(scene), scene.f
+    found_again = not _NEW.search(there + back)
+    wrong: list[str] = []
+    wants: list[Any] = []
+    steps = [("at first", ""), ("changed", there), ("changed back", back), ("again", there), ("back again", back)]
+    for number, (when, code) in enumerate(steps):
+        scene.run(code, 3.0 if number % 2 else 2.0)
+        scene.traces()
+        got = compiled(ONE)
+        traced = scene.traces()
+        second = compiled(ONE)
+        traced_twice = scene.traces()
+        wants.append(f(ONE))
+        for result in (got, second):
+            if not same(result, wants[-1]):
+                wrong.append(f"{when}: {result}, where Python gives {wants[-1]}")
+                break
+        if counts and traced_twice:
+            wrong.append(f"{when}: traced by the second call too")
+        if counts and found_again and number > 1 and traced:
+            wrong.append(f"{when}: traced, though it was so before")
+    assert not same(wants[0], wants[1]), f"{place.name}, {change}: the change changes nothing"
+    assert same(wants[0], wants[2]), f"{place.name}, {change}: not changed back"
+    return wrong
+
+
+def wrong_with(cells: dict[str, Callable[[], list[str]]]) -> str:
+    """Run the cells of a row, and say what is wrong with each of them; "" if nothing is."""
+    told: list[str] = []
+    for name, cell in cells.items():
+        try:
+            told += [f"{name}: {wrong}" for wrong in cell()]
+        except Exception as error:  # a crash is as wrong as a wrong result, and the other cells count as well
+            told.append(f"{name}: {type(error).__name__}: {error}")
+    return "\n".join(told)
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError where the code inside does not end: a look that goes on for ever is a row of the table."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

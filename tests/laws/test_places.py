@@ -68,9 +68,18 @@ def _as_it_was():
 
 
 @pytest.mark.counts_traces
-@rows([*PLACES.values(), *ASSIGNED])
+@rows(PLACES.values())
 def test_a_place_is_watched(place):
     wrong = wrong_with({change: lambda change=change: seen(place, change, jitted) for change in place.changes})
+    assert not wrong, wrong
+
+
+@rows(ASSIGNED)
+def test_a_place_is_watched_beside_what_the_function_assigns(place):
+    # How often is another law's matter: what a function assigns to a module is part of the module at the next call.
+    wrong = wrong_with(
+        {change: lambda change=change: seen(place, change, jitted, counts=False) for change in place.changes}
+    )
     assert not wrong, wrong
 
 
@@ -148,11 +157,11 @@ def test_what_is_not_read_traces_nothing(place):
         got, want = compiled(ONE), plain.f(ONE)
         if not same(got, want):
             wrong.append(f"call {call}: {got}, where Python gives {want}")
-        if scene.traces() != (call == 0):
-            wrong.append(f"call {call}: traced")
+        if (traces := scene.traces()) != (call == 0):
+            wrong.append(f"call {call}: traced {traces} times")
         scene.run(between)
         plain.run(between)
-    assert not wrong, wrong
+    assert not wrong, "\n".join(wrong)
 
 
 @rows(ODD_OBJECTS)
@@ -162,7 +171,7 @@ def test_a_look_falls_over_nothing(place):
         compiled = run(scene)
         for code in ("", place.changes.get("changed", ("", ""))[0]):
             scene.run(code)
-            with at_most(10):
+            with at_most(5):
                 got, again = compiled(ONE), compiled(ONE)
             assert same(got, scene.f(ONE))
             assert same(again, got)

@@ -36,28 +36,28 @@ first = two; helper = lambda: first()
 read: helper()
 replaced: first = F
 
-= function in a attribute
+= function in an attribute
 box = types.SimpleNamespace(helper=two)
 read: box.helper()
 replaced: box.helper = F
 
-= function in a attribute in slots
+= function in an attribute in slots
 class Box: __slots__ = ('helper',)
 box = Box(); box.helper = two
 read: box.helper()
 replaced: box.helper = F
 
-= function in a item of a dict
+= function in an item of a dict
 table = {'a': two}
 read: table['a']()
 replaced: table['a'] = F
 
-= function in a item of a list
+= function in an item of a list
 table = [two]
 read: table[0]()
 replaced: table[0] = F
 
-= function in a item of a tuple
+= function in an item of a tuple
 table = (two,)
 read: table[0]()
 replaced: table = (F,)
@@ -67,7 +67,7 @@ table = collections.deque([two])
 read: table[0]()
 replaced: table[0] = F
 
-= function in a item of a dict in an object
+= function in an item of a dict in an object
 box = types.SimpleNamespace(table={'a': two})
 read: box.table['a']()
 replaced: box.table['a'] = F
@@ -87,36 +87,36 @@ helper = functools.partial(lambda g: g(), g=two)
 read: helper()
 replaced: helper.keywords['g'] = F
 
-= function in a what it wraps
+= function that another one wraps
 helper = functools.wraps(two)(lambda: helper.__wrapped__())
 read: helper()
 replaced: helper.__wrapped__ = F
 
-= function in a static method
+= function as a static method
 class T: helper = staticmethod(two)
 read: T.helper()
 replaced: T.helper = staticmethod(F)
 
-= function in a static method of an object
+= function as a static method of an object
 class T: helper = staticmethod(two)
 t = T()
 read: t.helper()
 replaced: T.helper = staticmethod(F)
 
-= function in a class method
+= function as a class method
 class T: helper = classmethod(lambda cls: 2.0)
 two, three = T.__dict__['helper'], classmethod(lambda cls: 3.0)
 read: T.helper()
 replaced: T.helper = F
 
-= function in a method
+= function as a method
 class T: helper = lambda self: 2.0
 two, three = T.helper, lambda self: 3.0
 t = T()
 read: t.helper()
 replaced: T.helper = F
 
-= function in a method of a class above
+= function as a method of a class above
 class Base: helper = lambda self: 2.0
 class T(Base): pass
 two, three = Base.helper, lambda self: 3.0
@@ -124,7 +124,7 @@ t = T()
 read: t.helper()
 replaced: Base.helper = F
 
-= function in a method of an object with slots
+= function as a method of an object with slots
 class T:
     __slots__ = ()
     helper = lambda self: 2.0
@@ -133,21 +133,21 @@ t = T()
 read: t.helper()
 replaced: T.helper = F
 
-= function in a call of an object
+= function as the call of an object
 class T: __call__ = lambda self: 2.0
 two, three = T.__call__, lambda self: 3.0
 t = T()
 read: t()
 replaced: T.__call__ = F
 
-= function in a operator of an object
+= function as an operator of an object
 class T: __mul__ = lambda self, other: 2.0 * other
 two, three = T.__mul__, lambda self, o: 3.0 * o
 t = T()
 read: (t * 1.0)
 replaced: T.__mul__ = F
 
-= function in a context of an object
+= function as the context of an object
 class T:
     __enter__ = lambda self: 2.0
     def __exit__(self, *_): pass
@@ -158,7 +158,7 @@ def look():
 read: look()
 replaced: T.__enter__ = F
 
-= function in a class that is called
+= class in a global
 class A: k = 2.0
 class B: k = 3.0
 make, two, three = A, A, B

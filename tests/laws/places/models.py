@@ -100,7 +100,7 @@ class Box: net: object
 held: box = Box(net)
 read: box.net(x)
 
-= model in a property
+= model by a property
 class Box:
     @property
     def net(self): return self._net
@@ -108,24 +108,24 @@ box = Box()
 held: box._net = net
 read: box.net(x)
 
-= model in a static method
+= model by a static method
 class Box:
     @staticmethod
     def get(): return net
 read: Box.get()(x)
 
-= model in a class method
+= model by a class method
 class Box:
     @classmethod
     def get(cls): return cls.net
 held: Box.net = net
 read: Box.get()(x)
 
-= model in a function
+= model by a function
 def get(): return net
 read: get()(x)
 
-= model in a helper object
+= model by a helper object
 class Loss:
     def compute(self, x): return net(x)
 loss = Loss()
@@ -141,16 +141,16 @@ look = functools.partial(lambda x, m: m(x), m=None)
 held: look.keywords['m'] = net
 read: look(x)
 
-= model in a attribute of a function
+= model in an attribute of a function
 def look(x): return look.net(x)
 held: look.net = net
 read: look(x)
 
-= model in a bound method
+= model by a bound method
 held: look = net.__call__
 read: look(x)
 
-= model in a weak reference
+= model behind a weak reference
 held: ref = weakref.ref(net)
 read: ref()(x)
 
@@ -164,7 +164,7 @@ var = contextvars.ContextVar('net')
 held: var.set(net)
 read: var.get()(x)
 
-= model in a attribute of a thread
+= model in an attribute of a thread
 box = threading.local()
 held: box.net = net
 read: box.net(x)
@@ -174,13 +174,13 @@ pkg = module('a', '')
 held: pkg.net = net
 read: pkg.net(x)
 
-= model in a function that keeps its results
+= model by a function that keeps its results
 @functools.lru_cache
 def get(): return net
 held: get.cache_clear()
 read: get()(x)
 
-= model in a method of a module
+= model by a method of a module
 class Outer(nn.Module):
     def __call__(self, x): return net(x)
 outer = Outer()
@@ -206,15 +206,15 @@ outer = Outer()
 held: Outer.net = net
 read: outer(x)
 
-= model in a compiled function
+= model by a compiled function
 look = jit(lambda x: net(x))
 read: look(x)
 
-= model in a checkpointed function
+= model by a checkpointed function
 look = bt.checkpoint(lambda x: net(x))
 read: look(x)
 
-= model in a differentiated function
+= model by a differentiated function
 look = bt.grad(lambda x: net(x) * x / 2.0)
 read: look(x)
 """

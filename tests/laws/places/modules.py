@@ -28,7 +28,6 @@ net = Net(V)
 read: net(x)
 again: no
 set: net.k = V
-set_past_it: object.__setattr__(net, 'k', V)
 replaced: net = Net(V)
 mode: net.eval() <> net.train()
 layer: net.more.append(Twice()) <> net.more.pop()
@@ -101,11 +100,11 @@ class Config:
 class Net(nn.Module):
     def __init__(self, cfg): self.cfg = cfg
     def __call__(self, x): return self.cfg.k * x
-net = Net(Config(V))
+net, two, three = Net(Config(2.0)), Config(2.0), Config(3.0)
 read: net(x)
 again: no
 set: net.cfg.k = V
-replaced: net.cfg = Config(V)
+replaced: net.cfg = three <> net.cfg = two
 
 = attribute of a namespace of a module
 class Net(nn.Module):

@@ -172,6 +172,23 @@ read: [k for k in order][0]
 again: no
 set: order[0] = V
 
+= length of a dict by a view of it
+cfg = {'k': 1.0}
+keys = cfg.keys()
+named: keys
+read: 1.0 + len(keys)
+added: cfg['more'] = 1.0 <> del cfg['more']
+
+= attribute of a module, set past it
+class Net(nn.Module):
+    def __init__(self, k): self.k = k
+    def __call__(self, x): return self.k * x
+net = Net(V)
+named: net
+read: net(x)
+again: no
+set: object.__setattr__(net, 'k', V)
+
 = bytes of an array
 rates = bytearray([2])
 named: rates

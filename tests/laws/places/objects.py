@@ -38,7 +38,7 @@ CLASSES = {
     "exception": ("class Config(Exception):\n    def __init__(self, k): self.k = k", True),
     "module of equinox": ("import equinox\nclass Config(equinox.Module): k: float", False),
     "node": ("class Config(Node):\n    def __init__(self, k): self.k = k", True),
-    "attribute of a thread": (
+    "object of each thread": (
         "class Config(threading.local):\n    def __init__(self, k): self.k = k", True),
     "object with a table that says no more": (
         "class Config:\n    def __init__(self, k): self.k = k\n    def __dir__(self): return []", True),
@@ -52,7 +52,8 @@ def _held_by(kind: str, written: str, changes: bool) -> str:
     """Write the row of a class; `replaced` leaves the class as it is."""
     set_it = "\nset: cfg.k = V" if changes else ""
     made = f"{written}\ncfg = Config(k=V)"
-    return f"= attribute of a {kind}\n{made}\nread: cfg.k\nagain: no\nreplaced: cfg = Config(k=V){set_it}\n"
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"= attribute of {article} {kind}\n{made}\nread: cfg.k\nagain: no\nreplaced: cfg = Config(k=V){set_it}\n"
 
 
 _ATTRIBUTES: list[Place] = table("\n".join([_held_by(kind, *row) for kind, row in CLASSES.items()]))

@@ -155,7 +155,7 @@ f = lambda x: t.k * x
 class T:
     k = 2.0
     def __getattribute__(self, name):
-        if name != 'k': raise RuntimeError(name)
+        if name not in ('k', '__class__'): raise RuntimeError(name)
         return object.__getattribute__(self, name)
 t = T()
 f = lambda x: t.k * x
@@ -183,11 +183,27 @@ class T:
 t = T()
 f = lambda x: t.k * x
 
-= object whose class is another
+= object that says it is a dict
 class T:
     k = 2.0
     @property
-    def __class__(self): raise RuntimeError('class')
+    def __class__(self): return dict
+t = T()
+f = lambda x: t.k * x
+
+= object that says it is a module
+class T:
+    k = 2.0
+    @property
+    def __class__(self): return nn.Module
+t = T()
+f = lambda x: t.k * x
+
+= object that says it is a state
+class T:
+    k = 2.0
+    @property
+    def __class__(self): return State
 t = T()
 f = lambda x: t.k * x
 
@@ -326,6 +342,5 @@ f = lambda x: rates[0] * x
 cfg = {'k': 2.0}
 keys = cfg.keys()
 f = lambda x: len(keys) * x
-changed: cfg['more'] = 1.0
 """.replace("NET\n", NET.lstrip())
 )

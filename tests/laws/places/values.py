@@ -99,7 +99,7 @@ KINDS = {
     "key of jax": ("jax.random.key(0)", "jax.random.key(1)", "jax.random.uniform(v) * x"),
     "shape of jax": ("jax.ShapeDtypeStruct((2,), int)", "jax.ShapeDtypeStruct((3,), int)", "v.shape[0] * x"),
     "spec of jax": ("jax.sharding.PartitionSpec('a')", "jax.sharding.PartitionSpec('a', 'b')", "len(v) * x"),
-    "kind of state": ("nn.ParamState", "nn.BatchState", "len(v.__name__) * x"),
+    "kind of state": ("nn.ParamState", "nn.HiddenState", "len(v.__name__) * x"),
     "filter": ("nn.ParamState", "...", "(1.0 if v is ... else 2.0) * x"),
 }  # fmt: skip
 

@@ -20,8 +20,8 @@ f = lambda x: (ran(), READ * x)[1]
 = function of a variable
 def f(x):
     ran()
-    k = READ
-    return k * x
+    found = READ
+    return found * x
 
 = function inside
 def f(x):
@@ -66,23 +66,23 @@ def f(x):
     return READ * x
 
 = helper
-def helper(): return READ
+def reading(): return READ
 def f(x):
     ran()
-    return helper() * x
+    return reading() * x
 
 = helper of a helper
 def last(): return READ
-def helper(): return last()
+def reading(): return last()
 def f(x):
     ran()
-    return helper() * x
+    return reading() * x
 
 = helper that calls itself
-def helper(n): return READ if n == 0 else helper(n - 1)
+def reading(n): return READ if n == 0 else reading(n - 1)
 def f(x):
     ran()
-    return helper(3) * x
+    return reading(3) * x
 
 = helpers that call each other
 def even(n): return READ if n == 0 else odd(n - 1)
@@ -92,29 +92,29 @@ def f(x):
     return even(2) * x
 
 = helper by an argument
-def helper(): return READ
+def reading(): return READ
 def call(g): return g()
 def f(x):
     ran()
-    return call(helper) * x
+    return call(reading) * x
 
 = helper for map
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return list(map(helper, [x]))[0]
+    return list(map(reading, [x]))[0]
 
 = helper for a tree
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return jax.tree.map(helper, {'a': x})['a']
+    return jax.tree.map(reading, {'a': x})['a']
 
 = helper for a sort
-def helper(x): return READ
+def reading(x): return READ
 def f(x):
     ran()
-    return max([READ, 1.0], key=lambda k: helper(k)) * x
+    return max([READ, 1.0], key=lambda found: reading(found)) * x
 
 = decorated function
 def around(fun):
@@ -133,100 +133,100 @@ def scale(a, x):
 f = functools.partial(scale, 1.0)
 
 = method
-class T:
+class Reader:
     def step(self, x):
         ran()
         return READ * x
-f = T().step
+f = Reader().step
 
 = method of a method
-class T:
-    def helper(self): return READ
+class Reader:
+    def reading(self): return READ
     def step(self, x):
         ran()
-        return self.helper() * x
-f = T().step
+        return self.reading() * x
+f = Reader().step
 
 = method of a class above
 class Base:
-    def helper(self): return READ
-class T(Base):
-    def helper(self): return super().helper()
+    def reading(self): return READ
+class Reader(Base):
+    def reading(self): return super().reading()
     def step(self, x):
         ran()
-        return self.helper() * x
-f = T().step
+        return self.reading() * x
+f = Reader().step
 
 = method of an object
-class T:
-    def helper(self): return READ
-t = T()
+class Reader:
+    def reading(self): return READ
+reader = Reader()
 def f(x):
     ran()
-    return t.helper() * x
+    return reader.reading() * x
 
 = method of an object that is made
-class T:
-    def helper(self): return READ
+class Reader:
+    def reading(self): return READ
 def f(x):
     ran()
-    return T().helper() * x
+    return Reader().reading() * x
 
 = constructor
-class T:
+class Reader:
     def __init__(self):
-        self.k = READ
+        self.found = READ
 def f(x):
     ran()
-    return T().k * x
+    return Reader().found * x
 
 = static method
-class T:
+class Reader:
     @staticmethod
-    def helper(): return READ
+    def reading(): return READ
 def f(x):
     ran()
-    return T.helper() * x
+    return Reader.reading() * x
 
 = class method
-class T:
+class Reader:
     @classmethod
-    def helper(cls): return READ
+    def reading(cls): return READ
 def f(x):
     ran()
-    return T.helper() * x
+    return Reader.reading() * x
 
 = property
-class T:
+class Reader:
     @property
-    def helper(self): return READ
-t = T()
+    def reading(self): return READ
+reader = Reader()
 def f(x):
     ran()
-    return t.helper * x
+    return reader.reading * x
 
 = operator
-class T:
+class Reader:
     def __mul__(self, x): return READ * x
-t = T()
+reader = Reader()
 def f(x):
     ran()
-    return t * x
+    return reader * x
 
 = item of an object
-class T:
+class Reader:
     def __getitem__(self, name): return READ
-t = T()
+reader = Reader()
 def f(x):
     ran()
-    return t['a'] * x
+    return reader['a'] * x
 
 = object that is called
-class T:
+class Reader:
     def __call__(self, x):
         ran()
         return READ * x
-f = T()
+f = Reader()
 
 = module
 class Net(nn.Module):
@@ -252,37 +252,37 @@ f = Net()
 
 = method that a module calls
 class Net(nn.Module):
-    def helper(self): return READ
+    def reading(self): return READ
     def __call__(self, x):
         ran()
-        return self.helper() * x
+        return self.reading() * x
 f = Net()
 
 = property of a module
 class Net(nn.Module):
     @property
-    def helper(self): return READ
+    def reading(self): return READ
     def __call__(self, x):
         ran()
-        return self.helper * x
+        return self.reading * x
 f = Net()
 
 = static method of a module
 class Net(nn.Module):
     @staticmethod
-    def helper(): return READ
+    def reading(): return READ
     def __call__(self, x):
         ran()
-        return self.helper() * x
+        return self.reading() * x
 f = Net()
 
 = class method of a module
 class Net(nn.Module):
     @classmethod
-    def helper(cls): return READ
+    def reading(cls): return READ
     def __call__(self, x):
         ran()
-        return self.helper() * x
+        return self.reading() * x
 f = Net()
 
 = part of a module
@@ -318,23 +318,23 @@ call = jit(lambda a, nets, x: nets['b'](a(x)))
 compiled = lambda x: call(nn.Identity(), {'b': f}, x)
 
 = compiled method
-class T:
+class Reader:
     def plain(self, x):
         ran()
         return READ * x
     step = jit(plain)
-t = T()
-f, compiled = t.plain, t.step
+reader = Reader()
+f, compiled = reader.plain, reader.step
 
 = compiled method of an object with slots
-class T:
+class Reader:
     __slots__ = ()
     def plain(self, x):
         ran()
         return READ * x
     step = jit(plain)
-t = T()
-f, compiled = t.plain, t.step
+reader = Reader()
+f, compiled = reader.plain, reader.step
 
 = compiled method of a module
 class Net(nn.Module):
@@ -347,40 +347,40 @@ f, compiled = net.plain, net.step
 
 = compiled function of a compiled one
 @jit
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return helper(x)
+    return reading(x)
 
 = derivative
-def helper(x): return READ * x ** 2 / 2.0
+def reading(x): return READ * x ** 2 / 2.0
 def f(x):
     ran()
-    return bt.grad(helper, argnums=0)(x)
+    return bt.grad(reading, argnums=0)(x)
 
 = lanes
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return bt.vmap(helper)(x[None])[0]
+    return bt.vmap(reading)(x[None])[0]
 
 = loop inside
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return bt.for_loop(helper, x[None])[0]
+    return bt.for_loop(reading, x[None])[0]
 
 = branches inside
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return bt.cond(x == x, helper, lambda x: x, x)
+    return bt.cond(x == x, reading, lambda x: x, x)
 
 = checkpoint inside
-def helper(x): return READ * x
+def reading(x): return READ * x
 def f(x):
     ran()
-    return bt.checkpoint(helper)(x)
+    return bt.checkpoint(reading)(x)
 
 = derivative of JAX
 def f(x):

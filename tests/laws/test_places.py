@@ -139,7 +139,9 @@ def test_a_place_is_watched_by_what_runs_without_a_trace(name, anew):
     changes = {**TYPICAL, "precision of numbers": "set"}
     wrong = wrong_with(
         {
-            name: lambda name=name, change=change: seen(PLACES[name], change, make, transform.way())
+            name: lambda name=name, change=change: seen(
+                PLACES[name], change, make, transform.way(), counts=transform.counts
+            )
             for name, change in changes.items()
         }
     )
@@ -175,7 +177,7 @@ def test_a_look_falls_over_nothing(place):
                 got, again = compiled(ONE), compiled(ONE)
             assert same(got, scene.f(ONE))
             assert same(again, got)
-        return []
+        return ""
 
     def loop(scene):
         return lambda x: bt.for_loop(scene.f, x[None])[0]

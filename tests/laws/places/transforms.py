@@ -23,11 +23,13 @@ class Compiled(NamedTuple):
         arguments: Those of the function.
         returned: What it returns.
         call: Runs it once, for an argument.
+        counts: Whether it is compiled once, however often it is given.
     """
 
     arguments: str
     returned: str
     call: Callable[[Callable[..., Any], Any], Any]
+    counts: bool = True
 
     def way(self) -> str:
         """Write the function that the transform takes, and beside it the one that is run as it is."""
@@ -41,27 +43,29 @@ TRANSFORMS = {
     "checkpointed_for_loop": Compiled("x", "READ * x", lambda f, x: bt.checkpointed_for_loop(f, x[None])[0]),
     "map": Compiled("x", "READ * x", lambda f, x: bt.map(f, x[None])[0]),
     "scan": Compiled("c, x", "c, READ * x", lambda f, x: bt.scan(f, None, x[None])[1][0]),
-    "cond": Compiled("x", "READ * x", lambda f, x: bt.cond(x == x, f, jnp.negative, x)),
-    "switch": Compiled("x", "READ * x", lambda f, x: bt.switch(1, [jnp.negative, f], x)),
-    "ifelse": Compiled("x", "READ * x", lambda f, x: bt.ifelse([x != x, x == x], [jnp.negative, f], x)),
+    "cond": Compiled("x", "READ * x", lambda f, x: bt.cond(x == x, f, lambda x: -x, x)),
+    "switch": Compiled("x", "READ * x", lambda f, x: bt.switch(1, [lambda x: -x, f], x)),
+    "switch_with_a_function_of_jax": Compiled("x", "READ * x", lambda f, x: bt.switch(1, [jnp.negative, f], x)),
+    "ifelse": Compiled("x", "READ * x", lambda f, x: bt.ifelse([x != x, x == x], [lambda x: -x, f], x)),
     "while_loop": Compiled(
         "c", "(c[0] + 1, READ * c[1])", lambda f, x: bt.while_loop(lambda c: c[0] < 1, f, (0, x))[1]
     ),
     "while_loop_condition": Compiled(
-        "c", "c[1] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0] + x, c[1] + 1.0), (x - 1.0, x - 1.0))[0]
+        "c", "c[1] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0], c[1] + 1.0), (x, x - 1.0))[1]
     ),
     "bounded_while_loop": Compiled(
         "c", "(c[0] + 1, READ * c[1])",
         lambda f, x: bt.bounded_while_loop(lambda c: c[0] < 1, f, (0, x), max_steps=2)[1],
     ),
     "fori_loop": Compiled("i, x", "READ * x", lambda f, x: bt.fori_loop(0, 1, f, x)),
-    "checkpoint": Compiled("x", "READ * x", lambda f, x: bt.checkpoint(f)(x)),
+    "checkpoint": Compiled("x", "READ * x", lambda f, x: bt.checkpoint(f)(x), False),  # made anew each time
 }  # fmt: skip
 
 
 def fresh(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Return what Python makes when it comes by a lambda again: another function of the same code."""
     made = types.FunctionType(fun.__code__, fun.__globals__, "<lambda>", fun.__defaults__, fun.__closure__)
+    made.__qualname__ = "<lambda>"
     made.__kwdefaults__ = fun.__kwdefaults__
     return made
 

@@ -240,6 +240,16 @@ read: helper()
 again: no
 set_and_emptied: k = V; helper.cache_clear()
 
+= method that keeps its results, emptied
+class T:
+    def __init__(self): self.k = V
+    @functools.cache
+    def look(self): return self.k
+t = T()
+read: t.look()
+again: no
+set_and_emptied: t.k = V; T.look.cache_clear()
+
 = function that chooses by type
 k = V
 @functools.singledispatch

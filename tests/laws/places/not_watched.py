@@ -184,7 +184,6 @@ class Net(nn.Module):
     def __init__(self, k): self.k = k
     def __call__(self, x): return self.k * x
 net = Net(V)
-named: net
 read: net(x)
 again: no
 set: object.__setattr__(net, 'k', V)
@@ -221,7 +220,7 @@ again: no
 set: cfg.k = V
 
 = file
-path = pathlib.Path('/tmp') / f'places_{os.getpid()}'
+path = pathlib.Path(os.environ['PLACES_FOLDER']) / 'k'
 path.write_text(str(V))
 named: path
 read: float(path.read_text())

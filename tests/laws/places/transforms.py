@@ -13,11 +13,11 @@ import brainstate_nn as nn
 import brainstate_transform as bt
 from tests.laws.places.place import FUNCTION, Scene
 
-__all__ = ["COMPILED", "TRANSFORMS", "Compiled", "fresh"]
+__all__ = ["GIVEN", "MADE", "Given", "Made", "fresh"]
 
 
-class Compiled(NamedTuple):
-    """How a transform takes a function.
+class Given(NamedTuple):
+    """How a transform takes a function that is given to it at each call.
 
     Attributes:
         arguments: Those of the function.
@@ -33,32 +33,36 @@ class Compiled(NamedTuple):
 
     def way(self) -> str:
         """Write the function that the transform takes, and beside it the one that is run as it is."""
-        return f"{FUNCTION}\ndef body({self.arguments}):\n    ran()\n    return {self.returned}\n"
+        carried = "" if "x" in self.arguments else "\n    x = c[1]"  # what a place calls a model with
+        return f"{FUNCTION}\ndef body({self.arguments}):\n    ran(){carried}\n    return {self.returned}\n"
 
 
-# Each runs a function once.  What compiles a function that it is given, outside of a trace, is called with the same
-# one at each call, and with a new one at each call.
-TRANSFORMS = {
-    "for_loop": Compiled("x", "READ * x", lambda f, x: bt.for_loop(f, x[None])[0]),
-    "checkpointed_for_loop": Compiled("x", "READ * x", lambda f, x: bt.checkpointed_for_loop(f, x[None])[0]),
-    "map": Compiled("x", "READ * x", lambda f, x: bt.map(f, x[None])[0]),
-    "scan": Compiled("c, x", "c, READ * x", lambda f, x: bt.scan(f, None, x[None])[1][0]),
-    "cond": Compiled("x", "READ * x", lambda f, x: bt.cond(x == x, f, lambda x: -x, x)),
-    "switch": Compiled("x", "READ * x", lambda f, x: bt.switch(1, [lambda x: -x, f], x)),
-    "switch_with_a_function_of_jax": Compiled("x", "READ * x", lambda f, x: bt.switch(1, [jnp.negative, f], x)),
-    "ifelse": Compiled("x", "READ * x", lambda f, x: bt.ifelse([x != x, x == x], [lambda x: -x, f], x)),
-    "while_loop": Compiled(
-        "c", "(c[0] + 1, READ * c[1])", lambda f, x: bt.while_loop(lambda c: c[0] < 1, f, (0, x))[1]
+# Each runs a function once.  Outside of a trace they run it in compiled form, and are called with the same one at each
+# call, and with a new one at each call.
+GIVEN = {
+    "for_loop": Given("x", "READ * x", lambda f, x: bt.for_loop(f, x[None])[0]),
+    "checkpointed_for_loop": Given("x", "READ * x", lambda f, x: bt.checkpointed_for_loop(f, x[None])[0]),
+    "map": Given("x", "READ * x", lambda f, x: bt.map(f, x[None])[0]),
+    "scan": Given("c, x", "c, READ * x", lambda f, x: bt.scan(f, None, x[None])[1][0]),
+    "checkpointed_scan": Given("c, x", "c, READ * x", lambda f, x: bt.checkpointed_scan(f, None, x[None])[1][0]),
+    "cond": Given("x", "READ * x", lambda f, x: bt.cond(x == x, f, lambda x: -x, x)),
+    "switch": Given("x", "READ * x", lambda f, x: bt.switch(1, [lambda x: -x, f], x)),
+    "switch_with_a_function_of_jax": Given("x", "READ * x", lambda f, x: bt.switch(1, [jnp.negative, f], x)),
+    "ifelse": Given("x", "READ * x", lambda f, x: bt.ifelse([x != x, x == x], [lambda x: -x, f], x)),
+    "while_loop": Given("c", "(c[0] + 1, READ * x)", lambda f, x: bt.while_loop(lambda c: c[0] < 1, f, (0, x))[1]),
+    "while_loop_condition": Given(
+        "c", "c[0] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0] + 1.0, c[1]), (x - 1.0, x))[0]
     ),
-    "while_loop_condition": Compiled(
-        "c", "c[1] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0], c[1] + 1.0), (x, x - 1.0))[1]
-    ),
-    "bounded_while_loop": Compiled(
-        "c", "(c[0] + 1, READ * c[1])",
+    "bounded_while_loop": Given(
+        "c", "(c[0] + 1, READ * x)",
         lambda f, x: bt.bounded_while_loop(lambda c: c[0] < 1, f, (0, x), max_steps=2)[1],
     ),
-    "fori_loop": Compiled("i, x", "READ * x", lambda f, x: bt.fori_loop(0, 1, f, x)),
-    "checkpoint": Compiled("x", "READ * x", lambda f, x: bt.checkpoint(f)(x), False),  # made anew each time
+    "fori_loop": Given("i, x", "READ * x", lambda f, x: bt.fori_loop(0, 1, f, x)),
+    # What these make is made anew each time.
+    "checkpoint": Given("x", "READ * x", lambda f, x: bt.checkpoint(f)(x), False),
+    "vmap": Given("x", "READ * x", lambda f, x: bt.vmap(f)(x[None])[0], False),
+    "jvp": Given("x", "READ * x", lambda f, x: bt.jvp(f, (x,), (x,))[0], False),
+    "custom_vjp": Given("x", "READ * x", lambda f, x: _custom_vjp(f)(x), False),
 }  # fmt: skip
 
 
@@ -68,6 +72,26 @@ def fresh(fun: Callable[..., Any]) -> Callable[..., Any]:
     made.__qualname__ = "<lambda>"
     made.__kwdefaults__ = fun.__kwdefaults__
     return made
+
+
+def _custom_vjp(fun: Callable[..., Any]) -> Callable[..., Any]:
+    made = bt.custom_vjp(fun)
+    made.defvjp(lambda x: (fun(x), None), lambda residuals, ct: (ct,))
+    return made
+
+
+class Made(NamedTuple):
+    """How a transform is made of the function of a scene, once.
+
+    Attributes:
+        make: Makes what is called.
+        way: The function.
+        counts: Whether it is compiled.
+    """
+
+    make: Callable[[Scene], Callable[[Any], Any]]
+    way: str = FUNCTION
+    counts: bool = True
 
 
 def _lanes(scene: Scene) -> Callable[[Any], Any]:
@@ -84,6 +108,10 @@ def _rnn(scene: Scene) -> Callable[[Any], Any]:
     return lambda x: rnn(x[None, None])[0, 0]
 
 
+def _derivative(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return bt.grad(lambda x: fun(x) * x / 2.0, argnums=0)
+
+
 LAYER = f"""{FUNCTION}
 class Layer(nn.Module):
     def __call__(self, x):
@@ -98,17 +126,21 @@ class Cell(nn.RecurrentCell):
         ran()
         return carry, READ * x
 """
-# What is compiled once and called often: how it is made of a scene, and the function in it.
-COMPILED: dict[str, tuple[Callable[[Scene], Callable[[Any], Any]], str]] = {
-    "jit": (lambda scene: bt.jit(scene.f), FUNCTION),
-    "stateful": (lambda scene: bt.StatefulFunction(scene.f), FUNCTION),
-    "jit_of_checkpoint": (lambda scene: bt.jit(bt.checkpoint(scene.f)), FUNCTION),
-    "jit_of_derivative": (lambda scene: bt.jit(bt.grad(lambda x, f=scene.f: f(x) * x / 2.0, argnums=0)), FUNCTION),
-    "jit_of_lanes": (_lanes, FUNCTION),
-    "jit_of_jit": (lambda scene: bt.jit(bt.jit(scene.f)), FUNCTION),
-    "jit_with_donation": (lambda scene: bt.jit(scene.f, donate_states=True), FUNCTION),
-    "checkpoint": (lambda scene: bt.checkpoint(scene.f), FUNCTION),
-    "lift": (lambda scene: bt.lift(jax.jit, scene.f, inputs="touched"), FUNCTION),
-    "Stack": (_stack, LAYER),
-    "RNN": (_rnn, CELL),
+MADE = {
+    "jit": Made(lambda scene: bt.jit(scene.f)),
+    "stateful": Made(lambda scene: bt.StatefulFunction(scene.f)),
+    "jit_with_donation": Made(lambda scene: bt.jit(scene.f, donate_states=True)),
+    "jit_of_jit": Made(lambda scene: bt.jit(bt.jit(scene.f))),
+    "jit_of_checkpoint": Made(lambda scene: bt.jit(bt.checkpoint(scene.f))),
+    "jit_of_derivative": Made(lambda scene: bt.jit(_derivative(scene.f))),
+    "jit_of_lanes": Made(_lanes),
+    "jit_of_loop": Made(lambda scene: bt.jit(lambda x: bt.for_loop(scene.f, x[None])[0])),
+    "jit_of_branches": Made(lambda scene: bt.jit(lambda x: bt.cond(x == x, scene.f, jnp.negative, x))),
+    "stateful_of_loop": Made(lambda scene: bt.StatefulFunction(lambda x: bt.for_loop(scene.f, x[None])[0])),
+    "lift": Made(lambda scene: bt.lift(jax.jit, scene.f, inputs="touched")),
+    "checkpoint": Made(lambda scene: bt.checkpoint(scene.f)),
+    "derivative": Made(lambda scene: _derivative(scene.f), counts=False),
+    "custom_vjp": Made(lambda scene: _custom_vjp(scene.f), counts=False),
+    "Stack": Made(_stack, LAYER),
+    "RNN": Made(_rnn, CELL),
 }

@@ -96,6 +96,19 @@ trainer = Trainer()
 f = trainer.step
 between: trainer.epoch += 1; trainer.history.append(trainer.epoch)
 
+= compiled method of a dataclass with slots
+NET
+@dataclasses.dataclass(slots=True)
+class Trainer:
+    net: object
+    def plain(self, x):
+        ran()
+        return self.net(x)
+    step = jit(plain)
+trainer = Trainer(net)
+f, compiled = trainer.plain, trainer.step
+between: pass
+
 = count beside a model in slots
 NET
 class Trainer:

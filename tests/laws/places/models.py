@@ -186,6 +186,42 @@ class Outer(nn.Module):
 outer = Outer()
 read: outer(x)
 
+= model by a method of a plain class above a module
+class Mixin:
+    def target(self, x): return net(x)
+class Outer(nn.Module, Mixin):
+    def __call__(self, x): return self.target(x)
+outer = Outer()
+read: outer(x)
+
+= model by a property of a module
+class Outer(nn.Module):
+    @property
+    def target(self): return net
+    def __call__(self, x): return self.target(x)
+outer = Outer()
+read: outer(x)
+
+= model by a class method of a module
+class Outer(nn.Module):
+    @classmethod
+    def target(cls): return net
+    def __call__(self, x): return self.target()(x)
+outer = Outer()
+read: outer(x)
+
+= model by a static method of a module
+class Outer(nn.Module):
+    @staticmethod
+    def target(): return net
+    def __call__(self, x): return self.target()(x)
+outer = Outer()
+read: outer(x)
+
+= model by a function in a module
+outer = nn.Sequential(lambda x: net(x))
+read: outer(x)
+
 = model in a module
 outer = nn.Sequential(nn.Identity())
 held: outer.layers[0] = net

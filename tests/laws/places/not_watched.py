@@ -6,7 +6,8 @@ from tests.laws.places.place import Place, table
 
 __all__ = ["NOT_WATCHED"]
 
-# Such a place is seen all the same, or told by `explain()` and found by the audit; `named` is what these say.
+# Such a place is seen all the same, or told by `explain()` and found by the audit; `named` is what these say.  Without
+# it, no look at the code can know of the place, and only the audit finds it.
 NOT_WATCHED: list[Place] = table(r"""
 = contents of a large list
 rates = [1.0] * 100_000
@@ -44,7 +45,6 @@ set: os.environ['PLACES_K'] = str(V)
 
 = environment that is asked
 os.environ['PLACES_K'] = str(V)
-named: os
 read: float(os.getenv('PLACES_K'))
 again: no
 set: os.environ['PLACES_K'] = str(V)
@@ -152,6 +152,29 @@ read: sum(v for v in vars(cfg).values())
 again: no
 set: cfg.k = V
 
+= object that is given to a library
+@dataclasses.dataclass
+class Config: k: float
+cfg = Config(V)
+named: cfg
+read: dataclasses.asdict(cfg)['k']
+again: no
+set: cfg.k = V
+
+= dict that is given to a library
+cfg = {'k': V}
+named: cfg
+read: operator.itemgetter('k')(cfg)
+again: no
+set: cfg['k'] = V
+
+= object that is copied
+cfg = types.SimpleNamespace(k=V)
+named: cfg
+read: copy.copy(cfg).k
+again: no
+set: cfg.k = V
+
 = text that is run
 k = V
 named: eval
@@ -196,8 +219,6 @@ again: no
 set: rates[0] = int(V)
 
 = number that a library keeps
-context = decimal.getcontext()
-named: decimal
 read: 2.0 if decimal.getcontext().prec == 28 else 3.0
 set: decimal.getcontext().prec = 27 <> decimal.getcontext().prec = 28
 
@@ -222,7 +243,6 @@ set: cfg.k = V
 = file
 path = pathlib.Path(os.environ['PLACES_FOLDER']) / 'k'
 path.write_text(str(V))
-named: path
 read: float(path.read_text())
 again: no
 written: path.write_text(str(V))

@@ -69,6 +69,51 @@ cfg = types.SimpleNamespace(k=3.0)
 read: 2.0 if hasattr(cfg, 'k') else 3.0
 deleted: del cfg.k <> cfg.k = 3.0
 
+= slot that is filled
+class Box: __slots__ = ('k',)
+box = Box()
+read: box.k if hasattr(box, 'k') else 2.0
+added: box.k = V <> del box.k
+
+= attribute by a pattern
+class Config:
+    def __init__(self, k): self.k = k
+cfg = Config(V)
+def look():
+    match cfg:
+        case Config(k=found):
+            return found
+read: look()
+again: no
+set: cfg.k = V
+replaced: cfg = Config(V)
+
+= attribute of a private name
+class T:
+    def __init__(self): self.__k = V
+    def look(self): return self.__k
+    def put(self, value): self.__k = value
+t = T()
+read: t.look()
+set: t.put(V)
+
+= whether an object is there
+cfg, some = None, types.SimpleNamespace()
+read: 2.0 if cfg is None else 3.0
+rebound: cfg = some <> cfg = None
+
+= whether two names are one object
+a = b = types.SimpleNamespace()
+other = types.SimpleNamespace()
+read: 2.0 if a is b else 3.0
+rebound: b = other <> b = a
+
+= what an object is an instance of
+two, three = types.SimpleNamespace(), argparse.Namespace()
+cfg = two
+read: 2.0 if isinstance(cfg, types.SimpleNamespace) else 3.0
+rebound: cfg = three <> cfg = two
+
 = attribute by a name in the code
 cfg = types.SimpleNamespace(k=V)
 read: getattr(cfg, 'k')
@@ -301,6 +346,27 @@ rebound: rates = (1.0, V)
 rates = [1.0, 1.0]
 read: float(len(rates))
 appended: rates.append(1.0) <> rates.pop()
+
+= whether a list is empty
+rates = []
+read: 3.0 if rates else 2.0
+filled: rates.append(1.0) <> rates.pop()
+
+= whether two lists are equal
+rates, other = [1.0], [1.0]
+read: 2.0 if rates == other else 3.0
+set: other[0] = 2.0 <> other[0] = 1.0
+
+= short list that is gone through
+rates = [V]
+read: [k for k in rates][0]
+set: rates[0] = V
+
+= tuples that are gone through together
+names, rates = ('a', 'k'), (1.0, V)
+read: dict(zip(names, rates))['k']
+again: no
+rebound: rates = (1.0, V)
 
 = all of a short list
 rates = [1.0, V]

@@ -6,13 +6,12 @@ of its own, the expression that reads it, and its *changes*: statements after wh
 
 All of this is text, as a place is a matter of code: what is global is so in a module of its own, and each place can be
 read in each way.  `V` in it stands for the value, which is 2.0 at first and 3.0 after a change, and `READ` for the
-expression.  `ran()` counts how often Python runs through a function, and no look at a function sees it.
+expression.  `ran()` counts how often Python runs through a function; it belongs to a library, into which no look goes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import signal
 import sys
@@ -58,7 +57,7 @@ import jax, jax.numpy as jnp, numpy as np
 """
 _WORD = re.compile(r"^(\w+): (.+)$", re.MULTILINE)  # of a row: statements of Python have none such at their beginning
 # What makes functions, classes or arrays: these are compared by identity, so what is made anew is another one.
-_NEW = re.compile(r"\b(def|lambda|class)\b|jnp\.")
+_NEW = re.compile(r"\b(def|lambda|class|type|make|partialmethod)\b|jnp\.")
 
 
 class Place(NamedTuple):
@@ -120,10 +119,10 @@ class Scene:
     """
 
     def __init__(self, place: Place, way: str = FUNCTION) -> None:
-        self._counter, self._next = itertools.count(), 0
+        self._runs = 0
         self._file = f"<{place.name}>"
         self.names: dict[str, Any] = {
-            "__name__": "code_of_a_user", "ran": self._counter.__next__, "module": _module, "nn": nn, "bt": bt,
+            "__name__": "code_of_a_user", "ran": _of_a_library(self._ran), "module": _module, "nn": nn, "bt": bt,
             "jit": bt.jit, "optax": optax, "Node": Node, "State": State,
         }  # fmt: skip
         self.run(_IMPORTS)
@@ -141,10 +140,20 @@ class Scene:
         text = re.sub(r"\bV\b", repr(value), code)
         exec(compile(text, self._file, "exec", dont_inherit=True), self.names)
 
+    def _ran(self) -> None:
+        self._runs += 1
+
     def traces(self) -> int:
-        """Return how often Python has run through the function since the last look."""
-        last, self._next = self._next, (count := next(self._counter)) + 1
-        return count - last
+        """Return how often Python has run through the function since this was asked last."""
+        runs, self._runs = self._runs, 0
+        return runs
+
+
+def _of_a_library(fun: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that does the same, and belongs to a module of Python, so that no look goes into it."""
+    names = {"__name__": "colorsys", "fun": fun}
+    exec("def ran(): fun()", names)
+    return names["ran"]
 
 
 def _module(name: str, code: str) -> types.ModuleType:

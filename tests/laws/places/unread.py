@@ -167,6 +167,22 @@ def f(x):
     return 2.0 * x
 between: unused += 1
 
+= global of a module, of which the name is held already
+pkg = module('a', 'k = 2.0')
+from places_a import k
+def f(x):
+    ran()
+    return k * x
+between: pkg.k += 1.0
+
+= object of which the way to it is held already
+top = types.SimpleNamespace(cfg=types.SimpleNamespace(k=2.0))
+cfg = top.cfg
+def f(x):
+    ran()
+    return cfg.k * x
+between: top.cfg = types.SimpleNamespace(k=3.0)
+
 = global of a module that nothing reads
 pkg = module('a', 'k = 2.0\nstep = 0')
 def f(x):

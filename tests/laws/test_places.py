@@ -32,9 +32,8 @@ from tests.laws.places.unread import UNREAD
 from tests.laws.places.values import VALUES
 from tests.laws.places.ways import WAYS
 
-PLACES = {
-    place.name: place for place in (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS)
-}
+PLACES = (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS)
+BY_NAME = {place.name: place for place in (*PLACES, *MODELS)}
 # One of each sort, each with one change: these are read in all ways, and run by all transforms.
 TYPICAL = {
     "global": "set",
@@ -52,6 +51,8 @@ TYPICAL_OF_BODIES = {
     "global of a function in a sequence": "set",
     "global of a module in a module": "set",
     "precision of numbers": "set",
+    "model in a class": "mode",
+    "model by a helper object": "mode",
 }
 
 
@@ -79,7 +80,7 @@ def _as_it_was():
 
 
 @pytest.mark.counts_traces
-@rows(PLACES.values())
+@rows(PLACES)
 def test_a_place_is_watched(place):
     wrong = wrong_with({change: lambda change=change: seen(place, change, jitted) for change in place.changes})
     assert not wrong, wrong
@@ -110,7 +111,7 @@ def test_values_of_each_kind_are_told_apart(place):
 
 def wrong_at(places, *args, **options):
     """Say what is wrong with these places, each with one change."""
-    return wrong_with({name: lambda name=name: seen(PLACES[name], places[name], *args, **options) for name in places})
+    return wrong_with({name: lambda name=name: seen(BY_NAME[name], places[name], *args, **options) for name in places})
 
 
 @pytest.mark.counts_traces

@@ -15,7 +15,6 @@ import contextlib
 import re
 import signal
 import sys
-import textwrap
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -128,7 +127,7 @@ class Scene:
         self.run(_IMPORTS)
         self.run(place.made)
         if place.read is not None:
-            self.run(textwrap.dedent(way).replace("READ", f"({place.read})"))
+            self.run(way.replace("READ", f"({place.read})"))
 
     @property
     def f(self) -> Callable[..., Any]:

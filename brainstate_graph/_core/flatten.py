@@ -31,7 +31,7 @@ from .state import State
 from .static import EXACT, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
-__all__ = ["Flat", "flatten", "visible_fields"]
+__all__ = ["Flat", "flatten"]
 
 _HOLDERS = LISTS | {tuple}  # containers that may be large
 # Types of static values that hold nothing.
@@ -67,14 +67,6 @@ class Flat:
         self.watches: list[Watch] = []
         self.exposed: dict[int, Watch] = {}
         self.larges: list[tuple[int, tuple[Any, ...], str]] = []
-
-
-def visible_fields(node: Node) -> dict[str, Any]:
-    """Return a copy of the attributes of a node that are part of the graph."""
-    fields = raw_fields(node).copy()  # one look, for another thread may be changing it
-    for name in type(node).graph_invisible_attrs:
-        fields.pop(name, None)
-    return fields
 
 
 @final
@@ -171,7 +163,9 @@ class _Traversal:
         if record.exposed:  # somebody may hold the dictionary, and write to it past the node
             watch = self.flat.exposed[len(self.nodes) - 1] = watch_dict(fields_of(node), raw_fields(node).copy())
             self.flat.watches.append(watch)
-        fields = visible_fields(node)
+        fields = raw_fields(node).copy()  # one look, for another thread may be changing it
+        for hidden in kind.graph_invisible_attrs:
+            fields.pop(hidden, None)
         names, values = tuple(fields), tuple(fields.values())
         kinds = tuple(map(type, values))
         pattern = self.last.get(kind)  # as a rule a node looks like the one before it of its class

@@ -5,40 +5,76 @@
 the place of another one* of its kind: a row stays, and has another object, as after ``init_state()``.  Whatever else
 may have changed is no patch.
 
-A graph of 1,000 modules is taken apart in 20 milliseconds, and patched where all of them have changed in 3.
+A node is looked at through the values that its attributes had, by identity and in C: 0.3 microseconds for one that is
+as it was, 0.7 for one that has changed as the last one of its row has.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from operator import is_
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import is_, itemgetter
 from typing import Any, final
 
 from .clock import raw_fields
-from .flatten import visible_fields
 from .graphdef import Const, GraphDef, Row
 from .node import Node
 from .overlay import ABSENT
 from .state import State
 from .static import EXACT, static_key
 
-__all__ = ["Form", "Patch", "same_fields"]
+__all__ = ["Form", "Patch", "same_fields", "visible_fields"]
 
 Form = tuple[type[Any], tuple[str, ...]]
 _PLAIN = EXACT | {float, complex}
 
 
-def same_fields(node: Node, form: Form, values: tuple[Any, ...]) -> bool:
-    """Tell whether a node has the very attributes that it had."""
-    kind, names = form
-    fields: Any = visible_fields(node) if kind.graph_invisible_attrs else raw_fields(node)
-    return (
-        len(fields) == len(names)
-        and all(map(is_, fields.values(), values))
-        and tuple(fields) == names
-        and type(node) is kind
-    )
+def visible_fields(node: Node) -> dict[str, Any]:
+    """Return a copy of the attributes of a node that are part of the graph."""
+    fields = raw_fields(node).copy()  # one look, for another thread may be changing it
+    for name in type(node).graph_invisible_attrs:
+        fields.pop(name, None)
+    return fields
+
+
+def same_fields(nodes: Sequence[Node], forms: Sequence[Form], values: Sequence[tuple[Any, ...]]) -> bool:
+    """Tell whether nodes have the very attributes that they had.
+
+    Args:
+        nodes: The nodes.
+        forms: For each its class, and the names of the attributes that it had.
+        values: For each the values of these.
+    """
+    # All nodes at once, so that the loops run in C: half of the time.
+    hidden = any([kind.graph_invisible_attrs for kind in {kind for kind, _ in forms}])
+    fields = list(map(visible_fields if hidden else raw_fields, nodes))
+    now = list(zip(map(type, nodes), map(tuple, fields), strict=True))
+    return now == forms and all(map(is_, _values_of(fields), chain.from_iterable(values)))
+
+
+def _values_of(fields: Iterable[dict[str, Any]]) -> Iterable[Any]:
+    return chain.from_iterable(map(dict.values, fields))
+
+
+@final
+class _Step:
+    """What has become of the last node of a row, for the next one: most nodes that look alike change alike.
+
+    Attributes:
+        before: The class and the names of the attributes that it had.
+        after: Those that it has.
+        pick: Picks what their values are out of the values that it had, followed by `plain`.
+        plain: The plain values that are new.
+        row: The row now.
+    """
+
+    __slots__ = ("after", "before", "pick", "plain", "row")
+
+    def __init__(self, before: Form, after: Form, plain: dict[str, Any], row: Row) -> None:
+        place = {name: i for i, name in enumerate((*before[1], *plain))}  # of what is new the one behind
+        self.pick = itemgetter(*[place[name] for name in after[1]])
+        self.before, self.after, self.plain, self.row = before, after, tuple(plain.values()), row
 
 
 @final
@@ -54,68 +90,83 @@ class Patch:
         fields: The values of these.
     """
 
-    def __init__(self, graphdef: GraphDef, objects: Sequence[Any]) -> None:
+    def __init__(self, graphdef: GraphDef, objects: list[Any]) -> None:
         self._before = graphdef
         self._objects = objects
         self._rows: dict[int, Row] = {}
         self._alike: dict[Any, Row] = {}
+        self._steps: dict[Row, _Step] = {}  # by the row before
         self._states: dict[int, State[Any]] = {}  # those in the place of others, by row
         self.forms: dict[int, Form] = {}
         self.fields: dict[int, tuple[Any, ...]] = {}
 
-    def add(self, index: int, node: Node, form: Form, values: tuple[Any, ...]) -> bool:
-        """Take in a node that has changed.
+    def add(
+        self, indices: Sequence[int], nodes: Sequence[Node], forms: Sequence[Form], before: Sequence[tuple[Any, ...]]
+    ) -> bool:
+        """Take in nodes that may have changed; tell whether what has changed is a patch.
 
         Args:
-            index: Its index among the nodes.
-            node: The node.
-            form: Its class, and the names of the attributes that it had.
-            values: Their values.
-
-        Returns:
-            Whether what has changed is a patch.
+            indices: Their indices among the nodes of the graph.
+            nodes: The nodes.
+            forms: As those of `same_fields`.
+            before: The values that their attributes had.
         """
-        if type(node) is not form[0]:
-            return False
-        number = self._before.node_rows[index]
+        rows, numbers, steps = self._before.rows, self._before.node_rows, self._steps
+        for index, node, form, values in zip(indices, nodes, forms, before, strict=True):
+            number = numbers[index]
+            fields = visible_fields(node)
+            now = tuple(fields.values())
+            step = steps.get(rows[number])
+            if type(node) is not form[0]:
+                return False
+            if (
+                step is not None
+                and step.before is form
+                and step.after[1] == tuple(fields)
+                and all(map(is_, now, step.pick(values + step.plain)))
+            ):
+                self._rows[number], self.forms[index] = step.row, step.after
+            elif not self._compare(index, number, form, values, fields):
+                return False
+            self.fields[index] = now
+        return True
+
+    def _compare(self, index: int, number: int, form: Form, values: tuple[Any, ...], fields: dict[str, Any]) -> bool:
+        """Take in one node, attribute by attribute."""
         before = dict(zip(form[1], values, strict=True))
-        fields = visible_fields(node)
-        plain: list[tuple[str, Any]] = []
+        plain: dict[str, Any] = {}
         for name, value in fields.items():
             old = before.pop(name, ABSENT)
             if value is old:
                 continue
             if type(value) in _PLAIN and (old is ABSENT or type(old) in _PLAIN):
-                plain.append((name, value))
+                plain[name] = value
             elif not (isinstance(value, State) and self._replace(number, name, old, value)):
                 return False
-        for name, old in before.items():
-            if type(old) not in _PLAIN:
-                return False
-            plain.append((name, ABSENT))
-        if plain:
-            self._rows[number] = self._row(self._before.rows[number], plain)
-        self.forms[index] = form if tuple(fields) == form[1] else (form[0], tuple(fields))
-        self.fields[index] = tuple(fields.values())
+        if not all(type(old) in _PLAIN for old in before.values()):
+            return False
+        names = tuple(fields)
+        after = self.forms[index] = form if names == form[1] else (form[0], names)
+        if plain or before:
+            row = self._before.rows[number]
+            self._rows[number] = new = self._row(row, plain, before)
+            if len(names) > 1:  # of one name `itemgetter` makes no tuple
+                self._steps[row] = _Step(form, after, plain, new)
         return True
 
-    def _row(self, row: Row, plain: list[tuple[str, Any]]) -> Row:
-        """Return a row with some other plain values; ABSENT takes one away."""
-        key = row, tuple([(name, None if value is ABSENT else static_key(value)) for name, value in plain])
+    def _row(self, row: Row, plain: dict[str, Any], gone: Iterable[str]) -> Row:
+        """Return a row with some other plain values, and without others."""
+        gone = tuple(gone)
+        key = row, gone, tuple([(name, static_key(value)) for name, value in plain.items()])
         found = self._alike.get(key)
         if found is None:
-            consts = dict(zip(row.keys, row.consts, strict=True))
-            for name, value in plain:
-                if value is ABSENT:
-                    del consts[name]
-                else:
-                    consts[name] = Const.of(value)
-            order = sorted(consts)
-            found = self._alike[key] = Row.of(row.kind, row.type, order, [consts[name] for name in order], row.extra)
+            consts = dict(zip(row.keys, row.consts, strict=True)) | {n: Const.of(v) for n, v in plain.items()}
+            order = sorted(consts.keys() - gone)
+            found = self._alike[key] = Row.of(row.kind, row.type, order, [consts[name] for name in order])
         return found
 
     def _replace(self, number: int, name: str, old: Any, new: State[Any]) -> bool:
-        """Put a state in the place of another one; tell whether nothing but the object of its row is another then."""
+        """Put a state in the place of another one; tell whether its row is the same, and one edge leads to it."""
         if type(old) is not type(new) or (old._meta != new._meta and static_key(old._meta) != static_key(new._meta)):
             return False
         shape = self._before
@@ -125,11 +176,12 @@ class Patch:
 
     def result(self) -> tuple[GraphDef, list[Any]] | None:
         """Return the shape and the objects of the graph as it is now; None where they are not known without a look."""
-        before, objects = self._before, list(self._objects)
+        before, objects = self._before, self._objects
         if self._states:
             new = set(map(id, self._states.values()))
             if len(new) < len(self._states) or not new.isdisjoint(map(id, objects)):
                 return None  # it stands elsewhere as well
+            objects = objects.copy()
             for row, state in self._states.items():
                 objects[row] = state
         if not self._rows:

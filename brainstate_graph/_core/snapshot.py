@@ -20,9 +20,9 @@ from .flatten import flatten
 from .foreign import foreign_type_of
 from .graphdef import GraphDef
 from .node import Node
-from .patch import Patch, same_fields
+from .patch import Form, Patch, same_fields
 from .state import State
-from .watch import Watch, watch_dict
+from .watch import watch_dict
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -61,6 +61,7 @@ class Snapshot:
         "_forms",
         "_larges",
         "_nodes",
+        "_other",
         "_registered",
         "_root",
         "_tick",
@@ -93,6 +94,8 @@ class Snapshot:
         self._nodes = flat.nodes
         self._ticks, self._forms, self._fields = flat.ticks, flat.forms, flat.fields
         self._exposed, self._larges = flat.exposed, flat.larges
+        # The one of before, as some attributes change to and fro: `train()` and `eval()`.
+        self._other: Snapshot | None = None
         self._watches = [*tests, *flat.watches]
 
     def is_current(self, cached: bool = True) -> bool:
@@ -108,7 +111,7 @@ class Snapshot:
                 if nodes is None or (cached and not Snapshot.enabled):
                     return False
                 ticks = [node.__graph__.tick for node in nodes]
-                if ticks != self._ticks and not all(map(self._as_it_was, *_changed(nodes, ticks, self._ticks))):
+                if ticks != self._ticks and not self._as_it_was(nodes, _changed(ticks, self._ticks)):
                     return False
                 if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
                     return False
@@ -125,7 +128,7 @@ class Snapshot:
     def changed_nodes(self) -> list[Any]:
         """Return the nodes whose attributes were set since, even if to what they were."""
         nodes = self._live_nodes() or ()
-        return _changed(nodes, [node.__graph__.tick for node in nodes], self._ticks)[1]
+        return [nodes[index] for index in _changed([node.__graph__.tick for node in nodes], self._ticks)]
 
     def patched(self) -> Snapshot | None:
         """Return the snapshot of what the graph is now, where it need not be taken apart to know that; else None.
@@ -150,18 +153,27 @@ class Snapshot:
         if nodes is None or not Snapshot.enabled or self._registered != foreign.registered:
             return None
         new._ticks = [node.__graph__.tick for node in nodes]
-        patch, exposed = Patch(self.graphdef, self.objects), dict[int, Watch]()
-        for index, node in zip(*_changed(nodes, new._ticks, self._ticks), strict=True):
-            if node.__graph__.exposed:
-                exposed[index] = watch_dict(fields_of(node), raw_fields(node).copy())
-            if not patch.add(index, node, self._forms[index], self._fields[index]):
-                return None
-        found = patch.result()
+        other = self._other
+        if other is not None and other.is_current():
+            self._other, other._other = None, self
+            return other
+        changed = _changed(new._ticks, self._ticks)
+        exposed = {
+            index: watch_dict(fields_of(nodes[index]), raw_fields(nodes[index]).copy())
+            for index in changed
+            if nodes[index].__graph__.exposed
+        }
+        patch = Patch(self.graphdef, self.objects)
+        found = patch.result() if patch.add(changed, *self._held(nodes, changed)) else None
         if found is None:
             return None
         new.graphdef, new.objects = found
-        new.states = [new.objects[i] for i in new.graphdef.state_rows]
-        new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
+        new.states, new.hooks = self.states, self.hooks
+        self._other, new._other = None, self
+        if new.objects is not self.objects:
+            new._other = None  # which would hold the states of before
+            new.states = [new.objects[i] for i in new.graphdef.state_rows]
+            new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
         new._root, new._registered = self._root, self._registered
         new._nodes, new._larges = self._nodes, self._larges
         new._forms, new._fields = self._forms.copy(), self._fields.copy()
@@ -199,17 +211,19 @@ class Snapshot:
         root = self._root()
         return None if root is None else [root, *self._nodes]
 
-    def _as_it_was(self, index: int, node: Any) -> bool:
-        # The dictionary of a node that was handed out since has to be watched from now on.
-        return same_fields(node, self._forms[index], self._fields[index]) and (
-            not node.__graph__.exposed or index in self._exposed
-        )
+    def _held(self, nodes: Sequence[Any], indices: Sequence[int]) -> tuple[list[Any], list[Form], list[Any]]:
+        """Return some of the nodes, and what they held."""
+        return [nodes[i] for i in indices], [self._forms[i] for i in indices], [self._fields[i] for i in indices]
+
+    def _as_it_was(self, nodes: Sequence[Any], indices: Sequence[int]) -> bool:
+        if any([nodes[index].__graph__.exposed and index not in self._exposed for index in indices]):
+            return False  # its dictionary was handed out since, and has to be watched
+        return same_fields(*self._held(nodes, indices))
 
 
-def _changed(nodes: Sequence[Any], now: Sequence[int], before: Sequence[int]) -> tuple[list[int], list[Any]]:
-    """Return the nodes whose attributes were set, with their indices."""
-    indices = [index for index, tick in enumerate(now) if tick != before[index]]
-    return indices, [nodes[index] for index in indices]
+def _changed(now: Sequence[int], before: Sequence[int]) -> list[int]:
+    """Return the indices of the nodes whose attributes were set."""
+    return [index for index, tick in enumerate(now) if tick != before[index]]
 
 
 def snapshot(root: Any) -> Snapshot:

@@ -64,6 +64,7 @@ class Snapshot:
         "_other",
         "_registered",
         "_root",
+        "_stale",
         "_tick",
         "_ticks",
         "_watches",
@@ -96,6 +97,7 @@ class Snapshot:
         self._exposed, self._larges = flat.exposed, flat.larges
         # The one of before, as some attributes change to and fro: `train()` and `eval()`.
         self._other: Snapshot | None = None
+        self._stale = -1  # the time at which a node was found changed: a call asks three times
         self._watches = [*tests, *flat.watches]
 
     def is_current(self, cached: bool = True) -> bool:
@@ -108,10 +110,11 @@ class Snapshot:
         try:
             if self._tick != now or not Snapshot.enabled:
                 nodes = self._live_nodes()
-                if nodes is None or (cached and not Snapshot.enabled):
+                if nodes is None or self._stale == now or (cached and not Snapshot.enabled):
                     return False
                 ticks = [node.__graph__.tick for node in nodes]
                 if ticks != self._ticks and not self._as_it_was(nodes, _changed(ticks, self._ticks)):
+                    self._stale = now
                     return False
                 if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
                     return False
@@ -168,17 +171,18 @@ class Snapshot:
         if found is None:
             return None
         new.graphdef, new.objects = found
-        new.states, new.hooks = self.states, self.hooks
+        new.states = self.states
         self._other, new._other = None, self
         if new.objects is not self.objects:
             new._other = None  # which would hold the states of before
             new.states = [new.objects[i] for i in new.graphdef.state_rows]
-            new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
+        new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
         new._root, new._registered = self._root, self._registered
         new._nodes, new._larges = self._nodes, self._larges
         new._forms, new._fields = self._forms.copy(), self._fields.copy()
         for index, form in patch.forms.items():
             new._forms[index], new._fields[index] = form, patch.fields[index]
+        new._stale = -1
         new._exposed, new._watches = {**self._exposed, **exposed}, self._watches
         if exposed:
             gone = {id(self._exposed[index]) for index in exposed if index in self._exposed}

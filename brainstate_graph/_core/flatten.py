@@ -252,10 +252,11 @@ class _Traversal:
         larges = self.larges
         try:
             if larges is not None and type(value) not in _ATOMS:
-                used, key = larges.used, static_key(value, larges.digest)
-                if larges.used > used:
+                larges.used.clear()
+                key = static_key(value, larges.digest)
+                if larges.used:
+                    text = f"{type(value).__name__} with a {' and a '.join(larges.used)}"
                     self.flat.watches.append(watch_static(value, key, larges.digest))
-                    text = f"{type(value).__name__} with {larges.used - used} large"
                     return self._large(value, Digest(text, key), number, name)
             const = Const.of(value)
         except GraphError as error:

@@ -86,7 +86,7 @@ def _find(item: Any) -> Large | None:
         return None
     try:
         _known[id(item)] = found = Large(item, kinds)
-    except RecursionError:  # it holds itself: that is refused with its path where it is taken apart
+    except (RecursionError, ValueError):  # it holds itself: that is refused with its path where it is taken apart
         return None
     return found
 
@@ -107,11 +107,11 @@ class Larges:
     """The large things of one graph, which keeps what is known of them.
 
     Attributes:
-        used: How many times the digest of one was asked for.
+        used: The texts of those whose digest was asked for.
     """
 
     def __init__(self) -> None:
-        self.used = 0
+        self.used: list[str] = []
         self._held: dict[int, Large] = {}
 
     def find(self, item: Any) -> Large | None:
@@ -128,7 +128,7 @@ class Larges:
         found = self.find(item)
         if found is None:
             return None
-        self.used += 1
+        self.used.append(found.digest.text)
         return found.digest
 
 

@@ -304,7 +304,8 @@ class _Comparison:
             if old.kind == "foreign":
                 self._words((old.extra, new.extra), f"the static data of the {_kind(old)}", trail)
             elif old.kind == "large":
-                self._add(trail, f"{old.extra!r} -> {'another' if old.extra.text == new.extra.text else new.extra!r}")
+                same = old.extra.text == new.extra.text
+                self._add(trail, f"{old.extra!r} -> {'another one' if same else repr(new.extra)}")
             elif old.kind == "dict":
                 self._words((old.extra[0], new.extra[0]), "the default factory", trail)
             else:

@@ -14,6 +14,9 @@ from ._core.static import static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
+from ._kept.large import Larges
+from ._kept.patch import patched
+from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
@@ -21,10 +24,13 @@ from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",
+    "PARTNERS",
     "Appearance",
     "Edit",
     "Journal",
+    "Larges",
     "Member",
+    "Remembered",
     "StateTree",
     "alike",
     "appearance_of",
@@ -38,9 +44,11 @@ __all__ = [
     "locate",
     "make_state",
     "new_node",
+    "node_in",
     "note_reads",
     "notes",
     "now",
+    "patched",
     "put_field",
     "read_values",
     "static_key",

@@ -12,7 +12,6 @@ Read in this order, in one sitting:
 - ``layout.py``, ``graphdef.py``: paths, and the table that a graph becomes.
 - ``flatten.py``, ``unflatten.py``: from objects to that table, and back; ``pattern.py`` for nodes that look alike,
   ``foreign.py`` for classes that are not ours.
-- ``snapshot.py``, ``watch.py``: a graph that was taken apart once, and whether that is still true; ``patch.py`` for
-  what little may have changed, ``large.py`` for what is too large to be compared.
+- ``snapshot.py``, ``watch.py``: a graph that was taken apart once, and whether that is still true.
 - ``locate.py``, ``errors.py``: where an object is, for messages.
 """

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import accumulate
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from .clock import fields_of, raw_fields
 from .errors import GraphError
 from .foreign import foreign_type_of, refuse_equal_keys
 from .graphdef import CONTAINERS, Const, GraphDef, Row
-from .large import SIZED, Digest, Larges
 from .node import Node
 from .pattern import DICTS, LISTS, OBJECTS, STATIC, Pattern, is_static
 from .state import State
@@ -34,8 +33,17 @@ from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watc
 __all__ = ["Flat", "flatten"]
 
 _HOLDERS = LISTS | {tuple}  # containers that may be large
+_SIZED = frozenset({tuple, set, frozenset, bytearray, np.ndarray})  # static values that may be large
 # Types of static values that hold nothing.
 _ATOMS = EXACT | {float, complex, type, types.FunctionType, types.BuiltinFunctionType, np.dtype}
+
+
+class Larges(Protocol):
+    """What tells the large things of one graph, see `brainstate_graph._kept.large`."""
+
+    def find(self, item: Any) -> Any: ...
+    def digest(self, item: Any) -> Any: ...
+    def holding(self, value: Any) -> Any: ...
 
 
 @final
@@ -73,9 +81,9 @@ class Flat:
 class _Traversal:
     """One traversal, depth first, in the order of `visit_order`."""
 
-    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool, digests: bool) -> None:
+    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool, larges: Larges | None) -> None:
         self.own_root = own_root
-        self.larges = Larges() if digests else None
+        self.larges = larges
         self.flat = Flat()
         self.known = known
         self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
@@ -234,8 +242,8 @@ class _Traversal:
             kind = type(value)
             if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
                 consts.append(Const(value, (kind, value), True))
-            elif kind in SIZED and self.larges is not None and (large := self.larges.find(value)) is not None:
-                consts.append(self._large(value, large.digest, number, name))
+            elif kind in _SIZED and self.larges is not None and (large := self.larges.find(value)) is not None:
+                consts.append(self._large(large.digest, number, name))
                 self.flat.watches.append(large.unchanged)
             elif kind in STATIC or (not issubclass(kind, OBJECTS) and is_static(value, kind)):
                 consts.append(self._const(value, number, name))
@@ -243,7 +251,7 @@ class _Traversal:
                 consts.append(None)
         return consts
 
-    def _large(self, value: Any, digest: Digest, number: int, name: Any) -> Const:
+    def _large(self, digest: Any, number: int, name: Any) -> Const:
         """Return the constant of a static value that is large, or holds what is."""
         self.flat.larges.append((number, (name,), digest.text))
         return Const(digest, digest, True)
@@ -252,12 +260,10 @@ class _Traversal:
         larges = self.larges
         try:
             if larges is not None and type(value) not in _ATOMS:
-                larges.used.clear()
-                key = static_key(value, larges.digest)
-                if larges.used:
-                    text = f"{type(value).__name__} with a {' and a '.join(larges.used)}"
-                    self.flat.watches.append(watch_static(value, key, larges.digest))
-                    return self._large(value, Digest(text, key), number, name)
+                digest = larges.holding(value)
+                if digest is not None:
+                    self.flat.watches.append(watch_static(value, digest.content, larges.digest))
+                    return self._large(digest, number, name)
             const = Const.of(value)
         except GraphError as error:
             raise GraphError(f"at {self._where(number, name)}: {error}") from None
@@ -347,7 +353,10 @@ class _Traversal:
 
 
 def flatten(
-    root: Any, known: Callable[[Any], int | None] | None = None, own_root: bool = False, digests: bool = False
+    root: Any,
+    known: Callable[[Any], int | None] | None = None,
+    own_root: bool = False,
+    larges: Larges | None = None,
 ) -> Flat:
     """Take a graph apart.
 
@@ -356,7 +365,7 @@ def flatten(
         known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
             not entered.
         own_root: Whether nobody but the caller has the root, a dict, so that it need not be watched.
-        digests: Whether large containers and arrays go in as digests, see `Snapshot`.
+        larges: Tells the containers and arrays that go in as digests, see `Snapshot`.
 
     Returns:
         The shape and the live objects.
@@ -370,4 +379,4 @@ def flatten(
         >>> flat.graphdef, flat.objects[1]
         (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
-    return _Traversal(known, own_root, digests).run(root)
+    return _Traversal(known, own_root, larges).run(root)

@@ -1,7 +1,7 @@
 """``Snapshot``: a graph taken apart once, and the cheap question whether that is still true.
 
-Where it is not, little may have changed: attributes that were set to what they were leave a snapshot current, and one
-that is not current may be *patched*.
+Attributes that were set to what they were leave a snapshot current.  One that is not current may be *patched*, see
+`brainstate_graph._kept.patch`.
 
 Removing the cache (``Snapshot.enabled = False``) changes speed, never results.
 """
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import is_
 from typing import Any, ClassVar
 
-import jax
-
 from . import foreign, hooks
-from .clock import clock, fields_of, raw_fields, record_of
-from .flatten import flatten
-from .foreign import foreign_type_of
+from .clock import clock, raw_fields
+from .flatten import Larges, flatten
 from .graphdef import GraphDef
 from .node import Node
-from .patch import Form, Patch, same_fields
 from .state import State
-from .watch import watch_dict
 
-__all__ = ["Snapshot", "snapshot"]
+__all__ = ["Form", "Snapshot", "changed", "visible_fields"]
+
+
+Form = tuple[type[Any], tuple[str, ...]]  # the class of a node, and the names of its attributes
 
 
 class Snapshot:
@@ -34,8 +34,8 @@ class Snapshot:
         root: A node, or a container that holds nodes or states.
         tests: Further tests, without arguments, that must hold for the snapshot to be current.
         own_root: Whether nobody but the snapshot has the root, a dict, so that it need not be watched.
-        digests: Whether large containers and arrays go in as digests, see `Large`. Then the shape is a key, from which
-            the graph cannot be built, and not all changes of these in place are seen.
+        larges: Tells the containers and arrays that go in as digests, see `Larges`; None for none. Then the shape is a
+            key, from which the graph cannot be built, and not all changes of these in place are seen.
 
     Attributes:
         graphdef: The shape.
@@ -81,12 +81,12 @@ class Snapshot:
     states: list[State[Any]]
 
     def __init__(
-        self, root: Any, tests: Iterable[Callable[[], bool]] = (), own_root: bool = False, digests: bool = False
+        self, root: Any, tests: Iterable[Callable[[], bool]] = (), own_root: bool = False, larges: Larges | None = None
     ) -> None:
         # The time is taken before looking: a change while we look must show.
         self._root: Callable[[], Any] = lambda: root
         self._tick = clock.now if Snapshot.enabled else -1
-        flat = flatten(root, None, own_root, digests)
+        flat = flatten(root, None, own_root, larges)
         self.graphdef = flat.graphdef
         self.objects = flat.objects
         self.states = [flat.objects[i] for i in flat.graphdef.state_rows]
@@ -113,7 +113,7 @@ class Snapshot:
                 if nodes is None or self._stale == now or (cached and not Snapshot.enabled):
                     return False
                 ticks = [node.__graph__.tick for node in nodes]
-                if ticks != self._ticks and not self._as_it_was(nodes, _changed(ticks, self._ticks)):
+                if ticks != self._ticks and not self._as_it_was(nodes, changed(ticks, self._ticks)):
                     self._stale = now
                     return False
                 if self.hooks != hooks.hooks_key(self.states) or self._registered != foreign.registered:
@@ -131,63 +131,7 @@ class Snapshot:
     def changed_nodes(self) -> list[Any]:
         """Return the nodes whose attributes were set since, even if to what they were."""
         nodes = self._live_nodes() or ()
-        return [nodes[index] for index in _changed([node.__graph__.tick for node in nodes], self._ticks)]
-
-    def patched(self) -> Snapshot | None:
-        """Return the snapshot of what the graph is now, where it need not be taken apart to know that; else None.
-
-        It need not where only plain attributes have changed, or States were put in the place of others of their kind.
-
-        Example:
-            >>> from brainstate_graph import Node, Snapshot
-            >>> model = Node()
-            >>> model.rate, model.table = 0.5, []
-            >>> snapshot = Snapshot(model)
-            >>> model.rate = 0.1
-            >>> snapshot.patched().graphdef is Snapshot(model).graphdef
-            True
-            >>> model.table = {}
-            >>> snapshot.patched() is None
-            True
-        """
-        new = object.__new__(Snapshot)
-        new._tick = clock.now  # before looking, as in the constructor
-        nodes = self._live_nodes()
-        if nodes is None or not Snapshot.enabled or self._registered != foreign.registered:
-            return None
-        new._ticks = [node.__graph__.tick for node in nodes]
-        other = self._other
-        if other is not None and other.is_current():
-            self._other, other._other = None, self
-            return other
-        changed = _changed(new._ticks, self._ticks)
-        exposed = {
-            index: watch_dict(fields_of(nodes[index]), raw_fields(nodes[index]).copy())
-            for index in changed
-            if nodes[index].__graph__.exposed
-        }
-        patch = Patch(self.graphdef, self.objects)
-        found = patch.result() if patch.add(changed, *self._held(nodes, changed)) else None
-        if found is None:
-            return None
-        new.graphdef, new.objects = found
-        new.states = self.states
-        self._other, new._other = None, self
-        if new.objects is not self.objects:
-            new._other = None  # which would hold the states of before
-            new.states = [new.objects[i] for i in new.graphdef.state_rows]
-        new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
-        new._root, new._registered = self._root, self._registered
-        new._nodes, new._larges = self._nodes, self._larges
-        new._forms, new._fields = self._forms.copy(), self._fields.copy()
-        for index, form in patch.forms.items():
-            new._forms[index], new._fields[index] = form, patch.fields[index]
-        new._stale = -1
-        new._exposed, new._watches = {**self._exposed, **exposed}, self._watches
-        if exposed:
-            gone = {id(self._exposed[index]) for index in exposed if index in self._exposed}
-            new._watches = [*(watch for watch in self._watches if id(watch) not in gone), *exposed.values()]
-        return new if new.is_current() else None
+        return [nodes[index] for index in changed([node.__graph__.tick for node in nodes], self._ticks)]
 
     @property
     def large(self) -> tuple[tuple[tuple[Any, ...], str], ...]:
@@ -215,39 +159,43 @@ class Snapshot:
         root = self._root()
         return None if root is None else [root, *self._nodes]
 
-    def _held(self, nodes: Sequence[Any], indices: Sequence[int]) -> tuple[list[Any], list[Form], list[Any]]:
+    def held(self, nodes: Sequence[Any], indices: Sequence[int]) -> tuple[list[Any], list[Form], list[Any]]:
         """Return some of the nodes, and what they held."""
         return [nodes[i] for i in indices], [self._forms[i] for i in indices], [self._fields[i] for i in indices]
 
     def _as_it_was(self, nodes: Sequence[Any], indices: Sequence[int]) -> bool:
         if any([nodes[index].__graph__.exposed and index not in self._exposed for index in indices]):
             return False  # its dictionary was handed out since, and has to be watched
-        return same_fields(*self._held(nodes, indices))
+        return _same_fields(*self.held(nodes, indices))
 
 
-def _changed(now: Sequence[int], before: Sequence[int]) -> list[int]:
+def changed(now: Sequence[int], before: Sequence[int]) -> list[int]:
     """Return the indices of the nodes whose attributes were set."""
     return [index for index, tick in enumerate(now) if tick != before[index]]
 
 
-def snapshot(root: Any) -> Snapshot:
-    """Return the structure of the graph below `root`: the cached one of a node where it still holds.
+def visible_fields(node: Node) -> dict[str, Any]:
+    """Return a copy of the attributes of a node that are part of the graph."""
+    fields = raw_fields(node).copy()  # one look, for another thread may be changing it
+    for name in type(node).graph_invisible_attrs:
+        fields.pop(name, None)
+    return fields
 
-    Raises:
-        ValueError: `root` is a State or another single value.
+
+def _same_fields(nodes: Sequence[Node], forms: Sequence[Form], values: Sequence[tuple[Any, ...]]) -> bool:
+    """Tell whether nodes have the very attributes that they had.
+
+    Args:
+        nodes: The nodes.
+        forms: For each its class, and the names of the attributes that it had.
+        values: For each the values of these.
     """
-    if isinstance(root, Node):
-        cached: Snapshot | None = root.__graph__.snapshot
-        if cached is not None and Snapshot.enabled and cached.is_current():
-            return cached
-        fresh = None if cached is None else cached.patched()
-        if fresh is None:
-            fresh = Snapshot(root)
-            fresh._hold_weakly(root)
-        record_of(root).snapshot = fresh
-        return fresh
-    if isinstance(root, State):
-        raise ValueError("a bare State is not a graph: hold it in a Node, list or dict, or use its `.value`")
-    if root is None or (foreign_type_of(type(root)) is None and jax.tree_util.all_leaves([root])):
-        raise ValueError(f"{root!r} is not a graph: expected a Node, or a container of nodes or states")
-    return Snapshot(root)
+    # All nodes at once, so that the loops run in C: half of the time.
+    hidden = any([kind.graph_invisible_attrs for kind in {kind for kind, _ in forms}])
+    fields = list(map(visible_fields if hidden else raw_fields, nodes))
+    now = list(zip(map(type, nodes), map(tuple, fields), strict=True))
+    return now == forms and all(map(is_, _values_of(fields), chain.from_iterable(values)))
+
+
+def _values_of(fields: Iterable[dict[str, Any]]) -> Iterable[Any]:
+    return chain.from_iterable(map(dict.values, fields))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import abc
 import copy
 import functools
-import itertools
 import types
 import weakref
 from collections import deque
@@ -22,22 +21,20 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node
-from brainstate_graph.extend import Journal, notes, read_values, untraced, write_results
+from brainstate_graph.extend import PARTNERS, Journal, Remembered, node_in, notes, read_values, untraced, write_results
 
 from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Moved, Retry, never_settled
-from .touched import PARTNERS, Inputs, Remembered, TouchedGraph
+from .touched import Inputs, TouchedGraph
 from .user_function import WeakMethod
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
 
-_Slot = types.MemberDescriptorType
 _SLOTTED = 8  # objects of classes with slots for which one node keeps what is bound to them
-_LOOKED_INTO = 256  # objects that are looked into for such a node
 
 
 class Lifted(abc.ABC):
@@ -97,7 +94,7 @@ class Lifted(abc.ABC):
         bound = self._slotted.get(id(instance))
         if bound is None:
             bound = self._slotted[id(instance)] = self._like(types.MethodType(self.functions[0], instance))
-            node = _node_in(instance)
+            node = node_in(instance)
             kept = self._without_node if node is None else notes(node).setdefault(self, deque(maxlen=_SLOTTED))
             kept.append(bound)
         return bound
@@ -107,20 +104,6 @@ class Lifted(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<Lifted of {getattr(self, '__qualname__', self.functions[0])!r}>"
-
-
-def _node_in(instance: Any) -> Node | None:
-    """Return a node that an object with slots holds, itself or in what it holds."""
-    items = [instance]
-    for item in items:
-        if isinstance(item, Node):
-            return item
-        if len(items) < _LOOKED_INTO and not isinstance(item, (type, types.ModuleType, types.FunctionType)):
-            slots = [slot for kind in type(item).__mro__ for slot in vars(kind).values() if type(slot) is _Slot]
-            items += [getattr(item, slot.__name__, None) for slot in slots]
-            held = item if isinstance(item, dict) else getattr(item, "__dict__", {})
-            items += itertools.islice(item if isinstance(item, (list, tuple)) else held.values(), _LOOKED_INTO)
-    return None
 
 
 class Unstaged(Lifted):

@@ -5,22 +5,22 @@ arguments; and the *strays*, states that the function was seen to use beyond tho
 *Inputs*: the states of a touched graph that a program is passed.  All of them, unless whoever compiles chooses fewer:
 that choice is no matter of this file, see `brainstate_transform._jit.program`.
 
-`Touched` finds the graphs of the calls of one function, `Remembered` keeps what belongs to a call for the next one.
+`Touched` finds the graphs of the calls of one function.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from brainstate_graph import GraphDef, Node, Snapshot, State
-from brainstate_graph.extend import hooks_key, notes, read_values, write_values
+from brainstate_graph.extend import Larges, Remembered, hooks_key, patched, read_values, write_values
 
 from .reach import Capture
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
+__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name"]
 
 
 class TouchedGraph:
@@ -128,97 +128,6 @@ class Inputs:
             write_values(self.last[1], written.values, self.last[2])
 
 
-class _Kept(Protocol):
-    @property
-    def is_current(self) -> Callable[..., bool]: ...
-
-
-K = TypeVar("K", bound=_Kept)
-PARTNERS = 64  # models in turn that one model may be called with, before some are taken apart again
-_UNUSED = 256  # calls of a model after which what none of them has used is dropped, as its partner may be
-
-
-class _WithNode(Generic[K]):
-    """What is kept with one first node: items by all nodes of their call, and when each was used last."""
-
-    __slots__ = ("calls", "items")
-
-    def __init__(self) -> None:
-        self.items: dict[tuple[int, ...], tuple[K, list[int]]] = {}
-        self.calls = 0
-
-    def find(self, key: tuple[int, ...]) -> K | None:
-        self.calls = calls = self.calls + 1
-        if not calls % _UNUSED:
-            self._drop(lambda used: used <= calls - _UNUSED)
-        found = self.items.get(key)
-        if found is None:
-            return None
-        found[1][0] = calls
-        return found[0]
-
-    def keep(self, key: tuple[int, ...], item: K, most: int) -> None:
-        if key not in self.items and len(self.items) >= most:
-            oldest = sorted(used[0] for _, used in tuple(self.items.values()))[len(self.items) - most]
-            self._drop(lambda used: used <= oldest)
-        self.items[key] = item, [self.calls]
-
-    def _drop(self, old: Callable[[int], bool]) -> None:
-        for key, (_, used) in tuple(self.items.items()):  # a copy: other threads drop and add as well
-            if old(used[0]):
-                self.items.pop(key, None)
-
-
-class Remembered(Generic[K]):
-    """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
-
-    It is kept with the first of these nodes, so that the function keeps no model alive.  What is kept holds the other
-    nodes of its call as well: it goes when others were used more recently.
-
-    Args:
-        most: How many items are kept with one first node.
-
-    Attributes:
-        current: Of calls without nodes among the arguments: the usual case.
-    """
-
-    def __init__(self, most: int = 2) -> None:
-        self.current: K | None = None
-        self._most = most
-        self._token = _Token()
-
-    def last(self, nodes: Sequence[Node]) -> K | None:
-        """Return what was kept for these nodes, whether or not it still holds."""
-        if not nodes:
-            return self.current
-        kept: _WithNode[K] | None = notes(nodes[0]).get(self._token)
-        return None if kept is None else kept.find(tuple(map(id, nodes)))
-
-    def find(self, nodes: Sequence[Node]) -> K | None:
-        """Return what was kept for these nodes, if it still holds."""
-        found = self.last(nodes)
-        return found if found is not None and found.is_current() else None
-
-    def keep(self, nodes: Sequence[Node], item: K) -> None:
-        """Keep `item` for calls with these nodes."""
-        if not nodes:
-            self.current = item
-            return
-        kept: _WithNode[K] = notes(nodes[0]).setdefault(self._token, _WithNode())
-        kept.keep(tuple(map(id, nodes)), item, self._most)  # which holds the nodes: the ids stay theirs
-
-    def forget(self) -> None:
-        """Drop all that is kept."""
-        self.current = None
-        self._token = _Token()
-
-
-class _Token:
-    """Under this the notes on a node are one function's; a new token makes the old notes worthless."""
-
-    __slots__ = ("__weakref__",)
-
-
 def root_name(number: int) -> str:
     """Return the name of an argument that is a node in the touched graph: arguments are known there by number alone."""
     return f"argument {number}"
@@ -256,7 +165,7 @@ class Touched:
     def _patched(self, nodes: Sequence[Node]) -> TouchedGraph | None:
         """Return the touched graph of a call, made of what it was; None where it has to be taken apart."""
         last = self._graphs.last(nodes)
-        snapshot = None if last is None or last.tested is not self.strays else last.snapshot.patched()
+        snapshot = None if last is None or last.tested is not self.strays else patched(last.snapshot)
         return None if snapshot is None else self._with_strays(snapshot, self.strays, nodes)
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
@@ -270,7 +179,7 @@ class Touched:
                 roots["functions"] = tuple(capture.functions)
             known = self.strays
             tests = [*capture.tests, *_stray_tests(known)] if known else capture.tests
-            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True, digests=True)
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True, larges=Larges())
             if not capture.follow_methods({type(item) for item in snapshot.objects if isinstance(item, Node)}):
                 break
         return self._with_strays(snapshot, known, nodes)

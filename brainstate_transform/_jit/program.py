@@ -22,11 +22,12 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding
 
 from brainstate_graph import Node, State
+from brainstate_graph.extend import PARTNERS, Remembered
 
 from .._engine.core import StagedCore, without_jit
 from .._engine.lost import refuse_lost
 from .._engine.retry import RETRIES, Retry, Unpassed
-from .._engine.touched import PARTNERS, Inputs, Remembered, TouchedGraph
+from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome, Passing, StateValues
 from .state_options import Donation, Placement, with_placement
 

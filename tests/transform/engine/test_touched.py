@@ -14,6 +14,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Snapshot, State
 from brainstate_graph._core import snapshot as snapshots
+from brainstate_graph.extend import patched
 from brainstate_transform import for_loop, jit
 from tests.laws.graphs import Gadget
 from tests.laws.transforms import Runs
@@ -273,4 +274,4 @@ def test_so_many_partners_are_kept():
 def test_without_the_cache_nothing_is_patched(monkeypatch):
     monkeypatch.setattr(Snapshot, "enabled", False)
     snapshot = Snapshot(model())
-    assert snapshot.patched() is None
+    assert patched(snapshot) is None

@@ -13,48 +13,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from operator import is_, itemgetter
 from typing import Any, final
 
-from .clock import raw_fields
-from .graphdef import Const, GraphDef, Row
-from .node import Node
-from .overlay import ABSENT
-from .state import State
-from .static import EXACT, static_key
+from .._core import foreign, hooks
+from .._core.clock import clock, fields_of, raw_fields
+from .._core.graphdef import Const, GraphDef, Row
+from .._core.node import Node
+from .._core.overlay import ABSENT
+from .._core.snapshot import Form, Snapshot, changed, visible_fields
+from .._core.state import State
+from .._core.static import EXACT, static_key
+from .._core.watch import watch_dict
 
-__all__ = ["Form", "Patch", "same_fields", "visible_fields"]
+__all__ = ["patched"]
 
-Form = tuple[type[Any], tuple[str, ...]]
 _PLAIN = EXACT | {float, complex}
-
-
-def visible_fields(node: Node) -> dict[str, Any]:
-    """Return a copy of the attributes of a node that are part of the graph."""
-    fields = raw_fields(node).copy()  # one look, for another thread may be changing it
-    for name in type(node).graph_invisible_attrs:
-        fields.pop(name, None)
-    return fields
-
-
-def same_fields(nodes: Sequence[Node], forms: Sequence[Form], values: Sequence[tuple[Any, ...]]) -> bool:
-    """Tell whether nodes have the very attributes that they had.
-
-    Args:
-        nodes: The nodes.
-        forms: For each its class, and the names of the attributes that it had.
-        values: For each the values of these.
-    """
-    # All nodes at once, so that the loops run in C: half of the time.
-    hidden = any([kind.graph_invisible_attrs for kind in {kind for kind, _ in forms}])
-    fields = list(map(visible_fields if hidden else raw_fields, nodes))
-    now = list(zip(map(type, nodes), map(tuple, fields), strict=True))
-    return now == forms and all(map(is_, _values_of(fields), chain.from_iterable(values)))
-
-
-def _values_of(fields: Iterable[dict[str, Any]]) -> Iterable[Any]:
-    return chain.from_iterable(map(dict.values, fields))
 
 
 @final
@@ -78,7 +52,7 @@ class _Step:
 
 
 @final
-class Patch:
+class _Patch:
     """What has become of some of the nodes of a graph.
 
     Args:
@@ -108,7 +82,7 @@ class Patch:
         Args:
             indices: Their indices among the nodes of the graph.
             nodes: The nodes.
-            forms: As those of `same_fields`.
+            forms: For each its class, and the names of the attributes that it had.
             before: The values that their attributes had.
         """
         rows, numbers, steps = self._before.rows, self._before.node_rows, self._steps
@@ -204,3 +178,64 @@ def _held_once(graphdef: GraphDef) -> frozenset[int]:
         counts = Counter(graphdef.targets)
         found = graphdef.memo[_held_once] = frozenset([row for row, count in counts.items() if count == 1])
     return found
+
+
+def patched(snapshot: Snapshot) -> Snapshot | None:
+    """Return the snapshot of what a graph is now, where it need not be taken apart to know that; else None.
+
+    It need not where only plain attributes have changed, or States were put in the place of others of their kind.
+
+    Args:
+        snapshot: What it was.
+
+    Example:
+        >>> from brainstate_graph import Node, Snapshot
+        >>> from brainstate_graph.extend import patched
+        >>> model = Node()
+        >>> model.rate, model.table = 0.5, []
+        >>> snapshot = Snapshot(model)
+        >>> model.rate = 0.1
+        >>> patched(snapshot).graphdef is Snapshot(model).graphdef
+        True
+        >>> model.table = {}
+        >>> patched(snapshot) is None
+        True
+    """
+    new = object.__new__(Snapshot)
+    new._tick = clock.now  # before looking, as in the constructor
+    nodes = snapshot._live_nodes()
+    if nodes is None or not Snapshot.enabled or snapshot._registered != foreign.registered:
+        return None
+    new._ticks = [node.__graph__.tick for node in nodes]
+    other = snapshot._other
+    if other is not None and other.is_current():
+        snapshot._other, other._other = None, snapshot
+        return other
+    indices = changed(new._ticks, snapshot._ticks)
+    exposed = {
+        index: watch_dict(fields_of(nodes[index]), raw_fields(nodes[index]).copy())
+        for index in indices
+        if nodes[index].__graph__.exposed
+    }
+    patch = _Patch(snapshot.graphdef, snapshot.objects)
+    found = patch.result() if patch.add(indices, *snapshot.held(nodes, indices)) else None
+    if found is None:
+        return None
+    new.graphdef, new.objects = found
+    new.states = snapshot.states
+    snapshot._other, new._other = None, snapshot
+    if new.objects is not snapshot.objects:
+        new._other = None  # which would hold the states of before
+        new.states = [new.objects[i] for i in new.graphdef.state_rows]
+    new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
+    new._root, new._registered = snapshot._root, snapshot._registered
+    new._nodes, new._larges = snapshot._nodes, snapshot._larges
+    new._forms, new._fields = snapshot._forms.copy(), snapshot._fields.copy()
+    for index, form in patch.forms.items():
+        new._forms[index], new._fields[index] = form, patch.fields[index]
+    new._stale = -1
+    new._exposed, new._watches = {**snapshot._exposed, **exposed}, snapshot._watches
+    if exposed:
+        gone = {id(snapshot._exposed[index]) for index in exposed if index in snapshot._exposed}
+        new._watches = [*(watch for watch in snapshot._watches if id(watch) not in gone), *exposed.values()]
+    return new if new.is_current() else None

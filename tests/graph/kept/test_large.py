@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from brainstate_graph import GraphError, Snapshot, State, graphdef
-from brainstate_graph._core import large
+from brainstate_graph._kept import large
+from brainstate_graph.extend import Larges
 from tests.laws.graphs import Gadget
 from tests.tables import each
 
@@ -88,7 +89,7 @@ THINGS = {
 
 
 def snapshot_of(thing: Any) -> Snapshot:
-    return Snapshot(Gadget(inner=Gadget(data=thing, w=State(1.0))), digests=True)
+    return Snapshot(Gadget(inner=Gadget(data=thing, w=State(1.0))), larges=Larges())
 
 
 @each("thing", THINGS)
@@ -155,22 +156,22 @@ def test_changes_that_are_seen(change):
     make, do = CHANGES[change]
     thing = make()
     model = Gadget(data=thing)
-    before = Snapshot(model, digests=True)
+    before = Snapshot(model, larges=Larges())
     assert before.is_current()
     do(thing)
     assert not before.is_current()
-    assert Snapshot(model, digests=True).graphdef is not before.graphdef
+    assert Snapshot(model, larges=Larges()).graphdef is not before.graphdef
 
 
 @pytest.mark.graph_cache
 def test_an_equal_one_in_its_place_has_the_same_shape():
     model = Gadget(data=numbers(), table=array())
-    before = Snapshot(model, digests=True)
+    before = Snapshot(model, larges=Larges())
     model.data, model.table = numbers(), array()
     assert not before.is_current()
-    assert Snapshot(model, digests=True).graphdef is before.graphdef
+    assert Snapshot(model, larges=Larges()).graphdef is before.graphdef
     model.data = numbers(-1)
-    assert Snapshot(model, digests=True).graphdef is not before.graphdef
+    assert Snapshot(model, larges=Larges()).graphdef is not before.graphdef
 
 
 def test_by_default_content_is_compared_as_a_whole():
@@ -186,7 +187,7 @@ def test_by_default_content_is_compared_as_a_whole():
 
 def test_a_container_with_a_part_of_the_graph_is_watched_in_full():
     model = Gadget(items=[*range(MANY), State(1.0)])
-    snapshot = Snapshot(model, digests=True)
+    snapshot = Snapshot(model, larges=Larges())
     assert len(snapshot.states) == 1
     assert snapshot.large == ()
     model.items[MANY // 2] = -1
@@ -199,11 +200,11 @@ def test_the_content_is_gone_through_once(monkeypatch):
     monkeypatch.setattr(large, "_digest", lambda item, kinds: asked.append(item) or digest(item, kinds))
     things = [numbers(), pairs(), array(), tuple(numbers()), Config(numbers())]
     model = Gadget(data=list(things))
-    kept = [Snapshot(model, digests=True)]
+    kept = [Snapshot(model, larges=Larges())]
     for _ in range(3):
         model.more = Gadget()  # another structure
-        kept.append(Snapshot(model, digests=True))
-        kept.append(Snapshot([model], digests=True))
+        kept.append(Snapshot(model, larges=Larges()))
+        kept.append(Snapshot([model], larges=Larges()))
     assert len(asked) == len(things)
 
 
@@ -221,7 +222,7 @@ def test_what_is_large_is_told_by_its_path():
     model = Gadget(
         vocabulary=pairs(), small=[1], inner=Gadget(table=np.zeros((1000, 1000), "float32"), config=Config(numbers()))
     )
-    assert dict(Snapshot(model, digests=True).large) == {
+    assert dict(Snapshot(model, larges=Larges()).large) == {
         ("vocabulary",): "dict of 1,000",
         ("inner", "table"): "f32[1000,1000], 4.0 MB",
         ("inner", "config"): "Config with a list of 1,000",
@@ -253,7 +254,7 @@ def test_a_defaultdict_is_looked_at_without_making_items():
 def test_arrays_of_any_number_of_axes(shape):
     thing = np.zeros(shape)
     model = Gadget(data=thing)
-    snapshot = Snapshot(model, digests=True)
+    snapshot = Snapshot(model, larges=Larges())
     assert snapshot.large
     thing += 1
     assert not Snapshot.enabled or not snapshot.is_current()

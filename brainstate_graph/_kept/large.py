@@ -22,11 +22,11 @@ from typing import Any, NamedTuple, final
 import jax
 import numpy as np
 
+from .._core.foreign import foreign_type_of
+from .._core.node import Node
+from .._core.state import State
+from .._core.static import EXACT, ByIdentity, static_key
 from .._tools.words import amount, describe
-from .foreign import foreign_type_of
-from .node import Node
-from .state import State
-from .static import EXACT, ByIdentity, static_key
 
 __all__ = ["Digest", "Large", "Larges"]
 
@@ -35,7 +35,6 @@ BYTES = 4096  # of a small array
 _WHOLE = 2048  # plain values in small containers within one another, before the outermost is large
 _SAMPLE = 16  # items that are looked at each time: half a microsecond
 
-SIZED = frozenset({tuple, set, frozenset, bytearray, np.ndarray})  # static values that may be large
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _MARSHALLED = EXACT | {float, complex, *_CONTAINERS}
 
@@ -130,6 +129,12 @@ class Larges:
             return None
         self.used.append(found.digest.text)
         return found.digest
+
+    def holding(self, value: Any) -> Digest | None:
+        """Return what stands for a static value that holds something large; None if nothing in it is."""
+        self.used.clear()
+        key = static_key(value, self.digest)
+        return Digest(f"{type(value).__name__} with a {' and a '.join(self.used)}", key) if self.used else None
 
 
 def _count(item: Any, kinds: set[type[Any]]) -> int | None:

@@ -9,7 +9,7 @@ from ._core.flatten import flatten
 from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
-from ._core.state import make_state
+from ._core.state import make_state, make_states
 from ._core.static import static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
@@ -43,6 +43,7 @@ __all__ = [
     "hooks_key",
     "locate",
     "make_state",
+    "make_states",
     "new_node",
     "node_in",
     "note_reads",

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from operator import is_, itemgetter
+from itertools import compress
+from operator import is_, is_not, itemgetter
 from typing import Any, final
 
 from .._core import foreign, hooks
@@ -107,20 +108,25 @@ class _Patch:
 
     def _compare(self, index: int, number: int, form: Form, values: tuple[Any, ...], fields: dict[str, Any]) -> bool:
         """Take in one node, attribute by attribute."""
-        before = dict(zip(form[1], values, strict=True))
-        plain: dict[str, Any] = {}
-        for name, value in fields.items():
-            old = before.pop(name, ABSENT)
+        names, plain = tuple(fields), dict[str, Any]()
+        if names == form[1]:
+            after, before = form, dict[str, Any]()
+            others = list(map(is_not, fields.values(), values))
+            pairs = zip(compress(names, others), compress(values, others), strict=True)
+        else:
+            after, before = (form[0], names), dict(zip(form[1], values, strict=True))
+            pairs = zip(names, [before.pop(name, ABSENT) for name in names], strict=True)
+        for name, old in pairs:
+            value = fields[name]
             if value is old:
                 continue
             if type(value) in _PLAIN and (old is ABSENT or type(old) in _PLAIN):
                 plain[name] = value
             elif not (isinstance(value, State) and self._replace(number, name, old, value)):
                 return False
-        if not all(type(old) in _PLAIN for old in before.values()):
+        if not all([type(old) in _PLAIN for old in before.values()]):
             return False
-        names = tuple(fields)
-        after = self.forms[index] = form if names == form[1] else (form[0], names)
+        self.forms[index] = after
         if plain or before:
             row = self._before.rows[number]
             self._rows[number] = new = self._row(row, plain, before)

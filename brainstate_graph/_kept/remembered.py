@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,56 +24,74 @@ class _Kept(Protocol):
 
 K = TypeVar("K", bound=_Kept)
 PARTNERS = 64  # models in turn that one model may be called with, before some are taken apart again
+_RECENT = 2  # calls with other nodes that are kept in any case: more would hold a batch of data that is a node
 _UNUSED = 256  # calls of a model after which what none of them has used is dropped, as its partner may be
+_Key = tuple[int, ...]
 
 
 class _WithNode(Generic[K]):
-    """What is kept with one first node: items by all nodes of their call, and when each was used last."""
+    """What is kept with one first node, by all nodes of a call.
 
-    __slots__ = ("calls", "items")
+    Each item holds the other nodes of its call. So only the last ones are kept, and those of *partners*: nodes that
+    were met again, when what was kept for them had gone already.
+    """
+
+    __slots__ = ("_calls", "_gone", "_partners", "_recent")
 
     def __init__(self) -> None:
-        self.items: dict[tuple[int, ...], tuple[K, list[int]]] = {}
-        self.calls = 0
+        self._recent: dict[_Key, tuple[K, list[weakref.ref[Node]]]] = {}
+        self._partners: dict[_Key, tuple[K, list[int]]] = {}  # with the number of the call that used it last
+        self._gone: dict[_Key, list[weakref.ref[Node]]] = {}
+        self._calls = 0
 
-    def find(self, key: tuple[int, ...]) -> K | None:
-        self.calls = calls = self.calls + 1
+    def find(self, key: _Key) -> K | None:
+        self._calls = calls = self._calls + 1
         if not calls % _UNUSED:
-            self._drop(lambda used: used <= calls - _UNUSED)
-        found = self.items.get(key)
+            self._drop(calls - _UNUSED)
+        recent = self._recent.get(key)
+        if recent is not None:
+            return recent[0]
+        found = self._partners.get(key)
         if found is None:
             return None
         found[1][0] = calls
         return found[0]
 
-    def keep(self, key: tuple[int, ...], item: K, most: int) -> None:
-        if key not in self.items and len(self.items) >= most:
-            oldest = sorted(used[0] for _, used in tuple(self.items.values()))[len(self.items) - most]
-            self._drop(lambda used: used <= oldest)
-        self.items[key] = item, [self.calls]
+    def keep(self, key: _Key, nodes: Sequence[Node], item: K, partners: int) -> None:
+        met = self._gone.pop(key, ())
+        if key in self._partners or (partners and met and all(ref() is n for ref, n in zip(met, nodes, strict=True))):
+            if key not in self._partners and len(self._partners) >= partners:
+                self._drop(min(used[0] for _, used in tuple(self._partners.values())))
+            self._partners[key] = item, [self._calls]
+            return
+        if key not in self._recent:
+            for old in tuple(self._recent)[: 1 - _RECENT]:  # a copy: other threads drop and add as well
+                _, self._gone[old] = self._recent.pop(old, (None, []))
+            for old in tuple(self._gone)[:-PARTNERS]:
+                self._gone.pop(old, None)
+        self._recent[key] = item, list(map(weakref.ref, nodes))
 
-    def _drop(self, old: Callable[[int], bool]) -> None:
-        for key, (_, used) in tuple(self.items.items()):  # a copy: other threads drop and add as well
-            if old(used[0]):
-                self.items.pop(key, None)
+    def _drop(self, used_until: int) -> None:
+        for key, (_, used) in tuple(self._partners.items()):
+            if used[0] <= used_until:
+                self._partners.pop(key, None)
 
 
 class Remembered(Generic[K]):
     """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
 
-    It is kept with the first of these nodes, so that the function keeps no model alive.  What is kept holds the other
-    nodes of its call as well: it goes when others were used more recently.
+    It is kept with the first of these nodes, so that the function keeps no model alive.
 
     Args:
-        most: How many items are kept with one first node.
+        partners: With how many others in turn a node is remembered, beside the last two.
 
     Attributes:
         current: Of calls without nodes among the arguments: the usual case.
     """
 
-    def __init__(self, most: int = 2) -> None:
+    def __init__(self, partners: int = 0) -> None:
         self.current: K | None = None
-        self._most = most
+        self._partners = partners
         self._token = _Token()
 
     def last(self, nodes: Sequence[Node]) -> K | None:
@@ -93,7 +112,7 @@ class Remembered(Generic[K]):
             self.current = item
             return
         kept: _WithNode[K] = notes(nodes[0]).setdefault(self._token, _WithNode())
-        kept.keep(tuple(map(id, nodes)), item, self._most)  # which holds the nodes: the ids stay theirs
+        kept.keep(tuple(map(id, nodes)), nodes, item, self._partners)  # it holds the nodes: the ids stay theirs
 
     def forget(self) -> None:
         """Drop all that is kept."""

@@ -98,6 +98,7 @@ class Core:
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
+        self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
@@ -152,6 +153,7 @@ class Core:
                 if containers is not None:
                     containers.restore(overlay)
                 raise
+        self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled and self.moved(graph, overlay):
             raise Moved
         if sealed:
@@ -347,7 +349,7 @@ class StagedCore:
             log.traces.append(trace)
             log.count += 1
         inputs = trace.key.inputs
-        if log.count > 1 and Snapshot.enabled and not inputs.is_current():  # without the cache it never is
+        if log.count > 1 and Snapshot.enabled and self.core.sets_attributes:
             log.changed_itself(inputs)
 
     def outcome(self, number: Any) -> Outcome:

@@ -230,7 +230,7 @@ def partner(k: float) -> Gadget:
 def test_many_partners_in_turn(looks):
     big, partners = model(), [partner(k) for k in range(20)]
     step = jit(lambda a, b, x: a.layers[0].w.value * b.k.value * x)
-    for p in partners:
+    for p in (*partners, *partners):  # the second time they are known to come again
         step(big, p, one)
     looks.since()
     for _ in range(3):
@@ -243,7 +243,7 @@ def test_a_dropped_partner_is_let_go():
     big, step = model(), jit(lambda a, b, x: a.layers[0].w.value * b.k.value * x)
     kept = [partner(k) for k in range(3)]
     dropped = [partner(k) for k in range(10)]
-    for p in dropped:
+    for p in (*dropped, *dropped):
         step(big, p, one)
     gone = [weakref.ref(p) for p in dropped]
     del dropped, p
@@ -254,16 +254,29 @@ def test_a_dropped_partner_is_let_go():
     assert [ref() for ref in gone] == [None] * 10
 
 
-def test_so_many_partners_are_kept():
+def test_what_does_not_come_again_is_let_go():
     big, step = Gadget(w=State(one)), jit(lambda a, b, x: a.w.value * b.k.value * x)
     gone = []
-    for k in range(100):
-        p = partner(k)
-        gone.append(weakref.ref(p))
-        step(big, p, one)
-    del p
+    for k in range(20):
+        batch = partner(k)
+        gone.append(weakref.ref(batch))
+        step(big, batch, one), step(big, batch, one)  # two steps with each
+    del batch
     gc.collect()
-    assert sum(ref() is not None for ref in gone) <= 64
+    assert sum(ref() is not None for ref in gone) <= 2
+
+
+def test_so_many_partners_are_kept():
+    big, step = Gadget(w=State(one)), jit(lambda a, b, x: a.w.value * b.k.value * x)
+    partners = [partner(k) for k in range(100)]
+    for p in (*partners, *partners):
+        step(big, p, one)
+    for p in partners[:60]:  # fewer than are kept of those that have gone
+        step(big, p, one), step(big, partners[99], one)
+    gone = list(map(weakref.ref, partners))
+    del partners, p
+    gc.collect()
+    assert sum(ref() is not None for ref in gone) <= 64 + 2
     ref = weakref.ref(big)
     del big
     gc.collect()

@@ -9,11 +9,14 @@ from ._core.flatten import flatten
 from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
-from ._core.state import make_state
+from ._core.state import make_state, make_states
 from ._core.static import static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
+from ._kept.large import Larges
+from ._kept.patch import patched
+from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
@@ -21,10 +24,13 @@ from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",
+    "PARTNERS",
     "Appearance",
     "Edit",
     "Journal",
+    "Larges",
     "Member",
+    "Remembered",
     "StateTree",
     "alike",
     "appearance_of",
@@ -37,10 +43,13 @@ __all__ = [
     "hooks_key",
     "locate",
     "make_state",
+    "make_states",
     "new_node",
+    "node_in",
     "note_reads",
     "notes",
     "now",
+    "patched",
     "put_field",
     "read_values",
     "static_key",

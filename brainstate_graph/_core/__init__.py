@@ -10,7 +10,8 @@ Read in this order, in one sitting:
 - ``values.py``, ``hooks.py``: what a value must be like; who is told of it.
 - ``static.py``: what is part of a program, and not of its data.
 - ``layout.py``, ``graphdef.py``: paths, and the table that a graph becomes.
-- ``flatten.py``, ``unflatten.py``: from objects to that table, and back; ``foreign.py`` for classes that are not ours.
+- ``flatten.py``, ``unflatten.py``: from objects to that table, and back; ``pattern.py`` for nodes that look alike,
+  ``foreign.py`` for classes that are not ours.
 - ``snapshot.py``, ``watch.py``: a graph that was taken apart once, and whether that is still true.
 - ``locate.py``, ``errors.py``: where an object is, for messages.
 """

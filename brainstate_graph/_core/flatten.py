@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import types
 from bisect import bisect_right
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import accumulate
-from operator import itemgetter
-from typing import Any, final
+from typing import Any, Protocol, final
 
-import jax
 import numpy as np
 
 from .._tools.words import dotted
@@ -27,20 +25,25 @@ from .errors import GraphError
 from .foreign import foreign_type_of, refuse_equal_keys
 from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
+from .pattern import DICTS, LISTS, OBJECTS, STATIC, Pattern, is_static
 from .state import State
-from .static import EXACT, Static, is_frozen, static_key
+from .static import EXACT, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
 
-# Exact types of plain values that never change and compare exactly within their type.
-_PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
-# Further types that are static, each in its own way.
-_STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
-_DICTS = frozenset({dict, OrderedDict, defaultdict})
-_LISTS = _DICTS | {list}
-_OBJECTS = (State, Node)
-_UNSEEN: Any = object()
+_HOLDERS = LISTS | {tuple}  # containers that may be large
+_SIZED = frozenset({tuple, set, frozenset, bytearray, np.ndarray})  # static values that may be large
+# Types of static values that hold nothing.
+_ATOMS = EXACT | {float, complex, type, types.FunctionType, types.BuiltinFunctionType, np.dtype}
+
+
+class Larges(Protocol):
+    """What tells the large things of one graph, see `brainstate_graph._kept.large`."""
+
+    def find(self, item: Any) -> Any: ...
+    def digest(self, item: Any) -> Any: ...
+    def holding(self, value: Any) -> Any: ...
 
 
 @final
@@ -52,10 +55,14 @@ class Flat:
         objects: The live object of each row.
         nodes: The nodes among them.
         ticks: For each node its tick when it was looked at.
+        forms: For each node its class, and the names of its attributes.
+        fields: For each node the values of these attributes.
         watches: One test for each mutable thing that is not a node: "is it as it was?"
+        exposed: Those among them that are of the attribute dictionary of a node, by the index of the node.
+        larges: What went in as a digest: the number of the row that holds it, the path from there, and its text.
     """
 
-    __slots__ = ("graphdef", "nodes", "objects", "ticks", "watches")
+    __slots__ = ("exposed", "fields", "forms", "graphdef", "larges", "nodes", "objects", "ticks", "watches")
 
     graphdef: GraphDef
 
@@ -63,72 +70,20 @@ class Flat:
         self.objects: list[Any] = []
         self.nodes: list[Node] = []
         self.ticks: list[int] = []
+        self.forms: list[tuple[type[Any], tuple[str, ...]]] = []
+        self.fields: list[tuple[Any, ...]] = []
         self.watches: list[Watch] = []
-
-
-def _plain_constants(items: tuple[Any, ...], depth: int = 8) -> bool:
-    """Tell whether a tuple holds frozen values only, so that it is one static value."""
-    return all(
-        _plain_constants(x, depth - 1) if type(x) is tuple and depth else type(x) in _STATIC and is_frozen(x)
-        for x in items
-    )
-
-
-def _is_static(item: Any, kind: type[Any]) -> bool:
-    """Tell whether an object is a static value, so that no edge leads to it."""
-    if kind in _STATIC:
-        return True
-    if kind in _LISTS or issubclass(kind, _OBJECTS):
-        return False
-    if kind is tuple:
-        return _plain_constants(item)
-    if isinstance(item, tuple) and hasattr(kind, "_fields"):
-        return False
-    return foreign_type_of(kind) is None and bool(jax.tree_util.all_leaves([item]))
-
-
-@final
-class _Pattern:
-    """What nodes of one class have in common whose attributes have the same names and types.
-
-    Attributes:
-        names: The names of all attributes.
-        kinds: Their types.
-        order: The names of those that are part of the graph, sorted.
-        pick: Picks the constants out of the values; None where a type does not tell whether its values are static.
-        edges: For each edge its position among the values, and the row of a state of this class without metadata,
-            where it leads to a state.
-        consts: The constants of the last node of this pattern.
-        row: Its row.
-    """
-
-    __slots__ = ("consts", "edges", "kinds", "names", "order", "pick", "row")
-
-    def __init__(self, cls: type[Any], names: tuple[str, ...], kinds: tuple[type[Any], ...]) -> None:
-        self.names = names
-        self.kinds = kinds
-        self.consts = _UNSEEN
-        self.row: Any = None
-        hidden = cls.graph_invisible_attrs
-        positions = {name: position for position, name in enumerate(names) if name not in hidden}
-        self.order = tuple(sorted(positions))
-        kind_of = {name: kinds[position] for name, position in positions.items()}
-        constant = [positions[name] for name in self.order if kind_of[name] in _PLAIN]
-        # An edge leads on to what is one of these; tuples and pytrees may be static or not.
-        ahead = [positions[n] for n in self.order if kind_of[n] in _LISTS or issubclass(kind_of[n], _OBJECTS)]
-        states = {kind: Row.of("state", kind, (), ()) for kind in set(kinds) if issubclass(kind, State)}
-        self.edges = [(position, states.get(kinds[position])) for position in ahead]
-        self.pick: Callable[[tuple[Any, ...]], Any] | None = None
-        if len(constant) + len(ahead) == len(self.order):
-            self.pick = itemgetter(*constant) if constant else lambda _: ()
+        self.exposed: dict[int, Watch] = {}
+        self.larges: list[tuple[int, tuple[Any, ...], str]] = []
 
 
 @final
 class _Traversal:
     """One traversal, depth first, in the order of `visit_order`."""
 
-    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool) -> None:
+    def __init__(self, known: Callable[[Any], int | None] | None, own_root: bool, larges: Larges | None) -> None:
         self.own_root = own_root
+        self.larges = larges
         self.flat = Flat()
         self.known = known
         self.objects, self.nodes, self.ticks = self.flat.objects, self.flat.nodes, self.flat.ticks
@@ -144,13 +99,13 @@ class _Traversal:
         self.slots: list[int] = []
         # What looks alike: patterns by class, names and types of attributes; the last one of each class; and rows, by
         # pattern and constants among others.
-        self.patterns: dict[tuple[Any, ...], _Pattern] = {}
-        self.last: dict[type[Any], _Pattern] = {}
+        self.patterns: dict[tuple[Any, ...], Pattern] = {}
+        self.last: dict[type[Any], Pattern] = {}
         self.alike: dict[Hashable, Row] = {}
         self.container_again = False
 
     def run(self, root: Any) -> Flat:
-        if _is_static(root, type(root)):
+        if is_static(root, type(root)):
             self.flat.graphdef = GraphDef.of(self._const(root, -1, None), (), ())
             return self.flat
         items, slots, rows, targets, first_edges = self.items, self.slots, self.rows, self.targets, self.first_edges
@@ -187,11 +142,15 @@ class _Traversal:
         self.objects.append(item)
         if isinstance(item, State):
             self.rows.append(self._state_row(item, kind))
+        elif number and kind in _HOLDERS and self.larges is not None and (large := self.larges.find(item)) is not None:
+            self.rows.append(Row.of("large", kind, (), (), large.digest))
+            self.flat.watches.append(large.unchanged)
+            self.flat.larges.append((number, (), large.digest.text))
         elif kind is list:
             items = tuple(item)  # one look, for another thread may be changing it
             self.flat.watches.append(watch_list(item, items))
             self._visit_container("list", kind, range(len(items)), items)
-        elif kind in _DICTS:
+        elif kind in DICTS:
             fields = dict(item)
             if not self.own_root or self.rows:
                 self.flat.watches.append(watch_dict(item, fields))
@@ -209,17 +168,22 @@ class _Traversal:
         self.objects.append(node)
         self.nodes.append(node)
         self.ticks.append(record.tick)  # before looking: a change while we look must show
-        fields = raw_fields(node).copy()  # one look, for another thread may be changing it
         if record.exposed:  # somebody may hold the dictionary, and write to it past the node
-            self.flat.watches.append(watch_dict(fields_of(node), fields))
+            watch = self.flat.exposed[len(self.nodes) - 1] = watch_dict(fields_of(node), raw_fields(node).copy())
+            self.flat.watches.append(watch)
+        fields = raw_fields(node).copy()  # one look, for another thread may be changing it
+        for hidden in kind.graph_invisible_attrs:
+            fields.pop(hidden, None)
         names, values = tuple(fields), tuple(fields.values())
         kinds = tuple(map(type, values))
         pattern = self.last.get(kind)  # as a rule a node looks like the one before it of its class
         if pattern is None or pattern.kinds != kinds or pattern.names != names:
             pattern = self.patterns.get((kind, names, kinds))
             if pattern is None:
-                pattern = self.patterns[kind, names, kinds] = _Pattern(kind, names, kinds)
+                pattern = self.patterns[kind, names, kinds] = Pattern(kind, names, kinds)
             self.last[kind] = pattern
+        self.flat.forms.append(pattern.form)
+        self.flat.fields.append(values)
         if pattern.pick is None:
             self._visit_mixed_node(kind, pattern.order, fields, number)
             return
@@ -278,14 +242,28 @@ class _Traversal:
             kind = type(value)
             if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
                 consts.append(Const(value, (kind, value), True))
-            elif kind in _STATIC or (not issubclass(kind, _OBJECTS) and _is_static(value, kind)):
+            elif kind in _SIZED and self.larges is not None and (large := self.larges.find(value)) is not None:
+                consts.append(self._large(large.digest, number, name))
+                self.flat.watches.append(large.unchanged)
+            elif kind in STATIC or (not issubclass(kind, OBJECTS) and is_static(value, kind)):
                 consts.append(self._const(value, number, name))
             else:
                 consts.append(None)
         return consts
 
+    def _large(self, digest: Any, number: int, name: Any) -> Const:
+        """Return the constant of a static value that is large, or holds what is."""
+        self.flat.larges.append((number, (name,), digest.text))
+        return Const(digest, digest, True)
+
     def _const(self, value: Any, number: int, name: Any) -> Const:
+        larges = self.larges
         try:
+            if larges is not None and type(value) not in _ATOMS:
+                digest = larges.holding(value)
+                if digest is not None:
+                    self.flat.watches.append(watch_static(value, digest.content, larges.digest))
+                    return self._large(digest, number, name)
             const = Const.of(value)
         except GraphError as error:
             raise GraphError(f"at {self._where(number, name)}: {error}") from None
@@ -325,7 +303,7 @@ class _Traversal:
         number = len(self.rows)
         keys = tuple(keys)
         consts: list[Const | None] = [None] * len(keys)
-        if not all([issubclass(c, _OBJECTS) for c in set(map(type, children))]):
+        if not all([issubclass(c, OBJECTS) for c in set(map(type, children))]):
             consts = self._consts(keys, children, number)
         try:
             row = Row.of(kind, cls, keys, consts, extra)
@@ -374,7 +352,12 @@ class _Traversal:
         return dotted(tuple(reversed(path)))
 
 
-def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_root: bool = False) -> Flat:
+def flatten(
+    root: Any,
+    known: Callable[[Any], int | None] | None = None,
+    own_root: bool = False,
+    larges: Larges | None = None,
+) -> Flat:
     """Take a graph apart.
 
     Args:
@@ -382,6 +365,7 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_roo
         known: Gives the number of a node or state that the caller holds already, else None; such an object is named,
             not entered.
         own_root: Whether nobody but the caller has the root, a dict, so that it need not be watched.
+        larges: Tells the containers and arrays that go in as digests, see `Snapshot`.
 
     Returns:
         The shape and the live objects.
@@ -395,4 +379,4 @@ def flatten(root: Any, known: Callable[[Any], int | None] | None = None, own_roo
         >>> flat.graphdef, flat.objects[1]
         (GraphDef(dict, nodes=0, states=1), State(3.0))
     """
-    return _Traversal(known, own_root).run(root)
+    return _Traversal(known, own_root, larges).run(root)

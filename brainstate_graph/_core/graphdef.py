@@ -70,12 +70,13 @@ class Row:
     """What one object of a graph looks like by itself; equal ones are one object.
 
     Attributes:
-        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "foreign", "state" or "known".
+        kind: "node", "list", "dict", "tuple", "namedtuple", "pytree", "foreign", "state", "known", or "large" for a
+            container that only its digest stands for.
         type: Its class.
         keys: The keys of what it holds, in the order in which they are put back.
         consts: For each key a Const, or None where an edge leads on.
         extra: Metadata of a state, default factory of a dict, treedef of a pytree, number of a known object, what a
-            foreign node is made from.
+            foreign node is made from, digest of what is large.
         visits: The positions of the edges among the keys, in the order in which they are followed.
         edge_keys: The keys of the edges, in that order.
         spec: Of a state, what a state tree knows of it.
@@ -113,7 +114,7 @@ class Row:
             (
                 Row, kind, cls, len(keys) if kind in ("list", "tuple") else keys_key(keys),
                 tuple([None if const is None else const.key for const in consts]),
-                extra and (treedef_key(extra) if kind == "pytree" else static_key(extra)),
+                extra and (treedef_key(extra) if kind == "pytree" else extra if kind == "large" else static_key(extra)),
             ),
             make,
         )  # fmt: skip
@@ -252,6 +253,11 @@ class GraphDef:
     def state_rows(self) -> tuple[int, ...]:
         """The row numbers of the states, in order."""
         return tuple([i for i, row in enumerate(self.rows) if row.kind == "state"])
+
+    @cached_property
+    def node_rows(self) -> tuple[int, ...]:
+        """The row numbers of the nodes that are no foreign ones, in order."""
+        return tuple([i for i, row in enumerate(self.rows) if row.kind == "node"])
 
     @cached_property
     def first_edges(self) -> Sequence[int]:

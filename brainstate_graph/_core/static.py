@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, final
 
 import jax
@@ -74,11 +74,12 @@ def is_frozen(value: Any) -> bool:
     return True  # compared by identity, or hashable, which promises that it stays equal to itself
 
 
-def static_key(value: Any) -> Hashable:
+def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None) -> Hashable:
     """Return a hashable key that two static values share exactly when one may stand for the other.
 
     Args:
         value: Any Python value that is not part of the graph.
+        short: Returns what stands in the key for a value that is too large to be compared by content, else None.
 
     Returns:
         A key; keys of equal values of equal types are equal.
@@ -94,15 +95,21 @@ def static_key(value: Any) -> Hashable:
         return (kind, value.hex())
     if kind is complex:
         return (kind, value.real.hex(), value.imag.hex())
+    key: Any = static_key
+    if short is not None:
+        found = short(value)
+        if found is not None:
+            return found
+        key = functools.partial(static_key, short=short)
     if isinstance(value, (tuple, list)):
-        return (kind, *map(static_key, value))
+        return (kind, *map(key, value))
     # The order of a dictionary is part of it: code that goes through it makes another program.
     if isinstance(value, dict):
         pairs = list(value.items())  # in one look, as another thread may add to it
-        items = tuple((static_key(k), static_key(v)) for k, v in pairs)
-        return (kind, items, static_key(getattr(value, "default_factory", None)))
+        items = tuple((key(k), key(v)) for k, v in pairs)
+        return (kind, items, key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
-        return (kind, frozenset(map(static_key, value)))
+        return (kind, frozenset(map(key, value)))
     if isinstance(value, (State, Node)):
         raise _hidden(value)
     if isinstance(value, np.ndarray):
@@ -118,18 +125,18 @@ def static_key(value: Any) -> Hashable:
     if isinstance(value, Tracer):
         raise GraphError("a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`.")
     if isinstance(value, functools.partial):
-        return (kind, static_key(value.func), static_key(value.args), static_key(value.keywords))
+        return (kind, key(value.func), key(value.args), key(value.keywords))
     if isinstance(value, types.MethodType):
-        return (kind, static_key(value.__func__), static_key(value.__self__))
+        return (kind, key(value.__func__), key(value.__self__))
     if isinstance(value, bytearray):
         return (kind, bytes(value))
     if isinstance(value, slice):
-        return (kind, static_key(value.start), static_key(value.stop), static_key(value.step))
+        return (kind, key(value.start), key(value.stop), key(value.step))
     if kind is types.SimpleNamespace:
-        return (kind, static_key(vars(value)))
+        return (kind, key(vars(value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value)]
-        return (kind, *((name, static_key(getattr(value, name, None))) for name in names))
+        return (kind, *((name, key(getattr(value, name, None))) for name in names))
     if not callable(value):
         hidden = find_hidden(value, (State, Node))
     else:  # a function may well lead to a model, but holds no state itself

@@ -153,6 +153,8 @@ def _what(graphdef: GraphDef, edge: Edge) -> str:
     if isinstance(edge, Const):
         return brief(edge.value)
     row = graphdef.rows[edge]
+    if row.kind == "large":
+        return brief(row.extra)
     sized = row.kind in ("list", "tuple", "dict")
     return _a(_kind(row)) + (f" of {len(row.keys)}" if sized else "")
 
@@ -301,6 +303,9 @@ class _Comparison:
         elif static_key(old.extra) != static_key(new.extra):
             if old.kind == "foreign":
                 self._words((old.extra, new.extra), f"the static data of the {_kind(old)}", trail)
+            elif old.kind == "large":
+                same = old.extra.text == new.extra.text
+                self._add(trail, f"{old.extra!r} -> {'another one' if same else repr(new.extra)}")
             elif old.kind == "dict":
                 self._words((old.extra[0], new.extra[0]), "the default factory", trail)
             else:

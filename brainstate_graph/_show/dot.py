@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, final
 
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
-from .._core.snapshot import snapshot
+from .._kept.cached import snapshot
 from .._tools.words import dotted
 from .appearance import safe_appearance
 from .objects import arguments_of, view_of

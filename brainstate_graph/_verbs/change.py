@@ -18,8 +18,9 @@ from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
 from .._core.layout import Layout, Path, StateSpec
 from .._core.node import Node
-from .._core.snapshot import Snapshot, snapshot
+from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
+from .._kept.cached import snapshot
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, cast, final
 from .._core.errors import GraphError
 from .._core.flatten import flatten
 from .._core.graphdef import NODES, GraphDef
-from .._core.snapshot import Snapshot, snapshot
+from .._core.snapshot import Snapshot
 from .._core.state import State
 from .._core.unflatten import unflatten
+from .._kept.cached import snapshot
 from .._tools.refmap import RefMap
 from .._tools.words import dotted
 from .._trees.filters import Filter

@@ -15,9 +15,10 @@ from .._core.door import PLAIN, object_in, read_values
 from .._core.errors import GraphError
 from .._core.graphdef import GraphDef
 from .._core.layout import Layout
-from .._core.snapshot import Snapshot, snapshot
+from .._core.snapshot import Snapshot
 from .._core.unflatten import build
 from .._core.values import detached
+from .._kept.cached import snapshot
 from .._tools.words import dotted
 from .._trees.filters import Filter, depends_on_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of

@@ -14,7 +14,8 @@ from .._core.clock import fields_of
 from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, Const, Edge, GraphDef, Row, visit_order
 from .._core.layout import Layout, Path
-from .._core.snapshot import Snapshot, snapshot
+from .._core.snapshot import Snapshot
+from .._kept.cached import snapshot
 from .._trees.filters import Filter
 from .._trees.tree import FlattedDict, make_tree
 from .treefy import selected
@@ -78,8 +79,14 @@ def nodes(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _A
         [(0,), (1,)]
     """
     snap = snapshot(node)
-    rows = _node_rows(snap.graphdef, allowed_hierarchy)
-    found = make_tree(FlattedDict, snap.graphdef.layout_of(rows), map(snap.object_at, rows))
+    shape = snap.graphdef
+    rows = _node_rows(shape, allowed_hierarchy)
+    layout = None if _limited(allowed_hierarchy) else shape.memo.get(nodes)
+    if layout is None:
+        layout = shape.layout_of(rows)
+        if not _limited(allowed_hierarchy):
+            shape.memo[nodes] = layout
+    found = make_tree(FlattedDict, layout, [snap.objects[row] if row else snap.root for row in rows])
     return found.filter(*filters) if filters else found
 
 
@@ -205,8 +212,10 @@ def _depths(shape: GraphDef) -> list[int]:
     return depths
 
 
-def _node_rows(shape: GraphDef, allowed: tuple[int, float]) -> list[int]:
-    rows = [i for i, row in enumerate(shape.rows) if row.kind in NODES]
+def _node_rows(shape: GraphDef, allowed: tuple[int, float]) -> Sequence[int]:
+    rows = shape.memo.get(_node_rows)
+    if rows is None:
+        rows = shape.memo[_node_rows] = [i for i, row in enumerate(shape.rows) if row.kind in NODES]
     if not _limited(allowed):
         return rows
     depths = _depths(shape)

@@ -167,7 +167,8 @@ class Module(Node):
             >>> graphdef(drop.eval()) is before, graphdef(drop.train()) is before
             (False, True)
         """
-        switch(nodes_of(self, Module).values(), mode)
+        # Sorted out here, and not by `nodes`: half of the time for a large model.
+        switch([node for node in nodes_of(self).values() if isinstance(node, Module)], mode)
         return self
 
     def eval(self: M) -> M:

@@ -98,6 +98,7 @@ class Core:
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
+        self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
@@ -152,6 +153,7 @@ class Core:
                 if containers is not None:
                     containers.restore(overlay)
                 raise
+        self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
             self.touched.ask_again(graph, overlay)
             if self.moved(graph, overlay):
@@ -279,8 +281,8 @@ class TraceLog(Protocol):
     traces: deque[Trace]
     count: int
 
-    def noted(self, inputs: Inputs) -> None:
-        """Look at the last trace, beside those before it."""
+    def noted(self, inputs: Inputs, sets_attributes: bool) -> None:
+        """Look at the last trace, beside those before it; whether the function has set attributes in it."""
         ...
 
 
@@ -348,7 +350,7 @@ class StagedCore:
         with self._numbering:
             log.traces.append(trace)
             log.count += 1
-        log.noted(trace.key.inputs)
+        log.noted(trace.key.inputs, self.core.sets_attributes)
 
     def outcome(self, number: Any) -> Outcome:
         """Return the outcome behind what a call returned in the place of its number."""

@@ -13,6 +13,7 @@ import copy
 import functools
 import types
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -20,7 +21,7 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node
-from brainstate_graph.extend import Journal, read_values, untraced, write_results
+from brainstate_graph.extend import PARTNERS, Journal, Remembered, node_in, notes, read_values, untraced, write_results
 
 from .._places.weak_method import WeakMethod
 from .core import Core, Run, StagedCore
@@ -28,10 +29,12 @@ from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Moved, Retry, never_settled
-from .touched import Inputs, Remembered, TouchedGraph
+from .touched import Inputs, TouchedGraph
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
+
+_SLOTTED = 8  # objects of classes with slots for which one node keeps what is bound to them
 
 
 class Lifted(abc.ABC):
@@ -55,6 +58,10 @@ class Lifted(abc.ABC):
             self.__name__ = name
         self.__qualname__ = getattr(self, "__qualname__", cores[0].__qualname__)  # a callable object has none
         self._bound: dict[int, tuple[weakref.ref[Any], Self]] = {}  # by identity; an entry goes with its object
+        # The same of objects that take no weak reference. What is bound holds such an object, and is held by a node of
+        # it, as long as that lives; or, where it holds no node, by us.
+        self._slotted: weakref.WeakValueDictionary[int, Self] = weakref.WeakValueDictionary()
+        self._without_node: deque[Self] = deque(maxlen=_SLOTTED)
 
     __name__: str
     __qualname__: str
@@ -82,10 +89,19 @@ class Lifted(abc.ABC):
             return found[1]
         try:
             gone = weakref.ref(instance, functools.partial(self._forget, id(instance)))
-        except TypeError:  # no weak reference to it
-            return self._like(types.MethodType(self.functions[0], instance))
+        except TypeError:  # no weak reference to it: an object of a class with slots
+            return self._of_slotted(instance)
         bound = self._like(WeakMethod(self.functions[0], instance))
         self._bound[id(instance)] = (gone, bound)
+        return bound
+
+    def _of_slotted(self, instance: Any) -> Self:
+        bound = self._slotted.get(id(instance))
+        if bound is None:
+            bound = self._slotted[id(instance)] = self._like(types.MethodType(self.functions[0], instance))
+            node = node_in(instance)
+            kept = self._without_node if node is None else notes(node).setdefault(self, deque(maxlen=_SLOTTED))
+            kept.append(bound)
         return bound
 
     def _forget(self, key: int, _: Any) -> None:
@@ -293,7 +309,7 @@ class _WholeGraphs:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.remembered = Remembered[Inputs]()
+        self.remembered = Remembered[Inputs](PARTNERS)
 
     def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
         found = self.remembered.find(nodes)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
-from brainstate_graph.extend import born_after, flatten, put_field, read_values, static_key, unflatten
+from brainstate_graph.extend import born_after, flatten, make_states, put_field, read_values, static_key, unflatten
 
 if TYPE_CHECKING:
     from .touched import TouchedGraph
@@ -335,7 +335,7 @@ def unseal_result(out: Any, objects: Sequence[Any] = (), looking: bool = False) 
                 fill(objects[row], value)
             else:
                 put_field(objects[row], name, value)
-        return _with_nodes(out.out, found, objects)
+        return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects)
     leaves = jax.tree.leaves(out, is_leaf=_stands_in)
     if not any(map(_stands_in, leaves)):
         return out
@@ -353,6 +353,13 @@ def _own(item: _Placeholder, objects: Sequence[Any]) -> Any:
 
 
 def _unflattened(made: Made, objects: Sequence[Any]) -> Any:
+    memo, rows = made.shape.memo, made.shape.rows
+    if _unflattened not in memo:  # whether it is a list of states and no more, as `init_all_states` makes them
+        alone = len(rows[0].keys) == len(rows[0].visits) and all(r.kind == "state" and not r.extra for r in rows[1:])
+        memo[_unflattened] = [row.type for row in rows[1:]] if alone else None
+    if memo[_unflattened] is not None:  # 4 of 6 microseconds less
+        states = make_states(memo[_unflattened], [()] * (len(rows) - 1), made.values)
+        return [states[target - 1] for target in made.shape.targets]
     return unflatten(made.shape, made.values, [_own(k, objects) for k in made.known])[0]
 
 

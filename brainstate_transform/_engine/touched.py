@@ -5,23 +5,24 @@ arguments; and the *strays*, states that the function was seen to use beyond tho
 *Inputs*: the states of a touched graph that a program is passed.  All of them, unless whoever compiles chooses fewer:
 that choice is no matter of this file, see `brainstate_transform._jit.program`.
 
-`Touched` finds the graphs of the calls of one function, `Remembered` keeps what belongs to a call for the next one.
+`Touched` finds the graphs of the calls of one function.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from brainstate_graph import GraphDef, Node, Overlay, Snapshot, State
-from brainstate_graph.extend import born_after, hooks_key, notes, read_values, write_values
+from brainstate_graph.extend import Larges, Remembered, born_after, hooks_key, patched, read_values, write_values
 
 from .._places.capture import Capture
 from .._places.places import Known, Places
+from .._places.values import is_value
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
+__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name"]
 
 
 class TouchedGraph:
@@ -34,6 +35,7 @@ class TouchedGraph:
         states: Its states in the order of its shape, then the strays.
         strays: The states met beyond the graph, by number.
         nodes: The nodes among the arguments.
+        tested: All states that are known beyond the graph; the snapshot has a test of these.
         hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
         places: The places that the function reads.
@@ -41,14 +43,20 @@ class TouchedGraph:
 
     __slots__ = (
         "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "places", "shape", "snapshot", "states",
-        "strays",
+        "strays", "tested",
     )  # fmt: skip
 
     def __init__(
-        self, snapshot: Snapshot, strays: dict[int, State[Any]], nodes: Sequence[Node], places: Places
+        self,
+        snapshot: Snapshot,
+        strays: dict[int, State[Any]],
+        nodes: Sequence[Node],
+        places: Places,
+        tested: Sequence[State[Any]] = (),
     ) -> None:
         self.places = places
         self.snapshot = snapshot
+        self.tested = tested
         self.shape: GraphDef = snapshot.graphdef
         self.objects: Sequence[Any] = snapshot.objects
         self.is_current = snapshot.is_current
@@ -125,61 +133,15 @@ class Inputs:
             write_values(self.last[1], written.values, self.last[2])
 
 
-class _Kept(Protocol):
-    @property
-    def is_current(self) -> Callable[..., bool]: ...
-
-
-K = TypeVar("K", bound=_Kept)
-_WITH_ONE_NODE = 2  # items that are kept with one first node: each holds the other nodes of its call
-
-
-class Remembered(Generic[K]):
-    """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
-
-    Attributes:
-        current: Of calls without nodes among the arguments: the usual case.
-    """
-
-    def __init__(self) -> None:
-        self.current: K | None = None
-        self._token = _Token()
-
-    def find(self, nodes: Sequence[Node]) -> K | None:
-        """Return what was kept for these nodes, if it still holds."""
-        found = self.current
-        if nodes:
-            found = notes(nodes[0]).get(self._token, {}).get(tuple(map(id, nodes)))
-        return found if found is not None and found.is_current() else None
-
-    def keep(self, nodes: Sequence[Node], item: K) -> None:
-        """Keep `item` for calls with these nodes."""
-        if not nodes:
-            self.current = item
-            return
-        # With the first node, so that the function keeps no model alive.
-        kept = notes(nodes[0]).setdefault(self._token, {})
-        key = tuple(map(id, nodes))  # what is kept holds the nodes: the ids stay theirs
-        if key not in kept:
-            for old in tuple(kept)[: 1 - _WITH_ONE_NODE]:  # a copy: other threads drop and add as well
-                kept.pop(old, None)
-        kept[key] = item
-
-    def forget(self) -> None:
-        """Drop all that is kept."""
-        self.current = None
-        self._token = _Token()
-
-
-class _Token:
-    """Under this the notes on a node are one function's; a new token makes the old notes worthless."""
-
-    __slots__ = ("__weakref__",)
-
-
 def root_name(number: int) -> str:
     """Return the name of an argument that is a node in the touched graph: arguments are known there by number alone."""
     return f"argument {number}"
+
+
+def _stray_tests(strays: Sequence[State[Any]]) -> list[Callable[[], bool]]:
+    """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
+    key = hooks_key(strays)
+    return [lambda: hooks_key(strays) == key]
 
 
 _counting = threading.RLock()
@@ -203,9 +165,19 @@ class Touched:
         """Return the touched graph of a call with these nodes among its arguments."""
         found = self._graphs.find(nodes)
         if found is None:
-            found = self._taken_apart(nodes)
+            found = self._patched(nodes) or self._taken_apart(nodes)
             self._graphs.keep(nodes, found)
         return found
+
+    def _patched(self, nodes: Sequence[Node]) -> TouchedGraph | None:
+        """Return the touched graph of a call, made of what it was; None where it has to be taken apart."""
+        last = self._graphs.last(nodes)
+        if last is None or last.tested is not self.strays:
+            return None
+        snapshot = patched(last.snapshot)
+        if snapshot is None or _leads_elsewhere(last.shape, snapshot.graphdef):
+            return None
+        return self._with_strays(snapshot, self.strays, nodes, last.places)
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun, self.known)
@@ -217,20 +189,20 @@ class Touched:
             if capture.found.functions:  # on the way to a model: part of what the program is made from
                 roots["functions"] = tuple(capture.found.functions)
             places, tests = capture.found.places()
-            tests += self._stray_tests() if self.strays else ()
-            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True)
+            known = self.strays
+            tests += _stray_tests(known) if known else ()
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True, larges=Larges())
             if not capture.follow_nodes(snapshot):
                 break
         self.unwatched = places.unwatched
-        inside = set(snapshot.states)
-        strays = {number: s for number, s in enumerate(self.strays) if s not in inside}
-        return TouchedGraph(snapshot, strays, nodes, places)
+        return self._with_strays(snapshot, known, nodes, places)
 
-    def _stray_tests(self) -> list[Callable[[], bool]]:
-        """Return the test of what must stay as it is about the states beyond the graph: their hooks."""
-        strays = self.strays
-        key = hooks_key(strays)
-        return [lambda: hooks_key(strays) == key]
+    def _with_strays(
+        self, snapshot: Snapshot, known: Sequence[State[Any]], nodes: Sequence[Node], places: Places
+    ) -> TouchedGraph:
+        inside = set(snapshot.states) if known else ()
+        strays = {number: state for number, state in enumerate(known) if state not in inside}
+        return TouchedGraph(snapshot, strays, nodes, places, known)
 
     def ask_again(self, graph: TouchedGraph, overlay: Overlay) -> None:
         """Find out, when a trace has ended, which of the places that the function reads it has changed itself."""
@@ -256,3 +228,13 @@ class Touched:
     def forget(self) -> None:
         """Drop what is remembered of earlier calls."""
         self._graphs.forget()
+
+
+def _leads_elsewhere(before: GraphDef, now: GraphDef) -> bool:
+    """Tell whether a node has got an attribute that may lead to other places, as a function does."""
+    for old, new in zip(before.rows, now.rows, strict=True):
+        if old is not new:
+            pairs = zip(old.consts, new.consts, strict=True)
+            if any(b is not None and (a is None or a.key != b.key) and not is_value(b.value) for a, b in pairs):
+                return True
+    return False

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import Snapshot, diff
+from brainstate_graph import diff
 from brainstate_graph.extend import describe, dotted, locate
 
 from .._engine.core import Core
@@ -229,7 +229,7 @@ class TraceLog:
         self._in_a_row = 0
         self._nodes: tuple[int, ...] = ()  # the ids of the nodes among the arguments of the last trace
 
-    def noted(self, inputs: Inputs) -> None:
+    def noted(self, inputs: Inputs, sets_attributes: bool) -> None:
         """Look whether the function is traced again and again because of one place, and say so."""
         nodes, self._nodes = self._nodes, tuple(map(id, inputs.graph.nodes))
         if self.count < 2:
@@ -242,7 +242,7 @@ class TraceLog:
             return
         self.crowded = self.crowded or self._in_a_row % _CROWD == 0
         user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
-        itself = Snapshot.enabled and not inputs.is_current()  # without the cache it never is
+        itself = sets_attributes
         if self._in_a_row == _IN_A_ROW + itself:  # it may settle
             if itself:
                 why = f"`{user}` is traced again at each call, because it changes {place} itself, which is part of its "

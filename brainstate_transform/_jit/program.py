@@ -22,11 +22,12 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding
 
 from brainstate_graph import Node, State
+from brainstate_graph.extend import PARTNERS, Remembered
 
 from .._engine.core import StagedCore, without_jit
 from .._engine.lost import refuse_lost
 from .._engine.retry import RETRIES, Retry, Unpassed
-from .._engine.touched import Inputs, Remembered, TouchedGraph
+from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome, Passing, StateValues
 from .state_options import Donation, Placement, with_placement
 
@@ -62,7 +63,7 @@ class Program:
         # Whether some states cross apart from others, so that it must be known which are used of small graphs too.
         self.apart = donates or placement is not None
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
-        self.remembered = Remembered[Inputs]()
+        self.remembered = Remembered[Inputs](PARTNERS)
         self._settled: dict[Any, Passing | None] = {}  # by shape and strays
         self.__name__, self.__qualname__ = core.__name__, core.__qualname__
 

@@ -129,7 +129,7 @@ MUTANTS = [
     ),
     (
         "the touched graph is never looked at again",
-        f"{ENGINE}/touched.py",
+        "brainstate_graph/_kept/remembered.py",
         "return found if found is not None and found.is_current() else None",
         "return found",
         laws("sees_attributes", "jit") + laws("sees_structure", "jit"),

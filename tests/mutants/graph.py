@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 CORE = "brainstate_graph/_core"
+KEPT = "brainstate_graph/_kept"
+PATCH, LARGE = (f"tests/graph/kept/test_{name}.py" for name in ("patch", "large"))
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
 HOOKS, FLATTEN = (f"tests/graph/core/test_{name}.py" for name in ("hooks", "flatten"))
 REFUSING, JOURNAL, OVERLAY = (
@@ -137,8 +139,8 @@ MUTANTS = [
     (
         "lists and dicts are not watched",
         f"{CORE}/snapshot.py",
-        "            if not unchanged():\n                return False",
-        "            unchanged()",
+        "                if not unchanged():\n                    return False",
+        "                unchanged()",
         (SNAPSHOT,),
     ),
     (
@@ -161,6 +163,70 @@ MUTANTS = [
         "return lambda: len(live) == count and all(map(is_, live, items))",
         "return lambda: len(live) == count and live == list(items)",
         (SNAPSHOT,),
+    ),
+    # -- what is kept, patched and too large
+    (
+        "a patch takes a new state that stands elsewhere too",
+        f"{KEPT}/patch.py",
+        "if len(new) < len(self._states) or not new.isdisjoint(map(id, objects)):",
+        "if False:",
+        (PATCH,),
+    ),
+    (
+        "a patch takes a new state in place of a tied one",
+        f"{KEPT}/patch.py",
+        "return target in _held_once(shape)",
+        "return True",
+        (PATCH,),
+    ),
+    (
+        "a patch takes a state of another kind or metadata",
+        f"{KEPT}/patch.py",
+        "if type(old) is not type(new) or",
+        "if",
+        (PATCH,),
+    ),
+    (
+        "a patch takes a function for a plain value",
+        f"{KEPT}/patch.py",
+        "if type(value) in _PLAIN and (",
+        "if not isinstance(value, (State, Node, list, dict)) and (",
+        (PATCH,),
+    ),
+    (
+        "a node that looks like the last one is patched whatever it holds",
+        f"{KEPT}/patch.py",
+        "and all(map(is_, now, step.pick(values + step.plain)))",
+        "",
+        (PATCH,),
+    ),
+    (
+        "attributes with the same values under other names are as they were",
+        f"{CORE}/snapshot.py",
+        "return now == forms and all(",
+        "return all(",
+        (PATCH,),
+    ),
+    (
+        "a large list is watched by its size alone",
+        f"{KEPT}/large.py",
+        "return lambda: len(item) == count and all(map(is_, pick(item), before))",
+        "return lambda: len(item) == count",
+        (LARGE,),
+    ),
+    (
+        "large things of one size are one",
+        f"{KEPT}/large.py",
+        "return hashlib.blake2b(content, digest_size=16).digest()",
+        'return b""',
+        (LARGE,),
+    ),
+    (
+        "a partner is kept for good",
+        f"{KEPT}/remembered.py",
+        "if not calls % _UNUSED:",
+        "if False:",
+        ("tests/transform/engine/test_touched.py",),
     ),
     # -- what a block sets
     (

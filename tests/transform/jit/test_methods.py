@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import weakref
@@ -76,6 +77,112 @@ def test_a_method_of_an_object_without_room():
     assert s.step(one) == 2.0
     s.model.w.value = jnp.array(3.0)
     assert s.step(one) == 3.0
+
+
+def _by_hand():
+    class Slots:
+        __slots__ = ("__held",)  # under another name in fact
+
+        def __init__(self, model):
+            self.__held = [{"model": model}]
+
+        @jit
+        def step(self, x):
+            return self.__held[0]["model"](x)
+
+        def put(self, model):
+            self.__held = [{"model": model}]
+
+    return Slots
+
+
+def _of_dataclass():
+    @dataclasses.dataclass(slots=True, eq=True)
+    class Slots:
+        model: Net
+
+        @jit
+        def step(self, x):
+            return self.model(x)
+
+        def put(self, model):
+            self.model = model
+
+    return Slots
+
+
+def _derived():
+    class Derived(_of_dataclass()):
+        __slots__ = ()
+
+    return Derived
+
+
+SLOTTED = pytest.mark.parametrize("make", [_by_hand, _of_dataclass, _derived])
+
+
+@pytest.mark.counts_traces
+@SLOTTED
+def test_a_method_of_an_object_with_slots_is_compiled_once(make):
+    runs = Runs()
+
+    class Counting(Net):
+        def __call__(self, x):
+            runs()
+            return self.w.value * x
+
+    kind = make()
+    a, b = kind(Counting(2.0)), kind(Counting(3.0))
+    assert [a.step(one), b.step(one)] == [2.0, 3.0]
+    runs.since()
+    assert [f(one) for f in (a.step, b.step, a.step, b.step)] == [2.0, 3.0, 2.0, 3.0]
+    assert runs.count == 0
+    a.put(Counting(5.0))
+    assert [a.step(one), b.step(one)] == [5.0, 3.0]
+
+
+@SLOTTED
+def test_an_object_with_slots_goes_with_its_model(make):
+    kind, model = make(), Net(2.0)
+    gone = weakref.ref(model)
+    holder = kind(model)
+    holder.step(one)
+    del holder, model
+    gc.collect()
+    assert gone() is None
+
+
+def test_of_objects_with_slots_that_share_a_model_few_are_kept():
+    kind, model = _of_dataclass(), Net(2.0)
+    tags = []
+    for _ in range(20):
+        holder = kind(model)
+        holder.step(one)
+        tags.append(weakref.ref(holder.step))
+    del holder
+    gc.collect()
+    assert sum(ref() is not None for ref in tags) <= 8
+    assert kind(model).step(one) == 2.0
+
+
+@pytest.mark.counts_traces
+def test_a_method_of_an_object_with_slots_and_no_model():
+    model, runs = Net(2.0), Runs()
+
+    class Scale:
+        __slots__ = ("k",)
+
+        def __init__(self, k):
+            self.k = k
+
+        @jit
+        def step(self, x):
+            runs()
+            return self.k * model(x)
+
+    a, b = Scale(2.0), Scale(3.0)
+    assert [f(one) for f in (a.step, b.step, a.step, b.step)] == [4.0, 6.0, 4.0, 6.0]
+    assert runs.count == 2
 
 
 @pytest.mark.counts_traces

@@ -157,8 +157,6 @@ class JittedFunction(Staged):
                         traced = compiled.trace(*dispatch.shapes(inputs.values()), *args, **kwargs)
                         found = traced, self._core.outcome(traced.out_info[1][1])
                     stage, outcome = found
-                    if self._audit is not None:
-                        self._audit.see(inputs.whole(), args, kwargs)
                     trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
                     info = Info(stage, outcome, inputs, NamedTrace(trace, self.cores[0]))
                     return Traced(stage, self, dispatch, inputs.key, info)
@@ -173,7 +171,11 @@ class JittedFunction(Staged):
         Returns:
             A `Lowered`, as ``jax.jit(f).lower`` gives it, with ``compile``.
         """
-        return self.trace(*args, **kwargs).lower()
+        traced = self.trace(*args, **kwargs)
+        if self._audit is not None:  # what arrays hold now is what the program has
+            args, kwargs, inputs = self.as_passed(args, kwargs)
+            self._audit.see(inputs.whole(), args, kwargs)
+        return traced.lower()
 
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
         """Compile for arguments like these; no state changes, and a later call like it is not traced again.

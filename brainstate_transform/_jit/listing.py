@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.extend import source_info_util
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, Var, jaxpr_as_fun
 from jax.extend.linear_util import WrappedFun
 from jax.tree_util import PyTreeDef
 
@@ -32,11 +33,13 @@ from brainstate_graph.extend import describe
 from .._engine.placeholders import is_placeholder
 from .._engine.user_function import name_of
 
-__all__ = ["Line", "difference_of", "listing", "tree_key"]
+__all__ = ["Line", "difference_of", "has_kept_traces", "listing", "tree_key"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype)
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 _ITSELF = (type, enum.Enum, Primitive, GraphDef, Node, State)  # of these one object stands for all that are equal
+# Functions of these make a trace of nothing but their arguments, or are made anew for each trace.
+_SAFE = tuple([f"{os.path.dirname(file)}{os.sep}" for file in (jax.__file__, os.path.dirname(__file__))])
 _LABELS = frozenset({"name", "name_and_src_info", "debug_info"})  # parameters that only say what something is called
 
 
@@ -70,6 +73,13 @@ class _Variable(NamedTuple):
 
     number: int
     aval: Any
+
+    def __str__(self) -> str:
+        name, number = "", self.number + 1
+        while number:  # a ... z, aa, ab, ..., as in a printed jaxpr
+            number, letter = divmod(number - 1, 26)
+            name = chr(ord("a") + letter) + name
+        return f"{name}:{_aval(self.aval)}"
 
 
 def listing(program: Any) -> Iterator[Line]:
@@ -107,6 +117,24 @@ def listing(program: Any) -> Iterator[Line]:
             yield from listing(each)
         number(equation.outvars)
     yield Line("return", tuple(map(atom, jaxpr.outvars)), (), {}, None)
+
+
+def has_kept_traces(program: Any) -> bool:
+    """Tell whether a program has inner ones that JAX may have traced before, and kept with a function of the user's."""
+    for equation in program.jaxpr.eqns if isinstance(program, ClosedJaxpr) else program.eqns:
+        inner: list[Any] = []
+        _key(tuple(equation.params.values()), inner)
+        for each in inner:
+            if not _is_safe(each) or has_kept_traces(each):
+                return True
+    return False
+
+
+def _is_safe(program: Any) -> bool:
+    """Tell whether the function that was traced is of a library, and no jaxpr of the user's that it runs."""
+    function = program.debug_info
+    file = function.func_filename
+    return file is not None and file.startswith(_SAFE) and function.func_name != jaxpr_as_fun.__name__
 
 
 def _key(value: Any, inner: list[Any]) -> Any:
@@ -236,12 +264,16 @@ def _alike(one: Any, other: Any, met: set[int]) -> bool:
         return False
     if isinstance(one, _PLAIN):
         return repr(one) == repr(other)
+    if isinstance(one, (types.BuiltinFunctionType, np.ufunc)):  # a method of a list is another object each time
+        return one.__name__ == other.__name__
     if isinstance(one, _ARRAYS) and not isinstance(one, Tracer):
         return _Constant(one, jax.typeof(one)) == _Constant(other, jax.typeof(other))
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_alike, one, other, itertools.repeat(met)))
     if id(one) in met:  # a function that reaches itself
         return True
+    if isinstance(one, (set, frozenset)) and all(isinstance(item, _PLAIN) for item in one):
+        return one == other
     parts = _parts(one)
     if parts is None:
         return True
@@ -307,9 +339,12 @@ def _change(was: Line, now: Line) -> str:
 def _words(item: Any) -> str:
     if isinstance(item, _Constant) and item.array is not None and not item.array.shape:
         return str(item.array)
-    if isinstance(item, (_Constant, _Variable)):
-        aval = item.aval
-        return describe(jax.ShapeDtypeStruct(aval.shape, aval.dtype)) if hasattr(aval, "dtype") else str(aval)
-    if isinstance(item, tuple) and not isinstance(item, _Plain):
+    if isinstance(item, _Constant):
+        return _aval(item.aval)
+    if isinstance(item, tuple) and not isinstance(item, (_Plain, _Variable)):
         return f"({', '.join(map(_words, item))})"
-    return str(item)
+    return item.__name__ if isinstance(item, type) else str(item)
+
+
+def _aval(aval: Any) -> str:
+    return describe(jax.ShapeDtypeStruct(aval.shape, aval.dtype)) if hasattr(aval, "dtype") else str(aval)

@@ -94,7 +94,7 @@ def environment_in_an_operation():
     def change():
         os.environ["OF_THE_AUDIT"] = "cos"
 
-    return lambda x: getattr(jnp, os.environ["OF_THE_AUDIT"])(x), change, r"`sin f32\[\]` is now `cos f32\[\]`"
+    return lambda x: getattr(jnp, os.environ["OF_THE_AUDIT"])(x), change, r"`sin \w:f32\[\]` is now `cos \w:f32\[\]`"
 
 
 def computed_name():
@@ -142,7 +142,7 @@ def read_from_a_file():
 
 def size():
     held = bytearray(2)
-    return lambda x: jnp.tile(x, len(held)), lambda: held.append(0), r"`shape` of `broadcast_in_dim`"
+    return lambda x: jnp.tile(x, len(held)), lambda: held.append(0), r"`(reps|shape)` of `(tile|broadcast_in_dim)`"
 
 
 def more_operations():
@@ -153,7 +153,7 @@ def more_operations():
             x = jnp.sin(x)
         return x
 
-    return power, lambda: held.append(0), r"`return f32\[\]` is now `sin f32\[\]`"
+    return power, lambda: held.append(0), r"`return c:f32\[\]` is now `sin c:f32\[\]`"
 
 
 def parameter():
@@ -234,8 +234,30 @@ def an_error():
 def inner(transform):
     """A function that lives on, of which JAX keeps the trace."""
     table = np.ones(1000, np.float32)
-    run = transform(lambda x: jnp.sum(x * table))
+    run = transform(lambda x: jnp.sum(x * x * table))
     return lambda x: run(x), lambda: table.__setitem__(3, 2.0), r"at \[3\]: 1.0 is now 2.0"
+
+
+def vmapped(f):
+    return lambda x: jax.vmap(f)(x[None])
+
+
+def own_rule(f):
+    made = custom_vjp(f)
+    made.defvjp(lambda x: (f(x), None), lambda _, ct: (ct,))
+    return made
+
+
+def raw_rule(f):
+    made = jax.custom_vjp(f)
+    made.defvjp(lambda x: (f(x), f(x)), lambda kept, ct: (ct * kept,))
+    return made
+
+
+def raw_lanes(f):
+    made = jax.custom_batching.custom_vmap(f)
+    made.def_vmap(lambda size, batched, x: (jax.vmap(f)(x), True))
+    return lambda x: made(x)
 
 
 def raw_body():
@@ -280,16 +302,26 @@ STALE |= {
     for name, transform in {
         "jax.jit": jax.jit, "jax.checkpoint": jax.checkpoint, "jax.vmap": lambda f: lambda x: jax.vmap(f)(x[None])[0],
         "jit": jit, "audited": audited, "StatefulFunction": StatefulFunction, "checkpoint": checkpoint,
-        "custom_jvp": jax.custom_jvp, "custom_vjp": jax.custom_vjp,
         "for_loop": lambda f: lambda x: for_loop(f, x[None]),
         "lax.cond": lambda f: lambda x: jax.lax.cond(x > 0, f, jnp.negative, x),
         "lax.map": lambda f: lambda x: jax.lax.map(f, x[None]),
         "lax.while_loop": lambda f: lambda x: jax.lax.while_loop(lambda y: y < 3, f, x),
         "inline": lambda f: jax.jit(f, inline=True),
+        "lax.fori_loop": lambda f: lambda x, b=lambda i, y: f(y): jax.lax.fori_loop(0, 3, b, x),
+        "lax.switch": lambda f: lambda x: jax.lax.switch(1, [jnp.sin, f], x),
+        "lax.associative_scan": lambda f: lambda x: jax.lax.associative_scan(lambda a, b: f(a) + b, jnp.tile(x, 2)),
+        "custom_vmap": lambda f: raw_lanes(f),
+        "jax.grad": lambda f: jax.grad(f), "jax.linearize": lambda f: lambda x: jax.linearize(f, x)[1](x),
+        "jit of grad": lambda f: jax.jit(jax.grad(f)), "grad of jit": lambda f: jax.grad(jax.jit(f)),
+        "grad of checkpoint": lambda f: jax.grad(jax.checkpoint(f)), "vmap of jit": lambda f: vmapped(jax.jit(f)),
+        "grad of inline": lambda f: jax.grad(jax.jit(f, inline=True)),
+        "scan of jit": lambda f: lambda x, g=jax.jit(f): jax.lax.scan(lambda c, y: (c, g(y)), x, x[None]),
+        "grad of scan": lambda f: jax.grad(lambda x, b=lambda c, y: (c, f(y)): jax.lax.scan(b, x, x[None])[1][0]),
+        "while_loop": lambda f: lambda x: while_loop(lambda y: y < 3, f, x), "cond": lambda f: lambda x: cond(x > 0, f, f, x),
+        "own custom_vjp": lambda f: own_rule(f), "vmap": lambda f: lambda x: vmap(f)(x[None]),
+        "raw custom_vjp": lambda f: raw_rule(f), "grad of raw custom_vjp": lambda f: jax.grad(raw_rule(f)),
     }.items()
 }  # fmt: skip
-for _name in ("custom_jvp", "custom_vjp"):  # without a rule they cannot be called
-    del STALE[f"inner {_name}"]
 
 
 @pytest.mark.parametrize("case", STALE)
@@ -308,23 +340,41 @@ def test_what_no_call_looks_at_is_found(case):
 
 
 BY_THEMSELVES = ("clock", "drawn_by_python")  # another value in each trace
-OF_JAX = ("raw_body", "inner jax.jit", "inner jax.checkpoint", "inner lax.cond", "inner lax.map",
-          "inner lax.while_loop", "inner inline")  # fmt: skip
+OF_JAX = ("raw_body", *[name for name in STALE if name.startswith("inner")])
 
 
-@pytest.mark.parametrize("case", [name for name in STALE if name not in BY_THEMSELVES])
+@pytest.mark.parametrize("case", [name for name in STALE if name not in BY_THEMSELVES and "inline" not in name])
 def test_going_on_and_beginning_again(case):
     fun, change, _ = STALE[case]()
     f = jit(fun, audit=True)
-    for _ in range(3):  # equal to itself
+    for _ in range(4):  # equal to itself
         f(one)
     change()
     for _ in range(2):  # it is said each time
         with pytest.raises(StaleProgramError):
             f(one)
-    if case != "an_error" and case not in OF_JAX:  # which keeps a trace of its own
+    if case not in ("an_error", "a_write_more", *OF_JAX):  # of which JAX keeps a trace of its own
         f.clear_cache()
         assert bits(plain(f(one))) == bits(plain(fun(one)))
+        f(one)
+
+
+@each("case", [name for name in STALE if "inline" in name])
+def test_what_is_not_seen_to_be_kept_is_found_in_the_end(case):
+    fun, change, _ = STALE[case]()
+    f = jit(fun, audit=True)
+    for _ in range(4):
+        f(one)
+    change()
+
+    def calls():
+        for _ in range(4):
+            f(one)
+
+    for _ in range(2):  # and from then on
+        with pytest.raises(StaleProgramError):
+            calls()
+    with pytest.raises(StaleProgramError):
         f(one)
 
 
@@ -333,12 +383,20 @@ def plain(result):
 
 
 def test_a_program_that_is_made_of_an_old_trace():
-    table = np.ones(1000, np.float32)
-    run = jax.jit(lambda x: jnp.sum(x * table))
+    held = bytearray(2)
+    run = jax.jit(lambda x: x * len(held))
     run(one)
-    table[3] = 2.0
-    with pytest.raises(StaleProgramError, match=r"at \[3\]: 1.0 is now 2.0"):
+    held.append(0)
+    with pytest.raises(StaleProgramError, match=r"2\.0 is now 3\.0"):
         jit(lambda x: run(x) + 1.0, audit=True)(one)
+
+
+def test_an_array_that_changes_after_the_trace_and_before_it_is_compiled():
+    table = np.ones(1000, np.float32)
+    f = jit(lambda x: x * table, audit=True)
+    f.trace(one)
+    table[0] = 2.0
+    assert f(one)[0] == 2.0
 
 
 def test_changes_between_ahead_of_time_and_the_first_call():
@@ -495,8 +553,8 @@ def nodes_made_inside(jit):
 
 def random_streams(jit):
     nn.seed(0)
-    step = jit(lambda: (nn.split_key(), nn.default_rng()))
-    return lambda i: jax.random.key_data(step()[0])
+    step = jit(lambda: nn.split_key())
+    return lambda i: step()
 
 
 def keys_as_constants(jit):
@@ -842,7 +900,7 @@ def test_an_error_of_the_function_is_the_cause():
 
 def test_an_error_of_the_first_call_is_its_own():
     f = audited(lambda x: x @ x)
-    with pytest.raises(TypeError, match=r"rank|dot|matmul"):
+    with pytest.raises(ValueError, match="matmul"):
         f(one)
 
 

@@ -8,7 +8,6 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from brainstate_transform._jit.listing import difference_of, listing, tree_key
@@ -155,18 +154,18 @@ def scanned(body):
 f32 = np.float32
 OTHERS = [
     (lambda x: x * 2, lambda x: x * 3, r"a constant of `mul`, 2.0 is now 3.0, at \S+test_listing.py:\d+"),
-    (lambda x: x * 2, lambda x: 2 * x, r"`mul f32\[3\] 2.0` is now `mul 2.0 f32\[3\]`"),
-    (lambda x: x - x.sum(), lambda x: x.sum() - x, r"`sub f32\[3\] f32\[\]` is now `sub f32\[\] f32\[3\]`"),
-    (jnp.sin, jnp.cos, r"`sin f32\[3\]` is now `cos f32\[3\]`"),
-    (jnp.sin, lambda x: jnp.sin(jnp.sin(x)), r"`return f32\[3\]` is now `sin f32\[3\]`"),
-    (lambda x: (x, x + 1), lambda x: (x + 1, x), r"`return f32\[3\] f32\[3\]` is now `return f32\[3\] f32\[3\]`"),
-    (lambda x: (x, x), lambda x: x, r"`return f32\[3\] f32\[3\]` is now `return f32\[3\]`"),
+    (lambda x: x * 2, lambda x: 2 * x, r"`mul a:f32\[3\] 2.0` is now `mul 2.0 a:f32\[3\]`"),
+    (lambda x: x - x.sum(), lambda x: x.sum() - x, r"`sub a:f32\[3\] \w:f32\[\]` is now `sub \w:f32\[\] a:f32\[3\]`"),
+    (jnp.sin, jnp.cos, r"`sin a:f32\[3\]` is now `cos a:f32\[3\]`"),
+    (jnp.sin, lambda x: jnp.sin(jnp.sin(x)), r"`return b:f32\[3\]` is now `sin b:f32\[3\]`"),
+    (lambda x: (x, x + 1), lambda x: (x + 1, x), r"`return a:f32\[3\] b:f32\[3\]` is now `return b:f32\[3\] a"),
+    (lambda x: (x, x), lambda x: x, r"`return a:f32\[3\] a:f32\[3\]` is now `return a:f32\[3\]`"),
     (lambda x: x.sum(0), lambda x: x.max(0), "`reduce_sum .*` is now `reduce_max"),
-    (lambda x: jnp.zeros((2, 3)), lambda x: jnp.zeros((3, 2)), r"`shape` of `broadcast_in_dim`: \(2, 3\) is now \(3, 2\)"),
+    (lambda x: jnp.zeros((2, 3)), lambda x: jnp.zeros((3, 2)), r"`shape` of `broadcast_in_dim`: \(2, 3\) is now \(3"),
     (times(f32(0.0)), times(f32(-0.0)), r"`mul`, 0.0 is now -0.0"),
     (times(f32(np.nan)), times(f32(1.0)), r"`mul`, nan is now 1.0"),
     (times(np.zeros(3, f32)), times(np.array([0.0, -0.0, 0.0], f32)), r"f32\[3\], at \[1\]: 0.0 is now -0.0"),
-    (times(np.ones((2, 3), f32)), times(np.ones((1, 3), f32)), r"f32\[2,3\] is now f32\[1,3\]"),
+    (times(np.ones(3, f32)), times(np.ones(1, f32)), r"f32\[3\] is now f32\[1\]"),
     (times(jnp.ones(3)), times(jnp.arange(3.0)), r"f32\[3\], at \[0\]: 1.0 is now 0.0"),
     (scanned(lambda c, x: (c + 1.0, x)), scanned(lambda c, x: (c + 2.0, x)), "a constant of `add`, 1.0 is now 2.0"),
     (lambda x: jax.jit(jnp.sin)(x), lambda x: jax.jit(jnp.cos)(x), "`sin .*` is now `cos"),
@@ -175,7 +174,7 @@ OTHERS = [
     (callback(held=np.ones(2)), callback(held=np.zeros(2)), "`callback` of `pure_callback`"),
     (callback(), lambda x: jax.pure_callback(lambda y: y * 2, x, x), "`callback` of `pure_callback`"),
     (kept("a"), kept("b"), "`name` of `name`: 'a' is now 'b'"),
-    (kept("a"), kept("a", "b"), "`policy` of `checkpoint`"),
+    (kept("a"), kept("a", "b"), "`policy` of `(checkpoint|remat2)`.*'a'.* is now .*'b'"),
 ]  # fmt: skip
 
 
@@ -217,7 +216,7 @@ class Result:
 jax.tree_util.register_pytree_node(Result, lambda r: ((r.value,), r.static), lambda s, c: Result(c[0], s))
 
 
-@pytest.mark.parametrize(
+@each(
     "one, other, equal",
     [
         ({"a": 1}, {"a": 2}, True),

@@ -25,11 +25,11 @@ from brainstate_graph.extend import locate
 
 from .._engine.core import ANEW, Core, StagedCore, trace_of, without_jit
 from .._engine.errors import StaleProgramError
-from .._engine.retry import Retry, Unpassed
+from .._engine.retry import Moved, Unpassed
 from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome, StateValues
 from .explain import NamedTrace
-from .listing import Line, difference_of, has_kept_traces, listing, tree_key
+from .listing import Line, checks_numbered, difference_of, has_kept_traces, listing, tree_key
 from .program import Program
 
 __all__ = ["ALWAYS", "Audit"]
@@ -61,16 +61,17 @@ class _Kept(NamedTuple):
         jaxpr = traced.jaxpr
         return _Kept(outcome, jax.tree.structure((out, values)), list(listing(jaxpr)), has_kept_traces(jaxpr))
 
-    def difference(self, new: _Kept, names: Sequence[str]) -> str | None:
+    def difference(self, new: _Kept, names: Sequence[str], checks: range = range(0)) -> str | None:
         """Say what is different first in another trace; None for nothing.
 
         Args:
             new: The other trace.
             names: The names of the states of the touched graph.
+            checks: As for `difference_of`.
         """
         return (
             _of_states(self.outcome, new.outcome, names)
-            or difference_of(self.lines, new.lines)
+            or difference_of(self.lines, new.lines, checks)
             or (None if tree_key(self.result) == tree_key(new.result) else f"{self.result} is now {new.result}")
         )
 
@@ -129,37 +130,45 @@ class Audit:
             StaleProgramError: They differ.
         """
         kept = self.see(inputs, args, kwargs)
-        user, graph = self._program.core.core, inputs.graph
-        core = StagedCore(copy.copy(user))
-        states = StateValues(inputs.key, self._program.shapes(inputs))
+        user = self._program.core.core
+        names = NamedTrace(trace_of(StateValues(inputs.key, ()), args, kwargs, kept.outcome), user).names()
         try:
-            with self._anew(kept):
+            difference = kept.difference(self._anew(kept, inputs, args, kwargs), names)
+            if difference is not None:
+                first = checks_numbered() + 1
+                new = self._anew(kept, inputs, args, kwargs)
+                checks = range(first, checks_numbered())
+                difference = kept.difference(new, names, checks) if checks else difference
+        except Moved:  # another thread changes the graph meanwhile; the next call is compared again
+            return
+        if difference is not None:
+            raise _stale(user, inputs.graph, difference)
+        self._passed += 1
+
+    def _anew(self, kept: _Kept, inputs: Inputs, args: Any, kwargs: Any) -> _Kept:
+        """Trace the function, and keep nothing of it.
+
+        Nor is a trace to be found that JAX keeps of a function in it: this one has a context of its own.  That leaves
+        behind what JAX traces there of its own functions too, some 0.5 MB for a training step.  So it is done where a
+        function of the user's is seen, and from time to time elsewhere: ``jax.jit(f, inline=True)`` is not seen.
+
+        Raises:
+            StaleProgramError: It fails, or uses states that the program is not passed.
+            Moved: Another thread has changed the graph meanwhile.
+        """
+        user, graph, number = self._program.core.core, inputs.graph, self._passed + 1
+        core, states = StagedCore(copy.copy(user)), StateValues(inputs.key, self._program.shapes(inputs))
+        own = kept.inside or number & (number - 1) == 0  # 1, 2, 4, 8, ...
+        try:
+            with ANEW(next(_anew)) if own else contextlib.nullcontext():
                 traced: Any = jax.jit(core).trace(states, *args, **kwargs)
-        except StaleProgramError:  # of an audited function in it
+        except (StaleProgramError, Moved):  # of an audited function in it; by another thread
             raise
         except Unpassed as more:
             raise _stale(user, graph, f"it uses {', '.join(map(locate, more.states))} now") from None
-        except Retry:  # another thread changes the graph meanwhile; the next call is compared again
-            return
         except Exception as error:
             raise _stale(user, graph, f"it raises {type(error).__name__} now: {error}") from error
-        names = NamedTrace(trace_of(StateValues(inputs.key, ()), args, kwargs, kept.outcome), user).names()
-        difference = kept.difference(_Kept.of(traced, core.outcome(traced.out_info[1][1])), names)
-        if difference is not None:
-            raise _stale(user, graph, difference)
-        self._passed += 1
-
-    def _anew(self, kept: _Kept) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which to trace, so that no trace is found that JAX keeps of a function of the user's.
-
-        In a context of its own a trace leaves behind what JAX traces in it of its own functions too, some 0.5 MB for a
-        training step.  So one is taken where it is seen that there is such a function, and also from time to time:
-        ``jax.jit(f, inline=True)`` is not seen.
-        """
-        number = self._passed + 1
-        if kept.inside or number & (number - 1) == 0:  # 1, 2, 4, 8, ...
-            return ANEW(next(_anew))
-        return contextlib.nullcontext()
+        return _Kept.of(traced, core.outcome(traced.out_info[1][1]))
 
 
 def _stale(user: Core, graph: TouchedGraph, difference: str) -> StaleProgramError:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.core import Tracer
+from jax.experimental import checkify
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, Var, jaxpr_as_fun
 from jax.extend.linear_util import WrappedFun
@@ -33,7 +34,7 @@ from brainstate_graph.extend import describe
 from .._engine.placeholders import is_placeholder
 from .._engine.user_function import name_of
 
-__all__ = ["Line", "difference_of", "has_kept_traces", "listing", "tree_key"]
+__all__ = ["Line", "checks_numbered", "difference_of", "has_kept_traces", "listing", "tree_key"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype)
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
@@ -169,7 +170,10 @@ def tree_key(treedef: PyTreeDef) -> Any:
     data = treedef.node_data()
     if data is None:  # a leaf, or None
         return treedef.num_leaves
-    return data[0], _key(data[1], []), tuple(map(tree_key, treedef.children()))
+    kind, static = data
+    if kind is checkify.Error:  # by number, see `checks_numbered`
+        static = tuple(static.values())
+    return kind, _key(static, []), tuple(map(tree_key, treedef.children()))
 
 
 class _Plain(NamedTuple):
@@ -205,6 +209,11 @@ class _Constant:
 
     def __repr__(self) -> str:
         return _words(self)
+
+    def whole_number(self) -> int | None:
+        """Return it, if it is one whole number."""
+        array = self.array
+        return None if array is None or array.shape or array.dtype.kind != "i" else int(array)
 
     def change(self, new: _Constant) -> str:
         """Say how it has changed."""
@@ -314,15 +323,43 @@ def _code(code: types.CodeType) -> tuple[Any, ...]:
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def difference_of(old: Sequence[Line], new: Sequence[Line]) -> str | None:
-    """Say which is the first line that is different; None if there is none."""
+def checks_numbered() -> int:
+    """Return how many checks JAX's ``checkify`` has numbered; before JAX 0.11 it counts in the process."""
+    error, _ = jax.eval_shape(checkify.checkify(lambda ok: checkify.check(ok, "")), True)
+    data = jax.tree.structure(error).node_data()
+    assert data is not None
+    return max(data[1])
+
+
+def difference_of(old: Sequence[Line], new: Sequence[Line], checks: range = range(0)) -> str | None:
+    """Say which is the first line that is different; None if there is none.
+
+    Args:
+        old: One listing.
+        new: Another one.
+        checks: The numbers of the checks in the new one; each may stand for a smaller one in the old one.
+    """
+    numbers: dict[int, int] = {}
     # Each listing ends in a line of its own kind, so that none is the beginning of another one.
     for was, now in zip(old, new, strict=False):
-        if not was.same(now):
+        if not was.same(now) and not (checks and _same_but_for_numbers(was, now, numbers, checks)):
             line = was if now.source is None else now
             place = "" if line.source is None else f", at {source_info_util.summarize(line.source)}"
             return _change(was, now) + place
     return None
+
+
+def _same_but_for_numbers(was: Line, now: Line, numbers: dict[int, int], checks: range) -> bool:
+    if was[2:-1] != now[2:-1] or was.what != now.what or len(was.inputs) != len(now.inputs):
+        return False
+    for old, new in zip(was.inputs, now.inputs, strict=True):
+        if old != new:
+            if not (isinstance(old, _Constant) and isinstance(new, _Constant)):
+                return False
+            one, other = old.whole_number(), new.whole_number()
+            if one is None or other not in checks or not 0 < one < other or numbers.setdefault(one, other) != other:
+                return False
+    return True
 
 
 def _change(was: Line, now: Line) -> str:

@@ -24,11 +24,15 @@ from brainstate_transform import (
     ProgressBar,
     StaleProgramError,
     StatefulFunction,
+    all_checks,
     associative_scan,
+    check,
+    checkify,
     checkpoint,
     cond,
     custom_jvp,
     custom_vjp,
+    debug_nan,
     for_loop,
     grad,
     jit,
@@ -242,6 +246,14 @@ def vmapped(f):
     return lambda x: jax.vmap(f)(x[None])
 
 
+def scanned(f):
+    return lambda x: jax.lax.scan(lambda c, y: (c, f(y)), x, x[None])
+
+
+def pair(x):
+    return jnp.stack([x, x])
+
+
 def own_rule(f):
     made = custom_vjp(f)
     made.defvjp(lambda x: (f(x), None), lambda _, ct: (ct,))
@@ -309,15 +321,16 @@ STALE |= {
         "inline": lambda f: jax.jit(f, inline=True),
         "lax.fori_loop": lambda f: lambda x, b=lambda i, y: f(y): jax.lax.fori_loop(0, 3, b, x),
         "lax.switch": lambda f: lambda x: jax.lax.switch(1, [jnp.sin, f], x),
-        "lax.associative_scan": lambda f: lambda x: jax.lax.associative_scan(lambda a, b: f(a) + b, jnp.tile(x, 2)),
+        "lax.associative_scan": lambda f: lambda x: jax.lax.associative_scan(lambda a, _: jax.vmap(f)(a), pair(x)),
         "custom_vmap": lambda f: raw_lanes(f),
         "jax.grad": lambda f: jax.grad(f), "jax.linearize": lambda f: lambda x: jax.linearize(f, x)[1](x),
         "jit of grad": lambda f: jax.jit(jax.grad(f)), "grad of jit": lambda f: jax.grad(jax.jit(f)),
         "grad of checkpoint": lambda f: jax.grad(jax.checkpoint(f)), "vmap of jit": lambda f: vmapped(jax.jit(f)),
         "grad of inline": lambda f: jax.grad(jax.jit(f, inline=True)),
-        "scan of jit": lambda f: lambda x, g=jax.jit(f): jax.lax.scan(lambda c, y: (c, g(y)), x, x[None]),
+        "scan of jit": lambda f: scanned(jax.jit(f)),
         "grad of scan": lambda f: jax.grad(lambda x, b=lambda c, y: (c, f(y)): jax.lax.scan(b, x, x[None])[1][0]),
-        "while_loop": lambda f: lambda x: while_loop(lambda y: y < 3, f, x), "cond": lambda f: lambda x: cond(x > 0, f, f, x),
+        "while_loop": lambda f: lambda x: while_loop(lambda y: y < 3, f, x),
+        "cond": lambda f: lambda x: cond(x > 0, f, f, x),
         "own custom_vjp": lambda f: own_rule(f), "vmap": lambda f: lambda x: vmap(f)(x[None]),
         "raw custom_vjp": lambda f: raw_rule(f), "grad of raw custom_vjp": lambda f: jax.grad(raw_rule(f)),
     }.items()
@@ -701,6 +714,18 @@ def checks_and_callbacks(jit):
     return lambda i: step(one * i)
 
 
+def checked(jit):
+    net = Net()
+
+    def root(x):
+        check(x > 0, "negative: {}", x)
+        return jnp.sqrt(net(x)), jax.jit(jnp.log)(x)
+
+    inside, outside = jit(checkify(root, errors=all_checks)), checkify(jit(root))
+    nan = jit(lambda x: debug_nan(root, x))
+    return lambda i: (inside(one * i)[0].get(), outside(one * i)[1], nan(one * i))
+
+
 def python_around_it(jit):
     seen, counts = [], types.SimpleNamespace(calls=0)
 
@@ -788,7 +813,7 @@ PROGRAMS = {
         adam, dropout, batch_norm, layer_norm, donation, lazy_layer, hidden_states_made_inside, recurrent_training,
         spiking, stacked, attention, metrics, average_of_weights, static_arguments, modules_as_arguments,
         nodes_made_inside, random_streams, keys_as_constants, hooks, lanes, shards, carried, other_loops, progress,
-        checkpoints, raw_checkpoints, own_rules, raw_rules, surrogate, checks_and_callbacks, python_around_it,
+        checkpoints, raw_checkpoints, own_rules, raw_rules, surrogate, checks_and_callbacks, checked, python_around_it,
         a_model_that_counts, changes_between_calls, nan_and_the_sign_of_zero, nested, under_transforms, methods,
         many_states, placed,
     )
@@ -1019,3 +1044,17 @@ def test_it_lets_go_of_models():
     del net
     gc.collect()
     assert gone() is None
+
+
+def test_a_number_beside_checks():
+    held = bytearray(2)
+
+    def root(x):
+        check(x > 0, "negative: {}", x)
+        return jnp.where(x > 1, len(held), 0), jnp.where(x > 2, len(held), 1)
+
+    f = audited(checkify(root))
+    f(one), f(one)
+    held.append(0)
+    with pytest.raises(StaleProgramError):
+        f(one)

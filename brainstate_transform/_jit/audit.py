@@ -15,11 +15,10 @@ import copy
 import itertools
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.tree_util import PyTreeDef
 
 from brainstate_graph.extend import locate
 
@@ -50,7 +49,7 @@ class _Kept(NamedTuple):
     """
 
     outcome: Outcome
-    result: PyTreeDef
+    result: Any
     lines: list[Line]
     inside: bool
 
@@ -61,12 +60,12 @@ class _Kept(NamedTuple):
         jaxpr = traced.jaxpr
         return _Kept(outcome, jax.tree.structure((out, values)), list(listing(jaxpr)), has_kept_traces(jaxpr))
 
-    def difference(self, new: _Kept, names: Sequence[str], checks: range = range(0)) -> str | None:
+    def difference(self, new: _Kept, names: NamedTrace, checks: range = range(0)) -> str | None:
         """Say what is different first in another trace; None for nothing.
 
         Args:
             new: The other trace.
-            names: The names of the states of the touched graph.
+            names: The trace in words.
             checks: As for `difference_of`.
         """
         return (
@@ -131,7 +130,7 @@ class Audit:
         """
         kept = self.see(inputs, args, kwargs)
         user = self._program.core.core
-        names = NamedTrace(trace_of(StateValues(inputs.key, ()), args, kwargs, kept.outcome), user).names()
+        names = NamedTrace(trace_of(StateValues(inputs.key, ()), args, kwargs, kept.outcome), user)
         try:
             difference = kept.difference(self._anew(kept, inputs, args, kwargs), names)
             if difference is not None:
@@ -182,8 +181,11 @@ def _stale(user: Core, graph: TouchedGraph, difference: str) -> StaleProgramErro
     )
 
 
-def _of_states(old: Outcome, new: Outcome, names: Sequence[str]) -> str | None:
+def _of_states(old: Outcome, new: Outcome, trace: NamedTrace) -> str | None:
     """Say which states one trace alone uses or writes."""
+    if old == new:
+        return None
+    names = trace.names()
     for verb, before, now in (("uses", old.used or (), new.used or ()), ("writes", old.states, new.states)):
         more = [names[index] for index in now if index not in before]
         less = [names[index] for index in before if index not in now]

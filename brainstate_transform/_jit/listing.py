@@ -24,7 +24,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.experimental import checkify
 from jax.extend import source_info_util
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, Var
 from jax.extend.linear_util import WrappedFun
 from jax.tree_util import PyTreeDef
 
@@ -135,7 +135,7 @@ def _is_safe(program: Any) -> bool:
     """Tell whether the function that was traced is of a library, and no jaxpr of the user's that it runs."""
     function = program.debug_info
     file = function.func_filename
-    return file is not None and file.startswith(_SAFE) and function.func_name != jaxpr_as_fun.__name__
+    return file is not None and file.startswith(_SAFE) and function.func_name != "jaxpr_as_fun"
 
 
 def _key(value: Any, inner: list[Any]) -> Any:
@@ -165,7 +165,7 @@ def _key(value: Any, inner: list[Any]) -> Any:
     return type(value) if made_anew else value
 
 
-def tree_key(treedef: PyTreeDef) -> Any:
+def tree_key(treedef: Any) -> Any:
     """Return what is compared of a tree structure; what is static in it may be made anew in each trace."""
     data = treedef.node_data()
     if data is None:  # a leaf, or None
@@ -357,7 +357,9 @@ def _same_but_for_numbers(was: Line, now: Line, numbers: dict[int, int], checks:
             if not (isinstance(old, _Constant) and isinstance(new, _Constant)):
                 return False
             one, other = old.whole_number(), new.whole_number()
-            if one is None or other not in checks or not 0 < one < other or numbers.setdefault(one, other) != other:
+            if one is None or other is None or not 0 < one < other or other not in checks:
+                return False
+            if numbers.setdefault(one, other) != other:
                 return False
     return True
 

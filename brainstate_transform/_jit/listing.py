@@ -371,7 +371,8 @@ def _change(was: Line, now: Line) -> str:
                 return f"a constant of `{was.what}`, {old.change(new)}"
         for name, old in was.params.items():
             if name in now.params and old != now.params[name]:
-                return f"`{name}` of `{was.what}`: {_words(old)} is now {_words(now.params[name])}"
+                one, other = _words(old), _words(now.params[name])
+                return f"`{name}` of `{was.what}`: {one} is now {'another one' if one == other else other}"
     return f"`{was}` is now `{now}`"
 
 

@@ -266,16 +266,9 @@ class StatefulFunction:
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
         return TracedJaxpr(
-            traced,
-            out,
-            trace,
-            avals_of(states),
-            graph.shape,
-            hooks_key(states),
-            tuple(graph.snapshot.states),
-            call,
+            traced, out, trace, avals_of(states), graph.shape, hooks_key(states), tuple(graph.snapshot.states), call,
             sealed[-1],
-        )
+        )  # fmt: skip
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.

@@ -174,7 +174,8 @@ class JittedFunction(Staged):
         traced = self.trace(*args, **kwargs)
         if self._audit is not None:  # what arrays hold now is what the program has
             args, kwargs, inputs = self.as_passed(args, kwargs)
-            self._audit.see(inputs.whole(), args, kwargs)
+            with jax.disable_jit(False):
+                self._audit.see(inputs.whole(), args, kwargs)
         return traced.lower()
 
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:

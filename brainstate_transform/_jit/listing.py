@@ -373,7 +373,14 @@ def _change(was: Line, now: Line) -> str:
             if name in now.params and old != now.params[name]:
                 one, other = _words(old), _words(now.params[name])
                 return f"`{name}` of `{was.what}`: {one} is now {'another one' if one == other else other}"
-    return f"`{was}` is now `{now}`"
+    one, other = str(was), str(now)
+    if one == other:
+        return f"`{was.what}` gave {_typed(was.outputs)}, and gives {_typed(now.outputs)} now"
+    return f"`{one}` is now `{other}`"
+
+
+def _typed(avals: Sequence[Any]) -> str:
+    return ", ".join([_aval(aval) + (" weak" if getattr(aval, "weak_type", False) else "") for aval in avals])
 
 
 def _words(item: Any) -> str:

@@ -18,6 +18,7 @@ from brainstate_transform import (
     StatefulFunction,
     check,
     checkify,
+    grad,
     jit,
     vmap,
 )
@@ -220,6 +221,22 @@ print(*told)
 @each("setting, told", [("1", "stale silent"), ("0", "silent silent"), ("", "silent silent")])
 def test_all_functions_of_a_process(setting, told):
     assert output_of("-c", OF_A_PROCESS, BRAINSTATE_AUDIT=setting).split() == told.split()
+
+
+def test_audited_calls_make_nothing_that_stays():
+    net = Net()
+    f = audited(lambda x: grad(lambda: jnp.sum(jnp.where(x > 0, net(x), 0.0)), net.w)())
+
+    def objects():
+        gc.collect()
+        return len(gc.get_objects())
+
+    for _ in range(5):  # the 1st, 2nd, 4th ... leave behind what JAX keeps
+        f(one)
+    before = objects()
+    for _ in range(2):
+        f(one)
+    assert objects() - before < 20
 
 
 def test_it_lets_go_of_models():

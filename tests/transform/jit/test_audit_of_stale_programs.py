@@ -221,9 +221,9 @@ def an_error():
 
 def inner(transform):
     """A function that lives on, of which JAX keeps the trace."""
-    table = np.ones(1000, np.float32)
-    run = transform(lambda x: jnp.sum(x * x * table))
-    return lambda x: run(x), lambda: table.__setitem__(3, 2.0), r"at \[3\]: 1.0 is now 2.0"
+    held = bytearray(2)
+    run = transform(lambda x: x * x * len(held))
+    return lambda x: run(x), lambda: held.append(0), r"2.0 is now 3.0"
 
 
 def vmapped(f):
@@ -257,16 +257,12 @@ def raw_lanes(f):
 
 
 def raw_body():
-    table = np.ones(1000, np.float32)
+    held = bytearray(2)
 
     def body(carry, x):
-        return carry, jnp.sum(x * table)
+        return carry, x * len(held)
 
-    return (
-        lambda x: jax.lax.scan(body, 0.0, jnp.stack([x, x]))[1],
-        lambda: table.__setitem__(3, 2.0),
-        r"at \[3\]: 1.0 is now 2.0",
-    )
+    return lambda x: jax.lax.scan(body, 0.0, pair(x)), lambda: held.append(0), r"2.0 is now 3.0"
 
 
 def callback():

@@ -35,6 +35,8 @@ __all__ = ["ALWAYS", "Audit"]
 
 ALWAYS = os.environ.get("BRAINSTATE_AUDIT", "") not in ("", "0")  # whether all functions of this process are audited
 
+_NAMED = 10  # places that an error names
+
 _anew = itertools.count(1)
 
 
@@ -172,7 +174,8 @@ class Audit:
 
 def _stale(user: Core, graph: TouchedGraph, difference: str) -> StaleProgramError:
     unwatched: tuple[str, ...] = getattr(graph, "unwatched", ())
-    places = f" It reads {', '.join(unwatched)}, which no call looks at." if unwatched else ""
+    more = f" and {len(unwatched) - _NAMED} more" if len(unwatched) > _NAMED else ""
+    places = f" It reads {', '.join(unwatched[:_NAMED])}{more}, which no call looks at." if unwatched else ""
     return StaleProgramError(
         f"the program of `{user.__qualname__}` is not what the function is now. Traced anew: {difference}.{places} "
         "Hold what changes in a State, or pass it as an argument; `clear_cache()` has the function compiled anew.",

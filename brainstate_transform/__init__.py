@@ -65,7 +65,7 @@ from ._mapping.lanes import register_lanes
 from ._conformance.check import check_transform
 
 # errors
-from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError
+from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
 __all__ = [
     # compiling
@@ -92,5 +92,5 @@ __all__ = [
     # checking a transform
     "check_transform",
     # errors
-    "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError",
+    "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "StaleProgramError",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ our back, such as a list, is compared by its contents, copied when it is kept, a
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import functools
 import types
 from collections.abc import Callable, Hashable
@@ -130,8 +131,10 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         return (kind, key(value.__func__), key(value.__self__))
     if isinstance(value, bytearray):
         return (kind, bytes(value))
-    if isinstance(value, slice):
+    if isinstance(value, (slice, range)):  # empty ranges are equal in Python, wherever they start
         return (kind, key(value.start), key(value.stop), key(value.step))
+    if isinstance(value, decimal.Decimal):  # as text 2.0 and 2.00 differ
+        return (kind, str(value))
     if kind is types.SimpleNamespace:
         return (kind, key(vars(value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

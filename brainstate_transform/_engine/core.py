@@ -29,10 +29,14 @@ from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
-__all__ = ["Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
+__all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
 Run = Callable[..., Any]
 
+
+# Another value for each trace that must find nothing of what is kept of inner functions, by JAX or by us: one of an
+# audit, see `brainstate_transform._jit.audit`.  None for all others.
+ANEW: Any = jax.make_user_context(None)
 
 _config: Any = jax.config  # its options are attributes that a type checker does not know
 
@@ -341,7 +345,7 @@ class StagedCore:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)
         if outcome.used is None:  # particular states, where nothing is compiled
             return out, (values, Written((outcome, values)))
-        if self.log is not None:
+        if self.log is not None and ANEW.value is None:
             self._note(self.log, _states_, args, kwargs, outcome)
         return out, (values, ((),) * self._number(outcome))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from brainstate_graph import BrainStateError
 
-__all__ = ["BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "note_raised", "raise_users"]
+__all__ = [
+    "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "StaleProgramError", "note_raised",
+    "raise_users",
+]  # fmt: skip
 
 
 class BatchAxisError(BrainStateError, ValueError):
@@ -36,6 +39,23 @@ class LostStateError(BrainStateError, RuntimeError):
 
 class NonFiniteError(BrainStateError, FloatingPointError, RuntimeError):
     """A value that was to be finite is NaN or infinite."""
+
+
+class StaleProgramError(BrainStateError, RuntimeError):
+    """A program is not what its function is now; an audited function raises it instead of running it, see `jit`.
+
+    Attributes:
+        difference: The first difference to a new trace.
+        unwatched: The places that the function reads and no call looks at, such as `cfg.table`.
+    """
+
+    def __init__(self, message: str, difference: str, unwatched: Sequence[str] = ()) -> None:
+        super().__init__(message, difference, tuple(unwatched))
+        self.difference = difference
+        self.unwatched = tuple(unwatched)
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 _raised: deque[tuple[str, Exception]] = deque(maxlen=16)  # by compiled programs, of late

@@ -234,6 +234,8 @@ def _leads_elsewhere(before: GraphDef, now: GraphDef) -> bool:
     """Tell whether a node has got an attribute that may lead to other places, as a function does."""
     for old, new in zip(before.rows, now.rows, strict=True):
         if old is not new:
+            if len(old.consts) != len(new.consts):
+                return True
             pairs = zip(old.consts, new.consts, strict=True)
             if any(b is not None and (a is None or a.key != b.key) and not is_value(b.value) for a, b in pairs):
                 return True

@@ -6,6 +6,7 @@ Read in this order:
 - ``program.py``: what JAX compiles, and which states it is passed.
 - ``dispatch.py``, ``state_options.py``: how a program is called where states are donated or placed.
 - ``explain.py``: the words for why a function was traced again.
+- ``audit.py``, ``listing.py``: whether a program is still what its function is.
 - ``stages.py``: `trace`, `lower`, `compile`.
 - ``stateful.py``, ``traces.py``, ``make_jaxpr.py``: a function as a jaxpr with its states.
 - ``parts.py``, ``eager.py``: loops and branches that run compiled outside any trace.

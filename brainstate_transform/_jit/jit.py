@@ -21,6 +21,7 @@ from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
 from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
+from .audit import ALWAYS, Audit
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog
 from .program import Program
@@ -59,12 +60,14 @@ class JittedFunction(Staged):
         in_shardings: Any = None,
         out_shardings: Any = None,
         name: str | None = None,
+        audit: bool | None = None,
         **options: Any,
     ) -> None:
         self._made_with: dict[str, Any] = {
             "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
             "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
-            "in_shardings": in_shardings, "out_shardings": out_shardings, "name": name, **options,
+            "in_shardings": in_shardings, "out_shardings": out_shardings, "name": name,
+            "audit": audit, **options,
         }  # fmt: skip
         core = Core(fun)
         if name is not None:
@@ -85,6 +88,9 @@ class JittedFunction(Staged):
         options["donate_argnames"] = tuple(donated_names) or None
         self._dispatch = Dispatch(self._program, self._static[0], donated, options)
         self._run, self._run_whole = self._dispatch.run, self._dispatch.run_whole
+        self._audit = Audit(self._program) if audit or (audit is None and ALWAYS) else None
+        if self._audit is not None:
+            self._run, self._run_whole = map(self._audit.before, (self._run, self._run_whole))
 
     @property
     def origin_fun(self) -> Callable[..., Any]:
@@ -186,7 +192,12 @@ class JittedFunction(Staged):
         Returns:
             A `Lowered`, as ``jax.jit(f).lower`` gives it, with ``compile``.
         """
-        return self.trace(*args, **kwargs).lower()
+        traced = self.trace(*args, **kwargs)
+        if self._audit is not None:  # what arrays hold now is what the program has
+            args, kwargs, inputs = self.as_passed(args, kwargs)
+            with jax.disable_jit(False):
+                self._audit.see(inputs.whole(), args, kwargs)
+        return traced.lower()
 
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
         """Compile for arguments like these; no state changes, and a later call like it is not traced again.
@@ -239,6 +250,7 @@ def jit(
     inline: bool = False,
     compiler_options: dict[str, Any] | None = None,
     name: str | None = None,
+    audit: bool | None = None,
 ) -> Any:
     """Compile a function that may read and write states.
 
@@ -262,6 +274,9 @@ def jit(
         inline: As in ``jax.jit``.
         compiler_options: As in ``jax.jit``.
         name: The name of the compiled program; that of `fun` if None.
+        audit: Whether each call traces the function anew, and raises a StaleProgramError that says what is different
+            where the program that it would run is another one. For debugging, as each call costs a trace. None for
+            what the environment variable ``BRAINSTATE_AUDIT`` was when this package was imported: 1 for all functions.
 
     Returns:
         A `JittedFunction`.
@@ -284,7 +299,7 @@ def jit(
         "static_argnums": static_argnums, "static_argnames": static_argnames, "donate_argnums": donate_argnums,
         "donate_argnames": donate_argnames, "donate_states": donate_states, "state_shardings": state_shardings,
         "in_shardings": in_shardings, "out_shardings": out_shardings, "keep_unused": keep_unused, "inline": inline,
-        "name": name,
+        "name": name, "audit": audit,
     }  # fmt: skip
     if compiler_options is not None:
         options["compiler_options"] = compiler_options

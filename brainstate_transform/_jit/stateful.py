@@ -12,7 +12,7 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
 
-from .._engine.core import Core, without_jit
+from .._engine.core import ANEW, Core, without_jit
 from .._engine.placeholders import constant, hold, seal, unseal_result
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
@@ -67,6 +67,7 @@ class StatefulFunction:
         return_only_write: Whether states that are only read are left out of the outputs.
         ir_optimizations: One or several of "constant_fold", "algebraic_simplification", "copy_propagation", "cse",
             "dce", or "all": the passes of ``brainstate_transform.ir`` that a trace goes through before it is kept.
+        audit: Whether each call traces the function anew first, as of `jit`.
 
     Raises:
         ValueError: An unknown optimization.
@@ -93,6 +94,7 @@ class StatefulFunction:
         name: str | None = None,
         return_only_write: bool = True,
         ir_optimizations: str | Sequence[str] | None = None,
+        audit: bool | None = None,
     ) -> None:
         self.fun = fun
         self.static_argnums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
@@ -115,7 +117,7 @@ class StatefulFunction:
             return self._replayed(*args, **kwargs)
 
         replayed.__name__, replayed.__qualname__ = self._core.__name__, self._core.__qualname__
-        self._call: Any = jit(replayed)
+        self._call: Any = jit(replayed, audit=audit)
         self._call.cores[0].frozen = True
         self._cache = TraceCache(_MAXSIZE)
         self._tracing = threading.RLock()
@@ -208,6 +210,8 @@ class StatefulFunction:
 
     def _fresh(self, key: Hashable, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
         """Return the trace under `key`, traced anew where the touched graph or its states are not as they were."""
+        if ANEW.value is not None:  # nothing that is kept is looked at
+            return self._trace(args, kwargs, graph)
         found = self._cache.get(key)
         if found is not None and found.holds(graph):
             return found
@@ -263,17 +267,10 @@ class StatefulFunction:
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
         return TracedJaxpr(
-            traced,
-            out,
-            trace,
-            avals_of(states),
-            graph.shape,
-            hooks_key(states),
-            tuple(graph.snapshot.states),
-            call,
+            traced, out, trace, avals_of(states), graph.shape, hooks_key(states), tuple(graph.snapshot.states), call,
             sealed[-1],
             settings(),
-        )
+        )  # fmt: skip
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.

@@ -23,21 +23,22 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-import jax
 import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, Snapshot, State, Static
-from brainstate_graph.extend import ABSENT, StateTree, dotted
+from brainstate_graph.extend import ABSENT, StateTree, dotted, fields_of
 
 from . import objects
-from .code import WHOLE, names_in
+from .attributes import Attributes
+from .code import WHOLE, Vocabulary, names_in
 from .findings import Findings, Link
 from .owners import OPEN, is_foreign, is_ours, is_users
-from .places import Binding, Cell, Known, Place, Slots
+from .places import Binding, Cell, Items, Known, Place, Slots
 from .values import (
     CONTAINERS,
     FEW,
@@ -61,26 +62,6 @@ __all__ = ["Capture"]
 _MOST_OF_LIBRARIES = 2000  # things that are looked at inside of libraries
 
 
-class _Opened(NamedTuple):
-    """A thing of which those attributes are followed that the code names.
-
-    Attributes:
-        item: The object, module, function or class.
-        table: Its own attributes.
-        slots: Those in slots.
-        classes: Where the rest is found: the classes of the user among its bases, the most derived one first.
-        link: How it was reached.
-        taken: The names that were followed.
-    """
-
-    item: Any
-    table: Any
-    slots: Slots | None
-    classes: Sequence[type[Any]]
-    link: Link | None
-    taken: set[str]
-
-
 class Capture:
     """All that the program of one function depends on, as far as names lead.
 
@@ -95,12 +76,10 @@ class Capture:
     def __init__(self, fun: Callable[..., Any], known: Known) -> None:
         self.found = Findings(known)
         self._met: dict[int, Any] = {}  # by id, which stays that of the thing
-        self._opened: list[_Opened] = []
-        self._tables: dict[int, Any] = {}  # of a class, by id: each `vars` of it is another object
-        self._uses: dict[str, set[Any]] = {}
-        self._called: set[str] = set()
-        self._texts: set[str] = set()
+        self._words = Vocabulary()
+        self._attributes = Attributes(self.found, self._words)
         self._first: Any = fun
+        self._met_invisible: dict[int, Any] = {}
         self._in_libraries = 0
         self._follow([Link("", "", None, fun, None, None)])
 
@@ -122,7 +101,10 @@ class Capture:
                     stack.append(Link(str(key), path, None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
                 self._met[id(row.type)] = row.type
-                self._open_class(row.type, None)
+                self._attributes.open_class(row.type, None)
+        for item in snapshot.objects:
+            if isinstance(item, Node) and item.graph_invisible_attrs:
+                stack += self._invisible(item)
         self._follow(stack[::-1])
         return before != self.found.size()
 
@@ -132,20 +114,23 @@ class Capture:
             while stack:
                 link = stack.pop()
                 stack.extend(reversed(list(self._take(link))))
-            # What has been opened leads on by the names that were met since.
-            names = sorted({*self._uses, *self._called, *self._texts})
-            for opened in tuple(self._opened):
-                new = [name for name in names if name not in opened.taken]
-                opened.taken.update(new)
-                stack.extend(step for name in new for step in self._attribute(opened, name))
-            stack.reverse()
+            stack = self._attributes.new_steps()[::-1]
             if not stack:
                 return
+
+    def _invisible(self, node: Node) -> list[Link]:
+        """Return what the attributes of a node lead to that are not part of its graph."""
+        if id(node) in self._met_invisible:
+            return []
+        self._met_invisible[id(node)] = node
+        table = fields_of(node)
+        paths = {name: f"{type(node).__name__}.{name}" for name in node.graph_invisible_attrs if name in table}
+        return [Link(name, path, Binding(table, name), table[name], None, None) for name, path in paths.items()]
 
     def _take(self, link: Link) -> Iterator[Link]:
         """Note what was reached, and return what it leads to."""
         item, kind = link.value, type(link.value)
-        if is_value(item):
+        if is_value(item) and not hasattr(kind, "__dataclass_fields__"):  # which may be changed past its guard
             self.found.note(link, item)
             return
         if issubclass(kind, Tracer):  # of a trace around this one; nothing may keep it
@@ -167,13 +152,15 @@ class Capture:
             if id(item) not in self._met:
                 self._met[id(item)] = item
                 yield from self._container(item, link)
+                if is_users(kind):  # a dict with attributes
+                    self._attributes.open(item, link)
             else:
                 self.found.watch(link)
             return
         if issubclass(kind, types.ModuleType):
             if id(item) not in self._met:
                 self._met[id(item)] = item
-                self._opened.append(_Opened(item, vars(item), None, (), link, set()))
+                self._attributes.open_module(item, link)
             return
         if id(item) in self._met:
             if issubclass(kind, type) or not objects.leads_on(item):
@@ -193,15 +180,15 @@ class Capture:
     # -- what functions lead to ----------------------------------------------------------------------------------------
 
     def _function(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
-        if fun is not self._first:
-            self.found.functions.append(objects.identity_of(fun))
+        self.found.functions.append(objects.identity_of(fun))
+        if not is_ours(fun):
+            self.found.read_function(fun)
         names = names_in(fun.__code__)
-        for name, uses in names.uses.items():
-            self._uses.setdefault(name, set()).update(uses)
-        self._called |= names.called
-        self._texts |= names.texts
+        self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
+        for name in names.computed if is_users(fun) else ():
+            self.found.say_unwatched(f"{name}(...) in {fun.__qualname__}", "what it reads is not in the code")
         yield from self._cells(fun, link)
         yield from self._defaults(fun, link)
         table = fun.__globals__
@@ -209,7 +196,10 @@ class Capture:
             value = table.get(name, ABSENT)
             # Of our own globals only what may be a model, as the random stream of the process, counts; and functions of
             # ours that use such.
-            if value is ABSENT or (is_ours(fun) and not objects.may_be_a_model(value)):
+            if is_ours(fun) and not objects.may_be_a_model(value):
+                continue
+            if value is ABSENT:  # not there yet; one that hides a name of Python may come as well
+                self.found.expect(name, name, Binding(table, name), link)
                 continue
             yield self._step(link, name, value, Binding(table, name))
         for name in names.imports:
@@ -218,7 +208,7 @@ class Capture:
                 yield self._step(link, name, module)
                 yield self._step(link, name.partition(".")[0], sys.modules.get(name.partition(".")[0]))
         if fun.__dict__:
-            self._opened.append(_Opened(fun, fun.__dict__, None, (), link, set()))
+            self._attributes.open_function(fun, link)
             if "__wrapped__" in fun.__dict__:
                 yield self._step(link, "", fun.__dict__["__wrapped__"])
 
@@ -242,14 +232,23 @@ class Capture:
 
     def _container(self, item: Any, link: Link) -> Iterator[Link]:
         """Return what a container leads to: what the code takes of it by key, or all."""
-        path, uses = link.path, self._uses.get(link.name)
+        path, uses = link.path, self._words.uses.get(link.name)
         if uses is not None and not uses and link.place is not None:
             return  # the code only puts something in
         keyed = uses is not None and WHOLE not in uses and link.place is not None
         if isinstance(item, MAPPINGS) and not isinstance(item, StateTree) and keyed:
             for key in sorted(uses or (), key=repr):
-                if key in item:
-                    yield self._step(link, str(key), item[key], Binding(item, key), path=f"{path}[{key!r}]")
+                at, where = Binding(item, key), f"{path}[{key!r}]"
+                if (value := at.now()) is ABSENT:
+                    self.found.expect(str(key), where, at, link)
+                else:
+                    yield self._step(link, str(key), value, at, path=where)
+            return
+        if isinstance(item, (list, deque)) and keyed and all(type(key) is int for key in uses or ()):
+            table = Items(item)
+            for key in sorted(uses or ()):
+                if (value := table.get(key, ABSENT)) is not ABSENT:
+                    yield self._step(link, f"{link.name}[{key}]", value, Binding(table, key), path=f"{path}[{key}]")
             return
         graph = holds_graph(item)
         if not graph and len(item) > FEW:
@@ -293,7 +292,7 @@ class Capture:
             yield self._step(link, "self", item.instance())
             yield self._step(link, "", item.fun, path=path)
         elif issubclass(kind, types.FunctionType):  # of a library: what it was given
-            if link.place is not None:
+            if not link.given:
                 self.found.note(link, by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)
             yield from self._inside_library([(name, cell.now()) for name, cell in cells], link)
@@ -302,20 +301,25 @@ class Capture:
         elif issubclass(kind, type):
             self.found.note(link, by_identity(item))
             if is_users(item):
-                self._open_class(item, link)
+                self._attributes.open_class(item, link)
         elif is_ours(kind):
             self.found.watch(link)
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield self._step(link, "", fun, path=path)
-        elif not is_foreign(kind) or kind.__module__ in OPEN:
+        elif not is_foreign(kind) or kind in OPEN:
             self.found.watch(link)
-            self._open(item, kind, link)
+            self._attributes.open(item, link)
+        elif issubclass(kind, (UserDict, UserList, ChainMap)):
+            self.found.watch(link)
+            self.found.know_by_attributes(item)
+            for part in item.maps if isinstance(item, ChainMap) else [item.data]:
+                yield self._step(link, link.name, part, Binding(Slots(item), "data"), path=path)
         else:
             small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES
             if small:
                 self.found.note(link, Static(item.copy()), same_bytes(item))
                 return
-            if link.place is not None:
+            if not link.given:
                 self.found.note(link, by_identity(item))
             if (why := objects.why_unwatched(item)) is not None:
                 self.found.say_unwatched(path, why)
@@ -330,68 +334,4 @@ class Capture:
         for name, value in pairs:
             if self._in_libraries < _MOST_OF_LIBRARIES and id(value) not in self._met and objects.may_be_given(value):
                 self._in_libraries += 1
-                yield self._step(link, name, value, path=(link and link.path) or name)
-
-    def _open(self, item: Any, kind: type[Any], link: Link | None) -> None:
-        slots = Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
-        self._opened.append(_Opened(item, objects.own_table(item), slots, self._classes_of(kind), link, set()))
-        self._called |= objects.unnamed(self._opened[-1].classes)
-
-    def _open_class(self, cls: type[Any], link: Link | None) -> None:
-        classes = self._classes_of(cls)
-        self._opened.append(_Opened(cls, None, None, classes, link, set()))
-        self._called |= objects.unnamed(classes)
-        if link is not None:  # the code makes objects of it
-            self._called |= objects.MAKING
-
-    def _classes_of(self, kind: type[Any]) -> list[type[Any]]:
-        return [base for base in kind.__mro__ if base is not object and is_users(base)]
-
-    def _attribute(self, opened: _Opened, name: str) -> Iterator[Link]:
-        """Return what an attribute of something that was opened leads to."""
-        item, table, link = opened.item, opened.table, opened.link
-        prefix = f"{link.path}." if link is not None and link.path else ""
-        path = f"{prefix}{name}"
-        if isinstance(item, types.ModuleType) and is_ours(item):
-            yield from self._inside_library([(name, table.get(name))], link)
-            return
-        if isinstance(item, types.ModuleType) and is_foreign(item):
-            found = table.get(name)
-            constant = is_value(found) or callable(found) or isinstance(found, (types.ModuleType, jax.Array))
-            if name in self._uses and not constant:
-                self.found.say_unwatched(path, "of a library")  # as `os.environ`
-            return
-        if table is not None and name in table:
-            yield from self._named(link, name, table[name], Binding(table, name), path)
-            return
-        if opened.slots is not None and name in objects.slots_of(type(item)):
-            yield from self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
-            return
-        gaps: list[Place] = [Binding(table, name)] if table is not None else []
-        for cls in opened.classes:
-            own = self._tables.setdefault(id(cls), vars(cls))
-            if name not in own:
-                gaps.append(Binding(own, name))
-                continue
-            if name.startswith("__") and name in objects.UNCALLED:
-                return
-            for gap in gaps:  # where another one may be put before it
-                self.found.expect(gap)
-            at = Binding(own, name)
-            yield from self._named(link, name, own[name], at, f"{cls.__name__}.{name}" if table is None else path)
-            return
-        if name in self._texts and gaps and not isinstance(item, types.ModuleType) and not isinstance(item, Node):
-            self.found.expect(gaps[0])  # asked for by ``getattr(config, "rate", 1.0)``
-
-    def _named(self, link: Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[Link]:
-        """Return what is behind a name: a member of a class stands for the functions that it runs."""
-        step = self._step(link, name, value, place, path=path)
-        kind = type(value)
-        runs = objects.function_of(value)
-        if runs is not None:
-            self.found.watch(step)
-            yield self._step(step, name, runs, path=path)
-        elif kind in (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType):
-            return
-        elif name in self._uses or name in self._texts or not is_value(value):  # a number is not called
-            yield step
+                yield Link(name, (link and link.path) or name, None, value, None, link, given=True)

@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any, Final, NamedTuple
 
-__all__ = ["WHOLE", "Names", "names_in"]
+__all__ = ["WHOLE", "Names", "Vocabulary", "names_in"]
 
 
 class _Whole:
@@ -38,6 +38,7 @@ class Names(NamedTuple):
         assigned: Variables of functions around it, globals and attributes that it assigns, and names of what it changes
             in place, as by ``log.append(x)`` or ``table["k"] = x``.
         imports: Modules that it imports.
+        computed: Functions of Python by which it reads in a way that the code does not tell: ``getattr(config, name)``.
     """
 
     loaded: tuple[str, ...]
@@ -46,6 +47,7 @@ class Names(NamedTuple):
     texts: frozenset[str]
     assigned: frozenset[str]
     imports: tuple[str, ...]
+    computed: frozenset[str]
 
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -55,7 +57,8 @@ _ASSIGNING = frozenset(
     {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR"},
 )
 _SILENT = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "NOP", "NOT_TAKEN"})
-_BY_TEXT = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "attrgetter"})
+_BY_TEXT = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "attrgetter", "__dict__"})
+_BY_ANY_TEXT = frozenset({"getattr", "vars", "globals", "locals", "eval", "exec"})
 _CHANGING = frozenset({
     "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem", "popleft",
     "remove", "reverse", "setdefault", "sort", "update",
@@ -71,7 +74,7 @@ def names_in(code: types.CodeType) -> Names:
     for current in todo:
         found.read(current)
         todo += [c for c in current.co_consts if isinstance(c, types.CodeType)]
-    texts = found.texts if not _BY_TEXT.isdisjoint((*found.loaded, *found.called)) else set[str]()
+    texts = found.texts if not _BY_TEXT.isdisjoint((*found.loaded, *found.called, *found.uses)) else set[str]()
     return Names(
         tuple(found.loaded),
         {name: frozenset(uses) for name, uses in found.uses.items()},
@@ -79,6 +82,7 @@ def names_in(code: types.CodeType) -> Names:
         frozenset(texts),
         frozenset(found.assigned),
         tuple(found.imports),
+        frozenset(found.computed),
     )
 
 
@@ -92,6 +96,7 @@ class _Reading:
         self.texts: set[str] = set()
         self.assigned: set[str] = set()
         self.imports: dict[str, None] = {}
+        self.computed: set[str] = set()
 
     def read(self, code: types.CodeType) -> None:
         self.texts.update(const for const in code.co_consts if type(const) is str)
@@ -100,12 +105,17 @@ class _Reading:
             name, kind = step.argval, step.opname
             if kind in _GLOBALS:
                 self.loaded[name] = None
+                if name in _BY_ANY_TEXT and not _by_constant(steps[number + 1 : number + 12]):
+                    self.computed.add(name)
             if kind in _ASSIGNING:
                 self.assigned.add(name)
             elif kind == "IMPORT_NAME":
                 self.imports[name] = None
             elif kind == "IMPORT_FROM":
                 self.uses.setdefault(name, set()).add(WHOLE)
+            elif kind == "MATCH_CLASS" and type(names := steps[number - 1].argval) is tuple:
+                for each in (*names, *(("__match_args__",) if step.arg else ())):
+                    self.uses.setdefault(each, set()).add(WHOLE)
             elif kind in _ATTRIBUTES and _calls(step):
                 self.called.add(name)
             elif kind in _VARIABLES or kind in _ATTRIBUTES:
@@ -147,8 +157,49 @@ def _changes(after: list[dis.Instruction]) -> bool:
     return False
 
 
+def _by_constant(after: list[dis.Instruction]) -> bool:
+    """Tell whether a call that begins here names what it reads: ``getattr(config, "k")``, ``vars(config)["k"]``."""
+    for number, step in enumerate(after):
+        if step.opname == "LOAD_CONST" and type(step.argval) is str:
+            return True
+        if step.opname.startswith("CALL"):
+            following = after[number + 1 : number + 3]
+            return [s.opname for s in following] == ["LOAD_CONST", "BINARY_SUBSCR"]
+    return False
+
+
 def _calls(step: dis.Instruction) -> bool:
     """Tell whether an instruction loads an attribute to call it."""
     if step.opname == "LOAD_METHOD":
         return True
     return _LATER_METHODS and step.opname in ("LOAD_ATTR", "LOAD_SUPER_ATTR") and bool((step.arg or 0) & 1)
+
+
+class Vocabulary:
+    """The names in all the code that was read so far.
+
+    Attributes:
+        uses: As in `Names`, of all the code; so are the others.
+        called: Attributes that it calls.
+        texts: Texts by which it asks for attributes.
+    """
+
+    def __init__(self) -> None:
+        self.uses: dict[str, set[Any]] = {}
+        self.called: set[str] = set()
+        self.texts: set[str] = set()
+
+    def add(self, names: Names) -> None:
+        """Add the names of a piece of code."""
+        for name, uses in names.uses.items():
+            self.uses.setdefault(name, set()).update(uses)
+        self.called |= names.called
+        self.texts |= names.texts
+
+    def reads(self, name: str) -> bool:
+        """Tell whether some code reads a variable or attribute of this name as a value."""
+        return name in self.uses or name in self.texts
+
+    def names(self) -> list[str]:
+        """Return all names, sorted: what is found by them must not depend on the seed of the process."""
+        return sorted({*self.uses, *self.called, *self.texts})

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import types
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from brainstate_graph.extend import ABSENT
+from brainstate_graph.extend import ABSENT, static_key
 
 from .places import Found, Known, Place, Places, key_of, unchanged
-from .values import CONTAINERS, Test
+from .values import CONTAINERS, Test, by_identity
 
 __all__ = ["VARIABLE", "Constant", "Findings", "Link"]
 
@@ -28,6 +30,7 @@ class Link(NamedTuple):
         value: What is there.
         test: The test of a container that holds it.
         above: How that was reached.
+        given: Whether a library was given it: what holds it stands for it in the key.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Link(NamedTuple):
     value: Any
     test: Test | None
     above: Link | None
+    given: bool = False
 
 
 class Constant(NamedTuple):
@@ -86,19 +90,36 @@ class Findings:
         self._ways: dict[Any, tuple[Place, Any]] = {}  # the places on the way to something
         self._tests: dict[int, Test] = {}  # the tests of containers on the way
         self._walked: dict[int, Link] = {}  # by id
+        self._functions: dict[int, types.FunctionType] = {}  # those that were read, by id
+        self._kinds: dict[int, Any] = {}  # objects that are known by their attributes, by id
+        self._bases: dict[int, type[Any]] = {}  # classes whose members were looked at, by id
 
     def size(self) -> tuple[int, ...]:
         """Return how much was found."""
-        parts = (self.objects, self.functions, self.constants, self.unwatched, self._ways, self._tests)
+        parts = (self.objects, self.functions, self.constants, self.unwatched, self._ways, self._tests, self._bases)
         return tuple(map(len, parts))
 
     def say_unwatched(self, path: str, why: str) -> None:
         """Note a thing that is not watched."""
         self.unwatched[f"{path} ({why})"] = None
 
-    def expect(self, place: Place) -> None:
+    def expect(self, name: str, path: str, place: Place, above: Link | None) -> None:
         """Watch a place for something that is not there."""
-        self._ways[key_of(place)] = place, ABSENT
+        self.note(Link(name, path, place, ABSENT, None, above), ABSENT)
+
+    def read_function(self, fun: types.FunctionType) -> None:
+        """Watch what a function is: its code and defaults may be replaced."""
+        self._functions[id(fun)] = fun
+
+    def know_by_attributes(self, item: Any) -> None:
+        """Watch the class of an object, which may be replaced; what else the object is, its attributes say."""
+        if id(item) not in self._kinds:
+            self._kinds[id(item)] = item
+            self.functions.append(by_identity(type(item)))
+
+    def look_at_bases(self, cls: type[Any]) -> None:
+        """Watch the bases of a class, which may be replaced."""
+        self._bases[id(cls)] = cls
 
     def note(self, link: Link, value: Any, content: Test | None = None) -> None:
         """Note what was reached as part of the key."""
@@ -113,13 +134,17 @@ class Findings:
         """Return the nodes and states, the plain values beside them in a container, and the values of places."""
         roots = dict(self.objects)
         for link, value, _ in self._counting():
-            if value is not ABSENT:
+            if value is not ABSENT and not self._as_at_first(link.path, value):
                 add_under(roots, VARIABLE + link.path, value)
         return roots
 
     def _counting(self) -> list[Constant]:
         own = self._known.own
         return [c for c in self.constants.values() if c.link.path not in own and not self._is_undecided(c)]
+
+    def _as_at_first(self, path: str, value: Any) -> bool:
+        first = self._known.decided.get(path, ABSENT)
+        return first is not ABSENT and (first is value or static_key(first) == static_key(value))
 
     def _is_undecided(self, constant: Constant) -> bool:
         known, link = self._known, constant.link
@@ -141,8 +166,9 @@ class Findings:
             if constant.link.place is not None:
                 ways.pop(key_of(constant.link.place), None)
         one = unchanged(ways.values())
+        more = same_parts(list(self._functions.values()), list(self._kinds.values()), list(self._bases.values()))
         places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self.unwatched))
-        return places, [*([one] if one else []), *tests.values()]
+        return places, [*filter(None, (one, more)), *tests.values()]
 
     def watch(self, link: Link | None) -> None:
         """Keep the places on the way to something, and what tells the functions on it from others."""
@@ -157,6 +183,34 @@ class Findings:
     def add(self, name: str, item: Any) -> None:
         """Add a node, a state, or a value beside one."""
         add_under(self.objects, name, item)
+
+
+_code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
+_bases_of = type.__dict__["__mro__"].__get__
+
+
+def same_parts(functions: list[Any], items: list[Any], classes: list[Any]) -> Test | None:
+    """Return the test whether functions still have their code and defaults, objects their class, classes their bases."""
+    defaults = [fun for fun in functions if fun.__defaults__ is not None]
+    keywords = [(fun, fun.__kwdefaults__, dict(fun.__kwdefaults__)) for fun in functions if fun.__kwdefaults__]
+    rows = [
+        (get, each, list(map(id, map(get, each))), list(map(get, each)))
+        for get, each in ((_code_of, functions), (_defaults_of, defaults), (type, items), (_bases_of, classes))
+        if each
+    ]
+    if not (rows or keywords):
+        return None
+
+    def unchanged() -> bool:
+        for get, each, ids, _ in rows:  # what was got is there for its ids to stay its own
+            if list(map(id, map(get, each))) != ids:
+                return False
+        for fun, table, before in keywords:
+            if fun.__kwdefaults__ is not table or list(map(id, table.values())) != list(map(id, before.values())):
+                return False
+        return True
+
+    return unchanged
 
 
 def add_under(to: dict[str, Any], name: str, item: Any) -> None:

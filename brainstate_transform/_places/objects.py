@@ -12,13 +12,13 @@ import numpy as np
 
 from brainstate_graph import Node, State
 
-from .owners import is_foreign, is_nn
+from .owners import OPEN, is_foreign, is_nn
 from .values import EXACT, FEW, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
-    "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "leads_on", "may_be_a_model", "may_be_given",
-    "own_table", "quietly", "slots_of", "unnamed", "why_unwatched",
+    "DESCRIPTORS", "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "is_kept", "leads_on",
+    "may_be_a_model", "may_be_given", "own_table", "quietly", "slots_of", "unnamed", "why_unwatched",
 ]  # fmt: skip
 
 # Methods that Python calls for an operator or a statement, so that no code names them.
@@ -60,7 +60,7 @@ def slots_of(kind: type[Any]) -> set[str]:
 
 def unnamed(classes: Sequence[type[Any]]) -> set[str]:
     """Return the methods of these classes that operators and statements call, which no code names."""
-    names = {name for cls in classes for name in vars(cls) if name.startswith("__")}
+    names = {name for cls in classes for name in list(vars(cls)) if name.startswith("__")}
     names -= UNCALLED | MAKING
     return {name for name in names if any(callable(vars(cls).get(name)) for cls in classes)}
 
@@ -68,7 +68,7 @@ def unnamed(classes: Sequence[type[Any]]) -> set[str]:
 def leads_on(item: Any) -> bool:
     kind = type(item)
     return issubclass(kind, (types.MethodType, functools.partial, WeakMethod)) or (
-        not issubclass(kind, types.FunctionType) and not is_foreign(kind)
+        not issubclass(kind, types.FunctionType) and (not is_foreign(kind) or kind in OPEN)
     )
 
 
@@ -115,3 +115,11 @@ def function_of(member: Any) -> Any:
     if isinstance(member, functools.cached_property):
         return member.func
     return member.fget if isinstance(member, property) else None
+
+
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+
+
+def is_kept(member: Any) -> bool:
+    """Tell whether a member of a class puts what it computes into the object."""
+    return isinstance(member, functools.cached_property)

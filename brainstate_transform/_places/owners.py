@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import types
 from typing import Any
 
-__all__ = ["is_foreign", "is_nn", "is_ours", "is_users", "package_of"]
+__all__ = ["OPEN", "is_foreign", "is_nn", "is_ours", "is_users", "package_of"]
 
 FOREIGN = frozenset(sys.stdlib_module_names) | {
     "jax", "jaxlib", "numpy", "scipy", "optax", "flax", "chex", "orbax", "equinox", "diffrax", "optimistix", "lineax",
@@ -15,7 +16,7 @@ FOREIGN = frozenset(sys.stdlib_module_names) | {
     "ml_dtypes",
 }  # fmt: skip
 OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
-OPEN = ("types", "argparse")  # SimpleNamespace, Namespace: modules of Python whose objects users fill
+OPEN = (types.SimpleNamespace, argparse.Namespace)  # classes of Python whose objects users fill
 
 
 def package_of(item: Any) -> str:

@@ -14,7 +14,7 @@ from brainstate_graph.extend import ABSENT
 
 from .values import Test, values_of
 
-__all__ = ["Binding", "Cell", "Found", "Known", "Place", "Places", "Slots", "key_of", "unchanged"]
+__all__ = ["Binding", "Cell", "Found", "Items", "Known", "Place", "Places", "Slots", "key_of", "unchanged"]
 
 _absent = repeat(ABSENT)
 
@@ -49,6 +49,22 @@ Place = Cell | Binding
 def key_of(place: Place) -> Any:
     """Return what tells a place from others."""
     return id(place.cell) if isinstance(place, Cell) else (id(place.table), place.name)
+
+
+@final
+class Items:
+    """The items of a list or deque as a table."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def get(self, index: int, default: Any) -> Any:
+        try:
+            return self.items[index]
+        except IndexError:
+            return default
 
 
 @final
@@ -145,7 +161,7 @@ class Places:
         kept: list[Test] = []
         for found in undecided:
             if found.unchanged():
-                known.decided.add(found.path)
+                known.decided.setdefault(found.path, found.value)
                 kept.append(found.unchanged)
             else:
                 known.own.add(found.path)
@@ -158,7 +174,8 @@ class Known:
 
     Attributes:
         own: Those that the function changes itself while it is traced.
-        decided: Those that it seems to change, and does not.
+        decided: Those that it seems to change, and does not, with what they were at the first trace: the programs of
+            that are those whose key says nothing of the place.
         suspects: Those that have changed during one trace.
     """
 
@@ -166,5 +183,5 @@ class Known:
 
     def __init__(self) -> None:
         self.own: set[str] = set()
-        self.decided: set[str] = set()
+        self.decided: dict[str, Any] = {}
         self.suspects: set[str] = set()

@@ -11,6 +11,7 @@ import decimal
 import enum
 import fractions
 import pathlib
+import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from brainstate_graph import Node, State, Static
+from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
 __all__ = [
@@ -62,6 +63,25 @@ class _Same:
         return self._text
 
 
+@final
+class _Itself:
+    """Stands for an object that takes no weak reference, and keeps it alive."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Itself and self.item is other.item
+
+    def __hash__(self) -> int:
+        return id(self.item)
+
+    def __repr__(self) -> str:
+        return f"{type(self.item).__name__} at {id(self.item):#x}"
+
+
 _same: dict[int, tuple[Any, _Same]] = {}  # by the id of an object: a weak reference to it, and what stands for it
 
 
@@ -74,7 +94,7 @@ def by_identity(item: Any) -> Any:
     try:
         gone = weakref.ref(item, lambda ref: _same.pop(number, None) if _same.get(number, (0,))[0] is ref else None)
     except TypeError:
-        return Static(item)
+        return _Itself(item)
     return _same.setdefault(number, (gone, _Same(item)))[1] if found is None else _renewed(number, gone, item)
 
 
@@ -85,7 +105,7 @@ def _renewed(number: int, gone: Any, item: Any) -> _Same:
 
 # -- small containers --------------------------------------------------------------------------------------------------
 
-MAPPINGS = (dict, OrderedDict, defaultdict, StateTree)
+MAPPINGS = (dict, OrderedDict, defaultdict, types.MappingProxyType, StateTree)
 CONTAINERS = (list, tuple, deque, set, frozenset, *MAPPINGS)
 
 
@@ -98,7 +118,7 @@ def items_of(item: Any) -> list[tuple[Any, Any]]:
 
 
 def copied(item: Any) -> Any:
-    return list(item) if isinstance(item, deque) else item.copy()
+    return list(item) if isinstance(item, deque) else item.copy()  # of a view of a dict, a copy of that
 
 
 def same_content(item: Any) -> Test:
@@ -119,6 +139,10 @@ def same_bytes(array: Any) -> Test:
 def watch_items(item: Any) -> Test:
     if isinstance(item, (list, dict)):
         return watch(item)
+    if isinstance(item, types.MappingProxyType):
+        pairs = list(item.items())
+        ids = [id(part) for pair in pairs for part in pair]
+        return lambda: [id(part) for pair in item.items() for part in pair] == ids and bool(ids) == bool(pairs)
     before = list(item)
     return lambda: len(item) == len(before) and list(map(id, item)) == list(map(id, before))
 

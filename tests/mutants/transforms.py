@@ -6,6 +6,7 @@ from tests.mutants.mutant import laws
 
 HERE = "brainstate_transform"
 ENTRY = "tests/transform/jit/test_dispatch.py"
+LISTING = "tests/transform/jit/test_listing.py"
 
 MUTANTS = [
     # -- jit
@@ -29,6 +30,42 @@ MUTANTS = [
         "        try:\n            hash(value)\n        except TypeError:",
         "        try:\n            pass\n        except TypeError:",
         ("tests/transform/jit/test_jit.py",),
+    ),
+    # -- audits
+    (
+        "an audit holds the arrays of a program, which may change",
+        f"{HERE}/_jit/listing.py",
+        "    array = np.array(value)\n",
+        "    array = np.asarray(value)\n",
+        ("tests/transform/jit/test_audit_of_stale_programs.py", LISTING),
+    ),
+    (
+        "an audit finds the traces that JAX keeps of inner functions",
+        f"{HERE}/_jit/audit.py",
+        "own = kept.inside or number & (number - 1) == 0",
+        "own = number & (number - 1) == 0",
+        ("tests/transform/jit/test_audit_of_stale_programs.py",),
+    ),
+    (
+        "an audit does not look into inner programs",
+        f"{HERE}/_jit/listing.py",
+        "            yield from listing(each)\n",
+        "            pass\n",
+        (LISTING,),
+    ),
+    (
+        "an audit does not compare the structure of results",
+        f"{HERE}/_jit/audit.py",
+        "(None if tree_key(self.result) == tree_key(new.result) else",
+        "(None if True else",
+        ("tests/transform/jit/test_audit_of_stale_programs.py",),
+    ),
+    (
+        "traces of an audit are counted",
+        f"{HERE}/_engine/core.py",
+        "if self.log is not None and ANEW.value is None:",
+        "if self.log is not None:",
+        ("tests/transform/jit/test_audit_of_transforms.py",),
     ),
     # -- loops
     (

@@ -28,9 +28,6 @@ from tests.laws.transforms import Runs
 one = jnp.float32(1.0)  # an argument; not for a state, whose buffer may be donated
 
 
-BUG = pytest.mark.xfail
-
-
 class Config:
     def __init__(self, k: Any) -> None:
         self.k = k
@@ -164,7 +161,6 @@ def test_a_change_of_a_class_attribute_is_seen():
     assert f() == 3.0
 
 
-@BUG(strict=True, reason="invisible attributes are part of no key, though a program may depend on them")
 def test_a_change_of_an_invisible_attribute_is_seen():
     class Model(Gadget):
         graph_invisible_attrs = ("rate",)

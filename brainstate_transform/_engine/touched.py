@@ -19,7 +19,6 @@ from brainstate_graph.extend import Larges, Remembered, born_after, hooks_key, p
 
 from .._places.capture import Capture
 from .._places.places import Known, Places
-from .._places.values import is_value
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
 __all__ = ["Inputs", "Touched", "TouchedGraph", "root_name"]
@@ -175,9 +174,7 @@ class Touched:
         if last is None or last.tested is not self.strays:
             return None
         snapshot = patched(last.snapshot)
-        if snapshot is None or _leads_elsewhere(last.shape, snapshot.graphdef):
-            return None
-        return self._with_strays(snapshot, self.strays, nodes, last.places)
+        return None if snapshot is None else self._with_strays(snapshot, self.strays, nodes, last.places)
 
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun, self.known)
@@ -228,15 +225,3 @@ class Touched:
     def forget(self) -> None:
         """Drop what is remembered of earlier calls."""
         self._graphs.forget()
-
-
-def _leads_elsewhere(before: GraphDef, now: GraphDef) -> bool:
-    """Tell whether a node has got an attribute that may lead to other places, as a function does."""
-    for old, new in zip(before.rows, now.rows, strict=True):
-        if old is not new:
-            if len(old.consts) != len(new.consts):
-                return True
-            pairs = zip(old.consts, new.consts, strict=True)
-            if any(b is not None and (a is None or a.key != b.key) and not is_value(b.value) for a, b in pairs):
-                return True
-    return False

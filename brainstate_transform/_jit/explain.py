@@ -242,6 +242,8 @@ class TraceLog:
             return
         self.crowded = self.crowded or self._in_a_row % _CROWD == 0
         user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
+        if cause.startswith("functions"):
+            place = "a function that it calls"
         itself = sets_attributes
         if self._in_a_row == _IN_A_ROW + itself:  # it may settle
             if itself:

@@ -326,7 +326,7 @@ class Capture:
             own = [
                 (name, value) for name, value in (objects.own_table(item) or {}).items() if not name.startswith("__")
             ]
-            pairs = [("", objects.quietly(item, "__wrapped__")), *own]
+            pairs = [("", objects.wrapped_by(item)), *own]
             yield from self._inside_library(pairs, link)
 
     def _inside_library(self, pairs: Iterable[tuple[str, Any]], link: Link | None) -> Iterator[Link]:

@@ -148,7 +148,11 @@ class Findings:
 
     def _is_undecided(self, constant: Constant) -> bool:
         known, link = self._known, constant.link
-        return link.name in self.assigned and link.path not in known.decided and link.path not in known.own
+        return (
+            link.name.partition("[")[0] in self.assigned
+            and link.path not in known.decided
+            and link.path not in known.own
+        )
 
     def places(self) -> tuple[Places, list[Test]]:
         """Return the places, and the tests that tell whether the same would be found there."""
@@ -190,7 +194,7 @@ _bases_of = type.__dict__["__mro__"].__get__
 
 
 def same_parts(functions: list[Any], items: list[Any], classes: list[Any]) -> Test | None:
-    """Return the test whether functions still have their code and defaults, objects their class, classes their bases."""
+    """Return the test whether functions still have their code, objects their class, classes their bases."""
     defaults = [fun for fun in functions if fun.__defaults__ is not None]
     keywords = [(fun, fun.__kwdefaults__, dict(fun.__kwdefaults__)) for fun in functions if fun.__kwdefaults__]
     rows = [

@@ -12,13 +12,13 @@ import numpy as np
 
 from brainstate_graph import Node, State
 
-from .owners import OPEN, is_foreign, is_nn
+from .owners import OPEN, is_foreign, is_nn, package_of
 from .values import EXACT, FEW, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
     "DESCRIPTORS", "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "is_kept", "leads_on",
-    "may_be_a_model", "may_be_given", "own_table", "quietly", "slots_of", "unnamed", "why_unwatched",
+    "may_be_a_model", "may_be_given", "own_table", "slots_of", "unnamed", "why_unwatched", "wrapped_by",
 ]  # fmt: skip
 
 # Methods that Python calls for an operator or a statement, so that no code names them.
@@ -47,11 +47,9 @@ def own_table(item: Any) -> dict[str, Any] | None:
     return table if type(table) is dict else None
 
 
-def quietly(item: Any, name: str) -> Any:
-    try:
-        return getattr(item, name, None)
-    except Exception:
-        return None
+def wrapped_by(item: Any) -> Any:
+    """Return the function of the user that a library has wrapped; what else has such an attribute may make it up."""
+    return getattr(item, "__wrapped__", None) if package_of(type(item)) in ("functools", "jax", "jaxlib") else None
 
 
 def slots_of(kind: type[Any]) -> set[str]:

@@ -100,7 +100,8 @@ class Config:
 class Net(nn.Module):
     def __init__(self, cfg): self.cfg = cfg
     def __call__(self, x): return self.cfg.k * x
-net, two, three = Net(Config(2.0)), Config(2.0), Config(3.0)
+two, three = Config(2.0), Config(3.0)
+net = Net(two)
 read: net(x)
 again: no
 set: net.cfg.k = V

@@ -127,7 +127,6 @@ read: cfg.k
 again: no
 set_in_table: vars(cfg)['k'] = V
 updated: cfg.__dict__.update(k=V)
-table_replaced: cfg.__dict__ = {'k': V}
 set_past_it: object.__setattr__(cfg, 'k', V)
 
 = frozen dataclass, changed past its guard

@@ -171,6 +171,8 @@ class Snapshot:
     def _as_it_was(self, nodes: Sequence[Any], indices: Sequence[int]) -> bool:
         if any([nodes[index].__graph__.exposed and index not in self._exposed for index in indices]):
             return False  # its dictionary was handed out since, and has to be watched
+        if 2 * len(indices) > len(nodes):  # not worth the sorting out
+            return _same_fields(nodes, self._forms, self._fields)
         return _same_fields(*self.held(nodes, indices))
 
 

@@ -36,6 +36,7 @@ _WHOLE = 2048  # plain values in small containers within one another, before the
 _SAMPLE = 16  # items that are looked at each time: half a microsecond
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
+_SORTED = frozenset({int, str, bytes})
 _MARSHALLED = EXACT | {float, complex, *_CONTAINERS}
 
 
@@ -175,7 +176,9 @@ def _digest(item: Any, kinds: set[type[Any]]) -> Digest:
         return Digest(text, (kind, item.dtype, item.shape, content))
     if kind is bytearray:
         return Digest(f"bytearray, {amount(len(item))}", (kind, _hash(item)))
-    if kinds <= _MARSHALLED:
+    if isinstance(item, (set, frozenset)) and len(kinds) == 1 and kinds <= _SORTED:
+        content = _hash(marshal.dumps(sorted(item), 2))  # a third of the time
+    elif kinds <= _MARSHALLED:
         # Version 2 spells values alone, and no sharing among them; the items of a set in one order.
         content = _hash(marshal.dumps(next(base(item) for base in _CONTAINERS if isinstance(item, base)), 2))
     else:

@@ -22,8 +22,9 @@ import jax
 import numpy as np
 
 from .._tools.words import dotted
-from .clock import fields_of, raw_fields
+from .clock import raw_fields
 from .errors import GraphError
+from .fields import Fields
 from .foreign import foreign_type_of, refuse_equal_keys
 from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
@@ -37,7 +38,7 @@ __all__ = ["Flat", "flatten"]
 _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
 # Further types that are static, each in its own way.
 _STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
-_DICTS = frozenset({dict, OrderedDict, defaultdict})
+_DICTS = frozenset({dict, OrderedDict, defaultdict, Fields})
 _LISTS = _DICTS | {list}
 _OBJECTS = (State, Node)
 _UNSEEN: Any = object()
@@ -196,6 +197,7 @@ class _Traversal:
             if not self.own_root or self.rows:
                 self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
+            kind = dict if kind is Fields else kind
             self._visit_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
             self._visit_container("tuple", kind, range(len(item)), item)
@@ -205,13 +207,10 @@ class _Traversal:
             self._visit_other(item, kind, number)
 
     def _visit_node(self, node: Node, kind: type[Any], number: int) -> None:
-        record = node.__graph__
         self.objects.append(node)
         self.nodes.append(node)
-        self.ticks.append(record.tick)  # before looking: a change while we look must show
+        self.ticks.append(node.__graph__.tick)  # before looking: a change while we look must show
         fields = raw_fields(node).copy()  # one look, for another thread may be changing it
-        if record.exposed:  # somebody may hold the dictionary, and write to it past the node
-            self.flat.watches.append(watch_dict(fields_of(node), fields))
         names, values = tuple(fields), tuple(fields.values())
         kinds = tuple(map(type, values))
         pattern = self.last.get(kind)  # as a rule a node looks like the one before it of its class

@@ -23,7 +23,7 @@ from brainstate_graph import Node
 from brainstate_graph.extend import Journal, read_values, untraced, write_results
 
 from .core import Core, Run, StagedCore
-from .errors import raise_users
+from .errors import raise_users, warn
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Moved, Retry, never_settled
@@ -247,6 +247,7 @@ class Staged(Lifted):
             except JaxRuntimeError as error:
                 raise_users(error)
         if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
+            warn(again.not_compiled(self.__qualname__))
             with jax.disable_jit():
                 inputs = Inputs(self.cores[0].touched.graph(inputs.graph.nodes))
                 return inputs, *self._run_whole(inputs.values(), *args, **kwargs)

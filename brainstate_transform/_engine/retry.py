@@ -46,14 +46,41 @@ class Moved(Retry):
     """Another thread changed the structure of the touched graph while it was traced.
 
     What was traced is of no one structure, and would be kept under the one that was there before.
+
+    Args:
+        place: What was changed; None where it is as it was again.
     """
+
+    def __init__(self, place: str | None) -> None:
+        self.place = place
+        super().__init__(
+            f"another thread changed {self._what}. Seeing this text means that a rule hid the exception from `lift`."
+        )
+
+    @property
+    def _what(self) -> str:
+        return self.place or "what it uses"
+
+    def given_up(self, user: str) -> str:
+        """Return the warning that the user's function is traced again."""
+        return f"another thread changed {self._what} while `{user}` was traced, which is done again. {_CURE}"
+
+    def not_compiled(self, user: str) -> str:
+        """Return the warning that the user's function is run as Python, which never gives up."""
+        return (
+            f"`{user}` is run without being compiled, as another thread changes {self._what} each time that it is "
+            f"traced. {_CURE}"
+        )
+
+
+_CURE = "Let both hold one lock, `with lock: ...`, or hold what changes in a State."
 
 
 def never_settled(user: str, again: Retry | None) -> RuntimeError:
     """Return the error for a function of which no trace could be kept, by why the last one was given up."""
     if isinstance(again, Moved):
         return RuntimeError(
-            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
-            "hold one lock"
+            f"another thread changes what `{user}` uses ({again.place or 'an attribute, a layer'}) each time that it "
+            "is traced: let both hold one lock, `with lock: ...`, or hold what changes in a State"
         )
     return RuntimeError(f"`{user}` reaches other states each time that it is traced")

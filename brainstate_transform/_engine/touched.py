@@ -14,13 +14,13 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from brainstate_graph import GraphDef, Node, Snapshot, State
-from brainstate_graph.extend import hooks_key, notes, read_values, write_values
+from brainstate_graph import GraphDef, Node, Snapshot, State, diff
+from brainstate_graph.extend import dotted, hooks_key, notes, read_values, write_values
 
 from .reach import Capture
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name"]
+__all__ = ["Inputs", "Remembered", "Touched", "TouchedGraph", "root_name", "where_changed"]
 
 
 class TouchedGraph:
@@ -62,6 +62,17 @@ class TouchedGraph:
         if self._rows is None:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
+
+
+def where_changed(before: TouchedGraph, now: TouchedGraph) -> str | None:
+    """Return the path of something that differs between two touched graphs of a function; None where nothing does."""
+    for change in diff(before.shape, now.shape):
+        return dotted(change.path)
+    changed = {id(node) for node in before.snapshot.changed_nodes()}  # some to what they were
+    for row, (old, new) in enumerate(zip(before.objects, now.objects, strict=False)):
+        if row and (id(old) in changed or (old is not new and not isinstance(old, tuple))):  # which is made anew
+            return dotted(before.shape.path(row))
+    return None
 
 
 class Inputs:

@@ -13,6 +13,7 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
 
 from .._engine.core import Core, without_jit
+from .._engine.errors import warn
 from .._engine.placeholders import constant, hold, seal, unseal_result
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
@@ -216,12 +217,14 @@ class StatefulFunction:
             if found is not None and found.holds(graph):
                 return found
             self._cache.drop(key)
-            found = self._trace(args, kwargs, graph)
-            if not self._core.moved(graph):
+            found, overlay = self._trace(args, kwargs, graph)
+            if self._core.moved(graph, overlay):
+                warn(self._core.moved_from(graph).given_up(self._core.__qualname__))
+            else:
                 self._cache.put(key, found)
             return found
 
-    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
+    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> tuple[TracedJaxpr, Overlay]:
         nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
@@ -232,7 +235,7 @@ class StatefulFunction:
             kw = {**dynamic_kw, **{k: v.value for k, v in static_kw}}
             full, kw = hold((full, kw), nodes)
             self._core.nodes = nodes
-            overlay = Overlay()
+            overlays.append(overlay := Overlay())
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
             sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
@@ -245,6 +248,7 @@ class StatefulFunction:
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
+        overlays: list[Overlay] = []
         states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
             jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
@@ -261,17 +265,11 @@ class StatefulFunction:
             traced = optimize_jaxpr(traced, optimizations=self.ir_optimizations)
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
-        return TracedJaxpr(
-            traced,
-            out,
-            trace,
-            avals_of(states),
-            graph.shape,
-            hooks_key(states),
-            tuple(graph.snapshot.states),
-            call,
-            sealed[-1],
+        table = tuple(graph.snapshot.states)
+        kept = TracedJaxpr(
+            traced, out, trace, avals_of(states), graph.shape, hooks_key(states), table, call, sealed[-1]
         )
+        return kept, overlays[-1]
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.

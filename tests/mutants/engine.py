@@ -28,8 +28,8 @@ MUTANTS = [
     (
         "a trace during which another thread changed the graph is kept",
         f"{ENGINE}/core.py",
-        "        if graph is not None and compiled and self.moved(graph, overlay):\n            raise Moved",
-        "",
+        "compiled and self.moved(graph, overlay):\n            raise self.moved_from(graph)",
+        "False:\n            pass",
         ("tests/transform/engine/test_threads_and_structure.py",),
     ),
     (

@@ -129,9 +129,9 @@ MUTANTS = [
     ),
     (
         "writes to vars(node) go unnoticed",
-        f"{CORE}/node.py",
-        "record_of(self).exposed = True",
-        "record_of(self).exposed = False",
+        f"{CORE}/fields.py",
+        "        super().__setitem__(name, value)\n        self._stamp()",
+        "        super().__setitem__(name, value)",
         ("tests/graph/core/test_node.py", SNAPSHOT),
     ),
     (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from operator import call
 from typing import Any, Self, final
 
@@ -40,14 +40,12 @@ class Fields(dict[str, Any]):
         return dict(*args, **kwargs)  # type: ignore[return-value]
 
     def _note(self, names: Iterable[Any]) -> None:
-        node = self._node()
-        if node is not None:
+        if (node := self._node()) is not None:
             for name in names:
                 note_edit(node, name)
 
     def _stamp(self) -> None:
-        node = self._node()
-        if node is not None:
+        if (node := self._node()) is not None:
             clock.stamp(node)
 
     def __setitem__(self, name: Any, value: Any) -> None:
@@ -95,10 +93,7 @@ class Fields(dict[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles are plain dicts
-        return dict, (), None, None, self._items()
-
-    def _items(self) -> Iterator[tuple[str, Any]]:
-        return iter(list(self.items()))
+        return dict, (), None, None, iter(list(self.items()))
 
 
 def handed_out(node: NodeBase) -> Fields:

@@ -129,8 +129,8 @@ class Stack(Module):
         """Run one layer, made from its values; return also the values that it changed, by their index."""
         shape, _ = self._taken_apart(self.layers)
         layer, _ = unflatten(shape, values, self.shared)
-        # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer: no
-        # change of the node, even where its dictionary was handed out.
+        # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer.
+        # It is no change of the node, even where its dictionary was handed out.
         dict.__setitem__(fields_of(self), "layer", layer)
         try:
             x = layer(x, *args, **kwargs)

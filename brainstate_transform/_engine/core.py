@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, Snapshot, State
+from brainstate_graph.extend import Journal
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
@@ -153,7 +154,7 @@ class Core:
                 if containers is not None:
                     containers.restore(overlay)
                 raise
-        if graph is not None and compiled and self.moved(graph, overlay):
+        if graph is not None and compiled and self.moved(graph, overlay.journal):
             raise self.moved_from(graph)
         if sealed:
             self.note_sealed()
@@ -163,11 +164,11 @@ class Core:
         """Return what the call of a touched graph touches by now."""
         return self.touched.graph(self.nodes if graph is None else graph.nodes)
 
-    def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
-        """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
+    def moved(self, graph: TouchedGraph, journal: Journal | None = None) -> bool:
+        """Tell whether another thread has changed the touched graph; this one has set what is in the journal."""
         if graph.is_current(cached=False):
             return False
-        own = set[int]() if overlay is None else overlay.journal.noted
+        own = set[int]() if journal is None else journal.noted
         changed, now = graph.snapshot.changed_nodes(), self.touched.graph(graph.nodes)
         if any(id(node) not in own for node in changed) or not _same_objects(now, graph):
             return True

@@ -52,14 +52,10 @@ class Moved(Retry):
     """
 
     def __init__(self, place: str | None) -> None:
-        self.place = place
+        self.place, self._what = place, place or "what it uses"
         super().__init__(
             f"another thread changed {self._what}. Seeing this text means that a rule hid the exception from `lift`."
         )
-
-    @property
-    def _what(self) -> str:
-        return self.place or "what it uses"
 
     def given_up(self, user: str) -> str:
         """Return the warning that the user's function is traced again."""

@@ -10,7 +10,7 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
+from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, write_values
 
 from .._engine.core import Core, without_jit
 from .._engine.errors import warn
@@ -217,14 +217,14 @@ class StatefulFunction:
             if found is not None and found.holds(graph):
                 return found
             self._cache.drop(key)
-            found, overlay = self._trace(args, kwargs, graph)
-            if self._core.moved(graph, overlay):
+            found, journal = self._trace(args, kwargs, graph)
+            if self._core.moved(graph, journal):
                 warn(self._core.moved_from(graph).given_up(self._core.__qualname__))
             else:
                 self._cache.put(key, found)
             return found
 
-    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> tuple[TracedJaxpr, Overlay]:
+    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> tuple[TracedJaxpr, Journal]:
         nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
@@ -235,7 +235,8 @@ class StatefulFunction:
             kw = {**dynamic_kw, **{k: v.value for k, v in static_kw}}
             full, kw = hold((full, kw), nodes)
             self._core.nodes = nodes
-            overlays.append(overlay := Overlay())
+            overlay = Overlay()
+            journals.append(overlay.journal)
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
             sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
@@ -248,7 +249,7 @@ class StatefulFunction:
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
-        overlays: list[Overlay] = []
+        journals: list[Journal] = []
         states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
             jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
@@ -269,7 +270,7 @@ class StatefulFunction:
         kept = TracedJaxpr(
             traced, out, trace, avals_of(states), graph.shape, hooks_key(states), table, call, sealed[-1]
         )
-        return kept, overlays[-1]
+        return kept, journals[-1]
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.

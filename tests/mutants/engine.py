@@ -28,7 +28,7 @@ MUTANTS = [
     (
         "a trace during which another thread changed the graph is kept",
         f"{ENGINE}/core.py",
-        "compiled and self.moved(graph, overlay):\n            raise self.moved_from(graph)",
+        "compiled and self.moved(graph, overlay.journal):\n            raise self.moved_from(graph)",
         "False:\n            pass",
         ("tests/transform/engine/test_threads_and_structure.py",),
     ),

@@ -15,6 +15,7 @@ from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree
@@ -47,6 +48,7 @@ __all__ = [
     "tracing",
     "unflatten",
     "untraced",
+    "warn",
     "watch",
     "whole_file",
     "write_results",

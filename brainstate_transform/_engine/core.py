@@ -21,11 +21,10 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, Snapshot, State
-from brainstate_graph.extend import Journal
+from brainstate_graph.extend import Journal, warn
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
-from .errors import warn
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
@@ -96,6 +95,7 @@ class Core:
         self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
+        self.heeds_threads = True  # whether a trace is given up for what another thread changes
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
@@ -166,7 +166,7 @@ class Core:
 
     def moved(self, graph: TouchedGraph, journal: Journal | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; this one has set what is in the journal."""
-        if graph.is_current(cached=False):
+        if not self.heeds_threads or graph.is_current(cached=False):
             return False
         own = set[int]() if journal is None else journal.noted
         changed, now = graph.snapshot.changed_nodes(), self.touched.graph(graph.nodes)

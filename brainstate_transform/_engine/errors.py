@@ -1,25 +1,14 @@
-"""Exceptions of the package, those that a compiled program raised, and warnings at the line of the user's."""
+"""Exceptions of the package, and those that a compiled program raised."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections import deque
 from collections.abc import Mapping
-from types import FrameType
 from typing import NoReturn
 
 from brainstate_graph import BrainStateError
 
-__all__ = [
-    "BatchAxisError",
-    "ConformanceError",
-    "LostStateError",
-    "NonFiniteError",
-    "note_raised",
-    "raise_users",
-    "warn",
-]
+__all__ = ["BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "note_raised", "raise_users"]
 
 
 class BatchAxisError(BrainStateError, ValueError):
@@ -68,16 +57,3 @@ def raise_users(error: Exception) -> NoReturn:
         if text in shown:
             raise raised.with_traceback(None) from None
     raise error
-
-
-_LIBRARIES = ("brainstate_graph", "brainstate_nn", "brainstate_transform", "jax", "jaxlib")
-
-
-def warn(text: str) -> None:
-    """Warn at the line of the user's that led here, however many lines of this library and of JAX are between."""
-    frame: FrameType | None = sys._getframe(1)
-    level = 2
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
-        frame = frame.f_back
-        level += 1
-    warnings.warn(text, stacklevel=level)

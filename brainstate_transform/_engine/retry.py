@@ -1,8 +1,8 @@
 """``Retry``: a trace that cannot be kept, and why.
 
 The function used states that it was not passed (`Unpassed`), or another thread changed the graph meanwhile (`Moved`).
-Whoever started the trace does the call once more in another way, `RETRIES` times at most.  None of these leaves the
-package: a user sees the error of `never_settled`.
+Whoever started the trace does the call once more in another way, `RETRIES` times at most.  A user sees none of these,
+but the error of `never_settled`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from brainstate_graph import State
 
-__all__ = ["RETRIES", "Moved", "Retry", "Unpassed", "never_settled"]
+__all__ = ["RETRIES", "Moved", "Retry", "Unpassed", "disturbed", "never_settled"]
 
 # Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
 RETRIES = 4
@@ -69,14 +69,31 @@ class Moved(Retry):
         )
 
 
+class NeverSettled(Moved, RuntimeError):
+    """Another thread changed the touched graph each time that it was traced.
+
+    An error to the user; to a trace around this one a reason to be done again, as the whole of it may run as Python.
+    """
+
+    def __init__(self, user: str, place: str | None) -> None:
+        super().__init__(place)
+        self.args = (
+            f"another thread changes what `{user}` uses ({place or 'an attribute, a layer'}) each time that it is "
+            "traced: let both hold one lock, `with lock: ...`, or hold what changes in a State",
+        )
+
+
 _CURE = "Let both hold one lock, `with lock: ...`, or hold what changes in a State."
 
 
-def never_settled(user: str, again: Retry | None) -> RuntimeError:
-    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
-    if isinstance(again, Moved):
-        return RuntimeError(
-            f"another thread changes what `{user}` uses ({again.place or 'an attribute, a layer'}) each time that it "
-            "is traced: let both hold one lock, `with lock: ...`, or hold what changes in a State"
-        )
+def disturbed(tried: Iterable[Retry]) -> Moved | None:
+    """Return the last of these that tells of another thread; beside one, a function may reach other states as well."""
+    return next((again for again in list(tried)[::-1] if isinstance(again, Moved)), None)
+
+
+def never_settled(user: str, tried: Iterable[Retry]) -> RuntimeError:
+    """Return the error for a function of which no trace could be kept, by why they were given up."""
+    moved = disturbed(tried)
+    if moved is not None:
+        return NeverSettled(user, moved.place)
     return RuntimeError(f"`{user}` reaches other states each time that it is traced")

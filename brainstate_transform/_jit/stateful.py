@@ -10,11 +10,11 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, write_values
+from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, warn, write_values
 
 from .._engine.core import Core, without_jit
-from .._engine.errors import warn
 from .._engine.placeholders import constant, hold, seal, unseal_result
+from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
@@ -258,7 +258,8 @@ class StatefulFunction:
             if set(used) == set(states):
                 break
             if len(seen) > 4:
-                raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
+                moved = self._core.moved(graph, journals[-1])
+                raise never_settled(self._core.__qualname__, [self._core.moved_from(graph)] if moved else ())
             states = tuple(used)
         if self.ir_optimizations:
             from ..ir import optimize_jaxpr  # nothing else needs it

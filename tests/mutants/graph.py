@@ -135,6 +135,27 @@ MUTANTS = [
         ("tests/graph/core/test_node.py", SNAPSHOT),
     ),
     (
+        "a write to vars(node) is not put back where the block fails",
+        f"{CORE}/fields.py",
+        "                note_edit(node, name)",
+        "                pass",
+        ("tests/graph/core/test_fields.py",),
+    ),
+    (
+        "who looks at vars(node) may lose an attribute that another thread sets",
+        f"{CORE}/fields.py",
+        "            for_all(map(_call, (dict.update, set_fields), (fields, node), (plain, fields)))",
+        "            dict.update(fields, plain)\n            threading.Event().wait(1e-3), set_fields(node, fields)",
+        ("tests/graph/core/test_fields.py",),
+    ),
+    (
+        "a block that fails hides from the one around it what it has changed",
+        f"{CORE}/overlay.py",
+        "            self.undo()\n        if self._parent",
+        "            self.undo()\n        elif self._parent",
+        ("tests/graph/core/test_fields.py",),
+    ),
+    (
         "lists and dicts are not watched",
         f"{CORE}/snapshot.py",
         "            if not unchanged():\n                return False",

@@ -22,7 +22,6 @@ from brainstate_transform import StatefulFunction, checkpoint, cond, for_loop, g
 from tests.tables import each
 
 one = jnp.float32(1.0)
-pytestmark = pytest.mark.counts_traces
 
 
 @typing.runtime_checkable
@@ -137,6 +136,7 @@ def run(wrap, *looks):
     return [jax.tree.map(float, jax.tree.map(jnp.sum, result)) for result in results], len(runs)
 
 
+@pytest.mark.counts_traces
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_look_in_a_compiled_function_is_traced_once(look):
     results, runs = run(jit, look)
@@ -145,6 +145,7 @@ def test_a_look_in_a_compiled_function_is_traced_once(look):
     assert runs == 1
 
 
+@pytest.mark.counts_traces
 @transforms()
 def test_all_looks_in_a_transform_are_traced_as_often_as_calls(wrap):
     # JAX keeps what it traced of a checkpoint by the module, so a second trace is another matter; and under JAX alone
@@ -158,6 +159,7 @@ def test_all_looks_in_a_transform_are_traced_as_often_as_calls(wrap):
     assert runs == runs_of_calls
 
 
+@pytest.mark.counts_traces
 def test_a_look_by_another_thread_is_no_change_either():
     net, runs = Affine(), []
 
@@ -204,6 +206,7 @@ def test_a_write_through_the_dictionary_is_seen_by_the_next_call(write):
     assert f(one) == 11.0
 
 
+@pytest.mark.counts_traces
 @each("write", WRITES.values(), ids=WRITES)
 def test_a_write_inside_is_done_again_after_each_call(write):
     net, runs = Affine(), []
@@ -266,6 +269,7 @@ def test_an_error_puts_back_what_was_written_through_the_dictionary():
     assert vars(net) == before
 
 
+@pytest.mark.counts_traces
 def test_what_an_inner_function_had_set_when_it_failed_is_not_taken_for_another_threads():
     net, runs = Affine(), []
 
@@ -287,6 +291,7 @@ def test_what_an_inner_function_had_set_when_it_failed_is_not_taken_for_another_
     assert not hasattr(net, "extra")
 
 
+@pytest.mark.counts_traces
 def test_an_attribute_set_to_what_it_was_in_a_stateful_function():
     net, runs = Affine(), []
 

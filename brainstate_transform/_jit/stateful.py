@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -252,7 +253,8 @@ class StatefulFunction:
         journals: list[Journal] = []
         states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
-            jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
+            # Another function each time: JAX would find the trace for other states of the same shapes.
+            jaxpr_of = jax.make_jaxpr(functools.partial(pure), axis_env=self.axis_env, return_shape=True)
             traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
             used, written = seen[-1]
             if set(used) == set(states):

@@ -5,7 +5,7 @@ and a look is no change.  Who writes to it sets an attribute.  So a node hands o
 what is written to it, as ``node.name = value`` does, and that is its own from then on: nobody has to compare it with
 what it was, and C code, which reads past any method, finds the attributes in it.
 
-A node that nobody asked keeps the dictionary that Python gave it, whose attributes are read somewhat faster.
+A node that nobody asked keeps the dictionary that Python gave it; an attribute is read and set as fast in either.
 """
 
 from __future__ import annotations

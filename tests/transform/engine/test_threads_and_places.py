@@ -20,8 +20,13 @@ from tests.transform.engine.threads import THREADS, hasty, together  # noqa: F40
 one = jnp.float32(1.0)
 RATE = 1.0
 CONFIG = types.SimpleNamespace(rate=1.0)
-# Both that a trace is done again and that a call is not compiled.
-disturbed = pytest.mark.filterwarnings("ignore:.*another thread chang:UserWarning")
+
+
+def disturbed(test):
+    """Let it be warned that a trace is done again, that a call is not compiled, and that there are many traces."""
+    for text in (".*another thread chang", ".* three times in a row"):
+        test = pytest.mark.filterwarnings(f"ignore:{text}:UserWarning")(test)
+    return test
 
 
 class Layer(Node):

@@ -145,6 +145,12 @@ class Journal:
             if entry[0].__graph__.born <= self._since:
                 self.notes.setdefault(key, entry)
 
+    def disturbed(self, nodes: Iterable[NodeBase]) -> bool:
+        """Tell whether another thread has set attributes of these nodes since, even if to what they were."""
+        noted = self.noted
+        records = [node.__graph__ for node in nodes if id(node) not in noted]
+        return any([record.born <= self._since < record.tick for record in records])
+
     @property
     def noted(self) -> set[int]:
         """The ids of the nodes whose attributes were set, even if to what they were."""

@@ -166,7 +166,11 @@ class Core:
 
     def moved(self, graph: TouchedGraph, journal: Journal | None = None) -> bool:
         """Tell whether another thread has changed the touched graph; this one has set what is in the journal."""
-        if not self.heeds_threads or graph.is_current(cached=False):
+        if not self.heeds_threads:
+            return False
+        if journal is not None and journal.disturbed(item for item in graph.objects if isinstance(item, Node)):
+            return True
+        if graph.is_current(cached=False):
             return False
         own = set[int]() if journal is None else journal.noted
         changed, now = graph.snapshot.changed_nodes(), self.touched.graph(graph.nodes)

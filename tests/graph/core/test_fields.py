@@ -234,6 +234,19 @@ def test_a_failed_block_tells_the_one_around_it_whom_it_has_changed():
     assert journal.edits() == []
 
 
+@each("change", [setattr, lambda m, name, value: vars(m).update({name: value})])
+def test_a_block_knows_what_another_thread_has_set_meanwhile(change):
+    mine, others, quiet = Gadget(rate=1), Gadget(rate=1), Gadget(rate=1)
+    with Journal() as journal:
+        change(mine, "rate", 2)
+        thread = threading.Thread(target=lambda: (change(others, "rate", 2), change(others, "rate", 1), vars(quiet)))
+        thread.start()
+        thread.join()
+        assert not journal.disturbed([mine, quiet, Gadget()])
+        assert journal.disturbed([mine, others])
+    assert journal.disturbed([others])
+
+
 def test_no_attribute_is_lost_that_another_thread_sets_meanwhile():
     count, rounds = 40, 60
     models: list[Node] = [Gadget() for _ in range(rounds)]

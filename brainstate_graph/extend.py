@@ -18,6 +18,7 @@ from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree
@@ -56,6 +57,7 @@ __all__ = [
     "tracing",
     "unflatten",
     "untraced",
+    "warn",
     "watch",
     "whole_file",
     "write_results",

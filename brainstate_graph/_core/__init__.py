@@ -4,7 +4,7 @@ It knows neither trees, filters, display nor files: those stand above it and reg
 
 Read in this order, in one sitting:
 
-- ``clock.py``, ``node.py``: objects whose attributes are edges, and when those changed.
+- ``clock.py``, ``node.py``, ``fields.py``: objects whose attributes are edges, and when those changed.
 - ``state.py``: the one thing that changes.
 - ``overlay.py``, ``door.py``: where values are while a function is traced, and how they are found and assigned.
 - ``values.py``, ``hooks.py``: what a value must be like; who is told of it.

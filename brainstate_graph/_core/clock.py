@@ -16,7 +16,7 @@ from typing import Any, final
 
 __all__ = [
     "NodeBase", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
-    "raw_fields", "record_of", "stamp",
+    "raw_fields", "record_of", "set_fields", "stamp",
 ]  # fmt: skip
 
 
@@ -55,17 +55,15 @@ class Record:
         tick: Of the last change.
         born: The tick when it was made.
         shared: Whether other nodes have the same record, as those merged together until one of them changes.
-        exposed: Whether the attribute dictionary was handed out.
         snapshot: The cached structure of the graph below.
         notes: What others remember.
     """
 
-    __slots__ = ("born", "exposed", "notes", "shared", "snapshot", "tick")
+    __slots__ = ("born", "notes", "shared", "snapshot", "tick")
 
     def __init__(self, tick: int, shared: bool) -> None:
         self.tick = self.born = tick
         self.shared = shared
-        self.exposed = False
         self.snapshot: Any = None
         self.notes: weakref.WeakKeyDictionary[Any, Any] | None = None
 
@@ -78,10 +76,10 @@ class NodeBase:
     __graph__: Record
 
 
-# `Node.__dict__` is a property, as who asks for the dictionary may write to it. These go past it, in C: `raw_fields` is
-# `fields_of` without its Python frame, for the traversal.
+# `Node.__dict__` is a property, as who asks for the dictionary may write to it (see `fields`). These go past it, in C:
+# `raw_fields` is `fields_of` without its Python frame, for the traversal.
 raw_fields = NodeBase.__dict__["__dict__"].__get__
-_set_fields = NodeBase.__dict__["__dict__"].__set__
+set_fields = NodeBase.__dict__["__dict__"].__set__
 _set_record = NodeBase.__dict__["__graph__"].__set__
 for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
 
@@ -146,4 +144,4 @@ def new_nodes(kinds: Iterable[type[Any]]) -> list[Any]:
 
 def fill_nodes(nodes: Sequence[NodeBase], fields: Iterable[dict[str, Any]]) -> None:
     """Give new nodes their attributes, past any ``__setattr__``: none may run on a half-built object."""
-    for_all(map(_set_fields, nodes, fields))
+    for_all(map(set_fields, nodes, fields))

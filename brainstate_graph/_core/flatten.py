@@ -20,8 +20,9 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from .._tools.words import dotted
-from .clock import fields_of, raw_fields
+from .clock import raw_fields
 from .errors import GraphError
+from .fields import Fields
 from .foreign import foreign_type_of, refuse_equal_keys
 from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
@@ -58,11 +59,10 @@ class Flat:
         forms: For each node its class, and the names of its attributes.
         fields: For each node the values of these attributes.
         watches: One test for each mutable thing that is not a node: "is it as it was?"
-        exposed: Those among them that are of the attribute dictionary of a node, by the index of the node.
         larges: What went in as a digest: the number of the row that holds it, the path from there, and its text.
     """
 
-    __slots__ = ("exposed", "fields", "forms", "graphdef", "larges", "nodes", "objects", "ticks", "watches")
+    __slots__ = ("fields", "forms", "graphdef", "larges", "nodes", "objects", "ticks", "watches")
 
     graphdef: GraphDef
 
@@ -73,7 +73,6 @@ class Flat:
         self.forms: list[tuple[type[Any], tuple[str, ...]]] = []
         self.fields: list[tuple[Any, ...]] = []
         self.watches: list[Watch] = []
-        self.exposed: dict[int, Watch] = {}
         self.larges: list[tuple[int, tuple[Any, ...], str]] = []
 
 
@@ -155,6 +154,7 @@ class _Traversal:
             if not self.own_root or self.rows:
                 self.flat.watches.append(watch_dict(item, fields))
             extra = (item.default_factory,) if kind is defaultdict else ()
+            kind = dict if kind is Fields else kind
             self._visit_container("dict", kind, list(fields), list(fields.values()), extra)
         elif kind is tuple:
             self._visit_container("tuple", kind, range(len(item)), item)
@@ -164,13 +164,9 @@ class _Traversal:
             self._visit_other(item, kind, number)
 
     def _visit_node(self, node: Node, kind: type[Any], number: int) -> None:
-        record = node.__graph__
         self.objects.append(node)
         self.nodes.append(node)
-        self.ticks.append(record.tick)  # before looking: a change while we look must show
-        if record.exposed:  # somebody may hold the dictionary, and write to it past the node
-            watch = self.flat.exposed[len(self.nodes) - 1] = watch_dict(fields_of(node), raw_fields(node).copy())
-            self.flat.watches.append(watch)
+        self.ticks.append(node.__graph__.tick)  # before looking: a change while we look must show
         fields = raw_fields(node).copy()  # one look, for another thread may be changing it
         for hidden in kind.graph_invisible_attrs:
             fields.pop(hidden, None)

@@ -14,7 +14,8 @@ from typing import Any, Self, SupportsIndex, final
 
 from .._tools.containers import items_of
 from . import overlay as overlays
-from .clock import NodeBase, clock, fields_of, new_node, record_of, stamp
+from .clock import NodeBase, clock, fields_of, new_node, stamp
+from .fields import handed_out
 
 __all__ = ["Node"]
 
@@ -62,10 +63,7 @@ class Node(NodeBase):
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        # Whoever asks for the dictionary may write to it, and we would not be told.
-        record_of(self).exposed = True
-        stamp(self)
-        return fields_of(self)
+        return handed_out(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if overlays.journal_count:
@@ -83,7 +81,10 @@ class Node(NodeBase):
         return fields_of(self).copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        fields_of(self).update(state)
+        if overlays.journal_count:
+            for name in state:
+                overlays.note_edit(self, name)
+        dict.update(fields_of(self), state)
         stamp(self)
 
     def __copy__(self) -> Self:

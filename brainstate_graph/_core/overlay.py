@@ -6,8 +6,8 @@ State itself; a write goes to the top one.  So tracing never touches a live Stat
 the overlay leaves every State as it was, and no tracer can be found in one.
 
 *Journal*: the attributes of nodes that a piece of code sets.  They are set at once, as a traced function must see what
-it has set; the journal notes what they were.  One that ends with an exception puts them back; one that ends well hands
-its notes to the journal around it.  Each overlay opens one.
+it has set; the journal notes what they were.  One that ends with an exception puts them back.  Both ways it hands its
+notes to the journal around it.  Each overlay opens one.
 
 How a value is read and written is in `door`, above this file; here is only where values are.
 """
@@ -131,7 +131,7 @@ class Journal:
             stack.journal = self._parent
         if kind is not None:
             self.undo()
-        elif self._parent is not None and self.notes:
+        if self._parent is not None and self.notes:  # what was put back too: it was this thread that changed the node
             self._parent._take(self)
         self._parent = None
 
@@ -144,6 +144,12 @@ class Journal:
         for key, entry in other.notes.items():
             if entry[0].__graph__.born <= self._since:
                 self.notes.setdefault(key, entry)
+
+    def disturbed(self, nodes: Iterable[NodeBase]) -> bool:
+        """Tell whether another thread has set attributes of these nodes since, even if to what they were."""
+        noted = self.noted
+        records = [node.__graph__ for node in nodes if id(node) not in noted]
+        return any([record.born <= self._since < record.tick for record in records])
 
     @property
     def noted(self) -> set[int]:
@@ -169,10 +175,11 @@ def note_edit(node: NodeBase, name: str) -> None:
 
 
 def _store(node: NodeBase, name: str, value: Any) -> None:
+    # As of a plain dict, where it was handed out too (see `fields`): what is put back is no further change.
     if value is ABSENT:
-        raw_fields(node).pop(name, None)
+        dict.pop(raw_fields(node), name, None)
     else:
-        raw_fields(node)[name] = value
+        dict.__setitem__(raw_fields(node), name, value)
     clock.stamp(node)
 
 

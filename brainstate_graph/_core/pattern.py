@@ -15,6 +15,7 @@ from typing import Any, final
 import jax
 import numpy as np
 
+from .fields import Fields
 from .foreign import foreign_type_of
 from .graphdef import GraphDef, Row
 from .node import Node
@@ -27,7 +28,7 @@ __all__ = ["DICTS", "LISTS", "OBJECTS", "STATIC", "UNSEEN", "Pattern", "is_stati
 _PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
 # Further types that are static, each in its own way.
 STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
-DICTS = frozenset({dict, OrderedDict, defaultdict})
+DICTS = frozenset({dict, OrderedDict, defaultdict, Fields})
 LISTS = DICTS | {list}
 OBJECTS = (State, Node)
 UNSEEN: Any = object()

@@ -57,7 +57,6 @@ class Snapshot:
     """
 
     __slots__ = (
-        "_exposed",
         "_fields",
         "_forms",
         "_larges",
@@ -95,7 +94,7 @@ class Snapshot:
         self._registered = foreign.registered
         self._nodes = flat.nodes
         self._ticks, self._forms, self._fields = flat.ticks, flat.forms, flat.fields
-        self._exposed, self._larges = flat.exposed, flat.larges
+        self._larges = flat.larges
         # The one of before, as some attributes change to and fro: `train()` and `eval()`.
         self._other: Snapshot | None = None
         self._stale = -1  # the time at which a node was found changed: a call asks three times
@@ -169,8 +168,6 @@ class Snapshot:
         return [nodes[i] for i in indices], [self._forms[i] for i in indices], [self._fields[i] for i in indices]
 
     def _as_it_was(self, nodes: Sequence[Any], indices: Sequence[int]) -> bool:
-        if any([nodes[index].__graph__.exposed and index not in self._exposed for index in indices]):
-            return False  # its dictionary was handed out since, and has to be watched
         if 2 * len(indices) > len(nodes):  # not worth the sorting out
             return _same_fields(nodes, self._forms, self._fields)
         return _same_fields(*self.held(nodes, indices))

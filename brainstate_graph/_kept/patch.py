@@ -18,14 +18,13 @@ from operator import is_, is_not, itemgetter
 from typing import Any, final
 
 from .._core import foreign, hooks
-from .._core.clock import clock, fields_of, raw_fields
+from .._core.clock import clock
 from .._core.graphdef import Const, GraphDef, Row
 from .._core.node import Node
 from .._core.overlay import ABSENT
 from .._core.snapshot import Form, Snapshot, changed, visible_fields
 from .._core.state import State
 from .._core.static import EXACT, static_key
-from .._core.watch import watch_dict
 
 __all__ = ["patched"]
 
@@ -218,11 +217,6 @@ def patched(snapshot: Snapshot) -> Snapshot | None:
         snapshot._other, other._other = None, snapshot
         return other
     indices = changed(new._ticks, snapshot._ticks)
-    exposed = {
-        index: watch_dict(fields_of(nodes[index]), raw_fields(nodes[index]).copy())
-        for index in indices
-        if nodes[index].__graph__.exposed
-    }
     patch = _Patch(snapshot.graphdef, snapshot.objects)
     found = patch.result() if patch.add(indices, *snapshot.held(nodes, indices)) else None
     if found is None:
@@ -240,8 +234,5 @@ def patched(snapshot: Snapshot) -> Snapshot | None:
     for index, form in patch.forms.items():
         new._forms[index], new._fields[index] = form, patch.fields[index]
     new._stale = -1
-    new._exposed, new._watches = {**snapshot._exposed, **exposed}, snapshot._watches
-    if exposed:
-        gone = {id(snapshot._exposed[index]) for index in exposed if index in snapshot._exposed}
-        new._watches = [*(watch for watch in snapshot._watches if id(watch) not in gone), *exposed.values()]
+    new._watches = snapshot._watches
     return new if new.is_current() else None

@@ -130,11 +130,12 @@ class Stack(Module):
         shape, _ = self._taken_apart(self.layers)
         layer, _ = unflatten(shape, values, self.shared)
         # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer.
-        fields_of(self)["layer"] = layer
+        # It is no change of the node, even where its dictionary was handed out.
+        dict.__setitem__(fields_of(self), "layer", layer)
         try:
             x = layer(x, *args, **kwargs)
         finally:
-            fields_of(self).pop("layer", None)
+            dict.pop(fields_of(self), "layer", None)
         after, states = self._taken_apart(layer)
         if after is not shape:
             raise StructureError(

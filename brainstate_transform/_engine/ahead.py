@@ -80,18 +80,21 @@ def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
         return twin.run(_states_, args, kwargs)
 
     pure.__name__, pure.__qualname__ = core.__name__, core.__qualname__
-    again: Retry | None = None
-    for _ in range(RETRIES):
+    tried: list[Retry] = []
+    for attempt in range(RETRIES):
+        # What is found is kept with this call alone, so in the end it may be what Python would do beside the other
+        # thread.  Whether the call itself is kept is decided where all of it is traced.
+        twin.heeds_threads = attempt < RETRIES // 2
         inputs = Inputs(graph)
         staged: Any = jax.jit(pure)
         try:
             traced = staged.trace(inputs.values(), *args, **kwargs)
             break
         except Retry as another:
-            again = another.alone()
-            graph = core.graph_again(again, graph)
+            tried.append(another.alone())
+            graph = core.graph_again(tried[-1], graph)
     else:
-        raise never_settled(core.__qualname__, again)
+        raise never_settled(core.__qualname__, tried)
     out, written = traced.out_info
     out = hold_known(out, graph.objects) if written.outcome.sealed else out
     states = written.named(graph.states).outcome.states  # under `jax.disable_jit` they are States already

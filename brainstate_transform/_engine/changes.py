@@ -13,6 +13,7 @@ Most functions change nothing.  Then none of this runs.
 from __future__ import annotations
 
 import abc
+import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -68,6 +69,19 @@ class Changes(abc.ABC):
         """Return the lists and dicts that hold something made inside, see `Containers.changed`."""
         return [] if self.containers is None else self.containers.changed(overlay)
 
+    def _edits(self, overlay: Overlay, kept: bool = False) -> list[Edit]:
+        """Return what was set, but for what cached properties keep for later, which is put back.
+
+        They will compute it again, and this trace is the last one that its value is good for; where nothing is
+        compiled, as `kept` says, it may be a value that stays right.
+        """
+        others: list[Edit] = []
+        cached: list[Edit] = []
+        for edit in overlay.journal.edits():
+            (cached if _is_cached(edit) and (not kept or _holds_tracer(edit.new)) else others).append(edit)
+        overlay.journal.undo(cached)
+        return others
+
     def _refuse_tracers(self, edits: Sequence[Edit]) -> None:
         for path in [] if self.containers is None else self.containers.with_tracers():
             raise GraphError(
@@ -87,7 +101,7 @@ class Kept(Changes):
     """They stay; the states made inside that the graph holds now leave with their values."""
 
     def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
-        self._refuse_tracers(overlay.journal.edits())
+        self._refuse_tracers(self._edits(overlay, kept=True))
         out, sealed = seal_result(out, overlay, graph, self.fun)
         made = overlay.made()
         held = set(self.graph_now(graph).snapshot.states) if made else set()
@@ -98,7 +112,7 @@ class Refused(Changes):
     """There must be none."""
 
     def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
-        edits = overlay.journal.edits()
+        edits = self._edits(overlay)
         self._refuse_tracers(edits)
         reason = "a loop, branch, jaxpr or custom rule cannot do that each time that it runs"
         for edit in _visible(edits):
@@ -116,7 +130,7 @@ class Carried(Changes):
     """They leave as data with the result, and are undone."""
 
     def leave(self, out: Any, overlay: Overlay, graph: TouchedGraph | None) -> Left:
-        edits = overlay.journal.edits()
+        edits = self._edits(overlay)
         self._refuse_tracers(edits)
         edits = _visible(edits)
         assert graph is not None  # a program is of one
@@ -191,6 +205,12 @@ def _same_items(live: Any, old: Any) -> bool:
 
 def _visible(edits: Sequence[Edit]) -> list[Edit]:
     return [edit for edit in edits if edit.name not in type(edit.node).graph_invisible_attrs and not _equal(edit)]
+
+
+def _is_cached(edit: Edit) -> bool:
+    """Tell whether a cached property has kept its value in an attribute."""
+    kind = getattr(type(edit.node), edit.name, None)
+    return edit.old is ABSENT and isinstance(kind, functools.cached_property)
 
 
 def _equal(edit: Edit) -> bool:

@@ -21,12 +21,13 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, State
+from brainstate_graph.extend import Journal, warn
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
-from .touched import Inputs, Touched, TouchedGraph
+from .touched import Inputs, Touched, TouchedGraph, where_changed
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
@@ -98,6 +99,7 @@ class Core:
         self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
+        self.heeds_threads = True  # whether a trace is given up for what another thread changes
         self.bound = 0  # how many leading arguments a call as a method has filled in: positions are counted with them
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
@@ -133,7 +135,7 @@ class Core:
         overlay = Overlay() if overlay is None else overlay
         compiled = graph is not None and not without_jit()
         if graph is not None and compiled and self.moved(graph):
-            raise Moved
+            raise self.moved_from(graph)
         # A change of a list or dict shows only beside what it held before.
         containers = None
         if compiled or self.frozen:
@@ -160,8 +162,8 @@ class Core:
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
             self.touched.ask_again(graph, overlay)
-            if self.moved(graph, overlay):
-                raise Moved
+            if self.moved(graph, overlay.journal):
+                raise self.moved_from(graph)
         if sealed:
             self.note_sealed()
         return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
@@ -170,15 +172,26 @@ class Core:
         """Return what the call of a touched graph touches by now."""
         return self.touched.graph(self.nodes if graph is None else graph.nodes)
 
-    def moved(self, graph: TouchedGraph, overlay: Overlay | None = None) -> bool:
-        """Tell whether another thread has changed the touched graph; what was set in the overlay is undone by now."""
+    def moved(self, graph: TouchedGraph, journal: Journal | None = None) -> bool:
+        """Tell whether another thread has changed the touched graph; this one has set what is in the journal."""
+        if not self.heeds_threads:
+            return False
+        if journal is not None and journal.disturbed(item for item in graph.objects if isinstance(item, Node)):
+            return True
         if graph.is_current(cached=False):
             return False
-        own = set[int]() if overlay is None else overlay.journal.noted
-        # Who has changed a list cannot be told: what it holds of the graph counts, and not the plain values in it.
-        return any(id(node) not in own for node in graph.snapshot.changed_nodes()) or not _same_objects(
-            self.touched.graph(graph.nodes), graph
-        )
+        own = set[int]() if journal is None else journal.noted
+        changed, now = graph.snapshot.changed_nodes(), self.touched.graph(graph.nodes)
+        if any(id(node) not in own for node in changed) or not _same_objects(now, graph):
+            return True
+        # Who has changed a plain value, in a list, a variable or another object, is known only where there is no other
+        # thread: then the function did it itself, and does it again in each trace.  What is changed back by now was
+        # changed too, but for attributes that this thread has put back.
+        return threading.active_count() > 1 and not (changed and now.shape is graph.shape)
+
+    def moved_from(self, graph: TouchedGraph) -> Moved:
+        """Return why the trace of a touched graph that has moved is given up."""
+        return Moved(where_changed(graph, self.touched.graph(graph.nodes)))
 
     def note_sealed(self) -> None:
         """Note that a result has placeholders for nodes, which are put back after the call."""
@@ -207,6 +220,7 @@ class Core:
             strays = set(again.states).difference(graph.states)
             return self.touched.count_in([s for s in again.states if s in strays], graph.nodes) if strays else graph
         if isinstance(again, Moved):
+            warn(again.given_up(self.__qualname__))
             return self.touched.graph(graph.nodes)
         raise again
 

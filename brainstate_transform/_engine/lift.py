@@ -21,14 +21,24 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node
-from brainstate_graph.extend import PARTNERS, Journal, Remembered, node_in, notes, read_values, untraced, write_results
+from brainstate_graph.extend import (
+    PARTNERS,
+    Journal,
+    Remembered,
+    node_in,
+    notes,
+    read_values,
+    untraced,
+    warn,
+    write_results,
+)  # fmt: skip
 
 from .._places.weak_method import WeakMethod
 from .core import Core, Run, StagedCore
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
-from .retry import RETRIES, Moved, Retry, never_settled
+from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph
 from .values import Named, StateValues, Written
 
@@ -263,20 +273,23 @@ class Staged(Lifted):
 
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""
+        tried = [] if again is None else [again]
         for _ in range(RETRIES):
-            inputs = whole_inside(inputs if again is None else self._passing.inputs_again(again, inputs, args, kwargs))
+            inputs = whole_inside(self._passing.inputs_again(tried[-1], inputs, args, kwargs) if tried else inputs)
             run = self._run_whole if inputs.key.passing is None else self._run
             try:
                 return inputs, *run(inputs.values(), *args, **kwargs)
             except Retry as another:
-                again = another.alone()
+                tried.append(another.alone())
             except JaxRuntimeError as error:
                 raise_users(error)
-        if isinstance(again, Moved) and untraced():  # as Python would run it beside the other thread; nothing is kept
+        moved = disturbed(tried)
+        if moved is not None and untraced():  # as Python would run it beside the other thread; nothing is kept
+            warn(moved.not_compiled(self.__qualname__))
             with jax.disable_jit():
                 inputs = Inputs(self.cores[0].touched.graph(inputs.graph.nodes))
                 return inputs, *self._run_whole(inputs.values(), *args, **kwargs)
-        raise never_settled(self.__qualname__, again)
+        raise never_settled(self.__qualname__, tried)
 
 
 def whole_inside(inputs: Inputs) -> Inputs:

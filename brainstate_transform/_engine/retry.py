@@ -1,8 +1,8 @@
 """``Retry``: a trace that cannot be kept, and why.
 
 The function used states that it was not passed (`Unpassed`), or another thread changed the graph meanwhile (`Moved`).
-Whoever started the trace does the call once more in another way, `RETRIES` times at most.  None of these leaves the
-package: a user sees the error of `never_settled`.
+Whoever started the trace does the call once more in another way, `RETRIES` times at most.  A user sees none of these,
+but the error of `never_settled`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from brainstate_graph import State
 
-__all__ = ["RETRIES", "Moved", "Retry", "Unpassed", "never_settled"]
+__all__ = ["RETRIES", "Moved", "Retry", "Unpassed", "disturbed", "never_settled"]
 
 # Strays are met once, which states are used is found out once; each once more where a first trace took another branch.
 RETRIES = 4
@@ -46,14 +46,54 @@ class Moved(Retry):
     """Another thread changed the structure of the touched graph while it was traced.
 
     What was traced is of no one structure, and would be kept under the one that was there before.
+
+    Args:
+        place: What was changed; None where it is as it was again.
     """
 
-
-def never_settled(user: str, again: Retry | None) -> RuntimeError:
-    """Return the error for a function of which no trace could be kept, by why the last one was given up."""
-    if isinstance(again, Moved):
-        return RuntimeError(
-            f"another thread changes what `{user}` uses (an attribute, a layer) each time that it is traced: let both "
-            "hold one lock"
+    def __init__(self, place: str | None) -> None:
+        self.place, self._what = place, place or "what it uses"
+        super().__init__(
+            f"another thread changed {self._what}. Seeing this text means that a rule hid the exception from `lift`."
         )
+
+    def given_up(self, user: str) -> str:
+        """Return the warning that the user's function is traced again."""
+        return f"another thread changed {self._what} while `{user}` was traced, which is done again. {_CURE}"
+
+    def not_compiled(self, user: str) -> str:
+        """Return the warning that the user's function is run as Python, which never gives up."""
+        return (
+            f"`{user}` is run without being compiled, as another thread changes {self._what} each time that it is "
+            f"traced. {_CURE}"
+        )
+
+
+class NeverSettled(Moved, RuntimeError):
+    """Another thread changed the touched graph each time that it was traced.
+
+    An error to the user; to a trace around this one a reason to be done again, as the whole of it may run as Python.
+    """
+
+    def __init__(self, user: str, place: str | None) -> None:
+        super().__init__(place)
+        self.args = (
+            f"another thread changes what `{user}` uses ({place or 'an attribute, a layer'}) each time that it is "
+            "traced: let both hold one lock, `with lock: ...`, or hold what changes in a State",
+        )
+
+
+_CURE = "Let both hold one lock, `with lock: ...`, or hold what changes in a State."
+
+
+def disturbed(tried: Iterable[Retry]) -> Moved | None:
+    """Return the last of these that tells of another thread; beside one, a function may reach other states as well."""
+    return next((again for again in list(tried)[::-1] if isinstance(again, Moved)), None)
+
+
+def never_settled(user: str, tried: Iterable[Retry]) -> RuntimeError:
+    """Return the error for a function of which no trace could be kept, by why they were given up."""
+    moved = disturbed(tried)
+    if moved is not None:
+        return NeverSettled(user, moved.place)
     return RuntimeError(f"`{user}` reaches other states each time that it is traced")

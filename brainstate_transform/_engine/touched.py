@@ -14,14 +14,24 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from brainstate_graph import GraphDef, Node, Overlay, Snapshot, State
-from brainstate_graph.extend import Larges, Remembered, born_after, hooks_key, patched, read_values, write_values
+from brainstate_graph import GraphDef, Node, Overlay, Snapshot, State, diff
+from brainstate_graph.extend import (
+    Larges,
+    Remembered,
+    born_after,
+    dotted,
+    hooks_key,
+    patched,
+    read_values,
+    write_values,
+)  # fmt: skip
 
 from .._places.capture import Capture
+from .._places.findings import VARIABLE
 from .._places.places import Known, Places
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name"]
+__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name", "where_changed"]
 
 
 class TouchedGraph:
@@ -75,6 +85,17 @@ class TouchedGraph:
         if self._rows is None:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
+
+
+def where_changed(before: TouchedGraph, now: TouchedGraph) -> str | None:
+    """Return the path of something that differs between two touched graphs of a function; None where nothing does."""
+    for change in diff(before.shape, now.shape):
+        return dotted(change.path).removeprefix(VARIABLE)
+    changed = {id(node) for node in before.snapshot.changed_nodes()}  # some to what they were
+    for row, (old, new) in enumerate(zip(before.objects, now.objects, strict=False)):
+        if row and (id(old) in changed or (old is not new and not isinstance(old, tuple))):  # which is made anew
+            return dotted(before.shape.path(row))
+    return None
 
 
 class Inputs:

@@ -169,7 +169,7 @@ class JittedFunction(Staged):
             inputs, found = program.settle(inputs, args, kwargs)
             if inputs.key.passing is not None or not dispatch.plain:
                 found = None  # what was traced to find out is not what runs
-            again: Retry | None = None
+            tried: list[Retry] = []
             for _ in range(RETRIES):
                 try:
                     if found is None:
@@ -182,9 +182,9 @@ class JittedFunction(Staged):
                     info = Info(stage, outcome, inputs, NamedTrace(trace, self.cores[0]))
                     return Traced(stage, self, dispatch, inputs.key, info)
                 except Retry as another:
-                    again = another.alone()
-                    inputs = program.inputs_again(again, inputs, args, kwargs)
-        raise never_settled(self.__qualname__, again)
+                    tried.append(another.alone())
+                    inputs = program.inputs_again(tried[-1], inputs, args, kwargs)
+        raise never_settled(self.__qualname__, tried)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Lower for arguments like these; no state changes.

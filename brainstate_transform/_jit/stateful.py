@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,10 +11,11 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import describe, hooks_key, locate, read_values, write_values
+from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, warn, write_values
 
 from .._engine.core import ANEW, Core, without_jit
 from .._engine.placeholders import constant, hold, seal, unseal_result
+from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
@@ -211,7 +213,7 @@ class StatefulFunction:
     def _fresh(self, key: Hashable, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
         """Return the trace under `key`, traced anew where the touched graph or its states are not as they were."""
         if ANEW.value is not None:  # nothing that is kept is looked at
-            return self._trace(args, kwargs, graph)
+            return self._trace(args, kwargs, graph)[0]
         found = self._cache.get(key)
         if found is not None and found.holds(graph):
             return found
@@ -220,12 +222,14 @@ class StatefulFunction:
             if found is not None and found.holds(graph):
                 return found
             self._cache.drop(key)
-            found = self._trace(args, kwargs, graph)
-            if not self._core.moved(graph):
+            found, journal = self._trace(args, kwargs, graph)
+            if self._core.moved(graph, journal):
+                warn(self._core.moved_from(graph).given_up(self._core.__qualname__))
+            else:
                 self._cache.put(key, found)
             return found
 
-    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> TracedJaxpr:
+    def _trace(self, args: Any, kwargs: Any, graph: TouchedGraph) -> tuple[TracedJaxpr, Journal]:
         nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
@@ -237,6 +241,7 @@ class StatefulFunction:
             full, kw = hold((full, kw), nodes)
             self._core.nodes = nodes
             overlay = Overlay()
+            journals.append(overlay.journal)
             out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
             self._core.touched.ask_again(graph, overlay)
             sealed.append(written.outcome.sealed)
@@ -250,15 +255,18 @@ class StatefulFunction:
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
+        journals: list[Journal] = []
         states: tuple[State[Any], ...] = tuple(graph.states)
         while True:
-            jaxpr_of = jax.make_jaxpr(pure, axis_env=self.axis_env, return_shape=True)
+            # Another function each time: JAX would find the trace for other states of the same shapes.
+            jaxpr_of = jax.make_jaxpr(functools.partial(pure), axis_env=self.axis_env, return_shape=True)
             traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
             used, written = seen[-1]
             if set(used) == set(states):
                 break
             if len(seen) > 4:
-                raise RuntimeError(f"{self!r} reaches other states each time that it is traced")
+                moved = self._core.moved(graph, journals[-1])
+                raise never_settled(self._core.__qualname__, [self._core.moved_from(graph)] if moved else ())
             states = tuple(used)
         if self.ir_optimizations:
             from ..ir import optimize_jaxpr  # nothing else needs it
@@ -266,11 +274,11 @@ class StatefulFunction:
             traced = optimize_jaxpr(traced, optimizations=self.ir_optimizations)
         trace = StateTraceStack(states, [s in written for s in states])
         call = jax.jit(jaxpr_as_fun(traced))
-        return TracedJaxpr(
-            traced, out, trace, avals_of(states), graph.shape, hooks_key(states), tuple(graph.snapshot.states), call,
-            sealed[-1],
-            settings(),
-        )  # fmt: skip
+        table = tuple(graph.snapshot.states)
+        kept = TracedJaxpr(
+            traced, out, trace, avals_of(states), graph.shape, hooks_key(states), table, call, sealed[-1], settings()
+        )
+        return kept, journals[-1]
 
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.

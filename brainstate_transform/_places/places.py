@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
@@ -153,10 +154,10 @@ class Places:
             Tests for the places of which it is known now that the program depends on them.
         """
         for found in self._watched:
-            if not found.unchanged():
-                # Another thread may have changed it; the function itself does it again, or puts in what it has made.
-                sure = found.path in known.suspects or any(map(made, values_of(found.container or ())))
-                (known.own if sure else known.suspects).add(found.path)
+            # Another thread may have changed it: then the trace is given up, see `Core.moved`.
+            alone = threading.active_count() == 1
+            if not found.unchanged() and (alone or any(map(made, values_of(found.container or ())))):
+                known.own.add(found.path)
         undecided, self._undecided = self._undecided, ()
         kept: list[Test] = []
         for found in undecided:
@@ -176,12 +177,10 @@ class Known:
         own: Those that the function changes itself while it is traced.
         decided: Those that it seems to change, and does not, with what they were at the first trace: the programs of
             that are those whose key says nothing of the place.
-        suspects: Those that have changed during one trace.
     """
 
-    __slots__ = ("decided", "own", "suspects")
+    __slots__ = ("decided", "own")
 
     def __init__(self) -> None:
         self.own: set[str] = set()
         self.decided: dict[str, Any] = {}
-        self.suspects: set[str] = set()

@@ -29,9 +29,30 @@ MUTANTS = [
     (
         "a trace during which another thread changed the graph is kept",
         f"{ENGINE}/core.py",
-        "        if graph is not None and compiled and self.moved(graph, overlay):\n            raise Moved",
-        "",
+        "compiled and self.moved(graph, overlay.journal):\n            raise self.moved_from(graph)",
+        "False:\n            pass",
         ("tests/transform/engine/test_threads_and_structure.py",),
+    ),
+    (
+        "a trace during which another thread changed a plain value is kept",
+        f"{ENGINE}/core.py",
+        "return threading.active_count() > 1 and not (changed and now.shape is graph.shape)",
+        "return False",
+        ("tests/transform/engine/test_threads_and_places.py",),
+    ),
+    (
+        "loops never give up on another thread's changes",
+        f"{ENGINE}/ahead.py",
+        "twin.heeds_threads = attempt < RETRIES // 2",
+        "twin.heeds_threads = True",
+        ("tests/transform/engine/test_threads_and_places.py",),
+    ),
+    (
+        "what a cached property computes in a trace is kept",
+        f"{ENGINE}/changes.py",
+        "        overlay.journal.undo(cached)\n",
+        "",
+        ("tests/transform/engine/test_looks.py",),
     ),
     (
         "a loop may change the structure of its graph",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -24,6 +25,7 @@ def elsewhere(change):
     thread.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*another thread chang:UserWarning")
 def test_structural_changes_in_one_thread_while_others_call():
     m = Stack(2.0, 3.0)
     f = jit(lambda x: m(x))
@@ -84,7 +86,10 @@ def test_a_trace_during_which_another_thread_changed_the_structure_is_not_kept(w
             return m.layers[-1](x)
         return m(x)
 
-    f(one)
+    with pytest.warns(
+        UserWarning, match=r"another thread changed m\.layers.* while `.*\bf` was traced.* `with lock: \.\.\.`"
+    ):
+        f(one)
     after = Stack(2.0, 3.0)
     change(after)
     assert f(one) == after(one)
@@ -93,7 +98,7 @@ def test_a_trace_during_which_another_thread_changed_the_structure_is_not_kept(w
 
 
 def test_a_graph_that_is_changed_at_every_trace_is_run_as_python_would():
-    m, rates = Net(2.0), iter(range(1, 1000))
+    m, rates = Net(2.0), iter(range(2, 1000))
 
     def change():
         m.rate = float(next(rates))
@@ -103,13 +108,18 @@ def test_a_graph_that_is_changed_at_every_trace_is_run_as_python_would():
         elsewhere(change)
         return m(x)
 
-    assert f(one) == 2.0 * m.rate
+    with pytest.warns(UserWarning, match="another thread change") as caught:
+        assert f(one) == 2.0 * m.rate
+    texts = [str(warning.message) for warning in caught]
+    assert [text.partition(" while")[0] for text in texts[:-1]] == ["another thread changed m.rate"] * 4
+    assert re.match(r"`.*\bf` is run without being compiled, as another thread changes m\.rate each time", texts[-1])
+    assert {warning.filename for warning in caught} == {__file__}
     assert m.n.value == 1.0
     assert not holds_tracer(m)
 
 
 def test_where_it_must_be_traced_the_other_thread_is_named():
-    m, rates = Net(2.0), iter(range(1, 1000))
+    m, rates = Net(2.0), iter(range(2, 1000))
     before = m.n.value
 
     @jit
@@ -118,7 +128,11 @@ def test_where_it_must_be_traced_the_other_thread_is_named():
         return m.w.value * x * m.rate
 
     for call in (jax.jit(f), f.lower):
-        with pytest.raises(RuntimeError, match=r"^another thread changes what `.*\bf` uses .* let both hold one lock"):
+        text = r"^another thread changes what `.*\bf` uses \(m\.rate\) .* let both hold one lock, `with lock: \.\.\.`"
+        with (
+            pytest.warns(UserWarning, match=r"another thread changed m\.rate"),
+            pytest.raises(RuntimeError, match=text),
+        ):
             call(one)
     assert m.n.value is before
 
@@ -133,7 +147,8 @@ def test_a_loop_over_a_graph_that_another_thread_changes_is_traced_again():
             elsewhere(lambda: setattr(m, "rate", 3.0))
         return y
 
-    for_loop(body, jnp.ones(2))
+    with pytest.warns(UserWarning, match=r"another thread changed m\.rate while `.*\bbody` was traced"):
+        for_loop(body, jnp.ones(2))
     assert jnp.array_equal(for_loop(body, jnp.ones(2)), jnp.full(2, 6.0))
     m.rate = 1.0
     assert jnp.array_equal(for_loop(body, jnp.ones(2)), jnp.full(2, 2.0))

@@ -128,6 +128,17 @@ def test_states_that_cannot_be_seen_beforehand():
     assert sf(one).shape == (2,)
 
 
+def test_a_state_that_cannot_be_seen_in_place_of_one_that_is_not_used():
+    # Both traces have one state of one shape, so that JAX would take the first for the second.
+    seen, hidden = State(jnp.float32(1.0)), State(jnp.float32(2.0))
+    sf = StatefulFunction(lambda x: x * vars(Hidden)["of"](seen))
+    Hidden.of = lambda _: hidden.value
+    assert sf(one) == 2.0
+    assert sf.get_states(one) == (hidden,)
+    hidden.value = jnp.float32(3.0)
+    assert sf(one) == 3.0
+
+
 def test_an_error_while_tracing_leaves_no_entry():
     fail = True
 

@@ -204,8 +204,6 @@ class Touched:
             # What a call starts from, by the names under which the function knows it, in the order of a node's
             # attributes.
             roots = {**arguments, **capture.found.roots()}
-            if capture.found.functions:  # on the way to a model: part of what the program is made from
-                roots["functions"] = tuple(capture.found.functions)
             places, tests = capture.found.places()
             known = self.strays
             tests += _stray_tests(known) if known else ()

@@ -23,7 +23,7 @@ from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
 from .._engine.touched import Inputs, root_name
 from .._engine.values import Trace
-from .._places.findings import VARIABLE
+from .._places.findings import FUNCTIONS, VARIABLE
 
 __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 
@@ -242,7 +242,7 @@ class TraceLog:
             return
         self.crowded = self.crowded or self._in_a_row % _CROWD == 0
         user, place = self.core.__qualname__, cause.removeprefix(VARIABLE)
-        if cause.startswith("functions"):
+        if cause.startswith(FUNCTIONS):
             place = "a function that it calls"
         itself = sets_attributes
         if self._in_a_row == _IN_A_ROW + itself:  # it may settle

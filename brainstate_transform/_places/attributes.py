@@ -81,6 +81,8 @@ class Attributes:
         self._words.called |= objects.unnamed(classes)
         if link is not None:  # the code makes objects of it
             self._words.called |= objects.MAKING
+        if issubclass(cls, Node):
+            self._words.called.add("update")  # which `Module.__call__` looks for
         # What our own classes call, a class of the user's may have in place of it.
         ours = [base for base in cls.__mro__ if is_ours(base)]
         self._words.called |= {

@@ -36,7 +36,7 @@ from brainstate_graph.extend import ABSENT, StateTree, dotted, fields_of
 from . import objects
 from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
-from .findings import Findings, Link
+from .findings import FUNCTIONS, Findings, Link
 from .owners import OPEN, is_foreign, is_ours, is_users
 from .places import Binding, Cell, Items, Known, Place, Slots
 from .values import (
@@ -59,7 +59,7 @@ from .weak_method import WeakMethod
 
 __all__ = ["Capture"]
 
-_MOST_OF_LIBRARIES = 2000  # things that are looked at inside of libraries
+_MOST_OF_LIBRARIES = 500  # things that are looked at inside of libraries
 
 
 class Capture:
@@ -95,10 +95,10 @@ class Capture:
         stack: list[Link] = []
         first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
         for row, number in reversed(first.items()):
-            for key, const in objects.constants_of(row):
-                if id(const) not in self._met and not is_value(const):
-                    path = dotted((*snapshot.graphdef.path(number), key))
-                    stack.append(Link(str(key), path, None, const, None, None))
+            for key, const in objects.constants_of(row) if number else ():  # those of the root are what was found
+                path = snapshot.graphdef.path(number)
+                if id(const) not in self._met and not is_value(const) and path[0] != FUNCTIONS:
+                    stack.append(Link(str(key), dotted((*path, key)), None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
                 self._met[id(row.type)] = row.type
                 self._attributes.open_class(row.type, None)

@@ -15,8 +15,9 @@ from brainstate_graph.extend import ABSENT, static_key
 from .places import Found, Known, Place, Places, key_of, unchanged
 from .values import CONTAINERS, Test, by_identity
 
-__all__ = ["VARIABLE", "Constant", "Findings", "Link"]
+__all__ = ["FUNCTIONS", "VARIABLE", "Constant", "Findings", "Link"]
 
+FUNCTIONS = "functions"  # the root of what tells functions from others
 VARIABLE = "variable "  # before the path of a place, where it stands among the roots
 
 
@@ -136,6 +137,8 @@ class Findings:
         for link, value, _ in self._counting():
             if value is not ABSENT and not self._as_at_first(link.path, value):
                 add_under(roots, VARIABLE + link.path, value)
+        if self.functions:  # part of what the program is made from
+            roots[FUNCTIONS] = tuple(self.functions)
         return roots
 
     def _counting(self) -> list[Constant]:
@@ -148,11 +151,7 @@ class Findings:
 
     def _is_undecided(self, constant: Constant) -> bool:
         known, link = self._known, constant.link
-        return (
-            link.name.partition("[")[0] in self.assigned
-            and link.path not in known.decided
-            and link.path not in known.own
-        )
+        return link.name.partition("[")[0] in self.assigned and not known.traced and link.path not in known.own
 
     def places(self) -> tuple[Places, list[Test]]:
         """Return the places, and the tests that tell whether the same would be found there."""

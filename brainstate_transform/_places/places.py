@@ -158,6 +158,7 @@ class Places:
             alone = threading.active_count() == 1
             if not found.unchanged() and (alone or any(map(made, values_of(found.container or ())))):
                 known.own.add(found.path)
+        known.traced = True
         undecided, self._undecided = self._undecided, ()
         kept: list[Test] = []
         for found in undecided:
@@ -177,10 +178,13 @@ class Known:
         own: Those that the function changes itself while it is traced.
         decided: Those that it seems to change, and does not, with what they were at the first trace: the programs of
             that are those whose key says nothing of the place.
+        traced: Whether there was a trace yet. What is found only later is part of the key, whatever the code seems to
+            do: the programs of before know nothing of it.
     """
 
-    __slots__ = ("decided", "own")
+    __slots__ = ("decided", "own", "traced")
 
     def __init__(self) -> None:
         self.own: set[str] = set()
         self.decided: dict[str, Any] = {}
+        self.traced = False

@@ -273,9 +273,9 @@ replaced: cfg['opt'] = {'k': V}
 
 = item that is asked for
 cfg = {'k': V}
-read: cfg.get('k', 2.0)
+read: cfg.get('k', 3.0)
 set: cfg['k'] = V
-deleted: cfg['k'] = 3.0 <> del cfg['k']
+deleted: del cfg['k'] <> cfg['k'] = 2.0
 
 = key that is there or not
 cfg = {}

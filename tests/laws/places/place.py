@@ -56,7 +56,7 @@ import jax, jax.numpy as jnp, numpy as np
 """
 _WORD = re.compile(r"^(\w+): (.+)$", re.MULTILINE)  # of a row: statements of Python have none such at their beginning
 # What makes functions, classes or arrays: these are compared by identity, so what is made anew is another one.
-_NEW = re.compile(r"\b(def|lambda|class|type|make|partialmethod)\b|jnp\.")
+_NEW = re.compile(r"\b(def|lambda|class|type|make|partialmethod|__code__)\b|jnp\.")
 
 
 class Place(NamedTuple):

@@ -8,9 +8,10 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
 from ._core.locate import locate
-from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
+from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state
 from ._core.static import static_key
+from ._core.tokens import here, tokenless
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
@@ -34,7 +35,9 @@ __all__ = [
     "dotted",
     "fields_of",
     "flatten",
+    "here",
     "hooks_key",
+    "in_raw_trace",
     "locate",
     "make_state",
     "new_node",
@@ -44,6 +47,7 @@ __all__ = [
     "put_field",
     "read_values",
     "static_key",
+    "tokenless",
     "tracing",
     "unflatten",
     "untraced",

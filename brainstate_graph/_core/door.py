@@ -26,15 +26,15 @@ from . import overlay as overlays
 from .errors import TraceContextError
 from .locate import find_hidden, locate
 from .node import Node
-from .overlay import NO_TRACE, Overlay, be_busy, stack
+from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
 from .values import refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "leaves_of", "live", "look", "note_checked",
-    "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle", "write",
+    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
+    "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle", "write",
     "write_results", "write_values",
 ]  # fmt: skip
 
@@ -84,6 +84,8 @@ def look(state: State[Any], record: bool = False) -> Any:
     else:
         value = live(state)
     for layer in reversed(passed):
+        if layer._raw and layer._parent is not None:  # what JAX keeps of the trace around it, it keeps with this value
+            layer._parent.note((state,))
         if type(layer) is not Overlay:
             entered = layer.enter(state, value)
             if entered is not value:
@@ -91,6 +93,12 @@ def look(state: State[Any], record: bool = False) -> Any:
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
                 (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
     return value
+
+
+def copied(state: State[Any]) -> Any:
+    """Find the value of a state for a copy of it: a read that no hook is told of."""
+    note_constants((state,))
+    return look(state, True)
 
 
 def live(state: State[Any]) -> Any:
@@ -111,6 +119,8 @@ def live(state: State[Any]) -> Any:
 def read(state: State[Any]) -> Any:
     """Read the value of a state: of the trace while one runs, else of the box."""
     top = stack.top
+    if top is not None and not top._trace == get_opaque_trace_state():  # noqa: SIM201 - `!=` is slower
+        note_constants((state,))
     if top is not None and state in top._values:  # as `look` would, without its frame: the usual case in a trace
         top.reads[state] = None
         value = top._values[state]
@@ -131,6 +141,8 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
         except AttributeError:
             return [live(state) for state in states]
     if record:
+        states = list(states)
+        note_constants(states)
         return [look(state, True) for state in states]
     inside = top._values  # where most of them are while a function is traced
     return [inside[state] if state in inside else look(state) for state in states]
@@ -278,6 +290,7 @@ def _put(state: State[Any], value: Any) -> None:
     if overlay is None:
         state._value = value
     else:
+        overlay.assigned((state,))
         overlay._values[state] = value
         if state not in overlay.births:
             overlay.writes[state] = None
@@ -304,6 +317,8 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
     else:
         orphans = _check(states, values, top)
         note_reads(used)
+        note_constants(used)
+        top.assigned(states)
         for state, value in orphans:  # they live on as if they had been made here
             settle(state, value)
         for state, value in zip(states, values, strict=True):

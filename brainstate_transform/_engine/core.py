@@ -27,6 +27,7 @@ from .changes import CONTAINERS, Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph
+from .user_function import code_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
@@ -126,6 +127,7 @@ class Core:
         key = states.key
         graph = key.inputs.graph if isinstance(key, GraphKey) else None
         overlay = Overlay() if overlay is None else overlay
+        overlay.user = code_of(self.fun)
         compiled = graph is not None and not without_jit()
         if graph is not None and compiled and self.moved(graph):
             raise Moved

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import copy
 import functools
 import types
@@ -19,8 +20,8 @@ from typing import Any, Protocol, Self
 import jax
 from jax.errors import JaxRuntimeError
 
-from brainstate_graph import Node
-from brainstate_graph.extend import Journal, read_values, untraced, write_results
+from brainstate_graph import Node, Overlay
+from brainstate_graph.extend import Journal, here, in_raw_trace, read_values, tokenless, untraced, write_results
 
 from .core import Core, Run, StagedCore
 from .errors import raise_users
@@ -122,7 +123,9 @@ class Unstaged(Lifted):
         with Journal():  # an error after the function has run undoes what it has set
             run = self._rule(*[fresh[core] for core in self.cores])
             try:
-                out, written = run(states, *args, **kwargs)
+                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                with Overlay() if in_raw_trace() else contextlib.nullcontext():
+                    out, written = run(states, *args, **kwargs)
             except JaxRuntimeError as error:
                 raise_users(error)
             written.write()
@@ -174,6 +177,9 @@ class Staged(Lifted):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
+        if here.token is not None:  # inside of another function
+            with tokenless():
+                return self(*args, **kwargs)
         inputs, as_given = self._remembered.current, self._as_given
         if not as_given or inputs is None or not inputs.is_current():
             args, kwargs, inputs = self._prepared(args, kwargs)

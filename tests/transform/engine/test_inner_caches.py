@@ -1,0 +1,283 @@
+"""What JAX keeps by the identity of a function, and States that the function reads: equal to the values threaded by hand.
+
+The product: constructs of raw JAX and of libraries over it, whose function lives on; a State that our transforms know
+beforehand, or meet while they trace (a stray); our transforms; and the order of uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+import pytest
+
+import brainstate_transform as bt
+from brainstate_graph import State
+
+Get = Callable[[], Any]
+Use = Callable[[Any], Any]
+X = jnp.float32(2.0)
+
+
+# -- constructs: each returns a function that computes ``w * x``, and keeps its inner functions from use to use --------
+
+
+def of_scan(get: Get) -> Use:
+    def body(c: Any, x: Any) -> Any:
+        return c, get().value * x
+
+    return lambda x: jax.lax.scan(body, 0.0, x[None])[1][0]
+
+
+def of_cond(get: Get) -> Use:
+    def true(x: Any) -> Any:
+        return get().value * x
+
+    def false(x: Any) -> Any:
+        return -get().value * x
+
+    return lambda x: jax.lax.cond(x > -100.0, true, false, x)
+
+
+def of_switch(get: Get) -> Use:
+    branches = [lambda x: -x, lambda x: get().value * x, lambda x: x]
+    return lambda x: jax.lax.switch(jnp.where(x > -100.0, 1, 0), branches, x)
+
+
+def of_while(get: Get) -> Use:
+    def test(c: Any) -> Any:
+        return c[0] < 1
+
+    def body(c: Any) -> Any:
+        return c[0] + 1, get().value * c[1]
+
+    return lambda x: jax.lax.while_loop(test, body, (0, x))[1]
+
+
+def of_fori(get: Get) -> Use:
+    def body(_: Any, x: Any) -> Any:
+        return get().value * x
+
+    return lambda x: jax.lax.fori_loop(0, 1, body, x)
+
+
+def of_map(get: Get) -> Use:
+    def one(x: Any) -> Any:
+        return get().value * x
+
+    return lambda x: jax.lax.map(one, x[None])[0]
+
+
+def of_checkpoint(get: Get) -> Use:
+    return jax.checkpoint(lambda x: get().value * x)
+
+
+def of_jit(get: Get) -> Use:
+    return jax.jit(lambda x: get().value * x)
+
+
+def of_custom_jvp(get: Get) -> Use:
+    fun = jax.custom_jvp(lambda x: get().value * x)
+    fun.defjvp(lambda primals, tangents: (get().value * primals[0], get().value * tangents[0]))
+    return fun
+
+
+def of_custom_vjp(get: Get) -> Use:
+    fun = jax.custom_vjp(lambda x: get().value * x)
+    fun.defvjp(lambda x: (get().value * x, get().value), lambda w, ct: (w * ct,))
+    return fun
+
+
+def of_equinox(get: Get) -> Use:
+    return eqx.filter_jit(lambda x: get().value * x)
+
+
+def of_diffrax(get: Get) -> Use:
+    def field(_: Any, y: Any, __: Any) -> Any:
+        return (get().value - 1.0) * y
+
+    term = diffrax.ODETerm(field)
+    return lambda x: diffrax.diffeqsolve(term, diffrax.Euler(), 0.0, 1.0, 1.0, x).ys[-1]
+
+
+def of_optimistix(get: Get) -> Use:
+    def fun(y: Any, x: Any) -> Any:
+        return y - get().value * x
+
+    return lambda x: optx.root_find(fun, optx.Newton(1e-3, 1e-3), 0.0 * x, args=x).value
+
+
+CONSTRUCTS = {
+    "scan": of_scan, "cond": of_cond, "switch": of_switch, "while_loop": of_while, "fori_loop": of_fori, "map": of_map,
+    "checkpoint": of_checkpoint, "jit": of_jit, "custom_jvp": of_custom_jvp, "custom_vjp": of_custom_vjp,
+    "equinox": of_equinox, "diffrax": of_diffrax, "optimistix": of_optimistix,
+}  # fmt: skip
+
+
+# -- transforms: each calls a function of one number at X, and returns its value there, and what `derivative` says -----
+
+
+@dataclasses.dataclass
+class Transform:
+    """How a transform of ours is applied to a function of one number.
+
+    Attributes:
+        make: Of the function and the State, one that takes no argument and returns all that is compared.
+        also: What is returned besides the value ``k * X``, given `k` and the derivative of `k` by the State.
+    """
+
+    make: Callable[[Use, Any], Callable[[], Any]]
+    also: Callable[[float, float], list[float]] = lambda k, by: []
+
+
+def _called(run: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    return lambda: [run(*args)]
+
+
+def _gradient(f: Use, w: Any) -> Callable[[], Any]:
+    run = bt.value_and_grad(f, w, argnums=0)
+
+    def call() -> Any:
+        value, (by_w, by_x) = run(X)
+        return [value, by_w, by_x]
+
+    return call
+
+
+def _tangent(f: Use, w: Any) -> Callable[[], Any]:
+    return lambda: [*bt.jvp(f, (X,), (jnp.float32(1.0),), wrt=w, state_tangents=jnp.float32(0.0))]
+
+
+def _by_argument(f: Use, _: Any) -> Callable[[], Any]:
+    run = bt.value_and_grad(f, argnums=0)
+    return lambda: [*run(X)]
+
+
+def _stateful(f: Use, _: Any) -> Callable[[], Any]:
+    return _called(bt.StatefulFunction(f), X)
+
+
+def _eager_then(outer: Any, inner: Transform) -> Transform:
+    return Transform(lambda f, w: outer(inner.make(f, w)), inner.also)
+
+
+TRANSFORMS = {
+    "jit": Transform(lambda f, _: _called(bt.jit(f), X)),
+    "grad": Transform(_gradient, lambda k, by: [by * 2.0, k]),
+    "jvp": Transform(_tangent, lambda k, by: [k]),
+    "by_argument": Transform(_by_argument, lambda k, by: [k]),
+    "vmap": Transform(lambda f, _: lambda: [*bt.vmap(f)(X[None])]),
+    "scan": Transform(lambda f, _: lambda: [*bt.scan(lambda c, x: (c, f(x)), 0.0, X[None])[1]]),
+    "for_loop": Transform(lambda f, _: lambda: [*bt.for_loop(f, X[None])]),
+    "checkpoint": Transform(lambda f, _: _called(bt.checkpoint(f), X)),
+    "cond": Transform(lambda f, _: lambda: [bt.cond(X > 0, f, lambda x: x, X)]),
+    "stateful": Transform(_stateful),
+}
+TRANSFORMS |= {
+    "jit_grad": _eager_then(bt.jit, TRANSFORMS["grad"]),
+    "jit_vmap": _eager_then(bt.jit, TRANSFORMS["vmap"]),
+    "jit_scan": _eager_then(bt.jit, TRANSFORMS["scan"]),
+    "jit_checkpoint": _eager_then(bt.jit, TRANSFORMS["checkpoint"]),
+    "jit_jit": _eager_then(bt.jit, TRANSFORMS["jit"]),
+    "vmap_grad": Transform(
+        lambda f, w: lambda: [v[0] for v in jax.tree.leaves(bt.vmap(bt.value_and_grad(f, argnums=0))(X[None]))],
+        lambda k, by: [k],
+    ),
+}
+# What differentiates by the State cannot be applied to these: JAX has no reverse derivative of a while loop, and a
+# function with a derivative of its own has one by its arguments.
+INSTEAD = {
+    ("while_loop", "grad"): "jvp", ("while_loop", "jit_grad"): "jvp", ("while_loop", "by_argument"): "jvp",
+    ("while_loop", "vmap_grad"): "jvp",
+    **{(c, "grad"): "by_argument" for c in ("custom_jvp", "custom_vjp")},
+    **{(c, "jit_grad"): "by_argument" for c in ("custom_jvp", "custom_vjp")},
+    **{(c, "jvp"): "by_argument" for c in ("custom_vjp",)},
+}  # fmt: skip
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    w: State[Any]
+
+
+def known_or_stray(kind: str) -> tuple[State[Any], Get]:
+    held = Slots(State(jnp.float32(1.0)))
+    w = held.w
+    return w, (lambda: w) if kind == "known" else (lambda: held.w)
+
+
+# -- orders: each returns pairs of what was computed, and what it should be --------------------------------------------
+
+
+def first_traced(use: Use, w: Any, transform: Transform) -> Any:
+    run = transform.make(lambda x: use(x), w)
+    yield run(), _expected(transform, 1.0, 1.0)
+    w.value = jnp.float32(5.0)
+    yield run(), _expected(transform, 5.0, 1.0)
+
+
+def second_program(use: Use, w: Any, transform: Transform) -> Any:
+    yield transform.make(lambda x: use(x), w)(), _expected(transform, 1.0, 1.0)
+    w.value = jnp.float32(5.0)
+    yield transform.make(lambda x: 1.0 * use(x), w)(), _expected(transform, 5.0, 1.0)
+    w.value = jnp.float32(3.0)
+    yield [use(X)], [6.0]  # JAX alone, for the first time
+
+
+def first_eager(use: Use, w: Any, transform: Transform) -> Any:
+    yield [use(X)], [2.0]
+    run = transform.make(lambda x: use(x), w)
+    yield run(), _expected(transform, 1.0, 1.0)
+    yield [use(X)], [2.0]
+
+
+def written_between(use: Use, w: Any, transform: Transform) -> Any:
+    def twice(x: Any) -> Any:
+        before = use(x)
+        w.value = 5.0 * w.value
+        return 10.0 * before + use(x)
+
+    run = transform.make(twice, w)
+    yield run(), _expected(transform, 15.0, 15.0)
+    yield run(), _expected(transform, 75.0, 15.0)
+    assert w.value == 25.0
+
+
+ORDERS = (first_eager, first_traced, second_program, written_between)
+
+
+def _expected(transform: Transform, k: float, by: float) -> list[float]:
+    return [k * 2.0, *transform.also(k, by)]
+
+
+PRODUCT = list(itertools.product(CONSTRUCTS, TRANSFORMS))
+DEAR = ("diffrax", "optimistix")
+
+
+def _usual(construct: str, transform: str) -> bool:
+    if construct in DEAR:
+        return transform == "jit_grad"
+    return transform in ("jit", "jit_grad", "jit_scan") or construct in ("scan", "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("construct", "transform"),
+    [pytest.param(*pair, marks=() if _usual(*pair) else pytest.mark.exhaustive) for pair in PRODUCT],
+)
+@pytest.mark.parametrize("kind", ["known", "stray"])
+def test_equals_states_threaded_by_hand(construct: str, transform: str, kind: str) -> None:
+    chosen = TRANSFORMS[INSTEAD.get((construct, transform), transform)]
+    wrong = []
+    for order in ORDERS:
+        w, get = known_or_stray(kind)
+        for step, (found, expected) in enumerate(order(CONSTRUCTS[construct](get), w, chosen)):
+            if [float(jnp.squeeze(v)) for v in found] != pytest.approx(expected, rel=1e-3):
+                wrong.append((order.__name__, step, found, expected))
+    assert not wrong

@@ -126,7 +126,7 @@ class Core:
         """
         key = states.key
         graph = key.inputs.graph if isinstance(key, GraphKey) else None
-        overlay = Overlay() if overlay is None else overlay
+        overlay = self.overlay() if overlay is None else overlay
         overlay.user = code_of(self.fun)
         compiled = graph is not None and not without_jit()
         if graph is not None and compiled and self.moved(graph):
@@ -159,6 +159,12 @@ class Core:
         if sealed:
             self.note_sealed()
         return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
+
+    def overlay(self) -> Overlay:
+        """Return an overlay for a trace that a rule has started: what is read there is no constant, see `Overlay`."""
+        overlay = Overlay()
+        overlay.user = code_of(self.fun)
+        return overlay
 
     def graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
         """Return what the call of a touched graph touches by now."""

@@ -4,6 +4,7 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._core.clock import born_after, fields_of, new_node, notes, now
+from ._core.constants import under_jax_alone
 from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
@@ -49,6 +50,7 @@ __all__ = [
     "static_key",
     "tokenless",
     "tracing",
+    "under_jax_alone",
     "unflatten",
     "untraced",
     "watch",

@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from . import hooks
+from . import constants, hooks
 from . import overlay as overlays
 from .errors import TraceContextError
 from .locate import find_hidden, locate
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
-    "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle", "write",
-    "write_results", "write_values",
+    "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle",
+    "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def look(state: State[Any], record: bool = False) -> Any:
         layer = layer._parent
     else:
         value = live(state)
+        if passed and passed[-1].user is None:
+            constants.note((state,))
     for layer in reversed(passed):
         if layer._raw and layer._parent is not None:  # what JAX keeps of the trace around it, it keeps with this value
             layer._parent.note((state,))
@@ -97,7 +99,7 @@ def look(state: State[Any], record: bool = False) -> Any:
 
 def copied(state: State[Any]) -> Any:
     """Find the value of a state for a copy of it: a read that no hook is told of."""
-    note_constants((state,))
+    (note_constants if stack.top is not None else constants.note)((state,))
     return look(state, True)
 
 
@@ -119,7 +121,9 @@ def live(state: State[Any]) -> Any:
 def read(state: State[Any]) -> Any:
     """Read the value of a state: of the trace while one runs, else of the box."""
     top = stack.top
-    if top is not None and not top._trace == get_opaque_trace_state():  # noqa: SIM201 - `!=` is slower
+    if top is None:
+        constants.note((state,))
+    elif not top._trace == get_opaque_trace_state():  # noqa: SIM201 - `!=` is slower
         note_constants((state,))
     if top is not None and state in top._values:  # as `look` would, without its frame: the usual case in a trace
         top.reads[state] = None
@@ -136,6 +140,8 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
     """Read the current values of many states; open overlays note it if `record`."""
     top = stack.top if overlays.open_count else None
     if top is None:
+        if record and overlays.busy:
+            constants.note(states := list(states))
         try:
             return [state._value for state in states]
         except AttributeError:
@@ -288,6 +294,8 @@ def _put(state: State[Any], value: Any) -> None:
     if checked or stack.tree_check:
         refuse_unlike(state, look(state), value, checked)
     if overlay is None:
+        if constants.some:
+            constants.tell((state,))
         state._value = value
     else:
         overlay.assigned((state,))
@@ -309,9 +317,12 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
     """
     top = stack.top if overlays.open_count else None
     if top is None:
+        constants.note(used)
         if not PLAIN.issuperset(map(type, values)):
             for state, value in _check(states, values, None):
                 settle(state, value)
+        if constants.some:
+            constants.tell(states)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:
@@ -357,7 +368,7 @@ def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
     """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
-    if overlays.open_count or not values or type(values[0]) not in PLAIN:
+    if overlays.open_count or not values or type(values[0]) not in PLAIN or constants.some:
         write_values(states, values, used)
         return
     for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores

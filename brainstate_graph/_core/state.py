@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from . import door
+from . import constants, door
 from . import overlay as overlays
 from .door import PLAIN, Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
@@ -79,7 +79,7 @@ class State(Box, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        if overlays.busy or type(new) not in PLAIN:
+        if overlays.busy or constants.some or type(new) not in PLAIN:
             door.write(self, new)
         else:
             self._value = new

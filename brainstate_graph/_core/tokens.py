@@ -195,7 +195,7 @@ def _never(*_: Any) -> Any:
 # that stages asks a primitive for the shape of its result; as that raises, nothing comes into the trace.
 _probe = Primitive("staging")
 _probe.multiple_results = True
-_probe.def_impl(lambda: [])
+_probe.def_impl(list)
 _probe.def_abstract_eval(_never)
 
 
@@ -203,7 +203,7 @@ def staging() -> bool:
     """Tell whether the current trace, or one around it, makes a program: what is read there may be kept in one."""
     now = get_opaque_trace_state()
     trace, answer = here.probed
-    if not now == trace:
+    if not now == trace:  # noqa: SIM201 - `!=` is slower
         try:
             _probe.bind()
             answer = bool(getattr(jax.config, "jax_eager_constant_folding", False))

@@ -21,7 +21,16 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from brainstate_graph import Node, Overlay
-from brainstate_graph.extend import Journal, here, in_raw_trace, read_values, tokenless, untraced, write_results
+from brainstate_graph.extend import (
+    Journal,
+    here,
+    in_raw_trace,
+    read_values,
+    tokenless,
+    under_jax_alone,
+    untraced,
+    write_results,
+)
 
 from .core import Core, Run, StagedCore
 from .errors import raise_users
@@ -124,7 +133,7 @@ class Unstaged(Lifted):
             run = self._rule(*[fresh[core] for core in self.cores])
             try:
                 # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-                with Overlay() if in_raw_trace() else contextlib.nullcontext():
+                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
                     out, written = run(states, *args, **kwargs)
             except JaxRuntimeError as error:
                 raise_users(error)

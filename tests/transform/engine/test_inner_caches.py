@@ -1,4 +1,4 @@
-"""What JAX keeps by the identity of a function, and States that the function reads: equal to the values threaded by hand.
+"""What JAX keeps by the identity of a function, and the States that it reads: equal to the values threaded by hand.
 
 The product: constructs of raw JAX and of libraries over it, whose function lives on; a State that our transforms know
 beforehand, or meet while they trace (a stray); our transforms; and the order of uses.

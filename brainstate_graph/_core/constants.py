@@ -42,11 +42,15 @@ class _Program:
     Attributes:
         name: The name of the function.
         depth: How deep on the stack the user's line is that called it.
+        error: The exception that was handled when it began.
+        states: Its constants.
         code: The code of the outermost function of the user's in it; None where there was none.
     """
 
     def __init__(self, name: str, depth: int) -> None:
         self.name, self.depth = name, depth
+        self.error = sys.exc_info()[1]
+        self.states: dict[State[Any], None] = {}
         self.code: types.CodeType | None = None
 
     def find_code(self) -> None:
@@ -90,19 +94,29 @@ def _is_library(frame: types.FrameType) -> bool:
 
 _tracing = _Tracing()
 _constants: weakref.WeakKeyDictionary[Any, dict[_Program, None]] = weakref.WeakKeyDictionary()
+# What was told of each state: of a function that is made anew each time, once.
+_told: weakref.WeakKeyDictionary[Any, set[types.CodeType]] = weakref.WeakKeyDictionary()
 some = False  # whether there are such: what a write looks at
 
 
-def _begin(event: str, _: float | int, **about: Any) -> None:
+def _begin(event: str, value: float, **about: Any) -> None:
     if event == _TRACING and _tracing.program is None:
         _tracing.program = _Program(str(about.get("fun_name", "a function")), _depth_of_user())
         be_busy(1)
 
 
-def _end(event: str, _: float, **about: Any) -> None:
-    if event == _TRACING and _tracing.program is not None:
-        _tracing.program = None
-        be_busy(-1)
+def _end(event: str, duration_secs: float, **about: Any) -> None:
+    global some
+    program = _tracing.program
+    if event != _TRACING or program is None:
+        return
+    _tracing.program = None
+    be_busy(-1)
+    if sys.exc_info()[1] is program.error:  # else the trace has failed, and is not kept
+        for state in program.states:
+            _constants.setdefault(state, {})[program] = None
+            some = True
+    program.error, program.states = None, {}
 
 
 jax.monitoring.register_scalar_listener(_begin)
@@ -115,8 +129,7 @@ def under_jax_alone() -> bool:
 
 
 def note(states: Iterable[State[Any]]) -> None:
-    """Note of states that are read whether they have become constants of a program."""
-    global some
+    """Note of states that are read whether they become constants of a program."""
     program = _tracing.program
     if program is None:
         return
@@ -124,8 +137,7 @@ def note(states: Iterable[State[Any]]) -> None:
         if not hasattr(state, "_birth"):  # what was made in a trace is of that trace
             if program.code is None:
                 program.find_code()
-            _constants.setdefault(state, {})[program] = None
-            some = True
+            program.states[state] = None
 
 
 def tell(states: Iterable[State[Any]]) -> None:
@@ -140,12 +152,15 @@ def tell(states: Iterable[State[Any]]) -> None:
             programs.pop(program, None)
             if not programs:
                 _constants.pop(state, None)
-        if program.is_alive():
+        told = _told.setdefault(assigned[0], set())
+        if program.code not in told and program.is_alive():
+            if program.code is not None:
+                told.add(program.code)
             more = f" and {len(assigned) - 1} more" if len(assigned) > 1 else ""
             warnings.warn(
-                f"{locate(assigned[0])}{more} is assigned, and `{program.name}` goes on with the old value: it was "
-                "compiled outside of any transform of brainstate_transform, with the value as a constant of the "
-                "program. Use the transform of the same name, `from brainstate_transform import jit`, or pass the "
+                f"{locate(assigned[0])}{more} is assigned, and `{program.name}` goes on with the old value when it "
+                "is called again: it was compiled outside of any transform of brainstate_transform, with the value as "
+                "a constant. Use the transform of the same name, `from brainstate_transform import jit`, or pass the "
                 "values: `graphdef, tree = treefy_split(model)`.",
                 stacklevel=_to_user(),
             )

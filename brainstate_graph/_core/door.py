@@ -99,8 +99,7 @@ def look(state: State[Any], record: bool = False) -> Any:
 
 def copied(state: State[Any]) -> Any:
     """Find the value of a state for a copy of it: a read that no hook is told of."""
-    (note_constants if stack.top is not None else constants.note)((state,))
-    return look(state, True)
+    return read_values((state,))[0]
 
 
 def live(state: State[Any]) -> Any:
@@ -147,8 +146,7 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
         except AttributeError:
             return [live(state) for state in states]
     if record:
-        states = list(states)
-        note_constants(states)
+        note_constants(states := list(states))
         return [look(state, True) for state in states]
     inside = top._values  # where most of them are while a function is traced
     return [inside[state] if state in inside else look(state) for state in states]
@@ -304,13 +302,16 @@ def _put(state: State[Any], value: Any) -> None:
             overlay.writes[state] = None
 
 
-def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
+def write_values(
+    states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = (), *, moved: bool = False
+) -> None:
     """Assign the results of a finished transform, all or none.
 
     Args:
         states: The states to write.
         values: Their new values, in the same order.
         used: States that the transform read or wrote, for the record of an enclosing overlay.
+        moved: Whether the values are those of before, on other devices.
 
     Raises:
         TraceContextError: A value belongs to a JAX trace that does not know of the state.
@@ -321,7 +322,7 @@ def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequ
         if not PLAIN.issuperset(map(type, values)):
             for state, value in _check(states, values, None):
                 settle(state, value)
-        if constants.some:
+        if constants.some and not moved:
             constants.tell(states)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value

@@ -65,11 +65,13 @@ class _Here(threading.local):
         token: The token that JAX sees.
         lease: The lease of the overlay on top; JAX sees its token, but where it looks for functions of ours.
         probed: The trace that was asked last whether it stages, and the answer.
+        noted: How often constants were noted.
     """
 
     token: _Token | None = None
     lease: Lease | None = None
     probed: tuple[Any, bool] = (None, False)
+    noted: int = 0
 
 
 here = _Here()
@@ -141,6 +143,7 @@ class Lease:
         """Note that these states are constants of a trace that JAX may keep under the token."""
         self._token.clean = False
         self._token.constants.update(constants)
+        here.noted += 1
         self._wasteful = True
 
     def assigned(self, states: Iterable[State[Any]]) -> None:

@@ -32,13 +32,13 @@ from brainstate_graph.extend import (
     write_results,
 )
 
-from .core import Core, Run, StagedCore
+from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Moved, Retry, never_settled
 from .touched import Inputs, Remembered, TouchedGraph
-from .user_function import WeakMethod
+from .user_function import WeakMethod, code_of
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
@@ -117,8 +117,24 @@ class Unstaged(Lifted):
         super().__init__(tuple([cores[fun] for fun in funs]), name)
         self._rule = rule
         self._inputs = inputs
+        self._code = code_of(funs[0])
+        self._program: StagedByRule | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _traced_in_vain.get(self._code, False) and untraced() and not without_jit():
+            try:
+                if self._program is None:
+                    self._program = StagedByRule(jax.jit, (self,), None)
+                return self._program(*args, **kwargs)
+            except (TypeError, IndexError):  # it needs values, or an argument is no array
+                _traced_in_vain[self._code] = False
+        noted = here.noted
+        out = self._run(args, kwargs)
+        if here.noted != noted and untraced():
+            _traced_in_vain.setdefault(self._code, True)
+        return out
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs, nodes = seal(args, kwargs, self.functions[0])
         states = _NONE if self._inputs is None else StateValues.read(self._inputs())
         if nodes:
@@ -144,6 +160,12 @@ class Unstaged(Lifted):
         bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)
         bound.cores[0].bound = self.cores[0].bound + 1
         return bound
+
+
+# The code of functions that were run outside of a trace and had States become constants of traces that JAX has kept
+# (see `Overlay.note`). JAX cannot find those again, nor the compiled form of any operation in such a run: each took
+# 0.1 s and 20 MB, for good. So the whole is compiled instead, with the states as arguments, where that can be done.
+_traced_in_vain: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 class PassesInputs(Protocol):

@@ -4,7 +4,6 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._core.clock import born_after, fields_of, new_node, notes, now
-from ._core.constants import under_jax_alone
 from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
@@ -12,11 +11,12 @@ from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state
 from ._core.static import static_key
-from ._core.tokens import here, tokenless
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.constants import under_jax_alone
+from ._tools.tokens import here, tokenless
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree

@@ -7,7 +7,6 @@ Read in this order, in one sitting:
 - ``clock.py``, ``node.py``: objects whose attributes are edges, and when those changed.
 - ``state.py``: the one thing that changes.
 - ``overlay.py``, ``door.py``: where values are while a function is traced, and how they are found and assigned.
-- ``tokens.py``, ``constants.py``: what keeps JAX from finding a trace of other values; what is told where it does.
 - ``values.py``, ``hooks.py``: what a value must be like; who is told of it.
 - ``static.py``: what is part of a program, and not of its data.
 - ``layout.py``, ``graphdef.py``: paths, and the table that a graph becomes.

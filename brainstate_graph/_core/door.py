@@ -21,10 +21,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from . import constants, hooks
+from .._tools import constants
+from . import hooks
 from . import overlay as overlays
 from .errors import TraceContextError
-from .locate import find_hidden, locate
+from .locate import find_hidden, locate, tell_constants
 from .node import Node
 from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
 from .values import refuse_unlike
@@ -83,8 +84,7 @@ def look(state: State[Any], record: bool = False) -> Any:
         layer = layer._parent
     else:
         value = live(state)
-        if passed and passed[-1].user is None:
-            constants.note((state,))
+        constants.note((state,) if passed and passed[-1].user is None else ())
     for layer in reversed(passed):
         if layer._raw and layer._parent is not None:  # what JAX keeps of the trace around it, it keeps with this value
             layer._parent.note((state,))
@@ -293,7 +293,7 @@ def _put(state: State[Any], value: Any) -> None:
         refuse_unlike(state, look(state), value, checked)
     if overlay is None:
         if constants.some:
-            constants.tell((state,))
+            tell_constants((state,))
         state._value = value
     else:
         overlay.assigned((state,))
@@ -323,7 +323,7 @@ def write_values(
             for state, value in _check(states, values, None):
                 settle(state, value)
         if constants.some and not moved:
-            constants.tell(states)
+            tell_constants(states)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:

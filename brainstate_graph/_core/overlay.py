@@ -9,7 +9,7 @@ the overlay leaves every State as it was, and no tracer can be found in one.
 it has set; the journal notes what they were.  One that ends with an exception puts them back; one that ends well hands
 its notes to the journal around it.  Each overlay opens one.
 
-Each overlay has a *token*, under which JAX keeps what it traces meanwhile: see `tokens`.
+Each overlay has a *token*, under which JAX keeps what it traces meanwhile: see ``_tools/tokens.py``.
 
 How a value is read and written is in `door`, above this file; here is only where values are.
 """
@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 from jax.extend.core import get_opaque_trace_state
 
+from .._tools import constants
+from .._tools.tokens import Lease, staging, without_leases
 from . import hooks
 from .clock import NodeBase, clock, raw_fields
-from .tokens import Lease, staging, without_leases
 
 if TYPE_CHECKING:
     from .state import State
@@ -327,6 +328,7 @@ def be_busy(by: int) -> None:
 
 
 hooks.listeners.append(be_busy)
+constants.listeners.append(be_busy)
 
 
 def tracing() -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from . import constants, door
+from .._tools import constants
+from . import door
 from . import overlay as overlays
 from .door import PLAIN, Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register

@@ -20,13 +20,10 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from jax.extend.core import Primitive, get_opaque_trace_state
-
-if TYPE_CHECKING:
-    from .state import State
 
 __all__ = ["Lease", "here", "staging", "tokenless", "without_leases"]
 
@@ -49,7 +46,7 @@ class _Token:
     def __init__(self, own: bool) -> None:
         self.own = own
         self.clean = True
-        self.constants: set[State[Any]] = set()
+        self.constants: set[Any] = set()
 
 
 # Clean tokens that no run has. As many as there were runs at once, and mostly the last one is taken again.
@@ -139,14 +136,14 @@ class Lease:
         if here.token is not None:
             _put(self._token)
 
-    def note(self, constants: Iterable[State[Any]]) -> None:
+    def note(self, constants: Iterable[Any]) -> None:
         """Note that these states are constants of a trace that JAX may keep under the token."""
         self._token.clean = False
         self._token.constants.update(constants)
         here.noted += 1
         self._wasteful = True
 
-    def assigned(self, states: Iterable[State[Any]]) -> None:
+    def assigned(self, states: Iterable[Any]) -> None:
         """Take another token if some of these states are constants; of the overlay on top."""
         if not self._token.clean and not self._token.constants.isdisjoint(states):
             self.renew()

@@ -369,7 +369,7 @@ def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
     """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
-    if overlays.open_count or not values or type(values[0]) not in PLAIN or constants.some:
+    if overlays.busy or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
         return
     for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores

@@ -11,7 +11,6 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
-from .._tools import constants
 from . import door
 from . import overlay as overlays
 from .door import PLAIN, Box, refuse_objects, settle
@@ -80,7 +79,7 @@ class State(Box, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        if overlays.busy or constants.some or type(new) not in PLAIN:
+        if overlays.busy or type(new) not in PLAIN:
             door.write(self, new)
         else:
             self._value = new

@@ -24,7 +24,8 @@ from .frames import depth_of_user, may_run, outermost_of_user
 
 __all__ = ["changing", "listeners", "note", "some", "under_jax_alone"]
 
-listeners: list[Callable[[int], None]] = []  # are told when reads are to be noted, and when no more
+listeners: list[Callable[[int], None]] = []  # are told when reads or writes are to be looked at, and when no more
+_lock = threading.Lock()
 _TRACING = "/jax/core/compile/jaxpr_trace_duration"  # what JAX calls it
 
 
@@ -60,12 +61,20 @@ _tracing = _Tracing()
 _constants: weakref.WeakKeyDictionary[Any, dict[_Program, None]] = weakref.WeakKeyDictionary()
 # What was told of each state: of a function that is made anew each time, once.
 _told: weakref.WeakKeyDictionary[Any, set[types.CodeType]] = weakref.WeakKeyDictionary()
-some = False  # whether there are such: what a write looks at
+some = False  # whether there are such, so that writes are looked at
 
 
 def _tell_listeners(by: int) -> None:
     for listen in listeners:
         listen(by)
+
+
+def _look_at_writes() -> None:
+    global some
+    with _lock:
+        before, some = some, bool(_constants)
+        if some != before:
+            _tell_listeners(1 if some else -1)
 
 
 def _begin(event: str, value: float, **about: Any) -> None:
@@ -75,7 +84,6 @@ def _begin(event: str, value: float, **about: Any) -> None:
 
 
 def _end(event: str, duration_secs: float, **about: Any) -> None:
-    global some
     program = _tracing.program
     if event != _TRACING or program is None:
         return
@@ -84,7 +92,8 @@ def _end(event: str, duration_secs: float, **about: Any) -> None:
     if sys.exc_info()[1] is program.error:  # else the trace has failed, and is not kept
         for state in program.states:
             _constants.setdefault(state, {})[program] = None
-            some = True
+    if program.states:
+        _look_at_writes()
     program.error, program.states = None, {}
 
 
@@ -115,7 +124,6 @@ def changing(states: Iterable[Any]) -> list[tuple[str, list[Any]]]:
     Returns:
         The name of each, and the states.
     """
-    global some
     found: dict[_Program, list[Any]] = {}
     for state in states:
         for program in _constants.get(state, ()):
@@ -131,5 +139,5 @@ def changing(states: Iterable[Any]) -> list[tuple[str, list[Any]]]:
             if program.code is not None:
                 told.add(program.code)
             named.append((program.name, assigned))
-    some = bool(_constants)
+    _look_at_writes()
     return named

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import brainstate_transform as bt
 from tests.transform.engine.constructs import CONSTRUCTS, Use, X, known_or_stray
@@ -57,6 +58,25 @@ def _by_argument(f: Use, _: Any) -> Callable[[], Any]:
     return lambda: [*run(X)]
 
 
+def _vjp(f: Use, _: Any) -> Callable[[], Any]:
+    def call() -> Any:
+        value, pull = bt.vjp(f, X)
+        return [value, *pull(jnp.float32(1.0))]
+
+    return call
+
+
+def _with_rule(f: Use, _: Any) -> Callable[[], Any]:
+    run = bt.custom_vjp(f)
+    run.defvjp(lambda x: (f(x), ()), lambda _, ct: (7.0 * ct,))
+    return _called(run, X)
+
+
+def _sharded(f: Use, _: Any) -> Callable[[], Any]:
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    return _called(bt.shard_map(f, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False), X)
+
+
 def _stateful(f: Use, _: Any) -> Callable[[], Any]:
     return _called(bt.StatefulFunction(f), X)
 
@@ -76,6 +96,9 @@ SINGLE = {
     "checkpoint": Transform(lambda f, _: _called(bt.checkpoint(f), X)),
     "cond": Transform(lambda f, _: lambda: [bt.cond(X > 0, f, lambda x: x, X)]),
     "stateful": Transform(_stateful),
+    "vjp": Transform(_vjp, lambda k, by: [k]),
+    "custom_vjp": Transform(_with_rule),
+    "shard_map": Transform(_sharded),
 }
 TRANSFORMS = SINGLE | {
     "jit_grad": _eager_then(bt.jit, SINGLE["grad"]),
@@ -92,10 +115,10 @@ TRANSFORMS = SINGLE | {
 # function with a derivative of its own has one by its arguments.
 INSTEAD = {
     ("while_loop", "grad"): "jvp", ("while_loop", "jit_grad"): "jvp", ("while_loop", "by_argument"): "jvp",
-    ("while_loop", "vmap_grad"): "jvp",
+    ("while_loop", "vmap_grad"): "jvp", ("while_loop", "vjp"): "jvp",
     **{(c, "grad"): "by_argument" for c in ("custom_jvp", "custom_vjp")},
     **{(c, "jit_grad"): "by_argument" for c in ("custom_jvp", "custom_vjp")},
-    **{(c, "jvp"): "by_argument" for c in ("custom_vjp",)},
+    **{(c, "jvp"): "by_argument" for c in ("custom_jvp", "custom_vjp")},
 }  # fmt: skip
 
 

@@ -217,3 +217,30 @@ def test_where_jax_does_not_compile() -> None:
         for value in (1.0, 5.0):
             w.value = jnp.float32(value)
             assert float(bt.jit(lambda x: block(x) + bt.grad(block)(x))(X)) == 3.0 * value
+
+
+OURS = {
+    "jit": lambda f: bt.jit(f),
+    "grad": lambda f: lambda x: bt.value_and_grad(f)(x)[0],
+    "vmap": lambda f: lambda x: bt.vmap(f)(x[None])[0],
+    "for_loop": lambda f: lambda x: bt.for_loop(f, x[None])[0],
+    "cond": lambda f: lambda x: bt.cond(x > -100.0, f, lambda x: x, x),
+    "checkpoint": lambda f: bt.checkpoint(f),
+}
+
+
+@pytest.mark.parametrize("inner", OURS)
+@pytest.mark.parametrize("outer", ["jit", "grad", "vmap"])
+def test_ours_inside_of_what_jax_keeps_inside_of_ours(outer: str, inner: str) -> None:
+    w, get = known_or_stray("known")
+    block = jax.checkpoint(lambda x: OURS[inner](lambda x: get().value * x)(x))
+
+    def twice(x: Any) -> Any:
+        before = block(x)
+        w.value = 5.0 * w.value
+        return 10.0 * before + block(x)
+
+    for value in (1.0, 3.0):
+        w.value = jnp.float32(value)
+        assert float(OURS[outer](lambda x: twice(x))(X)) == 2.0 * 15.0 * value
+        assert w.value == 5.0 * value

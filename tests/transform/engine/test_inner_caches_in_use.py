@@ -118,6 +118,18 @@ def test_two_uses_in_one_trace_share_what_jax_keeps() -> None:
         w.value = jnp.float32(3.0)
 
 
+def test_what_an_inner_transform_has_bound_is_not_found_around_it() -> None:
+    w, get = known_or_stray("known")
+    block = of_scan(get)
+
+    def step(x: Any) -> Any:
+        gradient = bt.grad(block, w)(x)
+        return gradient + 10.0 * block(x)
+
+    assert float(bt.jit(step)(X)) == 2.0 + 20.0
+    assert float(bt.jit(lambda x: step(x))(X)) == 2.0 + 20.0
+
+
 def test_our_own_functions_are_found_again_between_writes() -> None:
     w, get = known_or_stray("known")
     block = of_checkpoint(get)

@@ -8,7 +8,7 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.hooks import hooks_key
 from ._core.locate import locate
-from ._core.overlay import ABSENT, Edit, Journal, put_field, tracing, untraced
+from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import static_key
 from ._core.unflatten import unflatten
@@ -18,6 +18,8 @@ from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.constants import under_jax_alone
+from ._tools.tokens import here, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
@@ -41,7 +43,9 @@ __all__ = [
     "dotted",
     "fields_of",
     "flatten",
+    "here",
     "hooks_key",
+    "in_raw_trace",
     "locate",
     "make_state",
     "make_states",
@@ -54,7 +58,9 @@ __all__ = [
     "put_field",
     "read_values",
     "static_key",
+    "tokenless",
     "tracing",
+    "under_jax_alone",
     "unflatten",
     "untraced",
     "warn",

@@ -21,21 +21,22 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from .._tools import constants
 from . import hooks
 from . import overlay as overlays
 from .errors import TraceContextError
-from .locate import find_hidden, locate
+from .locate import find_hidden, locate, tell_constants
 from .node import Node
-from .overlay import NO_TRACE, Overlay, be_busy, stack
+from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
 from .values import refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "leaves_of", "live", "look", "note_checked",
-    "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle", "write",
-    "write_results", "write_values",
+    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
+    "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle",
+    "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
@@ -83,7 +84,10 @@ def look(state: State[Any], record: bool = False) -> Any:
         layer = layer._parent
     else:
         value = live(state)
+        constants.note((state,) if passed and passed[-1].user is None else ())
     for layer in reversed(passed):
+        if layer._raw and layer._parent is not None:  # what JAX keeps of the trace around it, it keeps with this value
+            layer._parent.note((state,))
         if type(layer) is not Overlay:
             entered = layer.enter(state, value)
             if entered is not value:
@@ -91,6 +95,11 @@ def look(state: State[Any], record: bool = False) -> Any:
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
                 (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
     return value
+
+
+def copied(state: State[Any]) -> Any:
+    """Find the value of a state for a copy of it: a read that no hook is told of."""
+    return read_values((state,))[0]
 
 
 def live(state: State[Any]) -> Any:
@@ -111,6 +120,10 @@ def live(state: State[Any]) -> Any:
 def read(state: State[Any]) -> Any:
     """Read the value of a state: of the trace while one runs, else of the box."""
     top = stack.top
+    if top is None:
+        constants.note((state,))
+    elif not top._trace == get_opaque_trace_state():  # noqa: SIM201 - `!=` is slower
+        note_constants((state,))
     if top is not None and state in top._values:  # as `look` would, without its frame: the usual case in a trace
         top.reads[state] = None
         value = top._values[state]
@@ -126,11 +139,14 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
     """Read the current values of many states; open overlays note it if `record`."""
     top = stack.top if overlays.open_count else None
     if top is None:
+        if record and overlays.busy:
+            constants.note(states := list(states))
         try:
             return [state._value for state in states]
         except AttributeError:
             return [live(state) for state in states]
     if record:
+        note_constants(states := list(states))
         return [look(state, True) for state in states]
     inside = top._values  # where most of them are while a function is traced
     return [inside[state] if state in inside else look(state) for state in states]
@@ -276,34 +292,45 @@ def _put(state: State[Any], value: Any) -> None:
     if checked or stack.tree_check:
         refuse_unlike(state, look(state), value, checked)
     if overlay is None:
+        if constants.some:
+            tell_constants((state,))
         state._value = value
     else:
+        overlay.assigned((state,))
         overlay._values[state] = value
         if state not in overlay.births:
             overlay.writes[state] = None
 
 
-def write_values(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
+def write_values(
+    states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = (), *, moved: bool = False
+) -> None:
     """Assign the results of a finished transform, all or none.
 
     Args:
         states: The states to write.
         values: Their new values, in the same order.
         used: States that the transform read or wrote, for the record of an enclosing overlay.
+        moved: Whether the values are those of before, on other devices.
 
     Raises:
         TraceContextError: A value belongs to a JAX trace that does not know of the state.
     """
     top = stack.top if overlays.open_count else None
     if top is None:
+        constants.note(used)
         if not PLAIN.issuperset(map(type, values)):
             for state, value in _check(states, values, None):
                 settle(state, value)
+        if constants.some and not moved:
+            tell_constants(states)
         for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
             state._value = value
     else:
         orphans = _check(states, values, top)
         note_reads(used)
+        note_constants(used)
+        top.assigned(states)
         for state, value in orphans:  # they live on as if they had been made here
             settle(state, value)
         for state, value in zip(states, values, strict=True):
@@ -342,7 +369,7 @@ def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
     """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
-    if overlays.open_count or not values or type(values[0]) not in PLAIN:
+    if overlays.busy or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
         return
     for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores

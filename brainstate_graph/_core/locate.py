@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import types
+import warnings
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
@@ -17,11 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._tools import constants
 from .._tools.containers import items_of
+from .._tools.frames import level_of_user
 from .clock import fields_of
 from .node import Node
 
-__all__ = ["find_hidden", "locate", "path_to"]
+__all__ = ["find_hidden", "locate", "path_to", "tell_constants"]
 
 _MOST = 1000  # objects that `find_hidden` looks into: a data set that a model holds is not gone through
 _CLOSED = (str, bytes, bytearray, int, float, complex, type, types.ModuleType, types.CodeType, jax.Array)
@@ -92,6 +95,19 @@ def locate(item: Any) -> str:
         return f"{type(item).__name__} at {path}"
     name = None if isinstance(item, Node) else dict(item._meta).get("name")
     return type(item).__name__ + (f" {name!r}" if name else "")
+
+
+def tell_constants(states: Iterable[Any]) -> None:
+    """Warn, before states are assigned, of the functions that JAX has compiled with their old values; once of each."""
+    for name, assigned in constants.changing(states):
+        more = f" and {len(assigned) - 1} more" if len(assigned) > 1 else ""
+        warnings.warn(
+            f"{locate(assigned[0])}{more} is assigned, and `{name}` goes on with the old value when it is called "
+            "again: it was compiled outside of any transform of brainstate_transform, with the value as a constant. "
+            "Use the transform of the same name, `from brainstate_transform import jit`, or pass the values: "
+            "`graphdef, tree = treefy_split(model)`.",
+            stacklevel=level_of_user(),
+        )
 
 
 def find_hidden(value: Any, wanted: tuple[type[Any], ...]) -> Any:

@@ -9,6 +9,8 @@ the overlay leaves every State as it was, and no tracer can be found in one.
 it has set; the journal notes what they were.  One that ends with an exception puts them back.  Both ways it hands its
 notes to the journal around it.  Each overlay opens one.
 
+Each overlay has a *token*, under which JAX keeps what it traces meanwhile: see ``_tools/tokens.py``.
+
 How a value is read and written is in `door`, above this file; here is only where values are.
 """
 
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 from jax.extend.core import get_opaque_trace_state
 
+from .._tools import constants
+from .._tools.tokens import Lease, staging, without_leases
 from . import hooks
 from .clock import NodeBase, clock, raw_fields
 
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "ABSENT", "NO_TRACE", "Edit", "Journal", "Overlay", "be_busy", "note_edit", "outside", "put_field", "stack",
-    "tracing", "untraced",
+    "ABSENT", "NO_TRACE", "Edit", "Journal", "Overlay", "be_busy", "in_raw_trace", "note_constants", "note_edit",
+    "outside", "put_field", "stack", "tracing", "untraced",
 ]  # fmt: skip
 
 # The JAX trace when nothing is traced.  Traces are compared with ``==`` and nothing else.  Code that is called often
@@ -210,6 +214,8 @@ class Overlay:
         journal: The attributes of nodes that were set in it.
         births: The states made in it, with the trace in which each was made.
         since: The tick of the clock when it was opened: nodes born later were made inside.
+        user: The code of the user's function where a transform of ours runs that; None else. All traces between it and
+            the overlay around it are of that transform, and what is read through it is a constant of none.
 
     Example:
         >>> from brainstate_graph import Overlay, State
@@ -220,7 +226,10 @@ class Overlay:
         (1.0, [(State(1.0), 2.0)])
     """
 
-    __slots__ = ("_open", "_parent", "_trace", "_values", "births", "journal", "reads", "since", "writes")
+    __slots__ = (
+        "_lease", "_open", "_parent", "_raw", "_trace", "_values", "births", "journal", "reads", "since", "user",
+        "writes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.reads: dict[State[Any], None] = {}
@@ -230,6 +239,9 @@ class Overlay:
         self._open = False
         self._parent: Overlay | None = None
         self._trace: Any = None
+        self._lease: Any = None
+        self._raw = False  # whether JAX may keep the trace that it was opened in, as that is none of ours
+        self.user: Any = None
         self.journal = Journal()
         self.since = 0
 
@@ -258,6 +270,14 @@ class Overlay:
             del state
         return list(alive.items())[::-1]
 
+    def note(self, constants: Iterable[State[Any]]) -> None:
+        """Note that states are constants of a trace that JAX may keep, which it has made while this was on top."""
+        self._lease.note(constants)
+
+    def assigned(self, states: Iterable[State[Any]]) -> None:
+        """See to it that JAX finds no trace in which one of these states is a constant; before they are assigned."""
+        self._lease.assigned(states)
+
     def enter(self, state: State[Any], value: Any) -> Any:
         """Decide what a read that falls through this overlay finds; a transform may override it."""
         return value
@@ -267,12 +287,14 @@ class Overlay:
         if self._open:
             raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
         self._open = True
+        self._raw = self.user is None and in_raw_trace()
         self._parent = stack.top
         self._trace = get_opaque_trace_state()
         self.since = clock.now
         with _lock:
             busy += 1
             open_count += 1
+        self._lease = Lease(self.user, self._raw)
         stack.top = self
         self.journal.__enter__()
         return self
@@ -285,11 +307,24 @@ class Overlay:
             layer = layer._parent
         if layer is self:  # what was left open above it ends with it; what ended so has nothing to end any more
             stack.top = self._parent
+            self._lease.end()
         self._parent = None
         self._open = False
         with _lock:
             busy -= 1
             open_count -= 1
+
+
+def in_raw_trace() -> bool:
+    """Tell whether the code runs in a trace that is not that of the overlay on top, and that JAX may keep."""
+    top = stack.top
+    return top is not None and not top._trace == get_opaque_trace_state() and staging()  # noqa: SIM201 - `!=` is slower
+
+
+def note_constants(states: Iterable[State[Any]]) -> None:
+    """Note of states that are read whether they are constants of a trace that JAX may keep."""
+    if in_raw_trace() and (top := stack.top) is not None:
+        top.note(states)
 
 
 def be_busy(by: int) -> None:
@@ -300,6 +335,7 @@ def be_busy(by: int) -> None:
 
 
 hooks.listeners.append(be_busy)
+constants.listeners.append(be_busy)
 
 
 def tracing() -> bool:
@@ -326,7 +362,7 @@ def outside() -> Generator[None]:
     """
     top, stack.top = stack.top, None
     try:
-        with jax.ensure_compile_time_eval():
+        with without_leases(), jax.ensure_compile_time_eval():
             yield
     finally:
         stack.top = top

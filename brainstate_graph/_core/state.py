@@ -13,7 +13,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import door
 from . import overlay as overlays
-from .door import PLAIN, Box, look, refuse_objects, settle
+from .door import PLAIN, Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
 from .values import detached
@@ -105,7 +105,7 @@ class State(Box, Generic[T]):
 
     def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
         """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
-        new = detached(look(self, record=True)) if value is _KEEP else value
+        new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
         meta = self._meta
@@ -139,11 +139,11 @@ class State(Box, Generic[T]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
-        new = memo[id(self)] = make_state(type(self), detached(look(self, record=True), arrays=True), self._meta)
+        new = memo[id(self)] = make_state(type(self), detached(door.copied(self), arrays=True), self._meta)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return make_state, (type(self), look(self, record=True), self._meta)
+        return make_state, (type(self), door.copied(self), self._meta)
 
 
 def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[str, Any]) -> Metadata:

@@ -26,7 +26,7 @@ from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
 from .._engine.retry import RETRIES, Unpassed
-from .._engine.user_function import decorator, name_of, named_like
+from .._engine.user_function import code_of, decorator, name_of, named_like
 from .._engine.values import StateValues, Written
 from .custom_call import CustomCall, NoStates, pair_of
 from .tangents import filled, has_derivative, instantiated, refuse_other_shapes, zeros_like
@@ -178,6 +178,7 @@ class CustomVJP(_Custom):
                 ct = (call.selection.gather([new[s] if s in new else zeros_like(like[s]) for s in call.declared]), ct)
             # It runs when the derivative is taken, by then another trace and other values of the states.
             overlay = NoStates(bwd)
+            overlay.user = code_of(bwd)
             with overlay:
                 found = bwd(*unseal((*call.nondiff, residuals, ct), ()))
             overlay.refuse_writes()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from brainstate_graph import State
-from brainstate_graph.extend import note_reads
+from brainstate_graph.extend import note_reads, tokenless
 
 from .placeholders import hold_known
 from .retry import RETRIES, Retry, never_settled
@@ -63,7 +63,8 @@ class Looked(NamedTuple):
         inputs = Inputs(graph)  # held while the call lasts: its key does not hold it
         values, given = inputs.values(), dict(zip(states.states, states.values, strict=True))
         values.values = [given.get(s, v) for s, v in zip(graph.states, values.values, strict=True)]
-        out, written = self.traced(values, *args, **kwargs)
+        with tokenless():
+            out, written = self.traced(values, *args, **kwargs)
         outcome = written.outcome
         if outcome.used:  # the enclosing trace reads what the function reads
             note_reads([graph.states[i] for i in outcome.used])
@@ -88,7 +89,8 @@ def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
         inputs = Inputs(graph)
         staged: Any = jax.jit(pure)
         try:
-            traced = staged.trace(inputs.values(), *args, **kwargs)
+            with tokenless():  # where `call` finds it, whatever is assigned meanwhile
+                traced = staged.trace(inputs.values(), *args, **kwargs)
             break
         except Retry as another:
             tried.append(another.alone())

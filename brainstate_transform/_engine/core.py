@@ -28,6 +28,7 @@ from .changes import CONTAINERS, Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
+from .user_function import code_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
@@ -132,7 +133,8 @@ class Core:
         """
         key = states.key
         graph = key.inputs.graph if isinstance(key, GraphKey) else None
-        overlay = Overlay() if overlay is None else overlay
+        overlay = self.overlay() if overlay is None else overlay
+        overlay.user = code_of(self.fun)
         compiled = graph is not None and not without_jit()
         if graph is not None and compiled and self.moved(graph):
             raise self.moved_from(graph)
@@ -167,6 +169,12 @@ class Core:
         if sealed:
             self.note_sealed()
         return out, _outcome_of(overlay, [*overlay.written(), *kept], graph if compiled and not kept else None, sealed)
+
+    def overlay(self) -> Overlay:
+        """Return an overlay for a trace that a rule has started: what is read there is no constant, see `Overlay`."""
+        overlay = Overlay()
+        overlay.user = code_of(self.fun)
+        return overlay
 
     def graph_now(self, graph: TouchedGraph | None) -> TouchedGraph:
         """Return what the call of a touched graph touches by now."""

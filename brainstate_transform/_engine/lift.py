@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import copy
 import functools
 import types
@@ -20,26 +21,31 @@ from typing import Any, Protocol, Self
 import jax
 from jax.errors import JaxRuntimeError
 
-from brainstate_graph import Node
+from brainstate_graph import Node, Overlay
 from brainstate_graph.extend import (
     PARTNERS,
     Journal,
     Remembered,
+    here,
+    in_raw_trace,
     node_in,
     notes,
     read_values,
+    tokenless,
+    under_jax_alone,
     untraced,
     warn,
     write_results,
 )  # fmt: skip
 
 from .._places.weak_method import WeakMethod
-from .core import Core, Run, StagedCore
+from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph
+from .user_function import code_of
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
@@ -138,8 +144,24 @@ class Unstaged(Lifted):
         super().__init__(tuple([cores[fun] for fun in funs]), name)
         self._rule = rule
         self._inputs = inputs
+        self._code = code_of(funs[0])
+        self._program: StagedByRule | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _traced_in_vain.get(self._code, False) and untraced() and not without_jit():
+            try:
+                if self._program is None:
+                    self._program = StagedByRule(jax.jit, (self,), None)
+                return self._program(*args, **kwargs)
+            except (TypeError, IndexError):  # it needs values, or an argument is no array
+                _traced_in_vain[self._code] = False
+        noted = here.noted
+        out = self._run(args, kwargs)
+        if here.noted != noted and untraced():
+            _traced_in_vain.setdefault(self._code, True)
+        return out
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs, nodes = seal(args, kwargs, self.functions[0])
         states = _NONE if self._inputs is None else StateValues.read(self._inputs())
         if nodes:
@@ -153,7 +175,9 @@ class Unstaged(Lifted):
         with Journal():  # an error after the function has run undoes what it has set
             run = self._rule(*[fresh[core] for core in self.cores])
             try:
-                out, written = run(states, *args, **kwargs)
+                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
+                    out, written = run(states, *args, **kwargs)
             except JaxRuntimeError as error:
                 raise_users(error)
             written.write()
@@ -168,6 +192,12 @@ class Unstaged(Lifted):
         bound = Unstaged(self._rule, (fun, *self.functions[1:]), self._inputs, None)
         bound.cores[0].bound = self.cores[0].bound + 1
         return bound
+
+
+# The code of functions that were run outside of a trace and had States become constants of traces that JAX has kept
+# (see `Overlay.note`). JAX cannot find those again, nor the compiled form of any operation in such a run: each took
+# 0.1 s and 20 MB, for good. So the whole is compiled instead, with the states as arguments, where that can be done.
+_traced_in_vain: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 class PassesInputs(Protocol):
@@ -210,6 +240,9 @@ class Staged(Lifted):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
+        if here.token is not None:  # inside of another function
+            with tokenless():
+                return self(*args, **kwargs)
         inputs, as_given = self._remembered.current, self._as_given
         if not as_given or inputs is None or not inputs.is_current():
             args, kwargs, inputs = self._prepared(args, kwargs)

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["decorator", "name_of", "named_like"]
+__all__ = ["code_of", "decorator", "name_of", "named_like"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -20,6 +20,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def name_of(fun: Any) -> str:
     """Return the name of a function in messages; of an object that can be called, that of its class."""
     return getattr(fun, "__qualname__", None) or type(fun).__name__
+
+
+def code_of(fun: Any) -> Any:
+    """Return the code behind a function, which a lambda that is made anew has again; of other objects, their class."""
+    while not hasattr(fun, "__code__"):
+        inside = next((getattr(fun, name) for name in ("__func__", "__wrapped__", "func") if hasattr(fun, name)), None)
+        if inside is None:
+            return type(fun)
+        fun = inside
+    return fun.__code__
 
 
 def named_like(fun: _F, user: Any) -> _F:

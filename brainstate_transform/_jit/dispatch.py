@@ -211,7 +211,7 @@ def _keep_placed(inputs: Inputs, before: Sequence[Any], after: Sequence[Any]) ->
         if new is not old and new is not None and live is old
     ]
     if moved:
-        write_values([s for s, _ in moved], [v for _, v in moved])
+        write_values([s for s, _ in moved], [v for _, v in moved], moved=True)
 
 
 def _present(states: Sequence[Any], values: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -11,7 +11,7 @@ import jax
 from jax.extend.core import ClosedJaxpr
 
 from brainstate_graph import GraphDef, State
-from brainstate_graph.extend import hooks_key, read_values, static_key
+from brainstate_graph.extend import hooks_key, read_values, static_key, tokenless
 
 from .._engine.touched import TouchedGraph
 
@@ -93,7 +93,8 @@ def settings() -> Any:
 
     It is what JAX keeps for them: the trace of a function that does nothing.  4 microseconds.
     """
-    return _of_nothing.trace().jaxpr
+    with tokenless():  # which are no settings
+        return _of_nothing.trace().jaxpr
 
 
 class TracedJaxpr(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from brainstate_graph import Overlay, State
+from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, locate
 
 from .._checks.avals import shape_of
@@ -108,7 +108,7 @@ class Branches:
                 written = new.as_written()
             # Each branch reads in an overlay of its own: what a lane draws from is made where it is read first, and
             # kept there.
-            with Overlay():
+            with core.overlay():
                 return out, StateValues.read(self.written()).updated(written)
 
         return named_like(branch, core)

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainstate_graph import Overlay
 from brainstate_graph.extend import untraced
 
+from .._engine.core import Core
 from .._engine.placeholders import unseal
 
 __all__ = ["Bar", "ProgressBar", "closing"]
@@ -175,7 +175,8 @@ class Bar:
         if not isinstance(desc, tuple):
             return {}
         states, user_carry = carry
-        with Overlay() as overlay:
+        overlay = Core(desc[1]).overlay()
+        with overlay:
             overlay.bind(states.states, states.values)
             step = unseal({"i": done - 1, "carry": user_carry, "x": x, "y": y}, ())
             values: Any = desc[1](step)

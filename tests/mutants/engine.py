@@ -8,6 +8,7 @@ PLACES = "brainstate_transform/_places"
 ENGINE = "brainstate_transform/_engine"
 JIT = "tests/transform/jit/test_jit.py"
 CONSTANTS = "tests/transform/places/test_constants.py"
+IN_USE = "tests/transform/engine/test_inner_caches_in_use.py"
 PROGRAM = "tests/transform/jit/test_program.py"
 
 MUTANTS = [
@@ -190,6 +191,20 @@ MUTANTS = [
         "fresh = {core: copy.copy(core) for core in self.cores}",
         "fresh = {core: core for core in self.cores}",
         ("tests/transform/derivatives/test_checkpoint.py",),
+    ),
+    (
+        "what our transforms read inside of a trace that JAX keeps is no constant of it",
+        f"{ENGINE}/lift.py",
+        "with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():",
+        "if True:",
+        (IN_USE, "tests/graph/tools/test_constants.py"),
+    ),
+    (
+        "our own functions are looked for under the token of a run",
+        f"{ENGINE}/lift.py",
+        "        if here.token is not None:  # inside of another function",
+        "        if False:",
+        (IN_USE,),
     ),
     (
         "inside a trace a program is given only some of its states",

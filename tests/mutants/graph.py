@@ -12,7 +12,49 @@ REFUSING, JOURNAL, OVERLAY = (
 )
 SWITCHED = "tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function"
 
+INNER_CACHES = (
+    "tests/transform/engine/test_inner_caches_in_use.py",
+    *(f"tests/transform/engine/test_inner_caches.py::test_equals_states_threaded_by_hand[known-scan-{transform}]"
+      for transform in ("jit", "jit_grad", "vmap")),
+)  # fmt: skip
+
 MUTANTS = [
+    # -- what JAX keeps under a token
+    (
+        "a write leaves the token in use",
+        "brainstate_graph/_tools/tokens.py",
+        "        if not self._token.clean and not self._token.constants.isdisjoint(states):\n",
+        "        if False:\n",
+        INNER_CACHES,
+    ),
+    (
+        "the token of an inner run stays that of the outer one",
+        "brainstate_graph/_tools/tokens.py",
+        "        if self._shares and self._lease is not None and around is not None and not around.clean:\n",
+        "        if False:\n",
+        INNER_CACHES,
+    ),
+    (
+        "a token under which states were read serves the next run",
+        "brainstate_graph/_tools/tokens.py",
+        "        self._token.clean = False\n",
+        "",
+        INNER_CACHES,
+    ),
+    (
+        "a function that is gone is told of",
+        "brainstate_graph/_tools/frames.py",
+        "        gc.collect()  # what ``jax.jit`` returns is a cycle\n    return _is_held(code)",
+        "        gc.collect()  # what ``jax.jit`` returns is a cycle\n    return True",
+        ("tests/graph/tools/test_constants.py",),
+    ),
+    (
+        "a trace that failed is told of",
+        "brainstate_graph/_tools/constants.py",
+        "    if sys.exc_info()[1] is program.error:",
+        "    if True:",
+        ("tests/graph/tools/test_constants.py",),
+    ),
     # -- the door: what is read and written while something is traced
     (
         "a write in an overlay goes to the State itself",
@@ -45,8 +87,8 @@ MUTANTS = [
     (
         "a verb over many states records no reads",
         f"{CORE}/door.py",
-        "    if record:\n        return [look(state, True) for state in states]",
-        "    if False:\n        return [look(state, True) for state in states]",
+        "    if record:\n        note_constants(states := list(states))",
+        "    if False:\n        note_constants(states := list(states))",
         (OVERLAY,),
     ),
     (

@@ -1,0 +1,56 @@
+"""Where the user's code is on the stack, and whether it may run again; for warnings."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import types
+
+__all__ = ["depth_of_user", "level_of_user", "may_run", "outermost_of_user"]
+
+_FOLDERS = ("site-packages", "brainstate_graph", "brainstate_transform", "brainstate_nn")
+_LIBRARIES = tuple([f"{os.sep}{folder}{os.sep}" for folder in _FOLDERS])
+
+
+def _frames() -> list[types.FrameType]:
+    """Return the frames of the stack without the one that asks, the innermost first."""
+    frames = [sys._getframe(2)]
+    while (frame := frames[-1].f_back) is not None:
+        frames.append(frame)
+    return frames
+
+
+def _is_users(frame: types.FrameType) -> bool:
+    return not any(part in frame.f_code.co_filename for part in _LIBRARIES)
+
+
+def level_of_user() -> int:
+    """Return how many frames above the caller the user's line is, as `warnings.warn` counts them."""
+    return next((level for level, frame in enumerate(_frames(), 1) if _is_users(frame)), 1)
+
+
+def depth_of_user() -> int:
+    """Return how deep on the stack the innermost frame of the user's is."""
+    frames = _frames()
+    return len(frames) - next((level for level, frame in enumerate(frames) if _is_users(frame)), len(frames))
+
+
+def outermost_of_user(depth: int) -> types.CodeType | None:
+    """Return the code of the outermost frame of the user's that is deeper than `depth`."""
+    frames = _frames()
+    inside = frames[: len(frames) - depth]
+    return next((frame.f_code for frame in reversed(inside) if _is_users(frame)), None)
+
+
+def may_run(code: types.CodeType) -> bool:
+    """Tell whether a function with this code exists still; of a module or class, it always does."""
+    if "<" not in code.co_qualname:
+        return True
+    if _is_held(code):
+        gc.collect()  # what ``jax.jit`` returns is a cycle
+    return _is_held(code)
+
+
+def _is_held(code: types.CodeType) -> bool:
+    return any(isinstance(item, types.FunctionType) for item in gc.get_referrers(code))

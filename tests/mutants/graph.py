@@ -137,8 +137,8 @@ MUTANTS = [
     (
         "lists and dicts are not watched",
         f"{CORE}/snapshot.py",
-        "            if not unchanged():\n                return False",
-        "            unchanged()",
+        "                if not unchanged():\n                    return False",
+        "                unchanged()",
         (SNAPSHOT,),
     ),
     (

@@ -102,7 +102,7 @@ def static_key(value: Any) -> Hashable:
         items = tuple((static_key(k), static_key(v)) for k, v in pairs)
         return (kind, items, static_key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
-        return (kind, frozenset(map(static_key, value)))
+        return (kind, frozenset(map(static_key, list(value))))
     if isinstance(value, (State, Node)):
         raise _hidden(value)
     if isinstance(value, np.ndarray):

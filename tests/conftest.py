@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import pathlib
+import shutil
 
 import hypothesis
 import jax
@@ -21,8 +22,10 @@ pytest.register_assert_rewrite(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Each test compiles programs of its own and runs them once: optimising those takes 40 % of the time of the suite.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
-if jax.__version_info__ < (0, 11):  # XLA's older emitters: 9 ms for a small program and not 15; later it has none
+_unoptimised = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+jax.config.update("jax_disable_most_optimizations", _unoptimised)
+if _unoptimised and jax.__version_info__ < (0, 11):
+    # XLA's older emitters: 9 ms for a small program and not 15. Later it has none.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -44,10 +47,10 @@ _LARGE = [
     "processes/sharding_on_eight_devices.py",
 ]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
-if "ALONE" not in os.environ:  # run by test_damaged_files.py, in a process of its own
-    collect_ignore = [*collect_ignore, "processes/damaged_files.py"]
+if "ALONE" not in os.environ:  # run by the tests of these names, each in a process of its own
+    collect_ignore = [*collect_ignore, "processes/damaged_files.py", "processes/guides.py"]
 
-MOST_BYTES = 500_000_000  # of programs kept; a run of all tests leaves 80 MB
+_MOST_BYTES = 500_000_000  # of programs kept; a run of all tests leaves 80 MB
 
 _QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", derandomize=True, **_QUIET)
@@ -57,13 +60,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def _keep_programs(folder: pathlib.Path, tidy: bool) -> None:
     """Let JAX keep compiled programs between files, workers and runs: 70 % of those of the laws are asked for again."""
-    if tidy and sum(entry.stat().st_size for entry in os.scandir(folder)) > MOST_BYTES:
-        for entry in os.scandir(folder):
-            os.remove(entry)
-    settings = {"compilation_cache_dir": str(folder), "persistent_cache_min_compile_time_secs": 0}
-    for name, value in settings.items():
-        os.environ.setdefault(f"JAX_{name}".upper(), str(value))
-        jax.config.update(f"jax_{name}", value)
+    if tidy and sum(entry.stat().st_size for entry in os.scandir(folder)) > _MOST_BYTES:
+        shutil.rmtree(folder, ignore_errors=True)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
 
 
 @pytest.fixture(autouse=True, scope="module")

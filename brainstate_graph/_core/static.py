@@ -110,7 +110,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         items = tuple((key(k), key(v)) for k, v in pairs)
         return (kind, items, key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
-        return (kind, frozenset(map(key, value)))
+        return (kind, frozenset(map(key, list(value))))
     if isinstance(value, (State, Node)):
         raise _hidden(value)
     if isinstance(value, np.ndarray):

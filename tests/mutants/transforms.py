@@ -29,7 +29,7 @@ MUTANTS = [
         f"{HERE}/_jit/jit.py",
         "        try:\n            hash(value)\n        except TypeError:",
         "        try:\n            pass\n        except TypeError:",
-        ("tests/transform/jit/test_jit.py",),
+        ("tests/transform/jit/test_static_arguments.py", "tests/transform/jit/test_failures.py"),
     ),
     # -- audits
     (

@@ -29,7 +29,7 @@ from brainstate_graph import (
     treefy_split,
     treefy_states,
 )
-from brainstate_graph.extend import fields_of
+from brainstate_graph.extend import fields_of, static_key
 from tests.laws.graphs import STATICS, Bag, Gadget, Pair, Param, graphs, net, parts_of, uncached
 from tests.tables import each
 
@@ -352,3 +352,32 @@ def test_splitting_while_another_thread_changes_all_of_the_model(cached, monkeyp
         stop.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+def test_a_watch_that_is_disturbed_by_another_thread_says_no():
+    calls = []
+
+    def disturbed() -> bool:
+        calls.append(True)
+        if len(calls) > 1:
+            raise RuntimeError("dictionary changed size during iteration")
+        return True
+
+    snap = Snapshot(Gadget(k=1), tests=[disturbed])
+    assert snap.is_current(cached=False)
+    assert not snap.is_current(cached=False)
+
+
+@pytest.mark.parametrize("kind", [dict, set])
+def test_a_static_container_that_gets_an_item_while_it_is_looked_at(kind):
+    class Growing:
+        def __hash__(self) -> int:
+            if held:
+                held.update({len(held): None} if kind is dict else {len(held)})
+            return 1
+
+    held = kind()
+    first = Growing()
+    held.update({first: None} if kind is dict else {first})
+    assert static_key(held) is not None
+    assert len(held) > 1

@@ -247,3 +247,17 @@ def test_a_state_is_light():
 def test_maybe_state():
     assert maybe_state(State(2.0)) == 2.0
     assert maybe_state([1]) == [1]
+
+
+def test_locating_asks_no_metaclass_for_a_hash():
+    class Meta(type):
+        def __hash__(cls) -> int:
+            asked.append(cls)
+            return type.__hash__(cls)
+
+    class Other(metaclass=Meta):
+        pass
+
+    other, model, asked = Other(), Gadget(w=State(1.0)), []
+    assert locate(model.w) == "State at Gadget.w"
+    assert not asked, other

@@ -6,11 +6,12 @@ Users of models need none of this; `brainstate_transform` is written on it.
 from ._core.clock import born_after, fields_of, new_node, notes, now
 from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
+from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state, make_states
-from ._core.static import static_key
+from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
@@ -27,8 +28,10 @@ from ._trees.tree import StateTree
 
 __all__ = [
     "ABSENT",
+    "ATOMS",
     "PARTNERS",
     "Appearance",
+    "Const",
     "Edit",
     "Journal",
     "Larges",
@@ -39,6 +42,7 @@ __all__ = [
     "appearance_of",
     "aval_of",
     "born_after",
+    "by_identity",
     "describe",
     "dotted",
     "fields_of",

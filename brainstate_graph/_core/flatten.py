@@ -28,15 +28,15 @@ from .graphdef import CONTAINERS, Const, GraphDef, Row
 from .node import Node
 from .pattern import DICTS, LISTS, OBJECTS, STATIC, Pattern, is_static
 from .state import State
-from .static import EXACT, static_key
+from .static import ATOMS, static_key
 from .watch import Watch, one_level, watch_dict, watch_foreign, watch_list, watch_pytree, watch_static
 
 __all__ = ["Flat", "flatten"]
 
 _HOLDERS = LISTS | {tuple}  # containers that may be large
 _SIZED = frozenset({tuple, set, frozenset, bytearray, np.ndarray})  # static values that may be large
-# Types of static values that hold nothing.
-_ATOMS = EXACT | {float, complex, type, types.FunctionType, types.BuiltinFunctionType, np.dtype}
+# Types of static values that hold nothing large.
+_SMALL = ATOMS | {float, complex, type, types.FunctionType, types.BuiltinFunctionType, np.dtype}
 
 
 class Larges(Protocol):
@@ -236,7 +236,7 @@ class _Traversal:
         consts: list[Const | None] = []
         for name, value in zip(keys, values, strict=True):
             kind = type(value)
-            if kind in EXACT:  # what `Const.of` would find in two frames more; most attributes are of these types
+            if kind in ATOMS:  # what `Const.of` would find in two frames more; most attributes are of these types
                 consts.append(Const(value, (kind, value), True))
             elif kind in _SIZED and self.larges is not None and (large := self.larges.find(value)) is not None:
                 consts.append(self._large(large.digest, number, name))
@@ -255,7 +255,7 @@ class _Traversal:
     def _const(self, value: Any, number: int, name: Any) -> Const:
         larges = self.larges
         try:
-            if larges is not None and type(value) not in _ATOMS:
+            if larges is not None and type(value) not in _SMALL:
                 digest = larges.holding(value)
                 if digest is not None:
                     self.flat.watches.append(watch_static(value, digest.content, larges.digest))

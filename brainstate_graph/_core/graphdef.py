@@ -12,7 +12,7 @@ Equal graphs have one GraphDef *object*: equality is identity, so JAX compares t
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, final
@@ -21,7 +21,7 @@ from zlib import crc32
 import jax
 
 from .layout import Layout, StateSpec, intern, keys_key, path_to, restrict, sibling_order
-from .static import EXACT, is_frozen, static_key
+from .static import ATOMS, EXACT, is_frozen, static_key
 
 __all__ = ["CONTAINERS", "NODES", "Const", "Edge", "GraphDef", "Row", "treedef_key", "visit_order"]
 
@@ -41,7 +41,7 @@ class Const:
     def of(value: Any) -> Const:
         """Return the edge for a value; of one that can change, a copy is kept."""
         kind = type(value)
-        if kind in EXACT:  # the key that `static_key` would find, in two frames less; most constants are of these types
+        if kind in ATOMS:  # the key that `static_key` would find, in two frames less; most constants are of these types
             return Const(value, (kind, value), True)
         if kind is float:
             return Const(value, (kind, value.hex()), True)
@@ -205,6 +205,18 @@ class GraphDef:
             return graphdef
 
         return intern((GraphDef, root if isinstance(root, int) else root.key, rows, targets), make)
+
+    def with_rows(self, rows: Mapping[int, Row]) -> GraphDef:
+        """Return the GraphDef with other rows at these numbers, which differ from those of before in constants only."""
+        changed = list(self.rows)
+        for number, row in rows.items():
+            changed[number] = row
+        after = GraphDef.of(self.root, changed, self.targets, self.first_edges)
+        # No edge is another one, so what is worked out from the edges is the same.
+        for name in ("starts", "state_rows", "node_rows", "steps", "layout", "_containers"):
+            if name in self.__dict__:
+                after.__dict__.setdefault(name, self.__dict__[name])
+        return after
 
     def __init__(self) -> None:
         raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")

@@ -20,12 +20,12 @@ from .foreign import foreign_type_of
 from .graphdef import GraphDef, Row
 from .node import Node
 from .state import State
-from .static import Static, is_frozen
+from .static import ATOMS, Static, is_frozen
 
 __all__ = ["DICTS", "LISTS", "OBJECTS", "STATIC", "UNSEEN", "Pattern", "is_static"]
 
 # Exact types of plain values that never change and compare exactly within their type.
-_PLAIN = frozenset({bool, bytes, int, str, type(None), type(...), type, types.FunctionType, types.BuiltinFunctionType})
+_PLAIN = ATOMS | {type, types.FunctionType, types.BuiltinFunctionType}
 # Further types that are static, each in its own way.
 STATIC = _PLAIN | {float, complex, types.MethodType, np.ndarray, set, frozenset, slice, np.dtype, GraphDef, Static}
 DICTS = frozenset({dict, OrderedDict, defaultdict, Fields})

@@ -9,7 +9,7 @@ Removing the cache (``Snapshot.enabled = False``) changes speed, never results.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from . import foreign, hooks
 from .clock import clock, raw_fields
 from .flatten import Larges, flatten
-from .graphdef import GraphDef
+from .graphdef import Const, GraphDef, Row
 from .node import Node
 from .state import State
 
@@ -128,9 +128,19 @@ class Snapshot:
             return False
         return True
 
-    def add_test(self, test: Callable[[], bool]) -> None:
-        """Add a test, without arguments, that must hold from now on for the snapshot to be current."""
-        self._watches.append(test)
+    def add(self, tests: Iterable[Callable[[], bool]], constants: Mapping[str, Const] | None = None) -> None:
+        """Add what must hold from now on for the snapshot to be current.
+
+        Args:
+            tests: Tests without arguments.
+            constants: Static values beside what is in the root, which is a dict that nobody but the snapshot has.
+        """
+        self._watches += tests
+        if constants:
+            row = self.graphdef.rows[0]
+            consts = {**dict(zip(row.keys, row.consts, strict=True)), **constants}
+            names = sorted(consts)  # in the order of a node's attributes
+            self.graphdef = self.graphdef.with_rows({0: Row.of(row.kind, row.type, names, map(consts.get, names))})
 
     def changed_nodes(self) -> list[Any]:
         """Return the nodes whose attributes were set since, even if to what they were."""

@@ -13,6 +13,7 @@ import dataclasses
 import decimal
 import functools
 import types
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, final
 
@@ -25,19 +26,7 @@ from .locate import find_hidden
 from .node import Node
 from .state import State
 
-__all__ = ["EXACT", "ByIdentity", "Static", "is_frozen", "static_key"]
-
-# Types whose instances never change and compare exactly within their type.
-EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
-_FROZEN = EXACT | {
-    float,
-    complex,
-    type,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.MethodType,
-    np.dtype,
-}
+__all__ = ["ATOMS", "EXACT", "ByIdentity", "Mark", "Static", "by_identity", "is_frozen", "static_key"]
 
 
 @final
@@ -54,6 +43,62 @@ class ByIdentity:
 
     def __hash__(self) -> int:
         return id(self.item)
+
+    def __repr__(self) -> str:
+        return f"{type(self.item).__name__} at {id(self.item):#x}"
+
+
+@final
+class Mark:
+    """A key for what can only be itself, which does not keep it alive; see `by_identity`."""
+
+    __slots__ = ("__weakref__", "_text")
+
+    def __init__(self, item: Any) -> None:
+        self._text = getattr(item, "__qualname__", None) or f"{type(item).__name__} at {id(item):#x}"
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+_marks: dict[int, tuple[weakref.ref[Any], Mark]] = {}  # by the id of what they stand for
+
+
+def by_identity(item: Any) -> Hashable:
+    """Return the key of an object that can only be itself; it keeps alive only what takes no weak reference."""
+    number = id(item)
+    found = _marks.get(number)
+    if found is not None and found[0]() is item:
+        return found[1]
+    try:
+        alive = weakref.ref(item, functools.partial(_forget, number))
+    except TypeError:
+        return ByIdentity(item)
+    mark = Mark(item)
+    if found is not None:  # of an object that is gone
+        _marks[number] = alive, mark
+        return mark
+    return _marks.setdefault(number, (alive, mark))[1]  # of two threads the first
+
+
+def _forget(number: int, gone: Any) -> None:
+    found = _marks.get(number)
+    if found is not None and found[0] is gone:
+        del _marks[number]
+
+
+# Types whose instances never change and compare exactly within their type: of values, and of those and keys.
+EXACT = frozenset({bool, bytes, int, str, type(None), type(...)})
+ATOMS = EXACT | {ByIdentity, Mark, types.CodeType}
+_FROZEN = ATOMS | {
+    float,
+    complex,
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    np.dtype,
+}
 
 
 # What is compared by content and can change behind our back.
@@ -89,8 +134,10 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         GraphError: The value holds a State or Node where the graph cannot see it, or a tracer.
     """
     kind = type(value)
-    if kind in EXACT:
+    if kind in ATOMS:
         return (kind, value)
+    if kind is Static:
+        return (kind, value._key)
     # As text 0.0 and -0.0 differ, and nan equals itself.
     if isinstance(value, float) and not isinstance(value, np.generic):
         return (kind, value.hex())

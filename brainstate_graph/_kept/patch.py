@@ -165,15 +165,7 @@ class _Patch:
                 objects[row] = state
         if not self._rows:
             return before, objects
-        rows = list(before.rows)
-        for number, row in self._rows.items():
-            rows[number] = row
-        after = GraphDef.of(before.root, rows, before.targets, before.first_edges)
-        # No edge is another one, so what is worked out from the edges is the same.
-        for name in ("starts", "state_rows", "node_rows", "steps", "layout", "_containers"):
-            if name in before.__dict__:
-                after.__dict__.setdefault(name, before.__dict__[name])
-        return after, objects
+        return before.with_rows(self._rows), objects
 
 
 def _held_once(graphdef: GraphDef) -> frozenset[int]:

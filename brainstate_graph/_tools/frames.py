@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import types
 
 __all__ = ["depth_of_user", "level_of_user", "may_run", "outermost_of_user"]
 
 _FOLDERS = ("site-packages", "brainstate_graph", "brainstate_transform", "brainstate_nn")
-_LIBRARIES = tuple([f"{os.sep}{folder}{os.sep}" for folder in _FOLDERS])
+_in_library = re.compile("|".join([re.escape(f"{os.sep}{folder}{os.sep}") for folder in _FOLDERS])).search
 
 
 def _frames() -> list[types.FrameType]:
@@ -22,7 +23,7 @@ def _frames() -> list[types.FrameType]:
 
 
 def _is_users(frame: types.FrameType) -> bool:
-    return not any(part in frame.f_code.co_filename for part in _LIBRARIES)
+    return _in_library(frame.f_code.co_filename) is None
 
 
 def level_of_user() -> int:
@@ -33,7 +34,10 @@ def level_of_user() -> int:
 def depth_of_user() -> int:
     """Return how deep on the stack the innermost frame of the user's is."""
     frames = _frames()
-    return len(frames) - next((level for level, frame in enumerate(frames) if _is_users(frame)), len(frames))
+    for level, frame in enumerate(frames):  # a plain loop, as each trace asks
+        if _in_library(frame.f_code.co_filename) is None:
+            return len(frames) - level
+    return 0
 
 
 def outermost_of_user(depth: int) -> types.CodeType | None:

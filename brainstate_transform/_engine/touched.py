@@ -203,13 +203,13 @@ class Touched:
         while True:
             # What a call starts from, by the names under which the function knows it, in the order of a node's
             # attributes.
-            roots = {**arguments, **capture.found.roots()}
-            places, tests = capture.found.places()
+            roots = {**arguments, **capture.found.objects}
             known = self.strays
-            tests += _stray_tests(known) if known else ()
-            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, tests, own_root=True, larges=Larges())
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, own_root=True, larges=Larges())
             if not capture.follow_nodes(snapshot):
                 break
+        places, tests = capture.found.places()
+        snapshot.add([*tests, *(_stray_tests(known) if known else ())], capture.found.consts())
         self.unwatched = places.unwatched
         return self._with_strays(snapshot, known, nodes, places)
 
@@ -228,8 +228,7 @@ class Touched:
                 return overlay.created(item)
             return isinstance(item, Node) and born_after(item, overlay.since)
 
-        for test in graph.places.ask_again(self.known, made):
-            graph.snapshot.add_test(test)
+        graph.snapshot.add(graph.places.ask_again(self.known, made))
 
     def count_in(self, strays: Iterable[State[Any]], nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Count these states in from now on, and return the touched graph of a call with them."""

@@ -6,9 +6,10 @@ So what was reached is *opened*, and asked again as long as there are new names.
 
 from __future__ import annotations
 
-import inspect
+import abc
+import enum
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,21 +20,44 @@ from brainstate_graph.extend import ABSENT
 from . import objects
 from .code import Vocabulary
 from .findings import Findings, Link
-from .owners import is_foreign, is_ours, is_users
+from .owners import Owner, owner_of
 from .places import Binding, Place, Slots
 from .values import is_value
 
 __all__ = ["Attributes"]
 
 
-class Opened(NamedTuple):
+class _Kind(NamedTuple):
+    """What is known of a class.
+
+    Attributes:
+        classes: Where its members are found that are the user's: those among its bases, the most derived one first.
+        names: The names of all members, those of Python and of libraries as well.
+        slots: Those that are slots.
+        called: Methods that no code names, as operators and statements call them.
+        computes: Whether it computes attributes.
+    """
+
+    classes: Sequence[type[Any]]
+    names: frozenset[str]
+    slots: frozenset[str]
+    called: frozenset[str]
+    computes: bool
+
+
+_NO_KIND = _Kind((), frozenset(), frozenset(), frozenset(), False)
+_COMPUTING = frozenset({"__getattr__", "__getattribute__"})
+_SIMPLE = (type, abc.ABCMeta, enum.EnumMeta)  # metaclasses without a member of the user's
+
+
+class _Opened(NamedTuple):
     """A thing of which those attributes are followed that the code names.
 
     Attributes:
         item: The object, module, function or class.
         table: Its own attributes.
         slots: Those in slots.
-        classes: Where the rest is found: the classes of the user among its bases, the most derived one first.
+        kind: What is known of its class; of a class, of that itself.
         link: How it was reached.
         taken: The names that were followed.
     """
@@ -41,7 +65,7 @@ class Opened(NamedTuple):
     item: Any
     table: Any
     slots: Slots | None
-    classes: Sequence[type[Any]]
+    kind: _Kind
     link: Link | None
     taken: set[str]
 
@@ -57,53 +81,64 @@ class Attributes:
     def __init__(self, found: Findings, words: Vocabulary) -> None:
         self._found = found
         self._words = words
-        self._opened: list[Opened] = []
+        self._opened: list[_Opened] = []
+        self._kinds: dict[type[Any], _Kind] = {}
         self._tables: dict[int, Any] = {}  # of a class, by id: each `vars` of it is another object
         self._asked = 0  # how many of the opened things were asked for all names
         self._names: list[str] = []  # those they were asked for
 
     def open(self, item: Any, link: Link | None) -> None:
         """Open an object."""
-        kind = type(item)
-        slots = Slots(item) if any("__slots__" in vars(base) for base in kind.__mro__) else None
-        classes = self._of_class(kind)
-        self._opened.append(Opened(item, objects.own_table(item), slots, classes, link, set()))
-        self._words.called |= objects.unnamed(classes)
+        kind = self._kind_of(type(item))
+        slots = Slots(item) if kind.slots else None
+        self._opened.append(_Opened(item, objects.own_table(item), slots, kind, link, set()))
         self._found.know_by_attributes(item)
-        if any("__getattr__" in vars(cls) or "__getattribute__" in vars(cls) for cls in classes):
+        if kind.computes:
             self._found.say_unwatched(link.path if link else "self", "attributes that its class computes")
 
     def open_class(self, cls: type[Any], link: Link | None) -> None:
         """Open a class."""
-        classes = self._of_class(cls)
-        above = [base for base in inspect.getmro(type(cls)) if is_users(base) and base not in (object, type)]
-        self._opened.append(Opened(cls, None, None, [*classes, *above], link, set()))
-        self._words.called |= objects.unnamed(classes)
+        kind = self._kind_of(cls)
+        if type(cls) not in _SIMPLE:
+            above = self._kind_of(type(cls))
+            kind = kind._replace(classes=[*kind.classes, *above.classes], names=kind.names | above.names)
         if link is not None:  # the code makes objects of it
             self._words.called |= objects.MAKING
-        if issubclass(cls, Node):
-            self._words.called.add("update")  # which `Module.__call__` looks for
-        # What our own classes call, a class of the user's may have in place of it.
-        ours = [base for base in cls.__mro__ if is_ours(base)]
-        self._words.called |= {
-            name for own in classes for name in list(vars(own)) if any(name in vars(o) for o in ours)
-        }
+        if kind.classes:
+            self._opened.append(_Opened(cls, None, None, kind, link, set()))
 
     def open_module(self, module: types.ModuleType, link: Link) -> None:
         """Open a module."""
-        self._opened.append(Opened(module, vars(module), None, (), link, set()))
-        if not (is_foreign(module) or is_ours(module)) and "__getattr__" in vars(module):
+        self._opened.append(_Opened(module, vars(module), None, _NO_KIND, link, set()))
+        if owner_of(module) is Owner.USER and "__getattr__" in vars(module):
             self._found.say_unwatched(link.path, "attributes that it computes")
 
     def open_function(self, fun: types.FunctionType, link: Link) -> None:
         """Open a function, for the attributes that it has been given."""
-        self._opened.append(Opened(fun, fun.__dict__, None, (), link, set()))
+        self._opened.append(_Opened(fun, fun.__dict__, None, _NO_KIND, link, set()))
 
-    def _of_class(self, kind: type[Any]) -> list[type[Any]]:
-        classes = [base for base in kind.__mro__ if base is not object and is_users(base)]
-        for cls in classes:
-            self._found.look_at_bases(cls)
-        return classes
+    def _kind_of(self, cls: type[Any]) -> _Kind:
+        kind = self._kinds.get(cls)
+        if kind is None:
+            classes, ours, tables = list[type[Any]](), set[str](), list(map(vars, cls.__mro__))
+            for base, table in zip(cls.__mro__, tables, strict=True):
+                owner = owner_of(base)
+                if owner is Owner.USER:
+                    classes.append(base)
+                    self._found.look_at_bases(base)
+                elif owner is Owner.OURS:
+                    ours.update(table)
+            names = frozenset().union(*tables)
+            own = set[str]().union(*map(vars, classes))
+            # What our own classes call, a class of the user's may have in place of it.
+            called = {name for name in own & ours if not name.startswith("__")} | objects.unnamed(classes)
+            if issubclass(cls, Node):
+                called.add("update")  # which `Module.__call__` looks for
+            slots = [n for table in tables for n, m in table.items() if type(m) is types.MemberDescriptorType]
+            kind = _Kind(classes, names, frozenset(slots), frozenset(called), not _COMPUTING.isdisjoint(own))
+            self._kinds[cls] = kind
+        self._words.called |= kind.called
+        return kind
 
     def new_steps(self) -> list[Link]:
         """Return what was opened since leads to, and what all that is open leads to by new names."""
@@ -112,65 +147,65 @@ class Attributes:
         self._names, self._asked = names, len(self._opened)
         steps: list[Link] = []
         for opened in self._opened[first : self._asked]:
-            new = [name for name in names if name not in opened.taken]
-            opened.taken.update(new)
-            steps += [step for name in new for step in self._attribute(opened, name)]
+            item, table, taken, known = opened.item, opened.table or {}, opened.taken, opened.kind.names
+            new = [name for name in names if name not in taken]
+            taken.update(new)
+            if isinstance(item, types.ModuleType) and owner_of(item) is not Owner.USER:
+                for name in [name for name in new if name in table]:
+                    steps += self._of_library(opened, name, table[name])
+                continue
+            # By text it may be asked for what is not there.
+            asked = frozenset[str]() if isinstance(item, (types.ModuleType, Node)) else self._words.texts
+            for name in [name for name in new if name in table or name in known or name in asked]:
+                steps += self._attribute(opened, name)
         return steps
 
-    def _attribute(self, opened: Opened, name: str) -> Iterator[Link]:
+    def _attribute(self, opened: _Opened, name: str) -> Sequence[Link]:
         """Return what an attribute of something that was opened leads to."""
-        item, table, link = opened.item, opened.table, opened.link
+        table, link, kind = opened.table, opened.link, opened.kind
         path = f"{link.path}.{name}" if link is not None and link.path else name
-        if isinstance(item, types.ModuleType) and not is_users(item):
-            yield from self._of_library(item, link, name, path)
-            return
         if table is not None and name in table:
-            yield from self._named(link, name, table[name], Binding(table, name), path)
-            return
-        if opened.slots is not None and name in objects.slots_of(type(item)):
-            yield from self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
-            return
+            return self._named(link, name, table[name], Binding(table, name), path)
+        if opened.slots is not None and name in kind.slots:
+            return self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
         if name in objects.UNCALLED:
-            return
+            return ()
         gaps: list[Place] = [] if table is None else [Binding(table, name)]
-        found = False
-        for cls in opened.classes:
+        steps: list[Link] = []
+        for cls in kind.classes:
             own = self._tables.setdefault(id(cls), vars(cls))
             if name not in own:
                 gaps.append(Binding(own, name))
                 continue
             if objects.is_kept(own[name]):  # what it computes at first use is put before it
                 gaps = gaps[1:]
-            found = True
             where = f"{cls.__name__}.{name}" if table is None else path
             # All of them, not the first alone: one may call the next, by `super()`.
-            yield from self._named(link, name, own[name], Binding(own, name), where)
-        kind = item if isinstance(item, type) else type(item)
-        asked = name in self._words.texts and not isinstance(item, (types.ModuleType, Node))
-        if found or asked or any(name in vars(base) for base in kind.__mro__):
-            for gap in gaps:  # where another one may be put before it
-                self._found.expect(name, path, gap, link)
+            steps += self._named(link, name, own[name], Binding(own, name), where)
+        for gap in gaps:  # where another one may be put before it
+            self._found.expect(name, path, gap, link)
+        return steps
 
-    def _of_library(self, module: types.ModuleType, link: Link | None, name: str, path: str) -> Iterator[Link]:
-        found = vars(module).get(name, ABSENT)
-        if is_ours(module):
-            if objects.may_be_given(found):
-                yield Link(name, path, None, found, None, link, given=True)
-        elif found is ABSENT or not self._words.reads(name):
-            return
-        elif is_value(found):
-            yield Link(name, path, Binding(vars(module), name), found, None, link)
-        elif not (callable(found) or isinstance(found, (types.ModuleType, jax.Array))):
+    def _of_library(self, opened: _Opened, name: str, found: Any) -> Sequence[Link]:
+        link = opened.link
+        path = f"{link.path}.{name}" if link is not None and link.path else name
+        if owner_of(opened.item) is Owner.OURS:
+            return [Link(name, path, None, found, None, link, given=True)] if objects.may_be_given(found) else ()
+        if not self._words.reads(name):
+            return ()
+        if is_value(found):
+            return [Link(name, path, Binding(opened.table, name), found, None, link)]
+        if not (callable(found) or isinstance(found, (types.ModuleType, jax.Array))):
             self._found.say_unwatched(path, "of a library")  # as `os.environ`
+        return ()
 
-    def _named(self, link: Link | None, name: str, value: Any, place: Place, path: str) -> Iterator[Link]:
+    def _named(self, link: Link | None, name: str, value: Any, place: Place, path: str) -> Sequence[Link]:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
         step = Link(name, path, place, value, None, link)
         runs = objects.function_of(value)
         if runs is not None:
             self._found.watch(step)
-            yield Link(name, path, None, runs, None, step)
-        elif isinstance(value, objects.DESCRIPTORS):
-            return
-        elif self._words.reads(name) or not is_value(value):  # a number is not called
-            yield step
+            return [Link(name, path, None, runs, None, step)]
+        if isinstance(value, objects.DESCRIPTORS):
+            return ()
+        return [step] if self._words.reads(name) or not is_value(value) else ()  # a number is not called

@@ -31,21 +31,22 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, Snapshot, State, Static
-from brainstate_graph.extend import ABSENT, StateTree, dotted, fields_of
+from brainstate_graph.extend import ABSENT, StateTree, by_identity, dotted, fields_of
 
 from . import objects
 from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
-from .findings import FUNCTIONS, Findings, Link
-from .owners import OPEN, is_foreign, is_ours, is_users
+from .findings import Findings, Link
+from .owners import OPEN, Owner, is_nn, owner_of
 from .places import Binding, Cell, Items, Known, Place, Slots
 from .values import (
     CONTAINERS,
     FEW,
     FEW_BYTES,
     MAPPINGS,
+    PLAIN,
     Test,
-    by_identity,
+    all_values,
     copied,
     holds_graph,
     is_value,
@@ -60,6 +61,7 @@ from .weak_method import WeakMethod
 __all__ = ["Capture"]
 
 _MOST_OF_LIBRARIES = 500  # things that are looked at inside of libraries
+_NO_VALUES = (Node, State, types.FunctionType, types.ModuleType, list, dict, type)
 
 
 class Capture:
@@ -89,16 +91,16 @@ class Capture:
         """Follow what nodes lead to beside other nodes: methods of their classes, functions and plain objects.
 
         Returns:
-            Whether that led to more.
+            Whether that led to more nodes or states.
         """
-        before = self.found.size()
+        before = len(self.found.objects)
         stack: list[Link] = []
         first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
         for row, number in reversed(first.items()):
             for key, const in objects.constants_of(row) if number else ():  # those of the root are what was found
-                path = snapshot.graphdef.path(number)
-                if id(const) not in self._met and not is_value(const) and path[0] != FUNCTIONS:
-                    stack.append(Link(str(key), dotted((*path, key)), None, const, None, None))
+                if id(const) not in self._met and not is_value(const):
+                    path = (*snapshot.graphdef.path(number), key)
+                    stack.append(Link(str(key), dotted(path), None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
                 self._met[id(row.type)] = row.type
                 self._attributes.open_class(row.type, None)
@@ -106,7 +108,7 @@ class Capture:
             if isinstance(item, Node) and item.graph_invisible_attrs:
                 stack += self._invisible(item)
         self._follow(stack[::-1])
-        return before != self.found.size()
+        return before != len(self.found.objects)
 
     def _follow(self, stack: list[Link]) -> None:
         # In the order in which a reader of the function meets the things, each with the whole way to it.
@@ -130,7 +132,10 @@ class Capture:
     def _take(self, link: Link) -> Iterator[Link]:
         """Note what was reached, and return what it leads to."""
         item, kind = link.value, type(link.value)
-        if is_value(item) and not hasattr(kind, "__dataclass_fields__"):  # which may be changed past its guard
+        # A frozen dataclass may be changed past its guard.
+        if kind in PLAIN or (
+            not issubclass(kind, _NO_VALUES) and not hasattr(kind, "__dataclass_fields__") and is_value(item)
+        ):
             self.found.note(link, item)
             return
         if issubclass(kind, Tracer):  # of a trace around this one; nothing may keep it
@@ -141,7 +146,7 @@ class Capture:
                 self._met[id(item)] = item
                 self.found.add(link.name or "function", item)
             return
-        if issubclass(kind, types.FunctionType) and not is_foreign(item):
+        if issubclass(kind, types.FunctionType) and owner_of(item) is not Owner.LIBRARY:
             if link.above is not None or link.place is not None:
                 self.found.watch(link)
             if id(item) not in self._met:
@@ -152,7 +157,7 @@ class Capture:
             if id(item) not in self._met:
                 self._met[id(item)] = item
                 yield from self._container(item, link)
-                if is_users(kind):  # a dict with attributes
+                if owner_of(kind) is Owner.USER:  # a dict with attributes
                     self._attributes.open(item, link)
             else:
                 self.found.watch(link)
@@ -180,23 +185,26 @@ class Capture:
     # -- what functions lead to ----------------------------------------------------------------------------------------
 
     def _function(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
-        self.found.functions.append(objects.identity_of(fun))
-        if not is_ours(fun):
+        self.found.functions += objects.identity_of(fun)
+        owner = owner_of(fun)
+        if owner is not Owner.OURS:
             self.found.read_function(fun)
+        yield from self._cells(fun, link)
+        yield from self._defaults(fun, link)
+        if owner is Owner.OURS and not is_nn(fun):  # which reaches only what it was given
+            return
         names = names_in(fun.__code__)
         self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
-        for name in names.computed if is_users(fun) else ():
+        for name in names.computed if owner is Owner.USER else ():
             self.found.say_unwatched(f"{name}(...) in {fun.__qualname__}", "what it reads is not in the code")
-        yield from self._cells(fun, link)
-        yield from self._defaults(fun, link)
         table = fun.__globals__
         for name in names.loaded:
             value = table.get(name, ABSENT)
             # Of our own globals only what may be a model, as the random stream of the process, counts; and functions of
             # ours that use such.
-            if is_ours(fun) and not objects.may_be_a_model(value):
+            if owner is Owner.OURS and not objects.may_be_a_model(value):
                 continue
             if value is ABSENT:  # not there yet; one that hides a name of Python may come as well
                 self.found.expect(name, name, Binding(table, name), link)
@@ -225,7 +233,7 @@ class Capture:
         code, defaults = fun.__code__, fun.__defaults__ or ()
         names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
         for name, value in (*zip(names, defaults, strict=True), *(fun.__kwdefaults__ or {}).items()):
-            if not is_value(value):
+            if type(value) not in PLAIN and not is_value(value):
                 yield self._step(link, name, value)
 
     # -- what containers lead to ---------------------------------------------------------------------------------------
@@ -255,23 +263,22 @@ class Capture:
             self.found.note(link, by_identity(item))
             self.found.say_unwatched(path, f"{type(item).__name__} of {len(item):,} items, known by identity")
             return
-        values = values_of(item)
-        if not graph and all(map(is_value, values)) and not isinstance(item, tuple):
+        if not (graph or isinstance(item, tuple)) and all_values(values_of(item)):
             self.found.note(link, Static(copied(item)), same_content(item))
             return
         test = None if isinstance(item, (tuple, frozenset, StateTree)) else watch_items(item)
-        pairs = items_of(item)
+        pairs, plain = items_of(item), list[Any]()
         if graph:
             self.found.watch(link)
         for key, value in pairs:
             name = f"{link.name}[{key!r}]"
-            if is_value(value):
-                if graph:  # plain values stand beside a model
-                    self.found.add(name, value)
-                continue
-            yield self._step(link, name, value, None, test, f"{path}[{key!r}]")
-        plain = [value for _, value in pairs if is_value(value)]
-        if not graph and plain:
+            if issubclass(type(value), _NO_VALUES) or not is_value(value):
+                yield self._step(link, name, value, None, test, f"{path}[{key!r}]")
+            elif graph:  # plain values stand beside a model
+                self.found.add(name, value)
+            else:
+                plain.append(value)
+        if plain:
             self.found.note(link, tuple(plain), test)
 
     # -- what objects lead to ------------------------------------------------------------------------------------------
@@ -300,13 +307,13 @@ class Capture:
             yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
             self.found.note(link, by_identity(item))
-            if is_users(item):
+            if owner_of(item) is Owner.USER:
                 self._attributes.open_class(item, link)
-        elif is_ours(kind):
+        elif (owner := owner_of(kind)) is Owner.OURS:
             self.found.watch(link)
             for fun in getattr(item, "functions", ()):  # what a lifted function runs; the rest of it is machinery
                 yield self._step(link, "", fun, path=path)
-        elif not is_foreign(kind) or kind in OPEN:
+        elif owner is Owner.USER or kind in OPEN:
             self.found.watch(link)
             self._attributes.open(item, link)
         elif issubclass(kind, (UserDict, UserList, ChainMap)):
@@ -321,6 +328,8 @@ class Capture:
                 return
             if not link.given:
                 self.found.note(link, by_identity(item))
+            if objects.was_given_nothing(item):
+                return
             if (why := objects.why_unwatched(item)) is not None:
                 self.found.say_unwatched(path, why)
             own = [

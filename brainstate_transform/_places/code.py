@@ -97,10 +97,15 @@ class _Reading:
         self.assigned: set[str] = set()
         self.imports: dict[str, None] = {}
         self.computed: set[str] = set()
+        self._changing = False  # whether the code that is being read changes something in place
 
     def read(self, code: types.CodeType) -> None:
-        self.texts.update(const for const in code.co_consts if type(const) is str)
+        self.texts.update([const for const in code.co_consts if type(const) is str])
         steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+        # Most code changes nothing in place.
+        self._changing = not (
+            _STORING.isdisjoint([step.opname for step in steps]) and _CHANGING.isdisjoint(code.co_names)
+        )
         for number, step in enumerate(steps):
             name, kind = step.argval, step.opname
             if kind in _GLOBALS:
@@ -120,7 +125,12 @@ class _Reading:
                 self.called.add(name)
             elif kind in _VARIABLES or kind in _ATTRIBUTES:
                 self._use(name, steps[number + 1 : number + 6])
-            elif kind.startswith("LOAD_FAST") and isinstance(name, str) and _changes(steps[number + 1 : number + 6]):
+            elif (
+                self._changing
+                and kind.startswith("LOAD_FAST")
+                and isinstance(name, str)
+                and _changes(steps[number + 1 : number + 6])
+            ):
                 self.assigned.add(name)
 
     def _use(self, name: str, after: list[dis.Instruction]) -> None:
@@ -128,12 +138,12 @@ class _Reading:
         uses = self.uses.setdefault(name, set())
         first, second = (*after, _NOTHING, _NOTHING)[:2]
         key = first.argval if first.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
-        if _changes(after):
+        if self._changing and _changes(after):
             self.assigned.update((name, key) if type(key) is str else (name,))
             uses.update((key,) if key is not None and second.opname == "COPY" else ())
         elif key is not None and (second.opname == "BINARY_SUBSCR" or second.argrepr == "[]"):
             uses.add(key)
-        elif _calls(first) and first.argval == "get" and second.opname == "LOAD_CONST":
+        elif first.argval == "get" and _calls(first) and second.opname == "LOAD_CONST":
             uses.add(second.argval)
         else:
             uses.add(WHOLE)

@@ -10,10 +10,10 @@ import types
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from brainstate_graph.extend import ABSENT, static_key
+from brainstate_graph.extend import ABSENT, ATOMS, Const, by_identity, static_key
 
 from .places import Found, Known, Place, Places, key_of, unchanged
-from .values import CONTAINERS, Test, by_identity
+from .values import CONTAINERS, Test
 
 __all__ = ["FUNCTIONS", "VARIABLE", "Constant", "Findings", "Link"]
 
@@ -95,11 +95,6 @@ class Findings:
         self._kinds: dict[int, Any] = {}  # objects that are known by their attributes, by id
         self._bases: dict[int, type[Any]] = {}  # classes whose members were looked at, by id
 
-    def size(self) -> tuple[int, ...]:
-        """Return how much was found."""
-        parts = (self.objects, self.functions, self.constants, self.unwatched, self._ways, self._tests, self._bases)
-        return tuple(map(len, parts))
-
     def say_unwatched(self, path: str, why: str) -> None:
         """Note a thing that is not watched."""
         self.unwatched[f"{path} ({why})"] = None
@@ -131,15 +126,17 @@ class Findings:
         elif link.above is not None:  # an argument of a partial, an item of a tuple
             self.functions.append(value)
 
-    def roots(self) -> dict[str, Any]:
-        """Return the nodes and states, the plain values beside them in a container, and the values of places."""
-        roots = dict(self.objects)
+    def consts(self) -> dict[str, Const]:
+        """Return the values of places, and what tells the functions on the way from others, as parts of the key."""
+        consts: dict[str, Const] = {}
         for link, value, _ in self._counting():
             if value is not ABSENT and not self._as_at_first(link.path, value):
-                add_under(roots, VARIABLE + link.path, value)
-        if self.functions:  # part of what the program is made from
-            roots[FUNCTIONS] = tuple(self.functions)
-        return roots
+                add_under(consts, VARIABLE + link.path, Const.of(value))
+        if self.functions:
+            parts = tuple(self.functions)
+            key = tuple([(type(part), part) if type(part) in ATOMS else static_key(part) for part in parts])
+            consts[FUNCTIONS] = Const(parts, key, True)
+        return consts
 
     def _counting(self) -> list[Constant]:
         own = self._known.own

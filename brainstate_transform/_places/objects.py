@@ -12,13 +12,14 @@ import numpy as np
 
 from brainstate_graph import Node, State
 
-from .owners import OPEN, is_foreign, is_nn, package_of
-from .values import EXACT, FEW, is_value
+from .owners import OPEN, Owner, is_nn, owner_of, package_of
+from .values import FEW, PLAIN, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
     "DESCRIPTORS", "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "is_kept", "leads_on",
-    "may_be_a_model", "may_be_given", "own_table", "slots_of", "unnamed", "why_unwatched", "wrapped_by",
+    "may_be_a_model", "may_be_given", "own_table", "unnamed", "was_given_nothing",
+    "why_unwatched", "wrapped_by",
 ]  # fmt: skip
 
 # Methods that Python calls for an operator or a statement, so that no code names them.
@@ -35,7 +36,7 @@ def identity_of(fun: types.FunctionType) -> tuple[Any, ...]:
     Not the function, which may hold tracers.
     """
     defaults = (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values())
-    return (fun.__code__, *[value for value in defaults if is_value(value)])
+    return (fun.__code__, *[value for value in defaults if type(value) in PLAIN or is_value(value)])
 
 
 def own_table(item: Any) -> dict[str, Any] | None:
@@ -52,8 +53,13 @@ def wrapped_by(item: Any) -> Any:
     return getattr(item, "__wrapped__", None) if package_of(type(item)) in ("functools", "jax", "jaxlib") else None
 
 
-def slots_of(kind: type[Any]) -> set[str]:
-    return {name for base in kind.__mro__ for name, m in vars(base).items() if type(m) is types.MemberDescriptorType}
+def was_given_nothing(item: Any) -> bool:
+    """Tell whether this is a function of a library, such as ``jax.nn.relu``, that holds nothing of the user's."""
+    while not isinstance(item, types.FunctionType):
+        item = getattr(item, "__wrapped__", None) if owner_of(type(item)) is Owner.LIBRARY else None
+        if item is None:
+            return False
+    return owner_of(item) is Owner.LIBRARY and item.__closure__ is None
 
 
 def unnamed(classes: Sequence[type[Any]]) -> set[str]:
@@ -66,7 +72,7 @@ def unnamed(classes: Sequence[type[Any]]) -> set[str]:
 def leads_on(item: Any) -> bool:
     kind = type(item)
     return issubclass(kind, (types.MethodType, functools.partial, WeakMethod)) or (
-        not issubclass(kind, types.FunctionType) and (not is_foreign(kind) or kind in OPEN)
+        not issubclass(kind, types.FunctionType) and (owner_of(kind) is not Owner.LIBRARY or kind in OPEN)
     )
 
 
@@ -88,7 +94,7 @@ def may_be_a_model(value: Any) -> bool:
 
 def constants_of(row: Any) -> Iterator[tuple[Any, Any]]:
     for key, const in zip(row.keys, row.consts, strict=True):
-        if const is not None and type(const.value) not in EXACT:
+        if const is not None and type(const.value) not in PLAIN:
             yield key, const.value
 
 

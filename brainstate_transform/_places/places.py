@@ -87,15 +87,19 @@ class Slots:
 def unchanged(places: Iterable[tuple[Place, Any]]) -> Test | None:
     """Return one test for many places: do all of them hold the very objects that they held?"""
     cells: list[tuple[types.CellType, Any]] = []
+    empty: list[Cell] = []
     tables: dict[int, tuple[Any, list[Any], list[Any]]] = {}
     for place, value in places:
         if isinstance(place, Cell):
-            cells.append((place.cell, value))
+            if value is ABSENT:
+                empty.append(place)
+            else:
+                cells.append((place.cell, value))
         else:
             _, names, values = tables.setdefault(id(place.table), (place.table, [], []))
             names.append(place.name)
             values.append(value)
-    if not (cells or tables):
+    if not (cells or empty or tables):
         return None
     rows = [(table.get, names, list(map(id, values)), values) for table, names, values in tables.values()]
 
@@ -105,6 +109,8 @@ def unchanged(places: Iterable[tuple[Place, Any]]) -> Test | None:
                 if cell.cell_contents is not value:
                     return False
         except ValueError:  # emptied
+            return False
+        if empty and any([cell.now() is not ABSENT for cell in empty]):
             return False
         # 30 nanoseconds a name.  The values are there for their ids to stay theirs.
         for get, names, ids, _ in rows:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)

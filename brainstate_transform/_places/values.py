@@ -1,7 +1,7 @@
 """Plain values, and what else is compared for nothing or nearly nothing: small containers, arrays by identity.
 
 *Value*: what cannot change and is compared by type and value: a number, a text, an enum, a tuple of such.
-What is no value is compared by identity (`by_identity`), and a small container of values by what is in it.
+What is no value is compared by identity, and a small container of values by what is in it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import enum
 import fractions
 import pathlib
 import types
-import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,14 +23,14 @@ from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
 __all__ = [
-    "CONTAINERS", "EXACT", "FEW", "FEW_BYTES", "MAPPINGS", "Test", "by_identity", "copied", "holds_graph", "is_value",
+    "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph", "is_value",
     "items_of", "same_bytes", "same_content", "values_of", "watch_items",
 ]  # fmt: skip
 
 Test = Callable[[], bool]  # whether something is as it was
-EXACT = (bool, int, float, complex, str, bytes, type(None), type(...))
+PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
 _VALUES = (
-    *EXACT, enum.Enum, np.generic, np.dtype, fractions.Fraction, decimal.Decimal, pathlib.PurePath, range, slice,
+    *PLAIN, enum.Enum, np.generic, np.dtype, fractions.Fraction, decimal.Decimal, pathlib.PurePath, range, slice,
 )  # fmt: skip
 FEW = 64  # items of a plain container that are compared one by one
 FEW_BYTES = 1024  # of a NumPy array that are compared: 0.15 microseconds
@@ -40,67 +39,19 @@ FEW_BYTES = 1024  # of a NumPy array that are compared: 0.15 microseconds
 def is_value(item: Any) -> bool:
     """Tell whether a thing is a plain value, which cannot change and is compared by type and value."""
     kind = type(item)
-    if issubclass(kind, _VALUES):
+    if kind in PLAIN or issubclass(kind, _VALUES):
         return True
     if issubclass(kind, (tuple, frozenset)):
-        return len(item) <= FEW and all(map(is_value, item))
+        return len(item) <= FEW and all_values(item)
     declared = getattr(kind, "__dataclass_params__", None)
     if declared is None or not declared.frozen:
         return False
     return all(is_value(getattr(item, field.name, None)) for field in dataclasses.fields(item))
 
 
-@final
-class _Same:
-    """Stands for one object as part of a key, and does not keep it alive."""
-
-    __slots__ = ("__weakref__", "_text")
-
-    def __init__(self, item: Any) -> None:
-        self._text = getattr(item, "__qualname__", None) or f"{type(item).__name__} at {id(item):#x}"
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-@final
-class _Itself:
-    """Stands for an object that takes no weak reference, and keeps it alive."""
-
-    __slots__ = ("item",)
-
-    def __init__(self, item: Any) -> None:
-        self.item = item
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is _Itself and self.item is other.item
-
-    def __hash__(self) -> int:
-        return id(self.item)
-
-    def __repr__(self) -> str:
-        return f"{type(self.item).__name__} at {id(self.item):#x}"
-
-
-_same: dict[int, tuple[Any, _Same]] = {}  # by the id of an object: a weak reference to it, and what stands for it
-
-
-def by_identity(item: Any) -> Any:
-    """Return what stands for an object as part of a key; the object itself where nothing tells that it is gone."""
-    number = id(item)
-    found = _same.get(number)
-    if found is not None and found[0]() is item:
-        return found[1]
-    try:
-        gone = weakref.ref(item, lambda ref: _same.pop(number, None) if _same.get(number, (0,))[0] is ref else None)
-    except TypeError:
-        return _Itself(item)
-    return _same.setdefault(number, (gone, _Same(item)))[1] if found is None else _renewed(number, gone, item)
-
-
-def _renewed(number: int, gone: Any, item: Any) -> _Same:
-    _same[number] = gone, _Same(item)
-    return _same[number][1]
+def all_values(items: Collection[Any]) -> bool:
+    """Tell whether all of these are plain values."""
+    return set(map(type, items)) <= PLAIN or all(map(is_value, items))
 
 
 # -- small containers --------------------------------------------------------------------------------------------------

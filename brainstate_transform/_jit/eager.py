@@ -10,6 +10,7 @@ Inside a trace nothing of this runs: there the operation is part of what is trac
 from __future__ import annotations
 
 import functools
+import sys
 import types
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -235,6 +236,12 @@ def _is_light(item: Any) -> bool:
         elif type(item) is types.FunctionType:
             stack += [cell.cell_contents for cell in item.__closure__ or ()]
             stack += (*(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())
-        else:
+        elif not _stays(item):
             return False
     return True
+
+
+def _stays(item: Any) -> bool:
+    """Tell whether a thing is one of a module, as ``jnp.negative`` is, which goes with that."""
+    module = sys.modules.get(str(getattr(item, "__module__", None)))
+    return module is not None and vars(module).get(getattr(item, "__name__", "")) is item

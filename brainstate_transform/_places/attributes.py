@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import threading
 import types
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from . import objects
 from .code import Vocabulary
 from .findings import Findings, Link
 from .owners import Owner, owner_of
-from .places import Binding, Place, Slots
+from .places import Binding, OfThread, Place, Slots
 from .values import is_value
 
 __all__ = ["Attributes"]
@@ -59,7 +60,7 @@ class _Opened(NamedTuple):
         slots: Those in slots.
         kind: What is known of its class; of a class, of that itself.
         link: How it was reached.
-        taken: The names that were followed.
+        taken: The names that were followed, and whether as those of values.
     """
 
     item: Any
@@ -67,7 +68,7 @@ class _Opened(NamedTuple):
     slots: Slots | None
     kind: _Kind
     link: Link | None
-    taken: set[str]
+    taken: set[tuple[str, bool]]
 
 
 class Attributes:
@@ -85,13 +86,14 @@ class Attributes:
         self._kinds: dict[type[Any], _Kind] = {}
         self._tables: dict[int, Any] = {}  # of a class, by id: each `vars` of it is another object
         self._asked = 0  # how many of the opened things were asked for all names
-        self._names: list[str] = []  # those they were asked for
+        self._names: list[tuple[str, bool]] = []  # those they were asked for
 
     def open(self, item: Any, link: Link | None) -> None:
         """Open an object."""
         kind = self._kind_of(type(item))
         slots = Slots(item) if kind.slots else None
-        self._opened.append(_Opened(item, objects.own_table(item), slots, kind, link, set()))
+        table = OfThread(item) if isinstance(item, threading.local) else objects.own_table(item)
+        self._opened.append(_Opened(item, table, slots, kind, link, set()))
         self._found.know_by_attributes(item)
         if kind.computes:
             self._found.say_unwatched(link.path if link else "self", "attributes that its class computes")
@@ -99,6 +101,8 @@ class Attributes:
     def open_class(self, cls: type[Any], link: Link | None) -> None:
         """Open a class."""
         kind = self._kind_of(cls)
+        if not kind.classes and issubclass(cls, Node):
+            self._found.look_at_call(cls)
         if type(cls) not in _SIMPLE:
             above = self._kind_of(type(cls))
             kind = kind._replace(classes=[*kind.classes, *above.classes], names=kind.names | above.names)
@@ -151,23 +155,23 @@ class Attributes:
             new = [name for name in names if name not in taken]
             taken.update(new)
             if isinstance(item, types.ModuleType) and owner_of(item) is not Owner.USER:
-                for name in [name for name in new if name in table]:
-                    steps += self._of_library(opened, name, table[name])
+                for name, read in [each for each in new if each[0] in table]:
+                    steps += self._of_library(opened, name, read, table[name])
                 continue
             # By text it may be asked for what is not there.
             asked = frozenset[str]() if isinstance(item, (types.ModuleType, Node)) else self._words.texts
-            for name in [name for name in new if name in table or name in known or name in asked]:
-                steps += self._attribute(opened, name)
+            for name, read in [each for each in new if each[0] in table or each[0] in known or each[0] in asked]:
+                steps += self._attribute(opened, name, read)
         return steps
 
-    def _attribute(self, opened: _Opened, name: str) -> Sequence[Link]:
+    def _attribute(self, opened: _Opened, name: str, read: bool) -> Sequence[Link]:
         """Return what an attribute of something that was opened leads to."""
         table, link, kind = opened.table, opened.link, opened.kind
         path = f"{link.path}.{name}" if link is not None and link.path else name
         if table is not None and name in table:
-            return self._named(link, name, table[name], Binding(table, name), path)
+            return self._named(link, name, read, table[name], Binding(table, name), path)
         if opened.slots is not None and name in kind.slots:
-            return self._named(link, name, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
+            return self._named(link, name, read, opened.slots.get(name, ABSENT), Binding(opened.slots, name), path)
         if name in objects.UNCALLED:
             return ()
         gaps: list[Place] = [] if table is None else [Binding(table, name)]
@@ -181,17 +185,17 @@ class Attributes:
                 gaps = gaps[1:]
             where = f"{cls.__name__}.{name}" if table is None else path
             # All of them, not the first alone: one may call the next, by `super()`.
-            steps += self._named(link, name, own[name], Binding(own, name), where)
+            steps += self._named(link, name, read, own[name], Binding(own, name), where)
         for gap in gaps:  # where another one may be put before it
             self._found.expect(name, path, gap, link)
         return steps
 
-    def _of_library(self, opened: _Opened, name: str, found: Any) -> Sequence[Link]:
+    def _of_library(self, opened: _Opened, name: str, read: bool, found: Any) -> Sequence[Link]:
         link = opened.link
         path = f"{link.path}.{name}" if link is not None and link.path else name
         if owner_of(opened.item) is Owner.OURS:
             return [Link(name, path, None, found, None, link, given=True)] if objects.may_be_given(found) else ()
-        if not self._words.reads(name):
+        if not read:
             return ()
         if is_value(found):
             return [Link(name, path, Binding(opened.table, name), found, None, link)]
@@ -199,7 +203,7 @@ class Attributes:
             self._found.say_unwatched(path, "of a library")  # as `os.environ`
         return ()
 
-    def _named(self, link: Link | None, name: str, value: Any, place: Place, path: str) -> Sequence[Link]:
+    def _named(self, link: Link | None, name: str, read: bool, value: Any, place: Place, path: str) -> Sequence[Link]:
         """Return what is behind a name: a member of a class stands for the functions that it runs."""
         step = Link(name, path, place, value, None, link)
         runs = objects.function_of(value)
@@ -208,4 +212,4 @@ class Attributes:
             return [Link(name, path, None, runs, None, step)]
         if isinstance(value, objects.DESCRIPTORS):
             return ()
-        return [step] if self._words.reads(name) or not is_value(value) else ()  # a number is not called
+        return [step] if read or not is_value(value) else ()  # a number is not called

@@ -20,6 +20,7 @@ place is no part of the program.  Nobody can tell that from the code alone, so p
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import sys
 import types
@@ -38,7 +39,7 @@ from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
 from .findings import Findings, Link
 from .owners import OPEN, Owner, is_nn, owner_of
-from .places import Binding, Cell, Items, Known, Place, Slots
+from .places import Binding, Cell, Items, Known, OfContext, Place, Slots
 from .values import (
     CONTAINERS,
     FEW,
@@ -51,6 +52,7 @@ from .values import (
     holds_graph,
     is_value,
     items_of,
+    same_buffer,
     same_bytes,
     same_content,
     values_of,
@@ -198,7 +200,7 @@ class Capture:
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
         for name in names.computed if owner is Owner.USER else ():
-            self.found.say_unwatched(f"{name}(...) in {fun.__qualname__}", "what it reads is not in the code")
+            self.found.say_unwatched(f"{name} in {fun.__qualname__}", "what it reads is not in the code")
         table = fun.__globals__
         for name in names.loaded:
             value = table.get(name, ABSENT)
@@ -316,22 +318,36 @@ class Capture:
         elif owner is Owner.USER or kind in OPEN:
             self.found.watch(link)
             self._attributes.open(item, link)
+        elif kind in objects.VIEWS:
+            yield self._step(link, link.name, item.mapping, path=path)
+        elif kind is contextvars.ContextVar:
+            place = Binding(OfContext(item), "value")
+            self.found.watch(link)
+            if (value := place.now()) is ABSENT:
+                self.found.expect(link.name, path, place, link)
+            else:
+                yield self._step(link, link.name, value, place, path=path)
+        elif kind in objects.GETTERS:
+            self.found.note(link, by_identity(item))
+            self._words.texts |= objects.names_of(item)
         elif issubclass(kind, (UserDict, UserList, ChainMap)):
             self.found.watch(link)
             self.found.know_by_attributes(item)
             for part in item.maps if isinstance(item, ChainMap) else [item.data]:
                 yield self._step(link, link.name, part, Binding(Slots(item), "data"), path=path)
         else:
-            small = issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES
-            if small:
+            if issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES:
                 self.found.note(link, Static(item.copy()), same_bytes(item))
+                return
+            if issubclass(kind, objects.BUFFERS) and len(item) <= FEW:
+                self.found.note(link, (kind.__name__, repr(item)), same_buffer(item))
                 return
             if not link.given:
                 self.found.note(link, by_identity(item))
-            if objects.was_given_nothing(item):
-                return
-            if (why := objects.why_unwatched(item)) is not None:
+            if not link.given and (why := objects.why_unwatched(item)) is not None:
                 self.found.say_unwatched(path, why)
+            if issubclass(kind, objects.WEAK) or objects.was_given_nothing(item):
+                return
             own = [
                 (name, value) for name, value in (objects.own_table(item) or {}).items() if not name.startswith("__")
             ]

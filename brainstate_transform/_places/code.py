@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import sys
 import types
 from typing import Any, Final, NamedTuple
@@ -38,7 +39,7 @@ class Names(NamedTuple):
         assigned: Variables of functions around it, globals and attributes that it assigns, and names of what it changes
             in place, as by ``log.append(x)`` or ``table["k"] = x``.
         imports: Modules that it imports.
-        computed: Functions of Python by which it reads in a way that the code does not tell: ``getattr(config, name)``.
+        computed: Calls by which it reads in a way that the code does not tell: ``getattr(config...)``.
     """
 
     loaded: tuple[str, ...]
@@ -110,8 +111,8 @@ class _Reading:
             name, kind = step.argval, step.opname
             if kind in _GLOBALS:
                 self.loaded[name] = None
-                if name in _BY_ANY_TEXT and not _by_constant(steps[number + 1 : number + 12]):
-                    self.computed.add(name)
+                if name in _BY_ANY_TEXT:
+                    self._by_text(name, steps[number + 1 : number + 20])
             if kind in _ASSIGNING:
                 self.assigned.add(name)
             elif kind == "IMPORT_NAME":
@@ -132,6 +133,15 @@ class _Reading:
                 and _changes(steps[number + 1 : number + 6])
             ):
                 self.assigned.add(name)
+
+    def _by_text(self, name: str, after: list[dis.Instruction]) -> None:
+        """Note what a function reads that was just loaded, which takes its name from a text."""
+        text = _text_of_second(after) if name == "getattr" else _item_of_result(after)
+        if text is None or name not in ("getattr", "globals", "vars"):
+            first = after[0].argval if after and after[0].opname.startswith("LOAD_") else None
+            self.computed.add(f"{name}({first if type(first) is str else ''}...)")
+        elif name == "globals":
+            self.loaded[text] = None
 
     def _use(self, name: str, after: list[dis.Instruction]) -> None:
         """Note what is done with a thing that was just loaded, by the instructions behind that."""
@@ -167,15 +177,30 @@ def _changes(after: list[dis.Instruction]) -> bool:
     return False
 
 
-def _by_constant(after: list[dis.Instruction]) -> bool:
-    """Tell whether a call that begins here names what it reads: ``getattr(config, "k")``, ``vars(config)["k"]``."""
-    for number, step in enumerate(after):
-        if step.opname == "LOAD_CONST" and type(step.argval) is str:
-            return True
+def _text_of_second(after: list[dis.Instruction]) -> str | None:
+    """Return the text that is the second argument of a call, whose function was just loaded; None if it is computed."""
+    depth = 0
+    for step, following in itertools.pairwise(after):
+        if depth == 1 and step.opname == "LOAD_CONST":
+            whole = following.opname.startswith(("CALL", "LOAD_")) and following.opname not in _ATTRIBUTES
+            return step.argval if whole and type(step.argval) is str else None
+        depth += dis.stack_effect(step.opcode, step.arg, jump=False)
+        if depth > 1:
+            return None
+    return None
+
+
+def _item_of_result(after: list[dis.Instruction]) -> str | None:
+    """Return the text by which an item is taken of the result of a call, whose function was just loaded."""
+    for number, step in enumerate(after[:-1]):
         if step.opname.startswith("CALL"):
-            following = after[number + 1 : number + 3]
-            return [s.opname for s in following] == ["LOAD_CONST", "BINARY_SUBSCR"]
-    return False
+            item = after[number + 1]
+            taken = after[number + 2 : number + 3]
+            text = item.opname == "LOAD_CONST" and type(item.argval) is str
+            if text and taken and (taken[0].opname == "BINARY_SUBSCR" or taken[0].argrepr == "[]"):
+                return item.argval
+            return None
+    return None
 
 
 def _calls(step: dis.Instruction) -> bool:
@@ -206,10 +231,10 @@ class Vocabulary:
         self.called |= names.called
         self.texts |= names.texts
 
-    def reads(self, name: str) -> bool:
-        """Tell whether some code reads a variable or attribute of this name as a value."""
-        return name in self.uses or name in self.texts
+    def names(self) -> list[tuple[str, bool]]:
+        """Return all names, and of each whether it is read as a value and not only called.
 
-    def names(self) -> list[str]:
-        """Return all names, sorted: what is found by them must not depend on the seed of the process."""
-        return sorted({*self.uses, *self.called, *self.texts})
+        They are sorted: what is found by them must not depend on the seed of the process.
+        """
+        read = {*self.uses, *self.texts}
+        return sorted([*[(name, True) for name in read], *[(name, False) for name in self.called - read]])

@@ -93,6 +93,7 @@ class Findings:
         self._walked: dict[int, Link] = {}  # by id
         self._functions: dict[int, types.FunctionType] = {}  # those that were read, by id
         self._kinds: dict[int, Any] = {}  # objects that are known by their attributes, by id
+        self._called: dict[int, type[Any]] = {}  # classes of ours, by id
         self._bases: dict[int, type[Any]] = {}  # classes whose members were looked at, by id
 
     def say_unwatched(self, path: str, why: str) -> None:
@@ -116,6 +117,11 @@ class Findings:
     def look_at_bases(self, cls: type[Any]) -> None:
         """Watch the bases of a class, which may be replaced."""
         self._bases[id(cls)] = cls
+
+    def look_at_call(self, cls: type[Any]) -> None:
+        """Watch how objects of a class of ours are called, in place of which users may put a function of theirs."""
+        self._called[id(cls)] = cls
+        self.functions.append(by_identity(cls.__call__))
 
     def note(self, link: Link, value: Any, content: Test | None = None) -> None:
         """Note what was reached as part of the key."""
@@ -166,7 +172,7 @@ class Findings:
             if constant.link.place is not None:
                 ways.pop(key_of(constant.link.place), None)
         one = unchanged(ways.values())
-        more = same_parts(list(self._functions.values()), list(self._kinds.values()), list(self._bases.values()))
+        more = same_parts(*map(list, map(dict.values, (self._functions, self._kinds, self._bases, self._called))))
         places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self.unwatched))
         return places, [*filter(None, (one, more)), *tests.values()]
 
@@ -186,16 +192,23 @@ class Findings:
 
 
 _code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
+_call_of = attrgetter("__call__")
 _bases_of = type.__dict__["__mro__"].__get__
 
 
-def same_parts(functions: list[Any], items: list[Any], classes: list[Any]) -> Test | None:
-    """Return the test whether functions still have their code, objects their class, classes their bases."""
+def same_parts(functions: list[Any], items: list[Any], classes: list[Any], called: list[Any]) -> Test | None:
+    """Return the test whether functions still have their code, objects their class, classes their bases and call."""
     defaults = [fun for fun in functions if fun.__defaults__ is not None]
     keywords = [(fun, fun.__kwdefaults__, dict(fun.__kwdefaults__)) for fun in functions if fun.__kwdefaults__]
     rows = [
         (get, each, list(map(id, map(get, each))), list(map(get, each)))
-        for get, each in ((_code_of, functions), (_defaults_of, defaults), (type, items), (_bases_of, classes))
+        for get, each in (
+            (_code_of, functions),
+            (_defaults_of, defaults),
+            (type, items),
+            (_bases_of, classes),
+            (_call_of, called),
+        )
         if each
     ]
     if not (rows or keywords):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import functools
+import operator
 import types
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,9 +20,9 @@ from .values import FEW, PLAIN, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
-    "DESCRIPTORS", "MAKING", "UNCALLED", "constants_of", "function_of", "identity_of", "is_kept", "leads_on",
-    "may_be_a_model", "may_be_given", "own_table", "unnamed", "was_given_nothing",
-    "why_unwatched", "wrapped_by",
+    "BUFFERS", "DESCRIPTORS", "GETTERS", "MAKING", "UNCALLED", "VIEWS", "WEAK", "constants_of", "function_of",
+    "identity_of", "is_kept", "leads_on", "may_be_a_model", "may_be_given", "names_of", "own_table", "unnamed",
+    "was_given_nothing", "why_unwatched", "wrapped_by",
 ]  # fmt: skip
 
 # Methods that Python calls for an operator or a statement, so that no code names them.
@@ -103,8 +106,14 @@ def why_unwatched(item: Any) -> str | None:
     kind = type(item)
     if issubclass(kind, np.ndarray):
         return "the contents of a NumPy array"
-    if kind is types.BuiltinMethodType and not isinstance(item.__self__, (types.ModuleType, type, type(None))):
-        return f"a built-in method of a {type(item.__self__).__name__}"
+    if kind is types.BuiltinMethodType:
+        held = item.__self__
+        plain = isinstance(held, (types.ModuleType, type)) or is_value(held)
+        return None if plain else f"a built-in method of a {type(held).__name__}"
+    if issubclass(kind, WEAK):
+        return "what is held weakly"
+    if issubclass(kind, BUFFERS):
+        return f"the contents of a {kind.__name__}"
     if kind is functools._lru_cache_wrapper:
         return "results kept by functools"
     if callable(item) or issubclass(kind, (jax.Array, np.dtype)) or kind.__module__ == "builtins":
@@ -119,6 +128,18 @@ def function_of(member: Any) -> Any:
     if isinstance(member, functools.cached_property):
         return member.func
     return member.fget if isinstance(member, property) else None
+
+
+# To watch what they hold would keep it alive.
+WEAK = (weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+BUFFERS = (bytearray, array.array)
+GETTERS = (operator.attrgetter, operator.methodcaller)
+
+
+def names_of(getter: Any) -> set[str]:
+    """Return the names by which a getter of `operator` takes attributes."""
+    return {part for text in getter.__reduce__()[1] if type(text) is str for part in text.split(".")}
 
 
 DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import enum
 import sys
+import threading
 import types
 from typing import Any
 
@@ -26,7 +27,7 @@ _LIBRARIES = frozenset(sys.stdlib_module_names) | {
     "ml_dtypes",
 }  # fmt: skip
 _OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
-OPEN = (types.SimpleNamespace, argparse.Namespace)  # classes of Python whose objects users fill
+OPEN = (types.SimpleNamespace, argparse.Namespace, threading.local)  # classes of Python whose objects users fill
 
 
 _owners: dict[str, Owner] = {}  # by the name of a module

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import types
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,20 @@ from brainstate_graph.extend import ABSENT
 
 from .values import Test, values_of
 
-__all__ = ["Binding", "Cell", "Found", "Items", "Known", "Place", "Places", "Slots", "key_of", "unchanged"]
+__all__ = [
+    "Binding",
+    "Cell",
+    "Found",
+    "Items",
+    "Known",
+    "OfContext",
+    "OfThread",
+    "Place",
+    "Places",
+    "Slots",
+    "key_of",
+    "unchanged",
+]
 
 _absent = repeat(ABSENT)
 
@@ -66,6 +80,41 @@ class Items:
             return self.items[index]
         except IndexError:
             return default
+
+
+@final
+class OfThread:
+    """The attributes that an object has in the thread that asks, as a table."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: threading.local) -> None:
+        self.item = item
+
+    def get(self, name: str, default: Any) -> Any:
+        try:
+            return threading.local.__getattribute__(self.item, name)
+        except AttributeError:
+            return default
+
+    def __contains__(self, name: str) -> bool:
+        return name in threading.local.__getattribute__(self.item, "__dict__")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name, ABSENT)
+
+
+@final
+class OfContext:
+    """What a variable has in the context that asks, as a table of one name."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: contextvars.ContextVar[Any]) -> None:
+        self.variable = variable
+
+    def get(self, _: str, default: Any) -> Any:
+        return self.variable.get(default)
 
 
 @final

@@ -150,15 +150,6 @@ read: look(x)
 held: look = net.__call__
 read: look(x)
 
-= model behind a weak reference
-held: ref = weakref.ref(net)
-read: ref()(x)
-
-= model in a weak dict
-box = weakref.WeakValueDictionary()
-held: box['net'] = net
-read: box['net'](x)
-
 = model in a variable of a context
 var = contextvars.ContextVar('net')
 held: var.set(net)

@@ -240,6 +240,26 @@ read: ref().k
 again: no
 set: cfg.k = V
 
+= model behind a weak reference
+class Net(nn.Module):
+    def __call__(self, x): return x if self.training else -x
+net = Net()
+ref = weakref.ref(net)
+named: ref
+read: ref()(x)
+again: no
+mode: net.eval() <> net.train()
+
+= model in a weak dict
+class Net(nn.Module):
+    def __call__(self, x): return x if self.training else -x
+net = Net()
+box = weakref.WeakValueDictionary(net=net)
+named: box
+read: box['net'](x)
+again: no
+mode: net.eval() <> net.train()
+
 = file
 path = pathlib.Path(os.environ['PLACES_FOLDER']) / 'k'
 path.write_text(str(V))

@@ -51,7 +51,7 @@ GIVEN = {
     "ifelse": Given("x", "READ * x", lambda f, x: bt.ifelse([x != x, x == x], [lambda x: -x, f], x)),
     "while_loop": Given("c", "(c[0] + 1, READ * x)", lambda f, x: bt.while_loop(lambda c: c[0] < 1, f, (0, x))[1]),
     "while_loop_condition": Given(
-        "c", "c[0] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0] + 1.0, c[1]), (x - 1.0, x))[0]
+        "c", "c[0] < READ", lambda f, x: bt.while_loop(f, lambda c: (c[0] + 1.0, c[1]), (x - 9.0, x))[0]
     ),
     "bounded_while_loop": Given(
         "c", "(c[0] + 1, READ * x)",

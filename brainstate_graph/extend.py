@@ -20,7 +20,7 @@ from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
-from ._tools.tokens import here, tokenless
+from ._tools.tokens import Shelf, here, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
@@ -37,6 +37,7 @@ __all__ = [
     "Larges",
     "Member",
     "Remembered",
+    "Shelf",
     "StateTree",
     "alike",
     "appearance_of",

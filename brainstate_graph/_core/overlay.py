@@ -26,7 +26,7 @@ import jax
 from jax.extend.core import get_opaque_trace_state
 
 from .._tools import constants
-from .._tools.tokens import Lease, staging, without_leases
+from .._tools.tokens import Lease, Shelf, staging, without_leases
 from . import hooks
 from .clock import NodeBase, clock, raw_fields
 
@@ -216,6 +216,7 @@ class Overlay:
         since: The tick of the clock when it was opened: nodes born later were made inside.
         user: The code of the user's function where a transform of ours runs that; None else. All traces between it and
             the overlay around it are of that transform, and what is read through it is a constant of none.
+        shelf: The shelf of that function, see `Shelf`, and the key of its program; None where it needs none.
 
     Example:
         >>> from brainstate_graph import Overlay, State
@@ -227,8 +228,8 @@ class Overlay:
     """
 
     __slots__ = (
-        "_lease", "_open", "_parent", "_raw", "_trace", "_values", "births", "journal", "reads", "since", "user",
-        "writes",
+        "_lease", "_open", "_parent", "_raw", "_trace", "_values", "births", "journal", "reads", "shelf", "since",
+        "user", "writes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -242,6 +243,7 @@ class Overlay:
         self._lease: Any = None
         self._raw = False  # whether JAX may keep the trace that it was opened in, as that is none of ours
         self.user: Any = None
+        self.shelf: tuple[Shelf, Any] | None = None
         self.journal = Journal()
         self.since = 0
 
@@ -294,7 +296,7 @@ class Overlay:
         with _lock:
             busy += 1
             open_count += 1
-        self._lease = Lease(self.user, self._raw)
+        self._lease = Lease(self.user, self._raw, self.shelf)
         stack.top = self
         self.journal.__enter__()
         return self

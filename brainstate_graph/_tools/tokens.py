@@ -10,6 +10,9 @@ A token on which no State has become a constant is *clean*, and serves one run a
 functions of ``jax.numpy`` and ``jax.nn`` are kept under it too, and to trace them anew for each run would make tracing
 three times slower.  A token that is not clean ends with the run, or when a State that is such a constant is written.
 
+What else such a trace depends on, as a global number, shows in no context of JAX either.  A function in whose runs JAX
+keeps traces of user functions has a *shelf* of tokens: one for each key of its program.
+
 An overlay has its token by a *lease*.  Outside of all overlays there is none, and there our own compiled functions are
 kept, which are passed their states.
 """
@@ -19,13 +22,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from typing import Any
 
 import jax
 from jax.extend.core import Primitive, get_opaque_trace_state
 
-__all__ = ["Lease", "here", "staging", "tokenless", "without_leases"]
+__all__ = ["Lease", "Shelf", "here", "staging", "tokenless", "without_leases"]
 
 _context: Any = jax.make_user_context(None)  # to set its value takes 0.3 microseconds
 
@@ -88,23 +92,51 @@ def _take(own: bool) -> _Token:
     return _Token(own)
 
 
+class Shelf:
+    """The clean tokens of one function, by what its program depends on; a few of them."""
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: OrderedDict[Any, _Token] = OrderedDict()
+
+    def take(self, key: Any) -> _Token:
+        """Return the token of a key, which no other run has until it is put back."""
+        return self._tokens.pop(key, None) or _Token(own=True)
+
+    def put(self, key: Any, token: _Token) -> None:
+        """Put a token back."""
+        self._tokens[key] = token
+        while len(self._tokens) > _SHELVED:
+            self._tokens.popitem(last=False)
+
+
+_SHELVED = 8
+
+
 class Lease:
     """Which token an overlay has while it is open; begun and ended with it.
 
     Args:
         user: The code of the user's function that runs, or None.
         alone: Whether it may not be the token of the overlay around.
+        shelf: The shelf of the function, and the key of its program; None where it needs none.
     """
 
-    __slots__ = ("_before", "_lease", "_shares", "_token", "_user", "_wasteful")
+    __slots__ = ("_before", "_lease", "_shares", "_shelf", "_token", "_user", "_wasteful")
 
-    def __init__(self, user: Any, alone: bool) -> None:
+    def __init__(self, user: Any, alone: bool, shelf: tuple[Shelf, Any] | None = None) -> None:
         self._before, self._lease = here.token, here.lease
         around = self._around
         own = (around is not None and around.own) or (user is not None and user in _wasteful)
         # It is shared while it is clean: what JAX has kept under it is of no states.
+        alone = alone or shelf is not None
         self._shares = not alone and around is not None and around.clean and (around.own or not own)
-        self._token = around if around is not None and self._shares else _take(own)
+        self._shelf = shelf
+        if around is not None and self._shares:
+            self._token = around
+        else:
+            self._token = _take(own) if shelf is None else shelf[0].take(shelf[1])
         self._user = user
         self._wasteful = False
         here.lease = self
@@ -148,10 +180,11 @@ class Lease:
         if not self._token.clean and not self._token.constants.isdisjoint(states):
             self.renew()
 
-    @staticmethod
-    def _give_back(token: _Token) -> None:
+    def _give_back(self, token: _Token) -> None:
         if not token.clean:
             token.constants = set()  # JAX holds the token for good, and it is to hold no State
+        elif self._shelf is not None:
+            self._shelf[0].put(self._shelf[1], token)
         elif not token.own:
             _free.append(token)
 

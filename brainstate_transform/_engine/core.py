@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, warn
+from brainstate_graph.extend import Journal, Shelf, warn
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
@@ -105,6 +105,7 @@ class Core:
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
+        self.shelf = Shelf()
         self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
@@ -136,6 +137,8 @@ class Core:
         overlay = self.overlay() if overlay is None else overlay
         overlay.user = code_of(self.fun)
         compiled = graph is not None and not without_jit()
+        if graph is not None and compiled and graph.places.stages:
+            overlay.shelf = self.shelf, graph.shape
         if graph is not None and compiled and self.moved(graph):
             raise self.moved_from(graph)
         # A change of a list or dict shows only beside what it held before.

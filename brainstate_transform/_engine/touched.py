@@ -209,6 +209,8 @@ class Touched:
             if not capture.follow_nodes(snapshot):
                 break
         places, tests = capture.found.places()
+        for path, text in snapshot.large:
+            places.unwatched += (f"{dotted(path)} ({text}, of which a few items are looked at)",)
         snapshot.add([*tests, *(_stray_tests(known) if known else ())], capture.found.consts())
         self.unwatched = places.unwatched
         return self._with_strays(snapshot, known, nodes, places)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from brainstate_graph import diff
-from brainstate_graph.extend import describe, dotted, locate
+from brainstate_graph.extend import describe, dotted, locate, warn
 
 from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
@@ -252,7 +251,7 @@ class TraceLog:
             else:
                 why = f"`{user}` was traced three times in a row, each time because {place} was changed, which is part "
                 cure = "of its program. Pass it as an argument, or hold it in a State: " + _as_state(place)
-            warnings.warn(why + cure, stacklevel=3)
+            warn(why + cure)
 
     def _only_cause(self, before: Trace, trace: Trace) -> str | None:
         """Return the place in the touched graph that is the only difference between two traces."""

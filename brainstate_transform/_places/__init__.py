@@ -2,7 +2,8 @@
 
 Read in this order:
 
-- ``places.py``: places, and the tests whether they still hold the same.
+- ``places.py``: places, and what a trace has shown of them.
+- ``question.py``: the question of each call, whether they still hold the same.
 - ``code.py``: what a piece of code names.
 - ``capture.py``: from a function along the names to models, values and other functions.
 - ``attributes.py``: attributes, of which those are followed that the code names.

@@ -21,7 +21,7 @@ from brainstate_graph.extend import ABSENT
 from . import objects
 from .code import Vocabulary
 from .findings import Findings, Link
-from .owners import Owner, owner_of
+from .owners import Owner, owner_of, stages
 from .places import Binding, OfThread, Place, Slots
 from .values import is_value
 
@@ -195,11 +195,15 @@ class Attributes:
         path = f"{link.path}.{name}" if link is not None and link.path else name
         if owner_of(opened.item) is Owner.OURS:
             return [Link(name, path, None, found, None, link, given=True)] if objects.may_be_given(found) else ()
+        package = opened.item.__name__.partition(".")[0]
+        self._found.stages = self._found.stages or stages(package, name)
+        if isinstance(found, types.ModuleType):
+            return [Link(name, path, None, found, None, link)] if package == "jax" else ()
         if not read:
             return ()
         if is_value(found):
             return [Link(name, path, Binding(opened.table, name), found, None, link)]
-        if not (callable(found) or isinstance(found, (types.ModuleType, jax.Array))):
+        if not (callable(found) or isinstance(found, jax.Array)):
             self._found.say_unwatched(path, "of a library")  # as `os.environ`
         return ()
 

@@ -38,7 +38,7 @@ from . import objects
 from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
 from .findings import Findings, Link
-from .owners import OPEN, Owner, is_nn, owner_of
+from .owners import OPEN, Owner, is_nn, owner_of, package_of, stages
 from .places import Binding, Cell, Items, Known, OfContext, Place, Slots
 from .values import (
     CONTAINERS,
@@ -100,7 +100,8 @@ class Capture:
         first = {row: number for number, row in reversed(list(enumerate(snapshot.graphdef.rows)))}  # alike rows are one
         for row, number in reversed(first.items()):
             for key, const in objects.constants_of(row) if number else ():  # those of the root are what was found
-                if id(const) not in self._met and not is_value(const):
+                # The content of an array is part of the graph, but for large ones: see `Snapshot.large`.
+                if id(const) not in self._met and not isinstance(const, np.ndarray) and not is_value(const):
                     path = (*snapshot.graphdef.path(number), key)
                     stack.append(Link(str(key), dotted(path), None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
@@ -189,6 +190,8 @@ class Capture:
     def _function(self, fun: types.FunctionType, link: Link) -> Iterator[Link]:
         self.found.functions += objects.identity_of(fun)
         owner = owner_of(fun)
+        if link.given and owner is Owner.USER:
+            self.found.stages = True
         if owner is not Owner.OURS:
             self.found.read_function(fun)
         yield from self._cells(fun, link)
@@ -275,7 +278,7 @@ class Capture:
         for key, value in pairs:
             name = f"{link.name}[{key!r}]"
             if issubclass(type(value), _NO_VALUES) or not is_value(value):
-                yield self._step(link, name, value, None, test, f"{path}[{key!r}]")
+                yield Link(name, f"{path}[{key!r}]", None, value, test, link, link.given)
             elif graph:  # plain values stand beside a model
                 self.found.add(name, value)
             else:
@@ -301,6 +304,7 @@ class Capture:
             yield self._step(link, "self", item.instance())
             yield self._step(link, "", item.fun, path=path)
         elif issubclass(kind, types.FunctionType):  # of a library: what it was given
+            self.found.stages = self.found.stages or stages(package_of(item), item.__name__)
             if not link.given:
                 self.found.note(link, by_identity(item))
             cells = zip(item.__code__.co_freevars, map(Cell, item.__closure__ or ()), strict=True)

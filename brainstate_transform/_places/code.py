@@ -113,6 +113,8 @@ class _Reading:
                 self.loaded[name] = None
                 if name in _BY_ANY_TEXT:
                     self._by_text(name, steps[number + 1 : number + 20])
+            if kind == "CONTAINS_OP" or (kind == "COMPARE_OP" and name in ("==", "!=")):
+                self.called.add("__eq__")
             if kind in _ASSIGNING:
                 self.assigned.add(name)
             elif kind == "IMPORT_NAME":

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import types
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from brainstate_graph.extend import ABSENT, ATOMS, Const, by_identity, static_key
 
-from .places import Found, Known, Place, Places, key_of, unchanged
+from .places import Found, Known, Place, Places, held_by, key_of
+from .question import Held, questions
 from .values import CONTAINERS, Test
 
 __all__ = ["FUNCTIONS", "VARIABLE", "Constant", "Findings", "Link"]
@@ -79,6 +79,7 @@ class Findings:
         constants: The constants, by place.
         assigned: The names of variables and attributes that the functions seem to change.
         unwatched: What is read and not watched, in words.
+        stages: Whether the functions have others staged by JAX or a library, which keeps their traces.
     """
 
     def __init__(self, known: Known) -> None:
@@ -87,6 +88,7 @@ class Findings:
         self.constants: dict[Any, Constant] = {}
         self.assigned: set[str] = set()
         self.unwatched: dict[str, None] = {}
+        self.stages = False
         self._known = known
         self._ways: dict[Any, tuple[Place, Any]] = {}  # the places on the way to something
         self._tests: dict[int, Test] = {}  # the tests of containers on the way
@@ -171,10 +173,24 @@ class Findings:
         for constant in undecided:
             if constant.link.place is not None:
                 ways.pop(key_of(constant.link.place), None)
-        one = unchanged(ways.values())
-        more = same_parts(*map(list, map(dict.values, (self._functions, self._kinds, self._bases, self._called))))
-        places = Places([_found(c) for c in counting], [_found(c) for c in undecided], list(self.unwatched))
-        return places, [*filter(None, (one, more)), *tests.values()]
+        held = [*[held_by(*way) for way in ways.values()], *self._parts()]
+        keywords = [_same_items(fun.__kwdefaults__) for fun in self._functions.values() if fun.__kwdefaults__]
+        places = Places(
+            [_found(c) for c in counting], [_found(c) for c in undecided], list(self.unwatched), self.stages
+        )
+        return places, [*questions(held), *keywords, *tests.values()]
+
+    def _parts(self) -> list[Held]:
+        """Return what functions, objects and classes on the way are made of."""
+        functions, classes = self._functions.values(), self._bases.values()
+        return [
+            *[Held("code", fun, None, fun.__code__) for fun in functions],
+            *[Held("defaults", fun, None, fun.__defaults__) for fun in functions if fun.__defaults__ is not None],
+            *[Held("keywords", fun, None, fun.__kwdefaults__) for fun in functions if fun.__kwdefaults__],
+            *[Held("class", item, None, type(item)) for item in self._kinds.values()],
+            *[Held("bases", cls, None, cls.__mro__) for cls in classes],
+            *[Held("call", cls, None, cls.__call__) for cls in self._called.values()],
+        ]
 
     def watch(self, link: Link | None) -> None:
         """Keep the places on the way to something, and what tells the functions on it from others."""
@@ -191,39 +207,11 @@ class Findings:
         add_under(self.objects, name, item)
 
 
-_code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
-_call_of = attrgetter("__call__")
-_bases_of = type.__dict__["__mro__"].__get__
-
-
-def same_parts(functions: list[Any], items: list[Any], classes: list[Any], called: list[Any]) -> Test | None:
-    """Return the test whether functions still have their code, objects their class, classes their bases and call."""
-    defaults = [fun for fun in functions if fun.__defaults__ is not None]
-    keywords = [(fun, fun.__kwdefaults__, dict(fun.__kwdefaults__)) for fun in functions if fun.__kwdefaults__]
-    rows = [
-        (get, each, list(map(id, map(get, each))), list(map(get, each)))
-        for get, each in (
-            (_code_of, functions),
-            (_defaults_of, defaults),
-            (type, items),
-            (_bases_of, classes),
-            (_call_of, called),
-        )
-        if each
-    ]
-    if not (rows or keywords):
-        return None
-
-    def unchanged() -> bool:
-        for get, each, ids, _ in rows:  # what was got is there for its ids to stay its own
-            if list(map(id, map(get, each))) != ids:
-                return False
-        for fun, table, before in keywords:
-            if fun.__kwdefaults__ is not table or list(map(id, table.values())) != list(map(id, before.values())):
-                return False
-        return True
-
-    return unchanged
+def _same_items(table: dict[str, Any]) -> Test:
+    """Return the test whether a dictionary of defaults still holds the very objects that it held."""
+    before = dict(table)
+    ids = list(map(id, before.values()))
+    return lambda: len(before) == len(table) and list(map(id, table.values())) == ids
 
 
 def add_under(to: dict[str, Any], name: str, item: Any) -> None:

@@ -30,6 +30,7 @@ UNCALLED = frozenset({
     "__class_getitem__", "__del__", "__dir__", "__format__", "__getstate__", "__init_subclass__", "__reduce__",
     "__reduce_ex__", "__repr__", "__setstate__", "__sizeof__", "__str__", "__subclasshook__", "__annotate__",
 })  # fmt: skip
+_COMPARING = frozenset({"__eq__", "__ne__"})  # which code does by a sign of its own, see `names_in`
 MAKING = frozenset({"__init__", "__new__", "__post_init__"})  # what they assign is of an object that is made there
 
 
@@ -68,7 +69,7 @@ def was_given_nothing(item: Any) -> bool:
 def unnamed(classes: Sequence[type[Any]]) -> set[str]:
     """Return the methods of these classes that operators and statements call, which no code names."""
     names = {name for cls in classes for name in list(vars(cls)) if name.startswith("__")}
-    names -= UNCALLED | MAKING
+    names -= UNCALLED | MAKING | _COMPARING
     return {name for name in names if any(callable(vars(cls).get(name)) for cls in classes)}
 
 

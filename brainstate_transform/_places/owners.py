@@ -9,7 +9,7 @@ import threading
 import types
 from typing import Any
 
-__all__ = ["OPEN", "Owner", "is_nn", "owner_of", "package_of"]
+__all__ = ["OPEN", "Owner", "is_nn", "owner_of", "package_of", "stages"]
 
 
 class Owner(enum.Enum):
@@ -27,6 +27,13 @@ _LIBRARIES = frozenset(sys.stdlib_module_names) | {
     "ml_dtypes",
 }  # fmt: skip
 _OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
+# Libraries that stage functions which they are given, and functions of JAX that do.
+_STAGING = frozenset({"equinox", "diffrax", "optimistix", "lineax", "numpyro", "blackjax", "flax", "haiku"})
+_STAGERS = frozenset({
+    "associative_scan", "checkpoint", "closure_convert", "cond", "custom_gradient", "custom_jvp", "custom_linear_solve",
+    "custom_root", "custom_vjp", "fori_loop", "jit", "linear_call", "map", "pjit", "pmap", "remat", "scan", "shard_map",
+    "switch", "while_loop",
+})  # fmt: skip
 OPEN = (types.SimpleNamespace, argparse.Namespace, threading.local)  # classes of Python whose objects users fill
 
 
@@ -50,6 +57,11 @@ def package_of(item: Any) -> str:
     """Return the top-level package of a function or class."""
     name = getattr(item, "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def stages(package: str, name: str) -> bool:
+    """Tell whether a function of a library stages the functions that it is given, and keeps their traces."""
+    return package in _STAGING or (package == "jax" and name in _STAGERS)
 
 
 def is_nn(item: Any) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextvars
 import threading
 import types
-from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, final
 
 from brainstate_graph.extend import ABSENT
 
+from .question import Held
 from .values import Test, values_of
 
 __all__ = [
@@ -27,11 +27,9 @@ __all__ = [
     "Place",
     "Places",
     "Slots",
+    "held_by",
     "key_of",
-    "unchanged",
 ]
-
-_absent = repeat(ABSENT)
 
 
 class Cell(NamedTuple):
@@ -133,41 +131,11 @@ class Slots:
             return default
 
 
-def unchanged(places: Iterable[tuple[Place, Any]]) -> Test | None:
-    """Return one test for many places: do all of them hold the very objects that they held?"""
-    cells: list[tuple[types.CellType, Any]] = []
-    empty: list[Cell] = []
-    tables: dict[int, tuple[Any, list[Any], list[Any]]] = {}
-    for place, value in places:
-        if isinstance(place, Cell):
-            if value is ABSENT:
-                empty.append(place)
-            else:
-                cells.append((place.cell, value))
-        else:
-            _, names, values = tables.setdefault(id(place.table), (place.table, [], []))
-            names.append(place.name)
-            values.append(value)
-    if not (cells or empty or tables):
-        return None
-    rows = [(table.get, names, list(map(id, values)), values) for table, names, values in tables.values()]
-
-    def unchanged() -> bool:
-        try:
-            for cell, value in cells:
-                if cell.cell_contents is not value:
-                    return False
-        except ValueError:  # emptied
-            return False
-        if empty and any([cell.now() is not ABSENT for cell in empty]):
-            return False
-        # 30 nanoseconds a name.  The values are there for their ids to stay theirs.
-        for get, names, ids, _ in rows:  # noqa: SIM110 - a plain loop costs a third of all(genexpr)
-            if list(map(id, map(get, names, _absent))) != ids:
-                return False
-        return True
-
-    return unchanged
+def held_by(place: Place, value: Any) -> Held:
+    """Return the place with what it held, for a question."""
+    if isinstance(place, Binding):
+        return Held("binding", place.table.get, place.name, value)
+    return Held("empty variable" if value is ABSENT else "variable", place.cell, None, value)
 
 
 class Found(NamedTuple):
@@ -191,9 +159,13 @@ class Places:
 
     Attributes:
         unwatched: What the function reads and what is not watched, in words.
+        stages: Whether JAX keeps traces of functions of the user that it meets in the program.
     """
 
-    def __init__(self, watched: Sequence[Found], undecided: Sequence[Found], unwatched: Sequence[str]) -> None:
+    def __init__(
+        self, watched: Sequence[Found], undecided: Sequence[Found], unwatched: Sequence[str], stages: bool
+    ) -> None:
+        self.stages = stages
         self._watched = watched
         self._undecided = undecided
         self.unwatched = tuple(unwatched)

@@ -173,7 +173,7 @@ class Audit:
 
 
 def _stale(user: Core, graph: TouchedGraph, difference: str) -> StaleProgramError:
-    unwatched: tuple[str, ...] = getattr(graph, "unwatched", ())
+    unwatched = graph.places.unwatched
     more = f" and {len(unwatched) - _NAMED} more" if len(unwatched) > _NAMED else ""
     places = f" It reads {', '.join(unwatched[:_NAMED])}{more}, which no call looks at." if unwatched else ""
     return StaleProgramError(

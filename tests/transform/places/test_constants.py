@@ -6,6 +6,7 @@ import argparse
 import types
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from brainstate_graph import State
@@ -195,3 +196,28 @@ def test_a_default_is_no_global_of_the_same_name(monkeypatch):
     monkeypatch.setitem(globals(), "scale", 5.0)
     assert f(one) == 6.0
     assert runs.count == 1
+
+
+@each(
+    ("dtype", "shape"),
+    [(np.float32, ()), (np.float32, (256,)), (np.int8, (32, 32)), (np.complex64, (2, 3)), (np.bool_, (1,))],
+)
+@pytest.mark.parametrize("held", [lambda array: array, lambda array: [array], lambda array: {"in": (array,)}])
+def test_the_contents_of_a_small_array_are_compared(held, dtype, shape):
+    array, runs = np.zeros(shape, dtype), Runs()
+    table = types.SimpleNamespace(held=held(array))
+
+    def take(item):
+        while not isinstance(item, np.ndarray):
+            item = item["in"] if isinstance(item, dict) else item[0]
+        return item
+
+    @jit
+    def f(x):
+        runs()
+        return x + take(table.held).sum()
+
+    for number, expected in ((1, 2.0), (0, 1.0), (1, 2.0)):
+        array[(-1,) * array.ndim] = number
+        assert f(one) == f(one) == expected
+    assert runs.count == 2

@@ -96,20 +96,6 @@ def f(x):
     ran()
     return 2.0 * x
 
-= count that a function of Python changes
-cfg = {'count': 0}
-def f(x):
-    operator.setitem(cfg, 'count', cfg['count'] + 1)
-    ran()
-    return 2.0 * x
-
-= count that is changed by text
-cfg = types.SimpleNamespace(count=0)
-def f(x):
-    setattr(cfg, 'count', cfg.count + 1)
-    ran()
-    return 2.0 * x
-
 = count by a helper
 count = 0
 def note():

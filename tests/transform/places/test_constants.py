@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import operator
 import types
 
 import jax.numpy as jnp
@@ -135,6 +136,28 @@ def test_what_the_function_assigns_itself_is_no_part_of_the_program():
     for _ in range(3):
         f(one)
     assert (count, trainer.calls) == (1, 1)
+
+
+@pytest.mark.graph_cache  # without it each call looks anew, and does not know what the trace has changed
+@pytest.mark.counts_traces
+@each(
+    ("cfg", "count"),
+    [
+        (types.SimpleNamespace(calls=0), lambda cfg: setattr(cfg, "calls", cfg.calls + 1)),
+        ({"calls": 0}, lambda cfg: operator.setitem(cfg, "calls", cfg["calls"] + 1)),
+    ],
+)
+def test_what_the_function_changes_in_a_way_that_its_code_does_not_show_is_learnt(cfg, count):
+    runs = Runs()
+
+    @jit
+    def f(x):
+        runs()
+        count(cfg)
+        return 2.0 * x
+
+    assert [f(one) for _ in range(4)] == [2.0] * 4
+    assert runs.count == 2  # the key of the first program has the count
 
 
 def test_an_eager_loop_sees_a_variable():

@@ -131,8 +131,8 @@ MUTANTS = [
     (
         "static values are compared by ==",
         f"{CORE}/static.py",
-        "    if kind in EXACT:\n        return (kind, value)",
-        "    if kind in EXACT:\n        return value",
+        "    if kind in ATOMS:\n        return (kind, value)",
+        "    if kind in ATOMS:\n        return value",
         (STATIC,),
     ),
     (
@@ -345,8 +345,8 @@ MUTANTS = [
     (
         "a pickled node comes back without a tick",
         f"{CORE}/node.py",
-        "        fields_of(self).update(state)\n        stamp(self)",
-        "        fields_of(self).update(state)",
+        "        dict.update(fields_of(self), state)\n        stamp(self)",
+        "        dict.update(fields_of(self), state)",
         ("tests/graph/core/test_copying.py",),
     ),
 ]

@@ -381,6 +381,7 @@ set: cfg['k'] = V
 rates = {1.0, V}
 read: sum(rates)
 changed: rates.add(5.0) <> rates.discard(5.0)
+exchanged: rates.remove(1.0); rates.add(4.0) <> rates.remove(4.0); rates.add(1.0)
 
 = arguments out of a list
 rates = [1.0, V]

@@ -130,6 +130,20 @@ def test_what_an_inner_transform_has_bound_is_not_found_around_it() -> None:
     assert float(bt.jit(lambda x: step(x))(X)) == 2.0 + 20.0
 
 
+def test_what_a_function_of_ours_has_read_inside_is_not_found_after_a_write() -> None:
+    w, get = known_or_stray("known")
+    block = of_checkpoint(get)
+    inside = bt.jit(lambda x: block(x))
+
+    @bt.jit
+    def step(x: Any) -> Any:
+        before = inside(x)
+        w.value = jnp.float32(5.0)
+        return before + 10.0 * block(x)
+
+    assert float(step(X)) == 2.0 + 100.0
+
+
 def test_our_own_functions_are_found_again_between_writes() -> None:
     w, get = known_or_stray("known")
     block = of_checkpoint(get)

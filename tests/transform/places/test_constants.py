@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import operator
 import types
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from brainstate_graph import State
@@ -136,6 +138,28 @@ def test_what_the_function_assigns_itself_is_no_part_of_the_program():
     assert (count, trainer.calls) == (1, 1)
 
 
+@pytest.mark.graph_cache  # without it each call looks anew, and does not know what the trace has changed
+@pytest.mark.counts_traces
+@each(
+    ("cfg", "count"),
+    [
+        (types.SimpleNamespace(calls=0), lambda cfg: setattr(cfg, "calls", cfg.calls + 1)),
+        ({"calls": 0}, lambda cfg: operator.setitem(cfg, "calls", cfg["calls"] + 1)),
+    ],
+)
+def test_what_the_function_changes_in_a_way_that_its_code_does_not_show_is_learnt(cfg, count):
+    runs = Runs()
+
+    @jit
+    def f(x):
+        runs()
+        count(cfg)
+        return 2.0 * x
+
+    assert [f(one) for _ in range(4)] == [2.0] * 4
+    assert runs.count == 2  # the key of the first program has the count
+
+
 def test_an_eager_loop_sees_a_variable():
     s = State(jnp.array(1.0))
     by = 2.0
@@ -195,3 +219,28 @@ def test_a_default_is_no_global_of_the_same_name(monkeypatch):
     monkeypatch.setitem(globals(), "scale", 5.0)
     assert f(one) == 6.0
     assert runs.count == 1
+
+
+@each(
+    ("dtype", "shape"),
+    [(np.float32, ()), (np.float32, (256,)), (np.int8, (32, 32)), (np.complex64, (2, 3)), (np.bool_, (1,))],
+)
+@pytest.mark.parametrize("held", [lambda array: array, lambda array: [array], lambda array: {"in": (array,)}])
+def test_the_contents_of_a_small_array_are_compared(held, dtype, shape):
+    array, runs = np.zeros(shape, dtype), Runs()
+    table = types.SimpleNamespace(held=held(array))
+
+    def take(item):
+        while not isinstance(item, np.ndarray):
+            item = item["in"] if isinstance(item, dict) else item[0]
+        return item
+
+    @jit
+    def f(x):
+        runs()
+        return x + take(table.held).sum()
+
+    for number, expected in ((1, 2.0), (0, 1.0), (1, 2.0)):
+        array[(-1,) * array.ndim] = number
+        assert f(one) == f(one) == expected
+    assert runs.count == 2

@@ -216,7 +216,8 @@ def test_what_a_large_thing_became_is_explained():
     step(one)
     assert "m.data: <list of 1,000> -> <list of 1,001>" in str(step.explain())
     m.data = [*range(1001)]
-    step(one)
+    with pytest.warns(UserWarning, match=r"three times in a row, each time because m\.data was changed"):
+        step(one)
     assert "m.data: <list of 1,001> -> another one" in str(step.explain())
 
 

@@ -25,7 +25,8 @@ import numpy as np
 from .._core.foreign import foreign_type_of
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import EXACT, ByIdentity, static_key
+from .._core.static import EXACT, static_key
+from .._tools.identity import ByIdentity
 from .._tools.words import amount, describe
 
 __all__ = ["Digest", "Large", "Larges"]

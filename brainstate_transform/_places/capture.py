@@ -197,6 +197,7 @@ class Capture:
         self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
+            self.found.changes_unnamed |= names.changes_unnamed
         for name in names.computed if owner is Owner.USER else ():
             self.found.say_unwatched(f"{name}(...) in {fun.__qualname__}", "what it reads is not in the code")
         table = fun.__globals__

@@ -23,8 +23,8 @@ from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
 __all__ = [
-    "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph", "is_value",
-    "items_of", "same_bytes", "same_content", "values_of", "watch_items",
+    "CHANGEABLE", "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph",
+    "is_value", "items_of", "same_bytes", "same_content", "values_of", "watch_items",
 ]  # fmt: skip
 
 Test = Callable[[], bool]  # whether something is as it was
@@ -57,6 +57,7 @@ def all_values(items: Collection[Any]) -> bool:
 # -- small containers --------------------------------------------------------------------------------------------------
 
 MAPPINGS = (dict, OrderedDict, defaultdict, types.MappingProxyType, StateTree)
+CHANGEABLE = (list, dict, set, deque)
 CONTAINERS = (list, tuple, deque, set, frozenset, *MAPPINGS)
 
 

@@ -85,7 +85,7 @@ MORE = [
     lambda: frozenset({frozenset({"x", "y"}), "z"}), lambda: slice(None), lambda: slice(1, 2.0, (3,)),
     lambda: range(0),
     lambda: range(5, 5), lambda: range(3), lambda: range(3, 4, 7), lambda: range(3, 4), lambda: range(9, 0, -2),
-    lambda: range(9, -1, -2), lambda: range(0, 10**30, 10**29), lambda: range(0, -5), lambda: range(0, 0, -1),
+    lambda: range(9, -1, -2), lambda: range(0, 10**30, 10**29), lambda: range(-5), lambda: range(0, 0, -1),
     *[functools.partial(decimal.Decimal, text) for text in DECIMALS],
     lambda: types.SimpleNamespace(a=1, b=[0.0]), lambda: types.SimpleNamespace(b=1),
     lambda: functools.partial(helper, 1, k=2.0),

@@ -78,7 +78,7 @@ def _place(aval: Any) -> str:
 
 
 def _sharding(aval: Any) -> str:
-    sharding = getattr(aval, "sharding", None)
+    sharding: Any = getattr(aval, "sharding", None)
     mesh = getattr(sharding, "mesh", None)
     if mesh is None or mesh.empty:
         return ""

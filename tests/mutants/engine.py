@@ -30,8 +30,8 @@ MUTANTS = [
     (
         "a trace during which another thread changed the graph is kept",
         f"{ENGINE}/core.py",
-        "compiled and self.moved(graph, overlay.journal):\n            raise self.moved_from(graph)",
-        "False:\n            pass",
+        "            if self.moved(graph, overlay.journal):\n                raise self.moved_from(graph)\n",
+        "",
         ("tests/transform/engine/test_threads_and_structure.py",),
     ),
     (
@@ -157,9 +157,23 @@ MUTANTS = [
         laws("sees_attributes", "jit") + laws("sees_structure", "jit"),
     ),
     (
+        "a container that a function changes without naming it is taken for another thread's",
+        f"{PLACES}/findings.py",
+        "self.changes_unnamed and constant.content is not None",
+        "False and constant.content is not None",
+        ("tests/transform/places/test_code.py",),
+    ),
+    (
+        "the object of a jitted method is kept",
+        f"{PLACES}/findings.py",
+        "        if weakly:",
+        "        if False:",
+        ("tests/transform/jit/test_methods.py",),
+    ),
+    (
         "plain values in closures are no part of the program",
         f"{PLACES}/objects.py",
-        "return (fun.__code__, *[value for value in defaults if is_value(value)])",
+        "return (fun.__code__, *[value for value in defaults if type(value) in PLAIN or is_value(value)])",
         "return (fun.__code__,)",
         (CONSTANTS, "tests/transform/places/test_capture.py"),
     ),

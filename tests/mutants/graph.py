@@ -131,8 +131,8 @@ MUTANTS = [
     (
         "static values are compared by ==",
         f"{CORE}/static.py",
-        "    if kind in EXACT:\n        return (kind, value)",
-        "    if kind in EXACT:\n        return value",
+        "    if kind in ATOMS:\n        return (kind, value)",
+        "    if kind in ATOMS:\n        return value",
         (STATIC,),
     ),
     (
@@ -285,6 +285,27 @@ MUTANTS = [
         (LARGE,),
     ),
     (
+        "a price is told again by each function",
+        f"{KEPT}/large.py",
+        "                large.told = True",
+        "                large.told = False",
+        (LARGE,),
+    ),
+    (
+        "what is known of a large thing goes when it was found",
+        f"{CORE}/snapshot.py",
+        "self._larges, self._kept = flat.larges, larges",
+        "self._larges, self._kept = flat.larges, None",
+        (LARGE,),
+    ),
+    (
+        "what is equal and spelled otherwise is one static value",
+        f"{CORE}/static.py",
+        "        return (kind, repr(value))",
+        "        return (kind, value)",
+        (STATIC,),
+    ),
+    (
         "a partner is kept for good",
         f"{KEPT}/remembered.py",
         "if not calls % _UNUSED:",
@@ -345,8 +366,8 @@ MUTANTS = [
     (
         "a pickled node comes back without a tick",
         f"{CORE}/node.py",
-        "        fields_of(self).update(state)\n        stamp(self)",
-        "        fields_of(self).update(state)",
+        "        dict.update(fields_of(self), state)\n        stamp(self)",
+        "        dict.update(fields_of(self), state)",
         ("tests/graph/core/test_copying.py",),
     ),
 ]

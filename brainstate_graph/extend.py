@@ -11,7 +11,7 @@ from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state, make_states
-from ._core.static import ATOMS, by_identity, static_key
+from ._core.static import ATOMS, static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
 from ._core.watch import watch
@@ -20,6 +20,7 @@ from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
+from ._tools.identity import by_identity
 from ._tools.tokens import Shelf, here, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file

@@ -59,6 +59,7 @@ class Snapshot:
     __slots__ = (
         "_fields",
         "_forms",
+        "_kept",
         "_larges",
         "_nodes",
         "_other",
@@ -94,7 +95,7 @@ class Snapshot:
         self._registered = foreign.registered
         self._nodes = flat.nodes
         self._ticks, self._forms, self._fields = flat.ticks, flat.forms, flat.fields
-        self._larges = flat.larges
+        self._larges, self._kept = flat.larges, larges  # which lives as long as a snapshot of these
         # The one of before, as some attributes change to and fro: `train()` and `eval()`.
         self._other: Snapshot | None = None
         self._stale = -1  # the time at which a node was found changed: a call asks three times

@@ -10,10 +10,11 @@ our back, such as a list, is compared by its contents, copied when it is kept, a
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import decimal
 import functools
+import pathlib
 import types
-import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, final
 
@@ -21,70 +22,13 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._tools.identity import ByIdentity, Mark
 from .errors import GraphError
 from .locate import find_hidden
 from .node import Node
 from .state import State
 
-__all__ = ["ATOMS", "EXACT", "ByIdentity", "Mark", "Static", "by_identity", "is_frozen", "static_key"]
-
-
-@final
-class ByIdentity:
-    """A key for what can only be itself; keeps it alive, so that its identity is not reused."""
-
-    __slots__ = ("item",)
-
-    def __init__(self, item: Any) -> None:
-        self.item = item
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is ByIdentity and self.item is other.item
-
-    def __hash__(self) -> int:
-        return id(self.item)
-
-    def __repr__(self) -> str:
-        return f"{type(self.item).__name__} at {id(self.item):#x}"
-
-
-@final
-class Mark:
-    """A key for what can only be itself, which does not keep it alive; see `by_identity`."""
-
-    __slots__ = ("__weakref__", "_text")
-
-    def __init__(self, item: Any) -> None:
-        self._text = getattr(item, "__qualname__", None) or f"{type(item).__name__} at {id(item):#x}"
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-_marks: dict[int, tuple[weakref.ref[Any], Mark]] = {}  # by the id of what they stand for
-
-
-def by_identity(item: Any) -> Hashable:
-    """Return the key of an object that can only be itself; it keeps alive only what takes no weak reference."""
-    number = id(item)
-    found = _marks.get(number)
-    if found is not None and found[0]() is item:
-        return found[1]
-    try:
-        alive = weakref.ref(item, functools.partial(_forget, number))
-    except TypeError:
-        return ByIdentity(item)
-    mark = Mark(item)
-    if found is not None:  # of an object that is gone
-        _marks[number] = alive, mark
-        return mark
-    return _marks.setdefault(number, (alive, mark))[1]  # of two threads the first
-
-
-def _forget(number: int, gone: Any) -> None:
-    found = _marks.get(number)
-    if found is not None and found[0] is gone:
-        del _marks[number]
+__all__ = ["ATOMS", "EXACT", "Static", "is_frozen", "static_key"]
 
 
 # Types whose instances never change and compare exactly within their type: of values, and of those and keys.
@@ -103,6 +47,9 @@ _FROZEN = ATOMS | {
 
 # What is compared by content and can change behind our back.
 _CONTENT = (list, dict, set, bytearray, np.ndarray, types.SimpleNamespace, functools.partial)
+
+# What may be equal and spelled otherwise: 2.0 and 2.00, one time in two zones, a path of Windows.
+_SPELLED = (decimal.Decimal, datetime.datetime, datetime.time, pathlib.PurePath)
 
 
 def is_frozen(value: Any) -> bool:
@@ -160,16 +107,8 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         return (kind, frozenset(map(key, list(value))))
     if isinstance(value, (State, Node)):
         raise _hidden(value)
-    if isinstance(value, np.ndarray):
-        # The bytes of an array of objects are addresses.
-        if value.dtype.hasobject:
-            hidden = find_hidden(value, (State, Node))
-            if hidden is not None:
-                raise _hidden(hidden)
-            return ByIdentity(value)
-        return (kind, value.dtype, value.shape, value.tobytes())
-    if isinstance(value, np.generic):
-        return (kind, value.dtype, value.tobytes())
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _key_of_array(value)
     if isinstance(value, Tracer):
         raise GraphError("a traced value cannot be a static attribute. Hold it in a State: `self.x = State(value)`.")
     if isinstance(value, functools.partial):
@@ -180,8 +119,8 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         return (kind, bytes(value))
     if isinstance(value, (slice, range)):  # empty ranges are equal in Python, wherever they start
         return (kind, key(value.start), key(value.stop), key(value.step))
-    if isinstance(value, decimal.Decimal):  # as text 2.0 and 2.00 differ
-        return (kind, str(value))
+    if isinstance(value, _SPELLED):
+        return (kind, repr(value))
     if kind is types.SimpleNamespace:
         return (kind, key(vars(value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -198,6 +137,17 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
     except TypeError:
         return ByIdentity(value)  # arrays of jax among them: immutable, so identity is sound
     return (kind, value)
+
+
+def _key_of_array(value: Any) -> Hashable:
+    if isinstance(value, np.generic):
+        return (type(value), value.dtype, value.tobytes())
+    if not value.dtype.hasobject:
+        return (type(value), value.dtype, value.shape, value.tobytes())
+    hidden = find_hidden(value, (State, Node))
+    if hidden is not None:
+        raise _hidden(hidden)
+    return ByIdentity(value)  # the bytes of an array of objects are addresses
 
 
 def _hidden(item: Any) -> GraphError:

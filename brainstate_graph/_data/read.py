@@ -12,6 +12,7 @@ import functools
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, final
 
 from jax.sharding import PartitionSpec
@@ -164,16 +165,20 @@ class Decoder:
             raise GraphError("a slice has start, stop and step")
         return slice(*ends)
 
-    def _range(self, forms: Any) -> range:
-        ends = self.several(forms)
-        if len(ends) not in (0, 1, 3) or any(type(end) is not int for end in ends):
-            raise GraphError("a range has its first and last item and its step")
-        if len(ends) < 3:
-            return range(ends[0], ends[0] + 1) if ends else range(0)
-        first, last, step = ends
-        if not step or not (made := range(first, last + (1 if step > 0 else -1), step))[1:] or made[-1] != last:
-            raise GraphError(f"no range: {shortened(forms)}")
-        return made
+    def _range(self, *forms: Any) -> range:
+        ends = [self.value(form) for form in forms]
+        if any(type(end) is not int for end in ends) or not ends[2]:
+            raise GraphError("a range has whole numbers for start, stop and step, and its step is not 0")
+        return range(*ends)
+
+    def _decimal(self, form: Any) -> Decimal:
+        try:
+            value = Decimal(needs(form, str, "a decimal number"))
+        except InvalidOperation:
+            value = None
+        if value is None or str(value) != form:
+            raise GraphError(f"no decimal number: {shortened(form)}")
+        return value
 
     def _namespace(self, forms: Any) -> types.SimpleNamespace:
         return types.SimpleNamespace(**_keywords(self.pairs(forms)))
@@ -234,7 +239,8 @@ class Decoder:
         "OrderedDict": (lambda self, forms: OrderedDict(self.pairs(forms)), ()),
         "defaultdict": (_defaultdict, ("factory",)),
         "slice": (_slice, ()),
-        "range": (_range, ()),
+        "range": (_range, ("stop", "step")),
+        "decimal": (_decimal, ()),
         "namespace": (_namespace, ()),
         "partial": (_partial, ("args", "keywords")),
         "method": (_method, ("self",)),

@@ -16,6 +16,7 @@ import re
 import types
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple, final
 
 import jax
@@ -43,6 +44,10 @@ class _At(NamedTuple):
 
     graphdef: GraphDef
     number: int
+
+
+def _ends(value: slice | range) -> tuple[Any, Any, Any]:
+    return value.start, value.stop, value.step
 
 
 def dumps(form: Any) -> str:
@@ -199,12 +204,6 @@ class BaseEncoder(abc.ABC):
         form = {kind.__name__: pairs}
         return {**form, "factory": self.value(factory)} if kind is defaultdict else form
 
-    def _of_range(self, value: range) -> Any:
-        # ranges are equal when their items are
-        return {
-            "range": self._all([] if not value else [value[0]] if not value[1:] else [value[0], value[-1], value.step])
-        }
-
     def _of_partial(self, value: functools.partial[Any]) -> Any:
         return {
             "partial": self.value(value.func),
@@ -261,8 +260,10 @@ class BaseEncoder(abc.ABC):
         dict: lambda self, value: self._of_dict(dict, self._pairs(value), None),
         OrderedDict: lambda self, value: self._of_dict(OrderedDict, self._pairs(value), None),
         defaultdict: lambda self, value: self._of_dict(defaultdict, self._pairs(value), value.default_factory),
-        slice: lambda self, value: {"slice": [self.value(x) for x in (value.start, value.stop, value.step)]},
-        range: _of_range,
+        slice: lambda self, value: {"slice": [self.value(x) for x in _ends(value)]},
+        # Ranges are equal in Python when their items are, and a program may read the ends.
+        range: lambda self, value: dict(zip(("range", "stop", "step"), map(self.value, _ends(value)), strict=True)),
+        Decimal: lambda _, value: {"decimal": str(value)},
         types.SimpleNamespace: lambda self, value: {"namespace": self._pairs(vars(value))},
         functools.partial: _of_partial,
         types.MethodType: lambda self, value: {

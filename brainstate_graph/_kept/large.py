@@ -7,6 +7,8 @@ out once for an object.  Whether it is as it was is asked of its size and a few 
 place, is not seen.  Put another object in its place, and that is.
 
 A container with nodes or states in it is never large: it is watched in full.
+
+Where that is dear it is told once, with the path and what to write instead, see `Larges.tell`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import marshal
+import time
 import weakref
 from collections.abc import Callable, Hashable
 from operator import is_, itemgetter
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import jax
 import numpy as np
@@ -25,8 +28,13 @@ import numpy as np
 from .._core.foreign import foreign_type_of
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import EXACT, ByIdentity, static_key
-from .._tools.words import amount, describe
+from .._core.static import EXACT, static_key
+from .._tools.identity import ByIdentity
+from .._tools.warn import warn
+from .._tools.words import amount, describe, dotted
+
+if TYPE_CHECKING:
+    from .._core.snapshot import Snapshot
 
 __all__ = ["Digest", "Large", "Larges"]
 
@@ -34,6 +42,9 @@ ITEMS = 64  # of a small container: to compare so many costs a microsecond
 BYTES = 4096  # of a small array
 _WHOLE = 2048  # plain values in small containers within one another, before the outermost is large
 _SAMPLE = 16  # items that are looked at each time: half a microsecond
+_DEAR_BYTES = 10**7  # of an array, the digest of which takes 7 milliseconds
+_DEAR_VALUES = 200_000  # in a container: 6 milliseconds for numbers, more for others
+_DEAR_BESIDE = 20_000  # plain items beside nodes or states: 0.3 milliseconds at each call
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _SORTED = frozenset({int, str, bytes})
@@ -57,19 +68,25 @@ class Large:
     Args:
         item: It.
         kinds: The types of what it holds.
+        told: Whether its price was told.
 
     Attributes:
         item: It.
         unchanged: Tells whether it seems to be as it was.
         digest: What stands for it.
+        seconds: How long it took to work that out.
+        told: Whether that was told.
     """
 
-    __slots__ = ("__weakref__", "digest", "item", "unchanged")
+    __slots__ = ("__weakref__", "digest", "item", "seconds", "told", "unchanged")
 
-    def __init__(self, item: Any, kinds: set[type[Any]]) -> None:
+    def __init__(self, item: Any, kinds: set[type[Any]], told: bool = False) -> None:
         self.item = item
         self.unchanged = _watch(item)  # made before the content is gone through: a change meanwhile must show
+        began = time.perf_counter()
         self.digest = _digest(item, kinds)
+        self.seconds = time.perf_counter() - began
+        self.told = told
 
 
 # By id. Each holds its item, so that the id stays that of the item; and is held by the graphs that it is in.
@@ -85,7 +102,7 @@ def _find(item: Any) -> Large | None:
     if not _is_large(item, kinds):
         return None
     try:
-        _known[id(item)] = found = Large(item, kinds)
+        _known[id(item)] = found = Large(item, kinds, found is not None and found.told)
     except (RecursionError, ValueError):  # it holds itself: that is refused with its path where it is taken apart
         return None
     return found
@@ -113,6 +130,8 @@ class Larges:
     def __init__(self) -> None:
         self.used: list[str] = []
         self._held: dict[int, Large] = {}
+        self._dear: list[Large] = []  # those whose price is to be told
+        self._beside: dict[int, int] = {}  # by the id of a container with nodes in it: how many plain items it has
 
     def find(self, item: Any) -> Large | None:
         """Return what is known of a large thing; None if it is small, or holds nodes or states."""
@@ -121,7 +140,28 @@ class Larges:
             found = _find(item)
             if found is not None:
                 self._held[id(item)] = found
+                if not found.told and _is_dear(item):
+                    self._dear.append(found)
+            elif isinstance(item, (list, tuple, dict)) and len(item) >= _DEAR_BESIDE:
+                self._beside[id(item)] = _plain(item)
         return found
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Warn of what is dear in a graph that was taken apart with these, once of each object."""
+        if self._dear:
+            texts = {large.digest.text: large.seconds for large in self._dear}
+            for large in self._dear:
+                large.told = True
+            for path, text in snapshot.large:
+                seconds = max((seconds for inner, seconds in texts.items() if inner in text), default=None)
+                if seconds is not None:
+                    warn(_price(dotted(path), text, seconds))
+        self._dear.clear()
+        for row, item in enumerate(snapshot.objects if self._beside else ()):
+            if self._beside.get(id(item), 0) >= _DEAR_BESIDE and id(item) not in _told_beside:
+                _told_beside.add(id(item))
+                warn(_price_beside(dotted(snapshot.graphdef.path(row)), type(item).__name__, len(item)))
+        self._beside.clear()
 
     def digest(self, item: Any) -> Digest | None:
         """Return what stands for a large thing in the key of a static value that holds it, see `static_key`."""
@@ -136,6 +176,54 @@ class Larges:
         self.used.clear()
         key = static_key(value, self.digest)
         return Digest(f"{type(value).__name__} with a {' and a '.join(self.used)}", key) if self.used else None
+
+
+_told_beside: set[int] = set()  # ids of containers that may be gone: then another one at its place is not told
+
+
+def _price(path: str, text: str, seconds: float) -> str:
+    """Return the warning for something large."""
+    if "[" in text:  # of an array
+        line = f", `{path} = State({path})`," if all(map(str.isidentifier, path.split("."))) else ""
+        cure = f"Hold it in a State{line} or pass it as an argument."
+    else:
+        cure = (
+            "Pass what the function needs of it as an argument, or hold that in a State; where it needs nothing, name "
+            "the attribute in `graph_invisible_attrs` of the class."
+        )
+    return (
+        f"{path} ({text}) is part of the programs that are compiled with the model: it was gone through to tell it "
+        f"from others, {1000 * seconds:.0f} ms, which is done again for each one that takes its place. {cure}"
+    )
+
+
+def _price_beside(path: str, kind: str, count: int) -> str:
+    """Return the warning for plain items beside nodes or states."""
+    return (
+        f"{path} ({kind} of {count:,}) holds nodes or states among plain items: all of them are part of the programs "
+        "that are compiled with the model, and looked at in each call. Hold the nodes and states in a container of "
+        "their own."
+    )
+
+
+def _is_dear(item: Any) -> bool:
+    if isinstance(item, np.ndarray):  # a file that is mapped into memory is not read
+        return item.nbytes >= _DEAR_BYTES and not isinstance(item, np.memmap)
+    if isinstance(item, bytearray):
+        return len(item) >= _DEAR_BYTES
+    values, todo = 0, [item]
+    while todo and values < _DEAR_VALUES:
+        held = todo.pop()
+        items = list(held.values() if isinstance(held, dict) else held)
+        values += len(items)
+        todo += [inner for inner in items if isinstance(inner, _CONTAINERS)]
+    return values >= _DEAR_VALUES
+
+
+def _plain(item: Any) -> int:
+    """Count the items of a container that are no nodes or states."""
+    held: Any = item.values() if isinstance(item, dict) else item
+    return sum([not isinstance(inner, (Node, State)) for inner in list(held)])
 
 
 def _count(item: Any, kinds: set[type[Any]]) -> int | None:

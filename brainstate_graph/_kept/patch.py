@@ -221,7 +221,7 @@ def patched(snapshot: Snapshot) -> Snapshot | None:
         new.states = [new.objects[i] for i in new.graphdef.state_rows]
     new.hooks = hooks.hooks_key(new.states) if hooks.ever else ()
     new._root, new._registered = snapshot._root, snapshot._registered
-    new._nodes, new._larges = snapshot._nodes, snapshot._larges
+    new._nodes, new._larges, new._kept = snapshot._nodes, snapshot._larges, snapshot._kept
     new._forms, new._fields = snapshot._forms.copy(), snapshot._fields.copy()
     for index, form in patch.forms.items():
         new._forms[index], new._fields[index] = form, patch.fields[index]

@@ -16,7 +16,8 @@ from typing import ClassVar, Union, cast, get_args, get_origin
 
 from .._core.errors import GraphError
 from .._core.node import Node
-from .._core.static import ByIdentity, static_key
+from .._core.static import static_key
+from .._tools.identity import ByIdentity
 from .._tools.words import dotted
 
 __all__ = [

@@ -14,7 +14,6 @@ import copy
 import functools
 import types
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
@@ -28,8 +27,6 @@ from brainstate_graph.extend import (
     Remembered,
     here,
     in_raw_trace,
-    node_in,
-    notes,
     read_values,
     tokenless,
     under_jax_alone,
@@ -38,7 +35,7 @@ from brainstate_graph.extend import (
     write_results,
 )  # fmt: skip
 
-from .._places.weak_method import WeakMethod
+from .._places.weak_method import BoundMethods
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
@@ -49,8 +46,6 @@ from .user_function import code_of
 from .values import Named, StateValues, Written
 
 __all__ = ["Lifted", "Staged", "Unstaged", "lift"]
-
-_SLOTTED = 8  # objects of classes with slots for which one node keeps what is bound to them
 
 
 class Lifted(abc.ABC):
@@ -73,11 +68,7 @@ class Lifted(abc.ABC):
         if name is not None:
             self.__name__ = name
         self.__qualname__ = getattr(self, "__qualname__", cores[0].__qualname__)  # a callable object has none
-        self._bound: dict[int, tuple[weakref.ref[Any], Self]] = {}  # by identity; an entry goes with its object
-        # The same of objects that take no weak reference. What is bound holds such an object, and is held by a node of
-        # it, as long as that lives; or, where it holds no node, by us.
-        self._slotted: weakref.WeakValueDictionary[int, Self] = weakref.WeakValueDictionary()
-        self._without_node: deque[Self] = deque(maxlen=_SLOTTED)
+        self._bound = BoundMethods[Self]()
 
     __name__: str
     __qualname__: str
@@ -100,28 +91,7 @@ class Lifted(abc.ABC):
             return self
         if isinstance(instance, Node):  # an argument like others: models of one shape share a program
             return types.MethodType(self, instance)
-        found = self._bound.get(id(instance))
-        if found is not None and found[0]() is instance:
-            return found[1]
-        try:
-            gone = weakref.ref(instance, functools.partial(self._forget, id(instance)))
-        except TypeError:  # no weak reference to it: an object of a class with slots
-            return self._of_slotted(instance)
-        bound = self._like(WeakMethod(self.functions[0], instance))
-        self._bound[id(instance)] = (gone, bound)
-        return bound
-
-    def _of_slotted(self, instance: Any) -> Self:
-        bound = self._slotted.get(id(instance))
-        if bound is None:
-            bound = self._slotted[id(instance)] = self._like(types.MethodType(self.functions[0], instance))
-            node = node_in(instance)
-            kept = self._without_node if node is None else notes(node).setdefault(self, deque(maxlen=_SLOTTED))
-            kept.append(bound)
-        return bound
-
-    def _forget(self, key: int, _: Any) -> None:
-        self._bound.pop(key, None)
+        return self._bound.of(instance, self.functions[0], self._like)
 
     def __repr__(self) -> str:
         return f"<Lifted of {getattr(self, '__qualname__', self.functions[0])!r}>"

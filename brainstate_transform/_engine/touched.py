@@ -200,14 +200,16 @@ class Touched:
     def _taken_apart(self, nodes: Sequence[Node]) -> TouchedGraph:
         capture = Capture(self.fun, self.known)
         arguments = {root_name(number): node for number, node in enumerate(nodes)}
+        larges = Larges()
         while True:
             # What a call starts from, by the names under which the function knows it, in the order of a node's
             # attributes.
             roots = {**arguments, **capture.found.objects}
             known = self.strays
-            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, own_root=True, larges=Larges())
+            snapshot = Snapshot({name: roots[name] for name in sorted(roots)}, own_root=True, larges=larges)
             if not capture.follow_nodes(snapshot):
                 break
+        larges.tell(snapshot)
         places, tests = capture.found.places()
         for path, text in snapshot.large:
             places.unwatched += (f"{dotted(path)} ({text}, of which a few items are looked at)",)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,20 +15,20 @@ from typing import Any, NamedTuple
 import jax
 
 from brainstate_graph import diff
-from brainstate_graph.extend import describe, dotted, locate, warn
+from brainstate_graph.extend import dotted, locate, warn
 
 from .._engine.core import Core
 from .._engine.placeholders import Constant, Slot
 from .._engine.touched import Inputs, root_name
 from .._engine.values import Trace
 from .._places.findings import FUNCTIONS, VARIABLE
+from .abstract import LEAF, Abstract, differences, nbytes_of, placed, words_of
 
 __all__ = ["Explanation", "NamedTrace", "StateUse", "TraceLog"]
 
 _KEPT = 64  # traces that are remembered
 _IN_A_ROW = 2  # retraces because of one place that are worth a warning: at the third trace
 _CROWD = 6  # ... after which, and after each so many more, the programs of earlier values are let go: 2 MB each
-_LEAF = jax.tree.structure(0)
 _PREFIXES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -38,7 +37,7 @@ class StateUse(NamedTuple):
 
     Attributes:
         path: Where it is, from the name by which the function knows the model.
-        shape: Its shapes and dtypes, in words.
+        shape: Its shapes and dtypes in words, and how it lies on a mesh.
         nbytes: Its size in bytes.
         written: Whether the program writes it.
 
@@ -153,9 +152,9 @@ class NamedTrace:
         self._nodes: dict[Any, str] = {root_name(x.item): name for name, x in self._leaves if isinstance(x, Slot)}
 
     @property
-    def arguments(self) -> dict[str, str]:
-        """The leaves of the arguments that are no nodes, in words by name."""
-        return {name: _argument(leaf) for name, leaf in self._leaves if not isinstance(leaf, Slot)}
+    def arguments(self) -> list[tuple[str, Any]]:
+        """The leaves of the arguments that are no nodes, by name."""
+        return [(name, leaf) for name, leaf in self._leaves if not isinstance(leaf, Slot)]
 
     def path(self, path: tuple[Any, ...]) -> str:
         """Spell a path in the touched graph from the name by which the function knows the model."""
@@ -166,7 +165,7 @@ class NamedTrace:
         paths = [self.path(self.shape.path(row)) for row in self.shape.state_rows]
         return _distinct([*paths, *(locate(self._strays[number]) for number in self.trace.key.strays)])
 
-    def _each(self) -> list[tuple[Any, tuple[Any, ...]]]:
+    def _each(self) -> list[Abstract]:
         """Return the value of each state in the abstract: its structure and its leaves."""
         leaves = iter(self.trace.avals)
         return [(part, tuple(itertools.islice(leaves, part.num_leaves))) for part in self.trace.values.children()]
@@ -175,16 +174,17 @@ class NamedTrace:
         """Return the states that the program uses."""
         names, values, outcome = self.names(), self._each(), self.trace.outcome
         return [
-            StateUse(names[i], _shape(values[i]), _nbytes(values[i]), i in outcome.states) for i in outcome.used or ()
+            StateUse(names[i], placed(values[i]), nbytes_of(values[i]), i in outcome.states) for i in outcome.used or ()
         ]
 
     def changes(self, before: NamedTrace) -> list[str]:
         """Say what is different from an earlier trace."""
         changes: list[str] = []
-        old, new = before.arguments, self.arguments
-        both = [name for name in new if name in old and old[name] != new[name]]
-        changes += [f"argument {name}: {old[name]} is now {new[name]}" for name in both]
-        changes += [f"argument {name} is new: {text}" for name, text in new.items() if name not in old]
+        old, new = dict(before.arguments), dict(self.arguments)
+        for name in new:
+            if name in old:
+                changes += [f"argument {name}: {a} is now {b}" for a, b in _argument_changes(old[name], new[name])]
+        changes += [f"argument {name} is new: {_argument(leaf)}" for name, leaf in new.items() if name not in old]
         changes += [f"argument {name} is gone" for name in old if name not in new]
         if not changes and before.trace.structure != self.trace.structure:
             changes.append(f"the containers of the arguments: {before.trace.structure} is now {self.trace.structure}")
@@ -194,9 +194,9 @@ class NamedTrace:
         if not graph and before.trace.key.strays == self.trace.key.strays:
             names = self.names()
             changes += [
-                f"{names[i]}: {_words(old)} is now {_words(new)}"
-                for i, (old, new) in enumerate(zip(before._each(), self._each(), strict=True))
-                if old != new
+                f"{name}{path}: {a} is now {b}"
+                for name, old, new in zip(names, before._each(), self._each(), strict=True)
+                for path, a, b in differences(old, new)
             ]
         return changes + graph
 
@@ -293,7 +293,15 @@ def _as_state(place: str) -> str:
 
 
 def _argument(leaf: Any) -> str:
-    return f"static {leaf.item!r}" if isinstance(leaf, Constant) else _words((_LEAF, (leaf,)))
+    return f"static {leaf.item!r}" if isinstance(leaf, Constant) else words_of((LEAF, (leaf,)))
+
+
+def _argument_changes(old: Any, new: Any) -> list[tuple[str, str]]:
+    """Return how an argument has changed: no time or once."""
+    one, other = _argument(old), _argument(new)
+    if one == other and not isinstance(new, Constant):
+        return [(a, b) for _, a, b in differences((LEAF, (old,)), (LEAF, (new,)))]
+    return [(one, other)] if one != other else []
 
 
 def _parameters(fun: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -319,20 +327,6 @@ def _distinct(names: Sequence[str]) -> list[str]:
         counts[name] = counts.get(name, 0) + 1
         distinct.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
     return distinct
-
-
-def _shape(abstract: tuple[Any, tuple[Any, ...]]) -> str:
-    treedef, avals = abstract
-    return describe(jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]))
-
-
-def _words(abstract: tuple[Any, tuple[Any, ...]]) -> str:
-    weak = " weak" if any(getattr(aval, "weak_type", False) for aval in abstract[1]) else ""
-    return _shape(abstract) + weak
-
-
-def _nbytes(abstract: tuple[Any, tuple[Any, ...]]) -> int:
-    return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in abstract[1])
 
 
 def _count(number: int, what: str) -> str:

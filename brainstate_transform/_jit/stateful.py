@@ -19,42 +19,22 @@ from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
 from .jit import jit
-from .traces import CacheKey, StateTraceStack, StaticKey, TraceCache, TracedJaxpr, avals_of, settings, structure_of
+from .traces import (
+    CacheKey,
+    StateTraceStack,
+    StaticKey,
+    TraceCache,
+    TracedJaxpr,
+    accessors,
+    avals_of,
+    settings,
+    structure_of,
+)  # fmt: skip
 
 __all__ = ["StatefulFunction"]
 
 _MAXSIZE = 128
 _OPTIMIZATIONS = ("constant_fold", "algebraic_simplification", "copy_propagation", "cse", "dce")
-
-
-def _by_cache(doc: str, get: Callable[[TracedJaxpr], Any]) -> tuple[Any, Any]:
-    """The two accessors to one part of a trace: by arguments, and by cache key."""
-
-    def by_arguments(self: StatefulFunction, *args: Any, compile_if_miss: bool = True, **kwargs: Any) -> Any:
-        return get(self._traced(args, kwargs, compile_if_miss))
-
-    def by_cache(self: StatefulFunction, cache_key: Hashable) -> Any:
-        return get(self._require(cache_key))
-
-    by_arguments.__doc__ = f"""Return {doc} for these arguments.
-
-        Args:
-            *args: The positional arguments.
-            compile_if_miss: Whether to trace the function if it was not traced for such arguments.
-            **kwargs: The keyword arguments.
-
-        Raises:
-            ValueError: There is no trace for them, and `compile_if_miss` is False.
-        """
-    by_cache.__doc__ = f"""Return {doc} under a cache key.
-
-        Args:
-            cache_key: From `get_arg_cache_key`.
-
-        Raises:
-            ValueError: There is no trace under the key.
-        """
-    return by_arguments, by_cache
 
 
 class StatefulFunction:
@@ -293,19 +273,19 @@ class StatefulFunction:
         self._traced(args, kwargs, True)
         return self
 
-    get_jaxpr, get_jaxpr_by_cache = _by_cache("the ClosedJaxpr", lambda e: e.jaxpr)
-    get_out_shapes, get_out_shapes_by_cache = _by_cache(
+    get_jaxpr, get_jaxpr_by_cache = accessors("the ClosedJaxpr", lambda e: e.jaxpr)
+    get_out_shapes, get_out_shapes_by_cache = accessors(
         "the pair of result shapes and state shapes", lambda e: e.out_shapes
     )
-    get_out_treedef, get_out_treedef_by_cache = _by_cache(
+    get_out_treedef, get_out_treedef_by_cache = accessors(
         "the tree structure of the result", lambda e: jax.tree.structure(e.out_shapes[0])
     )
-    get_state_trace, get_state_trace_by_cache = _by_cache("the StateTraceStack", lambda e: e.trace)
-    get_states, get_states_by_cache = _by_cache("the states read or written", lambda e: tuple(e.trace.states))
-    get_read_states, get_read_states_by_cache = _by_cache(
+    get_state_trace, get_state_trace_by_cache = accessors("the StateTraceStack", lambda e: e.trace)
+    get_states, get_states_by_cache = accessors("the states read or written", lambda e: tuple(e.trace.states))
+    get_read_states, get_read_states_by_cache = accessors(
         "the states read and not written", lambda e: e.trace.get_read_states()
     )
-    get_write_states, get_write_states_by_cache = _by_cache("the states written", lambda e: e.trace.get_write_states())
+    get_write_states, get_write_states_by_cache = accessors("the states written", lambda e: e.trace.get_write_states())
 
     # -- calling -------------------------------------------------------------------------------------------------------
 

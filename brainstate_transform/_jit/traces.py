@@ -21,6 +21,7 @@ __all__ = [
     "StaticKey",
     "TraceCache",
     "TracedJaxpr",
+    "accessors",
     "avals_of",
     "settings",
     "structure_of",
@@ -211,3 +212,33 @@ class StaticKey:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+def accessors(doc: str, get: Callable[[TracedJaxpr], Any]) -> tuple[Any, Any]:
+    """Return the two methods of a `StatefulFunction` for one part of a trace: by arguments, and by cache key."""
+
+    def by_arguments(self: Any, *args: Any, compile_if_miss: bool = True, **kwargs: Any) -> Any:
+        return get(self._traced(args, kwargs, compile_if_miss))
+
+    def by_cache(self: Any, cache_key: Hashable) -> Any:
+        return get(self._require(cache_key))
+
+    by_arguments.__doc__ = f"""Return {doc} for these arguments.
+
+        Args:
+            *args: The positional arguments.
+            compile_if_miss: Whether to trace the function if it was not traced for such arguments.
+            **kwargs: The keyword arguments.
+
+        Raises:
+            ValueError: There is no trace for them, and `compile_if_miss` is False.
+        """
+    by_cache.__doc__ = f"""Return {doc} under a cache key.
+
+        Args:
+            cache_key: From `get_arg_cache_key`.
+
+        Raises:
+            ValueError: There is no trace under the key.
+        """
+    return by_arguments, by_cache

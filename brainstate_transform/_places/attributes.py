@@ -24,6 +24,7 @@ from .findings import Findings, Link
 from .owners import Owner, owner_of, stages
 from .places import Binding, OfThread, Place, Slots
 from .values import is_value
+from .weak_method import WeakMethod, WeakSlots
 
 __all__ = ["Attributes"]
 
@@ -65,7 +66,7 @@ class _Opened(NamedTuple):
 
     item: Any
     table: Any
-    slots: Slots | None
+    slots: Slots | WeakSlots | None
     kind: _Kind
     link: Link | None
     taken: set[tuple[str, bool]]
@@ -91,10 +92,11 @@ class Attributes:
     def open(self, item: Any, link: Link | None) -> None:
         """Open an object."""
         kind = self._kind_of(type(item))
-        slots = Slots(item) if kind.slots else None
+        weakly = link is not None and link.above is not None and type(link.above.value) is WeakMethod
+        slots = (WeakSlots(item) if weakly else Slots(item)) if kind.slots else None
         table = OfThread(item) if isinstance(item, threading.local) else objects.own_table(item)
         self._opened.append(_Opened(item, table, slots, kind, link, set()))
-        self._found.know_by_attributes(item)
+        self._found.know_by_attributes(item, weakly)
         if kind.computes:
             self._found.say_unwatched(link.path if link else "self", "attributes that its class computes")
 

@@ -52,7 +52,6 @@ from .values import (
     holds_graph,
     is_value,
     items_of,
-    same_buffer,
     same_bytes,
     same_content,
     values_of,
@@ -202,6 +201,7 @@ class Capture:
         self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
+            self.found.changes_unnamed |= names.changes_unnamed
         for name in names.computed if owner is Owner.USER else ():
             self.found.say_unwatched(f"{name} in {fun.__qualname__}", "what it reads is not in the code")
         table = fun.__globals__
@@ -342,9 +342,6 @@ class Capture:
         else:
             if issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES:
                 self.found.note(link, Static(item.copy()), same_bytes(item))
-                return
-            if issubclass(kind, objects.BUFFERS) and len(item) <= FEW:
-                self.found.note(link, (kind.__name__, repr(item)), same_buffer(item))
                 return
             if not link.given:
                 self.found.note(link, by_identity(item))

@@ -40,6 +40,8 @@ class Names(NamedTuple):
             in place, as by ``log.append(x)`` or ``table["k"] = x``.
         imports: Modules that it imports.
         computed: Calls by which it reads in a way that the code does not tell: ``getattr(config...)``.
+        changes_unnamed: Whether it changes in place what it does not name there: an item found by a computed key, an
+            argument, a variable of its own that was not made as a new container.
     """
 
     loaded: tuple[str, ...]
@@ -49,6 +51,7 @@ class Names(NamedTuple):
     assigned: frozenset[str]
     imports: tuple[str, ...]
     computed: frozenset[str]
+    changes_unnamed: bool
 
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -84,6 +87,7 @@ def names_in(code: types.CodeType) -> Names:
         frozenset(found.assigned),
         tuple(found.imports),
         frozenset(found.computed),
+        found.changes_unnamed,
     )
 
 
@@ -98,6 +102,7 @@ class _Reading:
         self.assigned: set[str] = set()
         self.imports: dict[str, None] = {}
         self.computed: set[str] = set()
+        self.changes_unnamed = False
         self._changing = False  # whether the code that is being read changes something in place
 
     def read(self, code: types.CodeType) -> None:
@@ -107,6 +112,8 @@ class _Reading:
         self._changing = not (
             _STORING.isdisjoint([step.opname for step in steps]) and _CHANGING.isdisjoint(code.co_names)
         )
+        if self._changing and not self.changes_unnamed:
+            self.changes_unnamed = _changes_unnamed(steps)
         for number, step in enumerate(steps):
             name, kind = step.argval, step.opname
             if kind in _GLOBALS:
@@ -162,7 +169,12 @@ class _Reading:
 
 
 _NOTHING = next(dis.get_instructions(compile("", "", "exec")))
+_OF_TWO = frozenset({"LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST"})
+_OWN_VARIABLES = frozenset({"LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})
 _STORING = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"})
+_MAKING = frozenset(
+    {"BUILD_LIST", "BUILD_MAP", "BUILD_SET", "BUILD_CONST_KEY_MAP", "LIST_EXTEND", "SET_UPDATE", "DICT_UPDATE"}
+)
 
 
 def _changes(after: list[dis.Instruction]) -> bool:
@@ -177,6 +189,51 @@ def _changes(after: list[dis.Instruction]) -> bool:
         if not step.opname.startswith(("LOAD_", "BUILD_SLICE")):
             return False
     return False
+
+
+def _changes_unnamed(steps: list[dis.Instruction]) -> bool:
+    """Tell whether code changes something in place of which it does not say, right before, by which name it has it."""
+    new = _new_containers(steps)
+    named: set[int] = set()
+    changing: set[int] = set()
+    for number, step in enumerate(steps):
+        kind = step.opname
+        if kind in _STORING or (kind in _ATTRIBUTES and step.argval in _CHANGING):
+            changing.add(number)
+        elif kind in _VARIABLES or kind in _ATTRIBUTES or (kind in _OWN_VARIABLES and step.argval in new):
+            named.update(_changed_by(steps, number))
+        elif kind in _OF_TWO and not new.isdisjoint(step.argval):
+            changed = _changed_by(steps, number)
+            named.update([i for i in changed if steps[i].opname in _STORING or step.argval[-1] in new])
+    return not changing <= named
+
+
+def _changed_by(steps: list[dis.Instruction], number: int) -> list[int]:
+    """Return which instructions change in place what this one has loaded, as far as those right behind it tell."""
+    after = steps[number + 1 : number + 6]
+    if after and after[0].opname in _ATTRIBUTES and after[0].argval in _CHANGING:
+        return [number + 1]
+    updates = [step.opname for step in after[1:2]] == ["COPY"]  # ``table["k"] += 1``
+    for index in range(number + 1, len(steps)):
+        if steps[index].opname in _STORING:
+            return [index]
+        if not updates and not steps[index].opname.startswith(("LOAD_", "BUILD_SLICE")):
+            break
+    return []
+
+
+def _new_containers(steps: list[dis.Instruction]) -> set[str]:
+    """Return the variables of a function's own that hold nothing but containers that it has made."""
+    new, others = set[str](), set[str]()
+    before = _NOTHING
+    for step in steps:
+        if step.opname.startswith("STORE_FAST"):
+            stored, *more = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+            (new if before.opname in _MAKING else others).add(stored)
+            if step.opname == "STORE_FAST_STORE_FAST":
+                others.update(more)
+        before = step
+    return new - others
 
 
 def _text_of_second(after: list[dis.Instruction]) -> str | None:

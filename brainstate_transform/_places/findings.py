@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import types
+import weakref
 from typing import Any, NamedTuple
 
 from brainstate_graph.extend import ABSENT, ATOMS, Const, by_identity, static_key
 
 from .places import Found, Known, Place, Places, held_by, key_of
 from .question import Held, questions
-from .values import CONTAINERS, Test
+from .values import CHANGEABLE, CONTAINERS, Test
 
 __all__ = ["FUNCTIONS", "VARIABLE", "Constant", "Findings", "Link"]
 
@@ -78,6 +79,7 @@ class Findings:
         functions: What tells one function on the way from another.
         constants: The constants, by place.
         assigned: The names of variables and attributes that the functions seem to change.
+        changes_unnamed: Whether they change containers that the code does not name where it does so.
         unwatched: What is read and not watched, in words.
         stages: Whether the functions have others staged by JAX or a library, which keeps their traces.
     """
@@ -87,6 +89,7 @@ class Findings:
         self.functions: list[Any] = []
         self.constants: dict[Any, Constant] = {}
         self.assigned: set[str] = set()
+        self.changes_unnamed = False
         self.unwatched: dict[str, None] = {}
         self.stages = False
         self._known = known
@@ -110,11 +113,21 @@ class Findings:
         """Watch what a function is: its code and defaults may be replaced."""
         self._functions[id(fun)] = fun
 
-    def know_by_attributes(self, item: Any) -> None:
-        """Watch the class of an object, which may be replaced; what else the object is, its attributes say."""
-        if id(item) not in self._kinds:
+    def know_by_attributes(self, item: Any, weakly: bool = False) -> None:
+        """Watch the class of an object, which may be replaced; what else the object is, its attributes say.
+
+        Args:
+            item: The object.
+            weakly: Whether it is not to be kept alive, as the object of a method is not.
+        """
+        if weakly:
+            test = same_class(item)
+            self._tests[id(test)] = test
+        elif id(item) not in self._kinds:
             self._kinds[id(item)] = item
-            self.functions.append(by_identity(type(item)))
+        else:
+            return
+        self.functions.append(by_identity(type(item)))
 
     def look_at_bases(self, cls: type[Any]) -> None:
         """Watch the bases of a class, which may be replaced."""
@@ -156,7 +169,11 @@ class Findings:
 
     def _is_undecided(self, constant: Constant) -> bool:
         known, link = self._known, constant.link
-        return link.name.partition("[")[0] in self.assigned and not known.traced and link.path not in known.own
+        if known.traced or link.path in known.own:
+            return False
+        return link.name.partition("[")[0] in self.assigned or (
+            self.changes_unnamed and constant.content is not None and isinstance(link.value, CHANGEABLE)
+        )
 
     def places(self) -> tuple[Places, list[Test]]:
         """Return the places, and the tests that tell whether the same would be found there."""
@@ -212,6 +229,12 @@ def _same_items(table: dict[str, Any]) -> Test:
     before = dict(table)
     ids = list(map(id, before.values()))
     return lambda: len(before) == len(table) and list(map(id, table.values())) == ids
+
+
+def same_class(item: Any) -> Test:
+    """Return the test whether an object still has its class, which does not keep it alive."""
+    cls, alive = type(item), weakref.ref(item)
+    return lambda: type(alive()) is cls
 
 
 def add_under(to: dict[str, Any], name: str, item: Any) -> None:

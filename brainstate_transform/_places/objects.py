@@ -20,7 +20,7 @@ from .values import FEW, PLAIN, is_value
 from .weak_method import WeakMethod
 
 __all__ = [
-    "BUFFERS", "DESCRIPTORS", "GETTERS", "MAKING", "UNCALLED", "VIEWS", "WEAK", "constants_of", "function_of",
+    "DESCRIPTORS", "GETTERS", "MAKING", "UNCALLED", "VIEWS", "WEAK", "constants_of", "function_of",
     "identity_of", "is_kept", "leads_on", "may_be_a_model", "may_be_given", "names_of", "own_table", "unnamed",
     "was_given_nothing", "why_unwatched", "wrapped_by",
 ]  # fmt: skip
@@ -113,7 +113,7 @@ def why_unwatched(item: Any) -> str | None:
         return None if plain else f"a built-in method of a {type(held).__name__}"
     if issubclass(kind, WEAK):
         return "what is held weakly"
-    if issubclass(kind, BUFFERS):
+    if issubclass(kind, (bytearray, array.array)):
         return f"the contents of a {kind.__name__}"
     if kind is functools._lru_cache_wrapper:
         return "results kept by functools"
@@ -134,7 +134,6 @@ def function_of(member: Any) -> Any:
 # To watch what they hold would keep it alive.
 WEAK = (weakref.ref, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-BUFFERS = (bytearray, array.array)
 GETTERS = (operator.attrgetter, operator.methodcaller)
 
 

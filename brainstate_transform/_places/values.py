@@ -23,8 +23,8 @@ from brainstate_graph import Node, State
 from brainstate_graph.extend import StateTree, watch
 
 __all__ = [
-    "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph", "is_value",
-    "items_of", "same_buffer", "same_bytes", "same_content", "values_of", "watch_items",
+    "CHANGEABLE", "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph",
+    "is_value", "items_of", "same_bytes", "same_content", "values_of", "watch_items",
 ]  # fmt: skip
 
 Test = Callable[[], bool]  # whether something is as it was
@@ -57,6 +57,7 @@ def all_values(items: Collection[Any]) -> bool:
 # -- small containers --------------------------------------------------------------------------------------------------
 
 MAPPINGS = (dict, OrderedDict, defaultdict, types.MappingProxyType, StateTree)
+CHANGEABLE = (list, dict, set, deque)
 CONTAINERS = (list, tuple, deque, set, frozenset, *MAPPINGS)
 
 
@@ -85,12 +86,6 @@ def same_bytes(array: Any) -> Test:
     """Return the test whether a small array still holds the same."""
     before = array.tobytes()
     return lambda: array.tobytes() == before
-
-
-def same_buffer(item: Any) -> Test:
-    """Return the test whether a small array of Python still holds the same."""
-    before = item[:]
-    return lambda: item == before
 
 
 def watch_items(item: Any) -> Test:

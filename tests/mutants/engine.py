@@ -157,6 +157,20 @@ MUTANTS = [
         laws("sees_attributes", "jit") + laws("sees_structure", "jit"),
     ),
     (
+        "a container that a function changes without naming it is taken for another thread's",
+        f"{PLACES}/findings.py",
+        "self.changes_unnamed and constant.content is not None",
+        "False and constant.content is not None",
+        ("tests/transform/places/test_code.py",),
+    ),
+    (
+        "the object of a jitted method is kept",
+        f"{PLACES}/findings.py",
+        "        if weakly:",
+        "        if False:",
+        ("tests/transform/jit/test_methods.py",),
+    ),
+    (
         "plain values in closures are no part of the program",
         f"{PLACES}/objects.py",
         "return (fun.__code__, *[value for value in defaults if type(value) in PLAIN or is_value(value)])",

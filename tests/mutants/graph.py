@@ -285,6 +285,27 @@ MUTANTS = [
         (LARGE,),
     ),
     (
+        "a price is told again by each function",
+        f"{KEPT}/large.py",
+        "                large.told = True",
+        "                large.told = False",
+        (LARGE,),
+    ),
+    (
+        "what is known of a large thing goes when it was found",
+        f"{CORE}/snapshot.py",
+        "self._larges, self._kept = flat.larges, larges",
+        "self._larges, self._kept = flat.larges, None",
+        (LARGE,),
+    ),
+    (
+        "what is equal and spelled otherwise is one static value",
+        f"{CORE}/static.py",
+        "        return (kind, repr(value))",
+        "        return (kind, value)",
+        (STATIC,),
+    ),
+    (
         "a partner is kept for good",
         f"{KEPT}/remembered.py",
         "if not calls % _UNUSED:",

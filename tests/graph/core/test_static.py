@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
+import decimal
 import functools
 import itertools
+import pathlib
 import pickle
 import types
 
@@ -87,6 +90,7 @@ class Config:
     x: object
 
 
+EAST = datetime.timezone(datetime.timedelta(hours=1))
 DIFFERENT = [
     (lambda: Frozen(1), lambda: Frozen(True)),
     (lambda: Config([1]), lambda: Config([1.0])),
@@ -97,6 +101,16 @@ DIFFERENT = [
     (lambda: np.array(["a"]), lambda: np.array(["b"])),
     (lambda: np.datetime64("2020-01-01", "D"), lambda: np.datetime64("2020-01-01", "s")),
     (lambda: collections.Counter(a=1), lambda: collections.Counter(a=2)),
+    # What is equal in Python, and not the same.
+    (lambda: decimal.Decimal("2.0"), lambda: decimal.Decimal("2.00")),
+    (lambda: decimal.Decimal("NaN"), lambda: decimal.Decimal("sNaN")),
+    (lambda: range(0), lambda: range(3, 3)),
+    (lambda: range(0, 4, 3), lambda: range(0, 5, 3)),
+    (lambda: slice(0, 1), lambda: slice(False, 1)),
+    (lambda: datetime.datetime(2020, 1, 1, 1, tzinfo=EAST), lambda: datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)),
+    (lambda: datetime.time(1, tzinfo=EAST), lambda: datetime.time(0, tzinfo=datetime.UTC)),
+    (lambda: datetime.datetime(2020, 1, 1), lambda: datetime.datetime(2020, 1, 1, fold=1)),
+    (lambda: pathlib.PureWindowsPath("A"), lambda: pathlib.PureWindowsPath("a")),
 ]
 
 

@@ -224,7 +224,7 @@ def test_the_text_is_text():
 def test_a_tiny_text_makes_nothing_large():
     texts = [
         table({"list": [{"array": ["<f8", [10**9], ""]}]}), table({"list": [{"array": ["|V0", [10**12], ""]}]}),
-        table({"list": [{"scalar": ["|S1000000000", ""]}]}), table({"list": [{"range": [0, 10**12, 1]}]}),
+        table({"list": [{"scalar": ["|S1000000000", ""]}]}), table({"list": [{"range": 0, "stop": 10**12, "step": 1}]}),
         table({"list": [{"array": [{"of": "<f8", "shape": [10**9]}, [], ""]}]}), table({"list": [{"row": 10**12}]}),
     ]  # fmt: skip
     tracemalloc.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import decimal
 import enum
 import fractions
 import functools
@@ -70,6 +71,8 @@ def strict_unchecked():
     return made
 
 
+DECIMALS = ("2", "2.0", "2.00", "0", "-0", "0E+2", "NaN", "-NaN", "sNaN", "NaN7", "Infinity", "1E-400", "1" * 60)
+
 MORE = [
     lambda: 2**53, lambda: 2**53 - 1, lambda: -(2**53), lambda: 10**5000, lambda: -(10**30), lambda: 1e-320,
     lambda: 0.1, lambda: 1e308, lambda: -float("inf"), lambda: complex(float("nan"), float("inf")),
@@ -81,8 +84,9 @@ MORE = [
     lambda: {1, "a", (2, "b")},
     lambda: frozenset({frozenset({"x", "y"}), "z"}), lambda: slice(None), lambda: slice(1, 2.0, (3,)),
     lambda: range(0),
-    lambda: range(5, 5), lambda: range(3), lambda: range(3, 4, 7), lambda: range(9, 0, -2),
-    lambda: range(0, 10**30, 10**29),
+    lambda: range(5, 5), lambda: range(3), lambda: range(3, 4, 7), lambda: range(3, 4), lambda: range(9, 0, -2),
+    lambda: range(9, -1, -2), lambda: range(0, 10**30, 10**29), lambda: range(-5), lambda: range(0, 0, -1),
+    *[functools.partial(decimal.Decimal, text) for text in DECIMALS],
     lambda: types.SimpleNamespace(a=1, b=[0.0]), lambda: types.SimpleNamespace(b=1),
     lambda: functools.partial(helper, 1, k=2.0),
     lambda: functools.partial(functools.partial(helper, 1), 2), lambda: Frozen([1], (2,)).__repr__,

@@ -8,6 +8,7 @@ import enum
 import functools
 import gc
 import types
+import warnings
 import weakref
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import pytest
 
 from brainstate_graph import GraphError, Snapshot, State, graphdef
 from brainstate_graph._kept import large
-from brainstate_graph.extend import Larges
+from brainstate_graph.extend import Larges, patched
 from tests.laws.graphs import Gadget
 from tests.tables import each
 
@@ -264,3 +265,86 @@ def test_a_mapped_file_is_known_by_identity(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(10_000))
     one, other = (np.load(tmp_path / "a.npy", mmap_mode="r") for _ in range(2))
     assert snapshot_of(one).graphdef is snapshot_of(one).graphdef is not snapshot_of(other).graphdef
+
+
+# ------------------------------------------------------------------------------------------------------- prices
+
+
+@pytest.fixture
+def _dear(monkeypatch):
+    """Things of the sizes of these tests are dear."""
+    for name, size in (("_DEAR_BYTES", 40_000), ("_DEAR_VALUES", 2 * MANY), ("_DEAR_BESIDE", MANY)):
+        monkeypatch.setattr(large, name, size)
+
+
+def told(root):
+    """Take a graph apart, and return what was told of it, and the snapshot."""
+    larges = Larges()
+    snapshot = Snapshot(root, larges=larges)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        larges.tell(snapshot)
+    return [str(warning.message) for warning in caught], snapshot
+
+
+STATE = "Hold it in a State, `inner.data = State(inner.data)`, or pass it as an argument."
+PART = "is part of the programs that are compiled with the model: it was gone through to tell it from others, "
+BESIDE = "holds nodes or states among plain items: "
+DEAR = {
+    "an array": (lambda: np.zeros(10_000, "f4"), "inner.data (f32[10000], 40.0 kB)", STATE),
+    "bytes": (lambda: bytearray(40_000), "inner.data (bytearray, 40.0 kB)", "graph_invisible_attrs"),
+    "a list": (lambda: [*range(2 * MANY)], "inner.data (list of 2,000)", "graph_invisible_attrs"),
+    "a tuple": (lambda: tuple(range(2 * MANY)), "inner.data (tuple of 2,000)", "graph_invisible_attrs"),
+    "a dict": (lambda: {i: i for i in range(2 * MANY)}, "inner.data (dict of 2,000)", "as an argument"),
+    "a set": (lambda: {*range(2 * MANY)}, "inner.data (set of 2,000)", "hold that in a State"),
+    "a nest": (lambda: [[*range(100)] for _ in range(100)], "inner.data (list of 100)", "as an argument"),
+    "in a dict": (lambda: {"k": np.zeros(10_000, "f4")}, "inner.data.k (f32[10000], 40.0 kB)", "data.k = State"),
+    "in a list": (lambda: [np.zeros(10_000, "f4")], "inner.data.0 (f32[10000], 40.0 kB)", "in a State or pass"),
+    "in an object": (lambda: Config([*range(2 * MANY)]), "inner.data (Config with a list of 2,000)", "argument"),
+    "beside a state": (lambda: [State(1.0), *range(MANY)], "inner.data (list of 1,001)", "a container of their own"),
+    "beside a node": (lambda: {"n": Gadget(), **pairs()}, "inner.data (dict of 1,001)", "looked at in each call"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("_dear")
+@pytest.mark.parametrize(("make", "what", "cure"), DEAR.values(), ids=DEAR)
+def test_what_is_dear_is_told_once_of_each_object(make, what, cure):
+    model = Gadget(inner=Gadget(data=make()), w=State(1.0))
+    [text], snapshot = told(model)
+    assert text.startswith((f"{what} {PART}", f"{what} {BESIDE}"))
+    assert cure in text
+    again, other = told(model)  # by another function, while the first one lives
+    assert again == told(Gadget(holder=model))[0] == []
+    model.inner.data = make()  # for which it is all done again
+    [anew], _ = told(model)
+    assert anew.startswith(what)
+    assert snapshot.graphdef is other.graphdef
+
+
+CHEAP = {
+    "a smaller array": lambda: np.zeros(9_999, np.float32),
+    "a smaller list": lambda: [*range(2 * MANY - 1)],
+    "a smaller nest": lambda: [[*range(100)] for _ in range(19)],
+    "fewer beside a state": lambda: [State(1.0), *range(MANY - 1)],
+    "many nodes": lambda: [Gadget(s=State(1)) for _ in range(MANY)],
+    "a State": lambda: State(np.zeros(10**5, np.float32)),
+    "a text": lambda: "x" * 10**6,
+}
+
+
+@pytest.mark.usefixtures("_dear")
+@each("name", CHEAP)
+def test_what_is_cheap_is_not_told(name):
+    assert told(Gadget(inner=Gadget(data=CHEAP[name]())))[0] == []
+
+
+def test_what_is_in_a_graph_is_gone_through_once_for_all_functions(monkeypatch):
+    digest, counted = large._digest, []
+    monkeypatch.setattr(large, "_digest", lambda *args: counted.append(1) or digest(*args))
+    model = Gadget(data=[*range(MANY)], table=np.zeros(10_000), w=State(1.0))
+    kept = [Snapshot(model, larges=Larges()) for _ in range(3)]
+    model.w = State(2.0)
+    kept[0] = patched(kept[0])
+    del kept[1:]
+    kept.append(Snapshot(model, larges=Larges()))
+    assert len(counted) == 2

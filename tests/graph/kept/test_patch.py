@@ -201,9 +201,13 @@ def test_a_write_to_a_dictionary_that_was_handed_out_shows_after_a_patch():
     model.inner.rate = 2
     found = patched(snapshot)
     assert found is not None
-    attributes["rate"] = 3
+    attributes["rate"] = 3  # which is told as `model.inner.rate = 3` is
     assert not found.is_current()
-    assert patched(found) is None
+    again = patched(found)
+    assert again is not None
+    assert again.is_current()
+    assert again.graphdef is graphdef(model) is graphdef(Gadget(inner=Gadget(rate=3))) is not found.graphdef
+    assert again.objects[1:] == [model.inner]
 
 
 def test_a_patch_lets_go_of_the_states_of_before():

@@ -14,6 +14,7 @@ import pytest
 import brainstate_nn as nn
 from brainstate_graph import Snapshot, State
 from brainstate_graph._core import snapshot as snapshots
+from brainstate_graph._kept import large
 from brainstate_graph.extend import patched
 from brainstate_transform import for_loop, jit
 from tests.laws.graphs import Gadget
@@ -216,8 +217,24 @@ def test_what_a_large_thing_became_is_explained():
     step(one)
     assert "m.data: <list of 1,000> -> <list of 1,001>" in str(step.explain())
     m.data = [*range(1001)]
-    step(one)
+    with pytest.warns(UserWarning, match=r"three times in a row, each time because m\.data was changed"):
+        step(one)
     assert "m.data: <list of 1,001> -> another one" in str(step.explain())
+
+
+def test_the_price_of_a_large_thing_is_told_once_by_whatever_compiles(monkeypatch):
+    monkeypatch.setattr(large, "_DEAR_BYTES", 10**5)
+    m = Gadget(table=np.ones(10**5, np.float32), w=State(jnp.float32(3.0)))
+    step = jit(lambda x: x * m.w.value)
+    told = r"^m\.table \(f32\[100000\], 400\.0 kB\) .* `m\.table = State\(m\.table\)`"
+    with pytest.warns(UserWarning, match=told) as caught:
+        assert step(one) == 3.0
+    assert [warning.filename for warning in caught] == [__file__]
+    assert step(one) == jit(lambda x: m.w.value * x)(one) == for_loop(lambda x: x * m.w.value, one[None])[0] == 3.0
+    m.rate = 2.0
+    assert step(one) == 3.0
+    m.table = State(m.table)
+    assert step(one) == 3.0
 
 
 # ------------------------------------------------------------------------------------------------- partners

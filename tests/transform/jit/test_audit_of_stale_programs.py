@@ -95,14 +95,14 @@ def computed_name():
 
 
 def cached():
-    now = [2.0]
+    held = bytearray(2)
 
     @functools.lru_cache
     def scale():
-        return now[0]
+        return float(len(held))
 
     def change():
-        now[0] = 4.0
+        held.extend(held)
         scale.cache_clear()
 
     return lambda x: x * scale(), change, "2.0 is now 4.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import types
 import weakref
 
 import jax.numpy as jnp
@@ -201,9 +202,42 @@ def test_a_method_is_compiled_once_per_object():
     assert runs.count == 1
 
 
-def test_an_object_with_a_jitted_method_is_collected():
-    a = Trainer(2.0)
+class Reading(Trainer):
+    """Reads itself in all the ways that are watched."""
+
+    scale = 2.0
+
+    def __init__(self, w):
+        super().__init__(w)
+        self.config = types.SimpleNamespace(rate=3.0, names=["a"])
+        self.table = {"k": 1.0}
+        self.count = 0
+        self.act = jnp.sin
+
+    @property
+    def rate(self):
+        return self.config.rate * self.table["k"]
+
+    @jit
+    def step(self, x):
+        self.count += 1
+        x = self.act(x) * self.rate * self.scale * len(self.config.names)
+        return self.plain(x) + len(self.tag)
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+
+class Slotted:
+    __slots__ = ("__weakref__", "model", "tag")
+    __init__, step = Trainer.__init__, Trainer.step
+
+
+@pytest.mark.parametrize("kind", [Trainer, Reading, Slotted, functools.partial(Trainer, tag="other")])
+def test_an_object_with_a_jitted_method_is_collected(kind):
+    a = kind(2.0)
     a.step(one)
+    a.step(jnp.ones(2))
     gone = weakref.ref(a)
     del a
     gc.collect()

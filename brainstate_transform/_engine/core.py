@@ -12,7 +12,6 @@ A trace that cannot be kept ends in a `Retry`.
 from __future__ import annotations
 
 import inspect
-import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +26,7 @@ from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
-from .touched import Inputs, Touched, TouchedGraph, where_changed
+from .touched import Inputs, Touched, TouchedGraph, same_objects, where_changed
 from .user_function import code_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
@@ -193,7 +192,7 @@ class Core:
             return False
         own = set[int]() if journal is None else journal.noted
         changed, now = graph.snapshot.changed_nodes(), self.touched.graph(graph.nodes)
-        if any(id(node) not in own for node in changed) or not _same_objects(now, graph):
+        if any(id(node) not in own for node in changed) or not same_objects(now, graph):
             return True
         # Who has changed a plain value, in a list, a variable or another object, is known only where there is no other
         # thread: then the function did it itself, and does it again in each trace.  What is changed back by now was
@@ -390,12 +389,6 @@ class StagedCore:
             if outcome not in self.outcomes:
                 self.outcomes.append(outcome)
             return self.outcomes.index(outcome)
-
-
-def _same_objects(one: TouchedGraph, other: TouchedGraph) -> bool:
-    # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
-    objects = [[item for item in graph.objects[1:] if not isinstance(item, tuple)] for graph in (one, other)]
-    return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 
 def _with_states(user: inspect.Signature) -> inspect.Signature:

@@ -10,6 +10,7 @@ that choice is no matter of this file, see `brainstate_transform._jit.program`.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -31,7 +32,7 @@ from .._places.findings import VARIABLE
 from .._places.places import Known, Places
 from .values import GraphKey, Outcome, Passing, StateValues, Written
 
-__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name", "where_changed"]
+__all__ = ["Inputs", "Touched", "TouchedGraph", "root_name", "same_objects", "where_changed"]
 
 
 class TouchedGraph:
@@ -96,6 +97,13 @@ def where_changed(before: TouchedGraph, now: TouchedGraph) -> str | None:
         if row and (id(old) in changed or (old is not new and not isinstance(old, tuple))):  # which is made anew
             return dotted(before.shape.path(row))
     return None
+
+
+def same_objects(one: TouchedGraph, other: TouchedGraph) -> bool:
+    """Tell whether two touched graphs have the same live objects."""
+    # Without the roots themselves, and without tuples, which may be made anew: what they hold is among the objects.
+    objects = [[item for item in graph.objects[1:] if not isinstance(item, tuple)] for graph in (one, other)]
+    return len(objects[0]) == len(objects[1]) and all(map(operator.is_, *objects))
 
 
 class Inputs:

@@ -322,7 +322,12 @@ class Capture:
         elif owner is Owner.USER or kind in OPEN:
             self.found.watch(link)
             self._attributes.open(item, link)
-        elif kind in objects.VIEWS:
+        else:
+            yield from self._object_of_library(item, kind, link)
+
+    def _object_of_library(self, item: Any, kind: type[Any], link: Link) -> Iterator[Link]:
+        path = link.path
+        if kind in objects.VIEWS:
             yield self._step(link, link.name, item.mapping, path=path)
         elif kind is contextvars.ContextVar:
             place = Binding(OfContext(item), "value")

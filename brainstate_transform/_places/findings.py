@@ -135,8 +135,9 @@ class Findings:
 
     def look_at_call(self, cls: type[Any]) -> None:
         """Watch how objects of a class of ours are called, in place of which users may put a function of theirs."""
-        self._called[id(cls)] = cls
-        self.functions.append(by_identity(cls.__call__))
+        if isinstance(cls.__call__, types.FunctionType):  # else that of `type`
+            self._called[id(cls)] = cls
+            self.functions.append(by_identity(cls.__call__))
 
     def note(self, link: Link, value: Any, content: Test | None = None) -> None:
         """Note what was reached as part of the key."""

@@ -21,7 +21,7 @@ from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
 from ._tools.identity import by_identity
-from ._tools.tokens import Shelf, here, tokenless
+from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
@@ -52,6 +52,7 @@ __all__ = [
     "here",
     "hooks_key",
     "in_raw_trace",
+    "leases",
     "locate",
     "make_state",
     "make_states",

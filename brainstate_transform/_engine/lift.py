@@ -27,6 +27,7 @@ from brainstate_graph.extend import (
     Remembered,
     here,
     in_raw_trace,
+    leases,
     read_values,
     tokenless,
     under_jax_alone,
@@ -210,7 +211,7 @@ class Staged(Lifted):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
-        if here.token is not None:  # inside of another function
+        if leases and here.token is not None:  # inside of another function
             with tokenless():
                 return self(*args, **kwargs)
         inputs, as_given = self._remembered.current, self._as_given

@@ -134,7 +134,10 @@ class Slots:
 def held_by(place: Place, value: Any) -> Held:
     """Return the place with what it held, for a question."""
     if isinstance(place, Binding):
-        return Held("binding", place.table.get, place.name, value)
+        table = place.table
+        if type(table) not in (dict, types.MappingProxyType):
+            return Held("table", table.get, place.name, value)
+        return Held("gap" if value is ABSENT else "item", table, place.name, value)
     return Held("empty variable" if value is ABSENT else "variable", place.cell, None, value)
 
 

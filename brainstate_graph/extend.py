@@ -18,6 +18,7 @@ from ._core.watch import watch
 from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
+from ._kept.renew import Renewal
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
 from ._tools.identity import by_identity
@@ -38,6 +39,7 @@ __all__ = [
     "Larges",
     "Member",
     "Remembered",
+    "Renewal",
     "Shelf",
     "StateTree",
     "alike",

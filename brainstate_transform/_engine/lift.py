@@ -40,7 +40,7 @@ from .._places.weak_method import BoundMethods
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
-from .placeholders import hold, seal, unseal_result
+from .placeholders import finished, hold, seal, unseal_result
 from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph
 from .user_function import code_of
@@ -251,7 +251,7 @@ class Staged(Lifted):
         if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
             return self._finish(inputs, out, written)
         write_results(states, values, used)
-        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
+        return finished(out, inputs) if outcome.sealed else out
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass."""
@@ -273,7 +273,7 @@ class Staged(Lifted):
         values, number = written
         outcome = self._core.outcome(number)
         inputs.write(Written((outcome, values)))
-        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
+        return finished(out, inputs) if outcome.sealed else out
 
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""

@@ -19,6 +19,7 @@ from brainstate_graph import GraphDef, Node, Overlay, Snapshot, State, diff
 from brainstate_graph.extend import (
     Larges,
     Remembered,
+    Renewal,
     born_after,
     dotted,
     hooks_key,
@@ -49,11 +50,12 @@ class TouchedGraph:
         hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
         places: The places that the function reads.
+        renewal: Where the last call put new states, after the changes and the shape of what it made.
     """
 
     __slots__ = (
-        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "places", "shape", "snapshot", "states",
-        "strays", "tested",
+        "__weakref__", "_rows", "hooks", "is_current", "nodes", "objects", "places", "renewal", "shape", "snapshot",
+        "states", "strays", "tested",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +77,7 @@ class TouchedGraph:
         self.nodes = nodes
         self.hooks = hooks_key(self.states) if snapshot.hooks or strays else ()
         self._rows: dict[int, int] | None = None
+        self.renewal: tuple[Any, Any, Renewal | None] = (None, None, None)
 
     @property
     def root(self) -> Any:
@@ -86,6 +89,15 @@ class TouchedGraph:
         if self._rows is None:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
+
+    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
+        """Put states that a call has made in the place of those of before; tell whether that was done."""
+        if self.strays or not renewal.put(self.snapshot, states):
+            return False
+        for index in renewal.indices:
+            self.states[index] = self.snapshot.states[index]
+        self._rows = None
+        return True
 
 
 def where_changed(before: TouchedGraph, now: TouchedGraph) -> str | None:
@@ -130,8 +142,7 @@ class Inputs:
         self.is_current = graph.is_current
         self.states, self.others = graph.states, list[State[Any]]()
         if passing is not None:
-            self.states, passed = [graph.states[i] for i in passing.indices], set(passing.indices)
-            self.others = [state for i, state in enumerate(graph.states) if i not in passed]
+            self._choose(passing)
         self.key = GraphKey(graph.shape, graph.hooks, tuple(graph.strays), passing, self)
         self.settled = settled
         self.last: tuple[Outcome | None, list[State[Any]], list[State[Any]]] = (None, [], [])
@@ -149,6 +160,23 @@ class Inputs:
     def values(self) -> StateValues:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
         return StateValues(self.key, read_values(self.states, False))
+
+    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
+        """As for a touched graph."""
+        if not self.graph.put(renewal, states):
+            return False
+        table, passing = self.graph.states, self.key.passing
+        if passing is not None:
+            self._choose(passing)
+        outcome, _, _ = self.last
+        if outcome is not None:
+            self.last = outcome, [table[i] for i in outcome.states], [table[i] for i in outcome.used or ()]
+        return True
+
+    def _choose(self, passing: Passing) -> None:
+        passed = set(passing.indices)
+        self.states = [self.graph.states[i] for i in passing.indices]
+        self.others = [state for i, state in enumerate(self.graph.states) if i not in passed]
 
     def write(self, written: Written) -> None:
         """Assign what came back to the live states, or to the enclosing trace; all or none."""

@@ -58,7 +58,7 @@ from ._checks.naming import named_call, named_scope
 from ._engine.lift import lift, Lifted
 from ._engine.core import Core
 from ._engine.values import StateValues, Written
-from ._engine.select import select, place, Selection
+from ._selection.select import select, place, Selection
 from ._mapping.lanes import register_lanes
 
 # checking a transform

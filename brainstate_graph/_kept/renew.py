@@ -74,7 +74,9 @@ class Renewal(NamedTuple):
                 was last asked whether it is current.
             states: The states.
         """
-        if snapshot._tick != clock.now or overlays.busy or hooks.ever or not Snapshot.enabled:
+        if snapshot._tick != clock.now or overlays.open_count or overlays.journal_count or not Snapshot.enabled:
+            return False
+        if hooks.ever and hooks.hooks_key(states) != hooks.hooks_key([snapshot.states[i] for i in self.indices]):
             return False
         objects, nodes = snapshot.objects, snapshot._live_nodes()
         if nodes is None:

@@ -14,8 +14,8 @@ from brainstate_graph.extend import dotted
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
-from .._engine.select import select
 from .._engine.values import NO_STATES, StateValues, Written
+from .._selection.select import select
 from .dry_run import dry_run
 
 __all__ = ["StateFinder"]

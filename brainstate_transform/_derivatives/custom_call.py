@@ -20,11 +20,11 @@ from brainstate_graph import Overlay, State
 from brainstate_graph.extend import locate
 
 from .._engine.core import Core
-from .._engine.placeholders import holds_nodes
+from .._engine.results import holds_nodes
 from .._engine.retry import Unpassed
-from .._engine.select import Selection, select
 from .._engine.user_function import name_of
 from .._engine.values import StateValues, Written
+from .._selection.select import Selection, select
 from .tangents import has_derivative
 
 __all__ = ["CustomCall", "NoStates", "pair_of"]

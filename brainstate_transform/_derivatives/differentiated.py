@@ -27,9 +27,9 @@ from brainstate_graph.extend import describe, locate
 from .._checks.debug_nan import finite
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
-from .._engine.placeholders import holds_nodes
-from .._engine.select import Selection, overlooked, select
+from .._engine.results import holds_nodes
 from .._engine.values import StateValues, Written
+from .._selection.select import Selection, overlooked, select
 
 __all__ = [
     "ALL", "Arrange", "Compute", "Differentiated", "Primals", "Variables", "differentiate", "main_first",

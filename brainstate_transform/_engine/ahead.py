@@ -18,7 +18,7 @@ import jax
 from brainstate_graph import State
 from brainstate_graph.extend import note_reads, tokenless
 
-from .placeholders import hold_known
+from .results import hold_known
 from .retry import RETRIES, Retry, never_settled
 from .touched import Inputs, TouchedGraph
 from .values import StateValues, Written

@@ -24,7 +24,7 @@ from jax.core import Tracer
 from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError
 from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
 
-from .placeholders import Carriage, fill, seal_result
+from .results import Carriage, fill, seal_result
 from .touched import TouchedGraph
 
 __all__ = ["CONTAINERS", "Carried", "Changes", "Containers", "Kept", "Refused"]

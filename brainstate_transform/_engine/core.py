@@ -24,7 +24,8 @@ from brainstate_graph.extend import Journal, Shelf, warn
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
-from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
+from .placeholders import Constant, Slot, is_placeholder, seal, unseal_arguments
+from .results import seal_result
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, same_objects, where_changed
 from .user_function import code_of

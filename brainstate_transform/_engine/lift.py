@@ -40,7 +40,8 @@ from .._places.weak_method import BoundMethods
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
-from .placeholders import finished, hold, seal, unseal_result
+from .placeholders import hold, seal
+from .results import finished, unseal_result
 from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph
 from .user_function import code_of

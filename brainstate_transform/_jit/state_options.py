@@ -20,9 +20,9 @@ from brainstate_graph import State
 from brainstate_graph.extend import locate
 
 from .._engine.core import Core
-from .._engine.select import place, select
 from .._engine.touched import TouchedGraph
 from .._engine.values import GraphKey, StateValues
+from .._selection.select import place, select
 
 __all__ = ["Donation", "Placement", "constrained", "placed", "with_placement"]
 

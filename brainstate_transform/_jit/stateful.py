@@ -14,7 +14,8 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, warn, write_values
 
 from .._engine.core import ANEW, Core, without_jit
-from .._engine.placeholders import constant, hold, seal, unseal_result
+from .._engine.placeholders import constant, hold, seal
+from .._engine.results import unseal_result
 from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues

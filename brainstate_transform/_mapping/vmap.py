@@ -23,9 +23,9 @@ from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.lift import lift
 from .._engine.placeholders import Held
-from .._engine.select import place
 from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
+from .._selection.select import place
 from .lanes import check_rngs
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result

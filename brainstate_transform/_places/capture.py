@@ -100,7 +100,8 @@ class Capture:
         for row, number in reversed(first.items()):
             for key, const in objects.constants_of(row) if number else ():  # those of the root are what was found
                 # The content of an array is part of the graph, but for large ones: see `Snapshot.large`.
-                if id(const) not in self._met and not isinstance(const, np.ndarray) and not is_value(const):
+                known = isinstance(const, np.ndarray) and not const.dtype.hasobject
+                if not known and id(const) not in self._met and not is_value(const):
                     path = (*snapshot.graphdef.path(number), key)
                     stack.append(Link(str(key), dotted(path), None, const, None, None))
             if issubclass(row.type, Node) and id(row.type) not in self._met:
@@ -195,7 +196,7 @@ class Capture:
             self.found.read_function(fun)
         yield from self._cells(fun, link)
         yield from self._defaults(fun, link)
-        if owner is Owner.OURS and not is_nn(fun):  # which reaches only what it was given
+        if owner is Owner.OURS and not (is_nn(fun) or fun.__closure__):  # which reaches only what it was given
             return
         names = names_in(fun.__code__)
         self._words.add(names)

@@ -15,7 +15,7 @@ import sys
 import types
 from typing import Any, Final, NamedTuple
 
-__all__ = ["WHOLE", "Names", "Vocabulary", "names_in"]
+__all__ = ["ANY", "WHOLE", "Names", "Vocabulary", "names_in"]
 
 
 class _Whole:
@@ -26,6 +26,7 @@ class _Whole:
 
 
 WHOLE: Final = _Whole()
+ANY: Final = "*"  # no name
 
 
 class Names(NamedTuple):
@@ -37,7 +38,7 @@ class Names(NamedTuple):
         called: Attributes that it calls; whether they are methods, or values that can be called, is not known here.
         texts: Text constants, where it asks for attributes by text (``getattr(config, "rate")``).
         assigned: Variables of functions around it, globals and attributes that it assigns, and names of what it changes
-            in place, as by ``log.append(x)`` or ``table["k"] = x``.
+            in place, as by ``log.append(x)`` or ``table["k"] = x``; `ANY` where it sets by a text or a computed key.
         imports: Modules that it imports.
         computed: Calls by which it reads in a way that the code does not tell: ``getattr(config...)``.
         changes_unnamed: Whether it changes in place what it does not name there: an item found by a computed key, an
@@ -61,7 +62,10 @@ _ASSIGNING = frozenset(
     {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR"},
 )
 _SILENT = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "EXTENDED_ARG", "NOP", "NOT_TAKEN"})
-_BY_TEXT = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "attrgetter", "__dict__"})
+_BY_TEXT = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "attrgetter", "__dict__", "asdict"})
+_SETTING = frozenset(
+    {"setattr", "delattr", "__setattr__", "__delattr__", "__setitem__", "setitem", "delitem", "__dict__"}
+)
 _BY_ANY_TEXT = frozenset({"getattr", "vars", "globals", "locals", "eval", "exec"})
 _CHANGING = frozenset({
     "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem", "popleft",
@@ -124,7 +128,9 @@ class _Reading:
                 self.called.add("__eq__")
             if kind in _ASSIGNING:
                 self.assigned.add(name)
-            elif kind == "IMPORT_NAME":
+            if type(name) is str and name in _SETTING:
+                self.assigned.add(ANY)
+            if kind == "IMPORT_NAME":
                 self.imports[name] = None
             elif kind == "IMPORT_FROM":
                 self.uses.setdefault(name, set()).add(WHOLE)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from brainstate_graph.extend import ABSENT, ATOMS, Const, by_identity, static_key
 
-from .places import Found, Known, Place, Places, held_by, key_of
+from .code import ANY
+from .places import Binding, Found, Known, Place, Places, held_by, key_of
 from .question import Held, questions
 from .values import CHANGEABLE, CONTAINERS, Test
 
@@ -172,8 +173,12 @@ class Findings:
         known, link = self._known, constant.link
         if known.traced or link.path in known.own:
             return False
-        return link.name.partition("[")[0] in self.assigned or (
-            self.changes_unnamed and constant.content is not None and isinstance(link.value, CHANGEABLE)
+        by_any, changeable = ANY in self.assigned, constant.content is not None and isinstance(link.value, CHANGEABLE)
+        return (
+            link.given
+            or link.name.partition("[")[0] in self.assigned
+            or (by_any and isinstance(link.place, Binding))
+            or ((by_any or self.changes_unnamed) and changeable)
         )
 
     def places(self) -> tuple[Places, list[Test]]:

@@ -16,7 +16,8 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
-from .._engine.placeholders import Constant, Slot, holds_nodes
+from .._engine.placeholders import Constant, Slot
+from .._engine.results import holds_nodes
 from .._engine.touched import Inputs
 from .._engine.values import StateValues
 from .._jit.dispatch import Dispatch

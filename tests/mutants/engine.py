@@ -122,14 +122,14 @@ MUTANTS = [
     ),
     (
         "a state put in the place of another is lost",
-        f"{ENGINE}/placeholders.py",
+        f"{ENGINE}/results.py",
         "                put_field(objects[row], name, value)",
         "                isinstance(value, State) or put_field(objects[row], name, value)",
         laws("carries_replaced_states", "jit"),
     ),
     (
         "a node of the caller comes back as a copy",
-        f"{ENGINE}/placeholders.py",
+        f"{ENGINE}/results.py",
         "if overlay.created(item) if isinstance(item, State) else born_after(item, overlay.since):",
         "if overlay.created(item) if isinstance(item, State) else True:",
         laws("returns_nodes", "jit", "checkpoint"),
@@ -230,7 +230,7 @@ MUTANTS = [
     (
         "a bare State is taken as an argument",
         f"{ENGINE}/placeholders.py",
-        "    if not any([isinstance(leaf, _OBJECTS) for leaf in leaves]):\n        _PLAIN",
+        "    if not any([isinstance(leaf, OBJECTS) for leaf in leaves]):\n        _PLAIN",
         "    if not any([isinstance(leaf, Node) for leaf in leaves]):\n        _PLAIN",
         laws("refuses_state_arguments", "jit", "vmap"),
     ),

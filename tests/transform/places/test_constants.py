@@ -157,7 +157,7 @@ def test_what_the_function_changes_in_a_way_that_its_code_does_not_show_is_learn
         return 2.0 * x
 
     assert [f(one) for _ in range(4)] == [2.0] * 4
-    assert runs.count == 2  # the key of the first program has the count
+    assert runs.count == 1
 
 
 def test_an_eager_loop_sees_a_variable():

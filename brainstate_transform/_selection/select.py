@@ -16,7 +16,7 @@ import jax
 from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
 from brainstate_graph.extend import StateTree, dotted, locate
 
-from .core import Core
+from .._engine.core import Core
 
 __all__ = ["Selection", "overlooked", "place", "select"]
 

@@ -8,7 +8,7 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
-from ._core.locate import locate
+from ._core.locate import locate, paths_to
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
@@ -20,6 +20,7 @@ from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
+from ._tools.frames import is_hidden
 from ._tools.tokens import here, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
@@ -50,6 +51,7 @@ __all__ = [
     "here",
     "hooks_key",
     "in_raw_trace",
+    "is_hidden",
     "locate",
     "make_state",
     "make_states",
@@ -59,6 +61,7 @@ __all__ = [
     "notes",
     "now",
     "patched",
+    "paths_to",
     "put_field",
     "read_values",
     "static_key",

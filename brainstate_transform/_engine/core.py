@@ -16,6 +16,7 @@ import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any, Protocol
 
 import jax
@@ -25,10 +26,11 @@ from brainstate_graph.extend import Journal, warn
 
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .lost import name_states
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
-from .user_function import code_of
+from .user_function import code_of, source_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
@@ -110,6 +112,13 @@ class Core:
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
 
+    @property
+    def __code__(self) -> CodeType:  # so does its place
+        code = source_of(self.fun)
+        if code is None:
+            raise AttributeError("__code__")
+        return code
+
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         return self.run(_states_, args, kwargs)
 
@@ -157,9 +166,10 @@ class Core:
                 else:
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
-            except BaseException:
+            except BaseException as error:
                 if containers is not None:
                     containers.restore(overlay)
+                name_states(error, states.states, self)
                 raise
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
@@ -362,6 +372,10 @@ class StagedCore:
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return repr(self.core)
+
+    @property
+    def __code__(self) -> CodeType:
+        return self.core.__code__
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)

@@ -1,19 +1,57 @@
-"""States that cannot be passed, by name: JAX says only that some array has been deleted, or is none."""
+"""States by name in errors of JAX, which says only that some array has been deleted, is none, or is an argument."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.core import Tracer
 
 from brainstate_graph import State
-from brainstate_graph.extend import describe, locate, read_values
+from brainstate_graph.extend import describe, locate, paths_to, read_values
 
 from .errors import LostStateError
 
-__all__ = ["refuse_aliases", "refuse_lost", "refuse_objects", "refuse_shared"]
+__all__ = ["name_states", "refuse_aliases", "refuse_lost", "refuse_objects", "refuse_shared"]
+
+
+# What JAX calls the value of a state: by the names of our parameters, and the attribute of `StateValues`.
+_position = re.compile(r"_(?:states|donated)_\.values\[(\d+)\]")
+_TRACING = "while tracing the function "
+
+
+class Traced(Protocol):
+    """A function as JAX names it."""
+
+    __name__: str
+
+    @property
+    def __code__(self) -> Any: ...
+
+
+def name_states(error: BaseException, states: Sequence[State[Any]], core: Traced | None = None) -> None:
+    """Put the paths of states into an error of JAX, which counts them.
+
+    Args:
+        error: Any error; its text is left as it is where it is of other states.
+        states: The states that a program was passed.
+        core: What was traced with them; None where the error was raised before or after a trace.
+    """
+    text = error.args[0] if error.args else None
+    if not isinstance(text, str) or not _position.search(text):
+        return
+    if core is None:
+        if _TRACING in text:
+            return
+    elif f"{_TRACING}{core.__name__} at {core.__code__.co_filename}:{core.__code__.co_firstlineno} " not in text:
+        return  # the states of a trace around this one
+    numbers = list(dict.fromkeys(int(found[1]) for found in _position.finditer(text)))
+    wanted = [states[number] for number in numbers]
+    names = [path or locate(state) for path, state in zip(paths_to(wanted), wanted, strict=True)]
+    name_of = dict(zip(numbers, names, strict=True))
+    error.args = (_position.sub(lambda found: f"{name_of[int(found[1])]}.value", text), *error.args[1:])
 
 
 def refuse_lost(states: Sequence[State[Any]], user: str, cause: BaseException, donating: bool = False) -> None:
@@ -54,6 +92,11 @@ def refuse_objects(states: Sequence[State[Any]], user: str) -> None:
     """
     for state, value in zip(states, read_values(states, False), strict=True):
         for leaf in jax.tree.leaves(value):
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                raise TypeError(
+                    f"`{user}` uses {locate(state)}, which is a shape without a value, {describe(leaf)}: initialise "
+                    "or load the model first"
+                ) from None
             try:
                 jax.typeof(leaf)
             except TypeError:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar
 
-__all__ = ["code_of", "decorator", "name_of", "named_like"]
+from brainstate_graph import Node
+
+__all__ = ["code_of", "decorator", "name_of", "named_like", "source_of"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -32,10 +35,41 @@ def code_of(fun: Any) -> Any:
     return fun.__code__
 
 
+def source_of(fun: Any) -> CodeType | None:
+    """Return the code that the user wrote of a function, or of the `__call__` of an object; None for what has none.
+
+    JAX says of a function where its ``__code__`` stands, and ``<unknown>`` of what has none.
+    """
+    while (inside := _inside(fun)) is not None:
+        fun = inside
+    found = getattr(fun, "__code__", None) if isinstance(fun, FunctionType) else None
+    return found or getattr(type(fun).__call__, "__code__", None)
+
+
+def _inside(fun: Any) -> Any:
+    """Return the function that another one is made of; an object of the user's is not asked for attributes."""
+    if isinstance(fun, functools.partial):
+        return fun.func
+    if isinstance(fun, MethodType):
+        return fun.__func__
+    if isinstance(fun, Node):
+        return None
+    try:
+        held = object.__getattribute__(fun, "__dict__")
+    except AttributeError:
+        return None
+    return held.get(_USER) or held.get("__wrapped__")
+
+
+_USER = "_users_"  # the attribute by which a function of ours knows the user's function in it
+
+
 def named_like(fun: _F, user: Any) -> _F:
     """Give a function the name of the user's function in it, and return it."""
-    fun.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    fun.__qualname__ = name_of(user)
+    named: Any = fun
+    named.__name__ = getattr(user, "__name__", None) or type(user).__name__
+    named.__qualname__ = name_of(user)
+    named.__dict__[_USER] = user
     return fun
 
 

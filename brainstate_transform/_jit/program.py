@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 import jax
@@ -73,6 +74,10 @@ class Program:
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
+
+    @property
+    def __code__(self) -> CodeType:
+        return self.core.__code__
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         """Run the core with a choice of states; JAX traces this."""

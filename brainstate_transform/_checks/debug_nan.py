@@ -20,6 +20,7 @@ from jax.experimental import checkify
 
 from brainstate_graph.extend import locate
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
@@ -86,6 +87,7 @@ def _line(error: Any) -> str:
 _INSIDE = tuple(os.path.dirname(path) + os.sep for path in (jax.__file__, __file__))
 
 
+@boundary
 def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
     """Run a function to see whether a NaN or infinite number reaches its result or a state that it writes.
 
@@ -122,6 +124,7 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
     lift(rule, fun)(*args, **kwargs)
 
 
+@boundary
 def debug_nan_if(flag: Any, fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
     """Do what `debug_nan` does, if any element of `flag` holds, in any lane.
 

@@ -10,6 +10,7 @@ import jax
 from brainstate_graph import State
 from brainstate_graph.extend import read_values
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
@@ -18,6 +19,7 @@ from .dry_run import dry_run
 __all__ = ["eval_shape"]
 
 
+@boundary
 def eval_shape(fun: Callable[..., Any], *args: Any, return_state_shapes: bool = False, **kwargs: Any) -> Any:
     """Find out the shapes and dtypes of what a function returns, without computing it.
 

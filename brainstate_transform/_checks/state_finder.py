@@ -12,6 +12,7 @@ from typing import Any
 from brainstate_graph import State, states, to_predicate
 from brainstate_graph.extend import dotted
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.select import select
@@ -71,6 +72,7 @@ class StateFinder:
         self.key_fn = key_fn
         self._find = lift(self._rule, fn)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the states that ``fn(*args, **kwargs)`` uses."""
         return self._find(*args, **kwargs)

@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 
 from brainstate_graph.extend import locate
 
+from .._engine.boundary import boundary
 from .._engine.user_function import name_of
 from .differentiated import (
     ALL,
@@ -30,6 +31,7 @@ from .tangents import refuse_unfit
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
 
 
+@boundary
 def vjp(
     fun: Callable[..., Any],
     *primals: Any,
@@ -100,6 +102,7 @@ class _Pushforward:
         return push(self._variables.scatter(tangents))
 
 
+@boundary
 def linearize(
     fun: Callable[..., Any],
     *primals: Any,
@@ -148,6 +151,7 @@ def linearize(
     )(*primals, **kwargs)  # fmt: skip
 
 
+@boundary
 def jvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],
@@ -200,6 +204,7 @@ def jvp(
     )(*primals, **kwargs)  # fmt: skip
 
 
+@boundary
 def hvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],

@@ -89,15 +89,23 @@ def _note(error: Exception, frames: Sequence[FrameType]) -> str:
         said += f" at {frame.f_code.co_filename}:{line} in `{frame.f_code.co_qualname}`"
     if module is not None:
         said += f"{', ' if lines else ' '}in the module `{module}`"
-    user = next((f.f_locals["self"] for f in frames if f.f_code in _boundaries and "self" in f.f_locals), None)
-    if user is not None:
-        fun = user.functions[0]
+    fun = next((fun for frame in frames if (fun := _function(frame)) is not None), None)
+    if fun is not None:
         code = source_of(fun)
         if code is None or is_hidden(code):
             said += f", inside of `{name_of(fun)}`"
         elif not lines or code is not lines[-1][0].f_code:
             said += f", inside of `{name_of(fun)}` ({code.co_filename}:{code.co_firstlineno})"
     return f"{said}."
+
+
+def _function(frame: FrameType) -> Any:
+    """Return the user's function that an object of ours in a frame is made of."""
+    item = frame.f_locals.get("self") if is_hidden(frame.f_code) else None
+    if isinstance(item, Node):
+        return None
+    functions = getattr(item, "functions", None)
+    return functions[0] if functions else getattr(item, "fun", None)
 
 
 def _module(frames: Sequence[FrameType]) -> str | None:

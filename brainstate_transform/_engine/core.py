@@ -16,7 +16,6 @@ import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from types import CodeType
 from typing import Any, Protocol
 
 import jax
@@ -30,7 +29,7 @@ from .lost import name_states
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
-from .user_function import code_of, source_of
+from .user_function import code_of, name_of, short_name_of, source_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
@@ -98,8 +97,8 @@ class Core:
             raise TypeError(f"expected a function to transform, not {fun!r}")
         self.fun = fun
         self.touched = Touched(fun)
-        self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
-        self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
+        self.__name__, self.__qualname__ = short_name_of(fun), name_of(fun)
+        self.__code__ = source_of(fun)  # stands in messages of JAX, with the name
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.heeds_threads = True  # whether a trace is given up for what another thread changes
@@ -111,13 +110,6 @@ class Core:
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
-
-    @property
-    def __code__(self) -> CodeType:  # so does its place
-        code = source_of(self.fun)
-        if code is None:
-            raise AttributeError("__code__")
-        return code
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         return self.run(_states_, args, kwargs)
@@ -350,7 +342,7 @@ class StagedCore:
         self.log = log
         self.outcomes: list[Outcome] = []
         self._numbering = threading.Lock()
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:
@@ -372,10 +364,6 @@ class StagedCore:
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return repr(self.core)
-
-    @property
-    def __code__(self) -> CodeType:
-        return self.core.__code__
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         out, (outcome, values) = self.core.run(_states_, args, kwargs)

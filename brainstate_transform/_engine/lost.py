@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from types import CodeType
 from typing import Any, Protocol
 
 import jax
@@ -18,7 +19,7 @@ __all__ = ["name_states", "refuse_aliases", "refuse_lost", "refuse_objects", "re
 
 
 # What JAX calls the value of a state: by the names of our parameters, and the attribute of `StateValues`.
-_position = re.compile(r"_(?:states|donated)_\.values\[(\d+)\]")
+_position = re.compile(r"_(?:states|donated)_(?:\.values)?\[(\d+)\]")
 _TRACING = "while tracing the function "
 
 
@@ -26,9 +27,7 @@ class Traced(Protocol):
     """A function as JAX names it."""
 
     __name__: str
-
-    @property
-    def __code__(self) -> Any: ...
+    __code__: CodeType | None
 
 
 def name_states(error: BaseException, states: Sequence[State[Any]], core: Traced | None = None) -> None:
@@ -42,11 +41,13 @@ def name_states(error: BaseException, states: Sequence[State[Any]], core: Traced
     text = error.args[0] if error.args else None
     if not isinstance(text, str) or not _position.search(text):
         return
-    if core is None:
-        if _TRACING in text:
-            return
-    elif f"{_TRACING}{core.__name__} at {core.__code__.co_filename}:{core.__code__.co_firstlineno} " not in text:
-        return  # the states of a trace around this one
+    code = None if core is None else core.__code__
+    if core is not None and code is not None:
+        here = f"{_TRACING}{core.__name__} at {code.co_filename}:{code.co_firstlineno} " in text
+    else:
+        here = _TRACING not in text
+    if not here:
+        return  # the states are those of a trace around this one
     numbers = list(dict.fromkeys(int(found[1]) for found in _position.finditer(text)))
     wanted = [states[number] for number in numbers]
     names = [path or locate(state) for path, state in zip(paths_to(wanted), wanted, strict=True)]

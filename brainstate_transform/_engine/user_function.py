@@ -9,20 +9,32 @@ Nothing here looks inside a function; what it reaches is the matter of `brainsta
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 from brainstate_graph import Node
 
-__all__ = ["code_of", "decorator", "name_of", "named_like", "source_of"]
+__all__ = [
+    "code_of", "decorator", "handed", "name_of", "named_like", "short_name_of", "source_of",
+]  # fmt: skip
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def name_of(fun: Any) -> str:
     """Return the name of a function in messages; of an object that can be called, that of its class."""
+    while isinstance(fun, functools.partial):
+        fun = fun.func
     return getattr(fun, "__qualname__", None) or type(fun).__name__
+
+
+def short_name_of(fun: Any) -> str:
+    """Return the same without the names of what it is defined in, as programs are named."""
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    return getattr(fun, "__name__", None) or type(fun).__name__
 
 
 def code_of(fun: Any) -> Any:
@@ -42,23 +54,30 @@ def source_of(fun: Any) -> CodeType | None:
     """
     while (inside := _inside(fun)) is not None:
         fun = inside
-    found = getattr(fun, "__code__", None) if isinstance(fun, FunctionType) else None
-    return found or getattr(type(fun).__call__, "__code__", None)
+    if isinstance(fun, type):
+        fun = fun.__init__
+    own = fun.__code__ if isinstance(fun, FunctionType) else _attributes(fun).get("__code__")
+    return own or getattr(type(fun).__call__, "__code__", None)
 
 
 def _inside(fun: Any) -> Any:
-    """Return the function that another one is made of; an object of the user's is not asked for attributes."""
+    """Return the function that another one is made of."""
     if isinstance(fun, functools.partial):
         return fun.func
     if isinstance(fun, MethodType):
         return fun.__func__
+    attributes = _attributes(fun)
+    return attributes.get(_USER) or attributes.get("__wrapped__")
+
+
+def _attributes(fun: Any) -> Any:
+    """Return the attributes of a function or object of ours; one of the user's may answer whatever it is asked for."""
     if isinstance(fun, Node):
-        return None
+        return {}
     try:
-        held = object.__getattribute__(fun, "__dict__")
+        return object.__getattribute__(fun, "__dict__")
     except AttributeError:
-        return None
-    return held.get(_USER) or held.get("__wrapped__")
+        return {}
 
 
 _USER = "_users_"  # the attribute by which a function of ours knows the user's function in it
@@ -67,9 +86,29 @@ _USER = "_users_"  # the attribute by which a function of ours knows the user's 
 def named_like(fun: _F, user: Any) -> _F:
     """Give a function the name of the user's function in it, and return it."""
     named: Any = fun
-    named.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    named.__qualname__ = name_of(user)
+    named.__name__, named.__qualname__ = short_name_of(user), name_of(user)
     named.__dict__[_USER] = user
+    return fun
+
+
+class _Source:
+    """A user's function as JAX finds it behind one of ours."""
+
+    def __init__(self, fun: Any) -> None:
+        self.__name__, self.__code__ = short_name_of(fun), source_of(fun)
+
+
+def handed(fun: _F, user: Any, signature: inspect.Signature | None = None) -> _F:
+    """Give a function that is handed to JAX the name of the user's function in it and its place, and return it.
+
+    Args:
+        fun: The function.
+        user: The user's function, or the core of it.
+        signature: The names of the arguments; None for those that `fun` has.
+    """
+    named: Any = named_like(fun, user)
+    named.__signature__ = inspect.signature(fun) if signature is None else signature
+    named.__wrapped__ = _Source(user)
     return fun
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
+from .._engine.boundary import boundary
 from .._engine.core import Run, without_jit
 from .._engine.lift import Lifted, Unstaged
 from .jit import JittedFunction, jit
@@ -46,6 +47,7 @@ class Compiling(Lifted):
         self._rule, self._static = rule, static
         self._compiled: JittedFunction | None = None
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if without_jit() or not untraced():
             return self._unstaged(*args, **kwargs)

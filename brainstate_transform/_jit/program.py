@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Sequence
-from types import CodeType
 from typing import Any
 
 import jax
@@ -66,7 +65,7 @@ class Program:
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
         self.remembered = Remembered[Inputs](PARTNERS)
         self._settled: dict[Any, Passing | None] = {}  # by shape and strays
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:
@@ -74,10 +73,6 @@ class Program:
 
     def __repr__(self) -> str:  # stands in messages of JAX
         return f"`{self.__qualname__}`"
-
-    @property
-    def __code__(self) -> CodeType:
-        return self.core.__code__
 
     def __call__(self, _states_: StateValues, /, *args: Any, **kwargs: Any) -> Any:
         """Run the core with a choice of states; JAX traces this."""

@@ -14,6 +14,7 @@ from brainstate_graph import diff
 from brainstate_graph.extend import describe, locate
 
 from .._checks.avals import shape_of, struct
+from .._engine.boundary import boundary
 from .._engine.core import without_jit
 from .._engine.lost import refuse_lost
 from .._engine.placeholders import unseal_result
@@ -178,6 +179,7 @@ class Compiled(_Stage):
         (6.0, 1)
     """
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner = self._owner
         if without_jit():

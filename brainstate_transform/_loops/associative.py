@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -20,6 +21,7 @@ from .body import refuse_writes
 __all__ = ["associative_scan"]
 
 
+@boundary
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
     """Combine the elements along an axis from the first to each one, in about ``log2(n)`` steps.
 

@@ -16,7 +16,7 @@ from brainstate_graph.extend import alike, describe, locate
 
 from .._checks.avals import shape_of
 from .._engine.core import Core
-from .._engine.user_function import named_like
+from .._engine.user_function import handed
 from .._engine.values import NO_STATES, StateValues
 
 __all__ = ["Branches", "Branching"]
@@ -111,7 +111,7 @@ class Branches:
             with core.overlay():
                 return out, StateValues.read(self.written()).updated(written)
 
-        return named_like(branch, core)
+        return handed(branch, core)
 
     def written(self) -> tuple[State[Any], ...]:
         """Return the states that any branch writes, when all have been traced.

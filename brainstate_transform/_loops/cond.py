@@ -18,6 +18,7 @@ from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import alike
 
 from .._checks.error_if import jit_error_if
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
@@ -30,6 +31,7 @@ _SCALARS = frozenset((bool, int, float, np.bool_))
 _Funs = tuple[Callable[..., Any], ...]
 
 
+@boundary
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
     """Run one of two functions, chosen by a scalar that may be traced; both may use states.
 
@@ -64,6 +66,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     return _branch(_COND, pred, (true_fun, false_fun), operands)
 
 
+@boundary
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
     """Run one of several functions, chosen by a number that may be traced; all may use states.
 
@@ -95,6 +98,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     return _branch(_SWITCH, index, funs, operands)
 
 
+@boundary
 def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: Any, check_cond: bool = True) -> Any:
     """Run the branch of the first condition that holds, as ``if``, ``elif`` and ``else`` do; all may use states.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from brainstate_graph import Overlay
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -27,6 +28,7 @@ from .scan import element_of, for_loop, number_of_steps
 __all__ = ["map"]
 
 
+@boundary
 def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     """Apply `f` to each element along the leading axes of `xs`.
 

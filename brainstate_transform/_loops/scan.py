@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -88,6 +89,7 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     return int(next(iter(sizes.values())))
 
 
+@boundary
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -131,6 +133,7 @@ def scan(
     return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar), f, (init, xs))
 
 
+@boundary
 def for_loop(
     f: Callable[..., Any],
     *xs: Any,

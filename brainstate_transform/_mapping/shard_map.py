@@ -19,7 +19,7 @@ from brainstate_graph.extend import locate
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.select import place
-from .._engine.user_function import decorator
+from .._engine.user_function import decorator, handed
 from .._engine.values import StateValues, Written
 from .._jit.eager import Compiling
 from .lanes import check_rngs
@@ -135,7 +135,7 @@ class _ShardMap(NamedTuple):
                 return out, states.split(values)
 
             out, written = jax.shard_map(
-                shard,
+                handed(shard, core),
                 mesh=axes.mesh,
                 in_specs=(list(groups), in_specs, by_keyword),
                 out_specs=(self.out_specs, states.specs),

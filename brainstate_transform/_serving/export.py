@@ -16,6 +16,7 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
+from .._engine.boundary import boundary
 from .._engine.placeholders import Constant, Slot, holds_nodes
 from .._engine.touched import Inputs
 from .._engine.values import StateValues
@@ -117,6 +118,7 @@ class Exported:
         return f"<Exported of {self.name!r} with states {list(self.states_info)}>"
 
 
+@boundary
 def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, **kwargs: Any) -> Exported:
     """Turn a compiled function into what can be saved as bytes and run elsewhere; no state changes.
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import jax
 
-__all__ = ["shape_of", "struct"]
+from brainstate_graph.extend import alike
+
+from .._engine.placeholders import is_placeholder
+
+__all__ = ["first_difference", "shape_of", "shapes_of", "struct"]
 
 
 def struct(aval: Any) -> jax.ShapeDtypeStruct:
@@ -17,3 +21,19 @@ def struct(aval: Any) -> jax.ShapeDtypeStruct:
 def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of an array or number."""
     return struct(jax.typeof(leaf))
+
+
+def shapes_of(tree: Any) -> Any:
+    """Return a tree of arrays, numbers and shapes as one of shapes."""
+    return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else shape_of(x), tree)
+
+
+def first_difference(left: Any, right: Any) -> tuple[str, Any, Any]:
+    """Find where two trees differ first: the path, and what is there in each, as shapes or nodes."""
+    left, right = shapes_of(left), shapes_of(right)
+    lefts, rights = [jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_placeholder) for tree in (left, right)]
+    if [path for path, _ in lefts] == [path for path, _ in rights]:
+        for (path, one), (_, other) in zip(lefts, rights, strict=True):
+            if not (one == other if is_placeholder(one) or is_placeholder(other) else alike(one, other)):
+                return jax.tree_util.keystr(path), one, other
+    return "", left, right

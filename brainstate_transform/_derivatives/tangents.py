@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from brainstate_graph.extend import describe
+
 from .._engine.user_function import name_of
 
 __all__ = ["filled", "has_derivative", "instantiated", "refuse_other_shapes", "refuse_unfit", "zeros_like"]
@@ -77,8 +79,11 @@ def refuse_other_shapes(name: str, like: Any, tangent: Any, rule: Callable[..., 
 
     try:
         jax.tree_util.tree_map_with_path(check, tangent, like, is_leaf=_is_none)
-    except ValueError as error:
-        raise TypeError(f"`{name_of(rule)}` returns, for {name}, another structure: {error}") from None
+    except ValueError:
+        raise TypeError(
+            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, where the structure {describe(like)} is "
+            "needed, or None for zero"
+        ) from None
 
 
 def refuse_unfit(name: Callable[[], str], primal: Any, tangent: Any) -> None:

@@ -7,8 +7,6 @@ outside if it was made inside.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -19,7 +17,18 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
-from brainstate_graph.extend import born_after, flatten, make_states, put_field, read_values, static_key, unflatten
+from brainstate_graph.extend import (
+    born_after,
+    flatten,
+    locate,
+    make_states,
+    put_field,
+    read_values,
+    static_key,
+    unflatten,
+)  # fmt: skip
+
+from .user_function import argument_name, name_of
 
 if TYPE_CHECKING:
     from .touched import TouchedGraph
@@ -33,6 +42,7 @@ __all__ = [
 _PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 _ARRAYS = (jax.Array, np.ndarray, bool, int, float, complex, type(None))
 _OBJECTS = (Node, State)
+_LONG = 56  # what `describe` shows of one value
 
 
 class _Placeholder:
@@ -43,8 +53,11 @@ class _Placeholder:
     def __init__(self, item: Any) -> None:
         self.item = item
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.item!r})"
+    def __repr__(self) -> str:  # stands in messages, ours and JAX's
+        if not isinstance(self.item, _OBJECTS):
+            return f"{type(self).__name__}({self.item!r})"
+        text = locate(self.item)
+        return f"<{text}>" if len(text) < _LONG else f"<{text[: _LONG // 2 - 3]}...{text[-_LONG // 2 :]}>"
 
 
 class _ByValue(_Placeholder):
@@ -139,7 +152,7 @@ def seal(
     def placeholder(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, State):
             raise StateArgumentError(
-                f"{_argument(path, user)} of {_name(user)} is a State, {leaf!r}. States are not passed to "
+                f"{argument_name(path, user)} of `{name_of(user)}` is a State, {leaf!r}. States are not passed to "
                 "transformed functions: let the function close over it, pass the Node that holds it, or its `.value`."
             )
         if not isinstance(leaf, Node):
@@ -267,8 +280,8 @@ def seal_result(
     for path, leaf in jax.tree_util.tree_leaves_with_path(out):
         if isinstance(leaf, State):
             raise StateArgumentError(
-                f"result{jax.tree_util.keystr(path)} of {_name(user)} is a State, {leaf!r}. States are not returned "
-                "from transformed functions: return its `.value`, or the Node that holds it."
+                f"result{jax.tree_util.keystr(path)} of `{name_of(user)}` is a State, {leaf!r}. States are not "
+                "returned from transformed functions: return its `.value`, or the Node that holds it."
             )
 
     def before(item: Any) -> Held | Known | None:
@@ -383,18 +396,3 @@ def hold_known(out: Any, objects: Sequence[Any]) -> Any:
         return Held(objects[item.item]) if isinstance(item, Known) else item
 
     return jax.tree.map(held, out, is_leaf=_stands_in)
-
-
-def _argument(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
-    """Name an argument as the user's function does, with the way inside it."""
-    keyword, key = path[0].idx, path[1]
-    name = key.key if keyword else key.idx
-    if not keyword:
-        with contextlib.suppress(TypeError, ValueError, IndexError):
-            positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            name = [p.name for p in inspect.signature(user).parameters.values() if p.kind in positional][name]
-    return f"argument {name!r}{jax.tree_util.keystr(path[2:])}"
-
-
-def _name(user: Callable[..., Any]) -> str:
-    return f"`{getattr(user, '__qualname__', None) or type(user).__name__}`"

@@ -8,16 +8,19 @@ Nothing here looks inside a function; what it reaches is the matter of `brainsta
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any, TypeVar
 
+import jax
+
 from brainstate_graph import Node
 
 __all__ = [
-    "code_of", "decorator", "handed", "name_of", "named_like", "short_name_of", "source_of",
+    "argument_name", "code_of", "decorator", "handed", "name_of", "named_like", "short_name_of", "source_of",
 ]  # fmt: skip
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -110,6 +113,22 @@ def handed(fun: _F, user: Any, signature: inspect.Signature | None = None) -> _F
     named.__signature__ = inspect.signature(fun) if signature is None else signature
     named.__wrapped__ = _Source(user)
     return fun
+
+
+def argument_name(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
+    """Name an argument as the user's function does, with the way inside it.
+
+    Args:
+        path: The keys of a part of ``(args, kwargs)``, as JAX gives them.
+        user: The user's function.
+    """
+    keyword, key = path[0].idx, path[1]
+    name = key.key if keyword else key.idx
+    if not keyword:
+        with contextlib.suppress(TypeError, ValueError, IndexError):
+            positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            name = [p.name for p in inspect.signature(user).parameters.values() if p.kind in positional][name]
+    return f"argument {name!r}{jax.tree_util.keystr(path[2:])}"
 
 
 def decorator(transform: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

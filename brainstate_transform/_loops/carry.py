@@ -17,8 +17,9 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from brainstate_graph.extend import locate
+from brainstate_graph.extend import describe, locate
 
+from .._checks.avals import first_difference
 from .._engine.core import Core
 from .._engine.values import StateValues
 
@@ -63,9 +64,10 @@ def adapted(core: Core, carry: Carry, after: Carry, strengthen: Callable[[Any], 
 def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Callable[[], str], cure: str) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
+        at, left, right = first_difference(old, new)
         raise TypeError(
-            f"{changes()} from a value of structure {structure} to one of {jax.tree.structure(new)}; a loop needs the "
-            "same structure in each step."
+            f"{changes()}{at} from {describe(left)} to {describe(right)}; a loop needs the same structure, and the "
+            "same modules, in each step."
         )
     found: list[Any] = []
     for (path, before), leaf in zip(leaves, jax.tree.leaves(new), strict=True):

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
-from brainstate_graph.extend import alike
+from brainstate_graph.extend import alike, describe
 
 from .._engine.placeholders import is_placeholder
 
-__all__ = ["first_difference", "shape_of", "shapes_of", "struct"]
+__all__ = ["both_in_words", "first_difference", "shape_of", "shapes_of", "struct"]
 
 
 def struct(aval: Any) -> jax.ShapeDtypeStruct:
@@ -37,3 +37,9 @@ def first_difference(left: Any, right: Any) -> tuple[str, Any, Any]:
             if not (one == other if is_placeholder(one) or is_placeholder(other) else alike(one, other)):
                 return jax.tree_util.keystr(path), one, other
     return "", left, right
+
+
+def both_in_words(left: Any, right: Any) -> tuple[str, str]:
+    """Describe what is different in two trees."""
+    one, other = describe(left), describe(right)
+    return one, f"another {other}" if one == other else other

@@ -81,8 +81,8 @@ def refuse_other_shapes(name: str, like: Any, tangent: Any, rule: Callable[..., 
         jax.tree_util.tree_map_with_path(check, tangent, like, is_leaf=_is_none)
     except ValueError:
         raise TypeError(
-            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, where the structure {describe(like)} is "
-            "needed, or None for zero"
+            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, where {describe(like)} is needed, "
+            "or None for zero"
         ) from None
 
 
@@ -98,9 +98,7 @@ def refuse_unfit(name: Callable[[], str], primal: Any, tangent: Any) -> None:
         TypeError: It does not fit.
     """
     if jax.tree.structure(primal) != jax.tree.structure(tangent):
-        raise TypeError(
-            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(primal)}"
-        )
+        raise TypeError(f"{name()} is {describe(tangent)}, and what it moves {describe(primal)}, of another structure")
     for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(primal), jax.tree.leaves(tangent), strict=True):
         wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
         found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)

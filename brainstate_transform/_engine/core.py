@@ -4,9 +4,8 @@ A core runs the user's function in an overlay: given values come in, what was wr
 A rule hands it to JAX, which traces or runs it like any pure function.
 
 `Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
-for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
-
-A trace that cannot be kept ends in a `Retry`.
+for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.  A trace
+that cannot be kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -97,8 +96,7 @@ class Core:
             raise TypeError(f"expected a function to transform, not {fun!r}")
         self.fun = fun
         self.touched = Touched(fun)
-        self.__name__, self.__qualname__ = short_name_of(fun), name_of(fun)
-        self.__code__ = source_of(fun)  # stands in messages of JAX, with the name
+        self.__name__, self.__qualname__, self.__code__ = short_name_of(fun), name_of(fun), source_of(fun)
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.heeds_threads = True  # whether a trace is given up for what another thread changes

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, locate
 
-from .._checks.avals import first_difference, shapes_of
+from .._checks.avals import both_in_words, first_difference, shapes_of
 from .._engine.core import Core
 from .._engine.placeholders import is_placeholder
 from .._engine.user_function import handed
@@ -146,13 +146,10 @@ def _refuse_mismatch(
             )
         if not alike(first.out, other.out):
             path, left, right = first_difference(first.out, other.out)
+            same = "the same structure, shape and dtype. Cast what is returned."
+            cure = f"the branches of {branching.name} must return {same}"
             if is_placeholder(left) and is_placeholder(right):
-                raise TypeError(
-                    f"{names[0]} returns {left}, {names[number]} {right}{f' at {path}' if path else ''}; a program "
-                    "returns the same module whatever the values are. Return what is computed with it."
-                )
-            raise TypeError(
-                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
-                f"{f' at {path}' if path else ''}; the branches of {branching.name} must return the same structure, "
-                "shape and dtype. Cast what is returned."
-            )
+                cure = "a program returns the same module whatever the values are. Return what is computed with it."
+            left, right = both_in_words(left, right)
+            at = f" at {path}" if path else ""
+            raise TypeError(f"{names[0]} returns {left}, {names[number]} {right}{at}; {cure}")

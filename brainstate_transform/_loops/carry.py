@@ -17,9 +17,9 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from brainstate_graph.extend import describe, locate
+from brainstate_graph.extend import locate
 
-from .._checks.avals import first_difference
+from .._checks.avals import both_in_words, first_difference
 from .._engine.core import Core
 from .._engine.values import StateValues
 
@@ -65,8 +65,9 @@ def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Cal
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
         at, left, right = first_difference(old, new)
+        left, right = both_in_words(left, right)
         raise TypeError(
-            f"{changes()}{at} from {describe(left)} to {describe(right)}; a loop needs the same structure, and the "
+            f"{changes()}{at} from {left} to {right}; a loop needs the same structure, and the "
             "same modules, in each step."
         )
     found: list[Any] = []

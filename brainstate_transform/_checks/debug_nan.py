@@ -6,6 +6,7 @@ still there at the end, in the result or in a state that was written.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import traceback
 import weakref
@@ -19,14 +20,15 @@ from jax.core import Tracer
 from jax.experimental import checkify
 
 from brainstate_graph import Node
-from brainstate_graph.extend import is_hidden, locate
+from brainstate_graph.extend import is_hidden, locate, untraced
 
 from .._engine.boundary import boundary
 from .._engine.core import Core, Run
+from .._engine.errors import NonFiniteError
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
 from .error_if import check_finite
-from .running import modules_in_words
+from .running import first_not_finite, modules_in_words, narrow
 from .unvmap import unvmap
 
 __all__ = ["debug_nan", "debug_nan_if", "finite"]
@@ -56,9 +58,9 @@ def finite(run: Run, core: Core, phase: str = "") -> Run:
         parts = {f"the result of `{what}`": out}
         parts.update((f"{locate(state)} after `{what}`", value) for state, value in written.items())
         flags, treedef = jax.tree.flatten(error)  # scalars: whether, and which
-        kinds = [flag.dtype for flag in flags]
+        kinds = [(flag.dtype, flag.shape) for flag in flags]  # one for each shard of a `shard_map`
         # As one array, so that under `vmap` all of them have the same lanes.
-        codes = jnp.stack([jnp.zeros((), jnp.int32), *(flag.astype(jnp.int32) for flag in flags)])
+        codes = jnp.concatenate([jnp.zeros(1, jnp.int32), *(flag.astype(jnp.int32).ravel() for flag in flags)])
         check_finite(parts, functools.partial(_cause, nodes, treedef, kinds), codes, phase=phase)
         return out, written
 
@@ -68,7 +70,8 @@ def finite(run: Run, core: Core, phase: str = "") -> Run:
 def _cause(nodes: Sequence[weakref.ref[Node]], treedef: Any, kinds: list[Any], codes: Any) -> str:
     """Return the text of a checkify error, of the first lane that has one, and the line of the user that made it."""
     for lane in np.ndindex(codes.shape[:-1]):
-        flags = [np.asarray(code, kind) for code, kind in zip(codes[lane][1:], kinds, strict=True)]
+        parts = np.split(codes[lane][1:], np.cumsum([np.prod(shape, dtype=int) for _, shape in kinds])[:-1])
+        flags = [code.astype(dtype).reshape(shape) for code, (dtype, shape) in zip(parts, kinds, strict=True)]
         error = jax.tree.unflatten(treedef, flags)
         text = error.get()
         if text is not None:
@@ -94,7 +97,8 @@ def _place(error: Any, nodes: Sequence[weakref.ref[Node]]) -> str:
 def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
     """Run a function to see whether a NaN or infinite number reaches its result or a state that it writes.
 
-    No state changes and no random stream advances. A NaN that the function masks is none.
+    No state changes and no random stream advances. The function runs twice where layers of one class have to be told
+    apart. A NaN that the function masks is none.
 
     Args:
         fun: The function.
@@ -103,7 +107,7 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
         **kwargs: Its keyword arguments.
 
     Raises:
-        NonFiniteError: There is one; the message names the operation and the line that made the first NaN.
+        NonFiniteError: There is one; the message names the operation, the line and the module that made the first NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -119,7 +123,15 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
         run = finite(core, core, phase)
 
         def dry(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-            run(states, *args, **kwargs)
+            try:
+                run(states, *args, **kwargs)
+            except NonFiniteError as error:
+                if untraced():  # otherwise the values are not known
+                    with contextlib.suppress(Exception), jax.disable_jit(), first_not_finite() as found:
+                        core(states, *args, **kwargs)
+                    if found:
+                        narrow(error, found[0])
+                raise
             return None, NO_STATES.as_written()
 
         return dry

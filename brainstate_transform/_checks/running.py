@@ -2,22 +2,31 @@
 
 JAX keeps of each operation the lines that ran, from the outermost frame to the innermost, and none of the objects.  So
 the lines are followed down the graph: each is in a method of the module of the one before, or of one below that.
+Layers of one class, called at one line, are told apart by running them as Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import CodeType, FrameType
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from brainstate_graph import Node, nodes
 from brainstate_graph.extend import paths_to
 
+from .._engine.boundary import node_of
 from .._engine.user_function import source_of
+from .unvmap import unvmap
 
-__all__ = ["modules_in_words"]
+__all__ = ["first_not_finite", "modules_in_words", "narrow"]
 
 _NAMED = 3
+_IN, _OR = ", in the module ", " or "
 
 
 def modules_in_words(lines: Iterable[tuple[FrameType, int]], found: Sequence[Node]) -> str:
@@ -31,8 +40,44 @@ def modules_in_words(lines: Iterable[tuple[FrameType, int]], found: Sequence[Nod
     if not running:
         return ""
     names = [f"`{path or type(node).__name__}`" for node, path in zip(running, paths_to(running), strict=True)]
-    more = f" or one of {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f", in the module {' or '.join(names[:_NAMED])}{more}"
+    more = f"{_OR}one of {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{_IN}{_OR.join(names[:_NAMED])}{more}"
+
+
+def narrow(error: Exception, node: Node) -> None:
+    """Put one module into an error that names several."""
+    text, mark, names = str(error).rpartition(_IN)
+    if mark and _OR in names:
+        error.args = (f"{text}{_IN}`{paths_to([node])[0] or type(node).__name__}`",)
+
+
+@contextlib.contextmanager
+def first_not_finite() -> Generator[list[Node]]:
+    """Note the first module that returns a NaN or an infinite number, while functions run as Python.
+
+    Yields:
+        A list that gets it.
+    """
+    found: list[Node] = []
+
+    def note(frame: FrameType, event: str, result: Any) -> None:
+        if event == "return" and not found and (node := node_of(frame)) is not None and not _is_finite(result):
+            found.append(node)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+
+
+def _is_finite(tree: Any) -> bool:
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    try:
+        return not any(bool(unvmap(~jnp.isfinite(x))) for x in arrays if jnp.issubdtype(x.dtype, jnp.inexact))
+    except jax.errors.ConcretizationTypeError:  # a value of a trace, which nobody knows
+        return True
 
 
 def _running(lines: Iterable[tuple[FrameType, int]], found: Sequence[Node]) -> list[Node]:

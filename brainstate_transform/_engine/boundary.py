@@ -28,7 +28,7 @@ from brainstate_graph.extend import dotted, is_hidden
 
 from .user_function import name_of, source_of
 
-__all__ = ["boundary", "is_boundary", "leave"]
+__all__ = ["boundary", "is_boundary", "leave", "node_of"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -89,14 +89,13 @@ def _note(error: Exception, frames: Sequence[FrameType]) -> str:
         said += f" at {frame.f_code.co_filename}:{line} in `{frame.f_code.co_qualname}`"
     if module is not None:
         said += f"{', ' if lines else ' '}in the module `{module}`"
-    fun = next((fun for frame in frames if (fun := _function(frame)) is not None), None)
-    if fun is not None:
+    named: dict[CodeType, str] = {}  # the functions that are transformed, the innermost first
+    for frame in reversed(frames):
+        fun = _function(frame)
         code = source_of(fun)
-        if code is None or is_hidden(code):
-            said += f", inside of `{name_of(fun)}`"
-        elif not lines or code is not lines[-1][0].f_code:
-            said += f", inside of `{name_of(fun)}` ({code.co_filename}:{code.co_firstlineno})"
-    return f"{said}."
+        if code is not None and not is_hidden(code) and not (lines and code is lines[-1][0].f_code):
+            named.setdefault(code, f", inside of `{name_of(fun)}` ({code.co_filename}:{code.co_firstlineno})")
+    return f"{said}{''.join(named.values())}."
 
 
 def _function(frame: FrameType) -> Any:
@@ -110,7 +109,7 @@ def _function(frame: FrameType) -> Any:
 
 def _module(frames: Sequence[FrameType]) -> str | None:
     """Return the path of the module in whose method an error arose; None if there is none."""
-    selves = [(number, node) for number, frame in enumerate(frames) if (node := _self(frame)) is not None]
+    selves = [(number, node) for number, frame in enumerate(frames) if (node := node_of(frame)) is not None]
     if not selves:
         return None
     first, outermost = selves[0]
@@ -124,7 +123,7 @@ def _module(frames: Sequence[FrameType]) -> str | None:
     return type(target).__name__
 
 
-def _self(frame: FrameType) -> Node | None:
+def node_of(frame: FrameType) -> Node | None:
     """Return the node whose method runs in a frame."""
     code = frame.f_code
     item = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

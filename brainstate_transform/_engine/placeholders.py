@@ -42,7 +42,6 @@ __all__ = [
 _PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 _ARRAYS = (jax.Array, np.ndarray, bool, int, float, complex, type(None))
 _OBJECTS = (Node, State)
-_LONG = 56  # what `describe` shows of one value
 
 
 class _Placeholder:
@@ -57,7 +56,7 @@ class _Placeholder:
         if not isinstance(self.item, _OBJECTS):
             return f"{type(self).__name__}({self.item!r})"
         text = locate(self.item)
-        return f"<{text}>" if len(text) < _LONG else f"<{text[: _LONG // 2 - 3]}...{text[-_LONG // 2 :]}>"
+        return f"<{text}>" if len(text) < 56 else f"<{text[:25]}...{text[-28:]}>"  # `describe` cuts longer ones
 
 
 class _ByValue(_Placeholder):
@@ -212,6 +211,9 @@ class Made:
         self.values = values
         self.shape = shape
         self.known = known
+
+    def __repr__(self) -> str:
+        return f"<a new {self.shape.rows[1].type.__name__}>"
 
     def tree_flatten(self) -> tuple[tuple[Any], tuple[GraphDef, tuple[Any, ...]]]:
         return (self.values,), (self.shape, self.known)

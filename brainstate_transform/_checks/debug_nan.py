@@ -70,8 +70,9 @@ def finite(run: Run, core: Core, phase: str = "") -> Run:
 def _cause(nodes: Sequence[weakref.ref[Node]], treedef: Any, kinds: list[Any], codes: Any) -> str:
     """Return the text of a checkify error, of the first lane that has one, and the line of the user that made it."""
     for lane in np.ndindex(codes.shape[:-1]):
+        # Without any flag there is one part all the same, an empty one.
         parts = np.split(codes[lane][1:], np.cumsum([np.prod(shape, dtype=int) for _, shape in kinds])[:-1])
-        flags = [code.astype(dtype).reshape(shape) for code, (dtype, shape) in zip(parts, kinds, strict=True)]
+        flags = [code.astype(dtype).reshape(shape) for code, (dtype, shape) in zip(parts, kinds, strict=False)]
         error = jax.tree.unflatten(treedef, flags)
         text = error.get()
         if text is not None:

@@ -160,7 +160,7 @@ def test_an_error_that_is_raised_again_is_noted_once():
     for _ in range(2):
         assert raised_by(jit(again), 1.0) is kept
     assert notes(kept).count("Raised at") == 1
-    assert notes(kept).count("FILTERING") == 1
+    assert "are not shown" not in notes(kept)  # JAX has said it
     assert kept.args == ("kept",)
 
 
@@ -309,14 +309,9 @@ def test_modules_that_change_places_are_named():
     model = Model()
     model.second = model.layers["first"]
     first, other = model.layers["first"], Layer()
-    with pytest.raises(
-        TypeError, match=r"changes its carry\[0\] from <Layer at Model\.layers\.first> to <Layer>; a loop"
-    ):
-        for_loop  # noqa: B018
+    with pytest.raises(TypeError, match=r"its carry\[0\] from <Layer at Model\.layers\.first> to <Layer>; a loop"):
         scan(lambda c, x: ((other, c[1]), x), (first, 1.0), jnp.ones(2))
-    with pytest.raises(
-        TypeError, match=r"\(true_fun\) returns <Layer>, .* another <Layer>; a program returns the same"
-    ):
+    with pytest.raises(TypeError, match=r"\(true_fun\) returns <Layer>, .* another <Layer>; a program returns"):
         cond(jnp.array(True), lambda a, b: a, lambda a, b: b, Layer(), Layer())
 
 
@@ -326,5 +321,5 @@ def test_a_long_path_is_cut_in_the_middle():
         outer = Node()
         outer.module_inside = node
         node = outer
-    with pytest.raises(TypeError, match=r"from <Layer at Node\.module_ins\.\.\.\S+inside> to <Layer>"):
+    with pytest.raises(TypeError, match=r"from <Layer at Node\.module_insi\.\.\.\S+inside> to <a new Layer>; a"):
         scan(lambda c, x: (Layer(), x), deep, jnp.ones(2))

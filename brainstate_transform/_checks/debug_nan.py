@@ -28,7 +28,7 @@ from .._engine.errors import NonFiniteError
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
 from .error_if import check_finite
-from .running import first_not_finite, modules_in_words, narrow
+from .running import first_not_finite, modules_in_words, names_several, narrow
 from .unvmap import unvmap
 
 __all__ = ["debug_nan", "debug_nan_if", "finite"]
@@ -127,7 +127,7 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
             try:
                 run(states, *args, **kwargs)
             except NonFiniteError as error:
-                if untraced():  # otherwise the values are not known
+                if names_several(error) and untraced():  # otherwise the values are not known
                     with contextlib.suppress(Exception), jax.disable_jit(), first_not_finite() as found:
                         core(states, *args, **kwargs)
                     if found:

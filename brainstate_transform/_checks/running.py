@@ -23,7 +23,7 @@ from .._engine.boundary import node_of
 from .._engine.user_function import source_of
 from .unvmap import unvmap
 
-__all__ = ["first_not_finite", "modules_in_words", "narrow"]
+__all__ = ["first_not_finite", "modules_in_words", "names_several", "narrow"]
 
 _NAMED = 3
 _IN, _OR = ", in the module ", " or "
@@ -44,11 +44,14 @@ def modules_in_words(lines: Iterable[tuple[FrameType, int]], found: Sequence[Nod
     return f"{_IN}{_OR.join(names[:_NAMED])}{more}"
 
 
+def names_several(error: Exception) -> bool:
+    """Tell whether the text of an error has more than one module where it ends."""
+    return _OR in str(error).rpartition(_IN)[2]
+
+
 def narrow(error: Exception, node: Node) -> None:
-    """Put one module into an error that names several."""
-    text, mark, names = str(error).rpartition(_IN)
-    if mark and _OR in names:
-        error.args = (f"{text}{_IN}`{paths_to([node])[0] or type(node).__name__}`",)
+    """Put one module in the place of several."""
+    error.args = (f"{str(error).rpartition(_IN)[0]}{_IN}`{paths_to([node])[0] or type(node).__name__}`",)
 
 
 @contextlib.contextmanager

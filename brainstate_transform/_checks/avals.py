@@ -30,13 +30,25 @@ def shapes_of(tree: Any) -> Any:
 
 def first_difference(left: Any, right: Any) -> tuple[str, Any, Any]:
     """Find where two trees differ first: the path, and what is there in each, as shapes or nodes."""
-    left, right = shapes_of(left), shapes_of(right)
+    return _difference("", shapes_of(left), shapes_of(right))
+
+
+def _difference(path: str, left: Any, right: Any) -> tuple[str, Any, Any]:
+    # Of containers the keys tell more than the leaves, which are fewer where one of two structures is empty.
+    if type(left) is type(right) and isinstance(left, (dict, list, tuple)) and _keys(left) == _keys(right):
+        for key in _keys(left):
+            if not alike(left[key], right[key]):
+                return _difference(f"{path}[{key!r}]", left[key], right[key])
     lefts, rights = [jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_placeholder) for tree in (left, right)]
-    if [path for path, _ in lefts] == [path for path, _ in rights]:
-        for (path, one), (_, other) in zip(lefts, rights, strict=True):
-            if not (one == other if is_placeholder(one) or is_placeholder(other) else alike(one, other)):
-                return jax.tree_util.keystr(path), one, other
-    return "", left, right
+    if len(lefts) > 1 and [at for at, _ in lefts] == [at for at, _ in rights]:
+        for (at, one), (_, other) in zip(lefts, rights, strict=True):
+            if not alike(one, other):
+                return path + jax.tree_util.keystr(at), one, other
+    return path, left, right
+
+
+def _keys(container: Any) -> list[Any]:
+    return list(container) if isinstance(container, dict) else list(range(len(container)))
 
 
 def both_in_words(left: Any, right: Any) -> tuple[str, str]:

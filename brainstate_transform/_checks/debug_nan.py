@@ -22,11 +22,11 @@ from jax.experimental import checkify
 from brainstate_graph import Node
 from brainstate_graph.extend import is_hidden, locate, untraced
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.errors import NonFiniteError
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
+from .._messages.boundary import boundary
 from .error_if import check_finite
 from .running import first_not_finite, modules_in_words, names_several, narrow
 from .unvmap import unvmap

@@ -15,8 +15,8 @@ from brainstate_graph.extend import read_values
 
 from .._engine.changes import CONTAINERS, Containers
 from .._engine.core import Core
-from .._engine.user_function import handed
 from .._engine.values import StateValues, Written
+from .._messages.source import handed
 
 __all__ = ["dry_run"]
 

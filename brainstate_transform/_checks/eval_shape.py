@@ -10,10 +10,10 @@ import jax
 from brainstate_graph import State
 from brainstate_graph.extend import read_values
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
+from .._messages.boundary import boundary
 from .dry_run import dry_run
 
 __all__ = ["eval_shape"]

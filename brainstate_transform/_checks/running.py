@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from brainstate_graph import Node, nodes
 from brainstate_graph.extend import paths_to
 
-from .._engine.boundary import node_of
-from .._engine.user_function import source_of
+from .._messages.boundary import node_of
+from .._messages.source import source_of
 from .unvmap import unvmap
 
 __all__ = ["first_not_finite", "modules_in_words", "names_several", "narrow"]

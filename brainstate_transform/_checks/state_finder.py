@@ -12,11 +12,11 @@ from typing import Any
 from brainstate_graph import State, states, to_predicate
 from brainstate_graph.extend import dotted
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.select import select
 from .._engine.values import NO_STATES, StateValues, Written
+from .._messages.boundary import boundary
 from .dry_run import dry_run
 
 __all__ = ["StateFinder"]

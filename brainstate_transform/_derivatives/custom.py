@@ -22,13 +22,14 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import note_reads, read_values
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
 from .._engine.placeholders import unseal
 from .._engine.retry import RETRIES, Unpassed
-from .._engine.user_function import code_of, decorator, handed, name_of
+from .._engine.user_function import code_of, decorator
 from .._engine.values import StateValues, Written
+from .._messages.boundary import boundary
+from .._messages.source import handed, name_of
 from .custom_call import CustomCall, NoStates, pair_of
 from .tangents import filled, has_derivative, instantiated, refuse_other_shapes, zeros_like
 

@@ -14,8 +14,8 @@ from jax.tree_util import Partial
 
 from brainstate_graph.extend import locate
 
-from .._engine.boundary import boundary
 from .._engine.user_function import name_of
+from .._messages.boundary import boundary
 from .differentiated import (
     ALL,
     Differentiated,

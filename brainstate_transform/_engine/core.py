@@ -3,9 +3,8 @@
 A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
 A rule hands it to JAX, which traces or runs it like any pure function.
 
-`Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
-for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.  A trace
-that cannot be kept ends in a `Retry`.
+`Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of a
+touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ import jax
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, warn
 
+from .._messages.source import name_of, short_name_of, source_of
+from .._messages.state_names import name_states
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
-from .lost import name_states
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
-from .user_function import code_of, name_of, short_name_of, source_of
+from .user_function import code_of
 from .values import GraphKey, Outcome, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]

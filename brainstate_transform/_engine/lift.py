@@ -38,11 +38,12 @@ from brainstate_graph.extend import (
     write_results,
 )  # fmt: skip
 
+from .._messages.boundary import boundary, is_boundary, leave
+from .._messages.state_names import name_states
 from .._places.weak_method import WeakMethod
-from .boundary import boundary, is_boundary, leave
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
-from .lost import name_states, refuse_lost, refuse_objects
+from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal, unseal_result
 from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph

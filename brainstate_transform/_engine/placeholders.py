@@ -28,7 +28,7 @@ from brainstate_graph.extend import (
     unflatten,
 )  # fmt: skip
 
-from .user_function import argument_name, name_of
+from .._messages.source import argument_name, name_of
 
 if TYPE_CHECKING:
     from .touched import TouchedGraph

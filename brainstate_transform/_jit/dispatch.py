@@ -18,8 +18,8 @@ from brainstate_graph.extend import read_values, tracing, untraced, write_values
 from .._engine.lost import refuse_aliases, refuse_lost, refuse_shared
 from .._engine.retry import Retry
 from .._engine.touched import Inputs
-from .._engine.user_function import handed
 from .._engine.values import GraphKey, StateValues
+from .._messages.source import handed
 from .program import Program
 from .state_options import constrained, placed, with_placement
 

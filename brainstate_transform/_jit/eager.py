@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
-from .._engine.boundary import boundary
 from .._engine.core import Run, without_jit
 from .._engine.lift import Lifted, Unstaged
+from .._messages.boundary import boundary
 from .jit import JittedFunction, jit
 from .parts import parts_of, same_parts
 

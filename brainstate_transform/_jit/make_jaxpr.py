@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from .._engine.boundary import boundary
+from .._messages.boundary import boundary
 from .stateful import StatefulFunction
 
 __all__ = ["make_jaxpr"]

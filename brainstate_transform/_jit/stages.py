@@ -14,12 +14,12 @@ from brainstate_graph import diff
 from brainstate_graph.extend import describe, locate
 
 from .._checks.avals import shape_of, struct
-from .._engine.boundary import boundary
 from .._engine.core import without_jit
 from .._engine.lost import refuse_lost
 from .._engine.placeholders import unseal_result
 from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome
+from .._messages.boundary import boundary
 from .dispatch import Dispatch
 from .explain import NamedTrace
 

@@ -13,13 +13,13 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, describe, hooks_key, locate, read_values, warn, write_values
 
-from .._engine.boundary import boundary
 from .._engine.core import ANEW, Core, without_jit
 from .._engine.placeholders import constant, hold, seal, unseal_result
 from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
-from .._engine.user_function import handed
 from .._engine.values import StateValues
+from .._messages.boundary import boundary
+from .._messages.source import handed
 from .jit import jit
 from .traces import CacheKey, StateTraceStack, StaticKey, TraceCache, TracedJaxpr, avals_of, settings, structure_of
 

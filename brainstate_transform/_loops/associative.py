@@ -10,12 +10,12 @@ from typing import Any
 
 import jax
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
 from .body import refuse_writes
 
 __all__ = ["associative_scan"]

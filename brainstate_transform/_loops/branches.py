@@ -15,8 +15,8 @@ from brainstate_graph.extend import alike, describe, locate
 from .._checks.avals import both_in_words, first_difference, shapes_of
 from .._engine.core import Core
 from .._engine.placeholders import is_placeholder
-from .._engine.user_function import handed
 from .._engine.values import NO_STATES, StateValues
+from .._messages.source import handed
 
 __all__ = ["Branches", "Branching"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._engine.boundary import boundary
+from .._messages.boundary import boundary
 from .nested_scan import check_base
 from .progress import ProgressBar
 from .scan import LoopOptions, for_loop_of, run_loop, scan_of

@@ -18,11 +18,11 @@ from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import alike
 
 from .._checks.error_if import jit_error_if
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
 from .branches import Branches, Branching
 
 __all__ = ["cond", "ifelse", "switch"]

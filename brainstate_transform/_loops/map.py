@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from brainstate_graph import Overlay
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -21,6 +20,7 @@ from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .._jit.eager import compiled_once
 from .._mapping.lanes import has_lanes
 from .._mapping.vmap import vmap
+from .._messages.boundary import boundary
 from .body import refuse_writes
 from .nested_scan import joined, split
 from .scan import element_of, for_loop, number_of_steps

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._engine.boundary import boundary
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.user_function import handed, named_like
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
+from .._messages.source import handed, named_like
 from .body import python_steps, refuse_writes, trace_body, traced
 from .carry import Carry
 from .nested_scan import any_lane, check_base, nested_scan

@@ -19,9 +19,10 @@ from brainstate_graph.extend import locate
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.select import place
-from .._engine.user_function import decorator, handed
+from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .._jit.eager import Compiling
+from .._messages.source import handed
 from .lanes import check_rngs
 from .mesh_axes import MeshAxes
 from .per_state import PerState, joined

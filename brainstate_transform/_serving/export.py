@@ -16,13 +16,13 @@ from jax.extend.core import jaxpr_as_fun
 from brainstate_graph import Node, State
 from brainstate_graph.extend import describe
 
-from .._engine.boundary import boundary
 from .._engine.placeholders import Constant, Slot, holds_nodes
 from .._engine.touched import Inputs
 from .._engine.values import StateValues
 from .._jit.dispatch import Dispatch
 from .._jit.stages import Traced
 from .._jit.state_options import with_placement
+from .._messages.boundary import boundary
 from .avals import fits, strong
 
 __all__ = ["Exported", "deserialize", "export"]

@@ -26,7 +26,7 @@ import jax
 from brainstate_graph import Node, nodes
 from brainstate_graph.extend import dotted, is_hidden
 
-from .user_function import name_of, source_of
+from .source import name_of, source_of
 
 __all__ = ["boundary", "is_boundary", "leave", "node_of"]
 

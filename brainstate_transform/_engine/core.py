@@ -3,8 +3,8 @@
 A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
 A rule hands it to JAX, which traces or runs it like any pure function.
 
-`Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of a
-touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
+`Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of
+a touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ class _Pullback:
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
 
+    @boundary
     def __call__(self, pull: Callable[..., Any], cotangent: Any, /) -> Any:
         return self._variables.gather(pull(cotangent)[0])
 
@@ -98,6 +99,7 @@ class _Pushforward:
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
 
+    @boundary
     def __call__(self, push: Callable[..., Any], /, *tangents: Any) -> Any:
         return push(self._variables.scatter(tangents))
 

@@ -23,6 +23,7 @@ from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
 from .._messages.boundary import boundary
+from .._messages.source import named_like
 from .branches import Branches, Branching
 
 __all__ = ["cond", "ifelse", "switch"]
@@ -173,7 +174,7 @@ _IFELSE = _SWITCH._replace(name="ifelse")
 
 def _branch(branching: Branching, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
     def make() -> Callable[..., Any]:
-        return lambda index, *operands: _lifted(branching, funs)(index, *operands)
+        return named_like(lambda index, *operands: _lifted(branching, funs)(index, *operands), funs[0])
 
     compiled = compiled_once(funs, branching.name, make)
     return (compiled or _lifted(branching, funs))(index, *operands)

@@ -71,7 +71,7 @@ def leave(error: Exception) -> None:
     with contextlib.suppress(Exception):  # whatever the objects of the user do when they are looked at: this says less
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         note = _note(error, frames)
-        if note not in getattr(error, "__notes__", ()):
+        if note and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         _hide(error)
 
@@ -80,7 +80,7 @@ def leave(error: Exception) -> None:
 
 
 def _note(error: Exception, frames: Sequence[FrameType]) -> str:
-    """Say in one sentence where an error arose."""
+    """Say in one sentence where an error arose, if that is known."""
     lines = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not is_hidden(frame.f_code)]
     module = _module(frames)
     said = "Raised"
@@ -95,7 +95,8 @@ def _note(error: Exception, frames: Sequence[FrameType]) -> str:
         code = source_of(fun)
         if code is not None and not is_hidden(code) and not (lines and code is lines[-1][0].f_code):
             named.setdefault(code, f", inside of `{name_of(fun)}` ({code.co_filename}:{code.co_firstlineno})")
-    return f"{said}{''.join(named.values())}."
+    said += "".join(named.values())
+    return f"{said}." if said != "Raised" else ""
 
 
 def _function(frame: FrameType) -> Any:
@@ -161,18 +162,21 @@ def _hide(error: BaseException) -> None:
                     frame.f_locals["__tracebackhide__"] = True
         else:
             each.__traceback__ = _shown(each.__traceback__)
-    if how != "tracebackhide" and not any(_SETTING in note for note in error.__notes__):
+    if how != "tracebackhide" and not any(_SETTING in note for note in getattr(error, "__notes__", ())):
         error.add_note(f"The frames of JAX and of this library are not shown: {_SETTING}=off shows them.")
 
 
 def _with_causes(error: BaseException) -> Iterable[BaseException]:
-    """Return an error, and those that are printed above it."""
-    found: list[BaseException] = []
-    each: BaseException | None = error
-    while each is not None and each not in found:
-        found.append(each)
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
-    return found
+    """Return an error, and those that are printed with it."""
+    found: dict[int, BaseException] = {}
+    stack: list[BaseException | None] = [error]
+    while stack:
+        each = stack.pop()
+        if each is not None and id(each) not in found:
+            found[id(each)] = each
+            stack.append(each.__cause__ or (None if each.__suppress_context__ else each.__context__))
+            stack.extend(each.exceptions if isinstance(each, BaseExceptionGroup) else ())
+    return found.values()
 
 
 def _shown(found: TracebackType | None) -> TracebackType | None:

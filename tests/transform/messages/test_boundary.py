@@ -19,8 +19,10 @@ from brainstate_transform import (
     for_loop,
     grad,
     jit,
+    linearize,
     make_jaxpr,
     scan,
+    vjp,
     vmap,
 )
 from tests.tables import each
@@ -177,6 +179,7 @@ CALLS = {
     "StatefulFunction": lambda f: StatefulFunction(f).make_jaxpr(1.0),
     "StateFinder": lambda f: StateFinder(f)(1.0),
     "scan": lambda f: scan(lambda c, x: (f(c), x), 1.0, jnp.ones(2)),
+    "cond": lambda f: cond(jnp.array(True), f, f, 1.0),
     "jit in jit": lambda f: jit(jit(f))(1.0),
     "method": lambda f: type("Owner", (), {"step": jit(lambda self, x: f(x))})().step(1.0),
 }
@@ -187,6 +190,32 @@ def test_every_way_into_the_library_is_a_boundary(call):
     error = raised_by(call, lambda x: failing(x), kind=ValueError)
     assert set(files(error)) == {__file__}
     assert f"Raised at {line_of(failing)} in `failing`, inside of `" in notes(error)
+
+
+def test_what_the_derivatives_return_is_a_boundary_too():
+    pullback = vjp(lambda x: 2.0 * x, jnp.ones(2))[1]
+    pushforward = linearize(lambda x: 2.0 * x, jnp.ones(2))[1]
+    for call in (pullback, pushforward):
+        assert set(files(raised_by(call, jnp.ones(7), kind=ValueError))) == {__file__}
+
+
+def test_the_errors_of_a_group_show_the_frames_of_the_user():
+    def collects(x):
+        found = []
+        for fun in (failing, grad(failing)):
+            try:
+                fun(x)
+            except ValueError as error:
+                found.append(error)
+        raise ExceptionGroup("both", found)
+
+    error = raised_by(jit(collects), 1.0, kind=ExceptionGroup)
+    assert {file for each in error.exceptions for file in files(each)} == {__file__}
+
+
+def test_an_argument_that_jax_refuses_is_that_of_the_users_function():
+    with pytest.raises(TypeError, match=r"argument to `failing` as an abstract array.* at path operands\[0\]"):
+        cond(True, failing, failing, "text")
 
 
 def test_what_the_user_calls_with_the_wrong_arguments_has_one_frame():

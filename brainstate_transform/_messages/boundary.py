@@ -69,18 +69,18 @@ def leave(error: Exception) -> None:
             return
         frame = frame.f_back
     with contextlib.suppress(Exception):  # whatever the objects of the user do when they are looked at: this says less
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        note = _note(error, frames)
+        note = _note(error)
         if note and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-        _hide(error)
+    _hide(error)
 
 
 # -- where it arose ----------------------------------------------------------------------------------------------------
 
 
-def _note(error: Exception, frames: Sequence[FrameType]) -> str:
+def _note(error: Exception) -> str:
     """Say in one sentence where an error arose, if that is known."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     lines = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not is_hidden(frame.f_code)]
     module = _module(frames)
     said = "Raised"

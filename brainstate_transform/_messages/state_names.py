@@ -40,9 +40,9 @@ def name_states(error: BaseException, states: Sequence[State[Any]], core: Traced
         here = f"{_TRACING}{core.__name__} at {code.co_filename}:{code.co_firstlineno} " in text
     else:
         here = _TRACING not in text
-    if not here:
-        return  # the states are those of a trace around this one
     numbers = list(dict.fromkeys(int(found[1]) for found in _position.finditer(text)))
+    if not here or max(numbers) >= len(states):
+        return  # the states are those of a trace around this one
     wanted = [states[number] for number in numbers]
     names = [path or locate(state) for path, state in zip(paths_to(wanted), wanted, strict=True)]
     name_of = dict(zip(numbers, names, strict=True))

@@ -316,12 +316,14 @@ def test_states_of_the_trace_that_has_the_value_are_named():
     assert told(raised_by(outer, 1.0)) == "Model.layers.first.w.value"
     assert told(raised_by(jit(lambda x: x if free.value > 0 else -x), 1.0)) == "State 'free'.value"
 
+    others = [State(jnp.ones(()), name=f"other {i}") for i in range(3)]
+
     @jit
     def around(x):
-        level = free.value * 2  # of the outer trace, seen in the inner one
-        return jit(lambda y: y if level + 0 * y > 0 else model(y))(x)
+        flag = free.value > 0  # of the outer trace, while the inner one has other states under each number
+        return jit(lambda y: y * sum(other.value for other in others) if flag else y)(x)
 
-    assert "level" not in told(raised_by(around, 1.0))
+    assert told(raised_by(around, 1.0)) == "State 'free'.value"
 
 
 def test_a_state_without_a_value_is_named():

@@ -8,7 +8,7 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
-from ._core.locate import locate
+from ._core.locate import locate, paths_to
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, static_key
@@ -21,6 +21,7 @@ from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._kept.renew import Renewal
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
+from ._tools.frames import is_hidden
 from ._tools.identity import by_identity
 from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
@@ -54,6 +55,7 @@ __all__ = [
     "here",
     "hooks_key",
     "in_raw_trace",
+    "is_hidden",
     "leases",
     "locate",
     "make_state",
@@ -64,6 +66,7 @@ __all__ = [
     "notes",
     "now",
     "patched",
+    "paths_to",
     "put_field",
     "read_values",
     "static_key",

@@ -24,7 +24,7 @@ from .._tools.frames import level_of_user
 from .clock import fields_of
 from .node import Node
 
-__all__ = ["find_hidden", "locate", "path_to", "tell_constants"]
+__all__ = ["find_hidden", "locate", "path_to", "paths_to", "tell_constants"]
 
 _MOST = 1000  # objects that `find_hidden` looks into: a data set that a model holds is not gone through
 _CLOSED = (str, bytes, bytearray, int, float, complex, type, types.ModuleType, types.CodeType, jax.Array)
@@ -62,9 +62,18 @@ def _all_objects() -> Iterator[Any]:
 
 def path_to(item: Any) -> str | None:
     """Return how `item` is reached from the outermost node that holds it, as ``Net.layers.0.weight``."""
+    return paths_to([item])[0]
+
+
+def paths_to(items: Iterable[Any]) -> list[str | None]:
+    """Return how each of these states or nodes is reached from the outermost node that holds it, if one does."""
     above: dict[int, tuple[Any, str]] = {}  # for what each node holds, by id: the node and the steps from it
     for node in _live_nodes():
         _note_held(above, node)
+    return [_path_in(above, item) for item in items]
+
+
+def _path_in(above: dict[int, tuple[Any, str]], item: Any) -> str | None:
     suffix = ""
     seen: set[int] = set()
     while id(item) in above and id(item) not in seen:

@@ -21,7 +21,7 @@ from .._core.layout import Layout, Path
 from .._tools.words import dotted
 from .filters import Filter, partition
 from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
-from .nesting import conflicts, find_by_path, find_nested, nested, unnested
+from .nesting import conflicts, find_by_path, find_nested, nested, respelled, unnested
 
 __all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 
@@ -224,7 +224,9 @@ class NestedDict(StateTree):
     def __getitem__(self, key: Any) -> Any:
         step = self._layout.step_below.get((-1, key))
         if step is None:
-            raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
+            meant = respelled(self._layout, key)
+            write = "" if meant is None else f": write {''.join(f'[{each!r}]' for each in meant)}"
+            raise KeyError(f"{key!r}{write or f'; the keys here are [{_some(list(map(repr, self)))}]'}")
         return self._at(step)
 
     def __contains__(self, key: Any) -> bool:
@@ -284,6 +286,9 @@ class FlattedDict(StateTree):
     def __getitem__(self, path: Path) -> Any:
         index = self._index(path)
         if index is None:
+            meant = respelled(self._layout, path)
+            if meant is not None and self._index(meant) is not None:
+                raise KeyError(f"no state at {path!r}: write [{meant!r}]")
             near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
             raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
         return self._item(index)

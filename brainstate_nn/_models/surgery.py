@@ -19,12 +19,12 @@ from .._core.undo import all_or_nothing
 __all__ = ["get_at", "parts_at", "rewrite"]
 
 
-def get_at(node: Any, path: str, /) -> Any:
+def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
     """Return what a model holds at a path: a module, a state, a list, or a plain value.
 
     Args:
         node: A module, or a container of them.
-        path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself.
+        path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself. Or a tuple, as trees have it.
 
     Raises:
         KeyError: There is nothing; the message lists the paths that are most like it.
@@ -36,6 +36,7 @@ def get_at(node: Any, path: str, /) -> Any:
         (True, True)
     """
     found = node
+    path = path if isinstance(path, str) else ".".join(map(str, path))
     for step in path.split(".") if path else ():
         matching = [item for key, item in _parts_of(found) if str(key) == step]
         if not matching:

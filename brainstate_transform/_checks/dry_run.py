@@ -16,6 +16,7 @@ from brainstate_graph.extend import read_values
 from .._engine.changes import CONTAINERS, Containers
 from .._engine.core import Core
 from .._engine.values import StateValues, Written
+from .._messages.source import handed
 
 __all__ = ["dry_run"]
 
@@ -58,7 +59,7 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
     containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
     used: dict[State[Any], None] = {}
 
-    def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:
+    def run(given: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         overlay = _DryOverlay(containers)
         try:
             result = core.run(given, args, kwargs, overlay)
@@ -67,4 +68,5 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
         used.update(dict.fromkeys((*overlay.reads, *overlay.writes)))
         return result
 
-    return *jax.eval_shape(run, given, args, kwargs), list(used)
+    handed(run, core, getattr(core, "__signature__", None))
+    return *jax.eval_shape(run, given, *args, **kwargs), list(used)

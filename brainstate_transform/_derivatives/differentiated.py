@@ -354,7 +354,7 @@ def differentiate(
             derivative, (value, aux, written) = compute(differentiated, *others)
             return arrange(derivative, value, aux), written
 
-        return finite(run, core.__qualname__, "gradient") if debug_nan else run
+        return finite(run, core, "gradient") if debug_nan else run
 
     return lift(rule, fun, *helpers)
 

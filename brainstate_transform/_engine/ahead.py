@@ -76,18 +76,13 @@ def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
     """Trace a function for arguments like these."""
     graph = core.touched.graph()
     twin = copy.copy(core)  # which does not hold what is found, and so is let go of at once
-
-    def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        return twin.run(_states_, args, kwargs)
-
-    pure.__name__, pure.__qualname__ = core.__name__, core.__qualname__
     tried: list[Retry] = []
     for attempt in range(RETRIES):
         # What is found is kept with this call alone, so in the end it may be what Python would do beside the other
         # thread.  Whether the call itself is kept is decided where all of it is traced.
         twin.heeds_threads = attempt < RETRIES // 2
         inputs = Inputs(graph)
-        staged: Any = jax.jit(pure)
+        staged: Any = jax.jit(twin)
         try:
             with tokenless():  # where `call` finds it, whatever is assigned meanwhile
                 traced = staged.trace(inputs.values(), *args, **kwargs)

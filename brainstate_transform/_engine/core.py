@@ -3,10 +3,8 @@
 A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
 A rule hands it to JAX, which traces or runs it like any pure function.
 
-`Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
-for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
-
-A trace that cannot be kept ends in a `Retry`.
+`Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of
+a touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ import jax
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, Shelf, warn
 
+from .._messages.source import name_of, short_name_of, source_of
+from .._messages.state_names import name_states
 from .ahead import Looked, look_ahead
 from .changes import CONTAINERS, Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, unseal_arguments
@@ -96,8 +96,7 @@ class Core:
             raise TypeError(f"expected a function to transform, not {fun!r}")
         self.fun = fun
         self.touched = Touched(fun)
-        self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
-        self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
+        self.__name__, self.__qualname__, self.__code__ = short_name_of(fun), name_of(fun), source_of(fun)
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.heeds_threads = True  # whether a trace is given up for what another thread changes
@@ -160,9 +159,10 @@ class Core:
                 else:
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
-            except BaseException:
+            except BaseException as error:
                 if containers is not None:
                     containers.restore(overlay)
+                name_states(error, states.states, self)
                 raise
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
@@ -343,7 +343,7 @@ class StagedCore:
         self.log = log
         self.outcomes: list[Outcome] = []
         self._numbering = threading.Lock()
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:

@@ -36,6 +36,8 @@ from brainstate_graph.extend import (
     write_results,
 )  # fmt: skip
 
+from .._messages.boundary import boundary, is_boundary, leave
+from .._messages.state_names import name_states
 from .._places.weak_method import BoundMethods
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
@@ -119,6 +121,7 @@ class Unstaged(Lifted):
         self._code = code_of(funs[0])
         self._program: StagedByRule | None = None
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _traced_in_vain.get(self._code, False) and untraced() and not without_jit():
             try:
@@ -210,49 +213,56 @@ class Staged(Lifted):
         self._run: Any = None  # what is called with chosen states
         self._run_whole: Any = None  # ... and with all states of the touched graph
 
+    @is_boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
-        if leases and here.token is not None:  # inside of another function
-            with tokenless():
-                return self(*args, **kwargs)
-        inputs, as_given = self._remembered.current, self._as_given
-        if not as_given or inputs is None or not inputs.is_current():
-            args, kwargs, inputs = self._prepared(args, kwargs)
-        key = inputs.key
-        if key.passing is not None and not untraced():  # those left out would be closed over in that trace
-            inputs = inputs.whole()
+        try:
+            if leases and here.token is not None:  # inside of another function
+                with tokenless():
+                    return self(*args, **kwargs)
+            inputs, as_given = self._remembered.current, self._as_given
+            if not as_given or inputs is None or not inputs.is_current():
+                args, kwargs, inputs = self._prepared(args, kwargs)
             key = inputs.key
-        states = StateValues(key, read_values(inputs.states, False))
-        run = self._run_whole if key.passing is None else self._run
-        try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
-            if kwargs:
-                out, written = run(states, *args, **kwargs)
-            elif len(args) == 1:
-                out, written = run(states, args[0])
-            else:
-                out, written = run(states, *args)
-        except Retry as again:
-            return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
-        except (RuntimeError, ValueError) as error:
-            refuse_lost(inputs.states, self.__qualname__, error)
-            if isinstance(error, JaxRuntimeError):
-                raise_users(error)
-            raise
-        except TypeError:
-            # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
-            # Not asked of `self` again: another thread may have found nodes meanwhile.
-            if not as_given or not seal(args, kwargs, self.functions[0])[2]:
-                refuse_objects(inputs.states, self.__qualname__)
+            if key.passing is not None and not untraced():  # those left out would be closed over in that trace
+                inputs = inputs.whole()
+                key = inputs.key
+            states = StateValues(key, read_values(inputs.states, False))
+            run = self._run_whole if key.passing is None else self._run
+            try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
+                if kwargs:
+                    out, written = run(states, *args, **kwargs)
+                elif len(args) == 1:
+                    out, written = run(states, args[0])
+                else:
+                    out, written = run(states, *args)
+            except Retry as again:
+                return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
+            except (RuntimeError, ValueError) as error:
+                refuse_lost(inputs.states, self.__qualname__, error)
+                if isinstance(error, JaxRuntimeError):
+                    raise_users(error)
+                name_states(error, inputs.states)
                 raise
-            self._as_given = False
-            args, kwargs, inputs = self._prepared(args, kwargs)
-            return self._finish(*self._retry(None, inputs, args, kwargs))
-        values, number = written
-        outcome, states, used = inputs.last
-        if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
-            return self._finish(inputs, out, written)
-        write_results(states, values, used)
-        return finished(out, inputs) if outcome.sealed else out
+            except TypeError as error:
+                # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and
+                # call. Not asked of `self` again: another thread may have found nodes meanwhile.
+                if not as_given or not seal(args, kwargs, self.functions[0])[2]:
+                    refuse_objects(inputs.states, self.__qualname__)
+                    name_states(error, inputs.states)
+                    raise
+                self._as_given = False
+                args, kwargs, inputs = self._prepared(args, kwargs)
+                return self._finish(*self._retry(None, inputs, args, kwargs))
+            values, number = written
+            outcome, states, used = inputs.last
+            if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
+                return self._finish(inputs, out, written)
+            write_results(states, values, used)
+            return finished(out, inputs) if outcome.sealed else out
+        except Exception as error:
+            leave(error)
+            raise
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass."""

@@ -54,6 +54,11 @@ def refuse_objects(states: Sequence[State[Any]], user: str) -> None:
     """
     for state, value in zip(states, read_values(states, False), strict=True):
         for leaf in jax.tree.leaves(value):
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                raise TypeError(
+                    f"`{user}` uses {locate(state)}, which is a shape without a value, {describe(leaf)}: initialise "
+                    "or load the model first"
+                ) from None
             try:
                 jax.typeof(leaf)
             except TypeError:

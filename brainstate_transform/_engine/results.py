@@ -22,8 +22,8 @@ from brainstate_graph.extend import (
     unflatten,
 )  # fmt: skip
 
+from .._messages.source import name_of
 from .placeholders import ARRAYS, OBJECTS, Constant, Held, Known, Placeholder, Slot
-from .user_function import name_of
 
 if TYPE_CHECKING:
     from .touched import Inputs, TouchedGraph
@@ -47,6 +47,9 @@ class Made:
         self.values = values
         self.shape = shape
         self.known = known
+
+    def __repr__(self) -> str:
+        return f"<a new {self.shape.rows[1].type.__name__}>"
 
     def tree_flatten(self) -> tuple[tuple[Any], tuple[GraphDef, tuple[Any, ...]]]:
         return (self.values,), (self.shape, self.known)

@@ -19,6 +19,7 @@ from .._engine.lost import refuse_aliases, refuse_lost, refuse_shared
 from .._engine.retry import Retry
 from .._engine.touched import Inputs
 from .._engine.values import GraphKey, StateValues
+from .._messages.source import handed
 from .program import Program
 from .state_options import constrained, placed, with_placement
 
@@ -185,8 +186,7 @@ def _in_two(program: Program) -> Callable[..., Any]:
         values[: len(donated)] = [v if d is None else d for d, v in zip(donated, values, strict=False)]
         return _in_places(program, StateValues(_states_.key, values), _donated_.shardings, args, kwargs)
 
-    run.__name__, run.__qualname__ = program.__name__, program.__qualname__
-    return run
+    return handed(run, program)
 
 
 def _in_places(program: Program, states: StateValues, shardings: tuple[Any, ...], args: Any, kwargs: Any) -> Any:

@@ -21,6 +21,7 @@ from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
 from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
+from .._messages.boundary import boundary
 from .audit import ALWAYS, Audit
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog
@@ -157,6 +158,7 @@ class JittedFunction(Staged):
         args, kwargs, nodes = self._sealed(args, kwargs)
         return args, kwargs, self._program.known(nodes)
 
+    @boundary
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Trace for arguments like these; no state changes.
 
@@ -186,6 +188,7 @@ class JittedFunction(Staged):
                     inputs = program.inputs_again(tried[-1], inputs, args, kwargs)
         raise never_settled(self.__qualname__, tried)
 
+    @boundary
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Lower for arguments like these; no state changes.
 
@@ -199,6 +202,7 @@ class JittedFunction(Staged):
                 self._audit.see(inputs.whole(), args, kwargs)
         return traced.lower()
 
+    @boundary
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
         """Compile for arguments like these; no state changes, and a later call like it is not traced again.
 
@@ -207,10 +211,12 @@ class JittedFunction(Staged):
         """
         return self.lower(*args, **kwargs).compile()
 
+    @boundary
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result for arguments like these; no state changes."""
         return self.trace(*args, **kwargs).out_info
 
+    @boundary
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
         """Say which states are used, how many programs there are, and why the function was traced again.
 

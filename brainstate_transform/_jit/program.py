@@ -65,7 +65,7 @@ class Program:
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
         self.remembered = Remembered[Inputs](PARTNERS)
         self._settled: dict[Any, Passing | None] = {}  # by shape and strays
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:

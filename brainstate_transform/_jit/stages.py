@@ -19,6 +19,7 @@ from .._engine.lost import refuse_lost
 from .._engine.results import unseal_result
 from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome
+from .._messages.boundary import boundary
 from .dispatch import Dispatch
 from .explain import NamedTrace
 
@@ -178,6 +179,7 @@ class Compiled(_Stage):
         (6.0, 1)
     """
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner = self._owner
         if without_jit():

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, locate
 
-from .._checks.avals import shape_of
+from .._checks.avals import both_in_words, first_difference, shapes_of
 from .._engine.core import Core
-from .._engine.user_function import named_like
+from .._engine.placeholders import is_placeholder
 from .._engine.values import NO_STATES, StateValues
+from .._messages.source import handed
 
 __all__ = ["Branches", "Branching"]
 
@@ -111,7 +110,7 @@ class Branches:
             with core.overlay():
                 return out, StateValues.read(self.written()).updated(written)
 
-        return named_like(branch, core)
+        return handed(branch, core)
 
     def written(self) -> tuple[State[Any], ...]:
         """Return the states that any branch writes, when all have been traced.
@@ -141,26 +140,16 @@ def _refuse_mismatch(
             pairs = zip(states.states, lefts, rights, strict=True)
             state, left, right = next(pair for pair in pairs if not alike(*pair[1:]))
             raise TypeError(
-                f"{names[0]} leaves {locate(state)} as {describe(_shapes(left))}, {names[number]} as "
-                f"{describe(_shapes(right))}; the branches of {branching.name} must leave it with the same structure, "
-                "shape and dtype. Cast what is assigned."
+                f"{names[0]} leaves {locate(state)} as {describe(shapes_of(left))}, {names[number]} as "
+                f"{describe(shapes_of(right))}; the branches of {branching.name} must leave it with the same "
+                "structure, shape and dtype. Cast what is assigned."
             )
         if not alike(first.out, other.out):
-            path, left, right = _first_difference(_shapes(first.out), _shapes(other.out))
-            raise TypeError(
-                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
-                f"{f' at {path}' if path else ''}; the branches of {branching.name} must return the same structure, "
-                "shape and dtype. Cast what is returned."
-            )
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else shape_of(x), tree)
-
-
-def _first_difference(left: Any, right: Any) -> tuple[str, Any, Any]:
-    """Find the first leaf in which two results differ: its path, and what it is in each."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return "", left, right
-    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
-    return next((jax.tree_util.keystr(path), a, b) for (path, a), b in pairs if not alike(a, b))
+            path, left, right = first_difference(first.out, other.out)
+            same = "the same structure, shape and dtype. Cast what is returned."
+            cure = f"the branches of {branching.name} must return {same}"
+            if is_placeholder(left) and is_placeholder(right):
+                cure = "a program returns the same module whatever the values are. Return what is computed with it."
+            left, right = both_in_words(left, right)
+            at = f" at {path}" if path else ""
+            raise TypeError(f"{names[0]} returns {left}, {names[number]} {right}{at}; {cure}")

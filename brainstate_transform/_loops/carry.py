@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import locate
 
+from .._checks.avals import both_in_words, first_difference
 from .._engine.core import Core
 from .._engine.values import StateValues
 
@@ -63,9 +64,11 @@ def adapted(core: Core, carry: Carry, after: Carry, strengthen: Callable[[Any], 
 def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Callable[[], str], cure: str) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
+        at, left, right = first_difference(old, new)
+        left, right = both_in_words(left, right)
         raise TypeError(
-            f"{changes()} from a value of structure {structure} to one of {jax.tree.structure(new)}; a loop needs the "
-            "same structure in each step."
+            f"{changes()}{at} from {left} to {right}; a loop needs the same structure, and the "
+            "same modules, in each step."
         )
     found: list[Any] = []
     for (path, before), leaf in zip(leaves, jax.tree.leaves(new), strict=True):

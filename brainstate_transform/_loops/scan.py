@@ -21,6 +21,7 @@ from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan
@@ -88,6 +89,7 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     return int(next(iter(sizes.values())))
 
 
+@boundary
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -131,6 +133,7 @@ def scan(
     return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar), f, (init, xs))
 
 
+@boundary
 def for_loop(
     f: Callable[..., Any],
     *xs: Any,

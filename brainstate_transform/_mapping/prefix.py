@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import DictKey, SequenceKey, keystr
 
+from brainstate_graph.extend import describe
+
 from .._engine.core import Core
 from .._engine.user_function import name_of
 
@@ -111,7 +113,7 @@ def each_result(argument: str, prefix: Any, out: Any, core: Core, is_spec: Calla
         arrays = _spread(prefix, out, is_spec)
     except ValueError:
         raise ValueError(
-            f"{argument}={prefix!r} does not fit the result of `{user}`, which is {jax.tree.structure(out)}"
+            f"{argument}={prefix!r} does not fit the result of `{user}`, which is {describe(out)}"
         ) from None
     return [(lambda path=path: f"result{keystr(path)} of `{user}`", leaf, spec) for path, leaf, spec in arrays]
 

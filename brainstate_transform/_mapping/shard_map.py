@@ -21,6 +21,7 @@ from .._engine.errors import BatchAxisError
 from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .._jit.eager import Compiling
+from .._messages.source import handed
 from .._selection.select import place
 from .lanes import check_rngs
 from .mesh_axes import MeshAxes
@@ -135,7 +136,7 @@ class _ShardMap(NamedTuple):
                 return out, states.split(values)
 
             out, written = jax.shard_map(
-                shard,
+                handed(shard, core),
                 mesh=axes.mesh,
                 in_specs=(list(groups), in_specs, by_keyword),
                 out_specs=(self.out_specs, states.specs),

@@ -23,6 +23,7 @@ from .._engine.values import StateValues
 from .._jit.dispatch import Dispatch
 from .._jit.stages import Traced
 from .._jit.state_options import with_placement
+from .._messages.boundary import boundary
 from .avals import fits, strong
 
 __all__ = ["Exported", "deserialize", "export"]
@@ -118,6 +119,7 @@ class Exported:
         return f"<Exported of {self.name!r} with states {list(self.states_info)}>"
 
 
+@boundary
 def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, **kwargs: Any) -> Exported:
     """Turn a compiled function into what can be saved as bytes and run elsewhere; no state changes.
 

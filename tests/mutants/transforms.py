@@ -8,6 +8,9 @@ HERE = "brainstate_transform"
 ENTRY = "tests/transform/jit/test_dispatch.py"
 LISTING = "tests/transform/jit/test_listing.py"
 
+MESSAGES = "brainstate_transform/_messages"
+BOUNDARY = "tests/transform/messages/test_boundary.py"
+
 MUTANTS = [
     # -- jit
     (
@@ -153,5 +156,34 @@ MUTANTS = [
         "if diagnosing or made:",
         "if made:",
         ("tests/transform/mapping/test_vmap.py",),
+    ),
+    # -- messages
+    (
+        "frames of the library are shown",
+        f"{MESSAGES}/boundary.py",
+        "        if not is_hidden(entry.tb_frame.f_code):",
+        "        if True:",
+        (BOUNDARY,),
+    ),
+    (
+        "an error that is caught inside is noted",
+        f"{MESSAGES}/boundary.py",
+        "        if frame.f_code in _boundaries:\n            return",
+        "        if False:\n            return",
+        (BOUNDARY,),
+    ),
+    (
+        "a state of an outer trace is named by its number in an inner one",
+        f"{MESSAGES}/state_names.py",
+        "    if not here or ",
+        "    if ",
+        (BOUNDARY,),
+    ),
+    (
+        "a function handed to JAX has the place of ours",
+        f"{MESSAGES}/source.py",
+        "    named.__wrapped__ = _Source(user)",
+        "",
+        ("tests/laws/test_errors.py",),
     ),
 ]

@@ -9,11 +9,11 @@ from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.locate import locate
-from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
+from ._core.overlay import ABSENT, Edit, Journal, at_home, in_raw_trace, note_possible_reads, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
-from ._core.values import alike, aval_of
+from ._core.values import alike, aval_of, detached
 from ._core.watch import watch
 from ._kept.large import Larges
 from ._kept.patch import patched
@@ -40,10 +40,12 @@ __all__ = [
     "StateTree",
     "alike",
     "appearance_of",
+    "at_home",
     "aval_of",
     "born_after",
     "by_identity",
     "describe",
+    "detached",
     "dotted",
     "fields_of",
     "flatten",
@@ -55,6 +57,7 @@ __all__ = [
     "make_states",
     "new_node",
     "node_in",
+    "note_possible_reads",
     "note_reads",
     "notes",
     "now",

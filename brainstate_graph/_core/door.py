@@ -27,8 +27,8 @@ from . import overlay as overlays
 from .errors import TraceContextError
 from .locate import find_hidden, locate, tell_constants
 from .node import Node
-from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
-from .values import refuse_unlike
+from .overlay import NO_TRACE, Overlay, at_home, be_busy, note_constants, stack
+from .values import detached, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -94,6 +94,9 @@ def look(state: State[Any], record: bool = False) -> Any:
                 value = entered
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
                 (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
+    # A list or dict that is changed inside must not be changed outside: the trace has one of its own.
+    if passed and type(value) not in PLAIN and not isinstance(value, (Tracer, jax.Array)):
+        value = passed[0]._values[state] = detached(value)
     return value
 
 
@@ -156,10 +159,9 @@ def note_reads(states: Iterable[State[Any]]) -> None:
     """Record reads that a transform made on behalf of the enclosing trace."""
     top = stack.top
     if top is not None:
-        inside, reads = top._values, top.reads
         for state in states:
-            if state in inside:
-                reads[state] = None
+            if state in top._values:
+                top.reads[state] = None
             else:
                 look(state, True)
 
@@ -189,9 +191,7 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             if isinstance(value, jax.Array):
                 PLAIN.add(type(value))
             return
-    overlay = stack.top
-    home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
-    if home is None or home != get_opaque_trace_state():
+    if not at_home(state) or (stack.top is None and not hasattr(state, "_birth")):
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
             "of states, so the value would outlive its trace. Use the transform of the same name from "

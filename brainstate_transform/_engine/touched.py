@@ -144,13 +144,19 @@ class Inputs:
 
     def write(self, written: Written) -> None:
         """Assign what came back to the live states, or to the enclosing trace; all or none."""
-        states, used, _ = outcome = written.outcome
-        if used is None:
+        outcome = written.outcome
+        states = outcome.states
+        if outcome.used is None:
             write_values(states, written.values)
-        else:
-            table = self.graph.states
-            self.last = (outcome, [table[i] for i in states], [table[i] for i in used])
-            write_values(self.last[1], written.values, self.last[2])
+            return
+        table = self.graph.states
+        states = [table[i] for i in states]
+        if outcome.possible:  # rare, and noted on the long way only
+            outcome.note_reads(table)
+            write_values(states, written.values)
+            return
+        self.last = (outcome, states, [table[i] for i in outcome.used])
+        write_values(states, written.values, self.last[2])
 
 
 def root_name(number: int) -> str:

@@ -47,6 +47,7 @@ class _Stack(threading.local):
     top: Overlay | None = None
     journal: Journal | None = None
     tree_check = False  # whether `check_state_value_tree` is on
+    left: Any = None  # the trace that this thread has left for a moment, see `outside`
 
 
 stack = _Stack()
@@ -385,8 +386,9 @@ def outside() -> Generator[None]:
         1.0
     """
     top, stack.top = stack.top, None
+    left, stack.left = stack.left, get_opaque_trace_state()
     try:
         with without_leases(), jax.ensure_compile_time_eval():
             yield
     finally:
-        stack.top = top
+        stack.top, stack.left = top, left

@@ -171,7 +171,7 @@ class Program:
             raise
         for each in said:
             each.check(whole.graph)  # ... and states that the function, now that it is traced, is known not to use
-        written, used, _ = found[1]
+        written, used = found[1][:2]
         before = inputs.key.passing or Passing(())
         indices = {*(used or ()), *before.indices}
         donated = sorted({*written, *before.indices[: before.donated]}) if self.donates else []

@@ -109,6 +109,13 @@ class Program:
         traced = self.whole.trace(StateValues(whole.key, self.shapes(whole)), *args, **kwargs)
         return traced, self.core.outcome(traced.out_info[1][1])
 
+    def donate(self, donation: Donation) -> None:
+        """Let states give their buffers away from now on."""
+        self.donates = self.apart = True
+        self.donation = donation
+        self._settled.clear()
+        self.remembered.forget()
+
     # -- which states are passed ---------------------------------------------------------------------------------------
 
     def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:

@@ -8,8 +8,8 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
-from ._core.locate import locate
-from ._core.overlay import ABSENT, Edit, Journal, at_home, in_raw_trace, note_possible_reads, put_field, tracing, untraced
+from ._core.locate import locate, refuse_away
+from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, note_possible_reads, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
@@ -40,7 +40,6 @@ __all__ = [
     "StateTree",
     "alike",
     "appearance_of",
-    "at_home",
     "aval_of",
     "born_after",
     "by_identity",
@@ -64,6 +63,7 @@ __all__ = [
     "patched",
     "put_field",
     "read_values",
+    "refuse_away",
     "static_key",
     "tokenless",
     "tracing",

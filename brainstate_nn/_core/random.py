@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from brainstate_graph import Node, State, TraceContextError, outside
-from brainstate_graph.extend import at_home, fields_of, locate, make_state
+from brainstate_graph import Node, State, outside
+from brainstate_graph.extend import fields_of, make_state
 from brainstate_transform import register_lanes
 
 from .arrays import uncommitted
@@ -83,6 +83,8 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
 
     __slots__ = ()
 
+    graph_at_home = True
+
     def __init__(
         self,
         seed: int | jax.Array | State[Any] | None = None,
@@ -106,12 +108,6 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         Raises:
             TraceContextError: The code runs inside of ``jax.vmap``, ``jax.grad`` or another transform of JAX itself.
         """
-        if not at_home(self):
-            raise TraceContextError(
-                f"{locate(self)} draws inside a JAX transform that does not know of states: all lanes of `jax.vmap` "
-                "would draw the same, and others would draw anew or not at all. Use the transform of the same name from "
-                "brainstate_transform, or draw before, and pass the key: `key = rng.split_key()`."
-            )
         with _draw_lock:
             key, count = self.value
             self.value = (key, _where_key_is(key, count + 1))

@@ -35,7 +35,6 @@ from brainstate_graph.extend import (
     under_jax_alone,
     untraced,
     warn,
-    write_results,
 )  # fmt: skip
 
 from .._places.weak_method import WeakMethod
@@ -279,7 +278,7 @@ class Staged(Lifted):
         outcome, states, used = inputs.last
         if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
             return self._finish(inputs, out, written)
-        write_results(states, values, used)
+        inputs.write_results(states, values, used)
         return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:

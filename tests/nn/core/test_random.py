@@ -248,7 +248,7 @@ def test_drawing_under_an_overlay_leaves_the_stream_alone():
 
 def test_a_captured_stream_is_refused_by_raw_jit_and_stays_as_it_was():
     rng = nn.RandomState(0, "noise")
-    with pytest.raises(TraceContextError, match="RandomState 'noise' draws inside a JAX transform"):
+    with pytest.raises(TraceContextError, match="RandomState 'noise' cannot move on here"):
         jax.jit(lambda: rng.normal())()
     assert int(rng.value[1]) == 0
 

@@ -109,8 +109,8 @@ def test_an_ensemble_learns_as_its_members_do():
     plain = jax.vmap(jax.grad(lambda w, b, x: ((x @ w + b[None]) ** 2).sum(), (0, 1)))
     w, b = plain(ensemble.weight.value, ensemble.bias.value, x)
     found = grad(total, params)()
-    np.testing.assert_allclose(found["weight"], w, rtol=1e-5)
-    np.testing.assert_allclose(found["bias"], b, rtol=1e-5)
+    np.testing.assert_allclose(found[("weight",)], w, rtol=1e-5)
+    np.testing.assert_allclose(found[("bias",)], b, rtol=1e-5)
 
 
 def test_random_streams_of_modules():

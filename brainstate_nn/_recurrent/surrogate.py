@@ -104,7 +104,7 @@ def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
 
 def _as_slopes(slope: Any) -> Any:
     """Return slopes in an array, or raise; those that are traced are not known."""
-    if not isinstance(slope, Tracer) and not (slope > 0).all():
+    if not isinstance(slope, Tracer) and not (np.asarray(slope) > 0).all():
         raise ValueError(f"slope must be an array of numbers greater than 0, not {slope!r}")
     return slope
 

@@ -85,7 +85,7 @@ class _Custom(abc.ABC):
                     continue
                 call.ended = True
                 note_reads((*call.declared, *call.used))
-                note_possible_reads(call.states)  # JAX gets all of them: a rule that runs later may read what nobody has
+                note_possible_reads(call.states)  # JAX gets all of them, and a rule that it runs later may read any
                 return out, written
             raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
 

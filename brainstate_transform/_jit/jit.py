@@ -270,8 +270,8 @@ def jit(
         fun: The function; without it, a decorator is returned.
         static_argnums: Positions of arguments that are part of the program; compared by type and value.
         static_argnames: Names of such arguments.
-        donate_argnums: Positions of arguments whose buffers the result may reuse; of a module there, those of the states
-            that are written give theirs to the new values.
+        donate_argnums: Positions of arguments whose buffers the result may reuse; the states of a module there that are
+            written give theirs to the new values.
         donate_argnames: Names of such arguments.
         donate_states: Whether the states that are written give their old buffers to the new values: True for all of
             them, or a selector (see `select`).

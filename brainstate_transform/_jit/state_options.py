@@ -121,7 +121,8 @@ class Donation(StateOption):
         calls = self._of_nodes.setdefault(graph, {})
         if nodes not in calls:
             own = {state for number in nodes for state in states(graph.nodes[number]).values()}
-            calls[nodes] = tuple([said or state in own for said, state in zip(self.of(graph), graph.states, strict=True)])
+            pairs = zip(self.of(graph), graph.states, strict=True)
+            calls[nodes] = tuple([said or state in own for said, state in pairs])
         return calls[nodes]
 
     def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:

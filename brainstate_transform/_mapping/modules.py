@@ -44,8 +44,8 @@ def axes_of_states(nodes: Nodes, named: Mapping[State[Any], Any]) -> dict[State[
                 )
             if axis is not None and named.get(state, axis) != axis:
                 raise ValueError(
-                    f"in_axes has {axis} for {name()}, and in_states has {named[state]} for {locate(state)} in it: give "
-                    "the module None in in_axes, and name its states in in_states"
+                    f"in_axes has {axis} for {name()}, and in_states has {named[state]} for {locate(state)} in it: "
+                    "give the module None in in_axes, and name its states in in_states"
                 )
     return {state: axis for state, axis in found.items() if axis[0] is not None and not _is_one_for_all(state)}
 

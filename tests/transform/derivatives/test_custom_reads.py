@@ -104,7 +104,7 @@ def test_a_rule_that_calls_functions_with_rules(inner, place, kind):
 @pairs(place=PLACES, way=WAYS)
 @each("kind", KINDS)
 def test_what_could_be_reached_and_is_not_read(place, way, kind):
-    """A state of `wrt` that nothing reads is refused, at the first call and when all is known to JAX; others are not."""
+    """A state of `wrt` that nothing reads is refused, at the first call and when JAX knows all; others are not."""
     m = Model()
     call = place(ruled(m, kind, INNER["by the function"]))
     for _ in range(2):

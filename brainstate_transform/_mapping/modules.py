@@ -1,7 +1,7 @@
-"""Modules among mapped arguments and results: the axis that a user gives to a module is that of its states.
+"""Modules among mapped arguments and results: the axis or PartitionSpec that a user gives to one is that of its states.
 
-A module is no array, and JAX gets a placeholder for it.  So what ``in_axes`` and ``out_axes`` say of one is said of its
-states here, as if ``in_states`` and ``out_states`` had named them.  Where both are given, they must agree.
+A module is no array, and JAX gets a placeholder for it.  So what ``in_axes``, ``in_specs`` and ``out_axes`` say of one is
+said of its states here, as if ``in_states`` and ``out_states`` had named them.  Where both are given, they must agree.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from .per_state import PerState
 
 __all__ = ["Nodes", "axes_of_states", "place_returned"]
 
-Nodes = Iterable[tuple[Callable[[], str], Node, Any]]  # what each is called, itself, its axis
+Nodes = Iterable[tuple[Callable[[], str], Node, Any]]  # what each is called, itself, its axis or spec
 
 
-def axes_of_states(nodes: Nodes, named: Mapping[State[Any], Any]) -> dict[State[Any], tuple[int, Callable[[], str]]]:
-    """Return the axis of each state of modules that have one, and what the module is called.
+def axes_of_states(
+    argument: str, nodes: Nodes, named: Mapping[State[Any], Any]
+) -> dict[State[Any], tuple[Any, Callable[[], str]]]:
+    """Return the axis or spec of each state of modules that have one, and what the module is called.
 
     Args:
+        argument: The argument in which the user gave them.
         nodes: The modules among the arguments.
-        named: The axes that `in_states` gives.
+        named: What `in_states` gives.
 
     Raises:
-        ValueError: A state has two axes.
+        ValueError: A state has two.
     """
     found: dict[State[Any], tuple[Any, Callable[[], str]]] = {}
     for name, node, axis in nodes:
@@ -39,13 +42,13 @@ def axes_of_states(nodes: Nodes, named: Mapping[State[Any], Any]) -> dict[State[
             before, first = found.setdefault(state, (axis, name))
             if before != axis:
                 raise ValueError(
-                    f"in_axes has {before} for {first()} and {axis} for {name()}, and both hold {locate(state)}, which "
-                    "has one axis: give both the same"
+                    f"{argument} has {before} for {first()} and {axis} for {name()}, and both hold {locate(state)}: give "
+                    "both the same"
                 )
             if axis is not None and named.get(state, axis) != axis:
                 raise ValueError(
-                    f"in_axes has {axis} for {name()}, and in_states has {named[state]} for {locate(state)} in it: "
-                    "give the module None in in_axes, and name its states in in_states"
+                    f"{argument} has {axis} for {name()}, and in_states has {named[state]} for {locate(state)} in it: "
+                    f"leave the module to in_states, or its states to {argument}"
                 )
     return {state: axis for state, axis in found.items() if axis[0] is not None and not _is_one_for_all(state)}
 

@@ -170,7 +170,7 @@ class _Vmap(NamedTuple):
             each = (isinstance(self.in_axes, (tuple, dict)), isinstance(self.in_axes, dict))
             arguments = [pair for pair, own in zip(arguments, each, strict=True) if own]
         nodes = each_argument("in_axes", arguments, core, _is_axis, nodes=True) if core.nodes else ()
-        return axes_of_states(nodes, named)
+        return axes_of_states("in_axes", nodes, named)
 
 
 class _Lane:

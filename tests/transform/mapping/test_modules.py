@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_graph import Node, State
-from brainstate_transform import grad, jit, vmap
+from brainstate_transform import BatchAxisError, grad, jit, shard_map, vmap
 from tests.tables import each
 
 X = jnp.arange(5.0)
@@ -151,7 +152,7 @@ def call(m, x):
 CONTRADICTIONS = {
     "in_states": (
         lambda m: vmap(call, in_axes=(0, 0), in_states={1: m.w})(m, X),
-        r"^in_axes has 0 for argument 'm' of `call`, and in_states has 1 for State at Cell.w in it: give the",
+        r"^in_axes has 0 for argument 'm' of `call`, and in_states has 1 for State at Cell.w in it: leave",
     ),
     "in_states None": (
         lambda m: vmap(call, in_axes=(0, 0), in_states={None: m.w})(m, X),
@@ -189,3 +190,49 @@ def test_what_contradicts_is_refused_and_changes_nothing(run, message):
     with pytest.raises((TypeError, ValueError), match=message):
         run(m)
     assert all(a is b for a, b in zip([m.w.value, m.h.value], before, strict=True))
+
+
+MESH = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+SPLIT, WHOLE = P("i"), P()
+
+
+def sharded(fun, **options):
+    return shard_map(fun, mesh=MESH, out_specs=SPLIT, **options)
+
+
+SHARDS = {
+    "by position": lambda m: sharded(call, in_specs=(SPLIT, SPLIT))(m, X),
+    "by name": lambda m: sharded(call, in_specs={"m": SPLIT, "x": SPLIT})(m, X),
+    "keyword by name": lambda m: sharded(call, in_specs={"m": SPLIT, "x": SPLIT})(x=X, m=m),
+    "in a dict": lambda m: sharded(lambda p, x: p["m"](x), in_specs=({"m": SPLIT}, SPLIT))({"m": m}, X),
+    "with in_states": lambda m: sharded(call, in_specs=(SPLIT, SPLIT), in_states={SPLIT: m})(m, X),
+    "left to in_states": lambda m: sharded(call, in_specs=(WHOLE, SPLIT), in_states={SPLIT: m})(m, X),
+}
+
+
+class Spread(Cell):
+    """A shard of it has several lanes."""
+
+    def __call__(self, x):
+        self.h.value = self.h.value + x
+        return self.h.value + self.w.value[:, 0]
+
+
+@each("run", SHARDS.values(), ids=SHARDS)
+def test_the_spec_of_a_module_spreads_its_states(run):
+    m = Spread()
+    np.testing.assert_allclose(run(m), X + W[:, 0])
+    np.testing.assert_allclose(m.h.value, X)
+
+
+def test_specs_that_contradict_are_refused():
+    m = Spread()
+    with pytest.raises(
+        ValueError, match=r"^in_specs has P\S*\('i',?\) for argument 'm' of `call`, and in_states has P"
+    ):
+        sharded(call, in_specs=(SPLIT, SPLIT), in_states={P(None, "i"): m.w})(m, X)
+    with pytest.raises(
+        BatchAxisError, match=r"writes a value that differs per shard over \['i'\] to State at Spread\.h"
+    ):
+        sharded(call, in_specs=(WHOLE, SPLIT))(m, X)
+    assert (m.h.value == 0.0).all()

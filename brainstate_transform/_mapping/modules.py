@@ -1,7 +1,7 @@
 """Modules among mapped arguments and results: the axis or PartitionSpec that a user gives to one is that of its states.
 
-A module is no array, and JAX gets a placeholder for it.  So what ``in_axes``, ``in_specs`` and ``out_axes`` say of one is
-said of its states here, as if ``in_states`` and ``out_states`` had named them.  Where both are given, they must agree.
+A module is no array, and JAX gets a placeholder for it.  So what ``in_axes``, ``in_specs`` and ``out_axes`` say of one
+is said of its states here, as if ``in_states`` and ``out_states`` had named them.  Where both are given, they must agree.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def axes_of_states(
             before, first = found.setdefault(state, (axis, name))
             if before != axis:
                 raise ValueError(
-                    f"{argument} has {before} for {first()} and {axis} for {name()}, and both hold {locate(state)}: give "
-                    "both the same"
+                    f"{argument} has {before} for {first()} and {axis} for {name()}, and both hold {locate(state)}: "
+                    "give both the same"
                 )
             if axis is not None and named.get(state, axis) != axis:
                 raise ValueError(

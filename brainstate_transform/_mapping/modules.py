@@ -1,7 +1,7 @@
 """Modules among mapped arguments and results: the axis or PartitionSpec that a user gives to one is that of its states.
 
 A module is no array, and JAX gets a placeholder for it.  So what ``in_axes``, ``in_specs`` and ``out_axes`` say of one
-is said of its states here, as if ``in_states`` and ``out_states`` had named them.  Both must agree where both are given.
+is said of its states here, as if ``in_states`` and ``out_states`` had named them; where both are given, they agree.
 """
 
 from __future__ import annotations

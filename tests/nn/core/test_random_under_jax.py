@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import brainstate_nn as nn
-from brainstate_graph import Node, TraceContextError, states, treefy_merge, treefy_split
+from brainstate_graph import Node, State, TraceContextError, states, treefy_merge, treefy_split
 from brainstate_transform import (
     StatefulFunction,
     checkpoint,
@@ -69,6 +69,7 @@ class Streams(Node):
     """What draws. The default stream of the process has a number of its own."""
 
     def __init__(self):
+        self.calls = State(jnp.float32(0.0))
         self.rng = nn.RandomState(0)
         self.streams = nn.RandomStreams(0, dropout=1)
         self.drop = nn.Dropout(0.5, rng=nn.RandomState(2))
@@ -146,13 +147,19 @@ def test_a_transform_of_ours_in_a_raw_one(model, raw, ours):
 
 
 def test_what_was_compiled_is_refused_and_goes_on_afterwards(model):
-    step = jit(lambda x: x * model.rng.normal())
+
+    @jit
+    def step(x):
+        model.calls.value = model.calls.value + 1.0  # an array comes first among what is written
+        return x * model.rng.normal()
+
     oracle = nn.RandomState(0)
     for _ in range(3):
         assert step(ONE) == pytest.approx(float(oracle.normal()))
         for raw in (RAW["vmap"], RAW["grad"], RAW["jit"]):
             with pytest.raises(TraceContextError, match=r"RandomState at Streams\.rng cannot move on here"):
                 raw(step)
+    assert model.calls.value == 3.0
 
 
 def test_what_is_made_inside_draws_there():

@@ -191,7 +191,7 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             if isinstance(value, jax.Array):
                 PLAIN.add(type(value))
             return
-    if not at_home(state) or (stack.top is None and not hasattr(state, "_birth")):
+    if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
             "of states, so the value would outlive its trace. Use the transform of the same name from "

@@ -347,9 +347,10 @@ def note_possible_reads(states: Iterable[State[Any]]) -> None:
 
 def at_home(state: State[Any]) -> bool:
     """Tell whether the code runs in the trace in which the state is written; not in one of JAX's inside of that."""
-    top = stack.top
-    home = getattr(state, "_birth", NO_TRACE) if top is None else top.births.get(state, top._trace)
-    return bool(home == get_opaque_trace_state())
+    top, now = stack.top, get_opaque_trace_state()
+    if top is not None:
+        return bool(top.births.get(state, top._trace) == now)
+    return bool(now == NO_TRACE or now == getattr(state, "_birth", None))  # outside live those too that were made inside
 
 
 def be_busy(by: int) -> None:

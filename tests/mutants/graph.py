@@ -75,7 +75,7 @@ MUTANTS = [
     (
         "a tracer of raw JAX is let into a State",
         f"{CORE}/door.py",
-        'if not at_home(state) or (stack.top is None and not hasattr(state, "_birth")):',
+        "if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):",
         "if False:",
         (STATE,),
     ),

@@ -173,6 +173,30 @@ def test_what_is_made_inside_draws_there():
     assert jnp.array_equal(out[0], out[1])  # one stream was passed for all lanes
 
 
+# Where a stream is made that is used outside afterwards.
+MAKERS = {
+    "outside": lambda: nn.Dropout(0.5, rng=nn.RandomState(0)),
+    "jit": lambda: jit(lambda: nn.Dropout(0.5, rng=nn.RandomState(0)))(),
+    "vmap": lambda: vmap(lambda: nn.Dropout(0.5, rng=nn.RandomState(0)), axis_size=3)(),
+    "ensemble": lambda: vmap(lambda: nn.Dropout(0.5), axis_size=3, new_states=0)(),
+    "checkpoint": lambda: checkpoint(lambda: nn.Dropout(0.5, rng=nn.RandomState(0)))(),
+}
+
+
+@each("make", MAKERS.values(), ids=MAKERS)
+def test_a_stream_that_was_made_inside_lives_outside_afterwards(make):
+    net, x = make(), jnp.ones((3, 8))
+    net(x) if net.rng.value[1].ndim == 0 else vmap(lambda m, x: m(x))(net, x)
+    step = jit(lambda m, x: m(x) if m.rng.value[1].ndim == 0 else vmap(lambda m, x: m(x))(m, x))
+    step(net, x)
+    step(net, x)
+    assert (net.rng.value[1] == 3).all()
+    for raw in (RAW["vmap"], RAW["grad"]):
+        with pytest.raises(TraceContextError):
+            raw(lambda y: step(net, x)[0, 0] * y)
+    assert (net.rng.value[1] == 3).all()
+
+
 def test_without_compiling_raw_jit_is_python(model):
     with jax.disable_jit():
         jax.jit(lambda x: x * model.rng.normal())(ONE)

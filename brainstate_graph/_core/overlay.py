@@ -350,7 +350,7 @@ def at_home(state: State[Any]) -> bool:
     top, now = stack.top, get_opaque_trace_state()
     if top is not None:
         return bool(top.births.get(state, top._trace) == now)
-    return bool(now == NO_TRACE or now == getattr(state, "_birth", None))  # outside live those too that were made inside
+    return bool(now == NO_TRACE or now == getattr(state, "_birth", None))  # what was made inside may live outside
 
 
 def be_busy(by: int) -> None:

@@ -8,12 +8,12 @@ from ._core.door import note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
-from ._core.locate import locate, paths_to
-from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
+from ._core.locate import locate, paths_to, refuse_away
+from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, note_possible_reads, put_field, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, static_key
 from ._core.unflatten import unflatten
-from ._core.values import alike, aval_of
+from ._core.values import alike, aval_of, detached
 from ._core.watch import watch
 from ._kept.large import Larges
 from ._kept.patch import patched
@@ -49,6 +49,7 @@ __all__ = [
     "born_after",
     "by_identity",
     "describe",
+    "detached",
     "dotted",
     "fields_of",
     "flatten",
@@ -62,6 +63,7 @@ __all__ = [
     "make_states",
     "new_node",
     "node_in",
+    "note_possible_reads",
     "note_reads",
     "notes",
     "now",
@@ -69,6 +71,7 @@ __all__ = [
     "paths_to",
     "put_field",
     "read_values",
+    "refuse_away",
     "static_key",
     "tokenless",
     "tracing",

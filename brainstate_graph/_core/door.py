@@ -25,10 +25,10 @@ from .._tools import constants
 from . import hooks
 from . import overlay as overlays
 from .errors import TraceContextError
-from .locate import find_hidden, locate, tell_constants
+from .locate import find_hidden, locate, refuse_away, tell_constants
 from .node import Node
-from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
-from .values import refuse_unlike
+from .overlay import NO_TRACE, Overlay, at_home, be_busy, note_constants, stack
+from .values import detached, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -47,11 +47,13 @@ class Box:
         _value: The value; not there in a state that was made inside a transform.
         _meta: What was declared: name, tags and further metadata.
         _birth: The trace in which it was made; not there where that was outside of any.
+        graph_at_home: Whether its kind refuses writes in a trace of JAX alone, also of what is the same in all lanes.
     """
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
     _graph_is_state = True
+    graph_at_home = False
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any
@@ -71,9 +73,8 @@ def look(state: State[Any], record: bool = False) -> Any:
         state: The state.
         record: Whether open overlays note it as a read; hooks are not told, as for a copy.
     """
-    top = stack.top
     passed: list[Overlay] = []
-    layer = top
+    layer = stack.top
     while layer is not None:
         if record:
             layer.reads[state] = None
@@ -94,6 +95,8 @@ def look(state: State[Any], record: bool = False) -> Any:
                 value = entered
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
                 (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
+    if passed and type(value) not in PLAIN and not isinstance(value, (Tracer, jax.Array)):
+        value = passed[0]._values[state] = detached(value)  # a list that is changed inside is not changed outside
     return value
 
 
@@ -156,10 +159,9 @@ def note_reads(states: Iterable[State[Any]]) -> None:
     """Record reads that a transform made on behalf of the enclosing trace."""
     top = stack.top
     if top is not None:
-        inside, reads = top._values, top.reads
         for state in states:
-            if state in inside:
-                reads[state] = None
+            if state in top._values:
+                top.reads[state] = None
             else:
                 look(state, True)
 
@@ -172,15 +174,15 @@ def is_orphan(state: State[Any]) -> bool:
     if hasattr(state, "_value"):
         return False
     layer = stack.top
-    while layer is not None:
-        if state in layer._values:
-            return False
+    while layer is not None and state not in layer._values:
         layer = layer._parent
-    return True
+    return layer is None
 
 
 def refuse_foreign(state: State[Any], value: Any) -> None:
     """Raise if `value` may not be put into `state` here."""
+    if state.graph_at_home:
+        refuse_away(state)
     if type(value) in PLAIN:
         return
     if not isinstance(value, Tracer):
@@ -189,9 +191,7 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             if isinstance(value, jax.Array):
                 PLAIN.add(type(value))
             return
-    overlay = stack.top
-    home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
-    if home is None or home != get_opaque_trace_state():
+    if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
             "of states, so the value would outlive its trace. Use the transform of the same name from "
@@ -382,7 +382,7 @@ def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Seq
 def settle(state: State[Any], value: Any) -> None:
     """Give a new state its value, where it is made."""
     trace = get_opaque_trace_state()
-    if not trace == NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
+    if not trace == NO_TRACE and not trace == stack.left:  # noqa: SIM201 - `!=` takes twice as long
         state._birth = trace  # else it stays unset: most states are born outside of any trace
     overlay = stack.top if overlays.open_count else None
     if overlay is None:

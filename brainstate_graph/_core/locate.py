@@ -22,9 +22,11 @@ from .._tools import constants
 from .._tools.containers import items_of
 from .._tools.frames import level_of_user
 from .clock import fields_of
+from .errors import TraceContextError
 from .node import Node
+from .overlay import at_home
 
-__all__ = ["find_hidden", "locate", "path_to", "paths_to", "tell_constants"]
+__all__ = ["find_hidden", "locate", "path_to", "paths_to", "refuse_away", "tell_constants"]
 
 _MOST = 1000  # objects that `find_hidden` looks into: a data set that a model holds is not gone through
 _CLOSED = (str, bytes, bytearray, int, float, complex, type, types.ModuleType, types.CodeType, jax.Array)
@@ -116,6 +118,20 @@ def tell_constants(states: Iterable[Any]) -> None:
             "Use the transform of the same name, `from brainstate_transform import jit`, or pass the values: "
             "`graphdef, tree = treefy_split(model)`.",
             stacklevel=level_of_user(),
+        )
+
+
+def refuse_away(state: Any) -> None:
+    """Refuse to write a state in a trace of JAX inside of the one in which it lives, see `Box.graph_at_home`.
+
+    Raises:
+        TraceContextError: The code runs in such a trace.
+    """
+    if not at_home(state):
+        raise TraceContextError(
+            f"{locate(state)} cannot move on here: the code runs inside a JAX transform that does not know of states, "
+            "as `jax.vmap`, where all lanes would draw the same. Use the transform of the same name from "
+            "brainstate_transform, or draw before and pass the keys: `keys = rng.split_key(n)`."
         )
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "ABSENT", "NO_TRACE", "Edit", "Journal", "Overlay", "be_busy", "in_raw_trace", "note_constants", "note_edit",
-    "outside", "put_field", "stack", "tracing", "untraced",
+    "ABSENT", "NO_TRACE", "Edit", "Journal", "Overlay", "at_home", "be_busy", "in_raw_trace", "note_constants",
+    "note_edit", "note_possible_reads", "outside", "put_field", "stack", "tracing", "untraced",
 ]  # fmt: skip
 
 # The JAX trace when nothing is traced.  Traces are compared with ``==`` and nothing else.  Code that is called often
@@ -47,6 +47,7 @@ class _Stack(threading.local):
     top: Overlay | None = None
     journal: Journal | None = None
     tree_check = False  # whether `check_state_value_tree` is on
+    left: Any = None  # the trace that this thread has left for a moment, see `outside`
 
 
 stack = _Stack()
@@ -204,12 +205,16 @@ def put_field(node: NodeBase, name: str, value: Any) -> None:
 
 # -- values of states --------------------------------------------------------------------------------------------------
 
+# In `Overlay.reads`, of a state that nothing reads but a derivative rule of the user's, if JAX ever runs that.
+_POSSIBLY: Any = object()
+
 
 class Overlay:
     """The values of states during one trace: a context manager that a transform opens and closes.
 
     Attributes:
-        reads: States read through this overlay, in the order of first access.
+        reads: States read through this overlay, in the order of first access; those too that only a derivative rule may
+            read later, see `uses`.
         writes: States assigned in it that existed before it, in the order of first assignment.
         journal: The attributes of nodes that were set in it.
         births: The states made in it, with the trace in which each was made.
@@ -233,7 +238,7 @@ class Overlay:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.reads: dict[State[Any], None] = {}
+        self.reads: dict[State[Any], Any] = {}
         self.writes: dict[State[Any], None] = {}
         self._values: dict[State[Any], Any] = {}
         self.births: dict[State[Any], Any] = {}  # state -> the trace it was made in
@@ -254,6 +259,10 @@ class Overlay:
     def created(self, state: State[Any]) -> bool:
         """Tell whether `state` was made while this overlay was on top."""
         return state in self.births
+
+    def uses(self, state: State[Any]) -> bool:
+        """Tell whether a state was read or written, and is not one that only a derivative rule may read later."""
+        return state in self.writes or self.reads.get(state, _POSSIBLY) is None
 
     def written(self) -> list[tuple[State[Any], Any]]:
         """Return each state assigned inside with the last value that it got."""
@@ -329,6 +338,23 @@ def note_constants(states: Iterable[State[Any]]) -> None:
         top.note(states)
 
 
+def note_possible_reads(states: Iterable[State[Any]]) -> None:
+    """Note states that a derivative rule may read, if JAX runs it when this function is differentiated."""
+    for state in states:
+        layer = stack.top
+        while layer is not None:
+            layer.reads.setdefault(state, _POSSIBLY)
+            layer = None if state in layer._values else layer._parent
+
+
+def at_home(state: State[Any]) -> bool:
+    """Tell whether the code runs in the trace in which the state is written; not in one of JAX's inside of that."""
+    top, now = stack.top, get_opaque_trace_state()
+    if top is not None:
+        return bool(top.births.get(state, top._trace) == now)
+    return bool(now == NO_TRACE or now == getattr(state, "_birth", None))  # what was made inside may live outside
+
+
 def be_busy(by: int) -> None:
     """Count something more or less that makes single reads and writes take the long way, as hooks do."""
     global busy
@@ -363,8 +389,9 @@ def outside() -> Generator[None]:
         1.0
     """
     top, stack.top = stack.top, None
+    left, stack.left = stack.left, get_opaque_trace_state()
     try:
         with without_leases(), jax.ensure_compile_time_eval():
             yield
     finally:
-        stack.top = top
+        stack.top, stack.left = top, left

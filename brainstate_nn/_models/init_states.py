@@ -89,7 +89,7 @@ def reset_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
 
 
 def vmap_init_all_states(
-    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+    node: N, /, axis_size: int, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
 ) -> N:
     """Initialise the states of a model once for each lane, as `init_all_states` does for one.
 
@@ -133,7 +133,7 @@ def vmap_init_all_states(
 
 
 def vmap_reset_all_states(
-    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+    node: N, /, axis_size: int, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
 ) -> N:
     """Reset the states of a model once for each lane, after `vmap_init_all_states`.
 

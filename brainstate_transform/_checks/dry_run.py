@@ -65,7 +65,7 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
             result = core.run(given, args, kwargs, overlay)
         finally:
             containers.restore(overlay)
-        used.update(dict.fromkeys((*overlay.reads, *overlay.writes)))
+        used.update({state: None for state in (*overlay.reads, *overlay.writes) if overlay.uses(state)})
         return result
 
     handed(run, core, getattr(core, "__signature__", None))

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph.extend import note_reads, read_values
+from brainstate_graph.extend import note_possible_reads, note_reads, read_values
 
 from .._engine.core import Core, Run
 from .._engine.lift import Lifted, lift
@@ -86,7 +86,8 @@ class _Custom(abc.ABC):
                     core.count_in(met.states)
                     continue
                 call.ended = True
-                note_reads(call.states)  # all that JAX gets, as a rule may use what the function does not
+                note_reads((*call.declared, *call.used))
+                note_possible_reads(call.states)  # JAX gets all of them, and a rule that it runs later may read any
                 return out, written
             raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
 

@@ -275,7 +275,7 @@ class Differentiated:
         if selection is None:
             return
         # A filter is asked before the function runs, about the states that can be seen then.
-        used = [state for state in overlay.reads if not overlay.created(state) and state not in selection.states]
+        used = [s for s in overlay.reads if overlay.uses(s) and not overlay.created(s) and s not in selection.states]
         missed = overlooked(self._wrt, core, used)
         if missed:
             raise ValueError(
@@ -287,7 +287,7 @@ class Differentiated:
         unused = [
             f"{name} ({locate(state)})"
             for state, name in zip(selection.states, selection.names, strict=True)
-            if state not in overlay.reads and state not in overlay.writes
+            if not overlay.uses(state)
         ]
         if unused and not self._allow_unused:
             raise ValueError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from brainstate_graph import State
-from brainstate_graph.extend import note_reads, tokenless
+from brainstate_graph.extend import tokenless
 
 from .results import hold_known
 from .retry import RETRIES, Retry, never_settled
@@ -66,8 +66,7 @@ class Looked(NamedTuple):
         with tokenless():
             out, written = self.traced(values, *args, **kwargs)
         outcome = written.outcome
-        if outcome.used:  # the enclosing trace reads what the function reads
-            note_reads([graph.states[i] for i in outcome.used])
+        outcome.note_reads(graph.states)  # the enclosing trace reads what the function reads
         out = hold_known(out, graph.objects) if outcome.sealed else out
         return out, written.named(graph.states), outcome.sealed
 

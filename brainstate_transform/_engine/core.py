@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, Shelf, warn
+from brainstate_graph.extend import Journal, Shelf, detached, warn
 
 from .._messages.source import name_of, short_name_of, source_of
 from .._messages.state_names import name_states
@@ -147,7 +147,7 @@ class Core:
             rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
             containers = Containers(whole, rows) if rows else None
         with overlay:
-            overlay.bind(states.states, states.values)
+            overlay.bind(states.states, states.values if compiled else map(detached, states.values))
             try:
                 if graph is not None and not compiled:
                     seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
@@ -295,13 +295,13 @@ def _outcome_of(
     if graph is None:
         return Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
     index_of = {state: index for index, state in enumerate(graph.states)}
-    births = overlay.births
-    used = [state for state in overlay.reads | overlay.writes if state not in births]
+    used = [state for state in overlay.reads | overlay.writes if not overlay.created(state)]
     strays = [state for state in used if state not in index_of]
     if strays:
         raise Unpassed(strays)
     states = tuple([index_of[state] for state, _ in written])
-    return Written((Outcome(states, tuple(sorted([index_of[state] for state in used])), sealed), values))
+    indices, possible = [sorted([index_of[s] for s in used if every or not overlay.uses(s)]) for every in (True, False)]
+    return Written((Outcome(states, tuple(indices), sealed, tuple(possible)), values))
 
 
 class TraceLog(Protocol):

@@ -33,7 +33,6 @@ from brainstate_graph.extend import (
     under_jax_alone,
     untraced,
     warn,
-    write_results,
 )  # fmt: skip
 
 from .._messages.boundary import boundary, is_boundary, leave
@@ -258,7 +257,7 @@ class Staged(Lifted):
             outcome, states, used = inputs.last
             if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
                 return self._finish(inputs, out, written)
-            write_results(states, values, used)
+            inputs.write_results(states, values, used)
             return finished(out, inputs) if outcome.sealed else out
         except Exception as error:
             leave(error)

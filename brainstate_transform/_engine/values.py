@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from brainstate_graph import GraphDef, Overlay, State
-from brainstate_graph.extend import read_values, write_values
+from brainstate_graph.extend import note_possible_reads, note_reads, read_values, write_values
 
 if TYPE_CHECKING:
     from .touched import Inputs
@@ -63,11 +63,18 @@ class Outcome(NamedTuple):
         states: The states that it wrote; where `used` is given, their indices among the states of a touched graph.
         used: The indices of all states that it read or wrote; None where `states` are States.
         sealed: Whether its result has placeholders for nodes.
+        possible: Those of `used` that only a derivative rule may read, if what was traced is differentiated.
     """
 
     states: tuple[Any, ...]
     used: tuple[int, ...] | None = None
     sealed: bool = False
+    possible: tuple[int, ...] = ()
+
+    def note_reads(self, table: Sequence[State[Any]]) -> None:
+        """Note in the enclosing overlay what was read; the states of the touched graph are in `table`."""
+        note_reads([table[i] for i in self.used or () if i not in self.possible])
+        note_possible_reads([table[i] for i in self.possible])
 
 
 class GraphKey(tuple[Any, ...]):

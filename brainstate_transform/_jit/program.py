@@ -109,6 +109,13 @@ class Program:
         traced = self.whole.trace(StateValues(whole.key, self.shapes(whole)), *args, **kwargs)
         return traced, self.core.outcome(traced.out_info[1][1])
 
+    def donate(self, donation: Donation) -> None:
+        """Let states give their buffers away from now on."""
+        self.donates = self.apart = True
+        self.donation = donation
+        self._settled.clear()
+        self.remembered.forget()
+
     # -- which states are passed ---------------------------------------------------------------------------------------
 
     def inputs(self, nodes: Sequence[Node], args: Any, kwargs: Any) -> Inputs:
@@ -171,7 +178,7 @@ class Program:
             raise
         for each in said:
             each.check(whole.graph)  # ... and states that the function, now that it is traced, is known not to use
-        written, used, _ = found[1]
+        written, used = found[1][:2]
         before = inputs.key.passing or Passing(())
         indices = {*(used or ()), *before.indices}
         donated = sorted({*written, *before.indices[: before.donated]}) if self.donates else []

@@ -25,6 +25,7 @@ from .._messages.source import handed
 from .._selection.select import place
 from .lanes import check_rngs
 from .mesh_axes import MeshAxes
+from .modules import axes_of_states
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result
 
@@ -52,7 +53,8 @@ def shard_map(
         fun: A function that may read and write states; without it, a decorator is returned.
         mesh: The mesh; that of ``jax.set_mesh`` if None.
         in_specs: As in ``jax.shard_map``, for the positional arguments; keyword arguments are the same on all shards.
-            Or a dict of specs by the names of parameters, in which case the others are the same on all shards.
+            Or a dict of specs by the names of parameters, in which case the others are the same on all shards. The spec
+            of a module by itself is that of its states; one that names no axis leaves them to `in_states`.
         out_specs: As in ``jax.shard_map``.
         in_states: The states that are spread over the mesh, as ``{PartitionSpec: selector}`` or
             ``{selector: PartitionSpec}``; see `select`. The others are the same on all shards.
@@ -118,6 +120,7 @@ class _ShardMap(NamedTuple):
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             axes = MeshAxes.of(core, self.mesh, self.axis_names, self.check_vma)
             before = _specs_of(self.in_states, core, "in_states", axes)
+            before |= self._of_modules(core, args, kwargs, before)
             states = PerState(before, _specs_of(self.out_states, core, "out_states", axes), _SHARED)
             in_specs, by_keyword = _IN_SPECS.prefixes(self.in_specs, core, len(args), kwargs)
             # JAX would name the position in a flat list of all arrays, the states among them.
@@ -146,6 +149,21 @@ class _ShardMap(NamedTuple):
             return out, joined(written).as_written()
 
         return run
+
+    def _of_modules(
+        self, core: Core, args: tuple[Any, ...], kwargs: dict[str, Any], named: Mapping[State[Any], PartitionSpec]
+    ) -> dict[State[Any], PartitionSpec]:
+        """Return the specs of states that modules among the arguments have by `in_specs`, if each argument has its own.
+
+        A module whose spec names no axis is left to `in_states`.
+        """
+        if not core.nodes or not isinstance(self.in_specs, (tuple, dict)):
+            return {}
+        in_specs, by_keyword = _IN_SPECS.prefixes(self.in_specs, core, len(args), kwargs)
+        arguments = [(in_specs, args), *([(by_keyword, kwargs)] if isinstance(self.in_specs, dict) else ())]
+        nodes = each_argument("in_specs", arguments, core, _is_spec, nodes=True)
+        own = [(name, node, None if spec == _SHARED else spec) for name, node, spec in nodes]
+        return {state: spec for state, (spec, _) in axes_of_states("in_specs", own, named).items()}
 
     def _check_results(
         self, core: Core, out: Any, values: Mapping[State[Any], Any], states: PerState, axes: MeshAxes

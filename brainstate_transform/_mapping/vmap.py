@@ -27,6 +27,7 @@ from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .._selection.select import place
 from .lanes import check_rngs
+from .modules import axes_of_states, place_returned
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result
 
@@ -54,8 +55,10 @@ def vmap(
     Args:
         fun: A function that may read and write states; without it, a decorator is returned.
         in_axes: As in ``jax.vmap``, for the positional arguments; keyword arguments are mapped on axis 0. Or a dict of
-            axes by the names of parameters, in which case the others are not mapped.
-        out_axes: As in ``jax.vmap``.
+            axes by the names of parameters, in which case the others are not mapped. The axis of a module is that of
+            its states; with None they are as `in_states` says, and one axis for all arguments is for modules only
+            where there is no `in_states`.
+        out_axes: As in ``jax.vmap``. An axis for a module by itself, in a tuple or the like, is that of its states.
         in_states: The states that have one value per lane: a selector, on axis 0, or ``{axis: selector}``, or
             ``{selector: axis}``; see `select`. The others are shared by all lanes.
         out_states: The states that have one value per lane afterwards, in the same form. What is in `in_states` stays
@@ -74,7 +77,7 @@ def vmap(
 
     Raises:
         BatchAxisError: `fun` writes a value that differs per lane to a state that is not mapped.
-        ValueError: Something has no such axis, or the numbers of lanes differ.
+        ValueError: Something has no such axis, a state is given two, or the numbers of lanes differ.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,10 +127,12 @@ class _Vmap(NamedTuple):
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             before = place(self.in_states, core, "in_states", 0, _is_axis)
             after = place(self.out_states, core, "out_states", 0, _is_axis)
-            states = PerState(before, after, None, _axes_named(self.new_states))
-            groups = states.read()
             in_axes, by_keyword = _IN_AXES.prefixes(self.in_axes, core, len(args), kwargs)
-            count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups)
+            by_module = self._of_modules(core, [(in_axes, args), (by_keyword, kwargs)], before)
+            before |= {state: axis for state, (axis, _) in by_module.items()}
+            states = PerState(before, after, None, {*_axes_named(self.new_states), *jax.tree.leaves(self.out_axes)})
+            groups = states.read()
+            count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups, by_module)
             lane = _Lane(self, core, states)
 
             def mapped(diagnosing: bool) -> tuple[Any, list[StateValues]]:
@@ -155,6 +160,17 @@ class _Vmap(NamedTuple):
             return out, joined(written).as_written()
 
         return run
+
+    def _of_modules(self, core: Core, arguments: list[tuple[Any, Any]], named: Mapping[State[Any], Any]) -> Any:
+        """Return the axes of states that modules among the arguments have by `in_axes`, see `axes_of_states`.
+
+        An axis for all arguments, as the default is, is for modules too, unless `in_states` speaks of them.
+        """
+        if self.in_states is not None:
+            each = (isinstance(self.in_axes, (tuple, dict)), isinstance(self.in_axes, dict))
+            arguments = [pair for pair, own in zip(arguments, each, strict=True) if own]
+        nodes = each_argument("in_axes", arguments, core, _is_axis, nodes=True) if core.nodes else ()
+        return axes_of_states("in_axes", nodes, named)
 
 
 class _Lane:
@@ -199,6 +215,9 @@ class _Lane:
         out, written = core.run(given, args, kwargs, overlay)
         values = {**dict(written.items()), **new}
         made = [state for state in values if state not in overlay.writes]
+        if not _is_axis(self._rule.out_axes):  # which is of arrays: a module may be returned beside any
+            nodes = each_result("out_axes", self._rule.out_axes, out, core, _is_axis, nodes=True)
+            place_returned(nodes, values, new, states)
         values = states.leaving(given, values)
         self._check_results(out, values, states.after)
         if diagnosing or made:  # with states made, running the function again would find them there
@@ -295,7 +314,11 @@ def _check_axes(argument: str, axes: Any) -> None:
 
 
 def _count(
-    core: Core, axis_size: int | None, arguments: list[tuple[Any, Any]], groups: Mapping[int, StateValues]
+    core: Core,
+    axis_size: int | None,
+    arguments: list[tuple[Any, Any]],
+    groups: Mapping[int, StateValues],
+    by_module: Mapping[State[Any], tuple[int, Callable[[], str]]],
 ) -> int:
     """The number of lanes, which all that is mapped must agree on."""
     sizes: list[tuple[int, Callable[[], str]]] = []
@@ -316,7 +339,7 @@ def _count(
     for axis, group in groups.items():
         for state, value in zip(group.states, group.values, strict=True):
             for path, leaf in jax.tree_util.tree_leaves_with_path(value):
-                note(leaf, axis, lambda state=state, path=path: locate(state) + keystr(path))
+                note(leaf, axis, lambda state=state, path=path: _with_module(state, by_module) + keystr(path))
     if not sizes:
         raise ValueError(
             f"`{core.__qualname__}` has no mapped argument or state to take the number of lanes from: give axis_size"
@@ -324,8 +347,13 @@ def _count(
     if any(size != sizes[0][0] for size, _ in sizes):
         shown = {size: name() for size, name in reversed(sizes)}  # the first of each size
         listed = ", ".join(f"{size} in {name}" for size, name in reversed(shown.items()))
-        raise ValueError(f"the number of lanes of `{core.__qualname__}` is not the same everywhere: {listed}")
+        more = ". A module that all lanes share gets None in in_axes" if by_module else ""
+        raise ValueError(f"the number of lanes of `{core.__qualname__}` is not the same everywhere: {listed}{more}")
     return sizes[0][0]
+
+
+def _with_module(state: State[Any], by_module: Mapping[State[Any], tuple[int, Callable[[], str]]]) -> str:
+    return locate(state) + (f" (of {by_module[state][1]()})" if state in by_module else "")
 
 
 def _differs(value: Any, number: Any) -> bool:

@@ -23,8 +23,8 @@ MUTANTS = [
     (
         "all states of the graph are taken for used",
         f"{ENGINE}/core.py",
-        "tuple(sorted([index_of[state] for state in used]))",
-        "tuple(range(len(index_of)))",
+        "for s in used if every or not overlay.uses(s)",
+        "for s in (index_of if every else ())",
         laws("tells_what_it_used_and_no_more", "jit"),
     ),
     (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.mutants.mutant import laws
+
 CORE = "brainstate_graph/_core"
 KEPT = "brainstate_graph/_kept"
 PATCH, LARGE = (f"tests/graph/kept/test_{name}.py" for name in ("patch", "large"))
@@ -73,7 +75,7 @@ MUTANTS = [
     (
         "a tracer of raw JAX is let into a State",
         f"{CORE}/door.py",
-        "if home is None or home != get_opaque_trace_state():",
+        "if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):",
         "if False:",
         (STATE,),
     ),
@@ -104,6 +106,20 @@ MUTANTS = [
         "        except BaseException:\n            _put(state, old)",
         "        except BaseException:",
         (REFUSING, HOOKS),
+    ),
+    (
+        "a trace changes the lists that live states hold",
+        f"{CORE}/door.py",
+        "if passed and type(value) not in PLAIN and not isinstance(value, (Tracer, jax.Array)):",
+        "if False:",
+        laws("owns_lists_and_dicts", "cond", "value_and_grad"),
+    ),
+    (
+        "a stream moves on in a trace of JAX alone",
+        f"{CORE}/door.py",
+        "    if state.graph_at_home:\n        refuse_away(state)\n",
+        "",
+        ("tests/nn/core/test_random_under_jax.py",),
     ),
     # -- hooks
     (

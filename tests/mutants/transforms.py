@@ -70,6 +70,20 @@ MUTANTS = [
         "if self.log is not None:",
         ("tests/transform/jit/test_audit_of_transforms.py",),
     ),
+    (
+        "the states of a donated module are kept",
+        f"{HERE}/_jit/state_options.py",
+        "        if not nodes:\n            return self.of(graph)\n",
+        "        return self.of(graph)\n",
+        ("tests/transform/jit/test_donation.py",),
+    ),
+    (
+        "a compiled function moves streams on under a raw transform",
+        f"{HERE}/_engine/touched.py",
+        "    refuse_away(stream)\n",
+        "",
+        ("tests/nn/core/test_random_under_jax.py",),
+    ),
     # -- loops
     (
         "a function that wraps another one gets its program",
@@ -114,6 +128,27 @@ MUTANTS = [
         ("tests/transform/loops/test_cond.py",),
     ),
     # -- derivatives
+    (
+        "a rule counts what the functions that it calls could reach",
+        f"{HERE}/_derivatives/custom_call.py",
+        "used = [state for state in met if overlay.uses(state)]",
+        "used = met",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
+    (
+        "a gradient takes what a rule could reach as used",
+        f"{HERE}/_derivatives/differentiated.py",
+        "if not overlay.uses(state)",
+        "if state not in overlay.reads and state not in overlay.writes",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
+    (
+        "a program is not passed what only a rule may read",
+        f"{HERE}/_engine/values.py",
+        "        note_possible_reads([table[i] for i in self.possible])\n",
+        "",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
     (
         "a state that the function does not use gets a gradient",
         f"{HERE}/_derivatives/differentiated.py",

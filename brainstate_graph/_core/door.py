@@ -24,6 +24,7 @@ from jax.extend.core import get_opaque_trace_state
 from .._tools import constants
 from . import hooks
 from . import overlay as overlays
+from .clock import StateBase
 from .errors import TraceContextError
 from .locate import find_hidden, locate, tell_constants
 from .node import Node
@@ -40,7 +41,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Box:
+class Box(StateBase):
     """What holds the value of a state between calls.
 
     Attributes:
@@ -51,7 +52,6 @@ class Box:
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
-    _graph_is_state = True
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any

@@ -11,10 +11,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from .._tools.words import describe
 from . import door
 from . import overlay as overlays
 from .door import PLAIN, Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
+from .operators import Operators
 from .overlay import NO_TRACE, untraced
 from .values import detached
 
@@ -23,9 +25,10 @@ __all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
 _KEEP: Any = object()
+_ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
-class State(Box, Generic[T]):
+class State(Box, Operators, Generic[T]):
     """A box around one pytree of arrays; the only thing in a model that changes.
 
     Args:
@@ -135,6 +138,18 @@ class State(Box, Generic[T]):
     def hooks(self) -> tuple[Hook, ...]:
         """The hooks of this state, in the order in which they are called."""
         return hooks_of(self)
+
+    def refuse_replacement(self, name: str, by: Any) -> None:
+        """Raise where an attribute that holds this state is given an array: the state would go without a word."""
+        if isinstance(by, State):
+            return
+        leaves = jax.tree.leaves(by)
+        if leaves and all(isinstance(leaf, _ARRAYS) for leaf in leaves):
+            shown = describe(by) if hasattr(by, "dtype") else f"a {type(by).__name__}"
+            raise TypeError(
+                f"{door.locate(self)} would be dropped, as {shown} is assigned to `{name}` itself: write `.{name}.value "
+                f"= ...` to assign the value of the state, or `del` the attribute `{name}` first to have no state there"
+            )
 
     __copy__ = copy
 

@@ -265,6 +265,8 @@ class Staged(Lifted):
             refuse_lost(inputs.states, self.__qualname__, error)
             if isinstance(error, JaxRuntimeError):
                 raise_users(error)
+            if as_given:
+                seal(args, kwargs, self.functions[0])  # refuses a State, of which it says more than JAX is told
             raise
         except TypeError:
             # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.

@@ -13,7 +13,7 @@ from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, traci
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
-from ._core.values import alike, aval_of
+from ._core.values import alike, aval_of, deleted_leaf
 from ._core.watch import watch
 from ._kept.large import Larges
 from ._kept.patch import patched
@@ -24,6 +24,7 @@ from ._tools.tokens import here, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
+from ._trees.owners import note_owners, owners_again, owners_of
 from ._trees.tree import StateTree
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "deleted_leaf",
     "describe",
     "dotted",
     "fields_of",
@@ -55,9 +57,12 @@ __all__ = [
     "make_states",
     "new_node",
     "node_in",
+    "note_owners",
     "note_reads",
     "notes",
     "now",
+    "owners_again",
+    "owners_of",
     "patched",
     "put_field",
     "read_values",

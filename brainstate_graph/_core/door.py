@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
@@ -29,7 +28,7 @@ from .errors import TraceContextError
 from .locate import find_hidden, locate, tell_constants
 from .node import Node
 from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
-from .values import refuse_unlike
+from .values import ARRAYS, PLAIN, note_array, refuse_deleted, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
@@ -55,10 +54,6 @@ class Box(StateBase):
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any
-
-
-# Exact types that hold no tracer and no State, so that writing them needs no look inside.
-PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 
 
 # -- finding a value ---------------------------------------------------------------------------------------------------
@@ -182,13 +177,14 @@ def is_orphan(state: State[Any]) -> bool:
 def refuse_foreign(state: State[Any], value: Any) -> None:
     """Raise if `value` may not be put into `state` here."""
     if type(value) in PLAIN:
+        if type(value) in ARRAYS:
+            refuse_deleted(state, value)
         return
     if not isinstance(value, Tracer):
         refuse_objects(state, leaves := leaves_of(state, value))
         if not any(isinstance(leaf, Tracer) for leaf in leaves):
-            if isinstance(value, jax.Array):
-                PLAIN.add(type(value))
-            return
+            note_array(value)
+            return refuse_deleted(state, value)
     overlay = stack.top
     home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
     if home is None or home != get_opaque_trace_state():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -12,13 +13,13 @@ from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from .._tools.words import describe
-from . import door
+from . import door, values
 from . import overlay as overlays
-from .door import PLAIN, Box, refuse_objects, settle
+from .door import Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .operators import Operators
 from .overlay import NO_TRACE, untraced
-from .values import detached
+from .values import ARRAYS, NUMBERS, PLAIN, detached, note_array, refuse_deleted
 
 __all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 
@@ -63,6 +64,8 @@ class State(Box, Operators, Generic[T]):
             self._meta = declared(name, tag, metadata)
         if type(value) not in PLAIN:
             value = _checked_first(self, value)
+        elif type(value) in ARRAYS:
+            refuse_deleted(self, value)
         if not overlays.busy and get_opaque_trace_state() == NO_TRACE:
             self._value = value  # type: ignore[assignment] - as `settle` would, without its frame: a tenth of the time
             return
@@ -82,7 +85,9 @@ class State(Box, Operators, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        if overlays.busy or type(new) not in PLAIN:
+        # By identity first, which is a third of a look into a set: most values are arrays, and those may be deleted.
+        kind = type(new)
+        if overlays.busy or (new.is_deleted() if kind is values.array_kind else kind not in NUMBERS):  # type: ignore[attr-defined]
             door.write(self, new)
         else:
             self._value = new
@@ -154,7 +159,10 @@ class State(Box, Operators, Generic[T]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
-        new = memo[id(self)] = make_state(type(self), detached(door.copied(self), arrays=True), self._meta)
+        value = door.copied(self)
+        refuse_deleted(self, value)
+        own = jax.tree.map(_owned, detached(value, arrays=True))
+        new = memo[id(self)] = make_state(type(self), own, self._meta)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,13 +190,18 @@ def _can_change(item: Any) -> bool:
     return isinstance(item, (list, dict, set, bytearray, np.ndarray))
 
 
+def _owned(leaf: Any) -> Any:
+    """Return an array with a buffer of its own, which lies where that of the given one does."""
+    return copy.deepcopy(leaf) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) else leaf
+
+
 def _checked_first(state: State[Any], value: Any) -> Any:
     """Return the first value of a state, out of the State in which it may be given."""
     if isinstance(value, State):
         value = value.value
     refuse_objects(state, door.leaves_of(state, value))
-    if isinstance(value, jax.Array) and not isinstance(value, Tracer):
-        PLAIN.add(type(value))
+    refuse_deleted(state, value)
+    note_array(value)
     return value
 
 
@@ -201,6 +214,7 @@ def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
     state._meta = meta
     if meta:
         door.note_checked(meta)
+    refuse_deleted(state, value)
     settle(state, value)
     return state
 

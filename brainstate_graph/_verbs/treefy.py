@@ -17,7 +17,7 @@ from .._core.graphdef import GraphDef
 from .._core.layout import Layout
 from .._core.snapshot import Snapshot
 from .._core.unflatten import build
-from .._core.values import detached
+from .._core.values import ARRAYS, deleted_leaf, detached
 from .._kept.cached import snapshot
 from .._tools.words import dotted
 from .._trees.filters import Filter, depends_on_shape, partition
@@ -172,7 +172,20 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         values = merge_values(graphdef, trees)
     if not PLAIN.issuperset(map(type, values)):
         _refuse_objects(graphdef, values)
+    _refuse_deleted(graphdef, values)
     return build(graphdef, detached_values(values), _NOTHING_KNOWN)
+
+
+def _refuse_deleted(graphdef: GraphDef, values: Sequence[Any]) -> None:
+    for index, value in enumerate(values):
+        # As `deleted_leaf` would for nearly all of them, without its frame.
+        if type(value) in ARRAYS and not value.is_deleted():
+            continue
+        if (place := deleted_leaf(value)) is not None:
+            raise GraphError(
+                f"the array for {dotted(graphdef.layout.path(index))}{place} was deleted, as it was donated to a "
+                "compiled call: keep a copy before the call, `jnp.array(x)`"
+            )
 
 
 def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
@@ -199,4 +212,5 @@ def clone(node: N) -> N:
     """
     snap = snapshot(node)
     values = [detached(value, arrays=True) for value in read_values(snap.states)]
+    _refuse_deleted(snap.graphdef, values)
     return cast(N, build(snap.graphdef, values))

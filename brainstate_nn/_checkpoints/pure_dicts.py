@@ -17,6 +17,8 @@ import numpy as np
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, graphdef, update_states
 
+from brainstate_graph.extend import deleted_leaf
+
 from .._core.arrays import is_key
 from .._core.paths import Path, alias_paths, dotted_name, dotted_names, leaf_paths, state_arrays
 from .._core.replacement import aval_text, replacement
@@ -329,7 +331,8 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
         return _NOTHING
     # A tied weight may stand in the data under several names, if the arrays are equal.
     first, *rest = items = [data[given.pop(name)] for name in present]
-    if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
+    alive = not any(deleted_leaf(item) is not None for item in items)  # else `replacement` says so
+    if len(items) > 1 and alive and not all(other is first or _same_bits(first, other) for other in rest):
         problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
     return first
 

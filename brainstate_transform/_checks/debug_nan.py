@@ -18,7 +18,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.experimental import checkify
 
-from brainstate_graph.extend import locate
+from brainstate_graph.extend import locate, owners_again
 
 from .._engine.core import Core, Run
 from .._engine.lift import lift
@@ -45,8 +45,16 @@ def finite(run: Run, what: str, phase: str = "") -> Run:
     """
 
     def watched(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        checked = checkify.checkify(run, checkify.float_checks)(states, *args, **kwargs)
+        owners: list[Callable[[Any], None]] = []
+
+        def noting(*args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            out, written = run(*args, **kwargs)
+            owners.append(owners_again(out))
+            return out, written
+
+        checked = checkify.checkify(noting, checkify.float_checks)(states, *args, **kwargs)
         error, (out, written) = jax.tree.map(jnp.asarray, checked)
+        owners[-1](out)
         parts = {f"the result of `{what}`": out}
         parts.update((f"{locate(state)} after `{what}`", value) for state, value in written.items())
         flags, treedef = jax.tree.flatten(error)  # scalars: whether, and which

@@ -15,8 +15,8 @@ from itertools import repeat
 from typing import Any, final
 
 __all__ = [
-    "NodeBase", "StateBase", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes", "notes", "now",
-    "raw_fields", "record_of", "set_fields", "stamp",
+    "NodeBase", "StateBase", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes",
+    "notes", "now", "raw_fields", "record_of", "set_fields", "stamp",
 ]  # fmt: skip
 
 

@@ -183,8 +183,9 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
     if not isinstance(value, Tracer):
         refuse_objects(state, leaves := leaves_of(state, value))
         if not any(isinstance(leaf, Tracer) for leaf in leaves):
+            refuse_deleted(state, value)
             note_array(value)
-            return refuse_deleted(state, value)
+            return
     overlay = stack.top
     home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
     if home is None or home != get_opaque_trace_state():

@@ -137,8 +137,8 @@ def refuse_arguments(cls: type[Any]) -> NoReturn:
     raise TypeError(f"{cls.__name__}() takes no arguments: define `def __init__(self, ...)` in the class{instead}")
 
 
-# The names of methods and settings of all classes of nodes. One set for all, as a look into it takes 10 nanoseconds, and
-# one into that of a class 50.
+# The names of methods and settings of all classes of nodes. One set for all, as a look into it takes 10 nanoseconds,
+# and one into that of a class 50.
 _reserved: set[str] = set()
 
 
@@ -155,7 +155,9 @@ def _refuse_to_hide(cls: type[Node], name: str, value: Any) -> None:
     if isinstance(value, (bool, FunctionType)):  # a mode, as a rule
         return
     setting = name in cls._graph_settings
-    if (setting or isinstance(getattr_static(cls, name, None), _METHODS)) and any(map(_is_part, jax.tree.leaves(value))):
+    if (setting or isinstance(getattr_static(cls, name, None), _METHODS)) and any(
+        map(_is_part, jax.tree.leaves(value))
+    ):
         raise TypeError(
             f"`{name}` of {cls.__name__} is {'a setting' if setting else 'a method'}, which this "
             f"{type(value).__name__} would hide: give the attribute another name, such as `self.{name}_ = ...`"

@@ -37,7 +37,7 @@ _WRITTEN = {
     "__rdivmod__": "divmod(x, {s})",
     "__index__": "range({s})",
     "__contains__": "x in {s}",
-    "__getitem__": "{s}[i]",  # without `__iter__`, Python asks for items here, and a State is no Iterable for `isinstance`
+    "__getitem__": "{s}[i]",  # for loops too: an `__iter__` would make a State an Iterable to `isinstance`
     "__delitem__": "del {s}[i]",
     "__array__": "{s}",  # for NumPy, which calls these in any of its functions
     "__array_ufunc__": "{s}",
@@ -61,9 +61,8 @@ class _Words:
     def __str__(self) -> str:
         if not self._text:
             state, written, instead, more = self._parts
-            self._text = (
-                f"{locate(state)} is no array, it holds one in `.value`: in place of `{written}` write `{instead}`{more}"
-            )
+            text = f"{locate(state)} is no array, it holds one in `.value`: in place of `{written}` write `{instead}`"
+            self._text = text + more
         return self._text
 
     def __repr__(self) -> str:

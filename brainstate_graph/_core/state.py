@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
-from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from .._tools.words import describe
@@ -26,7 +24,7 @@ __all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
 _KEEP: Any = object()
-_ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+_NUMBERS = (bool, int, float, complex)
 
 
 class State(Box, Operators, Generic[T]):
@@ -85,9 +83,9 @@ class State(Box, Operators, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        # By identity first, which is a third of a look into a set: most values are arrays, and those may be deleted.
-        kind = type(new)
-        if overlays.busy or (new.is_deleted() if kind is values.array_kind else kind not in NUMBERS):  # type: ignore[attr-defined]
+        # Most values are arrays, whose type is found by identity: half of a look into a set.
+        given: Any = new
+        if overlays.busy or (given.is_deleted() if type(new) is values.array_kind else type(new) not in NUMBERS):
             door.write(self, new)
         else:
             self._value = new
@@ -149,11 +147,13 @@ class State(Box, Operators, Generic[T]):
         if isinstance(by, State):
             return
         leaves = jax.tree.leaves(by)
-        if leaves and all(isinstance(leaf, _ARRAYS) for leaf in leaves):
+        arrays = [type(leaf) in _NUMBERS or isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
+        if arrays and all(arrays):
             shown = describe(by) if hasattr(by, "dtype") else f"a {type(by).__name__}"
             raise TypeError(
-                f"{door.locate(self)} would be dropped, as {shown} is assigned to `{name}` itself: write `.{name}.value "
-                f"= ...` to assign the value of the state, or `del` the attribute `{name}` first to have no state there"
+                f"{door.locate(self)} would be dropped, as {shown} is assigned to `{name}` itself. Write "
+                f"`node.{name}.value = x` to give the state this value, or `del node.{name}` first to have no state "
+                "there"
             )
 
     __copy__ = copy
@@ -161,7 +161,7 @@ class State(Box, Operators, Generic[T]):
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
         value = door.copied(self)
         refuse_deleted(self, value)
-        own = jax.tree.map(_owned, detached(value, arrays=True))
+        own = detached(value, arrays=True, buffers=True)
         new = memo[id(self)] = make_state(type(self), own, self._meta)
         return new
 
@@ -188,11 +188,6 @@ def _can_change(item: Any) -> bool:
     if isinstance(item, tuple):
         return any(map(_can_change, item))
     return isinstance(item, (list, dict, set, bytearray, np.ndarray))
-
-
-def _owned(leaf: Any) -> Any:
-    """Return an array with a buffer of its own, which lies where that of the given one does."""
-    return copy.deepcopy(leaf) if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) else leaf
 
 
 def _checked_first(state: State[Any], value: Any) -> Any:

@@ -7,6 +7,7 @@ The *aval* of a leaf is its shape and dtype, as JAX takes it: a Python number is
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -17,8 +18,8 @@ from .._tools.words import describe, dtype_name
 from .locate import locate
 
 __all__ = [
-    "ARRAYS", "NUMBERS", "PLAIN", "alike", "array_kind", "aval_of", "deleted_leaf", "detached", "note_array", "refuse_deleted",
-    "refuse_unlike",
+    "ARRAYS", "NUMBERS", "PLAIN", "alike", "array_kind", "aval_of", "deleted_leaf", "detached", "note_array",
+    "refuse_deleted", "refuse_unlike",
 ]  # fmt: skip
 
 # Exact types that hold no tracer and no State, so that writing them needs no look inside. Those of JAX, which are noted
@@ -128,15 +129,27 @@ def refuse_deleted(state: Any, value: Any) -> None:
         )
 
 
-def detached(value: Any, arrays: bool = False) -> Any:
-    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
+def detached(value: Any, arrays: bool = False, buffers: bool = False) -> Any:
+    """Return a value that shares no list or dict with the given one; order is kept.
+
+    Args:
+        value: The value of a state.
+        arrays: Whether it shares no array of NumPy either, which its owner may change.
+        buffers: Whether it shares no array of JAX either, whose buffer may be donated.
+    """
     kind = type(value)
     if kind is dict:
-        return {key: detached(item, arrays) for key, item in value.items()}
+        return {key: detached(item, arrays, buffers) for key, item in value.items()}
     if kind in (list, tuple):
-        return kind(detached(item, arrays) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.copy() if arrays else value
-    if isinstance(value, (jax.Array, bool, int, float, complex)) or value is None:
-        return value
-    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)
+        return kind(detached(item, arrays, buffers) for item in value)
+    if isinstance(value, (np.ndarray, jax.Array, bool, int, float, complex)) or value is None:
+        return _copied_leaf(value, arrays, buffers)
+    return jax.tree.map(lambda leaf: _copied_leaf(leaf, arrays, buffers), value)
+
+
+def _copied_leaf(leaf: Any, arrays: bool, buffers: bool) -> Any:
+    if arrays and isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    if buffers and isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
+        return copy.deepcopy(leaf)  # keeps its sharding and weak type
+    return leaf

@@ -1,8 +1,8 @@
 """Owners: the live States whose values a tree has, noted beside it.
 
 A gradient has the paths of the parameters, and two models of one class have the same paths.  So the tree that `grad`
-returns knows its States.  They are no part of the pytree: its static part is what it would be without them, and trees of
-two models add up.  What JAX makes of the tree, as ``jax.tree.map`` does, knows of no States, and nor do its other views.
+returns knows its States.  They are no part of the pytree: its static part is what it would be without them, and trees
+of two models add up.  What JAX makes of the tree, as ``jax.tree.map`` does, knows of no States; nor do other views.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def owners_of(tree: StateTree) -> StateTree | None:
 
 
 def owners_again(tree: Any) -> Callable[[Any], None]:
-    """Return a function that notes the same States beside another pytree of this structure, as after a JAX transform."""
+    """Return a function that notes the same States beside another pytree of this structure."""
     noted: list[Callable[[], StateTree] | None] = [getattr(part, "_owners", None) for part in _trees(tree)]
 
     def note(other: Any) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, graphdef, update_states
-
 from brainstate_graph.extend import deleted_leaf
 
 from .._core.arrays import is_key

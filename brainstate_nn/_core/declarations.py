@@ -1,9 +1,9 @@
 """Declarations: annotations in the body of a module's class, of which its constructor is made.
 
 A class of modules that has no ``__init__`` takes what it declares, as a dataclass does: ``field``, ``InitVar``,
-``KW_ONLY``, ``ClassVar`` and ``__post_init__`` mean what they mean there, and defaults are found in the class.  Only the
-constructor is made: modules are compared by identity and printed as graphs.  What is no declaration: an annotation
-beside a constructor, one's own or an inherited one, and one of the settings that every module has, such as `training`.
+``KW_ONLY``, ``ClassVar`` and ``__post_init__`` mean what they mean there, and defaults are found in the class.  Only
+the constructor is made: modules are compared by identity and printed as graphs.  No declaration is an annotation beside
+a constructor, one's own or an inherited one, and that of a setting which every module has, such as `training`.
 
 The constructor is made with the first object and not with the class, as ``@dataclass(...)`` above a class comes later,
 and has the last word.

@@ -193,8 +193,8 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
         _asked.reset(token)
 
 
-# Whether the names of this call are known to be of use. What a module calls in its turn, as a Stack does for its layers,
-# gets the arguments that are for all, and some of them are for others.
+# Whether the names of this call are known to be of use. What a module calls in its turn, as a Stack does for its
+# layers, gets the arguments that are for all, and some of them are for others.
 _asked: ContextVar[bool] = ContextVar("asked", default=False)
 
 

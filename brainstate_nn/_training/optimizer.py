@@ -20,7 +20,7 @@ from brainstate_graph.extend import locate, write_values
 
 from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
-from .._core.paths import Path, dotted_name, dotted_names, leaf_paths
+from .._core.paths import dotted_name, dotted_names, leaf_paths
 from .._core.selection import parameters_by_path, selected_states
 from .._core.sharded import resharded_like
 from .._core.states import LongTermState, ParamState

@@ -40,7 +40,7 @@ class Net(nn.Module):
         self.again = self.cells[0]
         self.top = self
 
-    def init_state(self, *args, **kwargs):
+    def init_state(self, *args, mode=None, **kwargs):
         self.order.append([hasattr(cell, "h") for cell in self.cells])
         self.total = nn.ShortTermState(jnp.zeros(()))
 

@@ -46,7 +46,7 @@ _WRITTEN = {
 ARRAY_ATTRIBUTES = frozenset(
     [name for kind in (jax.Array, np.ndarray) for name in dir(kind) if not name.startswith("_")]
     # Of JAX's own class of arrays, which is not public.
-    + ["block_until_ready", "delete", "is_deleted", "is_ready", "weak_type"]
+    + ["block_until_ready", "delete", "devices", "format", "is_deleted", "is_ready", "platform", "weak_type"]
 )
 
 

@@ -25,7 +25,7 @@ from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
 __all__ = [
-    "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
+    "check_values", "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
 ]  # fmt: skip
 
 N = TypeVar("N")
@@ -170,30 +170,29 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         values: Sequence[Any] = values_of(trees[0])  # the common case, where nothing can be wrong
     else:
         values = merge_values(graphdef, trees)
-    if not PLAIN.issuperset(map(type, values)):
-        _refuse_objects(graphdef, values)
-    _refuse_deleted(graphdef, values)
+    check_values(graphdef, values)
     return build(graphdef, detached_values(values), _NOTHING_KNOWN)
 
 
-def _refuse_deleted(graphdef: GraphDef, values: Sequence[Any]) -> None:
+def check_values(graphdef: GraphDef, values: Sequence[Any]) -> None:
+    """Refuse to put a graph together from values of which one holds a State or Node, or an array that was deleted.
+
+    Raises:
+        GraphError: There is one; the message names the path.
+    """
     for index, value in enumerate(values):
-        # As `deleted_leaf` would for nearly all of them, without its frame.
-        if type(value) in ARRAYS and not value.is_deleted():
+        kind = type(value)
+        if kind in PLAIN and (kind not in ARRAYS or not value.is_deleted()):  # as nearly all of them
             continue
+        if kind not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
+            where = dotted(graphdef.layout.path(index))
+            raise GraphError(
+                f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
+            )
         if (place := deleted_leaf(value)) is not None:
             raise GraphError(
                 f"the array for {dotted(graphdef.layout.path(index))}{place} was deleted, as it was donated to a "
                 "compiled call: keep a copy before the call, `jnp.array(x)`"
-            )
-
-
-def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
-    for index, value in enumerate(values):
-        if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
-            where = dotted(graphdef.layout.path(index))
-            raise GraphError(
-                f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
             )
 
 
@@ -212,5 +211,5 @@ def clone(node: N) -> N:
     """
     snap = snapshot(node)
     values = [detached(value, arrays=True) for value in read_values(snap.states)]
-    _refuse_deleted(snap.graphdef, values)
+    check_values(snap.graphdef, values)
     return cast(N, build(snap.graphdef, values))

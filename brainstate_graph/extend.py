@@ -13,12 +13,13 @@ from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, traci
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
-from ._core.values import alike, aval_of, deleted_leaf
+from ._core.values import alike, aval_of
 from ._core.watch import watch
 from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.arrays import deleted_leaf
 from ._tools.constants import under_jax_alone
 from ._tools.tokens import here, tokenless
 from ._tools.warn import warn

@@ -21,6 +21,7 @@ from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from .._tools import constants
+from .._tools.arrays import ARRAYS, PLAIN, note_array
 from . import hooks
 from . import overlay as overlays
 from .clock import StateBase
@@ -28,13 +29,13 @@ from .errors import TraceContextError
 from .locate import find_hidden, locate, tell_constants
 from .node import Node
 from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
-from .values import ARRAYS, PLAIN, note_array, refuse_deleted, refuse_unlike
+from .values import refuse_deleted, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
+    "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
     "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle",
     "write", "write_results", "write_values",
 ]  # fmt: skip

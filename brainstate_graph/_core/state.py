@@ -10,14 +10,16 @@ import jax
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
+from .._tools import arrays
+from .._tools.arrays import ARRAYS, NUMBERS, PLAIN, note_array
+from .._tools.operators import Operators
 from .._tools.words import describe
-from . import door, values
+from . import door
 from . import overlay as overlays
 from .door import Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
-from .operators import Operators
 from .overlay import NO_TRACE, untraced
-from .values import ARRAYS, NUMBERS, PLAIN, detached, note_array, refuse_deleted
+from .values import detached, refuse_deleted
 
 __all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
 
@@ -25,6 +27,7 @@ T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
 _KEEP: Any = object()
 _NUMBERS = (bool, int, float, complex)
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 class State(Box, Operators, Generic[T]):
@@ -85,7 +88,7 @@ class State(Box, Operators, Generic[T]):
     def value(self, new: T) -> None:
         # Most values are arrays, whose type is found by identity: half of a look into a set.
         given: Any = new
-        if overlays.busy or (given.is_deleted() if type(new) is values.array_kind else type(new) not in NUMBERS):
+        if overlays.busy or (given.is_deleted() if type(new) is arrays.array_kind else type(new) not in NUMBERS):
             door.write(self, new)
         else:
             self._value = new
@@ -147,14 +150,16 @@ class State(Box, Operators, Generic[T]):
         if isinstance(by, State):
             return
         leaves = jax.tree.leaves(by)
-        arrays = [type(leaf) in _NUMBERS or isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
-        if arrays and all(arrays):
+        if leaves and all(type(leaf) in _NUMBERS or isinstance(leaf, _ARRAYS) for leaf in leaves):
             shown = describe(by) if hasattr(by, "dtype") else f"a {type(by).__name__}"
             raise TypeError(
                 f"{door.locate(self)} would be dropped, as {shown} is assigned to `{name}` itself. Write "
                 f"`node.{name}.value = x` to give the state this value, or `del node.{name}` first to have no state "
                 "there"
             )
+
+    def _in_words(self) -> str:
+        return door.locate(self)
 
     __copy__ = copy
 

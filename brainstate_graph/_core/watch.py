@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
+from .._tools.operators import Operators
 from .foreign import ForeignType
 from .graphdef import treedef_key
-from .operators import Operators
 from .static import static_key
 
 __all__ = ["Watch", "one_level", "watch", "watch_dict", "watch_foreign", "watch_list", "watch_pytree", "watch_static"]

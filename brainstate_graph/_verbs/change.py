@@ -20,8 +20,8 @@ from .._core.layout import Layout, Path, StateSpec
 from .._core.node import Node
 from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
-from .._core.values import deleted_leaf
 from .._kept.cached import snapshot
+from .._tools.arrays import PLAIN, deleted_leaf
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of
@@ -258,7 +258,7 @@ def _fitting(
         if kind not in _NUMBERS and (place := deleted_leaf(new)) is not None:
             problems.note(partial(path, i), f"deleted array: {{path}}{place} was donated to a compiled call")
             continue
-        alike = kind is type(now) and kind in door.PLAIN
+        alike = kind is type(now) and kind in PLAIN
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue

@@ -11,21 +11,23 @@ from typing import Any, TypeVar, cast, final
 
 import jax
 
-from .._core.door import PLAIN, object_in, read_values
+from .._core.door import object_in, read_values
 from .._core.errors import GraphError
 from .._core.graphdef import GraphDef
 from .._core.layout import Layout
 from .._core.snapshot import Snapshot
 from .._core.unflatten import build
-from .._core.values import ARRAYS, deleted_leaf, detached
+from .._core.values import detached
 from .._kept.cached import snapshot
+from .._tools.arrays import ARRAYS, PLAIN, deleted_leaf
 from .._tools.words import dotted
 from .._trees.filters import Filter, depends_on_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
 __all__ = [
-    "check_values", "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
+    "check_values", "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states",
+    "trees_of",
 ]  # fmt: skip
 
 N = TypeVar("N")

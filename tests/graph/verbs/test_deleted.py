@@ -1,4 +1,4 @@
-"""A deleted array never enters a model: every verb that takes values refuses it, names the place, and changes nothing."""
+"""A deleted array never enters a model: every verb that takes values refuses it by name, and changes nothing."""
 
 from __future__ import annotations
 

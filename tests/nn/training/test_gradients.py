@@ -125,6 +125,7 @@ def test_it_is_beside_the_pytree():
 
 def test_both_models_are_named():
     (generator, critic), (of_generator, _) = pair()
+    assert generator is not critic
     g = grad(lambda: loss_of(critic), critic)()
     with pytest.raises(GraphError, match=r"\(`critic\.bias`\).*\(`generator\.bias`\).*to_pure_dict"):
         of_generator.update(g)

@@ -16,8 +16,6 @@ from typing import Any, NoReturn, final
 import jax
 import numpy as np
 
-from .locate import locate
-
 __all__ = ["ARRAY_ATTRIBUTES", "Operators"]
 
 # What Python calls, and how that is written. `{s}` stands for the State; the line to write has `state.value` there.
@@ -61,7 +59,9 @@ class _Words:
     def __str__(self) -> str:
         if not self._text:
             state, written, instead, more = self._parts
-            text = f"{locate(state)} is no array, it holds one in `.value`: in place of `{written}` write `{instead}`"
+            text = (
+                f"{state._in_words()} is no array, it holds one in `.value`: in place of `{written}` write `{instead}`"
+            )
             self._text = text + more
         return self._text
 
@@ -77,7 +77,7 @@ def _words(state: Any, written: str, more: str = "") -> _Words:
 
 
 class Operators:
-    """A base for classes whose instances are boxes and no arrays.
+    """A base for classes whose instances are boxes with a `value`, and no arrays.
 
     Example:
         >>> import jax.numpy as jnp
@@ -89,6 +89,10 @@ class Operators:
     """
 
     __slots__ = ()
+
+    def _in_words(self) -> str:
+        """Say for messages which box this is; to be overridden."""
+        return type(self).__name__
 
     def __bool__(self) -> NoReturn:
         more = ", or `state is not None` to ask whether there is one"

@@ -330,8 +330,10 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
         return _NOTHING
     # A tied weight may stand in the data under several names, if the arrays are equal.
     first, *rest = items = [data[given.pop(name)] for name in present]
-    alive = not any(deleted_leaf(item) is not None for item in items)  # else `replacement` says so
-    if len(items) > 1 and alive and not all(other is first or _same_bits(first, other) for other in rest):
+    lost = [item for item in items if deleted_leaf(item) is not None]
+    if lost:
+        return lost[0]  # of which `replacement` says so
+    if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
         problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
     return first
 

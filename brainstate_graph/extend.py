@@ -20,6 +20,7 @@ from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._kept.renew import Renewal
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.arrays import deleted_leaf
 from ._tools.constants import under_jax_alone
 from ._tools.frames import is_hidden
 from ._tools.identity import by_identity
@@ -27,6 +28,7 @@ from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
+from ._trees.owners import note_owners, owners_again, owners_of
 from ._trees.tree import StateTree
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "deleted_leaf",
     "describe",
     "detached",
     "dotted",
@@ -63,10 +66,13 @@ __all__ = [
     "make_states",
     "new_node",
     "node_in",
+    "note_owners",
     "note_possible_reads",
     "note_reads",
     "notes",
     "now",
+    "owners_again",
+    "owners_of",
     "patched",
     "paths_to",
     "put_field",

@@ -17,30 +17,31 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from .._tools import constants
+from .._tools.arrays import ARRAYS, PLAIN, note_array
 from . import hooks
 from . import overlay as overlays
+from .clock import StateBase
 from .errors import TraceContextError
 from .locate import find_hidden, locate, refuse_away, tell_constants
 from .node import Node
 from .overlay import NO_TRACE, Overlay, at_home, be_busy, note_constants, stack
-from .values import detached, refuse_unlike
+from .values import detached, refuse_deleted, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
+    "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
     "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle",
     "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
-class Box:
+class Box(StateBase):
     """What holds the value of a state between calls.
 
     Attributes:
@@ -52,15 +53,10 @@ class Box:
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
-    _graph_is_state = True
     graph_at_home = False
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any
-
-
-# Exact types that hold no tracer and no State, so that writing them needs no look inside.
-PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
 
 
 # -- finding a value ---------------------------------------------------------------------------------------------------
@@ -184,12 +180,14 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
     if state.graph_at_home:
         refuse_away(state)
     if type(value) in PLAIN:
+        if type(value) in ARRAYS:
+            refuse_deleted(state, value)
         return
     if not isinstance(value, Tracer):
         refuse_objects(state, leaves := leaves_of(state, value))
         if not any(isinstance(leaf, Tracer) for leaf in leaves):
-            if isinstance(value, jax.Array):
-                PLAIN.add(type(value))
+            refuse_deleted(state, value)
+            note_array(value)
             return
     if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(

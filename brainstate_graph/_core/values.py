@@ -7,15 +7,18 @@ The *aval* of a leaf is its shape and dtype, as JAX takes it: a Python number is
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
+from .._tools.arrays import deleted_leaf
 from .._tools.words import describe, dtype_name
 from .locate import locate
 
-__all__ = ["alike", "aval_of", "detached", "refuse_unlike"]
+__all__ = ["alike", "aval_of", "detached", "refuse_deleted", "refuse_unlike"]
 
 
 def aval_of(leaf: Any) -> tuple[Any, ...]:
@@ -73,15 +76,37 @@ def _in_words(leaf: Any) -> str:
     return f"{dtype_name(aval[1])}[]" if len(aval) == 2 else f"a {type(leaf).__name__}"
 
 
-def detached(value: Any, arrays: bool = False) -> Any:
-    """Return a value that shares no list or dict with the given one, and no NumPy array if `arrays`; order is kept."""
+def refuse_deleted(state: Any, value: Any) -> None:
+    """Raise if what is to be the value of a state is or holds an array that was deleted."""
+    place = deleted_leaf(value)
+    if place is not None:
+        raise ValueError(
+            f"{locate(state)} cannot take this value: {f'its array at {place}' if place else 'the array'} was deleted, "
+            "as it was donated to a compiled call. Keep a copy before the call, `jnp.array(x)`, and assign that"
+        )
+
+
+def detached(value: Any, arrays: bool = False, buffers: bool = False) -> Any:
+    """Return a value that shares no list or dict with the given one; order is kept.
+
+    Args:
+        value: The value of a state.
+        arrays: Whether it shares no array of NumPy either, which its owner may change.
+        buffers: Whether it shares no array of JAX either, whose buffer may be donated.
+    """
     kind = type(value)
     if kind is dict:
-        return {key: detached(item, arrays) for key, item in value.items()}
+        return {key: detached(item, arrays, buffers) for key, item in value.items()}
     if kind in (list, tuple):
-        return kind(detached(item, arrays) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.copy() if arrays else value
-    if isinstance(value, (jax.Array, bool, int, float, complex)) or value is None:
-        return value
-    return jax.tree.map(lambda x: x.copy() if arrays and isinstance(x, np.ndarray) else x, value)
+        return kind(detached(item, arrays, buffers) for item in value)
+    if isinstance(value, (np.ndarray, jax.Array, bool, int, float, complex)) or value is None:
+        return _copied_leaf(value, arrays, buffers)
+    return jax.tree.map(lambda leaf: _copied_leaf(leaf, arrays, buffers), value)
+
+
+def _copied_leaf(leaf: Any, arrays: bool, buffers: bool) -> Any:
+    if arrays and isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    if buffers and isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
+        return copy.deepcopy(leaf)  # keeps its sharding and weak type
+    return leaf

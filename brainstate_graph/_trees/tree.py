@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Self, TypeVar, final
 
 import jax
@@ -31,11 +31,12 @@ S = TypeVar("S", bound="StateTree")
 class StateTree(Mapping[Any, Any]):
     """What the two views have in common: a layout and the values at its leaves."""
 
-    __slots__ = ("_layout", "_values")
+    __slots__ = ("_layout", "_owners", "_values")
 
     graph_unchanging = True  # so that a graph that holds one as a pytree need not watch it
 
     _layout: Layout
+    _owners: Callable[[], StateTree]  # see `owners.py`
     _values: tuple[Any, ...]
 
     @classmethod

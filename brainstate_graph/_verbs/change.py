@@ -21,6 +21,7 @@ from .._core.node import Node
 from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
 from .._kept.cached import snapshot
+from .._tools.arrays import PLAIN, deleted_leaf
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of
@@ -254,7 +255,10 @@ def _fitting(
     values: list[Any] = []
     for i, (state, now, new) in enumerate(zip(chosen, read_values(chosen, record=False), given, strict=True)):
         kind = type(new)
-        alike = kind is type(now) and kind in door.PLAIN
+        if kind not in _NUMBERS and (place := deleted_leaf(new)) is not None:
+            problems.note(partial(path, i), f"deleted array: {{path}}{place} was donated to a compiled call")
+            continue
+        alike = kind is type(now) and kind in PLAIN
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue

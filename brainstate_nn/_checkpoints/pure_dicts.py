@@ -16,6 +16,7 @@ import numpy as np
 
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, graphdef, update_states
+from brainstate_graph.extend import deleted_leaf
 
 from .._core.arrays import is_key
 from .._core.paths import Path, alias_paths, dotted_name, dotted_names, leaf_paths, state_arrays
@@ -329,6 +330,9 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
         return _NOTHING
     # A tied weight may stand in the data under several names, if the arrays are equal.
     first, *rest = items = [data[given.pop(name)] for name in present]
+    lost = [item for item in items if deleted_leaf(item) is not None]
+    if lost:
+        return lost[0]  # of which `replacement` says so
     if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
         problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
     return first

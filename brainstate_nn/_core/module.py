@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
+from brainstate_graph.extend import new_node
 
+from .declarations import awaits_constructor, make_constructors
 from .paths import dotted_names, nearest
 from .states import ParamState
 
@@ -26,7 +28,8 @@ M = TypeVar("M", bound="Module")
 class Module(Node):
     """The base of models and layers: subclass it, set states and other modules as attributes, and define `__call__`.
 
-    ``super().__init__()`` is not needed. A subclass may define `update` in place of `__call__`.
+    ``super().__init__()`` is not needed. A subclass may define `update` in place of `__call__`. One that has no
+    constructor takes what it declares by annotations, as a dataclass does, and no other arguments.
 
     Attributes:
         training: Whether layers behave as in training, set by `train` and `eval`.
@@ -48,6 +51,17 @@ class Module(Node):
 
     # A class attribute, so that a module has none of its own until its mode differs (see `switch`).
     training: bool = True
+    _graph_settings = ("training", *Node._graph_settings)
+    _awaits_constructor = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls._awaits_constructor:
+            make_constructors(cls, cls._graph_settings)
+        return Node.__new__(cls, *args, **kwargs) if args or kwargs else new_node(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._awaits_constructor = awaits_constructor(cls, cls._graph_settings)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `update`, where the subclass defines that in place of `__call__`."""

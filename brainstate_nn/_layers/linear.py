@@ -84,6 +84,7 @@ class Linear(Module):
             An array of shape ``(..., out_size)``.
         """
         x = as_input(x, self, size=self.in_size)
-        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        bias = None if self.bias is None else self.bias.value
+        x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
         y = jnp.dot(x, weight, precision=self.precision, out_sharding=out_sharding)
         return y if bias is None else y + along_axis(bias, y.ndim)

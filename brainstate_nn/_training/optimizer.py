@@ -6,22 +6,25 @@ reads and writes them like any others, and so that checkpoints and rules for dev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
 from brainstate_graph.extend import locate, write_values
 
 from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
-from .._core.paths import Path, dotted_name, dotted_names, leaf_paths
+from .._core.paths import dotted_name, dotted_names, leaf_paths
 from .._core.selection import parameters_by_path, selected_states
 from .._core.sharded import resharded_like
 from .._core.states import LongTermState, ParamState
+from .gradients import matched_gradients
 
 if TYPE_CHECKING:
     import optax
@@ -107,7 +110,7 @@ class Optimizer(Module, Follower):
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
         # `optax.MultiSteps` is an object that makes a transformation.
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
-        self.opt_state = OptState(self.tx.init(self._values()))
+        self.opt_state = OptState(_unshared(self.tx.init(self._values()), [s.value for s in chosen.values()]))
         self.step = OptState(jnp.int32(0))
 
     def update(self, grads: Any, **extra: Any) -> None:
@@ -119,8 +122,8 @@ class Optimizer(Module, Follower):
             **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:
-            GraphError: A gradient is missing, unexpected or of another shape, or the module has other parameters than
-                when the optimizer was made; the message lists all of them.
+            GraphError: A gradient is missing, unexpected, of another shape or of another model, or the module has other
+                parameters than when the optimizer was made; the message lists all of them.
         """
         import optax
 
@@ -162,19 +165,8 @@ class Optimizer(Module, Follower):
 
     def _as_optax_tree(self, grads: Any) -> NestedDict:
         """Return the gradients as optax sees the parameters."""
-        given = _without_common_prefix(dict(_pairs_by_path(grads)), self._paths)
-        problems = [f"unexpected: {name}" for name in dotted_names([p for p in given if p not in self._paths])]
-        for path, (name, state) in zip(self._paths, self.params.items(), strict=True):
-            if given.get(path) is None:
-                problems.append(f"missing: {name}")
-            elif _shapes(given[path]) != _shapes(state.value):
-                problems.append(f"{name} has shape {_shapes(state.value)}, its gradient {_shapes(given[path])}")
-        if problems:
-            raise GraphError(
-                "the gradients do not fit the parameters of the optimizer: " + "; ".join(problems)
-                + ". Differentiate with respect to the same states: `Optimizer(model.states(ParamState), tx)`."
-            )  # fmt: skip
-        return NestedDict.from_flat([(path, given[path]) for path in self._paths])
+        params = dict(zip(self._paths, self.params.values(), strict=True))
+        return NestedDict.from_flat(zip(self._paths, matched_gradients(grads, params), strict=True))
 
     def _refuse_other_states(self) -> None:
         """Raise if a layer was put into the module after the optimizer was made, whose parameters would not move."""
@@ -207,33 +199,18 @@ def _check_is_parameter(state: State[Any]) -> None:
             )
 
 
-def _shapes(value: Any) -> Any:
-    return jax.tree.map(jnp.shape, value)
+def _unshared(state: Any, params: Any) -> Any:
+    """Copy what optax has taken from the parameters, or has twice, so that each buffer can be donated.
 
+    The slow weights of a lookahead, the averages of a schedule-free method and the like begin as the parameters.
+    """
+    taken = {id(leaf) for leaf in jax.tree.leaves(params)}
 
-def _pairs_by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
-    """Take gradients apart, in whatever containers `grad` has put them."""
-    if isinstance(grads, (list, tuple)):
-        grads = dict(enumerate(grads))
-    if not isinstance(grads, Mapping):
-        raise TypeError(
-            f"grads must be a state tree or a mapping from path to gradient, not {type(grads).__name__}: "
-            "write `optimizer.update(jax.grad(loss)(params))`"
-        )
-    by_path = bool(grads) and all(isinstance(key, tuple) for key in grads)
-    if by_path or isinstance(grads, (FlattedDict, NestedDict)):
-        yield from FlattedDict(grads).to_dict_values().items()
-    else:
-        for key, part in grads.items():
-            for path, grad in _pairs_by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
-                yield (key, *path), grad
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
+            return leaf
+        leaf = copy.deepcopy(leaf) if id(leaf) in taken else leaf
+        taken.add(id(leaf))
+        return leaf
 
-
-def _without_common_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
-    """Drop what all paths have in front of those of the parameters, as ``model`` where a function closes over it."""
-    first = next(iter(given), ())
-    # The shortest prefix that all paths share and without which they are those of the parameters.
-    for length in range(1, len(first)):
-        if {path[length:] for path in given} == set(paths) and {path[:length] for path in given} == {first[:length]}:
-            return {path[length:]: grad for path, grad in given.items()}
-    return given
+    return jax.tree.map(own, state)

@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jax.experimental import checkify
 
 from brainstate_graph import Node
-from brainstate_graph.extend import is_hidden, locate, untraced
+from brainstate_graph.extend import is_hidden, locate, owners_again, untraced
 
 from .._engine.core import Core, Run
 from .._engine.errors import NonFiniteError
@@ -53,8 +53,16 @@ def finite(run: Run, core: Core, phase: str = "") -> Run:
     nodes = [weakref.ref(item) for item in core.touched_graph().objects if isinstance(item, Node)]
 
     def watched(states: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        checked = checkify.checkify(run, checkify.float_checks)(states, *args, **kwargs)
+        owners: list[Callable[[Any], None]] = []
+
+        def noting(*args: Any, **kwargs: Any) -> tuple[Any, Written]:
+            out, written = run(*args, **kwargs)
+            owners.append(owners_again(out))
+            return out, written
+
+        checked = checkify.checkify(noting, checkify.float_checks)(states, *args, **kwargs)
         error, (out, written) = jax.tree.map(jnp.asarray, checked)
+        owners[-1](out)
         parts = {f"the result of `{what}`": out}
         parts.update((f"{locate(state)} after `{what}`", value) for state, value in written.items())
         flags, treedef = jax.tree.flatten(error)  # scalars: whether, and which

@@ -242,6 +242,8 @@ class Staged(Lifted):
                 if isinstance(error, JaxRuntimeError):
                     raise_users(error)
                 name_states(error, inputs.states)
+                if as_given:
+                    seal(args, kwargs, self.functions[0])  # refuses a State, of which it says more than JAX is told
                 raise
             except TypeError as error:
                 # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
-from brainstate_graph.extend import StateTree, dotted, locate
+from brainstate_graph.extend import StateTree, dotted, locate, note_owners
 
 from .._engine.core import Core
 
@@ -46,8 +46,10 @@ class Selection:
         self._build = build
 
     def gather(self, values: Any) -> Any:
-        """Put one value for each state into the structure of the selector."""
-        return self._build(iter(values))
+        """Put one value for each state into the structure of the selector; a state tree there knows its States."""
+        tree = self._build(iter(values))
+        note_owners(tree, lambda: self._build(iter(self.states)))
+        return tree
 
     def scatter(self, tree: Any) -> list[Any]:
         """Take one value for each state out of the structure of the selector; what `gather` put together.

@@ -187,8 +187,8 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
             ) from None
     token = _asked.set(True)
     try:
-    for call in calls:
-        call(*args, **kwargs)
+        for call in calls:
+            call(*args, **kwargs)
     finally:
         _asked.reset(token)
 

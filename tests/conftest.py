@@ -43,6 +43,7 @@ _LARGE = [
     "processes/transforms_on_four_devices.py",
     "processes/shardings_on_four_devices.py",
     "processes/layers_on_four_devices.py",
+    "processes/meshes_on_four_devices.py",
     "processes/training_on_four_devices.py",
     "processes/sharding_on_eight_devices.py",
 ]

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
+from .._checks.layout import element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -26,7 +26,7 @@ from .carry import Carry, Step
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
-__all__ = ["LoopOptions", "element_of", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
+__all__ = ["LoopOptions", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
 
 
 class LoopOptions(NamedTuple):
@@ -237,12 +237,3 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
         return run
 
     return lift(rule, f)(init, xs)
-
-
-def element_of(x: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape, dtype and sharding of one step of an input."""
-    aval = jax.typeof(x)
-    where = aval.sharding
-    spec = where.spec[1:]
-    sharding = NamedSharding(where.mesh, PartitionSpec(*spec)) if any(spec) else None
-    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type, sharding=sharding)

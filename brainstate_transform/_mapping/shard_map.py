@@ -7,7 +7,7 @@ ordinary program by itself, `jit` with shardings is enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
@@ -18,6 +18,7 @@ from brainstate_graph.extend import locate
 
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
+from .._engine.retry import RETRIES, Unpassed, never_settled
 from .._engine.select import place
 from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
@@ -26,6 +27,7 @@ from .lanes import check_rngs
 from .mesh_axes import MeshAxes
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result
+from .shared import SharedStates
 
 __all__ = ["shard_map"]
 
@@ -118,33 +120,50 @@ class _ShardMap(NamedTuple):
             axes = MeshAxes.of(core, self.mesh, self.axis_names, self.check_vma)
             before = _specs_of(self.in_states, core, "in_states", axes)
             states = PerState(before, _specs_of(self.out_states, core, "out_states", axes), _SHARED)
-            in_specs, by_keyword = _IN_SPECS.prefixes(self.in_specs, core, len(args), kwargs)
-            # JAX would name the position in a flat list of all arrays, the states among them.
-            arguments = each_argument("in_specs", [(in_specs, args), (by_keyword, kwargs)], core, _is_spec)
-            for name, leaf, spec in arguments:
-                axes.check_fit(name, leaf, spec, whole=True)
-            groups = states.read()
-            _check_states(groups, axes)
-
-            def shard(groups: list[StateValues], args: Any, kwargs: Any) -> tuple[Any, list[StateValues]]:
-                given = joined(groups)
-                overlay = states.overlay(axes.shard_number if self.split else None)
-                out, written = core.run(given, args, kwargs, overlay)
-                values = states.leaving(given, dict(written.items()))
-                self._check_results(core, out, values, states, axes)
-                return out, states.split(values)
-
-            out, written = jax.shard_map(
-                shard,
-                mesh=axes.mesh,
-                in_specs=(list(groups), in_specs, by_keyword),
-                out_specs=(self.out_specs, states.specs),
-                axis_names=self.axis_names,
-                check_vma=self.check_vma,
-            )(list(groups.values()), args, kwargs)
-            return out, joined(written).as_written()
+            # The states on the mesh are passed before it is known which of them are read.
+            for _try in range(RETRIES):
+                try:
+                    return self._mapped(core, states, axes, args, kwargs)
+                except Unpassed as met:
+                    core.count_in(cast(Unpassed, met.alone()).states)
+            raise never_settled(core.__qualname__, ())
 
         return run
+
+    def _mapped(
+        self, core: Core, states: PerState, axes: MeshAxes, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Written]:
+        in_specs, by_keyword = _IN_SPECS.prefixes(self.in_specs, core, len(args), kwargs)
+        # JAX would name the position in a flat list of all arrays, the states among them.
+        arguments = each_argument("in_specs", [(in_specs, args), (by_keyword, kwargs)], core, _is_spec)
+        for name, leaf, spec in arguments:
+            axes.check_fit(name, leaf, spec, whole=True)
+            axes.check_lies(name, leaf, spec)
+        groups = {spec: _laid_out(group, spec, axes) for spec, group in states.read().items()}
+        shared = SharedStates(core, states.before)
+        common = _laid_out(shared.values, _SHARED, axes)
+
+        def shard(
+            common: StateValues, groups: list[StateValues], args: Any, kwargs: Any
+        ) -> tuple[Any, list[StateValues]]:
+            given = joined(groups)
+            overlay = states.overlay(axes.shard_number if self.split else None)
+            with shared.around(common):
+                out, written = core.run(given, args, kwargs, overlay)
+            values = states.leaving(given, dict(written.items()))
+            self._check_results(core, out, values, states, axes)
+            return out, states.split(values)
+
+        out, written = jax.shard_map(
+            shard,
+            mesh=axes.mesh,
+            in_specs=(_SHARED, list(groups), in_specs, by_keyword),
+            out_specs=(self.out_specs, states.specs),
+            axis_names=self.axis_names,
+            check_vma=self.check_vma,
+        )(common, list(groups.values()), args, kwargs)
+        shared.note_reads()
+        return out, joined(written).as_written()
 
     def _check_results(
         self, core: Core, out: Any, values: Mapping[State[Any], Any], states: PerState, axes: MeshAxes
@@ -198,8 +217,9 @@ def _specs_of(selector: Any, core: Core, argument: str, axes: MeshAxes) -> dict[
     return specs
 
 
-def _check_states(groups: Mapping[PartitionSpec, StateValues], axes: MeshAxes) -> None:
-    for spec, group in groups.items():
-        for state, value in zip(group.states, group.values, strict=True):
-            for path, leaf in jax.tree_util.tree_leaves_with_path(value):
-                axes.check_fit(lambda s=state, p=path: locate(s) + keystr(p), leaf, spec, whole=True)
+def _laid_out(group: StateValues, spec: PartitionSpec, axes: MeshAxes) -> StateValues:
+    """Return the values of states as their spec says that they lie, after a look whether it fits."""
+    for state, value in zip(group.states, group.values, strict=True):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            axes.check_fit(lambda s=state, p=path: locate(s) + keystr(p), leaf, spec, whole=True)
+    return StateValues.of(group.states, [axes.laid_out(value, spec) for value in group.values])

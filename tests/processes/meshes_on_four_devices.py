@@ -1,0 +1,202 @@
+"""All transforms on a mesh: explicit axes or automatic ones, states whole or spread, shared or mapped.
+
+`test_several_devices.py` runs this file in a process with four devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from brainstate_graph import Node, State
+from brainstate_transform import (
+    StatefulFunction,
+    bounded_while_loop,
+    checkpoint,
+    checkpointed_for_loop,
+    cond,
+    custom_jvp,
+    custom_vjp,
+    for_loop,
+    fori_loop,
+    grad,
+    jit,
+    jvp,
+    lift,
+    linearize,
+    map,
+    scan,
+    shard_map,
+    switch,
+    vjp,
+    vmap,
+    while_loop,
+)
+from tests.tables import each
+
+MESHES = {
+    "default": jax.make_mesh((4,), ("d",)),  # with explicit axes
+    "auto": jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,)),
+    "none": None,
+}
+LAYOUTS = {"whole": P(), "spread": P("d")}
+STEPS = 3
+
+
+def _with_rule(f):
+    made = custom_vjp(lambda x: f(x))
+    made.defvjp(lambda x: (f(x), None), lambda residuals, ct: (ct,))
+    return made
+
+
+def _with_tangents(f):
+    made = custom_jvp(lambda x: f(x))
+    made.defjvp(lambda primals, tangents: (f(*primals), tangents[0]))
+    return made
+
+
+def _last(ys):
+    return ys[-1]
+
+
+# How often each runs its function, one after the other; it returns the last result.
+ONCE = {
+    "jit": jit,
+    "lift": lambda f: lift(jax.jit, f, inputs="touched"),
+    "stateful": StatefulFunction,
+    "checkpoint": checkpoint,
+    "vjp": lambda f: lambda x: vjp(f, x)[0],
+    "jvp": lambda f: lambda x: jvp(f, (x,), (jnp.ones_like(x),))[0],
+    "linearize": lambda f: lambda x: linearize(f, x)[0],
+    "custom_vjp": _with_rule,
+    "custom_jvp": _with_tangents,
+    "cond": lambda f: lambda x: cond(jnp.sum(x) == jnp.sum(x), f, lambda x: x, x),
+    "switch": lambda f: lambda x: switch(jnp.int32(1), [lambda x: x, f, f], x),
+}
+OFTEN = {
+    "for_loop": lambda f: lambda x: _last(for_loop(f, jnp.stack([x] * STEPS))),
+    "scan": lambda f: lambda x: scan(lambda carry, x: (f(x), None), jnp.zeros(x.shape), jnp.stack([x] * STEPS))[0],
+    "checkpointed": lambda f: lambda x: _last(checkpointed_for_loop(f, jnp.stack([x] * STEPS), base=2)),
+    "map": lambda f: lambda x: _last(map(f, jnp.stack([x] * STEPS))),
+    "fori_loop": lambda f: lambda x: fori_loop(0, STEPS, lambda i, y: f(x), jnp.zeros(x.shape)),
+    "while_loop": lambda f: (
+        lambda x: while_loop(lambda c: c[0] < STEPS, lambda c: (c[0] + 1, f(x)), (0, jnp.zeros(x.shape)))[1]
+    ),
+    "bounded": lambda f: (
+        lambda x: bounded_while_loop(
+            lambda c: c[0] < STEPS, lambda c: (c[0] + 1, f(x)), (0, jnp.zeros(x.shape)), max_steps=4
+        )[1]
+    ),
+}
+TRANSFORMS = {**ONCE, **OFTEN}
+
+
+class Model(Node):
+    """A parameter that is read, and a hidden state that takes a part of each input."""
+
+    def __init__(self, w, h):
+        self.w, self.h = State(w), State(h)
+
+    def __call__(self, x, common=lambda part: part):
+        self.h.value = 0.5 * self.h.value + common(jnp.mean(self.w.value) * x)
+        return jnp.tanh(x + jnp.mean(self.h.value))
+
+
+def by_hand(w, h, x, common=lambda part: part):
+    h = 0.5 * h + common(jnp.mean(w) * x)
+    return jnp.tanh(x + jnp.mean(h)), h
+
+
+W = jnp.arange(8.0) / 8
+H = jnp.reshape(jnp.arange(32.0), (8, 4)) / 32
+X = jnp.cos(jnp.reshape(jnp.arange(32.0), (8, 4)))
+
+
+@functools.cache
+def wanted(states, steps):
+    """What all of it computes in plain Python, shard by shard: the last results, and the hidden state."""
+    if states == "none":
+        shards, h = [X], H
+    else:
+        shards, h = jnp.split(X, 4), H[:2] if states == "shared" else H
+    ys = shards
+    for _ in range(steps):
+        if states == "mapped":
+            pairs = [by_hand(W, part, x) for part, x in zip(jnp.split(h, 4), shards, strict=True)]
+            ys, h = [y for y, _ in pairs], jnp.concatenate([part for _, part in pairs])
+        else:
+            mean = sum(shards) / len(shards)
+            pairs = [by_hand(W, h, x, lambda part: jnp.mean(W) * mean) for x in shards]
+            ys, h = [y for y, _ in pairs], pairs[0][1]
+    return np.asarray(jnp.concatenate(ys)), np.asarray(h)
+
+
+def put(mesh, value, spec):
+    return value if mesh is None else jax.device_put(value, NamedSharding(mesh, spec))
+
+
+def around(mesh):
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def runs(mesh, model, name, states):
+    """The transform of the model alone, or on the shards of the mesh, its hidden state shared or mapped."""
+    if states == "none":
+        return TRANSFORMS[name](model)
+    common = (lambda part: jax.lax.pmean(part, "d")) if states == "shared" else (lambda part: part)
+    spread = {P("d"): model.h} if states == "mapped" else None
+    f = TRANSFORMS[name](lambda x: model(x, common))
+    return shard_map(f, mesh=mesh, in_specs=P("d"), out_specs=P("d"), in_states=spread)
+
+
+CASES = [
+    (mesh, layout, states)
+    for mesh in MESHES
+    for layout in LAYOUTS
+    for states in ("none", "shared", "mapped")
+    if not (mesh == "none" and (layout, states) != ("whole", "none"))
+]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@each("mesh, layout, states", CASES)
+def test_results_and_writes_are_those_of_python(name, mesh, layout, states):
+    mesh, spec = MESHES[mesh], LAYOUTS[layout]
+    start = H[:2] if states == "shared" else H
+    model = Model(put(mesh, W, spec), put(mesh, start, spec if len(start) == 8 else P()))
+    want = wanted(states, STEPS if name in OFTEN else 1)
+    before = model.w.value
+    run = runs(mesh, model, name, states)
+    with around(mesh):
+        got = run(put(mesh, X, P("d") if states != "none" or spec == P("d") else P()))
+    np.testing.assert_allclose(got, want[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.h.value, want[1], rtol=1e-5, atol=1e-6)
+    assert model.w.value is before
+
+
+# ------------------------------------------------------------------------------------------------ derivatives around
+
+INSIDE = ("jit", "checkpoint", "custom_jvp", "cond", "for_loop", "scan", "checkpointed", "while_loop", "bounded")
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+@each("name, mesh, layout, states", [(n, m, l, s) for n in INSIDE for m, l, s in CASES if n != "while_loop" or False])
+def test_gradients_through_shards_and_loops(compiled, name, mesh, layout, states):
+    mesh, spec = MESHES[mesh], LAYOUTS[layout]
+    start = H[:2] if states == "shared" else H
+    model = Model(put(mesh, W, spec), put(mesh, start, spec if len(start) == 8 else P()))
+    with around(mesh):
+        x = put(mesh, X, P("d") if states != "none" or spec == P("d") else P())
+        run = runs(mesh, model, name, states)
+        gradient = grad(lambda x: jnp.sum(run(x) ** 2), wrt=model.w, argnums=0)
+        by_state, by_argument = (jit(gradient) if compiled else gradient)(x)
+    want_w, want_x = slopes(states, STEPS if name in OFTEN else 1)
+    np.testing.assert_allclose(by_state, want_w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_argument, want_x, rtol=1e-4, atol=1e-5)

@@ -20,7 +20,7 @@ from brainstate_graph import State
 from brainstate_graph.extend import locate
 
 from .._engine.core import Core
-from .._engine.select import place, select
+from .._engine.select import place
 from .._engine.touched import TouchedGraph
 from .._engine.values import GraphKey, StateValues
 
@@ -80,7 +80,7 @@ class Donation(StateOption):
     """``donate_states``: the states that give their buffers away, where the user names them."""
 
     def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
-        return dict.fromkeys(select(self.selector, self._core_of(graph), self.argument).states, True)
+        return place(self.selector, self._core_of(graph), self.argument, True, lambda _: False)
 
 
 class Placement(StateOption):

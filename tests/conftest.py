@@ -42,6 +42,7 @@ gc.freeze()
 _LARGE = [
     "processes/transforms_on_four_devices.py",
     "processes/shardings_on_four_devices.py",
+    "processes/gpt_on_four_devices.py",
     "processes/layers_on_four_devices.py",
     "processes/meshes_on_four_devices.py",
     "processes/training_on_four_devices.py",

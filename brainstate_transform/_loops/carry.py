@@ -4,9 +4,9 @@
 *Step* is the body as the loops of JAX take it: ``step(carry, x) -> (carry, y)``.
 
 JAX refuses a body that changes the type of its carry.  Three changes are no mistake of the user, and `adapted` makes
-them before the loop begins: a Python number that becomes an array, an array that is spread over a mesh by what it meets,
-and, inside `shard_map`, one that varies over the shards as what it meets does.  All others are refused, in words that
-name the state.
+them before the loop begins: a Python number that becomes an array, an array that is spread over a mesh by what it
+meets, and, inside `shard_map`, one that varies over the shards as what it meets does.  All others are refused, in words
+that name the state.
 """
 
 from __future__ import annotations

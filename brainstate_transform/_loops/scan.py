@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._checks.layout import element_of
+from .._checks.layout import Layout, element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -70,13 +70,19 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     """Return the number of steps of a loop over the first axes of `xs`.
 
     Raises:
-        ValueError: There is none, or not one for all.
+        ValueError: There is none, or not one for all; or the steps are spread over a mesh.
     """
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
             raise ValueError(
                 f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+            )
+        over = Layout.of(jax.typeof(leaf)).spec[0]
+        if over is not None:
+            raise ValueError(
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is spread over {over!r} along the axis of the steps, "
+                "which run one after the other: write `jax.reshard(xs, jax.P())`, or the other axes of xs in it"
             )
         sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
     if length is not None:

@@ -43,6 +43,7 @@ def shard_map(
     out_specs: Any,
     in_states: Any = None,
     out_states: Any = None,
+    new_states: PartitionSpec | None = None,
     rngs: str = "split",
     axis_names: Collection[Any] = frozenset(),
     check_vma: bool = True,
@@ -59,6 +60,8 @@ def shard_map(
             ``{selector: PartitionSpec}``; see `select`. The others are the same on all shards.
         out_states: The states that are spread afterwards, in the same form. What is in `in_states` keeps its spec if
             it is not named here.
+        new_states: The spec of the states that `fun` makes, which are spread so afterwards; None where they are the
+            same on all shards.
         rngs: "split": a random stream draws other numbers on each shard, and advances once; or "share": all shards
             draw the same.
         axis_names: As in ``jax.shard_map``: the axes of the mesh over which `fun` is mapped; all if empty.
@@ -94,8 +97,11 @@ def shard_map(
     in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
     _check_specs("in_specs", in_specs)
     _check_specs("out_specs", out_specs)
+    if new_states is not None and not _is_spec(new_states):
+        raise TypeError(f"new_states is {new_states!r}: give one PartitionSpec for all states that are made")
     names = frozenset([axis_names] if isinstance(axis_names, str) else axis_names)
-    rule = _ShardMap(mesh, in_specs, out_specs, in_states, out_states, rngs == "split", names, check_vma)
+    split = rngs == "split"
+    rule = _ShardMap(mesh, in_specs, out_specs, in_states, out_states, new_states, split, names, check_vma)
     return Compiling(rule, fun)
 
 
@@ -111,6 +117,7 @@ class _ShardMap(NamedTuple):
     out_specs: Any
     in_states: Any
     out_states: Any
+    new_states: PartitionSpec | None
     split: bool
     axis_names: frozenset[Any]
     check_vma: bool
@@ -119,7 +126,11 @@ class _ShardMap(NamedTuple):
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             axes = MeshAxes.of(core, self.mesh, self.axis_names, self.check_vma)
             before = _specs_of(self.in_states, core, "in_states", axes)
-            states = PerState(before, _specs_of(self.out_states, core, "out_states", axes), _SHARED)
+            after = _specs_of(self.out_states, core, "out_states", axes)
+            if self.new_states is not None:
+                axes.of_each_dimension(self.new_states, lambda: "new_states")
+            new = () if self.new_states is None else (self.new_states,)
+            states = PerState(before, after, _SHARED, new)
             # The states on the mesh are passed before it is known which of them are read.
             for _try in range(RETRIES):
                 try:
@@ -146,13 +157,17 @@ class _ShardMap(NamedTuple):
         def shard(
             common: StateValues, groups: list[StateValues], args: Any, kwargs: Any
         ) -> tuple[Any, list[StateValues]]:
-            given = joined(groups)
-            overlay = states.overlay(axes.shard_number if self.split else None)
+            given, own = joined(groups), states.copy()
+            overlay = own.overlay(axes.shard_number if self.split else None)
             with shared.around(common):
                 out, written = core.run(given, args, kwargs, overlay)
-            values = states.leaving(given, dict(written.items()))
-            self._check_results(core, out, values, states, axes)
-            return out, states.split(values)
+            values = dict(written.items())
+            made = [state for state in values if state not in overlay.writes]
+            if self.new_states is not None:
+                own.after.update(dict.fromkeys(made, self.new_states))
+            values = own.leaving(given, values)
+            self._check_results(core, out, values, own, axes, made)
+            return out, own.split(values)
 
         out, written = jax.shard_map(
             shard,
@@ -166,7 +181,13 @@ class _ShardMap(NamedTuple):
         return out, joined(written).as_written()
 
     def _check_results(
-        self, core: Core, out: Any, values: Mapping[State[Any], Any], states: PerState, axes: MeshAxes
+        self,
+        core: Core,
+        out: Any,
+        values: Mapping[State[Any], Any],
+        states: PerState,
+        axes: MeshAxes,
+        made: Collection[State[Any]],
     ) -> None:
         """Refuse what does not fit its spec, in words that name the result or state."""
         user = core.__qualname__
@@ -175,6 +196,11 @@ class _ShardMap(NamedTuple):
             for leaf in jax.tree.leaves(value):
                 axes.check_fit(lambda s=state: locate(s), leaf, spec, whole=False)
                 varies = axes.varies(leaf, spec)
+                if varies and state in made:
+                    raise BatchAxisError(
+                        f"`{user}` makes {locate(state)} with a value that differs per shard over {varies}: write "
+                        f"`shard_map(..., new_states=PartitionSpec({varies[0]!r}))`, and what it makes is spread"
+                    )
                 if varies:
                     raise BatchAxisError(
                         f"`{user}` writes a value that differs per shard over {varies} to {locate(state)}, for which "

@@ -57,7 +57,13 @@ except (ValueError, jax.errors.JaxRuntimeError) as error:
 
 
 @pytest.mark.parametrize(
-    "file", ["transforms_on_four_devices.py", "shardings_on_four_devices.py", "meshes_on_four_devices.py"]
+    "file",
+    [
+        "gpt_on_four_devices.py",
+        "meshes_on_four_devices.py",
+        "shardings_on_four_devices.py",
+        "transforms_on_four_devices.py",
+    ],
 )
 def test_files(file):
     passes(f"processes/{file}", XLA_FLAGS=DEVICES.format(4))

@@ -62,11 +62,12 @@ except (ValueError, jax.errors.JaxRuntimeError) as error:
         "gpt_on_four_devices.py",
         "meshes_on_four_devices.py",
         "shardings_on_four_devices.py",
+        "states_on_four_devices.py",
         "transforms_on_four_devices.py",
     ],
 )
 def test_files(file):
-    passes(f"processes/{file}", XLA_FLAGS=DEVICES.format(4))
+    passes(f"processes/devices/{file}", XLA_FLAGS=DEVICES.format(4))
 
 
 @pytest.mark.slow
@@ -75,4 +76,4 @@ def test_files(file):
     [("layers_on_four_devices.py", 4), ("training_on_four_devices.py", 4), ("sharding_on_eight_devices.py", 8)],
 )
 def test_files_of_models(file, devices):
-    passes(f"processes/{file}", XLA_FLAGS=DEVICES.format(devices))
+    passes(f"processes/devices/{file}", XLA_FLAGS=DEVICES.format(devices))

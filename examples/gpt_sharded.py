@@ -20,7 +20,8 @@ from jax import P
 import brainstate_nn as nn
 from brainstate_graph import clone
 from brainstate_transform import jit, scan, value_and_grad
-from examples.gpt import CHARACTERS, adamw, check, decoded, divided, encoded, entropy, source_text, windows_of
+from examples import gpt
+from examples.gpt import CHARACTERS, adamw, check, decoded, encoded
 
 DEVICES = 4
 
@@ -105,6 +106,11 @@ def on(mesh: jax.sharding.Mesh | None) -> Any:
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
+def windows_of(text: np.ndarray, settings: Settings) -> np.ndarray:
+    """Return random pieces of the text, of shape ``(steps, batch, context + 1)``."""
+    return gpt.windows_of(text, gpt.Settings(context=settings.context, batch=settings.batch, steps=settings.steps), 0)
+
+
 def train(model: GPT, settings: Settings, windows: np.ndarray, mesh: jax.sharding.Mesh | None) -> list[float]:
     """Train the model in place, and return the loss of each batch."""
     tx = optax.MultiSteps(adamw(settings.rate, settings.steps // settings.accumulated), settings.accumulated)
@@ -152,8 +158,8 @@ def bytes_on_one_device(model: GPT) -> int:
 
 def main(settings: Settings) -> None:
     mesh = jax.make_mesh((DEVICES,), ("data",), devices=jax.devices()[:DEVICES])
-    seen, unseen = divided(source_text(settings.text))
-    windows = windows_of(seen, settings, 0)
+    seen, unseen = gpt.divided(gpt.source_text(settings.text))
+    windows = windows_of(seen, settings)
 
     model, alone = made(settings, mesh), made(settings, None)
     whole = bytes_on_one_device(alone)
@@ -163,7 +169,7 @@ def main(settings: Settings) -> None:
     # Sums over devices are rounded in another order, which grows from step to step, fastest in bfloat16.
     same = np.allclose(losses[:4], expected[:4], rtol=2e-3)
     check(f"the first losses are those of one device: {losses[0]:.3f}, then {losses[3]:.3f}", same)
-    level = entropy(unseen)
+    level = gpt.entropy(unseen)
     check(f"loss {losses[-1]:.3f}, where single characters have the entropy {level:.3f}", losses[-1] < level)
 
     prompts = np.stack([encoded(prompt) for prompt in ("    def ", "    if x", "import s", "        ")])

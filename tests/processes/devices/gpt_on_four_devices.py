@@ -19,7 +19,7 @@ MESH = jax.make_mesh((4,), ("data",))  # with explicit axes
 
 
 def windows(settings):
-    return gpt.windows_of(gpt.source_text(settings.text), settings, 0)
+    return gpt_sharded.windows_of(gpt.source_text(settings.text), settings)
 
 
 def prompts():

@@ -31,7 +31,8 @@ class Layout(NamedTuple):
     @staticmethod
     def of(aval: Any) -> Layout:
         """Return the layout of an abstract array, or of a ``jax.ShapeDtypeStruct``."""
-        spec = tuple(getattr(aval.sharding, "spec", ())) or (None,) * len(aval.shape)
+        spec = tuple(getattr(aval.sharding, "spec", ()))
+        spec += (None,) * (len(aval.shape) - len(spec))  # a user may leave out the last of a ShapeDtypeStruct
         kind = aval.manual_axis_type  # of a ShapeDtypeStruct it may be None
         return Layout(spec, frozenset(() if kind is None else kind.varying), aval.sharding)
 

@@ -6,6 +6,6 @@ Reading order:
 - ``lanes.py``: kinds of state that differ per lane though they are shared, as random streams do.
 - ``per_state.py``: the axis or PartitionSpec of each state, before and after.
 - ``prefix.py``: those of arguments and results.
-- ``vmap.py`` and ``new_states.py``: lanes along an axis of arrays.
-- ``mesh_axes.py`` and ``shard_map.py``: lanes on the devices of a mesh.
+- ``spread_lanes.py``, ``vmap.py`` and ``new_states.py``: lanes along an axis of arrays.
+- ``mesh_axes.py``, ``shared.py`` and ``shard_map.py``: lanes on the devices of a mesh.
 """

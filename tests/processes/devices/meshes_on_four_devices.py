@@ -16,6 +16,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import brainstate_nn as nn
 from brainstate_graph import Node, State
 from brainstate_transform import (
     StatefulFunction,
@@ -37,6 +38,7 @@ from brainstate_transform import (
     shard_map,
     switch,
     vjp,
+    vmap,
     while_loop,
 )
 from tests.tables import each
@@ -202,6 +204,39 @@ def check_case(name, mesh, layout, states):
     np.testing.assert_allclose(got, want[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.h.value, want[1], rtol=1e-5, atol=1e-6)
     assert model.w.value is before
+
+
+@each("mesh", ["default", "auto"])
+@each("arguments", LAYOUTS)
+@each("states", [None, *LAYOUTS])
+def test_lanes_along_an_axis_that_is_spread(mesh, arguments, states):
+    mesh, xs, h = MESHES[mesh], X, H
+    for _ in range(2):
+        ys, h = jax.vmap(by_hand, (None, 0, 0))(W, h, xs)
+    model = Model(put(mesh, W, P("d")), H if states is None else put(mesh, H, LAYOUTS[states]))
+    with around(mesh):
+        xs = put(mesh, X, LAYOUTS[arguments])
+        got = for_loop(lambda _: vmap(model, in_states=model.h)(xs), jnp.arange(2))[1]
+        np.testing.assert_allclose(got, ys, rtol=1e-5)
+        np.testing.assert_allclose(model.h.value, h, rtol=1e-5)
+        made = State(jnp.zeros(()))
+        vmap(lambda x: setattr(made, "value", jnp.sum(x) + jnp.mean(model.w.value)), out_states=made)(xs)
+        np.testing.assert_allclose(made.value, X.sum(1) + W.mean(), rtol=1e-4, atol=1e-5)
+        rng = nn.RandomState(0)
+        draws = vmap(lambda _: rng.uniform())(xs)
+    assert len(np.unique(draws)) == 8
+
+
+@each("mesh", ["default", "auto"])
+def test_branches_may_be_spread_differently(mesh):
+    mesh = MESHES[mesh]
+    with around(mesh):
+        xs, s = put(mesh, jnp.arange(8.0), P("d")), State(jnp.zeros(8))
+        for flag in (False, True):
+            out = cond(flag, lambda: xs, lambda: jnp.zeros(8))
+            cond(flag, lambda: setattr(s, "value", xs), lambda: None)
+            np.testing.assert_allclose(out, np.arange(8.0) * flag)
+            np.testing.assert_allclose(s.value, np.arange(8.0) * flag)
 
 
 # --------------------------------------------------------------------------------------------- derivatives and layouts

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -28,8 +27,10 @@ def spread_alike(axes: tuple[Any, ...], trees: tuple[Any, ...]) -> tuple[Any, ..
     found: list[tuple[Any, Any]] = []
 
     def look(axis: int | None, tree: Any) -> None:
-        for leaf in () if axis is None else jax.tree.leaves(tree):
-            over = Layout.of(jax.typeof(leaf)).spec[axis] if -np.ndim(leaf) <= axis < np.ndim(leaf) else None
+        if axis is None:
+            return
+        for leaf in jax.tree.leaves(tree):
+            over = Layout.of(jax.typeof(leaf)).spec[axis]
             if over is not None:
                 sharding = jax.typeof(leaf).sharding if isinstance(leaf, Tracer) else leaf.sharding
                 found.append((sharding.mesh, over))

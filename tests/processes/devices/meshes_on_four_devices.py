@@ -29,6 +29,9 @@ from brainstate_transform import (
     for_loop,
     fori_loop,
     grad,
+    hessian,
+    jacfwd,
+    jacrev,
     jit,
     jvp,
     lift,
@@ -324,3 +327,28 @@ def test_a_state_goes_where_its_spec_says(mesh):
             (jit(run) if compiled else run)(xs)
             np.testing.assert_allclose(h.value, 1.0 + np.arange(8.0))
             assert h.value.sharding.spec == P("d")
+
+
+DERIVATIVES = {
+    "jacrev": (lambda f, x: jacrev(f)(x), lambda f, x: jax.jacrev(f)(x)),
+    "jacfwd": (lambda f, x: jacfwd(f)(x), lambda f, x: jax.jacfwd(f)(x)),
+    "hessian": (lambda f, x: hessian(lambda x: jnp.sum(f(x)))(x), lambda f, x: jax.hessian(lambda x: jnp.sum(f(x)))(x)),
+}
+
+
+@each("name", DERIVATIVES)
+@each("mesh", ["default", "auto"])
+def test_derivatives_lie_as_those_of_jax(name, mesh):
+    mesh, (ours, plain) = MESHES[mesh], DERIVATIVES[name]
+    w, calls = State(put(mesh, W, P("d"))), State(jnp.zeros(()))
+
+    def f(x):
+        calls.value = calls.value + 1.0
+        return jnp.tanh(x * w.value)
+
+    with around(mesh):
+        x = put(mesh, X[:, 0], P("d"))
+        got, want = ours(f, x), plain(lambda x: jnp.tanh(x * w.value), x)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert got.sharding.is_equivalent_to(want.sharding, got.ndim)
+    assert calls.value == 1.0

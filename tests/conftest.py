@@ -39,13 +39,7 @@ gc.collect()
 gc.freeze()
 
 # Run by tests/processes, in a process that has as many devices.
-_LARGE = [
-    "processes/devices/transforms_on_four_devices.py",
-    "processes/devices/shardings_on_four_devices.py",
-    "processes/devices/layers_on_four_devices.py",
-    "processes/devices/training_on_four_devices.py",
-    "processes/devices/sharding_on_eight_devices.py",
-]
+_LARGE = ["processes/devices"]
 collect_ignore = [] if jax.device_count() >= 4 else _LARGE
 if "ALONE" not in os.environ:  # run by the tests of these names, each in a process of its own
     collect_ignore = [*collect_ignore, "processes/damaged_files.py", "processes/guides.py"]

@@ -186,14 +186,14 @@ class Stack(Module):
 
 
 def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
-    step = checkpoint(stack._step, prevent_cse=False, policy=stack.policy) if stack.checkpoint else stack._step
-
     def layer(x: Any, values: list[Any]) -> tuple[Any, dict[int, Any]]:
-        return step(x, values, args, kwargs)
+        return stack._step(x, values, args, kwargs)
 
+    # What all layers are given is no argument of theirs, so that a flag stays a Python bool.
+    # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
+    step = checkpoint(layer, prevent_cse=False, policy=stack.policy) if stack.checkpoint else layer
     states = stack._taken_apart(stack.layers)[1]
-    x, changed = scan(layer, x, read_values(states), stack.n, unroll=stack.unroll)
+    x, changed = scan(step, x, read_values(states), stack.n, unroll=stack.unroll)
     write_values([states[index] for index in changed], list(changed.values()))
     return x
 

@@ -22,7 +22,7 @@ from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
 from .._core.paths import dotted_name, dotted_names, leaf_paths
 from .._core.selection import parameters_by_path, selected_states
-from .._core.sharded import resharded_like
+from .._core.sharded import beside, resharded_like
 from .._core.states import LongTermState, ParamState
 from .gradients import matched_gradients
 
@@ -62,7 +62,8 @@ class Optimizer(Module, Follower):
 
     Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
     A parameter that a model holds in several places is one state: it is moved once. What optax keeps for a parameter
-    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise.
+    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise. Counts lie
+    on the mesh of the parameters, whole on each device.
 
     Args:
         params: A module, or a list, tuple or dict of them; or a mapping from path to State, such as
@@ -110,8 +111,10 @@ class Optimizer(Module, Follower):
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
         # `optax.MultiSteps` is an object that makes a transformation.
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
-        self.opt_state = OptState(_unshared(self.tx.init(self._values()), [s.value for s in chosen.values()]))
-        self.step = OptState(jnp.int32(0))
+        values = self._values()
+        opt_state = _unshared(self.tx.init(values), [s.value for s in chosen.values()])
+        self.opt_state = OptState(beside(opt_state, values))
+        self.step = OptState(beside(jnp.int32(0), values))
 
     def update(self, grads: Any, **extra: Any) -> None:
         """Move the parameters by one step; all of them or, where something does not fit, none.

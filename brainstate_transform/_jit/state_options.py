@@ -25,7 +25,7 @@ from .._engine.core import Core
 from .._engine.placeholders import Slot, is_placeholder
 from .._engine.touched import TouchedGraph
 from .._engine.values import GraphKey, StateValues
-from .._selection.select import place, select
+from .._selection.select import place
 
 __all__ = ["DonatedArguments", "Donation", "Placement", "constrained", "placed", "with_placement"]
 
@@ -128,7 +128,7 @@ class Donation(StateOption):
     def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
         if self.selector is None:
             return {}
-        return dict.fromkeys(select(self.selector, self._core_of(graph), self.argument).states, True)
+        return place(self.selector, self._core_of(graph), self.argument, True, lambda _: False)
 
 
 class Placement(StateOption):

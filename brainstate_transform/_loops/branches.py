@@ -1,7 +1,8 @@
 """The branches of one `cond` or `switch`: each returns what any of them writes.
 
 JAX wants all branches to return the same.  So each returns the new values of the union of the states that they write,
-and to know that union, all of them have to be traced before any returns.  The traces are kept, as in ``body.py``.
+and to know that union, all of them have to be traced before any returns.  The traces are kept, as in ``body.py``.  What
+is spread over a mesh in one branch, or varies over shards, is so in all.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, locate
 
 from .._checks.avals import both_in_words, first_difference, shapes_of
+from .._checks.layout import Layout
 from .._engine.core import Core
 from .._engine.placeholders import is_placeholder
 from .._engine.values import NO_STATES, StateValues
@@ -71,6 +75,7 @@ class Branches:
         self._before: dict[Core, StateValues] = {}  # of those that are traced before, the values of what they write
         self._effects: dict[Core, _Effect] = {}
         self._states: tuple[State[Any], ...] | None = None
+        self._layouts: list[Layout | None] = []  # of what all branches return, leaf by leaf
         counts = [len(core.states()) for core in cores]
         self.leader = counts.index(max(counts)) if max(counts) - counts[0] >= _MORE else 0
 
@@ -108,7 +113,10 @@ class Branches:
             # Each branch reads in an overlay of its own: what a lane draws from is made where it is read first, and
             # kept there.
             with core.overlay():
-                return out, StateValues.read(self.written()).updated(written)
+                states = StateValues.read(self.written()).updated(written)
+            leaves, structure = jax.tree.flatten((out, states))
+            laid = [x if to is None else to.given_to(x) for x, to in zip(leaves, self._layouts, strict=True)]
+            return structure.unflatten(laid)
 
         return handed(branch, core)
 
@@ -123,8 +131,20 @@ class Branches:
             states = StateValues.read(dict.fromkeys(state for effect in effects for state in effect.written))
             _refuse_mismatch(self._branching, self._cores, effects, states)
             self._states = tuple(states.states)
+            before = dict(zip(states.states, states.values, strict=True))
+            each = [(e.out, [e.written.get(s, v) for s, v in before.items()]) for e in effects]
+            self._layouts = list(map(_common, *map(jax.tree.leaves, each)))
             self._effects.clear()  # values of a trace that ends
         return self._states
+
+
+def _common(*leaves: Any) -> Layout | None:
+    """The layout of what the branches return in one place; None where it is for JAX to refuse."""
+    layouts = [Layout.of(leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)) for leaf in leaves]
+    common: Layout | None = layouts[0]
+    for layout in layouts[1:]:
+        common = None if common is None else common.joined(layout)
+    return common
 
 
 def _refuse_mismatch(

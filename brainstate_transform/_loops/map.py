@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from brainstate_graph import Overlay
 
+from .._checks.layout import element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -23,7 +24,7 @@ from .._mapping.vmap import vmap
 from .._messages.boundary import boundary
 from .body import refuse_writes
 from .nested_scan import joined, split
-from .scan import element_of, for_loop, number_of_steps
+from .scan import for_loop, number_of_steps
 
 __all__ = ["map"]
 

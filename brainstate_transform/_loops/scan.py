@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
+from .._checks.layout import Layout, element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -27,7 +27,7 @@ from .carry import Carry, Step
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
-__all__ = ["LoopOptions", "element_of", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
+__all__ = ["LoopOptions", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
 
 
 class LoopOptions(NamedTuple):
@@ -71,13 +71,19 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     """Return the number of steps of a loop over the first axes of `xs`.
 
     Raises:
-        ValueError: There is none, or not one for all.
+        ValueError: There is none, or not one for all; or the steps are spread over a mesh.
     """
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
             raise ValueError(
                 f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+            )
+        over = Layout.of(jax.typeof(leaf)).spec[0]
+        if over is not None:
+            raise ValueError(
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is spread over {over!r} along the axis of the steps, "
+                "which run one after the other: write `jax.reshard(xs, jax.P())`, or the other axes of xs in it"
             )
         sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
     if length is not None:
@@ -240,12 +246,3 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
         return run
 
     return lift(rule, f)(init, xs)
-
-
-def element_of(x: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape, dtype and sharding of one step of an input."""
-    aval = jax.typeof(x)
-    where = aval.sharding
-    spec = where.spec[1:]
-    sharding = NamedSharding(where.mesh, PartitionSpec(*spec)) if any(spec) else None
-    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type, sharding=sharding)

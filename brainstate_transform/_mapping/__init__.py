@@ -7,6 +7,6 @@ Reading order:
 - ``per_state.py``: the axis or PartitionSpec of each state, before and after.
 - ``prefix.py``: those of arguments and results.
 - ``modules.py``: those of modules among these, which are those of their states.
-- ``vmap.py`` and ``new_states.py``: lanes along an axis of arrays.
-- ``mesh_axes.py`` and ``shard_map.py``: lanes on the devices of a mesh.
+- ``spread_lanes.py``, ``vmap.py`` and ``new_states.py``: lanes along an axis of arrays.
+- ``mesh_axes.py``, ``shared.py`` and ``shard_map.py``: lanes on the devices of a mesh.
 """

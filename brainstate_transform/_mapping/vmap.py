@@ -30,6 +30,7 @@ from .lanes import check_rngs
 from .modules import axes_of_states, place_returned
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result
+from .spread_lanes import spread_alike
 
 __all__ = ["vmap"]
 
@@ -140,13 +141,10 @@ class _Vmap(NamedTuple):
                 def each(groups: Any, number: Any, args: Any, kwargs: Any) -> Any:
                     return lane(groups, number, args, kwargs, diagnosing)
 
+                axes = (list(groups), 0, in_axes, by_keyword if kwargs else None)
                 return jax.vmap(
-                    each,
-                    in_axes=(list(groups), 0, in_axes, by_keyword if kwargs else None),
-                    out_axes=(self.out_axes, states.specs),
-                    axis_size=count,
-                    **self.names,
-                )(list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)
+                    each, in_axes=axes, out_axes=(self.out_axes, states.specs), axis_size=count, **self.names
+                )(*spread_alike(axes, (list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)))
 
             try:
                 with Journal():  # the attributes that it sets are undone before it is traced again

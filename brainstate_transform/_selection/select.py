@@ -95,9 +95,7 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
         >>> select("w", Core(lambda net=net: net.w.value * net.b.value), "wrt").names
         ['net.w']
     """
-    pairs, build = _resolve(selector, core, argument)
-    if not pairs:
-        raise ValueError(f"{argument}={selector!r} selects no state of what `{core.__qualname__}` touches")
+    pairs, build = _selected(selector, core, argument)
     names: dict[State[Any], str] = {}
     for name, state in pairs:
         if state in names:
@@ -106,6 +104,13 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
             )
         names[state] = name
     return Selection(pairs, build)
+
+
+def _selected(selector: Any, core: Core, argument: str) -> _Built:
+    pairs, build = _resolve(selector, core, argument)
+    if not pairs:
+        raise ValueError(f"{argument}={selector!r} selects no state of what `{core.__qualname__}` touches")
+    return pairs, build
 
 
 def place(selector: Any, core: Core, argument: str, default: Any, is_place: Callable[[Any], bool]) -> dict[Any, Any]:
@@ -124,7 +129,7 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
 
     Raises:
         TypeError: A part of it is no selector.
-        ValueError: A selector selects no state, or two select the same one.
+        ValueError: A selector selects no state, or two give the same one different places.
 
     Example:
         >>> from brainstate_graph import State
@@ -147,8 +152,8 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
     placed: dict[State[Any], Any] = {}
     for part, where in parts:
         rest = part is ... and len(parts) > 1
-        for state in select(part, core, argument).states:
-            if state in placed and rest:
+        for _, state in _selected(part, core, argument)[0]:
+            if state in placed and (rest or placed[state] == where):  # a tied state may be named by both its ways
                 continue
             if state in placed:
                 raise ValueError(

@@ -7,6 +7,7 @@ from tests.mutants.mutant import laws
 HERE = "brainstate_transform"
 ENTRY = "tests/transform/jit/test_dispatch.py"
 LISTING = "tests/transform/jit/test_listing.py"
+SEVERAL_DEVICES = ("tests/processes/test_several_devices.py",)
 
 MESSAGES = "brainstate_transform/_messages"
 BOUNDARY = "tests/transform/messages/test_boundary.py"
@@ -171,6 +172,34 @@ MUTANTS = [
         ("tests/transform/derivatives/test_estimates.py",),
     ),
     # -- mapping
+    (
+        "a body is not told the mesh of what it scans",
+        f"{HERE}/_checks/layout.py",
+        "sharding=None if where.mesh.empty else",
+        "sharding=None if not any(where.spec) else",
+        ("tests/transform/checks/test_layout.py",),
+    ),
+    (
+        "a shared state on a mesh is closed over",
+        f"{HERE}/_mapping/shared.py",
+        "        not jax.typeof(leaf).sharding.mesh.empty for leaf",
+        "        False for leaf",
+        SEVERAL_DEVICES,
+    ),
+    (
+        "all states that shard_map passes count as used",
+        f"{HERE}/_mapping/shared.py",
+        "[state for state in self.values.states if state in self._read]",
+        "self.values.states",
+        SEVERAL_DEVICES,
+    ),
+    (
+        "what a step sets to a constant does not vary as its carry",
+        f"{HERE}/_loops/carry.py",
+        "varying=layout.varying | Layout.of(jax.typeof(old)).varying",
+        "varying=layout.varying",
+        SEVERAL_DEVICES,
+    ),
     (
         "a lane that is looked at again finds what the first look set",
         f"{HERE}/_mapping/vmap.py",

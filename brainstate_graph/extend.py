@@ -10,7 +10,7 @@ from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
-from ._core.state import make_state, make_states
+from ._core.state import declare, make_state, make_states, redeclared
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
@@ -43,6 +43,7 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "declare",
     "describe",
     "dotted",
     "fields_of",
@@ -61,6 +62,7 @@ __all__ = [
     "patched",
     "put_field",
     "read_values",
+    "redeclared",
     "static_key",
     "tokenless",
     "tracing",

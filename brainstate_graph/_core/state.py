@@ -18,7 +18,7 @@ from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
 from .values import detached
 
-__all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
+__all__ = ["State", "declare", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -108,12 +108,7 @@ class State(Box, Generic[T]):
         new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
-        meta = self._meta
-        if metadata:
-            wanted = {**dict(meta), **metadata}
-            name, tag = wanted.pop("name", None), wanted.pop("tag", None)
-            meta = declared(name, tag, {k: v for k, v in wanted.items() if v is not None})
-        return make_state(type(self), new, meta)
+        return make_state(type(self), new, redeclared(self._meta, metadata) if metadata else self._meta)
 
     def copy(self) -> State[T]:
         """Return a new state of the same kind, metadata and value, without the hooks."""
@@ -159,6 +154,17 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
     meta = tuple(sorted(metadata.items()))
     door.note_checked(meta)
     return meta
+
+
+def declare(state: State[Any], **metadata: Any) -> None:
+    """Add to the metadata of a state; None takes one away. Only where the state was just made, and no graph has it."""
+    state._meta = redeclared(state._meta, metadata)
+
+
+def redeclared(meta: Metadata, changes: Mapping[str, Any]) -> Metadata:
+    """Return metadata with some added or, by None, taken away."""
+    wanted = {key: item for key, item in {**dict(meta), **changes}.items() if item is not None}
+    return declared(wanted.pop("name", None), wanted.pop("tag", None), wanted)
 
 
 def _can_change(item: Any) -> bool:

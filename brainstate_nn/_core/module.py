@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
@@ -48,6 +48,8 @@ class Module(Node):
 
     # A class attribute, so that a module has none of its own until its mode differs (see `switch`).
     training: bool = True
+    # Whether its attribute `layers` stands for `n` layers, which have `shared` in common, as that of a Stack does.
+    stacks_layers: ClassVar[bool] = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `update`, where the subclass defines that in place of `__call__`."""

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from brainstate_graph import State
 
-from .lane_axes import lane_axes
+from .lane_axes import lane_axes, lane_sizes
 from .vmap import vmap
 
 __all__ = ["in_lanes"]
@@ -18,13 +18,17 @@ __all__ = ["in_lanes"]
 T = TypeVar("T")
 
 
-def in_lanes(fun: Callable[[], T], states: Mapping[State[Any], int], sizes: Sequence[int]) -> T:
+def in_lanes(
+    fun: Callable[[], T],
+    states: Mapping[State[Any], int] | Iterable[State[Any]],
+    sizes: Sequence[int] | None = None,
+) -> T:
     """Call `fun` once for each lane of states; what it makes gets the lanes too, what it returns is of all of them.
 
     Args:
         fun: A function without arguments, which leaves what it makes on a node, or returns it in one.
-        states: The states with an axis for lanes, and for each how many of its lanes, from the outermost, are meant.
-        sizes: The numbers of lanes, from the outermost.
+        states: The states. Or for each state how many of its lanes, from the outermost, are meant.
+        sizes: The numbers of lanes, from the outermost; None for those of the states.
 
     Returns:
         What `fun` returns; outside of all lanes, where there are none.
@@ -39,10 +43,14 @@ def in_lanes(fun: Callable[[], T], states: Mapping[State[Any], int], sizes: Sequ
         >>> scales = vmap(Scale, axis_size=5, new_states=0)()
         >>> def widen():
         ...     scales.factor = State(jnp.concatenate([scales.factor.value, jnp.zeros(1)]))
-        >>> in_lanes(widen, {scales.factor: 1}, [5])
+        >>> in_lanes(widen, [scales.factor])
         >>> scales.factor.value.shape
         (5, 4)
     """
+    if not isinstance(states, Mapping):
+        states = {state: len(lane_axes(state)) for state in states}
+    if sizes is None:
+        sizes = max(map(lane_sizes, states), key=len, default=())
     if not sizes:
         return fun()
     by_axis: dict[Any, list[State[Any]]] = {}

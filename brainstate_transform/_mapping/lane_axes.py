@@ -20,7 +20,7 @@ from brainstate_graph.extend import read_values, redeclared
 
 from .._engine.placeholders import Made
 
-__all__ = ["each_lane", "lane_axes", "laned", "with_lanes"]
+__all__ = ["each_lane", "lane_axes", "lane_sizes", "laned", "with_lanes"]
 
 
 def lane_axes(state: State[Any]) -> tuple[int, ...]:
@@ -52,13 +52,30 @@ def lane_axes(state: State[Any]) -> tuple[int, ...]:
     return _axes(metadata, read_values([state], False)[0]) if "lane_ndim" in metadata else ()
 
 
-def each_lane(fun: Callable[..., Any], *axes: Sequence[int], out: int | None = None) -> Callable[..., Any]:
+def lane_sizes(state: State[Any]) -> tuple[int, ...]:
+    """Return the numbers of lanes of a state, one for each of its `lane_axes`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_graph import State
+        >>> from brainstate_transform import lane_sizes
+        >>> lane_sizes(State(jnp.ones((5, 3)), lane_ndim=1))
+        (5,)
+    """
+    axes = lane_axes(state)
+    shape = list(np.shape(jax.tree.leaves(read_values([state], False)[0])[0])) if axes else []
+    return tuple([shape.pop(axis) for axis in axes])
+
+
+def each_lane(
+    fun: Callable[..., Any], *axes: Sequence[int], out: Sequence[Sequence[int]] | None = None
+) -> Callable[..., Any]:
     """Return a pure function of arrays that calls `fun` for each lane of them.
 
     Args:
         fun: A function of arrays of one lane.
         *axes: For each argument its axes of lanes, as `lane_axes` returns them.
-        out: The axis of the lanes in what it returns; None for that of the first argument.
+        out: The same for each result; None for those of the first argument.
 
     Returns:
         The function; `fun` itself where there are no lanes.
@@ -66,14 +83,15 @@ def each_lane(fun: Callable[..., Any], *axes: Sequence[int], out: int | None = N
     Example:
         >>> import jax.numpy as jnp
         >>> from brainstate_transform import each_lane
-        >>> each_lane(jnp.linalg.norm, (0,), out=0)(jnp.array([[3.0, 4.0], [0.0, 2.0]])).tolist()
-        [5.0, 2.0]
+        >>> each_lane(jnp.cumsum, (1,))(jnp.ones((3, 2))).tolist()
+        [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
     """
     depth = max(map(len, axes), default=0)
     # From the innermost lanes on, as the outermost are those of the outermost `vmap`.
     for level in reversed(range(depth)):
-        at = tuple(part[level] if level < len(part) else None for part in axes)
-        fun = jax.vmap(fun, at, (0 if at[0] is None else at[0]) if out is None else out)
+        before = tuple(part[level] if level < len(part) else None for part in axes)
+        after = tuple(part[level] for part in (axes[:1] if out is None else out))
+        fun = jax.vmap(fun, before, after if len(after) > 1 else after[0])
     return fun
 
 

@@ -10,7 +10,7 @@ from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.locate import locate
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
-from ._core.state import declare, make_state, make_states, redeclared
+from ._core.state import make_state, make_states, redeclared
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of
@@ -25,6 +25,7 @@ from ._tools.warn import warn
 from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.tree import StateTree
+from ._verbs.metadata import declare, declare_late, with_metadata
 
 __all__ = [
     "ABSENT",
@@ -44,6 +45,7 @@ __all__ = [
     "born_after",
     "by_identity",
     "declare",
+    "declare_late",
     "describe",
     "dotted",
     "fields_of",
@@ -72,6 +74,7 @@ __all__ = [
     "warn",
     "watch",
     "whole_file",
+    "with_metadata",
     "write_results",
     "write_values",
 ]  # fmt: skip

@@ -218,13 +218,6 @@ class GraphDef:
                 after.__dict__.setdefault(name, self.__dict__[name])
         return after
 
-    def with_metadata(self, metas: Iterable[tuple[tuple[str, Any], ...]]) -> GraphDef:
-        """Return the GraphDef with other metadata of its states, given for each of `state_rows`."""
-        changed = list(self.rows)
-        for number, meta in zip(self.state_rows, metas, strict=True):
-            changed[number] = Row.of("state", changed[number].type, (), (), meta)
-        return GraphDef.of(self.root, changed, self.targets, self.first_edges)
-
     def __init__(self) -> None:
         raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")
 

@@ -18,7 +18,7 @@ from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
 from .values import detached
 
-__all__ = ["State", "declare", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -154,11 +154,6 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
     meta = tuple(sorted(metadata.items()))
     door.note_checked(meta)
     return meta
-
-
-def declare(state: State[Any], **metadata: Any) -> None:
-    """Add to the metadata of a state; None takes one away. Only where the state was just made, and no graph has it."""
-    state._meta = redeclared(state._meta, metadata)
 
 
 def redeclared(meta: Metadata, changes: Mapping[str, Any]) -> Metadata:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from .._core.hooks import HookContext, register_state_hook
-from .._core.state import State, declare
+from .._core.state import State
 from .._trees.filters import Filter, to_predicate
+from .metadata import declare
 
 __all__ = ["catch_new_states"]
 

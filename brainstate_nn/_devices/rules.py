@@ -42,8 +42,8 @@ _SHOWN = 20
 class fully_sharded:  # noqa: N801 - it is written and read as a function, and is one that compares by its arguments
     """The spec that splits the largest dimension of each array that can be split evenly, as in FSDP or ZeRO.
 
-    Of equal dimensions it takes the last. An array that has no such dimension is replicated. Of the layers of a Stack, or
-    the members of an ensemble, each array is split by itself: the axis along which they stand is left whole.
+    Of equal dimensions it takes the last. An array that has no such dimension is replicated. Of the layers of a Stack,
+    or the members of an ensemble, each array is split by itself: the axis along which they stand is left whole.
 
     Args:
         axis: The axis of the mesh, or several as a tuple.
@@ -176,8 +176,7 @@ def _of_follower(spec: PartitionSpec, leaf: Any, owner: State[Any], index: int) 
     """Return the spec of an array that is kept for another one; for one lane of it, where it has its axes no more."""
     lanes = () if _lanes(leaf, owner, index) else lane_axes(owner)
     ndim = jax.numpy.ndim(leaf) + len(lanes)
-    entries = [*spec, *[None] * (ndim - len(spec))]
-    return PartitionSpec(*(entries[i] for i in _own_axes(ndim, lanes))) if lanes else spec
+    return PartitionSpec(*(spec[i] for i in _own_axes(ndim, lanes) if i < len(spec))) if lanes else spec
 
 
 def _own_axes(ndim: int, lanes: Iterable[int]) -> list[int]:

@@ -88,6 +88,9 @@ class LoRA(Module):
         'Linear'
     """
 
+    lora_a: LoRAParam
+    lora_b: LoRAParam
+
     def __init__(
         self,
         in_size: int | Sequence[int],

@@ -26,6 +26,7 @@ from brainstate_graph.extend import (
     redeclared,
     unflatten,
     untraced,
+    with_metadata,
     write_values,
 )
 from brainstate_transform import checkpoint, jit, lane_axes, laned, scan, vmap
@@ -61,7 +62,8 @@ class Stack(Module):
 
     Raises:
         TypeError: `build` returns no module, or `checkpoint` is something else.
-        ValueError: There is a policy without `checkpoint`, or the layers differ in more than the values of their states.
+        ValueError: There is a policy without `checkpoint`; or the layers differ in more than the values of their
+            states.
 
     Example:
         >>> import jax.numpy as jnp
@@ -110,7 +112,7 @@ class Stack(Module):
                 )
         stacked = list(map(_stacked, zip(*states, strict=True)))
         one = read_values(states[0])
-        shape = _with_metadata(shapes[0], lambda i, meta: laned(meta, one[i], 0))
+        shape = _redeclared(shapes[0], lambda i, meta: laned(meta, one[i], 0))
         self.layers: Any = unflatten(shape, stacked, self.shared)[0]
         self.unroll = as_size("unroll", unroll)
 
@@ -161,7 +163,7 @@ class Stack(Module):
         values = jax.tree.map(lambda value: value[index], read_values(states))
         # Those of a Stack in the layer have lanes still.
         alone = [len(lane_axes(state)) < 2 for state in states]
-        shape = _with_metadata(shape, lambda i, _: {"lane_ndim": None, "lane_axes": None} if alone[i] else {})
+        shape = _redeclared(shape, lambda i, _: {"lane_ndim": None, "lane_axes": None} if alone[i] else {})
         return unflatten(shape, values, self.shared)[0]
 
     def __iter__(self) -> Iterator[Any]:
@@ -224,10 +226,10 @@ def _remat(given: Any, policy: Any) -> tuple[bool, Any]:
     return bool(given), policy
 
 
-def _with_metadata(shape: GraphDef, changes: Callable[[int, dict[str, Any]], dict[str, Any]]) -> GraphDef:
+def _redeclared(shape: GraphDef, changes: Callable[[int, dict[str, Any]], dict[str, Any]]) -> GraphDef:
     """Return a shape with changes in the metadata of its states."""
     metas = [shape.rows[row].extra for row in shape.state_rows]
-    return shape.with_metadata([redeclared(meta, changes(i, dict(meta))) for i, meta in enumerate(metas)])
+    return with_metadata(shape, [redeclared(meta, changes(i, dict(meta))) for i, meta in enumerate(metas)])
 
 
 def _stacked(states: Sequence[State[Any]]) -> Any:

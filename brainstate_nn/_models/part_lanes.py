@@ -73,10 +73,13 @@ class PartLanes:
             items.append(getattr(items[-1], key) if isinstance(items[-1], Node) else items[-1][key])
         for depth in reversed(range(len(items))):
             found = _outer_lanes(items[depth])
+            for at, stack in self._stacks:
+                if _leads_through(path[:depth], at):
+                    shared = set(states(stack.shared).values())
+                    found = {state: count - (state not in shared) for state, count in found.items()}
             if found:
                 least = min(found, key=lambda state: found[state])
-                stacks = sum(_leads_through(path[:depth], at) for at, _ in self._stacks)
-                return lane_sizes(least)[: max(found[least] - stacks, 0)]
+                return lane_sizes(least)[: max(found[least], 0)]
         return ()
 
 

@@ -51,8 +51,8 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
     A part that is held in several places is given to `fn` once, and stays shared. What is below a chosen part is
     rewritten before it, so that `fn` sees it with its new parts. `node` itself is not replaced.
 
-    Inside of a Stack or an ensemble `fn` is run as by `vmap`: what it sees is one layer or member, what it makes is made
-    for each of them, and random numbers differ.
+    Inside of a Stack or an ensemble `fn` is run as by `vmap`: what it sees is one layer or member, what it makes is
+    made for each of them, and random numbers differ.
 
     Args:
         node: A module, or a container of them.

@@ -263,7 +263,8 @@ class Constrained(ParamState):
     """A parameter whose values are those of a transform.
 
     `value` is the free array: what gradients, optimisers, averages and checkpoints are about. `constrained` is what the
-    model is to use, for each layer of a Stack or member of an ensemble by itself. So a layer that reads `value`, as those of this package do, knows nothing of the constraint.
+    model is to use. So a layer that reads `value`, as those of this package do, knows nothing of the constraint. It is
+    one of each layer of a Stack, and of each member of an ensemble.
 
     Args:
         value: The first constrained value, an array of floats.

@@ -67,9 +67,9 @@ class Optimizer(Module, Follower):
             ``model.states(ParamState)`` or a part of it.
         tx: The transformation, such as ``optax.adam(1e-3)``.
         wrt: Which states of a module: a class of states, a tag, path or glob, or another filter.
-        each_layer: Whether the transformation sees each layer of a Stack, and each member of an ensemble, as an array of
-            its own. One that looks at whole arrays, as `lamb`, `lars`, `adafactor` and `muon` do, has to; `adam` and all
-            that treat each number by itself do the same either way, with less to compile where they see one array.
+        each_layer: Whether the transformation sees each layer of a Stack, and each member of an ensemble, as an array
+            of its own. What looks at whole arrays needs that, as `lamb`, `lars`, `adafactor`, `muon` and masks by the
+            number of axes do. What treats each number by itself, as `adam` does, has less to compile without.
 
     Attributes:
         params: The live states, by dotted path.

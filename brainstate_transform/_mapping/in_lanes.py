@@ -58,6 +58,4 @@ def in_lanes(
         if count:
             by_axis.setdefault(lane_axes(state)[0], []).append(state)
     inner = {state: count - 1 for state, count in states.items() if count > 1}
-    return vmap(
-        lambda: in_lanes(fun, inner, sizes[1:]), in_states=by_axis or None, new_states=0, axis_size=sizes[0]
-    )()
+    return vmap(lambda: in_lanes(fun, inner, sizes[1:]), in_states=by_axis or None, new_states=0, axis_size=sizes[0])()

@@ -1,6 +1,6 @@
 """Lane axes: the axes of the arrays of a state that stand for lanes, before or among those that one lane has.
 
-An ensemble, made by `vmap`, has the members along the first axis of each state; the layers of a Stack are lanes as well.
+An ensemble, made by `vmap`, has the members along the first axis of each state. The layers of a Stack are lanes, too.
 What is said of one layer, as a penalty or a sharding, is said of each lane, so whoever reads it asks `lane_axes`.
 
 The one place for that is the metadata of the state: `lane_ndim` is how many axes the first of its arrays has in one
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from brainstate_graph import State
-from brainstate_graph.extend import read_values, redeclared
+from brainstate_graph.extend import read_values, redeclared, with_metadata
 
 from .._engine.placeholders import Made
 
@@ -90,7 +90,7 @@ def each_lane(
     # From the innermost lanes on, as the outermost are those of the outermost `vmap`.
     for level in reversed(range(depth)):
         before = tuple(part[level] if level < len(part) else None for part in axes)
-        after = tuple(part[level] for part in (axes[:1] if out is None else out))
+        after = tuple(part[level] for part in ([axes[0]] if out is None else out))
         fun = jax.vmap(fun, before, after if len(after) > 1 else after[0])
     return fun
 
@@ -140,7 +140,7 @@ def _with_lanes(item: Any, axis: int | None) -> Any:
         return item
     metas = [item.shape.rows[number].extra for number in item.shape.state_rows]
     new = [redeclared(m, laned(dict(m), value, axis)) for m, value in zip(metas, item.values, strict=True)]
-    return Made(item.values, item.shape.with_metadata(new), item.known)
+    return Made(item.values, with_metadata(item.shape, new), item.known)
 
 
 def _is_made(item: Any) -> bool:

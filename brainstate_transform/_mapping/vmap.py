@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, declare, locate
+from brainstate_graph.extend import Journal, declare_late, locate
 
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
@@ -234,7 +234,7 @@ class _Lane:
                 axes.update(dict.fromkeys(new, selector))
             else:  # by now it is known which of them get one
                 for state in [state for state in new if axes.get(state) is not None]:
-                    declare(state, **laned(state.metadata, new[state], axes[state]))
+                    declare_late(state, **laned(state.metadata, new[state], axes[state]))
             core.note_sealed()
             return jax.tree.map(lambda leaf: Held(leaf) if isinstance(leaf, Node) else leaf, out)
 

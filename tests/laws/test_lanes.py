@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
-from brainstate_graph import GraphError, State, clone, nodes
+from brainstate_graph import GraphError, State, clone
 from brainstate_transform import checkpoint, grad, lane_axes, vmap
 from tests.laws.layers import LAYERS, Layer
 from tests.tables import each
@@ -134,7 +133,11 @@ def products(of: Callable[[Layer], bool] = lambda _: True) -> Any:
 
 
 def kinds_in(kind: Any) -> Callable[[Layer], bool]:
-    return lambda row: any(isinstance(item, kind) for item in (*row.make().states().values(), *nodes(row.make()).values()))
+    def holds(row: Layer) -> bool:
+        layer = row.make()
+        return any(isinstance(item, kind) for item in (*layer.states().values(), *layer.nodes().values()))
+
+    return holds
 
 
 with_parameters = products(kinds_in(nn.ParamState))
@@ -240,7 +243,9 @@ def test_weights_of_torch_are_those_of_each(row: Layer, form: Form) -> None:
     found = nn.export_weights(together, "torch")
     for name, first in ones[0].items():
         parts = [one[name] for one in ones]
-        theirs = np.stack([found[form.in_torch(name, i)] for i in range(N)]) if form.in_torch else found[f"members.{name}"]
+        theirs = (
+            np.stack([found[form.in_torch(name, i)] for i in range(N)]) if form.in_torch else found[f"members.{name}"]
+        )
         np.testing.assert_array_equal(theirs, np.stack(parts))
         assert theirs.shape == (N, *first.shape)
     empty, _ = made(row, form)

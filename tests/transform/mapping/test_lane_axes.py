@@ -10,7 +10,7 @@ import numpy as np
 
 import brainstate_nn as nn
 from brainstate_graph import Not, State, clone, graphdef, nodes, states, treefy_merge, treefy_split
-from brainstate_transform import each_lane, in_lanes, jit, lane_axes, lane_sizes, vmap, vmap_new_states
+from brainstate_transform import each_lane, for_loop, in_lanes, jit, lane_axes, lane_sizes, map, vmap, vmap_new_states
 from tests.tables import each
 
 
@@ -40,6 +40,11 @@ def in_jit():
     return jit(lambda: vmap(linear, axis_size=5, new_states=0)())()
 
 
+def without_jit():
+    with jax.disable_jit():
+        return for_loop(lambda key: linear(nn.RandomState(key)), keys())
+
+
 # By hand, as JAX says where the axis of the lanes is: of the weight, and of the bias.
 WAYS = {
     "returned": (lambda: vmap(linear, axis_size=5, new_states=0)(), 0, 0),
@@ -53,6 +58,9 @@ WAYS = {
     "among results": (
         lambda: vmap(lambda key: (linear(nn.RandomState(key)), 1.0), out_axes=(0, None))(keys())[0], 0, 0,
     ),
+    "in a loop": (lambda: for_loop(lambda key: linear(nn.RandomState(key)), keys()), 0, 0),
+    "in a loop without compiling": (without_jit, 0, 0),
+    "in blocks": (lambda: map(lambda key: linear(nn.RandomState(key)), keys(), batch_size=2), 0, 0),
     "in jit": (in_jit, 0, 0),
     "vmap_new_states": (lambda: vmap_new_states(linear, axis_size=5, tag="member")(), 0, 0),
     "a copy made inside": (lambda: vmap(lambda: clone(linear()), axis_size=5, new_states=0)(), 0, 0),

@@ -88,8 +88,8 @@ class LoRA(Module):
         'Linear'
     """
 
-    lora_a: LoRAParam
-    lora_b: LoRAParam
+    lora_a: ParamState
+    lora_b: ParamState
 
     def __init__(
         self,

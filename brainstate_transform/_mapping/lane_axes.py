@@ -91,7 +91,7 @@ def each_lane(
     for level in reversed(range(depth)):
         before = tuple(part[level] if level < len(part) else None for part in axes)
         after = tuple(part[level] for part in ([axes[0]] if out is None else out))
-        fun = jax.vmap(fun, before, after if len(after) > 1 else after[0])
+        fun = jax.vmap(fun, before, after[0] if len(after) == 1 else after)
     return fun
 
 

@@ -351,8 +351,8 @@ MUTANTS = [
     (
         "a part without states stands in no ensemble",
         f"{NN}/_models/part_lanes.py",
-        "sizes = (*self._members_around(path), *(stack.n for stack in around))",
-        "sizes = tuple(stack.n for stack in around)",
+        "return (*lane_sizes(least)[: found[least]], *below)",
+        "return (*(lane_sizes(least)[: found[least]] if depth == len(path) else ()), *below)",
         ("tests/nn/models/test_part_lanes.py",),
     ),
     (

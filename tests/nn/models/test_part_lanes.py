@@ -38,6 +38,15 @@ def ensemble():
     return vmap(lambda: nn.Sequential(nn.Linear(4, 4), nn.Identity()), axis_size=5, new_states=0)()
 
 
+def ensemble_with_a_stream():
+    stream = nn.RandomState(0)
+
+    def member():
+        return nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5, rng=stream)))
+
+    return vmap(member, axis_size=5, new_states=0)()
+
+
 def ensemble_of_stacks():
     return vmap(stack, axis_size=5, new_states=0)()
 
@@ -65,6 +74,10 @@ CASES = {
     "a part without states": (stack, "layers.none", (3,)),
     "layers without states": (stateless, "layers", (3,)),
     "what the layers share": (stack, "layers.common", ()),
+    "a part whose states the layers share": (
+        lambda: (lambda common: nn.Stack(3, lambda: nn.Sequential(nn.Sequential(common))))(nn.Linear(4, 4)),
+        "layers.layers.0", (3,),
+    ),
     "a Stack in a Stack": (of_stacks, "layers.layers.own", (2, 3)),
     "what the inner layers share": (of_stacks, "layers.layers.common", (2,)),
     "a whole inner Stack": (of_stacks, "layers", (2,)),
@@ -79,7 +92,11 @@ CASES = {
     "a whole Stack": (both, "layers.2", ()),
     "in a Stack beside others": (both, "layers.2.layers.own", (3,)),
     "in an ensemble beside others": (both, "layers.3.layers.0", (5,)),
-}
+    "what holds an ensemble": (lambda: nn.Sequential(both()), "layers.0", ()),
+    "an ensemble with a stream in common": (ensemble_with_a_stream, "layers.0", (5,)),
+    "a layer of ensembles": (lambda: nn.Stack(3, lambda: nn.Sequential(ensemble())), "layers.layers.0", (3, 5)),
+    "a member of a layer": (lambda: nn.Stack(3, lambda: nn.Sequential(ensemble())), "layers.layers.0.layers.0", (3, 5)),
+}  # fmt: skip
 
 
 @each("name", CASES)
@@ -130,6 +147,19 @@ def test_nothing_changes_where_it_fails(fn, error, message):
 
 
 OUTSIDE = nn.Linear(4, 4)
+
+
+def test_what_was_stacked_by_hand_has_to_say_so():
+    model = stack()
+    model.layers.own.weight = nn.ParamState(jnp.ones((3, 4, 4)))
+    before = graphdef(model)
+    with pytest.raises(
+        ValueError, match=r"Stack\.layers\.own\.weight is one for all layers .* `ParamState\(value, lane_ndim="
+    ):
+        nn.add_lora(model, 2)
+    assert graphdef(model) is before
+    model.layers.own.weight = nn.ParamState(jnp.ones((3, 4, 4)), lane_ndim=2)
+    assert nn.add_lora(model, 2) == ["layers.common", "layers.own"]
 
 
 def test_freeze_and_unfreeze_keep_the_very_states():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -125,11 +125,29 @@ def assert_states(together: Any, form: Form, layers: list[Held], kind: Any = ...
             np.testing.assert_allclose(leaf, np.stack(parts), rtol=1e-5, atol=1e-5, err_msg=str(path))
 
 
-def products(of: Callable[[Layer], bool] = lambda _: True) -> Any:
+# Each kind of state and of value once; the others are tried with `-m slow`.
+FEW = ("Linear", "Conv1d", "BatchNorm", "PReLU", "LoRA", "WeightNorm", "LSTMCell", "MLP", "Stack")
+# The same for laws that compile a program for each.
+FEWEST = ("Linear", "PReLU", "WeightNorm")
+assert {*FEW, *FEWEST} <= {row.name for row in ROWS}
+
+
+def products(of: Callable[[Layer], bool], few: Sequence[str] = FEW) -> Callable[[Callable[..., None]], Any]:
     """Hold all layers of a kind to a law, in each form."""
-    pairs = [(row, form) for row in ROWS if of(row) for form in FORMS.values()]
-    ids = [f"{row.name} in {name}" for row in ROWS if of(row) for name in FORMS]
-    return each("row, form", pairs, ids=ids)
+
+    def decorate(test: Callable[..., None]) -> Any:
+        @pytest.mark.parametrize("is_few", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["few", "others"])
+        def run(is_few: bool) -> None:
+            rows = [row for row in ROWS if (row.name in few) == is_few and of(row)]
+            assert rows
+            pairs = [(row, form) for row in rows for form in FORMS.values()]
+            ids = [f"{row.name} in {name}" for row in rows for name in FORMS]
+            each("row, form", pairs, ids=ids)(test)()
+
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return run
+
+    return decorate
 
 
 def kinds_in(kind: Any) -> Callable[[Layer], bool]:
@@ -258,21 +276,7 @@ def test_weights_of_torch_are_those_of_each(row: Layer, form: Form) -> None:
 # ------------------------------------------------------------------------------------------------ gradients, optimisers
 
 
-# Those whose programs take long are of kinds that are here, and run with `-m slow`.
-QUICK = ("Linear", "Conv1d", "LayerNorm", "PReLU", "Embedding", "LoRA", "WeightNorm")
-
-
-def compiled(of: Callable[[Layer], bool]) -> Any:
-    params = [
-        pytest.param(row, form, id=f"{row.name}-{name}", marks=() if row.name in QUICK else pytest.mark.slow)
-        for row in ROWS
-        if of(row)
-        for name, form in FORMS.items()
-    ]
-    return pytest.mark.parametrize(("row", "form"), params)
-
-
-@compiled(kinds_in(nn.ParamState))
+@products(kinds_in(nn.ParamState), FEWEST)
 def test_remat_is_of_each(row: Layer, form: Form) -> None:
     together, layers = made(row, form, checkpoint=True)
     inputs = row.inputs()
@@ -284,7 +288,7 @@ def test_remat_is_of_each(row: Layer, form: Form) -> None:
         np.testing.assert_allclose(leaf, np.stack(parts), rtol=1e-4, atol=1e-4)
 
 
-@compiled(kinds_in(nn.ParamState))
+@products(kinds_in(nn.ParamState), FEWEST)
 def test_an_optimizer_of_whole_arrays_moves_each(row: Layer, form: Form) -> None:
     together, layers = made(row, form)
     for model in (together, *layers):

@@ -10,7 +10,7 @@ from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.locate import locate, paths_to, refuse_away
 from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, note_possible_reads, put_field, tracing, untraced
-from ._core.state import make_state, make_states
+from ._core.state import make_state, make_states, redeclared
 from ._core.static import ATOMS, static_key
 from ._core.unflatten import unflatten
 from ._core.values import alike, aval_of, detached
@@ -30,6 +30,7 @@ from ._tools.whole_file import whole_file
 from ._tools.words import describe, dotted
 from ._trees.owners import note_owners, owners_again, owners_of
 from ._trees.tree import StateTree
+from ._verbs.metadata import declare, declare_late, with_metadata
 
 __all__ = [
     "ABSENT",
@@ -50,6 +51,8 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "declare",
+    "declare_late",
     "deleted_leaf",
     "describe",
     "detached",
@@ -77,6 +80,7 @@ __all__ = [
     "paths_to",
     "put_field",
     "read_values",
+    "redeclared",
     "refuse_away",
     "static_key",
     "tokenless",
@@ -87,6 +91,7 @@ __all__ = [
     "warn",
     "watch",
     "whole_file",
+    "with_metadata",
     "write_results",
     "write_values",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ from ._derivatives.checkpoint import checkpoint, remat
 from ._mapping.vmap import vmap
 from ._mapping.new_states import vmap_new_states
 from ._mapping.shard_map import shard_map
+from ._mapping.lane_axes import lane_axes, lane_sizes, each_lane, laned
+from ._mapping.in_lanes import in_lanes
 
 # looping
 from ._loops.scan import scan, for_loop
@@ -76,7 +78,7 @@ __all__ = [
     "grad", "value_and_grad", "vector_grad", "fwd_grad", "jacrev", "jacfwd", "jacobian", "hessian",
     "vjp", "jvp", "linearize", "hvp", "custom_vjp", "custom_jvp", "CustomVJP", "CustomJVP", "checkpoint", "remat",
     # mapping
-    "vmap", "vmap_new_states", "shard_map",
+    "vmap", "vmap_new_states", "shard_map", "lane_axes", "lane_sizes", "each_lane", "laned", "in_lanes",
     # looping
     "scan", "for_loop", "while_loop", "bounded_while_loop", "fori_loop", "associative_scan", "checkpointed_scan",
     "checkpointed_for_loop", "map", "ProgressBar",

@@ -386,8 +386,7 @@ def settle(state: State[Any], value: Any) -> None:
     if overlay is None:
         state._value = value
     else:  # no tracer is ever put into the box; what leaves the trace is made anew outside
-        overlay._values[state] = value
-        overlay.births[state] = trace
+        overlay.born(state, value, trace)
 
 
 def announce(state: State[Any]) -> None:

@@ -65,7 +65,7 @@ def refuse_equal_keys(kind: type[Any], keys: Sequence[Any]) -> None:
 
 
 _registry: dict[type[Any], ForeignType] = {}
-registered = 0  # how many there are; it only grows
+registered = 0  # grows with each, and with metadata that is declared late: then no graph is what it was
 
 
 def register_graph_node_type(

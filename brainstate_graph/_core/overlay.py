@@ -293,6 +293,11 @@ class Overlay:
         """Decide what a read that falls through this overlay finds; a transform may override it."""
         return value
 
+    def born(self, state: State[Any], value: Any, trace: Any) -> None:
+        """Take in a state that is made while this overlay is on top; a transform may add to its metadata."""
+        self._values[state] = value
+        self.births[state] = trace
+
     def __enter__(self) -> Overlay:
         global busy, open_count
         if self._open:

@@ -21,7 +21,7 @@ from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
 from .values import detached, refuse_deleted
 
-__all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -117,12 +117,7 @@ class State(Box, Operators, Generic[T]):
         new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
-        meta = self._meta
-        if metadata:
-            wanted = {**dict(meta), **metadata}
-            name, tag = wanted.pop("name", None), wanted.pop("tag", None)
-            meta = declared(name, tag, {k: v for k, v in wanted.items() if v is not None})
-        return make_state(type(self), new, meta)
+        return make_state(type(self), new, redeclared(self._meta, metadata) if metadata else self._meta)
 
     def copy(self) -> State[T]:
         """Return a new state of the same kind, metadata and value, without the hooks."""
@@ -187,6 +182,12 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
     meta = tuple(sorted(metadata.items()))
     door.note_checked(meta)
     return meta
+
+
+def redeclared(meta: Metadata, changes: Mapping[str, Any]) -> Metadata:
+    """Return metadata with some added or, by None, taken away."""
+    wanted = {key: item for key, item in {**dict(meta), **changes}.items() if item is not None}
+    return declared(wanted.pop("name", None), wanted.pop("tag", None), wanted)
 
 
 def _can_change(item: Any) -> bool:

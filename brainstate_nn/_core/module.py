@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
@@ -51,6 +51,8 @@ class Module(Node):
 
     # A class attribute, so that a module has none of its own until its mode differs (see `switch`).
     training: bool = True
+    # Whether its attribute `layers` stands for `n` layers, which have `shared` in common, as that of a Stack does.
+    stacks_layers: ClassVar[bool] = False
     _graph_settings = ("training", *Node._graph_settings)
     _awaits_constructor = False
 

@@ -13,10 +13,11 @@ from typing import Any
 from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
-from .._core.paths import dotted_names, from_below
+from .._core.paths import Path, dotted_names, from_below
 from .._core.undo import all_or_nothing
+from .part_lanes import PartLanes
 
-__all__ = ["get_at", "parts_at", "rewrite"]
+__all__ = ["get_at", "parts_at", "replace_parts", "rewrite"]
 
 
 def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
@@ -51,6 +52,9 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
     A part that is held in several places is given to `fn` once, and stays shared. What is below a chosen part is
     rewritten before it, so that `fn` sees it with its new parts. `node` itself is not replaced.
 
+    Inside of a Stack or an ensemble `fn` is run as by `vmap`: what it sees is one layer or member, what it makes is
+    made for each of them, and random numbers differ.
+
     Args:
         node: A module, or a container of them.
         where: Which nodes and states: a dotted path or glob, as ``"layers.*.attention"``; a class; a function that is
@@ -62,7 +66,8 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         What was put in, by the dotted path where the old part stood.
 
     Raises:
-        ValueError: `where` chooses nothing; the message lists what is most like it.
+        ValueError: `where` chooses nothing; the message lists what is most like it. Or what is put into a Stack holds a
+            state that was there before and is none of the layers'.
         TypeError: `fn` returns something else, such as None.
 
     Example:
@@ -75,6 +80,29 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         >>> net.layers[2].layers[0].out_size
         1
     """
+    lanes = PartLanes(node)
+
+    def fn_in_lanes(old: Any, path: Path) -> Any:
+        new = _New()
+
+        def make() -> _New:
+            new.part = fn(old)
+            _check_replacement(old, new.part, dotted(path))
+            return new
+
+        return lanes.run(make, old, path).part
+
+    return replace_parts(node, where, fn_in_lanes)
+
+
+class _New(Node):
+    """Holds a new part, which may be a state: so `vmap` finds what is made in its lanes."""
+
+    part: Any = None
+
+
+def replace_parts(node: Any, where: Filter, fn: Callable[[Any, Path], Any]) -> dict[str, Any]:
+    """Replace parts of a model as `rewrite` does, but with `fn` given the part of all lanes at once, and its path."""
     with all_or_nothing(node) as snap:
         holders = _Holders(snap)
         if isinstance(where, str):
@@ -86,9 +114,9 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         if not rows:
             raise ValueError(f"{where!r} chooses no node or state of {type(node).__name__}" + _advice(where, node))
         for row in rows:
-            old = snap.objects[row]
-            new = fn(old)
-            _check_replacement(old, new, dotted(snap.graphdef.path(row)))
+            old, path = snap.objects[row], snap.graphdef.path(row)
+            new = fn(old, path)
+            _check_replacement(old, new, dotted(path))
             holders.replace(row, new)
         # In the order in which `nodes` lists them, and no longer from below.
         rows.sort()

@@ -7,7 +7,7 @@ reads and writes them like any others, and so that checkpoints and rules for dev
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,12 @@ from brainstate_graph.extend import locate, write_values
 
 from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
-from .._core.paths import dotted_name, dotted_names, leaf_paths
+from .._core.paths import Path, dotted_name, dotted_names, leaf_paths
 from .._core.selection import parameters_by_path, selected_states
 from .._core.sharded import beside, resharded_like
 from .._core.states import LongTermState, ParamState
 from .gradients import matched_gradients
+from .lanes_apart import lanes_apart, lanes_together
 
 if TYPE_CHECKING:
     import optax
@@ -70,6 +71,9 @@ class Optimizer(Module, Follower):
             ``model.states(ParamState)`` or a part of it.
         tx: The transformation, such as ``optax.adam(1e-3)``.
         wrt: Which states of a module: a class of states, a tag, path or glob, or another filter.
+        each_layer: Whether the transformation sees each layer of a Stack, and each member of an ensemble, as an array
+            of its own. What looks at whole arrays needs that, as `lamb`, `lars`, `adafactor`, `muon` and masks by the
+            number of axes do. What treats each number by itself, as `adam` does, has less to compile without.
 
     Attributes:
         params: The live states, by dotted path.
@@ -99,7 +103,14 @@ class Optimizer(Module, Follower):
     graph_invisible_attrs = ("_model",)
     _model: _ModelThen | None = None
 
-    def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
+    def __init__(
+        self,
+        params: Any,
+        tx: optax.GradientTransformation | optax.MultiSteps,
+        *,
+        wrt: Any = ParamState,
+        each_layer: bool = False,
+    ) -> None:
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise TypeError(f"tx must be a transformation of optax, not {type(tx).__name__}: write `optax.adam(1e-3)`")
         chosen = parameters_by_path(params, wrt, "Optimizer(model.states(ParamState), tx)")
@@ -108,6 +119,7 @@ class Optimizer(Module, Follower):
         if isinstance(params, Node):
             self._model = _ModelThen(params, list(states(params).values()), wrt)
         self._paths = tuple(chosen)
+        self.each_layer = bool(each_layer)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
         # `optax.MultiSteps` is an object that makes a transformation.
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
@@ -140,7 +152,8 @@ class Optimizer(Module, Follower):
         params = list(self.params.values())
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
         # Each parameter keeps its sharding, though its moments may be spread over more devices (ZeRO).
-        values = [jax.tree.map(resharded_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
+        new = [lanes_together(p, s, moved) if self.each_layer else moved[p] for p, s in self._by_path().items()]
+        values = [jax.tree.map(resharded_like, value, s.value) for value, s in zip(new, params, strict=True)]
         # One call, so that a value that is refused leaves the others as they were. It does not compare dtypes, for the
         # first step may widen those of optax's state.
         write_values([*params, self.opt_state, self.step], [*values, state, self.step.value + 1])
@@ -148,11 +161,11 @@ class Optimizer(Module, Follower):
     def followed(self) -> Iterator[tuple[StateLeaf, StateLeaf]]:
         """Iterate over the arrays that optax keeps for a parameter, each with the array of the parameter."""
         known: dict[str, tuple[tuple[int, ...], StateLeaf]] = {}
-        for path, param in zip(self._paths, self.params.values(), strict=True):
-            inners, leaves, _ = leaf_paths(path, param.value)
-            known |= {
-                dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in enumerate(zip(inners, leaves, strict=True))
-            }
+        for path, param in self._by_path().items():
+            for at, value in self._apart({path: param}, [param.value]):
+                inners, leaves, _ = leaf_paths(at, value)
+                pairs = enumerate(zip(inners, leaves, strict=True))
+                known |= {dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in pairs}
         # optax keeps trees that look like that of the parameters somewhere in trees of its own, so an array belongs to
         # the parameter whose path ends its own.
         inners, leaves, _ = leaf_paths((), self.opt_state.value)
@@ -164,12 +177,20 @@ class Optimizer(Module, Follower):
                 yield (self.opt_state, i), param
 
     def _values(self) -> NestedDict:
-        return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))
+        by_path = self._by_path()
+        return NestedDict.from_flat(self._apart(by_path, [s.value for s in by_path.values()]))
+
+    def _by_path(self) -> dict[Path, State[Any]]:
+        return dict(zip(self._paths, self.params.values(), strict=True))
+
+    def _apart(self, states: Mapping[Path, State[Any]], values: Iterable[Any]) -> Iterable[tuple[Path, Any]]:
+        """Return values for states by path, as optax sees them."""
+        return lanes_apart(states, values) if self.each_layer else zip(states, values, strict=True)
 
     def _as_optax_tree(self, grads: Any) -> NestedDict:
         """Return the gradients as optax sees the parameters."""
-        params = dict(zip(self._paths, self.params.values(), strict=True))
-        return NestedDict.from_flat(zip(self._paths, matched_gradients(grads, params), strict=True))
+        by_path = self._by_path()
+        return NestedDict.from_flat(self._apart(by_path, matched_gradients(grads, by_path)))
 
     def _refuse_other_states(self) -> None:
         """Raise if a layer was put into the module after the optimizer was made, whose parameters would not move."""

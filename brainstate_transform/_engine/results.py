@@ -28,7 +28,7 @@ from .placeholders import ARRAYS, OBJECTS, Constant, Held, Known, Placeholder, S
 if TYPE_CHECKING:
     from .touched import Inputs, TouchedGraph
 
-__all__ = ["Carriage", "fill", "finished", "hold_known", "holds_nodes", "seal_result", "unseal_result"]
+__all__ = ["Carriage", "Made", "fill", "finished", "hold_known", "holds_nodes", "seal_result", "unseal_result"]
 
 
 @jax.tree_util.register_pytree_node_class

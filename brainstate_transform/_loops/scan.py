@@ -21,6 +21,7 @@ from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
+from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
@@ -229,9 +230,14 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             def loop(step: Step, carry: Carry) -> tuple[Carry, Any]:
                 base = count if options.base is None or without_jit() else options.base
                 how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
+
+                def stacking(carry: Carry, x: Any) -> tuple[Carry, Any]:
+                    carry, y = step(carry, x)
+                    return carry, with_lanes(y, 0)  # the nodes that it makes and returns are stacked
+
                 if bar is None:
-                    return nested_scan(step, carry, xs, count, base, **how)
-                (_, last), ys = nested_scan(step, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
+                    return nested_scan(stacking, carry, xs, count, base, **how)
+                (_, last), ys = nested_scan(stacking, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
                 return last, ys
 
             if without_jit() and count:

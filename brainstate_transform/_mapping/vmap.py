@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, locate
+from brainstate_graph.extend import Journal, declare_late, locate
 
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
@@ -26,6 +26,7 @@ from .._engine.placeholders import Held
 from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .._selection.select import place
+from .lane_axes import laned, with_lanes
 from .lanes import check_rngs
 from .modules import axes_of_states, place_returned
 from .per_state import PerState, joined
@@ -205,9 +206,10 @@ class _Lane:
             The result, and the values that leave the lane, a group for each axis.
         """
         given, core, states = joined(groups), self._core, self._states.copy()
-        overlay = states.overlay(number if self._rule.split else None)
+        selector = self._rule.new_states
+        overlay = states.overlay(number if self._rule.split else None, selector if _is_axis(selector) else None)
         new: dict[State[Any], Any] = {}
-        if self._rule.new_states is not None:
+        if selector is not None:
             core = copy.copy(core)
             core.fun = self._handing_on(overlay, new, states.after)
         out, written = core.run(given, args, kwargs, overlay)
@@ -222,7 +224,7 @@ class _Lane:
             shared = {state: value for state, value in values.items() if states.after.get(state) is None}
             self._refuse_batched(out, shared, made, number)
         self.ended = True
-        return out, states.split(values)
+        return with_lanes(out, self._rule.out_axes), states.split(values)
 
     def _handing_on(
         self, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]
@@ -247,6 +249,9 @@ class _Lane:
             new.update(overlay.made())
             if _is_axis(selector):
                 axes.update(dict.fromkeys(new, selector))
+            else:  # by now it is known which of them get one
+                for state in [state for state in new if axes.get(state) is not None]:
+                    declare_late(state, **laned(state.metadata, new[state], axes[state]))
             core.note_sealed()
             return jax.tree.map(lambda leaf: Held(leaf) if isinstance(leaf, Node) else leaf, out)
 

@@ -250,4 +250,18 @@ MUTANTS = [
         "",
         ("tests/laws/test_errors.py",),
     ),
+    (
+        "a state that gets its axis by a selector is declared, and no graph is taken apart anew",
+        "brainstate_graph/_verbs/metadata.py",
+        "    foreign.registered += 1\n",
+        "",
+        ("tests/transform/mapping/test_lane_axes.py",),
+    ),
+    (
+        "an axis of lanes that is not the first one is forgotten",
+        f"{HERE}/_mapping/lane_axes.py",
+        '"lane_axes": axes if any(axes) else None',
+        '"lane_axes": None',
+        ("tests/transform/mapping/test_lane_axes.py",),
+    ),
 ]

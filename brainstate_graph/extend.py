@@ -4,12 +4,13 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._core.clock import born_after, fields_of, new_node, notes, now
-from ._core.door import note_reads, read_values, write_results, write_values
+from ._core.door import assign_values, note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
+from ._core.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._core.locate import locate
-from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, put_field, tracing, untraced
+from ._core.overlay import in_raw_trace, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
@@ -19,6 +20,7 @@ from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._show.appearance import Appearance, Member, appearance_of
+from ._tools.at_once import at_once, filling
 from ._tools.constants import under_jax_alone
 from ._tools.tokens import here, tokenless
 from ._tools.warn import warn
@@ -40,12 +42,15 @@ __all__ = [
     "StateTree",
     "alike",
     "appearance_of",
+    "assign_values",
+    "at_once",
     "aval_of",
     "born_after",
     "by_identity",
     "describe",
     "dotted",
     "fields_of",
+    "filling",
     "flatten",
     "here",
     "hooks_key",
@@ -60,8 +65,10 @@ __all__ = [
     "now",
     "patched",
     "put_field",
+    "put_fields",
     "read_values",
     "static_key",
+    "storing",
     "tokenless",
     "tracing",
     "under_jax_alone",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self, SupportsIndex, final
 
 from .._tools.containers import items_of
-from . import overlay as overlays
+from . import journal as journals
 from .clock import NodeBase, clock, fields_of, new_node, stamp
 from .fields import handed_out
 
@@ -66,24 +66,32 @@ class Node(NodeBase):
         return handed_out(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__setattr__(self, name, value)
-        clock.stamp(self)
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__setattr__(self, name, value)
+            clock.stamp(self)
+        except BaseException:
+            clock.stamp(self)  # a signal may have come in between, and what nobody sees is stale for good
+            raise
 
     def __delattr__(self, name: str) -> None:
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__delattr__(self, name)
-        clock.stamp(self)
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__delattr__(self, name)
+            clock.stamp(self)
+        except BaseException:
+            clock.stamp(self)
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return fields_of(self).copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if overlays.journal_count:
+        if journals.open_journals:
             for name in state:
-                overlays.note_edit(self, name)
+                journals.note_edit(self, name)
         dict.update(fields_of(self), state)
         stamp(self)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -89,14 +89,14 @@ def _take(own: bool) -> _Token:
 
 
 class Lease:
-    """Which token an overlay has while it is open; begun and ended with it.
+    """Which token an overlay has while it is open; begun and ended with it. To end it once more changes nothing.
 
     Args:
         user: The code of the user's function that runs, or None.
         alone: Whether it may not be the token of the overlay around.
     """
 
-    __slots__ = ("_before", "_lease", "_shares", "_token", "_user", "_wasteful")
+    __slots__ = ("_before", "_ended", "_lease", "_shares", "_token", "_user", "_wasteful")
 
     def __init__(self, user: Any, alone: bool) -> None:
         self._before, self._lease = here.token, here.lease
@@ -106,7 +106,10 @@ class Lease:
         self._shares = not alone and around is not None and around.clean and (around.own or not own)
         self._token = around if around is not None and self._shares else _take(own)
         self._user = user
-        self._wasteful = False
+        self._wasteful = self._ended = False
+
+    def begin(self) -> None:
+        """Let JAX see the token."""
         here.lease = self
         if here.token is not self._token:
             _put(self._token)
@@ -120,10 +123,11 @@ class Lease:
         around = self._around
         if self._wasteful and self._user is not None:
             _wasteful.add(self._user)
-        if self._token is not around:
-            self._give_back(self._token)
         here.lease = self._lease
         _put(self._before)
+        ended, self._ended = self._ended, True
+        if self._token is not around and not ended:  # given back twice, it would be that of two runs
+            self._give_back(self._token)
         if self._shares and self._lease is not None and around is not None and not around.clean:
             self._lease.renew()  # what JAX has kept under that token, it has kept with the values of this overlay
 
@@ -171,16 +175,19 @@ class tokenless:  # noqa: N801 - used like a function
             _put(None if here.lease is None else here.lease._token)  # which may be another one by now
 
 
-@contextlib.contextmanager
-def without_leases() -> Generator[None]:
+class without_leases:  # noqa: N801 - used like a function
     """A block outside of all overlays."""
-    before, lease, here.lease = here.token, here.lease, None
-    _put(None)
-    try:
-        yield
-    finally:
-        here.lease = lease
-        _put(before)
+
+    __slots__ = ("_before", "_lease")
+
+    def __enter__(self) -> None:
+        self._before, self._lease = here.token, here.lease
+        here.lease = None
+        _put(None)
+
+    def __exit__(self, *_: object) -> None:
+        here.lease = self._lease
+        _put(self._before)
 
 
 class _Stages(Exception):

@@ -24,7 +24,7 @@ from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, warn
 
 from .ahead import Looked, look_ahead
-from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .changes import Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, seal_result, unseal_arguments
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, where_changed
@@ -105,6 +105,7 @@ class Core:
         self.sealed: list[bool] | None = None  # where given, gets an item for each result that has placeholders
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
+        self.containers: Containers | None = None  # the lists and dicts before the call, where nothing is compiled
         self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
@@ -139,28 +140,27 @@ class Core:
         if graph is not None and compiled and self.moved(graph):
             raise self.moved_from(graph)
         # A change of a list or dict shows only beside what it held before.
-        containers = None
+        containers = self.containers
         if compiled or self.frozen:
-            whole = self.touched_graph() if graph is None else graph
-            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
-            containers = Containers(whole, rows) if rows else None
-        with overlay:
-            overlay.bind(states.states, states.values)
-            try:
+            containers = Containers(self.touched_graph() if graph is None else graph)
+        try:
+            with overlay:
+                overlay.bind(states.states, states.values)
                 if graph is not None and not compiled:
                     seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
                 args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
                 out = self.fun(*args, **kwargs)
                 del args, kwargs  # what nobody holds any more is not kept
-                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                if not containers and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
-            except BaseException:
-                if containers is not None:
-                    containers.restore(overlay)
-                raise
+        except BaseException:
+            overlay.close(failed=True)
+            if containers:
+                containers.restore()
+            raise
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
             self.touched.ask_again(graph, overlay)
@@ -200,6 +200,11 @@ class Core:
     def moved_from(self, graph: TouchedGraph) -> Moved:
         """Return why the trace of a touched graph that has moved is given up."""
         return Moved(where_changed(graph, self.touched.graph(graph.nodes)))
+
+    def put_back(self) -> None:
+        """Give the lists and dicts back what they held before the call, after an error."""
+        if self.containers:
+            self.containers.restore()
 
     def note_sealed(self) -> None:
         """Note that a result has placeholders for nodes, which are put back after the call."""

@@ -15,7 +15,7 @@ import functools
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import jax
@@ -39,6 +39,7 @@ from brainstate_graph.extend import (
 )  # fmt: skip
 
 from .._places.weak_method import WeakMethod
+from .changes import Containers
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
@@ -172,16 +173,27 @@ class Unstaged(Lifted):
         sealed: list[bool] = []
         for core in fresh.values():
             core.nodes, core.sealed = nodes, sealed
-        with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*[fresh[core] for core in self.cores])
-            try:
-                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
+            core.containers = Containers.touched_by(core)
+        journal = Journal()
+        # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+        overlay = Overlay() if in_raw_trace() or under_jax_alone() else None
+        try:
+            with journal:
+                run = self._rule(*[fresh[core] for core in self.cores])
+                with contextlib.nullcontext() if overlay is None else overlay:
                     out, written = run(states, *args, **kwargs)
-            except JaxRuntimeError as error:
+                written.write([journal.keep()])
+        except BaseException as error:  # also after the function has run: what it has set is undone
+            if overlay is not None:
+                overlay.close(failed=True)
+            journal.close(failed=True)
+            if not journal.kept:
+                for core in fresh.values():
+                    core.put_back()
+            if isinstance(error, JaxRuntimeError):
                 raise_users(error)
-            written.write()
-        return unseal_result(out) if sealed else out
+            raise
+        return unseal_result(out)[0] if sealed else out
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -250,15 +262,15 @@ class Staged(Lifted):
         if key.passing is not None and not untraced():  # those left out would be closed over in that trace
             inputs = inputs.whole()
             key = inputs.key
-        states = StateValues(key, read_values(inputs.states, False))
+        given = StateValues(key, read_values(inputs.states, False))  # held until the new values are stored
         run = self._run_whole if key.passing is None else self._run
         try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
             if kwargs:
-                out, written = run(states, *args, **kwargs)
+                out, written = run(given, *args, **kwargs)
             elif len(args) == 1:
-                out, written = run(states, args[0])
+                out, written = run(given, args[0])
             else:
-                out, written = run(states, *args)
+                out, written = run(given, *args)
         except Retry as again:
             return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
         except (RuntimeError, ValueError) as error:
@@ -277,10 +289,10 @@ class Staged(Lifted):
             return self._finish(*self._retry(None, inputs, args, kwargs))
         values, number = written
         outcome, states, used = inputs.last
-        if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
+        if outcome is None or outcome.sealed or type(number) is Written or outcome is not self._outcomes[len(number)]:
             return self._finish(inputs, out, written)
         write_results(states, values, used)
-        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
+        return out
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass."""
@@ -301,8 +313,11 @@ class Staged(Lifted):
         """Write what came back from a run, and return the result."""
         values, number = written
         outcome = self._core.outcome(number)
-        inputs.write(Written((outcome, values)))
-        return unseal_result(out, inputs.graph.objects) if outcome.sealed else out
+        also: Sequence[Iterable[Any]] = ()
+        if outcome.sealed:  # before anything is stored: objects are made in Python
+            out, also = unseal_result(out, inputs.graph.objects)
+        inputs.write(Written((outcome, values)), also)
+        return out
 
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -19,14 +19,23 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
-from brainstate_graph.extend import born_after, flatten, make_states, put_field, read_values, static_key, unflatten
+from brainstate_graph.extend import (
+    born_after,
+    filling,
+    flatten,
+    make_states,
+    read_values,
+    static_key,
+    storing,
+    unflatten,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .touched import TouchedGraph
 
 __all__ = [
-    "Carriage", "Constant", "Held", "Slot", "constant", "fill", "hold", "hold_known", "holds_nodes",
-    "is_placeholder", "seal", "seal_result", "unseal", "unseal_arguments", "unseal_result",
+    "Carriage", "Constant", "Held", "Slot", "constant", "hold", "hold_known", "holds_nodes", "is_placeholder",
+    "seal", "seal_result", "unseal", "unseal_arguments", "unseal_result",
 ]  # fmt: skip
 
 # Exact types of arguments that are leaves and neither Node nor State.
@@ -317,35 +326,27 @@ def holds_nodes(tree: Any) -> bool:
     return any(map(_stands_in, jax.tree.leaves(tree, is_leaf=_stands_in)))
 
 
-def unseal_result(out: Any, objects: Sequence[Any] = (), looking: bool = False) -> Any:
-    """Put nodes for their placeholders, the caller's own or new ones, and do the changes of structure.
+def unseal_result(out: Any, objects: Sequence[Any] = ()) -> tuple[Any, list[Iterable[Any]]]:
+    """Put nodes for their placeholders, the caller's own or new ones.
 
     Args:
         out: A result of a transform.
         objects: The objects of the touched graph, by row.
-        looking: Whether this is only about how the result looks, so that nothing is changed.
+
+    Returns:
+        The result, and the changes of structure that come with it: what is stored together with the values of states.
     """
     if type(out) is Changed:
         found: list[Any] = _unflattened(out.made, objects)
-        first = len(found) - len(out.edits)
-        for (row, name), value in zip(out.edits, found[first:], strict=True):
-            if looking:
-                break
-            if name is None:
-                fill(objects[row], value)
-            else:
-                put_field(objects[row], name, value)
-        return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects)
+        values = found[len(found) - len(out.edits) :]
+        changes = [(objects[row], name, value) for (row, name), value in zip(out.edits, values, strict=True)]
+        loops = storing([(item, name, value) for item, name, value in changes if name is not None])
+        loops += [loop for item, name, value in changes if name is None for loop in filling(item, value)]
+        return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects), loops
     leaves = jax.tree.leaves(out, is_leaf=_stands_in)
     if not any(map(_stands_in, leaves)):
-        return out
-    return _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects)
-
-
-def fill(container: Any, items: Any) -> None:
-    """Give a list or dict these contents."""
-    container.clear()
-    (container.update if isinstance(container, dict) else container.extend)(items)
+        return out, []
+    return _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects), []
 
 
 def _own(item: _Placeholder, objects: Sequence[Any]) -> Any:

@@ -142,15 +142,20 @@ class Inputs:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
         return StateValues(self.key, read_values(self.states, False))
 
-    def write(self, written: Written) -> None:
-        """Assign what came back to the live states, or to the enclosing trace; all or none."""
+    def write(self, written: Written, also: Sequence[Iterable[Any]] = ()) -> None:
+        """Assign what came back to the live states, or to the enclosing trace; all or none.
+
+        Args:
+            written: What came back.
+            also: What is stored in the same step, see `write_values`.
+        """
         states, used, _ = outcome = written.outcome
         if used is None:
-            write_values(states, written.values)
+            write_values(states, written.values, also=also)
         else:
             table = self.graph.states
             self.last = (outcome, [table[i] for i in states], [table[i] for i in used])
-            write_values(self.last[1], written.values, self.last[2])
+            write_values(self.last[1], written.values, self.last[2], also=also)
 
 
 def root_name(number: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
+from brainstate_graph.extend import ABSENT, put_fields
 
 from .paths import dotted_names, nearest
 from .states import ParamState
@@ -194,10 +195,6 @@ def switch(modules: Iterable[Module], training: bool) -> None:
     A module that has the mode of its class has no attribute for it: with one it would be another structure, and the
     programs compiled before a switch to and fro would not be found again.
     """
-    for module in modules:
-        # Only what changes is set: each assignment is a change of structure for the graph.
-        if module.training != training:
-            if type(module).training == training:
-                del module.training
-            else:
-                module.training = training
+    # Only what changes is set: each assignment is a change of structure for the graph.
+    others = [module for module in modules if module.training != training]
+    put_fields([(module, "training", ABSENT if type(module).training == training else training) for module in others])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from brainstate_graph import Node
+from brainstate_graph.extend import assign_values
 
 from .._core.arguments import as_dtype, as_size, as_sizes
 from .._core.sharded import with_sharding
@@ -107,8 +108,7 @@ class KVCache(Node):
 
     def assign(self, keys: jax.Array, values: jax.Array, count: int) -> None:
         """Keep what `extended` returned, with `count` positions more."""
-        self.key.value, self.value.value = keys, values
-        self.length.value = self.length.value + count
+        assign_values((self.key, self.value, self.length), (keys, values, self.length.value + count))
 
     def reset(self) -> None:
         """Begin anew; what stands in the arrays is seen no more."""

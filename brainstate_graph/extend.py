@@ -10,7 +10,7 @@ from ._core.graphdef import Const
 from ._core.hooks import hooks_key
 from ._core.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._core.locate import locate
-from ._core.overlay import in_raw_trace, tracing, untraced
+from ._core.overlay import close_above, in_raw_trace, open_overlay, tracing, untraced
 from ._core.state import make_state, make_states
 from ._core.static import ATOMS, by_identity, static_key
 from ._core.unflatten import unflatten
@@ -47,6 +47,7 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "close_above",
     "describe",
     "dotted",
     "fields_of",
@@ -63,6 +64,7 @@ __all__ = [
     "note_reads",
     "notes",
     "now",
+    "open_overlay",
     "patched",
     "put_field",
     "put_fields",

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "NO_TRACE", "Overlay", "be_busy", "in_raw_trace", "note_constants", "outside", "stack", "tracing", "untraced",
+    "NO_TRACE", "Overlay", "be_busy", "close_above", "in_raw_trace", "note_constants", "open_overlay", "outside", "stack",
+    "tracing", "untraced",
 ]  # fmt: skip
 
 # The JAX trace when nothing is traced.  Traces are compared with ``==`` and nothing else.  Code that is called often
@@ -174,6 +175,17 @@ class Overlay:
             layer._open = False
         busy.difference_update((*inner, self))
         open_overlays.difference_update((*inner, self))
+
+
+def open_overlay() -> Overlay | None:
+    """Return the overlay on top in this thread."""
+    return stack.top
+
+
+def close_above(overlay: Overlay | None) -> None:
+    """End, as failed, what stands open above an overlay of this thread, where a signal has cut its end short."""
+    while (top := stack.top) is not None and top is not overlay and top in open_overlays:
+        top.close(failed=True)
 
 
 def in_raw_trace() -> bool:

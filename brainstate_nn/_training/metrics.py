@@ -274,9 +274,14 @@ class MultiMetric(Metric):
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
         # Written at the end, so that an error in one metric leaves all as they were.
-        with Overlay() as overlay:
-            for name, arguments in wanted.items():
-                getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
+        overlay = Overlay()
+        try:
+            with overlay:
+                for name, arguments in wanted.items():
+                    getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
+        except BaseException:
+            overlay.close(failed=True)  # a signal may have cut its end short
+            raise
         written = overlay.written()
         write_values([state for state, _ in written], [value for _, value in written])
 

@@ -26,10 +26,12 @@ from brainstate_graph.extend import (
     PARTNERS,
     Journal,
     Remembered,
+    close_above,
     here,
     in_raw_trace,
     node_in,
     notes,
+    open_overlay,
     read_values,
     tokenless,
     under_jax_alone,
@@ -175,17 +177,16 @@ class Unstaged(Lifted):
             core.nodes, core.sealed = nodes, sealed
             core.containers = Containers.touched_by(core)
         journal = Journal()
-        # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-        overlay = Overlay() if in_raw_trace() or under_jax_alone() else None
+        around = open_overlay()
         try:
             with journal:
                 run = self._rule(*[fresh[core] for core in self.cores])
-                with contextlib.nullcontext() if overlay is None else overlay:
+                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
                     out, written = run(states, *args, **kwargs)
                 written.write([journal.keep()])
         except BaseException as error:  # also after the function has run: what it has set is undone
-            if overlay is not None:
-                overlay.close(failed=True)
+            close_above(around)
             journal.close(failed=True)
             if not journal.kept:
                 for core in fresh.values():

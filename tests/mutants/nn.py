@@ -52,7 +52,7 @@ MUTANTS = [
     (
         "an error leaves the values that were written before",
         f"{NN}/_core/undo.py",
-        "            write_values(self._snap.states, self._values, also=fillings)",
+        "            write_values(snap.states, values, also=fillings)",
         "            write_values([], [], also=fillings)",
         ("tests/nn/models/test_init_states.py",),
     ),

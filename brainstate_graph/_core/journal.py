@@ -186,7 +186,9 @@ def storing(changes: Sequence[tuple[NodeBase, str, Any]]) -> list[Iterable[Any]]
     new = [change for change in changes if change[2] is not ABSENT]
     gone = [change for change in changes if change[2] is ABSENT]
     return [
-        map(dict.__setitem__, map(fields, [n for n, _, _ in new]), [name for _, name, _ in new], [v for _, _, v in new]),
+        map(
+            dict.__setitem__, map(fields, [n for n, _, _ in new]), [name for _, name, _ in new], [v for _, _, v in new]
+        ),
         map(dict.pop, map(fields, [n for n, _, _ in gone]), [name for _, name, _ in gone], repeat(None)),
         stamping([node for node, _, _ in changes]),
         holding(*[fields(node).get(name) for node, name, _ in changes]),

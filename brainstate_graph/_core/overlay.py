@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "NO_TRACE", "Overlay", "be_busy", "close_above", "in_raw_trace", "note_constants", "open_overlay", "outside", "stack",
-    "tracing", "untraced",
+    "NO_TRACE", "Overlay", "be_busy", "close_above", "in_raw_trace", "note_constants", "open_overlay", "outside",
+    "stack", "tracing", "untraced",
 ]  # fmt: skip
 
 # The JAX trace when nothing is traced.  Traces are compared with ``==`` and nothing else.  Code that is called often

@@ -11,7 +11,7 @@ from .._core.errors import GraphError
 from .._core.graphdef import GraphDef, treedef_key
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import Static
+from .._core.static import Static, static_key
 from .._core.watch import one_level
 from .._trees.tree import StateTree, TreefyState
 
@@ -31,7 +31,7 @@ def treedef_of(kind: type[Any], data: Any, keys: tuple[Any, ...]) -> Any:
         raise GraphError(f"{kind.__name__} is not registered as a pytree") from None
     try:
         _, again, found = one_level(jax.tree.unflatten(treedef, [0.0] * len(keys)))
-        same = tuple(found) == keys and treedef_key(again) == treedef_key(treedef)
+        same = static_key(tuple(found)) == static_key(keys) and treedef_key(again) == treedef_key(treedef)
     except Exception:  # whatever the code of a class does with data that are not its own
         same = False
     if not same:

@@ -26,17 +26,17 @@ class Signal(KeyboardInterrupt):
     """What the handler of a signal raises."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _names(code: CodeType) -> dict[int, str]:
     return {step.offset: step.opname for step in dis.get_instructions(code)}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _is_ours(file: str) -> bool:
     return file.startswith(_OURS) or file == contextlib.__file__
 
 
-class signal_at:  # noqa: N801 - used like a function
+class signal_at:
     """A block in which a Signal is raised at the point of this number, counted from 0.
 
     Attributes:

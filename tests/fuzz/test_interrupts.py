@@ -79,11 +79,15 @@ def with_hooks(model):
     return lambda: update_states(model, {"a": {i: jnp.float32(7.0) for i in range(4)}})
 
 
+def called(f):
+    return lambda: f(one)
+
+
 PROGRAMS = {
-    "jit": lambda m: lambda f=jit(m.step): f(one),
-    "jit that makes nodes": lambda m: lambda f=jit(m.grow): f(one),
+    "jit": lambda m: called(jit(m.step)),
+    "jit that makes nodes": lambda m: called(jit(m.grow)),
     "grad that makes nodes": lambda m: lambda: grad(m.grow)(one),
-    "grad in jit": lambda m: lambda f=jit(lambda x: grad(m.step)(x)): f(one),
+    "grad in jit": lambda m: called(jit(lambda x: grad(m.step)(x))),
     "vmap": lambda m: lambda: vmap(m.step, in_axes=None, axis_size=2)(one),
     "checkpoint": lambda m: lambda: checkpoint(m.grow)(one),
     "vjp": lambda m: lambda: vjp(m.grow, one),

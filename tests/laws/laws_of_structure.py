@@ -115,7 +115,6 @@ def puts_lists_back_after_an_error(wrap):
         assert m.n.value == 0.0
 
 
-
 @law(without=["vmap"])  # where nothing is mapped, nothing is traced
 def refuses_traced_attributes(wrap):
     """A traced value in an attribute is refused by name, and nothing is written."""

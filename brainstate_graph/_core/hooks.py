@@ -57,7 +57,7 @@ class HookContext:
 
     def __init__(self, state: Any, kind: HookKind, value: Any, old_value: Any = None) -> None:
         self.state = state
-        self.kind = kind
+        self.kind: HookKind = kind
         self.value = value
         self.old_value = old_value
 

@@ -181,18 +181,19 @@ class Unstaged(Lifted):
         try:
             with journal:
                 run = self._rule(*[fresh[core] for core in self.cores])
-                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
-                    out, written = run(states, *args, **kwargs)
+                try:
+                    # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                    with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
+                        out, written = run(states, *args, **kwargs)
+                except JaxRuntimeError as error:
+                    raise_users(error)
                 written.write([journal.keep()])
-        except BaseException as error:  # also after the function has run: what it has set is undone
+        except BaseException:  # also after the function has run: what it has set is undone
             close_above(around)
             journal.close(failed=True)
             if not journal.kept:
                 for core in fresh.values():
                     core.put_back()
-            if isinstance(error, JaxRuntimeError):
-                raise_users(error)
             raise
         return unseal_result(out)[0] if sealed else out
 

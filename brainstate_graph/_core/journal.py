@@ -104,7 +104,7 @@ class Journal:
         """
         if self not in open_journals:
             return
-        inner, found = above(self, _here.journal)
+        inner, found = ([], True) if _here.journal is self else above(self, _here.journal)
         for journal in inner:
             self._take(journal)  # was left open above this one, and ends with it
         if failed and not self.kept:

@@ -166,7 +166,7 @@ class Overlay:
         if self not in open_overlays:
             return
         self.journal.close(failed)
-        inner, found = above(self, stack.top)
+        inner, found = ([], True) if stack.top is self else above(self, stack.top)
         if found or (self._thread == threading.get_ident() and stack.top is None):  # or a block `outside` was cut short
             self._lease.end()
             stack.top = self._parent

@@ -201,11 +201,6 @@ class Core:
         """Return why the trace of a touched graph that has moved is given up."""
         return Moved(where_changed(graph, self.touched.graph(graph.nodes)))
 
-    def put_back(self) -> None:
-        """Give the lists and dicts back what they held before the call, after an error."""
-        if self.containers:
-            self.containers.restore()
-
     def note_sealed(self) -> None:
         """Note that a result has placeholders for nodes, which are put back after the call."""
         if self.sealed is not None:

@@ -173,11 +173,11 @@ class Unstaged(Lifted):
         # this one closes over the values of the moment.
         fresh = {core: copy.copy(core) for core in self.cores}
         sealed: list[bool] = []
+        journal, around = Journal(), open_overlay()
         for core in fresh.values():
             core.nodes, core.sealed = nodes, sealed
-            core.containers = Containers.touched_by(core)
-        journal = Journal()
-        around = open_overlay()
+            if around is None:  # else those around it put lists and dicts back; to look takes a third of a small trace
+                core.containers = Containers.touched_by(core)
         try:
             with journal:
                 run = self._rule(*[fresh[core] for core in self.cores])
@@ -193,7 +193,8 @@ class Unstaged(Lifted):
             journal.close(failed=True)
             if not journal.kept:
                 for core in fresh.values():
-                    core.put_back()
+                    if core.containers:
+                        core.containers.restore()
             raise
         return unseal_result(out)[0] if sealed else out
 

@@ -334,19 +334,19 @@ def unseal_result(out: Any, objects: Sequence[Any] = ()) -> tuple[Any, list[Iter
         objects: The objects of the touched graph, by row.
 
     Returns:
-        The result, and the changes of structure that come with it: what is stored together with the values of states.
+        The result, and the changes of structure that come with it, which are stored together with the values of states.
     """
     if type(out) is Changed:
         found: list[Any] = _unflattened(out.made, objects)
-        values = found[len(found) - len(out.edits) :]
-        changes = [(objects[row], name, value) for (row, name), value in zip(out.edits, values, strict=True)]
+        new = zip(out.edits, found[len(found) - len(out.edits) :], strict=True)
+        changes = [(objects[row], name, value) for (row, name), value in new]
         loops = storing([(item, name, value) for item, name, value in changes if name is not None])
         loops += [loop for item, name, value in changes if name is None for loop in filling(item, value)]
         return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects), loops
     leaves = jax.tree.leaves(out, is_leaf=_stands_in)
-    if not any(map(_stands_in, leaves)):
-        return out, []
-    return _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects), []
+    if any(map(_stands_in, leaves)):
+        out = _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects)
+    return out, []
 
 
 def _own(item: _Placeholder, objects: Sequence[Any]) -> Any:

@@ -80,8 +80,8 @@ MUTANTS = [
     (
         "what is left open above an overlay stays open after it",
         f"{CORE}/overlay.py",
-        "inner, found = above(self, stack.top)",
-        "inner, found = [], stack.top is self",
+        "if stack.top is self else above(self, stack.top)",
+        "if stack.top is self else ([], False)",
         ("tests/processes/test_overlays.py",),
     ),
     (

@@ -334,12 +334,11 @@ def unseal_result(out: Any, objects: Sequence[Any] = ()) -> tuple[Any, list[Iter
         objects: The objects of the touched graph, by row.
 
     Returns:
-        The result, and the changes of structure that come with it, which are stored together with the values of states.
+        The result, and what stores the changes of structure that come with it, together with the values of states.
     """
     if type(out) is Changed:
         found: list[Any] = _unflattened(out.made, objects)
-        new = zip(out.edits, found[len(found) - len(out.edits) :], strict=True)
-        changes = [(objects[row], name, value) for (row, name), value in new]
+        changes = [(objects[row], name, new) for (row, name), new in zip(out.edits, found[-len(out.edits) :], strict=True)]
         loops = storing([(item, name, value) for item, name, value in changes if name is not None])
         loops += [loop for item, name, value in changes if name is None for loop in filling(item, value)]
         return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects), loops

@@ -338,7 +338,7 @@ def unseal_result(out: Any, objects: Sequence[Any] = ()) -> tuple[Any, list[Iter
     """
     if type(out) is Changed:
         found: list[Any] = _unflattened(out.made, objects)
-        changes = [(objects[row], name, new) for (row, name), new in zip(out.edits, found[-len(out.edits) :], strict=True)]
+        changes = [(objects[r], name, new) for (r, name), new in zip(out.edits, found[-len(out.edits) :], strict=True)]
         loops = storing([(item, name, value) for item, name, value in changes if name is not None])
         loops += [loop for item, name, value in changes if name is None for loop in filling(item, value)]
         return out.out if isinstance(out.out, _ARRAYS) else _with_nodes(out.out, found, objects), loops

@@ -24,7 +24,7 @@ from ._data.diff import diff
 from ._data.flax import register_with_flax
 from ._core.hooks import Hook, HookContext, register_state_hook
 from ._core.overlay import Overlay, outside
-from ._core.door import check_state_value_tree
+from ._core.values import check_state_value_tree
 from ._verbs.new_states import catch_new_states
 from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 

@@ -4,12 +4,13 @@ Users of models need none of this; `brainstate_transform` is written on it.
 """
 
 from ._core.clock import born_after, fields_of, new_node, notes, now
-from ._core.door import note_reads, read_values, write_results, write_values
+from ._core.door import assign_values, note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
 from ._core.hooks import hooks_key
+from ._core.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._core.locate import locate, paths_to, refuse_away
-from ._core.overlay import ABSENT, Edit, Journal, in_raw_trace, note_possible_reads, put_field, tracing, untraced
+from ._core.overlay import close_above, in_raw_trace, note_possible_reads, open_overlay, tracing, untraced
 from ._core.state import make_state, make_states, redeclared
 from ._core.static import ATOMS, static_key
 from ._core.unflatten import unflatten
@@ -21,6 +22,7 @@ from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._kept.renew import Renewal
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.arrays import deleted_leaf
+from ._tools.at_once import at_once, filling
 from ._tools.constants import under_jax_alone
 from ._tools.frames import is_hidden
 from ._tools.identity import by_identity
@@ -48,9 +50,12 @@ __all__ = [
     "StateTree",
     "alike",
     "appearance_of",
+    "assign_values",
+    "at_once",
     "aval_of",
     "born_after",
     "by_identity",
+    "close_above",
     "declare",
     "declare_late",
     "deleted_leaf",
@@ -58,6 +63,7 @@ __all__ = [
     "detached",
     "dotted",
     "fields_of",
+    "filling",
     "flatten",
     "here",
     "hooks_key",
@@ -74,15 +80,18 @@ __all__ = [
     "note_reads",
     "notes",
     "now",
+    "open_overlay",
     "owners_again",
     "owners_of",
     "patched",
     "paths_to",
     "put_field",
+    "put_fields",
     "read_values",
     "redeclared",
     "refuse_away",
     "static_key",
+    "storing",
     "tokenless",
     "tracing",
     "under_jax_alone",

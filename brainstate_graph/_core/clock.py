@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, final
 
+from .._tools.at_once import for_all
+
 __all__ = [
-    "NodeBase", "StateBase", "born_after", "clock", "fields_of", "fill_nodes", "for_all", "new_node", "new_nodes",
-    "notes", "now", "raw_fields", "record_of", "set_fields", "stamp",
+    "NodeBase", "StateBase", "born_after", "clock", "fields_of", "fill_nodes", "new_node", "new_nodes", "notes", "now",
+    "raw_fields", "record_of", "set_fields", "stamp", "stamping",
 ]  # fmt: skip
 
 
@@ -90,7 +91,9 @@ class NodeBase:
 raw_fields = NodeBase.__dict__["__dict__"].__get__
 set_fields = NodeBase.__dict__["__dict__"].__set__
 _set_record = NodeBase.__dict__["__graph__"].__set__
-for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
+_get_record = NodeBase.__dict__["__graph__"].__get__
+_set_tick: Any = Record.__dict__["tick"].__set__
+_set_now: Any = _Clock.__dict__["now"].__set__
 
 
 def _own(node: NodeBase) -> Record:
@@ -130,6 +133,13 @@ def notes(node: NodeBase) -> weakref.WeakKeyDictionary[Any, Any]:
 def stamp(node: NodeBase) -> None:
     """Record that the structure of `node` changed; for code that goes past its attributes."""
     clock.stamp(node)
+
+
+def stamping(nodes: Sequence[NodeBase]) -> Iterable[Any]:
+    """Return what stamps nodes, for `at_once`; after what is set of them, as in ``clock.stamp``."""
+    for_all(map(record_of, nodes))  # none is shared from here on
+    tick = clock.next()
+    return chain(map(_set_tick, map(_get_record, nodes), repeat(tick)), map(_set_now, (clock,), (tick,)))
 
 
 def new_node(kind: type[Any]) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Self, SupportsIndex, final
 import jax
 
 from .._tools.containers import items_of
-from . import overlay as overlays
+from . import journal as journals
 from .clock import NodeBase, StateBase, clock, fields_of, new_node, raw_fields, stamp
 from .fields import handed_out
 
@@ -79,27 +79,35 @@ class Node(NodeBase):
             fields[name].refuse_replacement(name, value)
         if name in _reserved:
             _refuse_to_hide(type(self), name, value)
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__setattr__(self, name, value)
-        if (record := self.__graph__).shared:
-            clock.stamp(self)
-        else:  # as `stamp` would
-            record.tick = clock.now = clock.next()
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__setattr__(self, name, value)
+            if (record := self.__graph__).shared:
+                clock.stamp(self)
+            else:  # as `stamp` would
+                record.tick = clock.now = clock.next()
+        except BaseException:
+            clock.stamp(self)  # a signal may have come in between, and what nobody sees is stale for good
+            raise
 
     def __delattr__(self, name: str) -> None:
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__delattr__(self, name)
-        clock.stamp(self)
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__delattr__(self, name)
+            clock.stamp(self)
+        except BaseException:
+            clock.stamp(self)
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return fields_of(self).copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if overlays.journal_count:
+        if journals.open_journals:
             for name in state:
-                overlays.note_edit(self, name)
+                journals.note_edit(self, name)
         dict.update(fields_of(self), state)
         stamp(self)
 

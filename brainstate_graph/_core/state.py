@@ -19,7 +19,7 @@ from . import overlay as overlays
 from .door import Box, refuse_objects, settle
 from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
-from .values import detached, refuse_deleted
+from .values import detached, note_checked, refuse_deleted
 
 __all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
 
@@ -180,7 +180,7 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
         if _can_change(item):
             raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
     meta = tuple(sorted(metadata.items()))
-    door.note_checked(meta)
+    note_checked(meta)
     return meta
 
 
@@ -214,7 +214,7 @@ def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
     state = object.__new__(kind)
     state._meta = meta
     if meta:
-        door.note_checked(meta)
+        note_checked(meta)
     refuse_deleted(state, value)
     settle(state, value)
     return state
@@ -222,7 +222,7 @@ def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
 
 def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
     """Make many states without calling their constructors, as merging does."""
-    if overlays.open_count or not untraced():
+    if overlays.open_overlays or not untraced():
         return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
     states = list(map(object.__new__, kinds))
     for state, value, meta in zip(states, values, metas, strict=True):

@@ -8,6 +8,8 @@ The *aval* of a leaf is its shape and dtype, as JAX takes it: a Python number is
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -17,8 +19,11 @@ from jax.core import Tracer
 from .._tools.arrays import deleted_leaf
 from .._tools.words import describe, dtype_name
 from .locate import locate
+from .overlay import be_busy, stack
 
-__all__ = ["alike", "aval_of", "detached", "refuse_deleted", "refuse_unlike"]
+__all__ = [
+    "alike", "aval_of", "check_state_value_tree", "detached", "note_checked", "refuse_deleted", "refuse_unlike",
+]  # fmt: skip
 
 
 def aval_of(leaf: Any) -> tuple[Any, ...]:
@@ -67,6 +72,38 @@ def refuse_unlike(state: Any, old: Any, new: Any, avals: bool) -> None:
                     f"{locate(state)} is checked: its value{jax.tree_util.keystr(path)} is {_in_words(x)}, and was "
                     f"assigned {_in_words(y)}. Make a new State to change the shape or dtype."
                 )
+
+
+def note_checked(meta: tuple[tuple[str, Any], ...]) -> None:
+    """Make writes look for a check from now on, if this metadata asks for one."""
+    if ("checked", True) in meta:
+        be_busy(note_checked, True)
+
+
+@contextmanager
+def check_state_value_tree(enabled: bool = True) -> Generator[None]:
+    """Refuse to assign a value of another tree structure to any State, in this thread and block.
+
+    Args:
+        enabled: Whether to check; the innermost block decides. An assignment that fails the check raises a ValueError.
+
+    Example:
+        >>> from brainstate_graph import State, check_state_value_tree
+        >>> s = State((1.0, 2.0))
+        >>> with check_state_value_tree():
+        ...     s.value = 3.0
+        Traceback (most recent call last):
+        ...
+        ValueError: State holds a value of structure PyTreeDef((*, *)), and was assigned one of PyTreeDef(*)
+    """
+    before, block = stack.tree_check, object()
+    try:
+        be_busy(block, True)
+        stack.tree_check = enabled
+        yield
+    finally:
+        stack.tree_check = before
+        be_busy(block, False)
 
 
 def _in_words(leaf: Any) -> str:

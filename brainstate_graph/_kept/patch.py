@@ -20,8 +20,8 @@ from typing import Any, final
 from .._core import foreign, hooks
 from .._core.clock import clock
 from .._core.graphdef import Const, GraphDef, Row
+from .._core.journal import ABSENT
 from .._core.node import Node
-from .._core.overlay import ABSENT
 from .._core.snapshot import Form, Snapshot, changed, visible_fields
 from .._core.state import State
 from .._core.static import EXACT, static_key

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, cast, final
 
 from .._core import door
-from .._core.clock import fields_of, stamp
+from .._core.clock import fields_of, stamping
 from .._core.door import assign_values, read_values
 from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
@@ -22,6 +22,7 @@ from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
 from .._kept.cached import snapshot
 from .._tools.arrays import PLAIN, deleted_leaf
+from .._tools.at_once import at_once, filling
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of
@@ -172,6 +173,9 @@ def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
     try:
         yield
     except BaseException:
+        plain = [pair for pair in before.values() if foreign_type_of(type(pair[0])) is None]
+        loops = [loop for holder, contents in plain for loop in filling(_contents(holder), contents)]
+        at_once(*loops, stamping([holder for holder, _ in plain if isinstance(holder, Node)]))
         for holder, contents in before.values():
             _put_back(holder, contents)
         raise
@@ -183,11 +187,6 @@ def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
         foreign.clear(holder)
         for key, held in contents.items():
             foreign.set_key(holder, key, held)
-        return
-    _contents(holder).clear()
-    _contents(holder).update(contents)
-    if isinstance(holder, Node):
-        stamp(holder)
 
 
 def _places_of(snap: Snapshot, going: set[int]) -> list[_Place]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
-from brainstate_graph.extend import new_node
+from brainstate_graph.extend import ABSENT, new_node, put_fields
 
 from .declarations import awaits_constructor, make_constructors
 from .paths import dotted_names, nearest
@@ -210,10 +210,6 @@ def switch(modules: Iterable[Module], training: bool) -> None:
     A module that has the mode of its class has no attribute for it: with one it would be another structure, and the
     programs compiled before a switch to and fro would not be found again.
     """
-    for module in modules:
-        # Only what changes is set: each assignment is a change of structure for the graph.
-        if module.training != training:
-            if type(module).training == training:
-                del module.training
-            else:
-                module.training = training
+    # Only what changes is set: each assignment is a change of structure for the graph.
+    others = [module for module in modules if module.training != training]
+    put_fields([(module, "training", ABSENT if type(module).training == training else training) for module in others])

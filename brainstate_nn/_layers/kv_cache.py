@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jax.sharding import PartitionSpec
 
 from brainstate_graph import Node
+from brainstate_graph.extend import assign_values
 
 from .._core.arguments import as_dtype, as_size, as_sizes
 from .._core.sharded import on_explicit_axes, resharded, with_sharding
@@ -109,8 +110,7 @@ class KVCache(Node):
 
     def assign(self, keys: jax.Array, values: jax.Array, count: int) -> None:
         """Keep what `extended` returned, with `count` positions more."""
-        self.key.value, self.value.value = keys, values
-        self.length.value = self.length.value + count
+        assign_values((self.key, self.value, self.length), (keys, values, self.length.value + count))
 
     def reset(self) -> None:
         """Begin anew; what stands in the arrays is seen no more."""

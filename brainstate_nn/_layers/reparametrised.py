@@ -96,18 +96,23 @@ class _Reparametrised(Module):
             new: Values of other states, which are assigned when the call has ended, together with what the layer writes
                 besides: all of them or none.
         """
-        with Overlay() as overlay:
-            overlay.bind(raw, values)
-            out = self.layer(*args, **kwargs)
-            # A layer that assigns its own weight would write into the overlay, where the value is lost.
-            for state in raw:
-                if state in overlay.writes:
-                    raise GraphError(
-                        f"{locate(state)} was assigned during the call of {locate(self)}, which computes it: "
-                        "assign it outside of the call"
-                    )
-            for state, value in (new or {}).items():
-                state.value = value
+        overlay = Overlay()
+        try:
+            with overlay:
+                overlay.bind(raw, values)
+                out = self.layer(*args, **kwargs)
+                # A layer that assigns its own weight would write into the overlay, where the value is lost.
+                for state in raw:
+                    if state in overlay.writes:
+                        raise GraphError(
+                            f"{locate(state)} was assigned during the call of {locate(self)}, which computes it: "
+                            "assign it outside of the call"
+                        )
+                for state, value in (new or {}).items():
+                    state.value = value
+        except BaseException:
+            overlay.close(failed=True)  # a signal may have cut its end short
+            raise
         # Also the states that the layer made in its call, which would be gone with the overlay.
         written = [*overlay.written(), *overlay.made()]
         write_values([state for state, _ in written], [value for _, value in written])

@@ -13,7 +13,7 @@ import jax
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import read_values
 
-from .._engine.changes import CONTAINERS, Containers
+from .._engine.changes import Containers
 from .._engine.core import Core
 from .._engine.values import StateValues, Written
 from .._messages.source import handed
@@ -55,8 +55,7 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]
     given = StateValues.of([s for s, _ in abstract], [v for _, v in abstract])
-    # Row 0 is the root, which is ours.
-    containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
+    containers = Containers(graph)
     used: dict[State[Any], None] = {}
 
     def run(given: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
@@ -64,7 +63,7 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
         try:
             result = core.run(given, args, kwargs, overlay)
         finally:
-            containers.restore(overlay)
+            containers.restore()
         used.update({state: None for state in (*overlay.reads, *overlay.writes) if overlay.uses(state)})
         return result
 

@@ -23,7 +23,7 @@ from brainstate_graph.extend import Journal, Shelf, detached, warn
 from .._messages.source import name_of, short_name_of, source_of
 from .._messages.state_names import name_states
 from .ahead import Looked, look_ahead
-from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .changes import Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, unseal_arguments
 from .results import seal_result
 from .retry import Moved, Retry, Unpassed
@@ -105,6 +105,7 @@ class Core:
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
         self.shelf = Shelf()
+        self.containers: Containers | None = None  # the lists and dicts before the call, where nothing is compiled
         self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
@@ -141,29 +142,28 @@ class Core:
         if graph is not None and compiled and self.moved(graph):
             raise self.moved_from(graph)
         # A change of a list or dict shows only beside what it held before.
-        containers = None
+        containers = self.containers
         if compiled or self.frozen:
-            whole = self.touched_graph() if graph is None else graph
-            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
-            containers = Containers(whole, rows) if rows else None
-        with overlay:
-            overlay.bind(states.states, states.values if compiled else map(detached, states.values))
-            try:
+            containers = Containers(self.touched_graph() if graph is None else graph)
+        try:
+            with overlay:
+                overlay.bind(states.states, states.values if compiled else map(detached, states.values))
                 if graph is not None and not compiled:
                     seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
                 args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
                 out = self.fun(*args, **kwargs)
                 del args, kwargs  # what nobody holds any more is not kept
-                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                if not containers and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
-            except BaseException as error:
-                if containers is not None:
-                    containers.restore(overlay)
-                name_states(error, states.states, self)
-                raise
+        except BaseException as error:
+            overlay.close(failed=True)
+            if containers:
+                containers.restore()
+            name_states(error, states.states, self)
+            raise
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
             self.touched.ask_again(graph, overlay)

@@ -14,7 +14,7 @@ import copy
 import functools
 import types
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import jax
@@ -25,9 +25,11 @@ from brainstate_graph.extend import (
     PARTNERS,
     Journal,
     Remembered,
+    close_above,
     here,
     in_raw_trace,
     leases,
+    open_overlay,
     read_values,
     tokenless,
     under_jax_alone,
@@ -38,6 +40,7 @@ from brainstate_graph.extend import (
 from .._messages.boundary import boundary, is_boundary, leave
 from .._messages.state_names import name_states
 from .._places.weak_method import BoundMethods
+from .changes import Containers
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
 from .lost import refuse_lost, refuse_objects
@@ -144,18 +147,30 @@ class Unstaged(Lifted):
         # this one closes over the values of the moment.
         fresh = {core: copy.copy(core) for core in self.cores}
         sealed: list[bool] = []
+        journal, around = Journal(), open_overlay()
         for core in fresh.values():
             core.nodes, core.sealed = nodes, sealed
-        with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*[fresh[core] for core in self.cores])
-            try:
-                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
-                    out, written = run(states, *args, **kwargs)
-            except JaxRuntimeError as error:
-                raise_users(error)
-            written.write()
-        return unseal_result(out) if sealed else out
+            if around is None:  # else those around it put lists and dicts back; to look takes a third of a small trace
+                core.containers = Containers.touched_by(core)
+        try:
+            with journal:
+                run = self._rule(*[fresh[core] for core in self.cores])
+                try:
+                    # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                    with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
+                        out, written = run(states, *args, **kwargs)
+                except JaxRuntimeError as error:
+                    raise_users(error)
+                written.write([journal.keep()])
+        except BaseException:  # also after the function has run: what it has set is undone
+            close_above(around)
+            journal.close(failed=True)
+            if not journal.kept:
+                for core in fresh.values():
+                    if core.containers:
+                        core.containers.restore()
+            raise
+        return unseal_result(out)[0] if sealed else out
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -226,15 +241,15 @@ class Staged(Lifted):
             if key.passing is not None and not untraced():  # those left out would be closed over in that trace
                 inputs = inputs.whole()
                 key = inputs.key
-            states = StateValues(key, read_values(inputs.states, False))
+            given = StateValues(key, read_values(inputs.states, False))  # held until the new values are stored
             run = self._run_whole if key.passing is None else self._run
             try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
                 if kwargs:
-                    out, written = run(states, *args, **kwargs)
+                    out, written = run(given, *args, **kwargs)
                 elif len(args) == 1:
-                    out, written = run(states, args[0])
+                    out, written = run(given, args[0])
                 else:
-                    out, written = run(states, *args)
+                    out, written = run(given, *args)
             except Retry as again:
                 return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
             except (RuntimeError, ValueError) as error:
@@ -257,10 +272,15 @@ class Staged(Lifted):
                 return self._finish(*self._retry(None, inputs, args, kwargs))
             values, number = written
             outcome, states, used = inputs.last
-            if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
+            if (
+                outcome is None
+                or outcome.sealed
+                or type(number) is Written
+                or outcome is not self._outcomes[len(number)]
+            ):
                 return self._finish(inputs, out, written)
             inputs.write_results(states, values, used)
-            return finished(out, inputs) if outcome.sealed else out
+            return out
         except Exception as error:
             leave(error)
             raise
@@ -284,8 +304,14 @@ class Staged(Lifted):
         """Write what came back from a run, and return the result."""
         values, number = written
         outcome = self._core.outcome(number)
-        inputs.write(Written((outcome, values)))
-        return finished(out, inputs) if outcome.sealed else out
+        also: Sequence[Iterable[Any]] = ()
+        afterwards: Callable[[], None] | None = None
+        if outcome.sealed:  # before anything is stored: objects are made in Python
+            out, also, afterwards = finished(out, inputs)
+        inputs.write(Written((outcome, values)), also)
+        if afterwards is not None:
+            afterwards()
+        return out
 
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""

@@ -93,9 +93,9 @@ class TouchedGraph:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
 
-    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
-        """Put states that a call has made in the place of those of before; tell whether that was done."""
-        if self.strays or not renewal.put(self.snapshot, states):
+    def renewed(self, renewal: Renewal, states: Sequence[State[Any]], since: int) -> bool:
+        """Bring it up to date where a call has put states in the place of those of before; tell whether it is."""
+        if not renewal.end(self.snapshot, states, since):
             return False
         for index in renewal.indices:
             self.states[index] = self.snapshot.states[index]
@@ -166,38 +166,42 @@ class Inputs:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
         return StateValues(self.key, read_values(self.states, False))
 
-    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
-        """As for a touched graph."""
-        if not self.graph.put(renewal, states):
-            return False
+    def renewed(self, renewal: Renewal, states: Sequence[State[Any]], since: int) -> None:
+        """Bring these up to date where a call has put states in the place of those of before, see `Renewal.end`."""
+        if not self.graph.renewed(renewal, states, since):
+            return
         table, passing = self.graph.states, self.key.passing
         if passing is not None:
             self._choose(passing)
         outcome, _, _ = self.last
         if outcome is not None:
             self.last = outcome, [table[i] for i in outcome.states], [table[i] for i in outcome.used or ()]
-        return True
 
     def _choose(self, passing: Passing) -> None:
         passed = set(passing.indices)
         self.states = [self.graph.states[i] for i in passing.indices]
         self.others = [state for i, state in enumerate(self.graph.states) if i not in passed]
 
-    def write(self, written: Written) -> None:
-        """Assign what came back to the live states, or to the enclosing trace; all or none."""
+    def write(self, written: Written, also: Sequence[Iterable[Any]] = ()) -> None:
+        """Assign what came back to the live states, or to the enclosing trace; all or none.
+
+        Args:
+            written: What came back.
+            also: What is stored in the same step, see `write_values`.
+        """
         outcome = written.outcome
         states = outcome.states
         if outcome.used is None:
-            write_values(states, written.values)
+            write_values(states, written.values, also=also)
             return
         table = self.graph.states
         states = [table[i] for i in states]
         if outcome.possible:  # rare, and noted on the long way only
             outcome.note_reads(table)
-            write_values(states, written.values)
+            write_values(states, written.values, also=also)
             return
         self.last = (outcome, states, [table[i] for i in outcome.used])
-        write_values(states, written.values, self.last[2])
+        write_values(states, written.values, self.last[2], also=also)
         streams = [state for state in states if state.graph_at_home]
         self.write_results = functools.partial(_write_at_home, streams[0]) if streams else write_results
 

@@ -245,9 +245,13 @@ class Written(tuple[Any, Any]):
             return self
         return Written((Outcome(tuple(table[i] for i in outcome.states), None, outcome.sealed), self.values))
 
-    def write(self) -> None:
-        """Assign the values to the live states, or to the enclosing trace; all or none."""
-        write_values(self.outcome.states, self.values)
+    def write(self, also: Sequence[Iterable[Any]] = ()) -> None:
+        """Assign the values to the live states, or to the enclosing trace; all or none.
+
+        Args:
+            also: What is stored in the same step: iterators that run in C.
+        """
+        write_values(self.outcome.states, self.values, also=also)
 
     def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
         """Return the part whose states are accepted."""

@@ -67,7 +67,7 @@ class Info:
 
     @functools.cached_property
     def result(self) -> Any:
-        return unseal_result(self._stage.out_info[0], self._objects, looking=True)
+        return unseal_result(self._stage.out_info[0], self._objects)[0]
 
 
 class _Stage:

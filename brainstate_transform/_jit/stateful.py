@@ -319,7 +319,7 @@ class StatefulFunction:
         if len(state_vals) != len(found.trace.states):
             raise ValueError(f"{self!r} uses {len(found.trace.states)} states, but {len(state_vals)} values were given")
         out, new = self._evaluate(found, state_vals, args, kwargs)
-        return tuple(new), unseal_result(out)
+        return tuple(new), unseal_result(out)[0]
 
     @boundary
     def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:

@@ -154,6 +154,8 @@ class _Vmap(NamedTuple):
                 # JAX says that some output differs per lane, and not which. If the user's function came to its end, the
                 # error is about what leaves it: trace once more, to find out.
                 if lane.ended:
+                    if core.containers:
+                        core.containers.restore()
                     jax.eval_shape(lambda: mapped(True))
                 raise
             return out, joined(written).as_written()

@@ -61,8 +61,8 @@ MUTANTS = [
     (
         "a write in an overlay goes to the State itself",
         f"{CORE}/door.py",
-        "overlay._values[state] = value\n        if state not in overlay.births:\n            overlay.writes",
-        "state._value = value\n        if state not in overlay.births:\n            overlay.writes",
+        "    if top is None:\n        before =",
+        "    if top is None or values:\n        before =",
         (OVERLAY,),
     ),
     (
@@ -82,8 +82,8 @@ MUTANTS = [
     (
         "what is left open above an overlay stays open after it",
         f"{CORE}/overlay.py",
-        "if layer is self:  # what was left open",
-        "if stack.top is self:  # what was left open",
+        "if stack.top is self else above(self, stack.top)",
+        "if stack.top is self else ([], False)",
         ("tests/processes/test_overlays.py",),
     ),
     (
@@ -96,15 +96,15 @@ MUTANTS = [
     (
         "values for many states are assigned though one is refused",
         f"{CORE}/door.py",
-        "        write_values(states[:done], before[:done])\n        raise",
-        "        raise",
+        "        _put(states, old)\n        if overlay",
+        "        _put(states[:1], old[:1])\n        if overlay",
         (REFUSING,),
     ),
     (
         "a write that a hook refuses afterwards stays",
         f"{CORE}/door.py",
-        "        except BaseException:\n            _put(state, old)",
-        "        except BaseException:",
+        "    except BaseException:\n        _put(states, old)",
+        "    except BaseException:",
         (REFUSING, HOOKS),
     ),
     (
@@ -210,7 +210,7 @@ MUTANTS = [
     ),
     (
         "a block that fails hides from the one around it what it has changed",
-        f"{CORE}/overlay.py",
+        f"{CORE}/journal.py",
         "            self.undo()\n        if self._parent",
         "            self.undo()\n        elif self._parent",
         ("tests/graph/core/test_fields.py",),
@@ -331,21 +331,21 @@ MUTANTS = [
     # -- what a block sets
     (
         "a journal that ends with an error undoes nothing",
-        f"{CORE}/overlay.py",
-        "        if kind is not None:\n            self.undo()",
-        "        if kind is not None:\n            pass",
+        f"{CORE}/journal.py",
+        "        if failed and not self.kept:",
+        "        if False:",
         (JOURNAL,),
     ),
     (
         "a journal notes what an attribute was last, not first",
-        f"{CORE}/overlay.py",
+        f"{CORE}/journal.py",
         "self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))",
         "self.notes[id(node), name] = (node, name, raw_fields(node).get(name, ABSENT))",
         (JOURNAL,),
     ),
     (
         "a journal tells the one around it nothing",
-        f"{CORE}/overlay.py",
+        f"{CORE}/journal.py",
         "            self._parent._take(self)",
         "            pass",
         (JOURNAL,),

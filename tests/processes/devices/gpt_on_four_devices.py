@@ -73,11 +73,3 @@ def test_a_cache_lies_as_the_batch_does_wherever_it_was_made():
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
         key = next(state.value for path, state in writer.states(nn.CacheState).items() if path[-1] == "key")
         assert ("data" in key.sharding.spec) == spread
-
-
-@pytest.mark.slow
-def test_the_program(capsys):
-    gpt_sharded.main(TINY._replace(steps=8, dtype=jnp.bfloat16))
-    out = capsys.readouterr().out
-    assert out.count("ok  ") == 3
-    assert out.count("->") == 4

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .._core import hooks, journal
-from .._core import overlay as overlays
 from .._core.clock import clock, raw_fields
 from .._core.graphdef import GraphDef
+from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
 from .._core.state import State
 
@@ -68,7 +68,7 @@ class Renewal(NamedTuple):
 
     def begin(self, snapshot: Snapshot) -> int | None:
         """Tell since when the snapshot is current; None where something has changed since it was last asked."""
-        if snapshot._tick != clock.now or overlays.open_overlays or not Snapshot.enabled:
+        if snapshot._tick != clock.now or not (Snapshot.enabled and untraced()):
             return None
         return clock.now
 

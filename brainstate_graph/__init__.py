@@ -22,7 +22,7 @@ from ._data.json import to_json, from_json
 from ._data.fingerprint import fingerprint
 from ._data.diff import diff
 from ._data.flax import register_with_flax
-from ._core.hooks import Hook, HookContext, register_state_hook
+from ._records.hooks import Hook, HookContext, register_state_hook
 from ._core.overlay import Overlay, outside
 from ._core.values import check_state_value_tree
 from ._verbs.new_states import catch_new_states

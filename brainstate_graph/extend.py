@@ -3,12 +3,9 @@
 Users of models need none of this; `brainstate_transform` is written on it.
 """
 
-from ._core.clock import born_after, fields_of, new_node, notes, now
 from ._core.door import assign_values, note_reads, read_values, write_results, write_values
 from ._core.flatten import flatten
 from ._core.graphdef import Const
-from ._core.hooks import hooks_key
-from ._core.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._core.locate import locate, paths_to, refuse_away
 from ._core.overlay import close_above, in_raw_trace, note_possible_reads, open_overlay, tracing, untraced
 from ._core.state import make_state, make_states, redeclared
@@ -20,6 +17,9 @@ from ._kept.large import Larges
 from ._kept.patch import patched
 from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._kept.renew import Renewal
+from ._records.clock import born_after, fields_of, new_node, notes, now
+from ._records.hooks import hooks_key
+from ._records.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.arrays import deleted_leaf
 from ._tools.at_once import at_once, filling

@@ -57,7 +57,8 @@ from ._checks.state_finder import StateFinder
 from ._checks.naming import named_call, named_scope
 
 # writing a transform
-from ._engine.lift import lift, Lifted
+from ._engine.lift import lift
+from ._engine.lifted import Lifted
 from ._engine.core import Core
 from ._engine.values import StateValues, Written
 from ._selection.select import select, place, Selection

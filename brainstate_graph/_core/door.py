@@ -20,12 +20,12 @@ import jax
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from .._records import hooks
+from .._records.clock import StateBase
 from .._tools import constants
 from .._tools.arrays import ARRAYS, PLAIN, note_array
 from .._tools.at_once import at_once, for_all, holding
-from . import hooks
 from . import overlay as overlays
-from .clock import StateBase
 from .errors import TraceContextError
 from .locate import find_hidden, locate, refuse_away, tell_constants
 from .node import Node

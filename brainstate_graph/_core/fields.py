@@ -18,9 +18,9 @@ from typing import Any, Self, final
 
 import jax
 
+from .._records.clock import NodeBase, clock, raw_fields, set_fields
+from .._records.journal import note_edit
 from .._tools.at_once import for_all
-from .clock import NodeBase, clock, raw_fields, set_fields
-from .journal import note_edit
 
 __all__ = ["Fields", "handed_out"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .clock import clock
+from .._records.clock import clock
 from .errors import GraphError
 from .node import Node
 from .state import State

@@ -18,10 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._records.clock import fields_of
 from .._tools import constants
 from .._tools.containers import items_of
 from .._tools.frames import level_of_user
-from .clock import fields_of
 from .errors import TraceContextError
 from .node import Node
 from .overlay import at_home

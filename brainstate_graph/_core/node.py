@@ -16,9 +16,9 @@ from typing import Any, NoReturn, Self, SupportsIndex, final
 
 import jax
 
+from .._records import journal as journals
+from .._records.clock import NodeBase, StateBase, clock, fields_of, new_node, raw_fields, stamp
 from .._tools.containers import items_of
-from . import journal as journals
-from .clock import NodeBase, StateBase, clock, fields_of, new_node, raw_fields, stamp
 from .fields import handed_out
 
 __all__ = ["Node"]

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax.extend.core import get_opaque_trace_state
 
+from .._records import hooks
+from .._records.clock import clock
+from .._records.journal import Journal, above
 from .._tools import constants
 from .._tools.tokens import Lease, Shelf, staging, without_leases
-from . import hooks
-from .clock import clock
-from .journal import Journal, above
 
 if TYPE_CHECKING:
     from .state import State

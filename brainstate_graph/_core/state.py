@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
+from .._records.hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .._tools import arrays
 from .._tools.arrays import ARRAYS, NUMBERS, PLAIN, note_array
 from .._tools.operators import Operators
@@ -17,7 +18,6 @@ from .._tools.words import describe
 from . import door
 from . import overlay as overlays
 from .door import Box, refuse_objects, settle
-from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 

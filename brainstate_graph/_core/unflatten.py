@@ -18,9 +18,9 @@ from typing import Any, final
 
 import jax
 
+from .._records.clock import fill_nodes, new_nodes
 from .._tools.at_once import for_all
 from .._tools.words import dotted
-from .clock import fill_nodes, new_nodes
 from .errors import GraphError
 from .foreign import foreign_type_of
 from .graphdef import GraphDef, Row

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .._core import hooks, journal
-from .._core.clock import clock, raw_fields
 from .._core.graphdef import GraphDef
 from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
 from .._core.state import State
+from .._records import hooks, journal
+from .._records.clock import clock, raw_fields
 
 __all__ = ["Renewal"]
 

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, final
 
-from .._core.clock import fields_of
 from .._core.door import look
 from .._core.errors import TraceContextError
 from .._core.graphdef import Edge, GraphDef
 from .._core.node import Node
 from .._core.state import State
+from .._records.clock import fields_of
 from .._tools.words import Words, short
 from .._trees.leaf import TreefyState
 from .._trees.nesting import nested

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, cast, final
 
 from .._core import door
-from .._core.clock import fields_of, stamping
 from .._core.door import assign_values, read_values
 from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
@@ -21,6 +20,7 @@ from .._core.node import Node
 from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
 from .._kept.cached import snapshot
+from .._records.clock import fields_of, stamping
 from .._tools.arrays import PLAIN, deleted_leaf
 from .._tools.at_once import at_once, filling
 from .._tools.words import dotted

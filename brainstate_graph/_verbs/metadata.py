@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._core import foreign
-from .._core.clock import clock
 from .._core.graphdef import GraphDef, Row
 from .._core.state import State, redeclared
+from .._records.clock import clock
 
 __all__ = ["declare", "declare_late", "with_metadata"]
 

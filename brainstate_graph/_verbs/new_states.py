@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from .._core.hooks import HookContext, register_state_hook
 from .._core.state import State
+from .._records.hooks import HookContext, register_state_hook
 from .._trees.filters import Filter, to_predicate
 from .metadata import declare
 

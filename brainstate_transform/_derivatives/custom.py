@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from brainstate_graph.extend import note_possible_reads, note_reads, read_values
 
 from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
+from .._engine.lift import lift
+from .._engine.lifted import Lifted
 from .._engine.placeholders import unseal
 from .._engine.retry import RETRIES, Unpassed
 from .._engine.user_function import code_of, decorator

@@ -26,7 +26,8 @@ from brainstate_graph.extend import describe, locate
 
 from .._checks.debug_nan import finite
 from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
+from .._engine.lift import lift
+from .._engine.lifted import Lifted
 from .._engine.results import holds_nodes
 from .._engine.values import StateValues, Written
 from .._selection.select import Selection, overlooked, select

@@ -20,7 +20,8 @@ from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
 from .._engine.core import Run, without_jit
-from .._engine.lift import Lifted, Unstaged
+from .._engine.lift import Unstaged
+from .._engine.lifted import Lifted
 from .._messages.boundary import boundary
 from .jit import JittedFunction, jit
 from .parts import parts_of, same_parts

@@ -13,7 +13,6 @@ import jax
 
 from brainstate_graph import Node, State, StateArgumentError
 
-from .._engine.argnums import both_ways
 from .._engine.core import Core, StagedCore, trace_of
 from .._engine.lift import Staged, whole_inside
 from .._engine.placeholders import constant
@@ -22,6 +21,7 @@ from .._engine.touched import Inputs
 from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
 from .._messages.boundary import boundary
+from .argnums import both_ways
 from .audit import ALWAYS, Audit
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog

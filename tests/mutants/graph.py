@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import laws
 
 CORE = "brainstate_graph/_core"
+RECORDS = "brainstate_graph/_records"
 KEPT = "brainstate_graph/_kept"
 PATCH, LARGE = (f"tests/graph/kept/test_{name}.py" for name in ("patch", "large"))
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
@@ -124,21 +125,21 @@ MUTANTS = [
     # -- hooks
     (
         "the hooks of a state are no part of the key",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         'return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")',
         "return ()",
         (SWITCHED,),
     ),
     (
         "a registered hook does not move the clock",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         "    clock.tick()  # programs compiled before are looked at again\n",
         "",
         (HOOKS,),
     ),
     (
         "a hook that writes its state is told again",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         "if not ever or id(state) in _running.states:",
         "if not ever:",
         (HOOKS,),
@@ -168,14 +169,14 @@ MUTANTS = [
     # -- the clock, and what is watched
     (
         "a changed node does not tick",
-        f"{CORE}/clock.py",
+        f"{RECORDS}/clock.py",
         "        record.tick = tick\n",
         "",
         (SNAPSHOT,),
     ),
     (
         "nodes that were merged together share what is remembered of one",
-        f"{CORE}/clock.py",
+        f"{RECORDS}/clock.py",
         "return _own(node) if node.__graph__.shared else node.__graph__",
         "return node.__graph__",
         (SNAPSHOT,),
@@ -210,7 +211,7 @@ MUTANTS = [
     ),
     (
         "a block that fails hides from the one around it what it has changed",
-        f"{CORE}/journal.py",
+        f"{RECORDS}/journal.py",
         "            self.undo()\n        if self._parent",
         "            self.undo()\n        elif self._parent",
         ("tests/graph/core/test_fields.py",),
@@ -331,21 +332,21 @@ MUTANTS = [
     # -- what a block sets
     (
         "a journal that ends with an error undoes nothing",
-        f"{CORE}/journal.py",
+        f"{RECORDS}/journal.py",
         "        if failed and not self.kept:",
         "        if False:",
         (JOURNAL,),
     ),
     (
         "a journal notes what an attribute was last, not first",
-        f"{CORE}/journal.py",
+        f"{RECORDS}/journal.py",
         "self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))",
         "self.notes[id(node), name] = (node, name, raw_fields(node).get(name, ABSENT))",
         (JOURNAL,),
     ),
     (
         "a journal tells the one around it nothing",
-        f"{CORE}/journal.py",
+        f"{RECORDS}/journal.py",
         "            self._parent._take(self)",
         "            pass",
         (JOURNAL,),

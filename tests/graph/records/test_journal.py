@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from brainstate_graph import Node, graphdef
-from brainstate_graph._core.journal import open_journals
+from brainstate_graph._records.journal import open_journals
 from brainstate_graph.extend import ABSENT, Journal, at_once, put_field, put_fields
 from tests.laws.graphs import Gadget
 

@@ -131,7 +131,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
     else:  # a function may well lead to a model, but holds no state itself
         hidden = next((item for item in getattr(value, "__dict__", {}).values() if isinstance(item, State)), None)
     if hidden is not None:
-        raise _hidden(hidden, value if callable(value) else None)
+        raise _hidden(hidden, value if hasattr(value, "functions") else None)  # as what `custom_vjp` returns
     try:
         hash(value)
     except TypeError:

@@ -290,7 +290,7 @@ def _store(
     States without a home live on as if they had been made here.
     """
     trace = get_opaque_trace_state() if orphans else NO_TRACE
-    if not trace == NO_TRACE:  # noqa: SIM201 - as in `settle`
+    if not trace == NO_TRACE and not trace == stack.left:  # noqa: SIM201 - as in `settle`
         for state in orphans:
             state._birth = trace
     if top is None:
@@ -298,10 +298,11 @@ def _store(
         at_once(map(_set_value, states, values), *also, holding(before))
         return
     top.assigned(states)
-    births = dict.fromkeys(orphans, trace)
-    writes = dict.fromkeys([state for state in states if state not in top.births and state not in births])
-    news = dict(zip(states, values, strict=True)), births, writes
-    at_once(map(_update, (top._values, top.births, top.writes), news), *also)
+    news = dict(zip(states, values, strict=True))
+    for state in orphans:
+        top.born(state, news[state], trace)
+    writes = dict.fromkeys([state for state in states if state not in top.births])
+    at_once(map(_update, (top._values, top.writes), (news, writes)), *also)
 
 
 _update: Any = dict.update

@@ -29,7 +29,7 @@ from .results import seal_result
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, same_objects, where_changed
 from .user_function import code_of
-from .values import GraphKey, Outcome, StateValues, Trace, Written
+from .values import GraphKey, Outcome, Particular, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
@@ -293,7 +293,7 @@ def _outcome_of(
     """
     values = [value for _, value in written]
     if graph is None:
-        return Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
+        return Written((Outcome(Particular([state for state, _ in written]), None, sealed), values))
     index_of = {state: index for index, state in enumerate(graph.states)}
     used = [state for state in overlay.reads | overlay.writes if not overlay.created(state)]
     strays = [state for state in used if state not in index_of]

@@ -25,7 +25,7 @@ from brainstate_graph.extend import note_possible_reads, note_reads, read_values
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
+__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Particular", "Passing", "StateValues", "Trace", "Written", "written_in"]
 
 
 class Named:
@@ -54,6 +54,23 @@ class Passing(NamedTuple):
 
     indices: tuple[int, ...]
     donated: int = 0
+
+
+class Particular(tuple[Any, ...]):
+    """Particular States as a part of a key: equal to the same States, and to nothing else.
+
+    JAX compares keys of any kind with one another, and a State may not be compared with what is none.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Particular and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
 
 
 class Outcome(NamedTuple):
@@ -188,7 +205,7 @@ class StateValues:
 
     def as_written(self) -> Written:
         """Return all of them as written."""
-        return Written((Outcome(tuple(self.states)), self.values))
+        return Written((Outcome(Particular(self.states)), self.values))
 
     def updated(self, written: Written) -> StateValues:
         """Return the same states with the values that `written` has for some of them.
@@ -243,7 +260,7 @@ class Written(tuple[Any, Any]):
         outcome = self.outcome
         if outcome.used is None:
             return self
-        return Written((Outcome(tuple(table[i] for i in outcome.states), None, outcome.sealed), self.values))
+        return Written((Outcome(Particular(table[i] for i in outcome.states), None, outcome.sealed), self.values))
 
     def write(self, also: Sequence[Iterable[Any]] = ()) -> None:
         """Assign the values to the live states, or to the enclosing trace; all or none.

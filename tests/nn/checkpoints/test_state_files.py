@@ -340,11 +340,11 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
     path = tmp_path / f"m.{suffix}"
     nn.save_states(path, nn.Linear(1, 1))
     before = path.read_bytes()
-    gone = jnp.ones(3)
-    gone.delete()
+    gone = nn.State(jnp.ones(3))
+    gone.value.delete()
     model = {
         "text": nn.State("hello"), "fine": nn.State(1), "shape": nn.State(jax.ShapeDtypeStruct((2,), "float32")),
-        "gone": nn.State(gone), "thing": nn.State([object()]), "when": nn.State(np.array(["2024"], "M8[Y]")),
+        "gone": gone, "thing": nn.State([object()]), "when": nn.State(np.array(["2024"], "M8[Y]")),
         "big": nn.State(np.arange(3, dtype=">f4")), "mask": nn.State(np.ma.masked_array([1], [True])),
         "\ud800": nn.State(1),
     }  # fmt: skip

@@ -14,6 +14,7 @@ from .._core import hooks
 from .._core import overlay as overlays
 from .._core.clock import clock, raw_fields, record_of
 from .._core.graphdef import GraphDef
+from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
 from .._core.state import State
 
@@ -74,7 +75,7 @@ class Renewal(NamedTuple):
                 was last asked whether it is current.
             states: The states.
         """
-        if snapshot._tick != clock.now or overlays.open_count or overlays.journal_count or not Snapshot.enabled:
+        if snapshot._tick != clock.now or overlays.stack.journal is not None or not (Snapshot.enabled and untraced()):
             return False
         if hooks.ever and hooks.hooks_key(states) != hooks.hooks_key([snapshot.states[i] for i in self.indices]):
             return False

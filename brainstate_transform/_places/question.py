@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from brainstate_graph.extend import ABSENT
@@ -35,7 +36,6 @@ _ASKING = {
     "bases": "{thing}.__mro__ is {value}",
     "call": "{thing}.__call__ is {value}",
 }
-_ORDER = {kind: number for number, kind in enumerate(_ASKING)}
 
 
 class Held(NamedTuple):
@@ -56,7 +56,7 @@ class Held(NamedTuple):
 
 def questions(held: list[Held]) -> Iterator[Test]:
     """Return tests that tell together whether all things hold the very objects that they held."""
-    held = sorted(held, key=lambda each: _ORDER[each.kind])
+    held = sorted(held, key=itemgetter(0))  # by kind
     for some in (held[start : start + _MOST] for start in range(0, len(held), _MOST)):
         counts = tuple([(kind, len(list(same))) for kind, same in itertools.groupby([each.kind for each in some])])
         yield _written(counts)(*zip(*[each[1:] for each in some], strict=True))

@@ -90,8 +90,8 @@ ANNEALED = {
     "200 annealed steps, a module": "module",
 }
 STEPS, KEPT_MB = 200, 20
-# A first trace has no cause; the third that one place has caused comes with the fourth step.
-WARNED = 4
+# At the third trace, which is that of the third step.
+WARNED = 3
 
 _LINE = "{:<48}{:>10}{:>10}{:>9}{:>7}  {}"
 

@@ -96,5 +96,5 @@ class Renewal(NamedTuple):
             snapshot._ticks[index] = since + 1
             snapshot._fields[index] = tuple(raw_fields(nodes[index]).values())
         snapshot._other = None  # which had the states of before
-        snapshot._tick = since + 1
+        # Its time stays the old one, so that the next call asks each node: another thread may have set one meanwhile.
         return True

@@ -238,14 +238,23 @@ class Touched:
         self.known = Known()
         self.unwatched: tuple[str, ...] = ()  # what the function reads and what is not watched, in words
         self._graphs = Remembered[TouchedGraph]()
+        self._before: TouchedGraph | None = None  # of the same objects as the last one
 
     def graph(self, nodes: Sequence[Node] = ()) -> TouchedGraph:
         """Return the touched graph of a call with these nodes among its arguments."""
         found = self._graphs.find(nodes)
         if found is None:
-            found = self._patched(nodes) or self._taken_apart(nodes)
+            last = self._graphs.last(nodes)
+            found = self._changed_back(nodes) or self._patched(nodes) or self._taken_apart(nodes)
+            if not nodes:  # of other objects it would keep a model alive
+                self._before = last if last is not None and last is not found and same_objects(last, found) else None
             self._graphs.keep(nodes, found)
         return found
+
+    def _changed_back(self, nodes: Sequence[Node]) -> TouchedGraph | None:
+        """Return the touched graph of before the last one, if it holds again: a place was changed and changed back."""
+        before = None if nodes else self._before
+        return before if before is not None and before.tested is self.strays and before.is_current() else None
 
     def _patched(self, nodes: Sequence[Node]) -> TouchedGraph | None:
         """Return the touched graph of a call, made of what it was; None where it has to be taken apart."""
@@ -304,4 +313,5 @@ class Touched:
 
     def forget(self) -> None:
         """Drop what is remembered of earlier calls."""
+        self._before = None
         self._graphs.forget()

@@ -81,7 +81,6 @@ class Capture:
         self._met: dict[int, Any] = {}  # by id, which stays that of the thing
         self._words = Vocabulary()
         self._attributes = Attributes(self.found, self._words)
-        self._first: Any = fun
         self._met_invisible: dict[int, Any] = {}
         self._in_libraries = 0
         self._follow([Link("", "", None, fun, None, None)])

@@ -166,8 +166,8 @@ class Findings:
         return [c for c in self.constants.values() if c.link.path not in own and not self._is_undecided(c)]
 
     def _as_at_first(self, path: str, value: Any) -> bool:
-        first = self._known.decided.get(path, ABSENT)
-        return first is not ABSENT and (first is value or static_key(first) == static_key(value))
+        firsts = self._known.decided.get(path, ())
+        return any([first is value or static_key(first) == static_key(value) for first in firsts])
 
     def _is_undecided(self, constant: Constant) -> bool:
         known, link = self._known, constant.link

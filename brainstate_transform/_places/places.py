@@ -193,7 +193,8 @@ class Places:
         kept: list[Test] = []
         for found in undecided:
             if found.unchanged():
-                known.decided.setdefault(found.path, found.value)
+                if found.value is not ABSENT:
+                    known.decided.setdefault(found.path, []).append(found.value)
                 kept.append(found.unchanged)
             else:
                 known.own.add(found.path)
@@ -216,5 +217,5 @@ class Known:
 
     def __init__(self) -> None:
         self.own: set[str] = set()
-        self.decided: dict[str, Any] = {}
+        self.decided: dict[str, list[Any]] = {}  # several places may have one path, as a name in a class and above it
         self.traced = False

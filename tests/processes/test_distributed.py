@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -51,8 +52,8 @@ def ended(running: list[Any]) -> list[str]:
 
 
 def losses(out: str) -> dict[int, str]:
-    lines = [line.split() for line in out.splitlines() if line[:1].isdigit()]
-    return {int(number): loss for number, loss in lines}
+    # Among lines of the library that connects the processes.
+    return {int(number): loss for number, loss in re.findall(r"^(\d+) (\S+)$", out, re.MULTILINE)}
 
 
 def trained(*args: Any, **how: Any) -> dict[int, str]:

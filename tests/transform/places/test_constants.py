@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import operator
 import types
 
@@ -12,6 +13,7 @@ import pytest
 
 from brainstate_graph import State
 from brainstate_transform import for_loop, jit
+from brainstate_transform._engine import touched
 from tests.laws.transforms import Net, Runs, transforms
 from tests.tables import each
 
@@ -244,3 +246,43 @@ def test_the_contents_of_a_small_array_are_compared(held, dtype, shape):
         array[(-1,) * array.ndim] = number
         assert f(one) == f(one) == expected
     assert runs.count == 2
+
+
+@pytest.mark.graph_cache  # without it the graph is taken apart at each call
+def test_a_place_that_is_changed_and_changed_back_takes_no_graph_apart(monkeypatch):
+    config = types.SimpleNamespace(rate=2.0)
+    f = jit(lambda x: config.rate * x)
+    for rate in (2.0, 3.0):
+        config.rate = rate
+        assert f(one) == rate
+    looks, apart = [], touched.Touched._taken_apart
+    monkeypatch.setattr(touched.Touched, "_taken_apart", lambda *args: looks.append(args) or apart(*args))
+    for rate in (2.0, 3.0, 2.0, 3.0):
+        config.rate = rate
+        assert f(one) == rate
+    assert looks == []
+    config.rate = 4.0
+    with pytest.warns(UserWarning, match="was traced three times in a row, each time because config.rate"):
+        assert f(one) == 4.0
+    assert looks
+
+
+def test_a_field_of_a_dataclass_counts_where_the_code_compares():
+    @dataclasses.dataclass
+    class Trainer:
+        rate: float
+        epoch: int = 0
+
+    trainer, other, runs = Trainer(2.0), Trainer(2.0, 1), Runs()
+
+    @jit
+    def f(x):
+        runs()
+        return trainer.rate * x
+
+    same = jit(lambda x: x if trainer == other else -x)
+    for epoch in (0, 1, 0):
+        trainer.epoch = epoch
+        assert f(one) == 2.0
+        assert same(one) == (1.0 if epoch == 1 else -1.0)
+    assert runs.count == 1

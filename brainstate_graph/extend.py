@@ -25,7 +25,7 @@ from ._tools.identity import by_identity
 from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
-from ._tools.words import describe, dotted
+from ._tools.words import describe, dotted, some
 from ._trees.tree import StateTree
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "patched",
     "put_field",
     "read_values",
+    "some",
     "static_key",
     "tokenless",
     "tracing",

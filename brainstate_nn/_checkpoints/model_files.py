@@ -27,7 +27,7 @@ from brainstate_graph import (
     treefy_merge,
 )
 
-from .._core.paths import dotted_name, dotted_names, leaf_paths
+from .._core.paths import alias_paths, dotted_name, dotted_names, leaf_paths
 from .._layers import activations as _activations
 from .container import open_contents, save_contents
 from .leaves import as_jax
@@ -157,10 +157,18 @@ def merged_model(shape: GraphDef, trees: GraphDef, contents: Any) -> Any:
     by_name = _trees_by_name(trees)
     taken: set[str] = set()
     values: list[tuple[tuple[Any, ...], Any]] = []
+    others: dict[Any, list[Any]] = {}
+    for other, first in alias_paths(shape).items():
+        others.setdefault(first, []).append(other)
     for row in shape.state_rows:
         path = shape.path(row)
-        inner, leaves, treedef = leaf_paths(path, by_name.pop(dotted_name(path), _ONE_ARRAY))
-        names = list(map(dotted_name, inner))
+        tree = by_name.pop(dotted_name(path), _ONE_ARRAY)
+        # A file names what is shared in the order in which the model was defined, which its shape does not tell.
+        for held in (path, *others.get(path, ())):
+            inner, leaves, treedef = leaf_paths(held, tree)
+            names = list(map(dotted_name, inner))
+            if all(name in contents for name in names):
+                break
         for name, leaf in zip(names, leaves, strict=True):
             if type(leaf) is not State or name in taken or name not in contents:
                 # Raised at once, and not with a list, so that no file can make an endless message.

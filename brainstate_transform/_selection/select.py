@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
-from brainstate_graph.extend import StateTree, dotted, locate
+from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, states, to_predicate
+from brainstate_graph.extend import StateTree, dotted, locate, some
 
 from .._engine.core import Core
 
@@ -95,7 +95,7 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
     """
     pairs, build = _resolve(selector, core, argument)
     if not pairs:
-        raise ValueError(f"{argument}={selector!r} selects no state of what `{core.__qualname__}` touches")
+        raise _none(selector, core, argument)
     names: dict[State[Any], str] = {}
     for name, state in pairs:
         if state in names:
@@ -238,7 +238,7 @@ def _accepted(filter: Any, core: Core, argument: str) -> FlattedDict:
             f"`{argument.partition('[')[0]}=model.states(ParamState)`, a tag, path or glob, or a filter"
         )
     if not wanted:
-        raise ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches")
+        raise _none(filter, core, argument)
     return FlattedDict({path: state for path, state in whole.items() if state in wanted})
 
 
@@ -279,15 +279,17 @@ def _own_paths(core: Core) -> list[tuple[tuple[Any, ...], State[Any]]]:
 
 def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
     """What a text names: a tag, or a path or glob, from a node on or with the function's name for the node before."""
-    whole = states(core.touched_graph().root)
-    tagged = {state for state in whole.values() if WithTag(text)((), state)}
-    placed: set[State[Any]] = set()
-    if "" not in text.split("."):
-        glob = PathGlob(text) if any(c in text for c in "*?[") else PathPrefix(text)
-        placed = {state for path, state in (*_own_paths(core), *whole.items()) if glob(path, state)}
-    if tagged and placed and tagged != placed:
-        raise ValueError(
-            f"{argument}={text!r} is a tag of {len(tagged)} states and the path of {len(placed)} others: write "
-            f"`WithTag({text!r})` or `PathPrefix({text!r})`"
-        )
-    return tagged or placed
+    whole, named = states(core.touched_graph().root), Named(text)
+    tagged = {state for state in whole.values() if named.is_tag_of(state)}
+    placed = {state for path, state in (*_own_paths(core), *whole.items()) if named.is_at(path)}
+    try:
+        return named.one_meaning(tagged, placed)
+    except ValueError as error:
+        raise ValueError(f"{argument}={error}") from None
+
+
+def _none(filter: Any, core: Core, argument: str) -> ValueError:
+    there = some([dotted(path) for path in states(core.touched_graph().root)]) or "no state"
+    return ValueError(
+        f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}"
+    )

@@ -28,6 +28,8 @@ from ._core.door import check_state_value_tree
 from ._verbs.new_states import catch_new_states
 from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Node", "State",
     "treefy_split", "treefy_merge", "treefy_states", "clone", "graphdef", "flatten", "unflatten",

@@ -67,6 +67,8 @@ from ._conformance.check import check_transform
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
+__version__ = "0.1.0"
+
 __all__ = [
     # compiling
     "jit", "JittedFunction", "Traced", "Lowered", "Compiled", "export", "deserialize", "Exported",

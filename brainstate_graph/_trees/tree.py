@@ -285,6 +285,10 @@ class FlattedDict(StateTree):
     def __getitem__(self, path: Path) -> Any:
         index = self._index(path)
         if index is None:
+            given = path if isinstance(path, str) else dotted(path) if isinstance(path, tuple) else None
+            meant = next((own for own in self if dotted(own) == given), None)
+            if meant is not None:
+                raise KeyError(f"no state at {path!r}: keys are paths, so write `[{meant!r}]`")
             near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
             raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
         return self._item(index)

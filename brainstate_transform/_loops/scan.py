@@ -74,10 +74,12 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     """
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
+        where = f"xs{jax.tree_util.keystr(path)} of `{user}`"
+        if isinstance(leaf, range):
+            raise TypeError(f"{where} is {leaf!r}, and a loop runs over arrays: write `jnp.array({leaf!r})`")
         if not jnp.ndim(leaf):
-            raise ValueError(
-                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
-            )
+            count = f": write `length={leaf}`, or `jnp.arange({leaf})`" if type(leaf) is int else ""
+            raise ValueError(f"{where} is a scalar, and a loop needs an axis to run over{count}")
         sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
     if length is not None:
         sizes["length="] = length

@@ -79,7 +79,8 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
         argument: The user's argument, for messages.
 
     Returns:
-        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter.
+        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by the paths
+        in the model, or where several models hold them, with the function's name for each in front.
 
     Raises:
         TypeError: It is none of these.
@@ -201,7 +202,7 @@ def _resolve(selector: Any, core: Core, argument: str) -> _Built:
         selector = list(selector)
     if not isinstance(selector, (str, type)) and not jax.tree_util.all_leaves([selector]):
         return _resolve_each(selector, core, argument)
-    return _by_path(_accepted(selector, core, argument))
+    return _chosen(_accepted(selector, core, argument))
 
 
 def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
@@ -211,7 +212,7 @@ def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
         accepted = [_accepted(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
         wanted = {state for found in accepted for state in found.values()}
         whole = states(core.touched_graph().root)
-        return _by_path(FlattedDict({path: state for path, state in whole.items() if state in wanted}))
+        return _chosen(FlattedDict({path: state for path, state in whole.items() if state in wanted}))
     parts = [_resolve(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
     for (path, leaf), (pairs, _) in zip(leaves, parts, strict=True):
         if not pairs:
@@ -245,6 +246,14 @@ def _accepted(filter: Any, core: Core, argument: str) -> FlattedDict:
 def _by_path(found: FlattedDict) -> _Built:
     pairs = [(dotted(path), state) for path, state in found.items()]
     return pairs, lambda values: FlattedDict({path: next(values) for path in found})
+
+
+def _chosen(found: FlattedDict) -> _Built:
+    """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
+    pairs, build = _by_path(found)
+    if len({path[0] for path in found}) > 1 or any([len(path) < 2 for path in found]):
+        return pairs, build
+    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in found})
 
 
 def _at_paths(tree: Any, core: Core, argument: str) -> _Built:

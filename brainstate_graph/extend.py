@@ -21,6 +21,7 @@ from ._kept.remembered import PARTNERS, Remembered, node_in
 from ._kept.renew import Renewal
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.constants import under_jax_alone
+from ._tools.definition import definition_order
 from ._tools.identity import by_identity
 from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
@@ -47,6 +48,7 @@ __all__ = [
     "aval_of",
     "born_after",
     "by_identity",
+    "definition_order",
     "describe",
     "dotted",
     "fields_of",

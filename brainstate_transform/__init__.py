@@ -69,6 +69,7 @@ from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, No
 
 __version__ = "0.1.0"
 
+# Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [
     # compiling
     "jit", "JittedFunction", "Traced", "Lowered", "Compiled", "export", "deserialize", "Exported",
@@ -81,7 +82,7 @@ __all__ = [
     "vmap", "vmap_new_states", "shard_map",
     # looping
     "scan", "for_loop", "while_loop", "bounded_while_loop", "fori_loop", "associative_scan", "checkpointed_scan",
-    "checkpointed_for_loop", "map", "ProgressBar",
+    "checkpointed_for_loop", "ProgressBar",
     # branching
     "cond", "switch", "ifelse",
     # checking

@@ -14,12 +14,13 @@ import jax
 
 from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, FlattedDict, GraphDef, GraphError, NestedDict, Snapshot, State, graphdef, states
-from brainstate_graph.extend import fields_of, some
+from brainstate_graph.extend import definition_order, fields_of, some
 
 __all__ = [
     "Path",
     "StateArrays",
     "alias_paths",
+    "defined",
     "dotted_name",
     "dotted_names",
     "from_below",
@@ -182,7 +183,22 @@ def first_paths(node: Any) -> dict[Path, Path]:
 
 def _defined_paths(snap: Snapshot) -> dict[Path, Path]:
     """Return for the path of each state by a sorted walk that by a walk in the order of definition."""
-    shape, objects = snap.graphdef, snap.objects
+    shape, found = snap.graphdef, _in_order_of_definition(snap)
+    return {shape.path(row): found[row] for row in shape.state_rows}
+
+
+def defined(node: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
+    """Iterate over the objects of a class in the order in which the model was defined, each before those below it."""
+    snap = Snapshot(node)
+    for row, path in _in_order_of_definition(snap).items():
+        found = snap.object_at(row)
+        if isinstance(found, kind):
+            yield path, found
+
+
+def _in_order_of_definition(snap: Snapshot) -> dict[int, Path]:
+    """Return the rows of a graph in the order in which it was defined, each with the path where it is met first."""
+    shape = snap.graphdef
     found: dict[int, Path] = {}
     stack: list[tuple[int, Path]] = [(0, ())]
     while stack:
@@ -191,13 +207,22 @@ def _defined_paths(snap: Snapshot) -> dict[Path, Path]:
             continue
         found[number] = path
         row, edges = shape.rows[number], shape.edges(number)
-        live = snap.root if number == 0 else objects[number]
-        held: Any = fields_of(live) if row.kind == "node" else live if row.kind == "dict" else ()
-        order = {key: i for i, key in enumerate(held)}
+        order = _order(row.kind, snap.object_at(number))
         visits = sorted(row.visits, key=lambda i: order.get(row.keys[i], i))
         # In reverse, since the last one that is put on the stack is looked at first.
         stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(visits))  # type: ignore[misc]
-    return {shape.path(row): found[row] for row in shape.state_rows}
+    return found
+
+
+def _order(kind: str, live: Any) -> dict[Any, int]:
+    """Return the place of each attribute or key: as the class sets them, then as the object has them."""
+    if kind == "dict":
+        return {key: i for i, key in enumerate(live)}
+    if kind != "node":
+        return {}
+    by_class = definition_order(type(live))
+    keys = sorted(fields_of(live), key=lambda key: by_class.get(key, len(by_class)))
+    return {key: i for i, key in enumerate(keys)}
 
 
 # -------------------------------------------------------------------------------------------------------------- orders

@@ -336,8 +336,9 @@ def to_predicate(filter: Filter) -> Predicate:
     """Turn a filter in its short form into a predicate ``(path, state) -> bool``.
 
     Args:
-        filter: A class, a generic of one or a union of several; text, for a tag, a path or a glob; ``...`` or True for all; None or False for
-            none; a list or tuple, for what any of its filters accepts; or a predicate, which is returned as it is.
+        filter: A class, a generic of one or a union of several; text, for a tag, a path or a glob; ``...``
+            or True for all; None or False for none; a list or tuple, for what any of its filters accepts; or a
+            predicate, which is returned as it is.
 
     Raises:
         TypeError: It is not a filter.

@@ -11,6 +11,7 @@ __all__ = ["PathContains", "PathGlob", "PathPrefix", "PathRegex"]
 
 Path = tuple[Any, ...]
 
+
 def _same(step: Any, key: Any) -> bool:
     return type(step) is type(key) and (step is key or step == key)
 

@@ -20,9 +20,9 @@ from .._core.errors import GraphError
 from .._core.layout import Layout, Path
 from .._tools.words import dotted
 from .filters import Filter
-from .partition import partition
 from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
 from .nesting import conflicts, find_by_path, find_nested, nested, unnested
+from .partition import partition
 
 __all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 

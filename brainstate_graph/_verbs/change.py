@@ -122,7 +122,9 @@ def pop_states(node: Any, *filters: Filter) -> Any:
     return live_states(snap, groups)
 
 
-def _refuse_unknown(snap: Snapshot, filters: tuple[Filter, ...], groups: Sequence[tuple[Layout, Sequence[int]]]) -> None:
+def _refuse_unknown(
+    snap: Snapshot, filters: tuple[Filter, ...], groups: Sequence[tuple[Layout, Sequence[int]]]
+) -> None:
     """Refuse a text that names nothing: it is a slip of the pen, where a class only asks what there is."""
     for given, (_, chosen) in zip(filters, groups, strict=True):
         if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:

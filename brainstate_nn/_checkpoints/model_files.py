@@ -61,7 +61,7 @@ def save_model(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[st
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_model(os.path.join(folder, "model.safetensors"), Sequential(Linear(2, 3), relu))
         ...     load_model(os.path.join(folder, "model.safetensors"))[0]
-        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)
+        Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)
     """
     shape = graphdef(model)
     if not isinstance(model, (Node, list, tuple, dict)):

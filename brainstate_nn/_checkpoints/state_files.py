@@ -101,7 +101,8 @@ def load_states(
     """
     with open_contents(path) as contents:
         further, rename = further_names(contents.aliases, contents, node, filters, rename)
-        contents.add_names(further)
+        if further:
+            contents.add_names(further)
         try:
             return from_flat_dict(node, contents, *filters, strict=strict, rename=rename, cast=cast)
         except GraphError as error:

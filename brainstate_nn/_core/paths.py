@@ -23,8 +23,8 @@ __all__ = [
     "defined",
     "dotted_name",
     "dotted_names",
-    "from_below",
     "first_paths",
+    "from_below",
     "leaf_paths",
     "nearest",
     "refuse_nothing",
@@ -176,9 +176,7 @@ def first_paths(node: Any) -> dict[Path, Path]:
     names: dict[Path, list[Path]] = {}
     for other, first in sorted_first.items():
         names.setdefault(first, [first]).append(other)
-    return {
-        path: defined[first] for first, paths in names.items() for path in paths if path != defined[first]
-    }
+    return {path: defined[first] for first, paths in names.items() for path in paths if path != defined[first]}
 
 
 def _defined_paths(snap: Snapshot) -> dict[Path, Path]:

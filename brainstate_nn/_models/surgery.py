@@ -56,8 +56,8 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
 
     Args:
         node: A module, or a container of them.
-        where: Which nodes and states: a path or glob, as ``"layers.*.attention"``, or a tag; a class; a function that is
-            given the path where a part is met first, a tuple, and the part; or another filter.
+        where: Which nodes and states: a path or glob, as ``"layers.*.attention"``, or a tag; a class; a function that
+            is given the path where a part is met first, a tuple, and the part; or another filter.
         fn: Given a part, returns what to put in its place: a State for a State, else a module or a function. It may
             hold the old part, or be the old part itself, which is then left.
 

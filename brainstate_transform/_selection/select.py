@@ -79,8 +79,8 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
         argument: The user's argument, for messages.
 
     Returns:
-        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by the paths
-        in the model, or where several models hold them, with the function's name for each in front.
+        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by
+        the paths in the model or, where several models hold them, with the function's name for each in front.
 
     Raises:
         TypeError: It is none of these.
@@ -299,6 +299,4 @@ def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
 
 def _none(filter: Any, core: Core, argument: str) -> ValueError:
     there = some([dotted(path) for path in states(core.touched_graph().root)]) or "no state"
-    return ValueError(
-        f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}"
-    )
+    return ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}")

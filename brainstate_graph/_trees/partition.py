@@ -58,8 +58,8 @@ def partition(
             rest.append(i)
     if rest and exhaustive:
         raise ValueError(
-            f"Non-exhaustive filters: no filter accepts {some([dotted(path_of(i)) for i in rest])}. Add `...` as the last "
-            "filter to take the rest."
+            f"Non-exhaustive filters: no filter accepts {some([dotted(path_of(i)) for i in rest])}. Add `...` as the "
+            "last filter to take the rest."
         )
     return groups
 

@@ -164,11 +164,9 @@ def merged_model(shape: GraphDef, trees: GraphDef, contents: Any) -> Any:
         path = shape.path(row)
         tree = by_name.pop(dotted_name(path), _ONE_ARRAY)
         # A file names what is shared in the order in which the model was defined, which its shape does not tell.
-        for held in (path, *others.get(path, ())):
-            inner, leaves, treedef = leaf_paths(held, tree)
-            names = list(map(dotted_name, inner))
-            if all(name in contents for name in names):
-                break
+        found = [leaf_paths(held, tree) for held in (path, *others.get(path, ()))]
+        inner, leaves, treedef = next((f for f in found if all(dotted_name(p) in contents for p in f[0])), found[0])
+        names = list(map(dotted_name, inner))
         for name, leaf in zip(names, leaves, strict=True):
             if type(leaf) is not State or name in taken or name not in contents:
                 # Raised at once, and not with a list, so that no file can make an endless message.

@@ -98,7 +98,7 @@ def state_arrays(node: Any, filters: Sequence[Filter] = ()) -> list[StateArrays]
         GraphError: Two arrays have one name.
     """
     aliases: dict[Path, list[Path]] = {}
-    first_of = first_paths(node)
+    first_of: dict[Any, Path] = first_paths(node)
     for alias, first in first_of.items():
         aliases.setdefault(first, []).append(alias)
     found = states(node, *((AnyOf(*filters),) if filters else ()))

@@ -64,7 +64,7 @@ def tabulate(
           layers.2: Linear  f32[5,8]  f32[5,1]  Param 9    36 B     85
     """
     modules: dict[Path, Module] = dict(defined(model, Module))
-    first_of = first_paths(model)
+    first_of: dict[Any, Path] = first_paths(model)
     calls: list[list[_Call]] = [[] for _ in modules]
 
     def note(number: int, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -292,7 +292,7 @@ def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
     tagged = {state for state in whole.values() if named.is_tag_of(state)}
     placed = {state for path, state in (*_own_paths(core), *whole.items()) if named.is_at(path)}
     try:
-        return named.one_meaning(tagged, placed)
+        return set(named.one_meaning(tagged, placed))
     except ValueError as error:
         raise ValueError(f"{argument}={error}") from None
 

@@ -202,7 +202,7 @@ def _resolve(selector: Any, core: Core, argument: str) -> _Built:
         selector = list(selector)
     if not isinstance(selector, (str, type)) and not jax.tree_util.all_leaves([selector]):
         return _resolve_each(selector, core, argument)
-    return _chosen(_accepted(selector, core, argument))
+    return _chosen(_accepted(selector, core, argument), core)
 
 
 def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
@@ -212,7 +212,7 @@ def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
         accepted = [_accepted(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
         wanted = {state for found in accepted for state in found.values()}
         whole = states(core.touched_graph().root)
-        return _chosen(FlattedDict({path: state for path, state in whole.items() if state in wanted}))
+        return _chosen(FlattedDict({path: state for path, state in whole.items() if state in wanted}), core)
     parts = [_resolve(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
     for (path, leaf), (pairs, _) in zip(leaves, parts, strict=True):
         if not pairs:
@@ -248,10 +248,11 @@ def _by_path(found: FlattedDict) -> _Built:
     return pairs, lambda values: FlattedDict({path: next(values) for path in found})
 
 
-def _chosen(found: FlattedDict) -> _Built:
+def _chosen(found: FlattedDict, core: Core) -> _Built:
     """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
     pairs, build = _by_path(found)
-    if len({path[0] for path in found}) > 1 or any([len(path) < 2 for path in found]):
+    names = {path[0] for path in found}
+    if len(names) != 1 or not isinstance(core.touched_graph().root[names.pop()], Node):
         return pairs, build
     return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in found})
 

@@ -44,6 +44,6 @@ def definition_order(kind: type[Any]) -> Mapping[str, int]:
 
 def _arguments(kind: type[Any]) -> list[str]:
     try:
-        return list(inspect.signature(kind.__init__).parameters)
+        return list(inspect.signature(kind.__init__).parameters)[1:]  # without `self`
     except (TypeError, ValueError):
         return []

@@ -102,7 +102,7 @@ def state_arrays(node: Any, filters: Sequence[Filter] = ()) -> list[StateArrays]
     for alias, first in first_of.items():
         aliases.setdefault(first, []).append(alias)
     found = states(node, *((AnyOf(*filters),) if filters else ()))
-    named = [(first_of[path] if path in first_of else path, state) for path, state in found.items()]
+    named = [(first_of.get(path) or path, state) for path, state in found.items()]
     parts = [(path, state, *leaf_paths(path, state.value)) for path, state in named]
     names = iter(dotted_names([path for _, _, paths, _, _ in parts for path in paths]))
     return [

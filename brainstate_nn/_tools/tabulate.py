@@ -75,8 +75,7 @@ def tabulate(
     with intercepted(modules.values(), note):
         eval_shape(model, *inputs, **kwargs)
     sizes = [
-        (first_of[path] if path in first_of else path, type(state).__name__, *_size(state.value))
-        for path, state in states(model).items()
+        (first_of.get(path) or path, type(state).__name__, *_size(state.value)) for path, state in states(model).items()
     ]
     rows = []
     with _single_layers(modules) as layers:

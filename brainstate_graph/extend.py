@@ -24,12 +24,13 @@ from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.arrays import deleted_leaf
 from ._tools.at_once import at_once, filling
 from ._tools.constants import under_jax_alone
+from ._tools.definition import definition_order
 from ._tools.frames import is_hidden
 from ._tools.identity import by_identity
 from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
-from ._tools.words import describe, dotted
+from ._tools.words import describe, dotted, some
 from ._trees.owners import note_owners, owners_again, owners_of
 from ._trees.tree import StateTree
 from ._verbs.metadata import declare, declare_late, with_metadata
@@ -58,6 +59,7 @@ __all__ = [
     "close_above",
     "declare",
     "declare_late",
+    "definition_order",
     "deleted_leaf",
     "describe",
     "detached",
@@ -90,6 +92,7 @@ __all__ = [
     "read_values",
     "redeclared",
     "refuse_away",
+    "some",
     "static_key",
     "storing",
     "tokenless",

@@ -70,6 +70,9 @@ from ._conformance.check import check_transform
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
+__version__ = "0.1.0"
+
+# Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [
     # compiling
     "jit", "JittedFunction", "Traced", "Lowered", "Compiled", "export", "deserialize", "Exported",
@@ -82,7 +85,7 @@ __all__ = [
     "vmap", "vmap_new_states", "shard_map", "lane_axes", "lane_sizes", "each_lane", "laned", "in_lanes",
     # looping
     "scan", "for_loop", "while_loop", "bounded_while_loop", "fori_loop", "associative_scan", "checkpointed_scan",
-    "checkpointed_for_loop", "map", "ProgressBar",
+    "checkpointed_for_loop", "ProgressBar",
     # branching
     "cond", "switch", "ifelse",
     # checking

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any, final
 
@@ -12,13 +11,14 @@ from .._core.graphdef import Edge, GraphDef
 from .._core.node import Node
 from .._core.state import State
 from .._records.clock import fields_of
+from .._tools.definition import definition_order
 from .._tools.words import Words, short
 from .._trees.leaf import TreefyState
 from .._trees.nesting import nested
 from .._trees.tree import FlattedDict, NestedDict, layout_of
 from .appearance import Appearance, Member, appearance_of, attribute, mapping, opens, safe_appearance, unlabelled
 
-__all__ = ["RowView", "arguments_of", "view_of"]
+__all__ = ["RowView", "view_of"]
 
 
 @appearance_of.register(Node)
@@ -38,24 +38,16 @@ def _of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> Appea
 def _attributes(kind: type[Any], fields: dict[str, Any]) -> list[Member]:
     """Return the lines of the attributes that are of interest: plain ones, then states, then nodes and containers.
 
-    In each group those named as an argument of the constructor come first, in its order, then the others by name: a
-    clone prints as its original.
+    In each group those that the constructor sets come first, in its order, then the others by name: a clone prints as
+    its original.
     """
-    order = arguments_of(kind)
+    order = definition_order(kind)
 
     def rank(entry: tuple[str, Any]) -> tuple[int, int, str]:
         return _group(entry[1]), order.get(entry[0], len(order)), entry[0]
 
     named = [(k, v) for k, v in fields.items() if v is not None and not k.startswith("_")]
     return [attribute(*entry) for entry in sorted(named, key=rank)]
-
-
-def arguments_of(kind: type[Any]) -> dict[Any, int]:
-    """Return the index of each argument of the constructor of a class."""
-    try:
-        return {name: index for index, name in enumerate(inspect.signature(kind.__init__).parameters)}
-    except (TypeError, ValueError):
-        return {}
 
 
 def _group(value: Any) -> int:

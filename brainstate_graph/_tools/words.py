@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import jax
 import numpy as np
 
-__all__ = ["Words", "amount", "describe", "dotted", "dtype_name", "short"]
+__all__ = ["Words", "amount", "describe", "dotted", "dtype_name", "short", "some"]
 
 _SHORT = {
     "float": "f",
@@ -116,3 +117,9 @@ def amount(size: int) -> str:
 def dotted(path: tuple[Any, ...]) -> str:
     """Spell a path the way a person writes it: ``('layers', 0, 'weight')`` is ``layers.0.weight``."""
     return ".".join(map(str, path)) if path else "(root)"
+
+
+def some(names: Sequence[str]) -> str:
+    """List names for a message; of many, the first ones and how many more there are."""
+    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return ", ".join(names[:_MANY]) + more

@@ -19,9 +19,10 @@ from jax.tree_util import GetAttrKey
 from .._core.errors import GraphError
 from .._core.layout import Layout, Path
 from .._tools.words import dotted
-from .filters import Filter, partition
+from .filters import Filter
 from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
 from .nesting import conflicts, find_by_path, find_nested, nested, respelled, unnested
+from .partition import partition
 
 __all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 

@@ -23,7 +23,7 @@ from .._kept.cached import snapshot
 from .._records.clock import fields_of, stamping
 from .._tools.arrays import PLAIN, deleted_leaf
 from .._tools.at_once import at_once, filling
-from .._tools.words import dotted
+from .._tools.words import dotted, some
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of
 from .fit import fitted
@@ -99,7 +99,7 @@ def pop_states(node: Any, *filters: Filter) -> Any:
     Raises:
         GraphError: Some of the states is in a list, tuple or other container that would close the gap; the message
             lists all, and nothing is removed.
-        ValueError: There is no filter.
+        ValueError: There is no filter, or a text names no state.
 
     Example:
         >>> from brainstate_graph import State, pop_states
@@ -115,12 +115,23 @@ def pop_states(node: Any, *filters: Filter) -> Any:
         )
     snap = snapshot(node)
     groups = selected(snap, filters, exhaustive=False)
+    _refuse_unknown(snap, filters, groups)
     going = {snap.graphdef.state_rows[i] for _, chosen in groups for i in chosen}
     places = _places_of(snap, going)
     with _all_or_nothing(place.holder for place in places):
         for place in places:
             place.detach()
     return live_states(snap, groups)
+
+
+def _refuse_unknown(
+    snap: Snapshot, filters: tuple[Filter, ...], groups: Sequence[tuple[Layout, Sequence[int]]]
+) -> None:
+    """Refuse a text that names nothing: it is a slip of the pen, where a class only asks what there is."""
+    for given, (_, chosen) in zip(filters, groups, strict=True):
+        if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:
+            there = some([dotted(snap.graphdef.layout.path(i)) for i in range(len(snap.states))]) or "no state"
+            raise ValueError(f"nothing was popped: {given!r} names no state; there is {there}")
 
 
 @final

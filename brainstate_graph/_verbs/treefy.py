@@ -21,7 +21,8 @@ from .._core.values import detached
 from .._kept.cached import snapshot
 from .._tools.arrays import ARRAYS, PLAIN, deleted_leaf
 from .._tools.words import dotted
-from .._trees.filters import Filter, depends_on_shape, partition
+from .._trees.filters import Filter
+from .._trees.partition import depends_on_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 

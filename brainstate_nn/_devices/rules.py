@@ -18,7 +18,7 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from brainstate_graph import Any as AnyOf
-from brainstate_graph import GraphError, Node, PathGlob, PathPrefix, State, WithTag, states, to_predicate
+from brainstate_graph import GraphError, Node, State, states, to_predicate
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph.extend import describe, read_values
 from brainstate_transform import lane_axes
@@ -221,9 +221,6 @@ def _bad_rules(rules: Any) -> TypeError:
 
 def _predicate(key: Any) -> Callable[[Path, Any], bool]:
     """Return the predicate of a selector, in the grammar that transforms have for states."""
-    if isinstance(key, str):
-        # A text without a glob may be a tag, or a path with all that is below it.
-        return PathGlob(key) if set("*?[") & set(key) else AnyOf(WithTag(key), PathPrefix(key))
     if isinstance(key, State):
         return lambda path, state: state is key
     if isinstance(key, Node):

@@ -48,7 +48,7 @@ class Linear(Module):
         >>> layer(jnp.ones((5, 2))).shape
         (5, 3)
         >>> layer
-        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)
+        Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)
     """
 
     def __init__(

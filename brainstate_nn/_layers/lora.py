@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Filter, PathGlob, RefMap, clone, nodes, to_predicate
+from brainstate_graph import Filter, RefMap, clone, nodes, to_predicate
 from brainstate_graph.extend import describe, locate
 from brainstate_transform import each_lane, in_lanes, lane_axes
 
@@ -199,7 +199,7 @@ def add_lora(
     Args:
         model: A module, or a container of them.
         rank: The rank of all corrections.
-        where: Which of the Linear and LinearGeneral layers: all, or a class, a dotted path or glob as
+        where: Which of the Linear and LinearGeneral layers: all, or a class, a path or glob as
             ``"layers.*.attention.*"``, a function of the path, a tuple, and the layer, or another filter.
         alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
         a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
@@ -222,7 +222,7 @@ def add_lora(
         >>> list(Optimizer(model.states(LoRAParam), optax.adam(1e-3)).params)
         ['layers.0.lora_a', 'layers.0.lora_b']
     """
-    chosen = PathGlob(where) if isinstance(where, str) else to_predicate(where)
+    chosen = to_predicate(where)
     found = nodes(model)
     # By identity: a layer under two paths is one layer, and gets one correction.
     corrected = RefMap([(layer.base, None) for layer in found.values() if isinstance(layer, LoRA)])

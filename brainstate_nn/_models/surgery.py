@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
+from brainstate_graph import Filter, GraphError, Named, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
 from .._core.paths import Path, dotted_names, from_below
@@ -28,6 +28,7 @@ def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
         path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself. Or a tuple, as trees have it.
 
     Raises:
+        TypeError: The path is no text.
         KeyError: There is nothing; the message lists the paths that are most like it.
 
     Example:
@@ -36,6 +37,9 @@ def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
         >>> get_at(net, "layers.0") is net.layers[0], get_at(net, "layers.0.bias") is net.layers[0].bias
         (True, True)
     """
+    if not isinstance(path, str):
+        text = dotted(path) if isinstance(path, tuple) else "layers.0"
+        raise TypeError(f"path is dotted text, not {path!r}: write `get_at(model, {text!r})`")
     found = node
     path = path if isinstance(path, str) else ".".join(map(str, path))
     for step in path.split(".") if path else ():
@@ -57,8 +61,8 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
 
     Args:
         node: A module, or a container of them.
-        where: Which nodes and states: a dotted path or glob, as ``"layers.*.attention"``; a class; a function that is
-            given the path where a part is met first, a tuple, and the part; or another filter.
+        where: Which nodes and states: a path or glob, as ``"layers.*.attention"``, or a tag; a class; a function that
+            is given the path where a part is met first, a tuple, and the part; or another filter.
         fn: Given a part, returns what to put in its place: a State for a State, else a module or a function. It may
             hold the old part, or be the old part itself, which is then left.
 
@@ -125,7 +129,19 @@ def replace_parts(node: Any, where: Filter, fn: Callable[[Any, Path], Any]) -> d
 
 
 def parts_at(node: Any, pattern: str) -> list[Any]:
-    """Return the nodes and states at a dotted path, or at those that fit a glob; any place that holds one will do."""
+    """Return the nodes and states that a text names: at a path or a glob, in any place that holds them, or by a tag.
+
+    Raises:
+        ValueError: It is a tag of some states and the path of others.
+    """
+    found = _parts_placed(node, pattern)
+    tagged = {state for state in states(node).values() if Named(pattern).is_tag_of(state)}
+    below = set(states([part if isinstance(part, Node) else [part] for part in found]).values()) if tagged else tagged
+    Named(pattern).one_meaning(tagged, below)
+    return found or list(tagged)
+
+
+def _parts_placed(node: Any, pattern: str) -> list[Any]:
     # A path without a glob is walked step by step, without taking the whole graph apart.
     if not any(character in pattern for character in "*?["):
         try:

@@ -128,12 +128,13 @@ class Optimizer(Module, Follower):
         self.opt_state = OptState(beside(opt_state, values))
         self.step = OptState(beside(jnp.int32(0), values))
 
-    def update(self, grads: Any, **extra: Any) -> None:
+    def update(self, grads: Any, *more: Any, **extra: Any) -> None:
         """Move the parameters by one step; all of them or, where something does not fit, none.
 
         Args:
             grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
                 path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
+            *more: Nothing; an optimizer knows its parameters.
             **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:
@@ -142,6 +143,11 @@ class Optimizer(Module, Follower):
         """
         import optax
 
+        if more or isinstance(grads, Node):
+            raise TypeError(
+                "update takes the gradients alone, since the optimizer holds its parameters: write "
+                "`optimizer.update(grads)`"
+            )
         self._refuse_other_states()
         values = self._values()
         if "grad" in extra:

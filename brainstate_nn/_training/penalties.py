@@ -164,6 +164,8 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
     """
     if not callable(penalty):
         raise TypeError(f"penalty must be a function of an array, not {type(penalty).__name__}: write `L2(1e-4)`")
+    if not isinstance(model, Node):
+        raise TypeError(f"model must be a Module, which keeps the rule, not {type(model).__name__}: penalise each part")
     if isinstance(where, (State, Node, list, tuple, dict)):
         raise TypeError(f"where is a filter, text or a class of states, not {type(where).__name__}")
     selected_states(model, where, "where")

@@ -25,7 +25,18 @@ from brainstate_graph.extend import note_possible_reads, note_reads, read_values
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Particular", "Passing", "StateValues", "Trace", "Written", "written_in"]
+__all__ = [
+    "NO_STATES",
+    "GraphKey",
+    "Named",
+    "Outcome",
+    "Particular",
+    "Passing",
+    "StateValues",
+    "Trace",
+    "Written",
+    "written_in",
+]
 
 
 class Named:

@@ -68,6 +68,18 @@ class LoopOptions(NamedTuple):
         return self._replace(length=length, pbar=ProgressBar.of(self.pbar))
 
 
+def _refuse_counts(xs: Any, f: Any) -> None:
+    """Refuse a number or range as what a loop runs over, while it is one: a trace sees no more than a scalar."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
+        where = f"xs{jax.tree_util.keystr(path)} of `{getattr(f, '__qualname__', f)}`"
+        if isinstance(leaf, range):
+            raise TypeError(f"{where} is {leaf!r}, and a loop runs over arrays: write `jnp.array({leaf!r})`")
+        if type(leaf) is int:
+            raise ValueError(
+                f"{where} is a scalar: a loop needs an axis to run over; write `length={leaf}`, or `jnp.arange({leaf})`"
+            )
+
+
 def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     """Return the number of steps of a loop over the first axes of `xs`.
 
@@ -137,6 +149,7 @@ def scan(
         >>> float(carry), ys.tolist(), float(seen.value)
         (6.0, [1.0, 1.0, 2.0], 6.0)
     """
+    _refuse_counts(xs, f)
     return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar), f, (init, xs))
 
 
@@ -177,6 +190,7 @@ def for_loop(
         >>> for_loop(add, jnp.arange(4.0))
         Array([0., 1., 3., 6.], dtype=float32)
     """
+    _refuse_counts(xs, f)
     return run_loop(for_loop_of, LoopOptions(length, reverse, unroll, pbar), f, xs)
 
 

@@ -17,8 +17,8 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import Node, State, graphdef, states, treefy_merge, treefy_split, update_states
-from brainstate_graph._records import journal as journals
 from brainstate_graph._core import overlay as overlays
+from brainstate_graph._records import journal as journals
 from brainstate_graph.extend import here, read_values, tracing
 from brainstate_transform import checkpoint, for_loop, grad, jit, vjp, vmap
 from tests.fuzz.signals import Signal, signal_at

@@ -68,7 +68,7 @@ def test_plain_attributes_stand_before_states_and_these_before_parts():
 
     text = repr(Layer(1, 2))
     names = re.findall(r"(\w+)=", text)
-    assert names == ["width", "depth", "c", "b", "w", "a", "part"]
+    assert names == ["c", "depth", "width", "b", "w", "a", "part"]
 
 
 def test_hidden_attributes_do_not_show_but_count():

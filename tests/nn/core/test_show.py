@@ -17,7 +17,7 @@ from brainstate_transform import vmap
 
 def test_one_line_where_it_fits():
     assert repr(nn.Linear(2, 3)) == (
-        "Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)"
+        "Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)"
     )
     assert repr(nn.Linear(1, 1, use_bias=False)).endswith("# ParamState 1 (4 B)")
     assert repr(nn.Sequential(nn.relu, lambda x: x)) == "Sequential(layers=[relu, <lambda>])"
@@ -36,9 +36,9 @@ def test_nested_where_it_does_not():
         """
         Sequential(
           layers=[
-            Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3])),
+            Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3])),
             relu,
-            Linear(in_size=3, out_size=1000, bias=ParamState(f32[1000]), weight=ParamState(f32[3,1000])),
+            Linear(in_size=3, out_size=1000, weight=ParamState(f32[3,1000]), bias=ParamState(f32[1000])),
           ],
         )  # ParamState 4,009 (16.0 kB)
         """
@@ -58,7 +58,7 @@ def test_shared_parts_are_named_and_counted_once():
 def test_each_kind_of_state_is_counted():
     net = nn.Sequential(nn.BatchNorm(3), nn.Dropout(0.5))
     text = repr(net)
-    assert text.endswith("# ParamState 6 (24 B), BatchState 6 (24 B), RandomState 2 (12 B)")  # a key is 8 bytes
+    assert text.endswith("# BatchState 6 (24 B), ParamState 6 (24 B), RandomState 2 (12 B)")  # a key is 8 bytes
     assert "RandomState((key<fry>[], u32[]))" in text
 
 

@@ -95,6 +95,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"jax {jax.__version__}, graph cache {cache}, leak check {leaks}"
 
 
+def pytest_collection_finish() -> None:
+    """Hide from errors what the test files hold, too: ten times faster with all of them than without, see above."""
+    gc.collect()
+    gc.freeze()
+
+
 WHOLE = tuple(pathlib.Path(__file__).parent / name for name in ("laws", "public"))
 
 

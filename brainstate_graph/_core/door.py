@@ -23,7 +23,7 @@ from jax.extend.core import get_opaque_trace_state
 from .._records import hooks
 from .._records.clock import StateBase
 from .._tools import constants
-from .._tools.arrays import ARRAYS, PLAIN, note_array
+from .._tools.arrays import ARRAYS, PLAIN, leaves_of, note_array
 from .._tools.at_once import at_once, for_all, holding
 from . import overlay as overlays
 from .errors import TraceContextError
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "Box", "announce", "assign_values", "copied", "leaves_of", "live", "look", "note_reads", "object_in", "read",
-    "read_values", "refuse_foreign", "refuse_objects", "settle", "write", "write_results", "write_values",
+    "Box", "announce", "assign_values", "copied", "live", "look", "note_reads", "object_in", "read", "read_values",
+    "refuse_foreign", "refuse_objects", "settle", "value_leaves", "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             refuse_deleted(state, value)
         return
     if not isinstance(value, Tracer):
-        refuse_objects(state, leaves := leaves_of(state, value))
+        refuse_objects(state, leaves := value_leaves(state, value))
         if not any(isinstance(leaf, Tracer) for leaf in leaves):
             refuse_deleted(state, value)
             note_array(value)
@@ -201,12 +201,9 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
         )
 
 
-def leaves_of(state: State[Any], value: Any) -> list[Any]:
+def value_leaves(state: State[Any], value: Any) -> list[Any]:
     """Return the leaves of what is to be the value of a state."""
-    try:
-        return jax.tree.leaves(value)
-    except (RecursionError, SystemError):  # as JAX says it
-        raise ValueError(f"the value of {locate(state)} holds itself, or is nested too deep: assign a tree") from None
+    return leaves_of(value, lambda: f"the value of {locate(state)}")
 
 
 def object_in(leaves: Iterable[Any]) -> Any:

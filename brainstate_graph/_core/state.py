@@ -200,7 +200,7 @@ def _checked_first(state: State[Any], value: Any) -> Any:
     """Return the first value of a state, out of the State in which it may be given."""
     if isinstance(value, State):
         value = value.value
-    refuse_objects(state, door.leaves_of(state, value))
+    refuse_objects(state, door.value_leaves(state, value))
     refuse_deleted(state, value)
     note_array(value)
     return value

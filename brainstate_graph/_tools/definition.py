@@ -1,4 +1,4 @@
-"""The order in which a class defines the attributes of its objects."""
+"""What the constructor of a class says of the attributes of its objects: their order, and what they are by default."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["definition_order"]
+__all__ = ["defaults_of", "definition_order"]
 
 _known: weakref.WeakKeyDictionary[type[Any], Mapping[str, int]] = weakref.WeakKeyDictionary()
+_defaults: weakref.WeakKeyDictionary[type[Any], Mapping[str, Any]] = weakref.WeakKeyDictionary()
 
 
 def definition_order(kind: type[Any]) -> Mapping[str, int]:
@@ -37,13 +38,30 @@ def definition_order(kind: type[Any]) -> Mapping[str, int]:
             code = getattr(base.__dict__.get("__init__"), "__code__", None)
             if code is not None:
                 names += [step.argval for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"]
-        names += _arguments(kind)
+        names += [parameter.name for parameter in _parameters(kind)]
         order = _known[kind] = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return order
 
 
-def _arguments(kind: type[Any]) -> list[str]:
+def defaults_of(kind: type[Any]) -> Mapping[str, Any]:
+    """Return the arguments that the constructor of a class need not be given, with what each is then.
+
+    Example:
+        >>> from brainstate_graph._tools.definition import defaults_of
+        >>> class Layer:
+        ...     def __init__(self, size, rate=0.1): ...
+        >>> dict(defaults_of(Layer))
+        {'rate': 0.1}
+    """
+    found = _defaults.get(kind)
+    if found is None:
+        given = [parameter for parameter in _parameters(kind) if parameter.default is not inspect.Parameter.empty]
+        found = _defaults[kind] = {parameter.name: parameter.default for parameter in given}
+    return found
+
+
+def _parameters(kind: type[Any]) -> list[inspect.Parameter]:
     try:
-        return list(inspect.signature(kind.__init__).parameters)[1:]  # without `self`
+        return list(inspect.signature(kind.__init__).parameters.values())[1:]  # without `self`
     except (TypeError, ValueError):
         return []

@@ -122,4 +122,9 @@ def dotted(path: tuple[Any, ...]) -> str:
 def some(names: Sequence[str]) -> str:
     """List names for a message; of many, the first ones and how many more there are."""
     more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return ", ".join(names[:_MANY]) + more
+    return ", ".join([_middle_left_out(name) for name in names[:_MANY]]) + more
+
+
+def _middle_left_out(name: str) -> str:
+    """Return a name of at most 81 letters; that of a state 3,000 modules deep has 20,000."""
+    return name if len(name) <= 81 else f"{name[:37]}...{name[-41:]}"

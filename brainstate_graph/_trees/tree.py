@@ -388,9 +388,8 @@ def _join(trees: Sequence[StateTree]) -> FlattedDict:
 def _register(cls: type[StateTree]) -> None:
     # One standard key per value whose string is the state's path: `.layers.0.weight`.
     def with_keys(tree: StateTree) -> tuple[Any, ...]:
-        return tuple(
-            (GetAttrKey(dotted(path)), value) for path, value in zip(tree._layout.paths, tree._values, strict=True)
-        ), tree._layout
+        keys = [GetAttrKey(dotted(path)) for path in tree._layout.paths]
+        return tuple(zip(keys, tree._values, strict=True)), tree._layout
 
     jax.tree_util.register_pytree_with_keys(
         cls, with_keys, lambda layout, values: make_tree(cls, layout, values), lambda tree: (tree._values, tree._layout)

@@ -16,8 +16,8 @@ from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
 from brainstate_graph.extend import ABSENT, new_node, put_fields
 
-from .declarations import awaits_constructor, make_constructors
-from .paths import dotted_names, nearest
+from .declarations import awaits_constructor, make_constructors, refuse_unknown_keywords
+from .paths import defined, dotted_names
 from .states import ParamState
 
 __all__ = ["Module", "signature_of", "switch"]
@@ -53,12 +53,14 @@ class Module(Node):
     training: bool = True
     # Whether its attribute `layers` stands for `n` layers, which have `shared` in common, as that of a Stack does.
     stacks_layers: ClassVar[bool] = False
-    _graph_settings = ("training", *Node._graph_settings)
+    _graph_settings = ("training", "stacks_layers", *Node._graph_settings)
     _awaits_constructor = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls._awaits_constructor:
             make_constructors(cls, cls._graph_settings)
+        if kwargs:
+            refuse_unknown_keywords(cls, kwargs)
         return Node.__new__(cls, *args, **kwargs) if args or kwargs else new_node(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,7 +99,7 @@ class Module(Node):
         return nodes_of(self, *filters)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over the modules that this one holds directly, each once, with their names.
+        """Iterate over the modules that this one holds directly, each once, with their names, as they are defined.
 
         What is in a list or dict has a dotted name, ``layers.0``. A module is not its own child.
 
@@ -106,7 +108,7 @@ class Module(Node):
             >>> [name for name, _ in Sequential(Linear(2, 3), Sequential(Linear(3, 1))).named_children()]
             ['layers.0', 'layers.1']
         """
-        found = dict(nearest(self, Module))
+        found = dict(defined(self, Module, nearest=True))
         return zip(dotted_names(list(found)), found.values(), strict=True)
 
     def children(self) -> Iterator[Module]:
@@ -114,7 +116,9 @@ class Module(Node):
         return (child for _, child in self.named_children())
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over this module, named ``""``, and all below it, each once, under the name where it is met first.
+        """Iterate over this module, named ``""``, and all below it, each once, in the order in which they are defined.
+
+        Its name is that of the place where it is met first.
 
         Example:
             >>> from brainstate_nn import Linear, Sequential
@@ -122,7 +126,7 @@ class Module(Node):
             >>> [name for name, _ in Sequential(shared, Sequential(shared)).named_modules()]
             ['', 'layers.0', 'layers.1']
         """
-        found = nodes_of(self, Module)
+        found = dict(defined(self, Module))
         return zip(dotted_names(list(found)), found.values(), strict=True)
 
     def modules(self) -> Iterator[Module]:
@@ -130,14 +134,16 @@ class Module(Node):
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, ParamState]]:
-        """Iterate over the parameters, each once, under the name that it has in a checkpoint.
+        """Iterate over the parameters, each once, in the order in which they are defined.
+
+        Its name is the one that it has in a checkpoint.
 
         Example:
             >>> from brainstate_nn import Linear, Sequential
             >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
-            {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
+            {'layers.0.weight': (2, 3), 'layers.0.bias': (3,)}
         """
-        found = states_of(self, ParamState)
+        found = dict(defined(self, ParamState))
         return zip(dotted_names(list(found)), found.values(), strict=True)
 
     def parameters(self) -> Iterator[ParamState]:

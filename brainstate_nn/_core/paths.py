@@ -26,7 +26,6 @@ __all__ = [
     "first_paths",
     "from_below",
     "leaf_paths",
-    "nearest",
     "refuse_nothing",
     "state_arrays",
 ]
@@ -185,17 +184,26 @@ def _defined_paths(snap: Snapshot) -> dict[Path, Path]:
     return {shape.path(row): found[row] for row in shape.state_rows}
 
 
-def defined(node: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
-    """Iterate over the objects of a class in the order in which the model was defined, each before those below it."""
+def defined(node: Any, kind: type[T], nearest: bool = False) -> Iterator[tuple[Path, T]]:
+    """Iterate over the objects of a class in the order in which a model is defined, each before those below it.
+
+    Args:
+        node: The model, a node or a container of them.
+        kind: The class.
+        nearest: Whether to leave out the model itself, and what is below one of the objects found.
+    """
     snap = Snapshot(node)
-    for row, path in _in_order_of_definition(snap).items():
+    for row, path in _in_order_of_definition(snap, kind if nearest else None).items():
         found = snap.object_at(row)
-        if isinstance(found, kind):
+        if isinstance(found, kind) and (row or not nearest):
             yield path, found
 
 
-def _in_order_of_definition(snap: Snapshot) -> dict[int, Path]:
-    """Return the rows of a graph in the order in which it was defined, each with the path where it is met first."""
+def _in_order_of_definition(snap: Snapshot, within: type[Any] | None = None) -> dict[int, Path]:
+    """Return the rows of a graph in the order in which it is defined, each with the path where it is met first.
+
+    What is below an object of the class `within`, other than the root, is not looked at.
+    """
     shape = snap.graphdef
     found: dict[int, Path] = {}
     stack: list[tuple[int, Path]] = [(0, ())]
@@ -204,8 +212,11 @@ def _in_order_of_definition(snap: Snapshot) -> dict[int, Path]:
         if number in found:
             continue
         found[number] = path
+        live = snap.object_at(number)
+        if number and within is not None and isinstance(live, within):
+            continue
         row, edges = shape.rows[number], shape.edges(number)
-        order = _order(row.kind, snap.object_at(number))
+        order = _order(row.kind, live)
         visits = sorted(row.visits, key=lambda i: order.get(row.keys[i], i))
         # In reverse, since the last one that is put on the stack is looked at first.
         stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(visits))  # type: ignore[misc]
@@ -224,30 +235,6 @@ def _order(kind: str, live: Any) -> dict[Any, int]:
 
 
 # -------------------------------------------------------------------------------------------------------------- orders
-
-
-def nearest(root: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
-    """Iterate over the nearest objects of a class below a node, each once, with the path that leads to it directly.
-
-    Args:
-        root: A node, or a container of them; it is not among them.
-        kind: The class; what is below one of its objects is not looked at.
-    """
-    snap = Snapshot(root)
-    shape, objects = snap.graphdef, snap.objects
-    met: set[int] = set()
-    stack: list[tuple[int, Path]] = [(0, ())]
-    while stack:
-        number, path = stack.pop()
-        if number in met:
-            continue
-        met.add(number)
-        if number and isinstance(objects[number], kind):
-            yield path, objects[number]
-            continue
-        row, edges = shape.rows[number], shape.edges(number)
-        # In reverse, since the last one that is put on the stack is looked at first.
-        stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(row.visits))  # type: ignore[misc]
 
 
 def from_below(parts: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T]]:

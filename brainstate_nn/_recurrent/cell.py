@@ -54,6 +54,7 @@ class RecurrentCell(Module):
     """
 
     hidden_names: tuple[str, ...] = ("h",)
+    _graph_settings = ("hidden_names", *Module._graph_settings)
 
     @property
     def num_feature_axes(self) -> int:

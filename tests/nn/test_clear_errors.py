@@ -17,10 +17,10 @@ NET = nn.Sequential(nn.Linear(3, 1))
 
 SLIPS = {
     "a dotted name as key": (
-        lambda: NET.states()["layers.0.weight"], KeyError, r"write `\[\('layers', 0, 'weight'\)\]`"
+        lambda: NET.states()["layers.0.weight"], KeyError, r"write \[\('layers', 0, 'weight'\)\]"
     ),
     "a number as text": (
-        lambda: NET.states()["layers", "0", "bias"], KeyError, r"write `\[\('layers', 0, 'bias'\)\]`"
+        lambda: NET.states()["layers", "0", "bias"], KeyError, r"write \[\('layers', 0, 'bias'\)\]"
     ),
     "a tuple as path": (lambda: nn.get_at(NET, ("layers", 0)), TypeError, r"write `get_at\(model, 'layers\.0'\)`"),
     "a class as layer": (lambda: nn.Sequential(nn.Linear(3, 1), nn.Dropout), TypeError, r"write `Dropout\(\.\.\.\)`"),

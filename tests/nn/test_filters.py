@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
 import safetensors
+from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
 from brainstate_graph import FlattedDict, NestedDict, pop_states, states, treefy_split, treefy_states
 from brainstate_nn import ParamState
-from brainstate_transform import Core, StateFinder, grad, jacrev, select, vjp
+from brainstate_transform import BatchAxisError, Core, StateFinder, grad, jacrev, jit, select, shard_map, vjp, vmap
 from tests.tables import each
 
 HEAD = {"head.weight", "head.bias"}
@@ -103,6 +105,64 @@ def loss(net):
     return lambda: net(jnp.ones(2))
 
 
+def mapped(wrap):
+    """Return the names of the states that differ per lane or shard, where `wrap` transforms a call of the model."""
+
+    def run(net, text, _):
+        found = set()
+
+        def f(x):
+            found.update(
+                name for name, state in net.named_parameters() if "V:d" in str(jax.typeof(state.value)) or lanes(state)
+            )
+            return x
+
+        whole = {id(state): state.value.shape for state in net.parameters()}
+        lanes = lambda state: state.value.shape != whole[id(state)]
+        wrap(f, text)(jnp.ones(2))
+        return found
+
+    return run
+
+
+def written_per_lane(net, text, _):
+    """Each lane writes its number; where that is kept per lane, the state has an axis more."""
+    before = {name: state.value.ndim for name, state in net.named_parameters()}
+
+    def f(x):
+        for state in states(net, text).values():
+            state.value = state.value + x
+
+    try:
+        vmap(f, out_states=text)(jnp.arange(3.0))
+    except BatchAxisError:  # of what is written, and not in `out_states`
+        pytest.fail(f"{text} in out_states is not {text} in states()")
+    return {name for name, state in net.named_parameters() if state.value.ndim > before[name]}
+
+
+def donated(net, text, _):
+    before = {name: state.value for name, state in net.named_parameters()}
+
+    @jit(donate_states=text)
+    def step():
+        for state in net.parameters():
+            state.value = state.value + 1.0
+
+    step()
+    return {name for name, value in before.items() if value.is_deleted()}
+
+
+def gathered(net, text, _):
+    """Of a model that is spread over an explicit mesh of one device."""
+    mesh = jax.make_mesh((1,), ("d",))
+    nn.shard(net, mesh, {"**": P("d")})
+    with nn.gathered(net, text):
+        return {name for name, state in net.named_parameters() if "d" not in jax.typeof(state.value).sharding.spec}
+
+
+MESH = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
 # What only looks finds nothing where nothing is named; what writes, saves, freezes, trains or transforms refuses.
 LOOKING = {
     "states": lambda net, text, _: named(states(net, text)),
@@ -129,6 +189,13 @@ ACTING = {
     "jacrev": lambda net, text, _: named(jacrev(loss(net), text)()),
     "vjp": lambda net, text, _: named(vjp(loss(net), wrt=text)[1](1.0)),
     "select": lambda net, text, _: {name.removeprefix("net.") for name in select(text, Core(loss(net)), "wrt").names},
+    "vmap in_states": mapped(lambda f, text: vmap(f, in_states=text)),
+    "vmap out_states": written_per_lane,
+    "shard_map in_states": mapped(
+        lambda f, text: shard_map(f, mesh=MESH, in_specs=P("d"), out_specs=P("d"), in_states={P("d"): text})
+    ),
+    "donate_states": donated,
+    "gathered": gathered,
     "StateFinder": lambda net, text, _: {name.removeprefix("net.") for name in StateFinder(loss(net), text)()},
 }
 ALL = LOOKING | ACTING

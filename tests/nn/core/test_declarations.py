@@ -43,7 +43,10 @@ def outcome(cls, args, kwargs):
     try:
         made = cls(*args, **kwargs)
     except TypeError as error:
-        return str(error).replace(cls.__qualname__, "cls")
+        said = str(error).replace(cls.__qualname__, "cls")
+        if "unexpected keyword" in said:  # of which ours says more
+            said = said.replace("cls.__init__()", "cls()").partition(": ")[0]
+        return said
     return dict(vars(made))
 
 
@@ -53,6 +56,19 @@ def test_as_a_dataclass_does(body):
     for args, kwargs in CALLS:
         assert outcome(ours, args, kwargs) == outcome(plain, args, kwargs)
     assert inspect.signature(ours).parameters.keys() == inspect.signature(plain).parameters.keys()
+
+
+@each(
+    "make, told",
+    [
+        (lambda: nn.MaxPool(2, stride=2), r"^MaxPool\(\) got an unexpected keyword argument 'stride': write `strides=`$"),
+        (lambda: nn.Linear(2, 3, biass=False), "Linear.* 'biass': write `use_bias=`$"),
+        (lambda: nn.Dropout(p=0.5), "Dropout.* 'p': it takes rate, broadcast_dims, rng$"),
+    ],
+)
+def test_an_unknown_keyword_is_told_with_what_there_is(make, told):
+    with pytest.raises(TypeError, match=told):
+        make()
 
 
 @each("args, kwargs", [((64,), {}), ((), {"anything": "goes"}), ((64,), {"anything": "goes"})])

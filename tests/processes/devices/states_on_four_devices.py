@@ -15,7 +15,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import brainstate_nn as nn
-from brainstate_graph import Node, State
+from brainstate_graph import FlattedDict, Node, State, update_states
 from brainstate_transform import (
     BatchAxisError,
     checkpointed_for_loop,
@@ -163,3 +163,65 @@ def test_a_fully_sharded_step_is_compiled_once(mesh, tx):
         losses = [float(step(x)) for _ in range(3)]
     assert len(programs) == count, programs
     assert losses[-1] < first
+
+
+# -- arrays of another device ------------------------------------------------------------------------------------------
+
+
+def on_device(net, device):
+    for state in net.parameters():
+        state.value = jax.device_put(state.value, device)
+    return net
+
+
+def by_file(net, data, folder):
+    nn.save_states(folder / "m.safetensors", FlattedDict({tuple(name.split(".")): x for name, x in data.items()}))
+    nn.load_states(folder / "m.safetensors", net)
+
+
+def by_checkpoint(net, data, folder):
+    with nn.Checkpoints(folder) as checkpoints:
+        checkpoints.save(0, FlattedDict({tuple(name.split(".")): x for name, x in data.items()}))
+        checkpoints.restore(net)
+
+
+def by_assignment(net, data, _):
+    for name, state in net.named_parameters():
+        state.value = data[name]
+
+
+def by_update(net, data, _):
+    update_states(net, FlattedDict({path: data[".".join(path)] for path in net.states()}))
+
+
+# What fits arrays into a model by their names puts them where the model is; what assigns takes them as they are.
+FITTING = {
+    "from_flat_dict": lambda net, data, _: nn.from_flat_dict(net, data),
+    "from_pure_dict": lambda net, data, _: nn.from_pure_dict(net, data),
+    "load_states": by_file,
+    "restore": by_checkpoint,
+}
+ASSIGNING = {"assignment": by_assignment, "update_states": by_update}
+MODELS = {
+    "one device": lambda net: net,
+    "committed": lambda net: on_device(net, jax.devices()[2]),
+    "default mesh": lambda net: nn.shard(net, MESHES["default"], {"weight": P(None, "d"), "bias": P("d")}),
+    "auto mesh": lambda net: nn.shard(net, MESHES["auto"], {"weight": P("d"), "bias": P()}),
+}
+
+
+@each("place", MODELS)
+@each("verb", FITTING | ASSIGNING)
+def test_arrays_of_another_device(verb, place, tmp_path_factory):
+    net = MODELS[place](nn.Linear(4, 4))
+    before = {name: state.value.sharding for name, state in net.named_parameters()}
+    away = {
+        name: jax.device_put(jnp.full_like(x, 2.0), jax.devices()[1])
+        for name, x in nn.to_flat_dict(nn.Linear(4, 4)).items()
+    }
+    (FITTING | ASSIGNING)[verb](net, away, tmp_path_factory.mktemp("files"))
+    for name, state in net.named_parameters():
+        assert (np.asarray(state.value) == 2.0).all()
+        assert state.value.sharding == (before[name] if verb in FITTING else away[name].sharding)
+    if verb in FITTING:
+        assert jit(net)(jnp.ones((1, 4))).shape == (1, 4)

@@ -69,6 +69,7 @@ def _forget_programs():
     yield
     jax.clear_caches()
     gc.collect()
+    gc.freeze()  # as above: what libraries have made meanwhile
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,7 @@ from brainstate_graph import states as states_of
 from brainstate_graph.extend import ABSENT, new_node, put_fields
 
 from .declarations import awaits_constructor, make_constructors, refuse_unknown_keywords
-from .paths import defined, dotted_names
+from .paths import defined, dotted_names, first_paths
 from .states import ParamState
 
 __all__ = ["Module", "signature_of", "switch"]
@@ -134,17 +134,17 @@ class Module(Node):
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, ParamState]]:
-        """Iterate over the parameters, each once, in the order in which they are defined.
+        """Iterate over the parameters, each once, under the name that it has in a checkpoint.
 
-        Its name is the one that it has in a checkpoint.
+        The order is that of state trees, and so of gradients: sorted.
 
         Example:
             >>> from brainstate_nn import Linear, Sequential
             >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
-            {'layers.0.weight': (2, 3), 'layers.0.bias': (3,)}
+            {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
         """
-        found = dict(defined(self, ParamState))
-        return zip(dotted_names(list(found)), found.values(), strict=True)
+        found, first = states_of(self, ParamState), first_paths(self)
+        return zip(dotted_names([first.get(path, path) for path in found]), found.values(), strict=True)
 
     def parameters(self) -> Iterator[ParamState]:
         """Iterate over the parameters, each once."""

@@ -214,14 +214,14 @@ def test_what_acts_lists_what_there_is(verb, text, tmp_path_factory):
         ACTING[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files")))
 
 
-@pytest.mark.parametrize("verb", LOOKING)
+@each("verb", LOOKING)
 def test_what_looks_finds_nothing(verb):
     assert ALL[verb](Net(), "nobody", None) == set()
 
 
-@pytest.mark.parametrize("verb", ALL)
-def test_a_tag_of_some_and_the_path_of_others_is_refused(verb, tmp_path):
+@each("verb", ALL)
+def test_a_tag_of_some_and_the_path_of_others_is_refused(verb, tmp_path_factory):
     net = Net()
     net.body.weight = ParamState(jnp.ones((2, 2)), tag="head")
     with pytest.raises(ValueError, match="is a tag of 1 states and the path of 2 others"):
-        ALL[verb](net, "head", os.fspath(tmp_path))
+        ALL[verb](net, "head", os.fspath(tmp_path_factory.mktemp("files")))

@@ -154,7 +154,8 @@ class Lease:
 
     def end(self) -> None:
         """Give the token back, and go on with that of the overlay around."""
-        leases.remove(self)
+        if self in leases:  # a signal may have come after it was taken out, or before it was put in
+            leases.remove(self)
         around = self._around
         if self._wasteful and self._user is not None:
             _wasteful.add(self._user)

@@ -18,7 +18,7 @@ from tests.laws.graphs import cyclic, net, odd, tied
 from tests.nn.whole import all_bits
 
 FIRST = int(os.environ.get("FUZZ_FROM", "0"))
-MANY = int(os.environ.get("FUZZ_FILES", "10000"))
+MANY = int(os.environ.get("FUZZ_FILES", "1000"))
 
 
 def texts():

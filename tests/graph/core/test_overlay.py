@@ -245,17 +245,15 @@ def test_increments_from_threads_with_overlays_do_not_mix():
     assert s.value == 0
 
 
-@each(
-    "begin_to_end", [lambda _: None, lambda overlay: overlay._lease.end(), lambda overlay: overlay.journal.close(True)]
-)
-def test_an_end_that_was_cut_short_is_done_again(begin_to_end):
+@each("steps", [lambda _: None, lambda overlay: overlay._lease.end(), lambda overlay: overlay.journal.close(True)])
+def test_an_end_that_was_cut_short_is_done_again(steps):
     """As by a signal, after any of its steps."""
     s, before, overlay = State(1.0), list(leases), Overlay()
 
     def work():
         with overlay:
             s.value = 2.0
-            begin_to_end(overlay)
+            steps(overlay)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

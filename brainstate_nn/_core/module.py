@@ -17,7 +17,7 @@ from brainstate_graph import states as states_of
 from brainstate_graph.extend import ABSENT, new_node, put_fields
 
 from .declarations import awaits_constructor, make_constructors, refuse_unknown_keywords
-from .paths import defined, dotted_names, first_paths
+from .paths import Path, defined, dotted_names, first_paths
 from .states import ParamState
 
 __all__ = ["Module", "signature_of", "switch"]
@@ -143,7 +143,8 @@ class Module(Node):
             >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
             {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
         """
-        found, first = states_of(self, ParamState), first_paths(self)
+        found: dict[Path, ParamState] = dict(states_of(self, ParamState))
+        first = first_paths(self)
         return zip(dotted_names([first.get(path, path) for path in found]), found.values(), strict=True)
 
     def parameters(self) -> Iterator[ParamState]:

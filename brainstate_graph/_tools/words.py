@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, final
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, cast, final
 
 import jax
 import numpy as np
@@ -119,10 +120,16 @@ def dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path)) if path else "(root)"
 
 
-def some(names: Sequence[str]) -> str:
-    """List names for a message; of many, the first ones and how many more there are."""
-    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
-    return ", ".join([_middle_left_out(name) for name in names[:_MANY]]) + more
+def some(names: Iterable[str], count: int | None = None) -> str:
+    """List names for a message; of many, the first ones and how many more there are.
+
+    Args:
+        names: The names; of many no more are made than are listed, as that of a deep state is long.
+        count: How many there are; not needed of a sequence.
+    """
+    count = len(cast("Sequence[str]", names)) if count is None else count
+    more = f" and {count - _MANY} more" if count > _MANY else ""
+    return ", ".join(map(_middle_left_out, islice(names, _MANY))) + more
 
 
 def _middle_left_out(name: str) -> str:

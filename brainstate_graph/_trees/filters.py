@@ -231,6 +231,16 @@ class Named(BaseFilter):
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
         return self._tagged(path, item) or self.is_at(path)
 
+    @property
+    def is_glob(self) -> bool:
+        """Whether it may be a glob, and is no plain path."""
+        return self._match is not None
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it may be a path: it has no empty step."""
+        return self._below is not None
+
     def is_tag_of(self, item: AnyType) -> bool:
         """Tell whether it is a tag of a state."""
         return self._tagged((), item)

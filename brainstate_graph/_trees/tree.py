@@ -131,7 +131,7 @@ class StateTree(Mapping[Any, Any]):
 
     def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
         layout = self._layout
-        groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
+        groups = partition(filters, layout, self._item, exhaustive)
         return tuple(make_tree(type(self), layout.pick(group), [self._values[i] for i in group]) for group in groups)
 
     @classmethod

@@ -130,7 +130,8 @@ def _refuse_unknown(
     """Refuse a text that names nothing: it is a slip of the pen, where a class only asks what there is."""
     for given, (_, chosen) in zip(filters, groups, strict=True):
         if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:
-            there = some([dotted(snap.graphdef.layout.path(i)) for i in range(len(snap.states))]) or "no state"
+            layout = snap.graphdef.layout
+            there = some((dotted(layout.path(i)) for i in range(len(layout))), len(layout)) or "no state"
             raise ValueError(f"nothing was popped: {given!r} names no state; there is {there}")
 
 

@@ -63,7 +63,7 @@ def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> t
     key = (partition, exhaustive, filters)
     found = shape.memo.get(key) if static else None
     if found is None:
-        groups = partition(filters, layout.path, snap.states.__getitem__, len(snap.states), exhaustive)
+        groups = partition(filters, layout, snap.states.__getitem__, exhaustive)
         found = tuple((layout.pick(group), tuple(group)) for group in groups)
         if static:
             shape.memo[key] = found

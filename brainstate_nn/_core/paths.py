@@ -121,7 +121,7 @@ def refuse_nothing(node: Any, filters: Sequence[Filter], verb: str) -> None:
         raise GraphError(f"{verb}: {type(node).__name__} holds no state")
     if filters and not there.filter(AnyOf(*filters)):
         given = ", ".join(map(repr, filters))
-        names = some(list(map(dotted_name, there)))
+        names = some(map(dotted_name, there), len(there))
         raise GraphError(f"{verb}: {given} selects no state of {type(node).__name__}; there is {names}")
 
 

@@ -306,5 +306,6 @@ def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
 
 
 def _none(filter: Any, core: Core, argument: str) -> ValueError:
-    there = some([dotted(path) for path in states(core.touched_graph().root)]) or "no state"
+    found = states(core.touched_graph().root)
+    there = some(map(dotted, found), len(found)) or "no state"
     return ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}")

@@ -45,7 +45,7 @@ def outcome(cls, args, kwargs):
     except TypeError as error:
         said = str(error).replace(cls.__qualname__, "cls")
         if "unexpected keyword" in said:  # of which ours says more
-            said = said.replace("cls.__init__()", "cls()").partition(": ")[0]
+            said = said.replace("cls.__init__()", "cls()").split("'")[0]
         return said
     return dict(vars(made))
 

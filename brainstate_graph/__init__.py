@@ -11,7 +11,7 @@ from ._verbs.contexts import split_context, merge_context
 from ._verbs.pytrees import NodeStates, graph_to_tree, tree_to_graph
 from ._core.graphdef import GraphDef
 from ._trees.tree import NestedDict, FlattedDict, TreefyState
-from ._trees.filters import Filter, All, Any, Everything, Not, Nothing, OfType, WithTag, to_predicate
+from ._trees.filters import Filter, All, Any, Everything, Named, Not, Nothing, OfType, WithTag, to_predicate
 from ._trees.paths import PathContains, PathPrefix, PathGlob, PathRegex
 from ._core.static import Static
 from ._core.foreign import register_graph_node_type
@@ -22,11 +22,13 @@ from ._data.json import to_json, from_json
 from ._data.fingerprint import fingerprint
 from ._data.diff import diff
 from ._data.flax import register_with_flax
-from ._core.hooks import Hook, HookContext, register_state_hook
+from ._records.hooks import Hook, HookContext, register_state_hook
 from ._core.overlay import Overlay, outside
-from ._core.door import check_state_value_tree
+from ._core.values import check_state_value_tree
 from ._verbs.new_states import catch_new_states
 from ._core.errors import BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Node", "State",
@@ -35,7 +37,7 @@ __all__ = [
     "split_context", "merge_context", "NodeStates", "graph_to_tree", "tree_to_graph",
     "GraphDef", "NestedDict", "FlattedDict", "TreefyState",
     "to_json", "from_json", "fingerprint", "diff", "register_with_flax",
-    "Filter", "All", "Any", "Everything", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
+    "Filter", "All", "Any", "Everything", "Named", "Not", "Nothing", "OfType", "WithTag", "to_predicate",
     "PathContains", "PathPrefix", "PathGlob", "PathRegex",
     "maybe_state", "catch_new_states", "check_state_value_tree", "register_state_hook", "Hook", "HookContext",
     "to_dot", "Static", "RefMap", "register_graph_node_type", "Snapshot", "Overlay", "outside",

@@ -72,3 +72,5 @@ for _kind in (
     # A state tree prints the kinds of its states, as a user would import them.
     _kind.__module__ = __name__
 del _kind
+
+__version__ = "0.1.0"

@@ -22,6 +22,8 @@ from ._derivatives.checkpoint import checkpoint, remat
 from ._mapping.vmap import vmap
 from ._mapping.new_states import vmap_new_states
 from ._mapping.shard_map import shard_map
+from ._mapping.lane_axes import lane_axes, lane_sizes, each_lane, laned
+from ._mapping.in_lanes import in_lanes
 
 # looping
 from ._loops.scan import scan, for_loop
@@ -55,7 +57,8 @@ from ._checks.state_finder import StateFinder
 from ._checks.naming import named_call, named_scope
 
 # writing a transform
-from ._engine.lift import lift, Lifted
+from ._engine.lift import lift
+from ._engine.lifted import Lifted
 from ._engine.core import Core
 from ._engine.values import StateValues, Written
 from ._selection.select import select, place, Selection
@@ -67,6 +70,9 @@ from ._conformance.check import check_transform
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
+__version__ = "0.1.0"
+
+# Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [
     # compiling
     "jit", "JittedFunction", "Traced", "Lowered", "Compiled", "export", "deserialize", "Exported",
@@ -76,10 +82,10 @@ __all__ = [
     "grad", "value_and_grad", "vector_grad", "fwd_grad", "jacrev", "jacfwd", "jacobian", "hessian",
     "vjp", "jvp", "linearize", "hvp", "custom_vjp", "custom_jvp", "CustomVJP", "CustomJVP", "checkpoint", "remat",
     # mapping
-    "vmap", "vmap_new_states", "shard_map",
+    "vmap", "vmap_new_states", "shard_map", "lane_axes", "lane_sizes", "each_lane", "laned", "in_lanes",
     # looping
     "scan", "for_loop", "while_loop", "bounded_while_loop", "fori_loop", "associative_scan", "checkpointed_scan",
-    "checkpointed_for_loop", "map", "ProgressBar",
+    "checkpointed_for_loop", "ProgressBar",
     # branching
     "cond", "switch", "ifelse",
     # checking

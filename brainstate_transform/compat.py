@@ -58,7 +58,26 @@ fwd_grad = _spelt(_grad.fwd_grad, tangent_size="samples", drct_der_clip="clip", 
 jacrev = jacobian = _spelt(_jacobian.jacrev, **_WRT)
 jacfwd = _spelt(_jacobian.jacfwd, **_WRT)
 hessian = _spelt(_jacobian.hessian, **_WRT)
-vjp = _spelt(_linear.vjp, **_WRT)
+_vjp = _spelt(_linear.vjp, **_WRT)
+
+
+def vjp(fun: Callable[..., Any], *primals: Any, argnums: Any = 0, **kwargs: Any) -> Any:
+    """Call a function, and return with its value a pullback, whose result is bare for the one argument by default.
+
+    Args:
+        fun: The function.
+        *primals: Its positional arguments.
+        argnums: The positions of the arguments to differentiate by, besides `grad_states`; None for none.
+        **kwargs: As for `vjp`, in the older spelling, and the keyword arguments of `fun`.
+
+    Example:
+        >>> from brainstate_transform.compat import vjp
+        >>> float(vjp(lambda x: x**2, 3.0)[1](1.0))
+        6.0
+    """
+    return _vjp(fun, *primals, argnums=argnums if primals else None, **kwargs)
+
+
 vmap = vmap2 = StatefulMapping = _spelt(_vmap.vmap, **_LANES)
 vmap_new_states = _spelt(_new_states.vmap_new_states, fn="fun", state_tag="tag", state_to_exclude="exclude")
 vmap2_new_states = _init_lanes

@@ -69,7 +69,7 @@ def train(ensemble: Member, images: np.ndarray, labels: np.ndarray, batches: np.
         The loss of each member at each step.
     """
     optimizer = nn.Optimizer(ensemble, optax.adam(optax.cosine_decay_schedule(1e-2, len(batches))))
-    each = vmap(cross_entropy, in_axes=(None, 0, 0), in_states=ensemble)
+    each = vmap(cross_entropy)  # of each member, its images and its labels
 
     @jit
     def step(batch: jax.Array) -> jax.Array:
@@ -94,7 +94,7 @@ def draw_batches(count: int, members: int, epochs: int) -> np.ndarray:
 
 def predict(ensemble: Member, images: np.ndarray) -> jax.Array:
     """Return the probabilities that each member gives, of shape ``(members, images, 10)``."""
-    run = vmap(lambda model: nn.softmax(model(images)), in_axes=None, in_states=ensemble)
+    run = vmap(lambda model: nn.softmax(model(images)))
     with nn.mode(ensemble, training=False):
         return run(ensemble)
 

@@ -6,7 +6,8 @@ Read in this order, in one sitting:
 
 - ``clock.py``, ``node.py``, ``fields.py``: objects whose attributes are edges, and when those changed.
 - ``state.py``: the one thing that changes.
-- ``overlay.py``, ``door.py``: where values are while a function is traced, and how they are found and assigned.
+- ``overlay.py``, ``door.py``: where values are while a function is traced, and how they are found and assigned;
+  ``journal.py`` for the attributes that it sets.
 - ``values.py``, ``hooks.py``: what a value must be like; who is told of it.
 - ``static.py``: what is part of a program, and not of its data.
 - ``layout.py``, ``graphdef.py``: paths, and the table that a graph becomes.

@@ -12,53 +12,56 @@ states tell no hook, but for `assign_values`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from .._records import hooks
+from .._records.clock import StateBase
 from .._tools import constants
-from . import hooks
+from .._tools.arrays import ARRAYS, PLAIN, leaves_of, note_array
+from .._tools.at_once import at_once, for_all, holding
 from . import overlay as overlays
 from .errors import TraceContextError
-from .locate import find_hidden, locate, tell_constants
+from .locate import find_hidden, locate, refuse_away, tell_constants
 from .node import Node
-from .overlay import NO_TRACE, Overlay, be_busy, note_constants, stack
-from .values import refuse_unlike
+from .overlay import NO_TRACE, Overlay, at_home, note_constants, stack
+from .values import detached, refuse_deleted, refuse_unlike
 
 if TYPE_CHECKING:
     from .state import State
 
 __all__ = [
-    "PLAIN", "Box", "announce", "assign_values", "check_state_value_tree", "copied", "leaves_of", "live", "look",
-    "note_checked", "note_reads", "object_in", "read", "read_values", "refuse_foreign", "refuse_objects", "settle",
-    "write", "write_results", "write_values",
+    "Box", "announce", "assign_values", "copied", "live", "look", "note_reads", "object_in", "read", "read_values",
+    "refuse_foreign", "refuse_objects", "settle", "value_leaves", "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
-class Box:
+class Box(StateBase):
     """What holds the value of a state between calls.
 
     Attributes:
         _value: The value; not there in a state that was made inside a transform.
         _meta: What was declared: name, tags and further metadata.
         _birth: The trace in which it was made; not there where that was outside of any.
+        graph_at_home: Whether its kind refuses writes in a trace of JAX alone, also of what is the same in all lanes.
     """
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
-    _graph_is_state = True
+    graph_at_home = False
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any
 
 
-# Exact types that hold no tracer and no State, so that writing them needs no look inside.
-PLAIN: set[type] = {bool, int, float, complex, np.ndarray, type(None)}
+# In C, so that values are read and stored `at_once`.  The slot's own setter: a subclass cannot come in between.
+_values_of = attrgetter("_value")
+_set_value: Any = Box.__dict__["_value"].__set__
 
 
 # -- finding a value ---------------------------------------------------------------------------------------------------
@@ -71,9 +74,8 @@ def look(state: State[Any], record: bool = False) -> Any:
         state: The state.
         record: Whether open overlays note it as a read; hooks are not told, as for a copy.
     """
-    top = stack.top
     passed: list[Overlay] = []
-    layer = top
+    layer = stack.top
     while layer is not None:
         if record:
             layer.reads[state] = None
@@ -94,6 +96,8 @@ def look(state: State[Any], record: bool = False) -> Any:
                 value = entered
                 # Kept where it was computed: a layer below may belong to a trace that outlives the current one.
                 (layer if layer._trace == get_opaque_trace_state() else passed[0])._values[state] = value
+    if passed and type(value) not in PLAIN and not isinstance(value, (Tracer, jax.Array)):
+        value = passed[0]._values[state] = detached(value)  # a list that is changed inside is not changed outside
     return value
 
 
@@ -130,19 +134,18 @@ def read(state: State[Any]) -> Any:
     else:
         value = look(state, True)
     if hooks.ever and hooks.told(state, "read"):
-        with hooks.running(state):
-            hooks.call(hooks.HookContext(state, "read", value))
+        hooks.call(hooks.HookContext(state, "read", value))
     return value
 
 
 def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
     """Read the current values of many states; open overlays note it if `record`."""
-    top = stack.top if overlays.open_count else None
+    top = stack.top if overlays.open_overlays else None
     if top is None:
         if record and overlays.busy:
             constants.note(states := list(states))
         try:
-            return [state._value for state in states]
+            return list(map(_values_of, states))
         except AttributeError:
             return [live(state) for state in states]
     if record:
@@ -156,10 +159,9 @@ def note_reads(states: Iterable[State[Any]]) -> None:
     """Record reads that a transform made on behalf of the enclosing trace."""
     top = stack.top
     if top is not None:
-        inside, reads = top._values, top.reads
         for state in states:
-            if state in inside:
-                reads[state] = None
+            if state in top._values:
+                top.reads[state] = None
             else:
                 look(state, True)
 
@@ -172,26 +174,26 @@ def is_orphan(state: State[Any]) -> bool:
     if hasattr(state, "_value"):
         return False
     layer = stack.top
-    while layer is not None:
-        if state in layer._values:
-            return False
+    while layer is not None and state not in layer._values:
         layer = layer._parent
-    return True
+    return layer is None
 
 
 def refuse_foreign(state: State[Any], value: Any) -> None:
     """Raise if `value` may not be put into `state` here."""
+    if state.graph_at_home:
+        refuse_away(state)
     if type(value) in PLAIN:
+        if type(value) in ARRAYS:
+            refuse_deleted(state, value)
         return
     if not isinstance(value, Tracer):
-        refuse_objects(state, leaves := leaves_of(state, value))
+        refuse_objects(state, leaves := value_leaves(state, value))
         if not any(isinstance(leaf, Tracer) for leaf in leaves):
-            if isinstance(value, jax.Array):
-                PLAIN.add(type(value))
+            refuse_deleted(state, value)
+            note_array(value)
             return
-    overlay = stack.top
-    home = getattr(state, "_birth", None) if overlay is None else overlay.births.get(state, overlay._trace)
-    if home is None or home != get_opaque_trace_state():
+    if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(
             f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
             "of states, so the value would outlive its trace. Use the transform of the same name from "
@@ -199,12 +201,9 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
         )
 
 
-def leaves_of(state: State[Any], value: Any) -> list[Any]:
+def value_leaves(state: State[Any], value: Any) -> list[Any]:
     """Return the leaves of what is to be the value of a state."""
-    try:
-        return jax.tree.leaves(value)
-    except (RecursionError, SystemError):  # as JAX says it
-        raise ValueError(f"the value of {locate(state)} holds itself, or is nested too deep: assign a tree") from None
+    return leaves_of(value, lambda: f"the value of {locate(state)}")
 
 
 def object_in(leaves: Iterable[Any]) -> Any:
@@ -223,157 +222,151 @@ def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
         )
 
 
-_any_checked = False
-
-
-def note_checked(meta: tuple[tuple[str, Any], ...]) -> None:
-    """Make writes look for a check from now on, if this metadata asks for one."""
-    global _any_checked
-    if not _any_checked and ("checked", True) in meta:
-        _any_checked = True
-        be_busy(1)
-
-
-@contextmanager
-def check_state_value_tree(enabled: bool = True) -> Generator[None]:
-    """Refuse to assign a value of another tree structure to any State, in this thread and block.
-
-    Args:
-        enabled: Whether to check; the innermost block decides. An assignment that fails the check raises a ValueError.
-
-    Example:
-        >>> from brainstate_graph import State, check_state_value_tree
-        >>> s = State((1.0, 2.0))
-        >>> with check_state_value_tree():
-        ...     s.value = 3.0
-        Traceback (most recent call last):
-        ...
-        ValueError: State holds a value of structure PyTreeDef((*, *)), and was assigned one of PyTreeDef(*)
-    """
-    before, stack.tree_check = stack.tree_check, enabled
-    be_busy(1)
-    try:
-        yield
-    finally:
-        be_busy(-1)
-        stack.tree_check = before
-
-
 # -- writing a value ---------------------------------------------------------------------------------------------------
 
 
 def write(state: State[Any], value: Any, restoring: bool = False) -> None:
     """Assign the value of a state, in the overlay on top or in the box; the hooks of the state are told."""
-    if not (hooks.ever and hooks.told(state, *(("restore",) if restoring else ("write_before", "write_after")))):
-        _put(state, value)
-        return
-    old = look(state)
-    with hooks.running(state):
-        if not restoring:
-            context = hooks.HookContext(state, "write_before", value, old)
-            hooks.call(context)
-            value = context.value
-        overlay = stack.top
-        before = overlay is None or state in overlay.writes
-        _put(state, value)
-        try:
-            hooks.call(hooks.HookContext(state, "restore" if restoring else "write_after", value, old))
-        except BaseException:
-            _put(state, old)
-            if overlay is not None and not before:
-                overlay.writes.pop(state, None)
-            raise
-
-
-def _put(state: State[Any], value: Any) -> None:
-    overlay = stack.top
-    refuse_foreign(state, value)
-    checked = ("checked", True) in state._meta
-    if checked or stack.tree_check:
-        refuse_unlike(state, look(state), value, checked)
-    if overlay is None:
-        if constants.some:
-            tell_constants((state,))
-        state._value = value
+    if hooks.ever and hooks.told(state, *(_RESTORE if restoring else _WRITE)):
+        _write_told((state,), (value,), restoring)
     else:
-        overlay.assigned((state,))
-        overlay._values[state] = value
-        if state not in overlay.births:
-            overlay.writes[state] = None
+        _put((state,), (value,))
+
+
+_WRITE: tuple[hooks.HookKind, ...] = ("write_before", "write_after")
+_RESTORE: tuple[hooks.HookKind, ...] = ("restore",)
+
+
+def _write_told(states: Sequence[State[Any]], values: Sequence[Any], restoring: bool = False) -> None:
+    """Assign values in one step; before it hooks may change or refuse them, and after it undo them all."""
+    old = [look(state) for state in states]
+    contexts = [hooks.HookContext(s, "write_before", v, o) for s, v, o in zip(states, values, old, strict=True)]
+    if not restoring:
+        _tell(contexts)
+    overlay = stack.top
+    noted = None if overlay is None else overlay.writes.copy()
+    new = [context.value for context in contexts]
+    kind = "restore" if restoring else "write_after"
+    try:
+        _put(states, new)
+        _tell([hooks.HookContext(s, kind, v, o) for s, v, o in zip(states, new, old, strict=True)])
+    except BaseException:
+        _put(states, old)
+        if overlay is not None and noted is not None:
+            for_all(map(overlay.writes.pop, [state for state in states if state not in noted], [None] * len(states)))
+        raise
+
+
+def _tell(contexts: Iterable[hooks.HookContext]) -> None:
+    for context in contexts:
+        if hooks.told(context.state, context.kind):
+            hooks.call(context)
+
+
+def _put(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
+    for state, value in zip(states, values, strict=True):
+        refuse_foreign(state, value)
+        checked = ("checked", True) in state._meta
+        if checked or stack.tree_check:
+            refuse_unlike(state, look(state), value, checked)
+    overlay = stack.top
+    if overlay is None and constants.some:
+        tell_constants(states)
+    _store(overlay, states, values)
+
+
+def _store(
+    top: Overlay | None,
+    states: Sequence[State[Any]],
+    values: Sequence[Any],
+    orphans: Sequence[State[Any]] = (),
+    also: Sequence[Iterable[Any]] = (),
+) -> None:
+    """Put values that were checked into the boxes or an overlay, and run the loops of `also`, all in one step.
+
+    States without a home live on as if they had been made here.
+    """
+    trace = get_opaque_trace_state() if orphans else NO_TRACE
+    if not trace == NO_TRACE and not trace == stack.left:  # noqa: SIM201 - as in `settle`
+        for state in orphans:
+            state._birth = trace
+    if top is None:
+        before = [getattr(state, "_value", None) for state in states]
+        at_once(map(_set_value, states, values), *also, holding(before))
+        return
+    top.assigned(states)
+    news = dict(zip(states, values, strict=True))
+    for state in orphans:
+        top.born(state, news[state], trace)
+    writes = dict.fromkeys([state for state in states if state not in top.births])
+    at_once(map(_update, (top._values, top.writes), (news, writes)), *also)
+
+
+_update: Any = dict.update
 
 
 def write_values(
-    states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = (), *, moved: bool = False
+    states: Sequence[State[Any]],
+    values: Sequence[Any],
+    used: Sequence[State[Any]] = (),
+    *,
+    moved: bool = False,
+    also: Sequence[Iterable[Any]] = (),
 ) -> None:
-    """Assign the results of a finished transform, all or none.
+    """Assign the results of a finished transform, all or none, in one step.
 
     Args:
         states: The states to write.
         values: Their new values, in the same order.
         used: States that the transform read or wrote, for the record of an enclosing overlay.
         moved: Whether the values are those of before, on other devices.
+        also: What else is stored in the same step: iterators that run in C, such as `storing` and `filling` return.
 
     Raises:
         TraceContextError: A value belongs to a JAX trace that does not know of the state.
     """
-    top = stack.top if overlays.open_count else None
+    top = stack.top if overlays.open_overlays else None
+    checked = top is None and PLAIN.issuperset(map(type, values))
+    orphans = [] if checked else _check(states, values, top)
+    note_reads(used)
     if top is None:
         constants.note(used)
-        if not PLAIN.issuperset(map(type, values)):
-            for state, value in _check(states, values, None):
-                settle(state, value)
         if constants.some and not moved:
             tell_constants(states)
-        for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
-            state._value = value
     else:
-        orphans = _check(states, values, top)
-        note_reads(used)
         note_constants(used)
-        top.assigned(states)
-        for state, value in orphans:  # they live on as if they had been made here
-            settle(state, value)
-        for state, value in zip(states, values, strict=True):
-            top._values[state] = value
-            if state not in top.births:
-                top.writes[state] = None
+    _store(top, states, values, orphans, also)
 
 
-def _check(states: Sequence[State[Any]], values: Sequence[Any], top: Overlay | None) -> list[tuple[State[Any], Any]]:
-    """Refuse values that may not be put into their states here, and return what is for states without a home."""
-    orphans: list[tuple[State[Any], Any]] = []
+def _check(states: Sequence[State[Any]], values: Sequence[Any], top: Overlay | None) -> list[State[Any]]:
+    """Refuse values that may not be put into their states here, and return the states without a home."""
+    orphans: list[State[Any]] = []
     at_home = top is not None and top._trace == get_opaque_trace_state()  # asked once: 0.5 microseconds each
     for state, value in zip(states, values, strict=True):
         if is_orphan(state):
-            orphans.append((state, value))
+            orphans.append(state)
         elif not (at_home and top is not None and isinstance(value, Tracer) and not top.created(state)):
             refuse_foreign(state, value)
     return orphans
 
 
 def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
-    """Assign values as ``.value = ...`` does, hooks told and checks made, all or none."""
-    if overlays.busy == overlays.open_count:  # no hook and no check anywhere
+    """Assign values as ``.value = ...`` does, hooks told and checks made, all or none, in one step."""
+    if overlays.busy == overlays.open_overlays:  # no hook and no check anywhere
         write_values(states, values)
-        return
-    before = read_values(states, record=False)
-    done = 0
-    try:
-        for state, value in zip(states, values, strict=True):
-            state.value = value
-            done += 1
-    except BaseException:
-        write_values(states[:done], before[:done])
-        raise
+    else:
+        _write_told(states, values)
 
 
 def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Sequence[State[Any]] = ()) -> None:
-    """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them."""
+    """Assign what one compiled call returned, as `write_values` does; one of the values tells for all of them.
+
+    The caller holds the values from before until this has ended, see `at_once`.
+    """
     if overlays.busy or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
-        return
-    for state, value in zip(states, values):  # noqa: B905 - strict= costs as much as three stores
-        state._value = value
+    else:
+        for_all(map(_set_value, states, values))
 
 
 # -- new states --------------------------------------------------------------------------------------------------------
@@ -382,19 +375,16 @@ def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Seq
 def settle(state: State[Any], value: Any) -> None:
     """Give a new state its value, where it is made."""
     trace = get_opaque_trace_state()
-    if not trace == NO_TRACE:  # noqa: SIM201 - `!=` goes through `==` and takes twice as long
+    if not trace == NO_TRACE and not trace == stack.left:  # noqa: SIM201 - `!=` takes twice as long
         state._birth = trace  # else it stays unset: most states are born outside of any trace
-    overlay = stack.top if overlays.open_count else None
+    overlay = stack.top if overlays.open_overlays else None
     if overlay is None:
         state._value = value
     else:  # no tracer is ever put into the box; what leaves the trace is made anew outside
-        overlay._values[state] = value
-        overlay.births[state] = trace
+        overlay.born(state, value, trace)
 
 
 def announce(state: State[Any]) -> None:
     """Tell hooks of a state that was constructed."""
     if hooks.ever and hooks.told(state, "init"):
-        value = look(state)
-        with hooks.running(state):
-            hooks.call(hooks.HookContext(state, "init", value))
+        hooks.call(hooks.HookContext(state, "init", look(state)))

@@ -18,8 +18,9 @@ from typing import Any, Self, final
 
 import jax
 
-from .clock import NodeBase, clock, for_all, raw_fields, set_fields
-from .overlay import note_edit
+from .._records.clock import NodeBase, clock, raw_fields, set_fields
+from .._records.journal import note_edit
+from .._tools.at_once import for_all
 
 __all__ = ["Fields", "handed_out"]
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from .._records.clock import raw_fields
 from .._tools.words import dotted
-from .clock import raw_fields
 from .errors import GraphError
 from .fields import Fields
 from .foreign import foreign_type_of, refuse_equal_keys

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .clock import clock
+from .._records.clock import clock
 from .errors import GraphError
 from .node import Node
 from .state import State
@@ -65,7 +65,7 @@ def refuse_equal_keys(kind: type[Any], keys: Sequence[Any]) -> None:
 
 
 _registry: dict[type[Any], ForeignType] = {}
-registered = 0  # how many there are; it only grows
+registered = 0  # grows with each, and with metadata that is declared late: then no graph is what it was
 
 
 def register_graph_node_type(

@@ -83,6 +83,15 @@ class StateSpec:
         return f"StateSpec({self.kind.__name__}, {dict(self.meta)})"
 
 
+_SHOWN = 8  # values of a layout in its text, and three times as many where they are of unusual kinds
+
+
+def _in_words(spec: StateSpec | None) -> str:
+    if spec is None:
+        return "a value"
+    return spec.kind.__name__ + (f"({', '.join(f'{k}={v!r}' for k, v in spec.meta)})" if spec.meta else "")
+
+
 def keys_key(keys: tuple[Any, ...]) -> Hashable:
     """Return a key of many path steps, compared by type and value; strings stand for themselves."""
     kinds = set(map(type, keys))
@@ -188,7 +197,11 @@ class Layout:
         return Layout.of, (self.parents, self.keys, self.leaves, self.specs)
 
     def __repr__(self) -> str:  # JAX prints it, where it says how two trees differ
-        return f"Layout({', '.join(dotted(self.path(i)) for i in range(min(len(self), 8)))}{', ...' * (len(self) > 8)})"
+        usual = max(dict.fromkeys(self.specs), key=self.specs.count, default=None)
+        shown = [i for i, spec in enumerate(self.specs) if i < _SHOWN or spec is not usual]
+        lines = [f"{dotted(self.path(i))}: {_in_words(self.specs[i])}" for i in shown[: 3 * _SHOWN]]
+        more = [f"... and {len(self) - len(lines)} more"] if len(lines) < len(self) else []
+        return f"Layout({', '.join([*lines, *more])})"
 
     def __len__(self) -> int:
         return len(self.leaves)

@@ -18,13 +18,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._records.clock import fields_of
 from .._tools import constants
 from .._tools.containers import items_of
 from .._tools.frames import level_of_user
-from .clock import fields_of
+from .errors import TraceContextError
 from .node import Node
+from .overlay import at_home
 
-__all__ = ["find_hidden", "locate", "path_to", "tell_constants"]
+__all__ = ["find_hidden", "locate", "path_to", "paths_to", "refuse_away", "tell_constants"]
 
 _MOST = 1000  # objects that `find_hidden` looks into: a data set that a model holds is not gone through
 _CLOSED = (str, bytes, bytearray, int, float, complex, type, types.ModuleType, types.CodeType, jax.Array)
@@ -62,9 +64,18 @@ def _all_objects() -> Iterator[Any]:
 
 def path_to(item: Any) -> str | None:
     """Return how `item` is reached from the outermost node that holds it, as ``Net.layers.0.weight``."""
+    return paths_to([item])[0]
+
+
+def paths_to(items: Iterable[Any]) -> list[str | None]:
+    """Return how each of these states or nodes is reached from the outermost node that holds it, if one does."""
     above: dict[int, tuple[Any, str]] = {}  # for what each node holds, by id: the node and the steps from it
     for node in _live_nodes():
         _note_held(above, node)
+    return [_path_in(above, item) for item in items]
+
+
+def _path_in(above: dict[int, tuple[Any, str]], item: Any) -> str | None:
     suffix = ""
     seen: set[int] = set()
     while id(item) in above and id(item) not in seen:
@@ -107,6 +118,20 @@ def tell_constants(states: Iterable[Any]) -> None:
             "Use the transform of the same name, `from brainstate_transform import jit`, or pass the values: "
             "`graphdef, tree = treefy_split(model)`.",
             stacklevel=level_of_user(),
+        )
+
+
+def refuse_away(state: Any) -> None:
+    """Refuse to write a state in a trace of JAX inside of the one in which it lives, see `Box.graph_at_home`.
+
+    Raises:
+        TraceContextError: The code runs in such a trace.
+    """
+    if not at_home(state):
+        raise TraceContextError(
+            f"{locate(state)} cannot move on here: the code runs inside a JAX transform that does not know of states, "
+            "as `jax.vmap`, where all lanes would draw the same. Use the transform of the same name from "
+            "brainstate_transform, or draw before and pass the keys: `keys = rng.split_key(n)`."
         )
 
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, SupportsIndex, final
+from inspect import getattr_static
+from types import FunctionType
+from typing import Any, NoReturn, Self, SupportsIndex, final
 
+import jax
+
+from .._records import journal as journals
+from .._records.clock import NodeBase, StateBase, clock, fields_of, new_node, raw_fields, stamp
 from .._tools.containers import items_of
-from . import overlay as overlays
-from .clock import NodeBase, clock, fields_of, new_node, stamp
 from .fields import handed_out
 
 __all__ = ["Node"]
@@ -41,7 +45,11 @@ class Node(NodeBase):
     graph_invisible_attrs: tuple[str, ...] = ()
     graph_in_paths = True  # whether error messages name the class; not for nodes that a library makes for itself
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
+    _graph_settings: tuple[str, ...] = ("graph_in_paths", "graph_invisible_attrs")  # class attributes of the library
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            refuse_arguments(cls)
         return new_node(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -52,38 +60,54 @@ class Node(NodeBase):
             raise TypeError(
                 f"{cls.__name__}.graph_invisible_attrs is a tuple of names: write `({cls.graph_invisible_attrs!r},)`"
             )
-        # A State is told by this mark, as this file stands below that of State.
         for name, value in vars(cls).items():
-            if isinstance(value, Node) or getattr(type(value), "_graph_is_state", False):
+            if _is_part(value):
                 kind = type(value).__name__
                 raise TypeError(
                     f"{cls.__name__}.{name} is a {kind} of the class, which no split of an object sees: set it in the "
                     f"constructor, `self.{name} = ...`"
                 )
+        _reserve(cls)
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
         return handed_out(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__setattr__(self, name, value)
-        clock.stamp(self)
+        # All in one frame: a constructor sets many attributes. Both tests together take a fifth of the time.
+        if name in (fields := raw_fields(self)) and isinstance(fields[name], StateBase):
+            fields[name].refuse_replacement(name, value)
+        if name in _reserved:
+            _refuse_to_hide(type(self), name, value)
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__setattr__(self, name, value)
+            if (record := self.__graph__).shared:
+                clock.stamp(self)
+            else:  # as `stamp` would
+                record.tick = clock.now = clock.next()
+        except BaseException:
+            clock.stamp(self)  # a signal may have come in between, and what nobody sees is stale for good
+            raise
 
     def __delattr__(self, name: str) -> None:
-        if overlays.journal_count:
-            overlays.note_edit(self, name)
-        object.__delattr__(self, name)
-        clock.stamp(self)
+        if journals.open_journals:
+            journals.note_edit(self, name)
+        try:
+            object.__delattr__(self, name)
+            clock.stamp(self)
+        except BaseException:
+            clock.stamp(self)
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return fields_of(self).copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if overlays.journal_count:
+        if journals.open_journals:
             for name in state:
-                overlays.note_edit(self, name)
+                journals.note_edit(self, name)
         dict.update(fields_of(self), state)
         stamp(self)
 
@@ -108,6 +132,51 @@ class Node(NodeBase):
         if id(self) in _pickling.nodes:
             return new_node, (type(self),)
         return _root_of, (_PickledGraph(self),)
+
+
+def refuse_arguments(cls: type[Any]) -> NoReturn:
+    """Raise as Python does for a class without a constructor, and name what may have been meant for one.
+
+    Raises:
+        TypeError: Always.
+    """
+    meant = [name for name in vars(cls) if name.strip("_") in ("init", "int") and name != "__init__"]
+    instead = f", in place of `{meant[0]}`" if meant else ""
+    raise TypeError(f"{cls.__name__}() takes no arguments: define `def __init__(self, ...)` in the class{instead}")
+
+
+# The names of methods and settings of all classes of nodes. One set for all, as a look into it takes 10 nanoseconds,
+# and one into that of a class 50.
+_reserved: set[str] = set()
+
+
+def _reserve(cls: type[Node]) -> None:
+    _reserved.update(cls._graph_settings)
+    _reserved.update(name for name, member in vars(cls).items() if isinstance(member, _METHODS))
+
+
+_METHODS = (FunctionType, classmethod)
+
+
+def _refuse_to_hide(cls: type[Node], name: str, value: Any) -> None:
+    """Raise where a state or node, or a container of them, would hide a method or setting of its class."""
+    if isinstance(value, (bool, FunctionType)):  # a mode, as a rule
+        return
+    setting = name in cls._graph_settings
+    if (setting or isinstance(getattr_static(cls, name, None), _METHODS)) and any(
+        map(_is_part, jax.tree.leaves(value))
+    ):
+        raise TypeError(
+            f"`{name}` of {cls.__name__} is {'a setting' if setting else 'a method'}, which this "
+            f"{type(value).__name__} would hide: give the attribute another name, such as `self.{name}_ = ...`"
+        )
+
+
+def _is_part(item: Any) -> bool:
+    return isinstance(item, (Node, StateBase))
+
+
+_reserve(Node)
 
 
 class _Pickling(threading.local):

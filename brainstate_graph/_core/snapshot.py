@@ -14,8 +14,9 @@ from itertools import chain
 from operator import is_
 from typing import Any, ClassVar
 
-from . import foreign, hooks
-from .clock import clock, raw_fields
+from .._records import hooks
+from .._records.clock import clock, raw_fields
+from . import foreign
 from .flatten import Larges, flatten
 from .graphdef import Const, GraphDef, Row
 from .node import Node

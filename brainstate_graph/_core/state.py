@@ -8,24 +8,29 @@ from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
-from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
+from .._records.hooks import Callback, Hook, HookKind, OnError, hooks_of, register
+from .._tools import arrays
+from .._tools.arrays import ARRAYS, NUMBERS, PLAIN, note_array
+from .._tools.operators import Operators
+from .._tools.words import describe
 from . import door
 from . import overlay as overlays
-from .door import PLAIN, Box, refuse_objects, settle
-from .hooks import Callback, Hook, HookKind, OnError, hooks_of, register
+from .door import Box, refuse_objects, settle
 from .overlay import NO_TRACE, untraced
-from .values import detached
+from .values import detached, note_checked, refuse_deleted
 
-__all__ = ["State", "declared", "make_state", "make_states", "maybe_state"]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
 _KEEP: Any = object()
+_NUMBERS = (bool, int, float, complex)
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
-class State(Box, Generic[T]):
+class State(Box, Operators, Generic[T]):
     """A box around one pytree of arrays; the only thing in a model that changes.
 
     Args:
@@ -60,6 +65,8 @@ class State(Box, Generic[T]):
             self._meta = declared(name, tag, metadata)
         if type(value) not in PLAIN:
             value = _checked_first(self, value)
+        elif type(value) in ARRAYS:
+            refuse_deleted(self, value)
         if not overlays.busy and get_opaque_trace_state() == NO_TRACE:
             self._value = value  # type: ignore[assignment] - as `settle` would, without its frame: a tenth of the time
             return
@@ -79,7 +86,9 @@ class State(Box, Generic[T]):
 
     @value.setter
     def value(self, new: T) -> None:
-        if overlays.busy or type(new) not in PLAIN:
+        # Most values are arrays, whose type is found by identity: half of a look into a set.
+        given: Any = new
+        if overlays.busy or (given.is_deleted() if type(new) is arrays.array_kind else type(new) not in NUMBERS):
             door.write(self, new)
         else:
             self._value = new
@@ -108,12 +117,7 @@ class State(Box, Generic[T]):
         new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
             raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
-        meta = self._meta
-        if metadata:
-            wanted = {**dict(meta), **metadata}
-            name, tag = wanted.pop("name", None), wanted.pop("tag", None)
-            meta = declared(name, tag, {k: v for k, v in wanted.items() if v is not None})
-        return make_state(type(self), new, meta)
+        return make_state(type(self), new, redeclared(self._meta, metadata) if metadata else self._meta)
 
     def copy(self) -> State[T]:
         """Return a new state of the same kind, metadata and value, without the hooks."""
@@ -136,10 +140,29 @@ class State(Box, Generic[T]):
         """The hooks of this state, in the order in which they are called."""
         return hooks_of(self)
 
+    def refuse_replacement(self, name: str, by: Any) -> None:
+        """Raise where an attribute that holds this state is given an array: the state would go without a word."""
+        if isinstance(by, State):
+            return
+        leaves = jax.tree.leaves(by)
+        if leaves and all(type(leaf) in _NUMBERS or isinstance(leaf, _ARRAYS) for leaf in leaves):
+            shown = describe(by) if hasattr(by, "dtype") else f"a {type(by).__name__}"
+            raise TypeError(
+                f"{door.locate(self)} would be dropped, as {shown} is assigned to `{name}` itself. Write "
+                f"`node.{name}.value = x` to give the state this value, or `del node.{name}` first to have no state "
+                "there"
+            )
+
+    def _in_words(self) -> str:
+        return door.locate(self)
+
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State[T]:
-        new = memo[id(self)] = make_state(type(self), detached(door.copied(self), arrays=True), self._meta)
+        value = door.copied(self)
+        refuse_deleted(self, value)
+        own = detached(value, arrays=True, buffers=True)
+        new = memo[id(self)] = make_state(type(self), own, self._meta)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -157,8 +180,14 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
         if _can_change(item):
             raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
     meta = tuple(sorted(metadata.items()))
-    door.note_checked(meta)
+    note_checked(meta)
     return meta
+
+
+def redeclared(meta: Metadata, changes: Mapping[str, Any]) -> Metadata:
+    """Return metadata with some added or, by None, taken away."""
+    wanted = {key: item for key, item in {**dict(meta), **changes}.items() if item is not None}
+    return declared(wanted.pop("name", None), wanted.pop("tag", None), wanted)
 
 
 def _can_change(item: Any) -> bool:
@@ -171,9 +200,9 @@ def _checked_first(state: State[Any], value: Any) -> Any:
     """Return the first value of a state, out of the State in which it may be given."""
     if isinstance(value, State):
         value = value.value
-    refuse_objects(state, door.leaves_of(state, value))
-    if isinstance(value, jax.Array) and not isinstance(value, Tracer):
-        PLAIN.add(type(value))
+    refuse_objects(state, door.value_leaves(state, value))
+    refuse_deleted(state, value)
+    note_array(value)
     return value
 
 
@@ -185,14 +214,15 @@ def make_state(kind: type[S], value: Any, meta: Metadata) -> S:
     state = object.__new__(kind)
     state._meta = meta
     if meta:
-        door.note_checked(meta)
+        note_checked(meta)
+    refuse_deleted(state, value)
     settle(state, value)
     return state
 
 
 def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
     """Make many states without calling their constructors, as merging does."""
-    if overlays.open_count or not untraced():
+    if overlays.open_overlays or not untraced():
         return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
     states = list(map(object.__new__, kinds))
     for state, value, meta in zip(states, values, metas, strict=True):

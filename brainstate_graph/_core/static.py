@@ -131,7 +131,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
     else:  # a function may well lead to a model, but holds no state itself
         hidden = next((item for item in getattr(value, "__dict__", {}).values() if isinstance(item, State)), None)
     if hidden is not None:
-        raise _hidden(hidden)
+        raise _hidden(hidden, value if hasattr(value, "functions") else None)  # as what `custom_vjp` returns
     try:
         hash(value)
     except TypeError:
@@ -150,11 +150,11 @@ def _key_of_array(value: Any) -> Hashable:
     return ByIdentity(value)  # the bytes of an array of objects are addresses
 
 
-def _hidden(item: Any) -> GraphError:
-    return GraphError(
-        f"a {type(item).__name__} is hidden where the graph cannot see it. Hold it in an attribute of a Node, "
-        "or in a list, tuple or dict."
-    )
+def _hidden(item: Any, function: Any = None) -> GraphError:
+    cure = "Hold it in an attribute of a Node, or in a list, tuple or dict."
+    if function is not None:
+        cure = f"Make the {type(function).__name__} that speaks of it inside of the method that calls it."
+    return GraphError(f"a {type(item).__name__} is hidden where the graph cannot see it. {cure}")
 
 
 @final

@@ -18,13 +18,14 @@ from typing import Any, final
 
 import jax
 
+from .._records.clock import fill_nodes, new_nodes
+from .._tools.at_once import for_all
 from .._tools.words import dotted
-from .clock import fill_nodes, for_all, new_nodes
-from .door import note_checked
 from .errors import GraphError
 from .foreign import foreign_type_of
 from .graphdef import GraphDef, Row
 from .state import make_states
+from .values import note_checked
 
 __all__ = ["build", "unflatten"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from .._tools.operators import Operators
 from .foreign import ForeignType
 from .graphdef import treedef_key
 from .static import static_key
@@ -17,10 +18,12 @@ __all__ = ["Watch", "one_level", "watch", "watch_dict", "watch_foreign", "watch_
 
 Watch = Callable[[], bool]
 
+_BY_IDENTITY = (object.__eq__, Operators.__eq__)
+
 
 def _compared_by_identity(items: Sequence[Any]) -> bool:
     """Tell whether ``==`` of lists of these is ``is`` of each, as for nodes and states: six times as fast in C."""
-    return all(kind.__eq__ is object.__eq__ for kind in set(map(type, items)))
+    return all(kind.__eq__ in _BY_IDENTITY for kind in set(map(type, items)))
 
 
 def _equal(live: list[Any], before: list[Any]) -> bool:

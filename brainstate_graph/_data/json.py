@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, final
 
-import jax
 import numpy as np
-from jax.tree_util import GetAttrKey, PyTreeDef, default_registry, flatten_one_level_with_keys
 
 from .._core.errors import GraphError
 from .._core.flatten import flatten
@@ -23,11 +21,11 @@ from .._core.foreign import foreign_type_of
 from .._core.graphdef import CONTAINERS, Const, Edge, GraphDef, Row, visit_order
 from .._core.node import Node
 from .._core.state import State
-from .._core.static import Static, static_key
+from .._core.static import static_key
 from .._tools.words import dotted
-from .._trees.tree import StateTree, TreefyState
 from .arrays import shortened
 from .names import Allowed
+from .pytrees import child_names, treedef_of
 from .read import Decoder, fields_of_tuple, needs
 from .values import Encoder, dumps, listed
 
@@ -40,8 +38,6 @@ _BESIDES = {
     "namedtuple": ("edges",), "pytree": ("data", "edges"), "foreign": ("data", "edges"), "state": ("metadata",),
 }  # fmt: skip
 _SIMPLE = (bool, int, float, str, type(None))
-_NO_PYTREES = (Node, State, StateTree, TreefyState, GraphDef, Static)
-_LEAF = jax.tree.structure(0)
 _BAD: Any = object()
 
 
@@ -254,10 +250,10 @@ class _GraphDefReader:
             return _BareRow(tag, kind, keys, self.values.value(form["data"]))
         if tag == "pytree":
             if kind not in self._fields:
-                self._fields[kind] = _child_names(kind)
+                self._fields[kind] = child_names(kind)
             if self._fields[kind] and self._fields[kind] != keys:
                 raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
-            return _BareRow(tag, kind, keys, _treedef(kind, self.values.value(form["data"]), len(keys)))
+            return _BareRow(tag, kind, keys, treedef_of(kind, self.values.value(form["data"]), keys))
         if keys != fields_of_tuple(kind):
             raise GraphError(f"{kind.__name__} has now the fields {fields_of_tuple(kind)}, and had {keys}")
         return _BareRow(tag, kind, keys)
@@ -310,42 +306,6 @@ def _check_names(kind: type[Any], names: tuple[Any, ...]) -> type[Any]:
     if hidden := set(names).intersection(kind.graph_invisible_attrs):
         raise GraphError(f"{min(hidden)} of {kind.__name__} is not part of the graph")
     return kind
-
-
-def _treedef(kind: type[Any], data: Any, children: int) -> Any:
-    """Return the treedef of one level of a registered pytree."""
-    if issubclass(kind, _NO_PYTREES) or kind.__module__ in ("builtins", "collections") or hasattr(kind, "_fields"):
-        raise GraphError(f"a {kind.__name__} is no row of this kind")
-    try:
-        return PyTreeDef.from_node_data_and_children(default_registry, (kind, data), [_LEAF] * children)
-    except RuntimeError:
-        raise GraphError(f"{kind.__name__} is not registered as a pytree") from None
-
-
-def _child_names(kind: type[Any]) -> tuple[str, ...]:
-    """Return the attributes in which a class holds its children, or nothing where its own code holds them.
-
-    Of a dataclass with too few children, JAX 0.10 and 0.12 read past their end, which ends the process.  So an object
-    without attributes is given what JAX asks it for, one after the other.
-    """
-    maker: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins" and "__new__" in vars(base))
-    try:
-        blank = maker.__new__(kind)
-        for _ in range(10_000):
-            try:
-                pairs = list(flatten_one_level_with_keys(blank)[0])
-                names = tuple(key.name if isinstance(key, GetAttrKey) else "" for key, _ in pairs)
-                own = (getattr(blank, name, pairs) is not child for name, (_, child) in zip(names, pairs, strict=True))
-                return () if any(own) else names
-            except AttributeError as error:
-                if error.obj is not blank:
-                    return ()
-                maker.__setattr__(blank, error.name, None)
-    except AttributeError:
-        pass  # it cannot be given what it is asked for
-    except Exception:  # whatever the code of a class does with half an object: then it has such code
-        return ()
-    raise GraphError(f"cannot find out which children a {kind.__name__} has")
 
 
 def _check_tuple(edges: Sequence[Edge]) -> None:

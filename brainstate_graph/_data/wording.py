@@ -107,6 +107,8 @@ def _of_array(old: Any, new: Any) -> str:
     # By bytes, as for the key of an array: so -0.0 and the bits of a nan count.
     one, other = (np.frombuffer(x.tobytes(), "u1").reshape(x.size, x.itemsize) for x in (old, new))
     places = np.flatnonzero((one != other).any(axis=1))
+    if not places.size:  # of no elements, or of elements without bytes
+        return f"another {describe(old)}"
     index = tuple(map(int, np.unravel_index(places[0], old.shape)))
     before, after = brief(old[index].item()), brief(new[index].item())
     words = f"{before} -> {after}" if before != after else f"{before} in other bits"

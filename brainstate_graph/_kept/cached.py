@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
-from .._core.clock import record_of
 from .._core.foreign import foreign_type_of
 from .._core.node import Node
 from .._core.snapshot import Snapshot
 from .._core.state import State
+from .._records.clock import record_of
 from .patch import patched
 
 __all__ = ["snapshot"]

@@ -17,14 +17,15 @@ from itertools import compress
 from operator import is_, is_not, itemgetter
 from typing import Any, final
 
-from .._core import foreign, hooks
-from .._core.clock import clock
+from .._core import foreign
 from .._core.graphdef import Const, GraphDef, Row
 from .._core.node import Node
-from .._core.overlay import ABSENT
 from .._core.snapshot import Form, Snapshot, changed, visible_fields
 from .._core.state import State
 from .._core.static import EXACT, static_key
+from .._records import hooks
+from .._records.clock import clock
+from .._records.journal import ABSENT
 
 __all__ = ["patched"]
 

@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._core.clock import notes
 from .._core.node import Node
+from .._records.clock import notes
 
 __all__ = ["PARTNERS", "Remembered", "node_in"]
 

@@ -7,16 +7,15 @@ up to date where it is, which takes 4 microseconds for as many states; to find o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .._core import hooks
-from .._core import overlay as overlays
-from .._core.clock import clock, raw_fields, record_of
 from .._core.graphdef import GraphDef
 from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
 from .._core.state import State
+from .._records import hooks, journal
+from .._records.clock import clock, raw_fields
 
 __all__ = ["Renewal"]
 
@@ -67,33 +66,34 @@ class Renewal(NamedTuple):
         indices = [shape.state_rows.index(row) for row in rows]
         return Renewal([(number, str(name)) for number, name in names], rows, nodes, indices)
 
-    def put(self, snapshot: Snapshot, states: Sequence[State[Any]]) -> bool:
-        """Put states in their places, and bring the snapshot up to date; tell whether that was done.
+    def begin(self, snapshot: Snapshot) -> int | None:
+        """Tell since when the snapshot is current; None where something has changed since it was last asked."""
+        if snapshot._tick != clock.now or not (Snapshot.enabled and untraced()):
+            return None
+        return clock.now
+
+    def storing(self, snapshot: Snapshot, states: Sequence[State[Any]]) -> list[Iterable[Any]]:
+        """Return what puts the states in their places, for `at_once`."""
+        pairs = zip(self.names, states, strict=True)
+        return journal.storing([(snapshot.object_at(number), name, state) for (number, name), state in pairs])
+
+    def end(self, snapshot: Snapshot, states: Sequence[State[Any]], since: int) -> bool:
+        """Bring a snapshot up to date, the states being in their places; tell whether it is.
 
         Args:
-            snapshot: A snapshot of the shape. It is brought up to date only if nothing, anywhere, has changed since it
-                was last asked whether it is current.
+            snapshot: The snapshot.
             states: The states.
+            since: What `begin` returned. If anything else has changed since, nothing is done.
         """
-        if snapshot._tick != clock.now or overlays.stack.journal is not None or not (Snapshot.enabled and untraced()):
+        nodes = snapshot._live_nodes()
+        if nodes is None or any([nodes[index].__graph__.tick != since + 1 for index in self.nodes]):
             return False
         if hooks.ever and hooks.hooks_key(states) != hooks.hooks_key([snapshot.states[i] for i in self.indices]):
             return False
-        objects, nodes = snapshot.objects, snapshot._live_nodes()
-        if nodes is None:
-            return False
-        records = [record_of(nodes[index]) for index in self.nodes]
-        for (number, name), state in zip(self.names, states, strict=True):
-            dict.__setitem__(raw_fields(objects[number]), name, state)
-        tick = clock.next()
-        # In this order: another thread that sees the clock move must find the nodes changed.
-        for record in records:
-            record.tick = tick
-        clock.now = tick
         for row, index, state in zip(self.rows, self.indices, states, strict=True):
-            objects[row] = snapshot.states[index] = state
+            snapshot.objects[row] = snapshot.states[index] = state
         for index in self.nodes:
-            snapshot._ticks[index] = tick
+            snapshot._ticks[index] = since + 1
             snapshot._fields[index] = tuple(raw_fields(nodes[index]).values())
         snapshot._other = None  # which had the states of before
         # Its time stays the old one, so that the next call asks each node: another thread may have set one meanwhile.

@@ -11,9 +11,10 @@ from typing import Any, final
 
 from .._core.graphdef import CONTAINERS, Edge, GraphDef, visit_order
 from .._kept.cached import snapshot
+from .._tools.definition import definition_order
 from .._tools.words import dotted
 from .appearance import safe_appearance
-from .objects import arguments_of, view_of
+from .objects import view_of
 from .text import in_one_line
 
 __all__ = ["to_dot"]
@@ -138,7 +139,7 @@ class _Drawing:
             more = f"\\n{_escaped(', '.join(texts))}" if texts else ""
             color = self.colors.setdefault(name, _COLORS[len(self.colors) % len(_COLORS)])
             return f'  n{number} [label="{name}{more}", shape=ellipse, fillcolor="{color}"];'
-        order = arguments_of(row.type)
+        order = definition_order(row.type)
         statics = [(path, value) for path, value in statics if value is not None and not str(path[0]).startswith("_")]
         statics.sort(key=lambda entry: order.get(entry[0][0], len(order)))  # as the text has them
         texts = [f"{dotted(path)}={in_one_line(value)}" for path, value in statics[:_STATICS]]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any, final
 
-from .._core.clock import fields_of
 from .._core.door import look
 from .._core.errors import TraceContextError
 from .._core.graphdef import Edge, GraphDef
 from .._core.node import Node
 from .._core.state import State
+from .._records.clock import fields_of
+from .._tools.definition import defaults_of, definition_order
 from .._tools.words import Words, short
 from .._trees.leaf import TreefyState
 from .._trees.nesting import nested
 from .._trees.tree import FlattedDict, NestedDict, layout_of
 from .appearance import Appearance, Member, appearance_of, attribute, mapping, opens, safe_appearance, unlabelled
 
-__all__ = ["RowView", "arguments_of", "view_of"]
+__all__ = ["RowView", "view_of"]
 
 
 @appearance_of.register(Node)
@@ -38,24 +38,31 @@ def _of_node(kind: type[Any], fields: dict[str, Any], mark: Any = None) -> Appea
 def _attributes(kind: type[Any], fields: dict[str, Any]) -> list[Member]:
     """Return the lines of the attributes that are of interest: plain ones, then states, then nodes and containers.
 
-    In each group those named as an argument of the constructor come first, in its order, then the others by name: a
-    clone prints as its original.
+    What is as the constructor has it by default is left out, as in a call of it. In each group those that the
+    constructor sets come first, in its order, then the others by name: a clone prints as its original.
     """
-    order = arguments_of(kind)
+    order, defaults = definition_order(kind), defaults_of(kind)
 
     def rank(entry: tuple[str, Any]) -> tuple[int, int, str]:
         return _group(entry[1]), order.get(entry[0], len(order)), entry[0]
 
-    named = [(k, v) for k, v in fields.items() if v is not None and not k.startswith("_")]
+    named = [
+        (name, value)
+        for name, value in fields.items()
+        if value is not None and not name.startswith("_") and not _same(value, defaults.get(name))
+    ]
     return [attribute(*entry) for entry in sorted(named, key=rank)]
 
 
-def arguments_of(kind: type[Any]) -> dict[Any, int]:
-    """Return the index of each argument of the constructor of a class."""
-    try:
-        return {name: index for index, name in enumerate(inspect.signature(kind.__init__).parameters)}
-    except (TypeError, ValueError):
-        return {}
+def _same(value: Any, default: Any) -> bool:
+    """Tell whether an attribute is what it is by default, as far as that is plain; a number may stand for all axes."""
+    if value is default:
+        return True
+    kind = type(value)
+    if kind is tuple:
+        defaults = default if type(default) is tuple else (default,) * len(value)
+        return len(value) == len(defaults) and bool(value) and all(map(_same, value, defaults))
+    return kind in (bool, int, float, str) and kind is type(default) and value == default
 
 
 def _group(value: Any) -> int:

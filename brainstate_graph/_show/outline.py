@@ -7,7 +7,7 @@ counts.  A *thing* is an object with lines of its own: a node, a state or a cont
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, final
 
@@ -16,7 +16,7 @@ import jax
 from .._tools.words import Words, amount, dotted
 from .appearance import Appearance, Member, opens, registered_class, safe_appearance
 
-__all__ = ["Limits", "Line", "Outline", "outline"]
+__all__ = ["Limits", "Line", "Outline", "outline", "part_footer"]
 
 _LEAVES = 16  # plain values of a list or tuple
 _TRIES = 4  # a thing in a list gets at most this part of the room that is left
@@ -54,6 +54,24 @@ class Line:
 
     __slots__ = ("below", "code", "item", "left_out", "members", "own", "shown")
 
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a node that holds nothing but states and plain values."""
+        return self._is_node and all([below._is_simple for _, below in self.members])
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a node that holds others, or containers."""
+        return self._is_node and not self.is_layer
+
+    @property
+    def _is_node(self) -> bool:
+        return self.shown is not None and self.shown.boxed and not self.own and self.below < 0
+
+    @property
+    def _is_simple(self) -> bool:
+        return self.shown is None or self.shown.is_state or self.shown.type is tuple
+
     def __init__(self, item: Any, code: str | None) -> None:
         self.item = item
         self.code = code
@@ -80,11 +98,23 @@ class Outline(NamedTuple):
         """The counts in words: ``ParamState 27 (108 B), BatchState 4 (16 B)``; of a lone state none."""
         if self.root.shown is not None and self.root.shown.is_state:
             return ""
-        return ", ".join(
-            f"{kind} {values:,}" + (f" ({amount(size)})" if size else "")
-            for kind, (values, size) in self.counts.items()
-            if values
-        )
+        return _in_words(self.counts)
+
+
+def part_footer(part: Line) -> str:
+    """Return the counts of what a part of an outline holds, in words."""
+    counter = _Counter()
+    if part.shown is not None:
+        counter.count_below(part.shown.held)
+    return _in_words(counter.counts)
+
+
+def _in_words(counts: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(
+        f"{kind} {values:,}" + (f" ({amount(size)})" if size else "")
+        for kind, (values, size) in counts.items()
+        if values
+    )
 
 
 def _has_own(kind: type[Any], method: str) -> bool:
@@ -97,15 +127,58 @@ def _has_own(kind: type[Any], method: str) -> bool:
 
 
 @final
+class _Counter:
+    """Adds up what states hold, each once."""
+
+    def __init__(self) -> None:
+        self.seen: dict[Any, Any] = {}  # the objects too: one made for its appearance must not give its id to the next
+        self.counts: dict[str, list[int]] = {}
+
+    def add(self, item: Any, shown: Appearance) -> bool:
+        """Count an object, if it was not met before; tell whether it was counted."""
+        mark = id(item) if shown.mark is None else shown.mark
+        if mark in self.seen:
+            return False
+        self.seen[mark] = item
+        if shown.is_state:
+            self._add_up(shown)
+        return True
+
+    def count_below(self, held: Iterable[Any]) -> int:
+        """Count what is held, and all below it, without recursion; return how many things were not met before."""
+        found, stack = 0, [held]
+        while stack:
+            for item in stack.pop():
+                shown = safe_appearance(item)
+                if shown is not None and self.add(item, shown):
+                    found += 1
+                    stack.append(shown.held)
+        return found
+
+    def _add_up(self, shown: Appearance) -> None:
+        count = self.counts.setdefault(shown.counted_as, [0, 0])
+        try:
+            leaves = jax.tree.leaves(shown.value)
+        except Exception:  # a dict whose keys have no order
+            return
+        for leaf in leaves:
+            try:
+                size, width = leaf.size, leaf.dtype.itemsize
+            except Exception:  # a number of Python
+                size, width = 1, 0
+            count[0] += size
+            count[1] += size * width
+
+
+@final
 class _OutlineMaker:
-    """Decides what is shown, and adds up what is there."""
+    """Decides what is shown, and has what is there counted."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.paths: dict[Any, tuple[Any, ...]] = {}
-        self.seen: dict[Any, Any] = {}  # the objects too: one made for its appearance must not give its id to the next
         self.rest: list[tuple[Line, Iterable[Any]]] = []
-        self.counts: dict[str, list[int]] = {}
+        self.counter = _Counter()
 
     def enter(
         self, item: Any, path: tuple[Any, ...], code: str | None, depth: int, room: int
@@ -121,9 +194,7 @@ class _OutlineMaker:
             return line, 0, False
         self.paths[mark] = path
         # Counted apart from what is shown: an object may be shown twice, as a tuple is, or not at all.
-        if mark not in self.seen:
-            self.seen[mark] = item
-            self._add_up(shown)
+        self.counter.add(item, shown)
         line.shown = shown
         self.rest.append((line, shown.held))
         line.own = depth > 0 and _has_own(type(item), self.limits.method)
@@ -171,37 +242,10 @@ class _OutlineMaker:
                 return used, True
         return used, starved
 
-    def _add_up(self, shown: Appearance) -> None:
-        if not shown.is_state:
-            return
-        count = self.counts.setdefault(shown.counted_as, [0, 0])
-        try:
-            leaves = jax.tree.leaves(shown.value)
-        except Exception:  # a dict whose keys have no order
-            return
-        for leaf in leaves:
-            try:
-                size, width = leaf.size, leaf.dtype.itemsize
-            except Exception:  # a number of Python
-                size, width = 1, 0
-            count[0] += size
-            count[1] += size * width
-
     def count(self) -> None:
         """Walk what is not shown, for the counts and to say how much it is."""
         for line, held in self.rest:
-            found, stack = 0, [held]
-            while stack:
-                for item in stack.pop():
-                    shown = safe_appearance(item)
-                    if shown is None:
-                        continue
-                    mark = id(item) if shown.mark is None else shown.mark
-                    if mark not in self.seen:
-                        self.seen[mark] = item
-                        found += 1
-                        self._add_up(shown)
-                        stack.append(shown.held)
+            found = self.counter.count_below(held)
             if line.below >= 0:
                 line.below = found
 
@@ -211,4 +255,4 @@ def outline(root: Any, limits: Limits) -> Outline:
     maker = _OutlineMaker(limits)
     line, _, _ = maker.enter(root, (), "", 0, limits.things)
     maker.count()
-    return Outline(line, {kind: (values, size) for kind, (values, size) in maker.counts.items()})
+    return Outline(line, {kind: (values, size) for kind, (values, size) in maker.counter.counts.items()})

@@ -13,11 +13,12 @@ import numpy as np
 
 from .._tools.words import Words, describe, short
 from .appearance import Appearance
-from .outline import Limits, Line, outline
+from .outline import Limits, Line, outline, part_footer
 
 __all__ = ["call", "in_one_line", "page", "show"]
 
 _WIDTH = 110
+_LAYER = 200  # characters of a node that holds no other, so that a layer takes one line
 _TEXT = Limits(things=300, items=48, depth=12, method="__repr__")
 _INNER = _TEXT._replace(things=30)  # of a text within one
 _LINE = Limits(things=8, items=8, depth=3, method="__repr__")
@@ -67,13 +68,34 @@ def _fold(line: Line, indent: int, column: int) -> str:
         return _own_text(line.item).replace("\n", "\n" + " " * indent)
     inner = indent + 2
     texts = [label + _fold(below, inner, inner + len(label)) for label, below in line.members]
+    notes = [_note(below) if "\n" in text else "" for (_, below), text in zip(line.members, texts, strict=True)]
     more = _more(line)
     comma = "," if shown.type is tuple and len(texts) == 1 and not more else ""
     text = f"{shown.opening}{', '.join(texts + more)}{comma}{shown.closing}"
-    if "\n" not in text and column + len(text) < _WIDTH:
+    if "\n" not in text and (column + len(text) < _WIDTH or (line.is_layer and len(text) < _LAYER)):
         return text
-    lines = [" " * inner + text + "," for text in texts] + [" " * inner + text for text in more]
+    rows = [text + "," + note for text, note in zip(texts, notes, strict=True)] + more
+    if line.is_part:
+        rows = _packed(rows, sum([below.shown is None for _, below in line.members]), _WIDTH - inner)
+    lines = [" " * inner + row for row in rows]
     return "\n".join([shown.opening.rstrip(), *lines, " " * indent + shown.closing])
+
+
+def _packed(rows: list[str], count: int, width: int) -> list[str]:
+    """Put the first rows, which are plain values, one behind the other as far as they fit."""
+    packed: list[str] = []
+    for row in rows[:count]:
+        if packed and len(packed[-1]) + len(row) < width:
+            packed[-1] += " " + row
+        else:
+            packed.append(row)
+    return packed + rows[count:]
+
+
+def _note(line: Line) -> str:
+    """Return what stands behind a part: what its states hold."""
+    footer = part_footer(line) if line.is_part else ""
+    return f"  # {footer}" if footer else ""
 
 
 def _more(line: Line) -> list[str]:
@@ -150,7 +172,7 @@ class _Page:
             path=path,
             background_color=self.color(name) if shown.boxed else None,
             expand_state=folded or self.parts.ExpandState.WEAKLY_COLLAPSED,
-            first_line_annotation=self._gray(footer) if footer else None,
+            first_line_annotation=self._gray(footer or _note(line)) if footer or line.is_part else None,
         )
 
     def _gray(self, text: str) -> Any:

@@ -24,7 +24,7 @@ from .frames import depth_of_user, may_run, outermost_of_user
 
 __all__ = ["changing", "listeners", "note", "some", "under_jax_alone"]
 
-listeners: list[Callable[[int], None]] = []  # are told when reads or writes are to be looked at, and when no more
+listeners: list[Callable[[Any, bool], None]] = []  # are told for what reads or writes are looked at, and when no more
 _lock = threading.Lock()
 _TRACING = "/jax/core/compile/jaxpr_trace_duration"  # what JAX calls it
 
@@ -64,31 +64,31 @@ _told: weakref.WeakKeyDictionary[Any, set[types.CodeType]] = weakref.WeakKeyDict
 some = False  # whether there are such, so that writes are looked at
 
 
-def _tell_listeners(by: int) -> None:
+def _tell_listeners(what: Any, more: bool) -> None:
     for listen in listeners:
-        listen(by)
+        listen(what, more)
 
 
 def _look_at_writes() -> None:
     global some
     with _lock:
-        before, some = some, bool(_constants)
-        if some != before:
-            _tell_listeners(1 if some else -1)
+        some = bool(_constants)
+        _tell_listeners(_look_at_writes, some)
 
 
 def _begin(event: str, value: float, **about: Any) -> None:
     if event == _TRACING and _tracing.program is None:
-        _tracing.program = _Program(str(about.get("fun_name", "a function")))
-        _tell_listeners(1)
+        program = _Program(str(about.get("fun_name", "a function")))
+        _tell_listeners(program, True)
+        _tracing.program = program
 
 
 def _end(event: str, duration_secs: float, **about: Any) -> None:
     program = _tracing.program
     if event != _TRACING or program is None:
         return
+    _tell_listeners(program, False)
     _tracing.program = None
-    _tell_listeners(-1)
     if sys.exc_info()[1] is program.error:  # else the trace has failed, and is not kept
         for state in program.states:
             _constants.setdefault(state, {})[program] = None

@@ -1,17 +1,35 @@
-"""Where the user's code is on the stack, and whether it may run again; for warnings."""
+"""Where the user's code is on the stack, and whether it may run again; for warnings and errors."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
 import sys
 import types
 
-__all__ = ["depth_of_user", "level_of_user", "may_run", "outermost_of_user"]
+import jax
+from jax.extend import source_info_util
 
-_FOLDERS = ("site-packages", "brainstate_graph", "brainstate_transform", "brainstate_nn")
+__all__ = ["depth_of_user", "is_hidden", "level_of_user", "may_run", "outermost_of_user"]
+
+_OURS = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
+_FOLDERS = ("site-packages", *_OURS)
 _in_library = re.compile("|".join([re.escape(f"{os.sep}{folder}{os.sep}") for folder in _FOLDERS])).search
+
+# The three packages stand side by side. JAX names the innermost line that is in none of these folders, in errors and
+# logs, and in profiles: there what a layer computes belongs to the line that calls the layer, as with `jax.nn`.
+_ABOVE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_FOLDERS_OF_OURS = tuple(os.path.join(_ABOVE, package) + os.sep for package in _OURS)
+for _folder in _FOLDERS_OF_OURS:
+    source_info_util.register_exclusion(_folder)
+_HIDDEN = (os.path.dirname(os.path.abspath(jax.__file__)) + os.sep, *_FOLDERS_OF_OURS, contextlib.__file__)
+
+
+def is_hidden(code: types.CodeType) -> bool:
+    """Tell whether code is that of JAX or of this library, which tracebacks of errors do not show."""
+    return code.co_filename.startswith(_HIDDEN)
 
 
 def _frames() -> list[types.FrameType]:

@@ -23,7 +23,7 @@ import contextlib
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -116,7 +116,7 @@ _SHELVED = 8
 
 
 class Lease:
-    """Which token an overlay has while it is open; begun and ended with it.
+    """Which token an overlay has while it is open; begun and ended with it. To end it once more changes nothing.
 
     Args:
         user: The code of the user's function that runs, or None.
@@ -124,7 +124,7 @@ class Lease:
         shelf: The shelf of the function, and the key of its program; None where it needs none.
     """
 
-    __slots__ = ("_before", "_lease", "_shares", "_shelf", "_token", "_user", "_wasteful")
+    __slots__ = ("_before", "_ended", "_lease", "_shares", "_shelf", "_token", "_user", "_wasteful")
 
     def __init__(self, user: Any, alone: bool, shelf: tuple[Shelf, Any] | None = None) -> None:
         self._before, self._lease = here.token, here.lease
@@ -139,7 +139,10 @@ class Lease:
         else:
             self._token = _take(own) if shelf is None else shelf[0].take(shelf[1])
         self._user = user
-        self._wasteful = False
+        self._wasteful = self._ended = False
+
+    def begin(self) -> None:
+        """Let JAX see the token."""
         here.lease = self
         leases.append(self)
         if here.token is not self._token:
@@ -151,14 +154,16 @@ class Lease:
 
     def end(self) -> None:
         """Give the token back, and go on with that of the overlay around."""
-        leases.remove(self)
+        if self in leases:  # a signal may have come after it was taken out, or before it was put in
+            leases.remove(self)
         around = self._around
         if self._wasteful and self._user is not None:
             _wasteful.add(self._user)
-        if self._token is not around:
-            self._give_back(self._token)
         here.lease = self._lease
         _put(self._before)
+        ended, self._ended = self._ended, True
+        if self._token is not around and not ended:  # given back twice, it would be that of two runs
+            self._give_back(self._token)
         if self._shares and self._lease is not None and around is not None and not around.clean:
             self._lease.renew()  # what JAX has kept under that token, it has kept with the values of this overlay
 
@@ -207,16 +212,19 @@ class tokenless:  # noqa: N801 - used like a function
             _put(None if here.lease is None else here.lease._token)  # which may be another one by now
 
 
-@contextlib.contextmanager
-def without_leases() -> Generator[None]:
+class without_leases:  # noqa: N801 - used like a function
     """A block outside of all overlays."""
-    before, lease, here.lease = here.token, here.lease, None
-    _put(None)
-    try:
-        yield
-    finally:
-        here.lease = lease
-        _put(before)
+
+    __slots__ = ("_before", "_lease")
+
+    def __enter__(self) -> None:
+        self._before, self._lease = here.token, here.lease
+        here.lease = None
+        _put(None)
+
+    def __exit__(self, *_: object) -> None:
+        here.lease = self._lease
+        _put(self._before)
 
 
 class _Stages(Exception):

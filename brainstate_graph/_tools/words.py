@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, cast, final
 
 import jax
 import numpy as np
 
-__all__ = ["Words", "amount", "describe", "dotted", "dtype_name", "short"]
+__all__ = ["Words", "amount", "describe", "dotted", "dtype_name", "short", "some"]
 
 _SHORT = {
     "float": "f",
@@ -116,3 +118,20 @@ def amount(size: int) -> str:
 def dotted(path: tuple[Any, ...]) -> str:
     """Spell a path the way a person writes it: ``('layers', 0, 'weight')`` is ``layers.0.weight``."""
     return ".".join(map(str, path)) if path else "(root)"
+
+
+def some(names: Iterable[str], count: int | None = None) -> str:
+    """List names for a message; of many, the first ones and how many more there are.
+
+    Args:
+        names: The names; of many no more are made than are listed, as that of a deep state is long.
+        count: How many there are; not needed of a sequence.
+    """
+    count = len(cast("Sequence[str]", names)) if count is None else count
+    more = f" and {count - _MANY} more" if count > _MANY else ""
+    return ", ".join(map(_middle_left_out, islice(names, _MANY))) + more
+
+
+def _middle_left_out(name: str) -> str:
+    """Return a name of at most 81 letters; that of a state 3,000 modules deep has 20,000."""
+    return name if len(name) <= 81 else f"{name[:37]}...{name[-41:]}"

@@ -8,9 +8,8 @@ worked out once for a shape.
 from __future__ import annotations
 
 import abc
-import itertools
 import types
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Set
 from typing import Any as AnyType
 from typing import ClassVar, Union, cast, get_args, get_origin
 
@@ -18,7 +17,7 @@ from .._core.errors import GraphError
 from .._core.node import Node
 from .._core.static import static_key
 from .._tools.identity import ByIdentity
-from .._tools.words import dotted
+from .dotted_text import compiled, glob_to_regex, is_glob, text_of
 
 __all__ = [
     "All",
@@ -26,17 +25,18 @@ __all__ = [
     "BaseFilter",
     "Everything",
     "Filter",
+    "Named",
     "Not",
     "Nothing",
     "OfType",
+    "Predicate",
     "WithTag",
-    "depends_on_shape",
-    "partition",
+    "asks_for_path",
     "to_predicate",
 ]
 
 Filter = (
-    AnyType  # a type, `A | B`, a tag, a predicate `(path, state) -> bool`, `...`, a bool, None, or a list of filters
+    AnyType  # a type, `A | B`, a text, a predicate `(path, state) -> bool`, `...`, a bool, None, or a list of filters
 )
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 
@@ -179,7 +179,7 @@ class OfType(BaseFilter):
 
 
 class WithTag(BaseFilter):
-    """Accepts a state that has this tag; a string is short for it.
+    """Accepts a state that has this tag.
 
     Example:
         >>> from brainstate_graph import State, WithTag
@@ -199,7 +199,76 @@ class WithTag(BaseFilter):
         return isinstance(tags, frozenset) and self.parts[0] in tags
 
 
-def _asks_for_path(predicate: Predicate) -> bool:
+class Named(BaseFilter):
+    """Accepts a state that has this tag, or what stands at or below this path, or whose path fits this glob.
+
+    Text is short for it, in every verb that takes a filter. Where it is a tag of some states and the path of others, a
+    verb refuses it: then write `WithTag`, `PathPrefix` or `PathGlob`.
+
+    Args:
+        text: A tag, a dotted path, or a glob as for `PathGlob`.
+
+    Raises:
+        ValueError: It is a glob with a ``[`` without its ``]``, or with ``**`` as a part of a step.
+
+    Example:
+        >>> from brainstate_graph import Named, State
+        >>> head, old = Named("layers.1"), Named("old")
+        >>> head(("layers", 1, "weight"), State(1.0)), old(("layers", 1, "weight"), State(1.0, tag="old"))
+        (True, True)
+    """
+
+    __slots__ = ("_below", "_match", "_tagged")
+    by_path = True
+
+    def __init__(self, text: str) -> None:
+        self._tagged = WithTag(text)
+        self._below = None if "" in text.split(".") else f"{text}."  # what has an empty step is no path
+        globs = self._below is not None and is_glob(text)
+        self._match = compiled("PathGlob", text, glob_to_regex(text)).fullmatch if globs else None
+        self.parts = (text,)
+
+    def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
+        return self._tagged(path, item) or self.is_at(path)
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether it may be a glob, and is no plain path."""
+        return self._match is not None
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it may be a path: it has no empty step."""
+        return self._below is not None
+
+    def is_tag_of(self, item: AnyType) -> bool:
+        """Tell whether it is a tag of a state."""
+        return self._tagged((), item)
+
+    def is_at(self, path: tuple[AnyType, ...]) -> bool:
+        """Tell whether it is a path to what is at `path`, or a glob for it."""
+        if self._match is not None:
+            return self._match(f".{text_of(path)}" if path else "") is not None
+        return self._below is not None and f"{text_of(path)}.".startswith(self._below)
+
+    def one_meaning(self, tagged: Set[AnyType], placed: Set[AnyType]) -> Set[AnyType]:
+        """Return what it names, given what has it as a tag and what stands there.
+
+        Raises:
+            ValueError: Those are not the same.
+        """
+        if tagged and placed and tagged != placed:
+            text = self.parts[0]
+            by_path = "PathGlob" if is_glob(text) else "PathPrefix"
+            raise ValueError(
+                f"{text!r} is a tag of {len(tagged)} states and the path of {len(placed)} others: write "
+                f"`WithTag({text!r})` or `{by_path}({text!r})`"
+            )
+        return tagged or placed
+
+
+def asks_for_path(predicate: Predicate) -> bool:
+    """Tell whether a predicate looks at paths, or may do so."""
     return not isinstance(predicate, BaseFilter) or predicate.by_path
 
 
@@ -215,7 +284,7 @@ class _Combined(BaseFilter):
 
     @property
     def by_path(self) -> bool:  # type: ignore[override]
-        return any(map(_asks_for_path, self.parts))
+        return any(map(asks_for_path, self.parts))
 
 
 class Any(_Combined):
@@ -277,8 +346,9 @@ def to_predicate(filter: Filter) -> Predicate:
     """Turn a filter in its short form into a predicate ``(path, state) -> bool``.
 
     Args:
-        filter: A class, a generic of one or a union of several; a tag; ``...`` or True for all; None or False for
-            none; a list or tuple, for what any of its filters accepts; or a predicate, which is returned as it is.
+        filter: A class, a generic of one or a union of several; text, for a tag, a path or a glob; ``...``
+            or True for all; None or False for none; a list or tuple, for what any of its filters accepts; or a
+            predicate, which is returned as it is.
 
     Raises:
         TypeError: It is not a filter.
@@ -286,14 +356,14 @@ def to_predicate(filter: Filter) -> Predicate:
     Example:
         >>> from brainstate_graph import State, to_predicate
         >>> to_predicate([State, "frozen"])
-        Any(OfType(State), WithTag('frozen'))
+        Any(OfType(State), Named('frozen'))
     """
     if filter is ... or filter is True:
         return Everything()
     if filter is None or filter is False:
         return Nothing()
     if isinstance(filter, str):
-        return WithTag(filter)
+        return Named(filter)
     if (kind := _class_of(filter)) is not None:
         return OfType(kind)
     if get_origin(filter) in (Union, types.UnionType):
@@ -303,53 +373,6 @@ def to_predicate(filter: Filter) -> Predicate:
     if callable(filter) and get_origin(filter) is None and filter is not AnyType:
         return cast(Predicate, filter)
     raise TypeError(
-        f"{filter!r} is not a filter: use a State class, a tag, `...`, a predicate "
+        f"{filter!r} is not a filter: use a State class, a tag, path or glob, `...`, a predicate "
         "(path, state) -> bool, or a list of those"
     )
-
-
-def depends_on_shape(filter: Filter) -> bool:
-    """Tell whether what a filter selects depends on the shape alone, so that it can be remembered with it."""
-    return filter is ... or isinstance(filter, (type, str)) or (isinstance(filter, BaseFilter) and filter.static)
-
-
-def partition(
-    filters: Sequence[Filter],
-    path_of: Callable[[int], tuple[AnyType, ...]],
-    item_of: Callable[[int], AnyType],
-    count: int,
-    exhaustive: bool,
-) -> tuple[list[int], ...]:
-    """Give each of `count` items to the first filter that accepts it.
-
-    What has *split* in its name loses nothing: it calls this with `exhaustive`. All else (`states`, `nodes`,
-    `treefy_states`, ``filter``, ...) returns what was asked for, and leaves out the rest. In both, ``...`` takes what
-    is left, so it stands last; several may.
-
-    Raises:
-        ValueError: `exhaustive`, and no filter accepts some item; or ``...`` stands before another filter.
-    """
-    predicates = [to_predicate(f) for f in filters]
-    for earlier, later in itertools.pairwise(predicates):
-        if isinstance(earlier, Everything) and not isinstance(later, Everything):
-            raise ValueError("`...` takes all that is left, so it stands last among the filters")
-    # Paths are made only where a filter looks at them: in a deep model they are long.
-    by_path = any(map(_asks_for_path, predicates))
-    groups: tuple[list[int], ...] = tuple([] for _ in predicates)
-    rest: list[int] = []
-    for i in range(count):
-        item = item_of(i)
-        path = path_of(i) if by_path else ()
-        for predicate, group in zip(predicates, groups, strict=True):
-            if predicate(path, item):
-                group.append(i)
-                break
-        else:
-            rest.append(i)
-    if rest and exhaustive:
-        names = ", ".join(dotted(path_of(i)) for i in rest[:8])
-        names += f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-        raise ValueError(
-            f"Non-exhaustive filters: no filter accepts {names}. Add `...` as the last filter to take the rest."
-        )
-    return groups

@@ -9,7 +9,7 @@ from .._core.errors import GraphError
 from .._core.layout import Layout, Path
 from .._tools.words import dotted
 
-__all__ = ["conflicts", "find_by_path", "find_nested", "nested", "unnested"]
+__all__ = ["conflicts", "find_by_path", "find_nested", "nested", "respelled", "unnested"]
 
 
 def nested(layout: Layout, item: Callable[[int], Any]) -> dict[Any, Any]:
@@ -78,6 +78,21 @@ def conflicts(layout: Layout) -> list[str]:
             below = f", {dotted((*path, first_below[leaf]))}" if leaf in first_below else ""
             found.append(f"the path {dotted(path)} is the beginning of another{below}")
     return found
+
+
+def respelled(layout: Layout, key: Any) -> Path | None:
+    """Return the path that somebody means who writes it as dotted text, or with text in place of numbers."""
+    parts = key.split(".") if isinstance(key, str) else list(map(str, key)) if isinstance(key, tuple) else [str(key)]
+    path: list[Any] = []
+    step: int | None = -1
+    for part in parts:
+        number = int(part) if part.isdecimal() else part
+        found = next((one for one in (part, number) if (step, one) in layout.step_below), None)
+        if found is None:
+            return None
+        step = layout.step_below[step, found]
+        path.append(found)
+    return tuple(path)
 
 
 # A path that is not in the layout, from its end: the keys above as such a pair (or None), and the last key.

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from .dotted_text import compiled, glob_to_regex, steps_of, text_of
 from .filters import BaseFilter
 
 __all__ = ["PathContains", "PathGlob", "PathPrefix", "PathRegex"]
 
 Path = tuple[Any, ...]
 
-# Filters are asked one after the other about one path: its text is kept until another path comes.
-_last: tuple[Path, str] = ((), "")
-
-
-def _text(path: Path) -> str:
-    """The dotted text of a path; made once for all the filters that look at one state in turn."""
-    global _last
-    held = _last  # replaced as a whole, so that threads need no lock
-    if held[0] is not path:
-        held = _last = (path, ".".join(map(str, path)))
-    return held[1]
-
 
 def _same(step: Any, key: Any) -> bool:
     return type(step) is type(key) and (step is key or step == key)
-
-
-def _steps(kind: str, text: str) -> list[str]:
-    steps = text.split(".")
-    if "" in steps:
-        raise ValueError(f"{kind}({text!r}) has an empty step: write the keys of a path with one dot between them")
-    return steps
 
 
 class PathContains(BaseFilter):
@@ -76,7 +57,7 @@ class PathPrefix(BaseFilter):
 
     def __init__(self, prefix: str | Path) -> None:
         if isinstance(prefix, str):
-            self._count = len(_steps("PathPrefix", prefix))
+            self._count = len(steps_of("PathPrefix", prefix))
             self._dot = prefix + "."
         elif not isinstance(prefix, tuple):
             raise TypeError(f"a prefix is dotted text or a tuple of keys, not {prefix!r}: `PathPrefix(({prefix!r},))`")
@@ -115,38 +96,11 @@ class PathGlob(BaseFilter):
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
             raise TypeError(f"a glob is dotted text, not {pattern!r}: `PathGlob('layers.*.weight')`")
-        self._match = _compiled("PathGlob", pattern, _glob_to_regex(pattern)).fullmatch
+        self._match = compiled("PathGlob", pattern, glob_to_regex(pattern)).fullmatch
         self.parts = (pattern,)
 
     def __call__(self, path: Path, item: Any) -> bool:
-        return self._match(f".{_text(path)}" if path else "") is not None
-
-
-_TOKEN = re.compile(r"\[(?P<no>!?)(?P<set>[^\[\]]+)\]|(?P<one>.)", re.DOTALL)
-
-
-def _glob_to_regex(pattern: str) -> str:
-    """The regular expression for a path in which a dot stands before each step, and not between them."""
-    found: list[str] = []
-    for step in _steps("PathGlob", pattern):
-        if step == "**":
-            anything = r"(?:\.[^.]*)*"
-            if found[-1:] != [anything]:  # twice in a row says no more, and takes quadratic time
-                found.append(anything)
-        elif "**" in step:
-            raise ValueError(f"PathGlob({pattern!r}): `**` is a step of its own; within one write `*`")
-        else:
-            found.append(r"\." + "".join(_token_to_regex(pattern, token) for token in _TOKEN.finditer(step)))
-    return "".join(found)
-
-
-def _token_to_regex(pattern: str, token: re.Match[str]) -> str:
-    if token["set"]:
-        chosen = re.escape(token["set"]).replace(r"\-", "-")
-        return f"[^.{chosen}]" if token["no"] else f"[{chosen}]"
-    if token["one"] in "[]":
-        raise ValueError(f"PathGlob({pattern!r}): a `[` needs its `]` in the same step, and characters between them")
-    return {"*": "[^.]*", "?": "[^.]"}.get(token["one"]) or re.escape(token["one"])
+        return self._match(f".{text_of(path)}" if path else "") is not None
 
 
 class PathRegex(BaseFilter):
@@ -172,15 +126,8 @@ class PathRegex(BaseFilter):
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
             raise TypeError(f"a regular expression is text, not {pattern!r}; its flags stand inside: `(?i)`")
-        self._match = _compiled("PathRegex", pattern, pattern).fullmatch
+        self._match = compiled("PathRegex", pattern, pattern).fullmatch
         self.parts = (pattern,)
 
     def __call__(self, path: Path, item: Any) -> bool:
-        return self._match(_text(path)) is not None
-
-
-def _compiled(kind: str, pattern: str, regex: str) -> re.Pattern[str]:
-    try:
-        return re.compile(regex)
-    except re.error as error:
-        raise ValueError(f"{kind}({pattern!r}): {error}") from None
+        return self._match(text_of(path)) is not None

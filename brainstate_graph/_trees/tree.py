@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Self, TypeVar, final
 
 import jax
@@ -19,9 +19,10 @@ from jax.tree_util import GetAttrKey
 from .._core.errors import GraphError
 from .._core.layout import Layout, Path
 from .._tools.words import dotted
-from .filters import Filter, partition
+from .filters import Filter
 from .leaf import TreefyState, spec_of, treefy, untreefied, value_of
-from .nesting import conflicts, find_by_path, find_nested, nested, unnested
+from .nesting import conflicts, find_by_path, find_nested, nested, respelled, unnested
+from .partition import partition
 
 __all__ = ["FlattedDict", "NestedDict", "StateTree", "TreefyState", "layout_of", "make_tree", "values_of"]
 
@@ -31,11 +32,12 @@ S = TypeVar("S", bound="StateTree")
 class StateTree(Mapping[Any, Any]):
     """What the two views have in common: a layout and the values at its leaves."""
 
-    __slots__ = ("_layout", "_values")
+    __slots__ = ("_layout", "_owners", "_values")
 
     graph_unchanging = True  # so that a graph that holds one as a pytree need not watch it
 
     _layout: Layout
+    _owners: Callable[[], StateTree]  # see `owners.py`
     _values: tuple[Any, ...]
 
     @classmethod
@@ -129,7 +131,7 @@ class StateTree(Mapping[Any, Any]):
 
     def _parts(self: S, filters: tuple[Filter, ...], exhaustive: bool) -> tuple[S, ...]:
         layout = self._layout
-        groups = partition(filters, layout.path, self._item, len(layout), exhaustive)
+        groups = partition(filters, layout, self._item, exhaustive)
         return tuple(make_tree(type(self), layout.pick(group), [self._values[i] for i in group]) for group in groups)
 
     @classmethod
@@ -224,7 +226,9 @@ class NestedDict(StateTree):
     def __getitem__(self, key: Any) -> Any:
         step = self._layout.step_below.get((-1, key))
         if step is None:
-            raise KeyError(f"{key!r}; the keys here are [{_some(list(map(repr, self)))}]")
+            meant = respelled(self._layout, key)
+            write = "" if meant is None else f": write {''.join(f'[{each!r}]' for each in meant)}"
+            raise KeyError(f"{key!r}{write or f'; the keys here are [{_some(list(map(repr, self)))}]'}")
         return self._at(step)
 
     def __contains__(self, key: Any) -> bool:
@@ -284,6 +288,9 @@ class FlattedDict(StateTree):
     def __getitem__(self, path: Path) -> Any:
         index = self._index(path)
         if index is None:
+            meant = respelled(self._layout, path)
+            if meant is not None and self._index(meant) is not None:
+                raise KeyError(f"no state at {path!r}: write [{meant!r}]")
             near = [dotted(self._layout.path(i)) for i in range(min(8, len(self)))]
             raise KeyError(f"no state at {path!r}; there are {', '.join(near) or 'none'}{', ...' * (len(self) > 8)}")
         return self._item(index)
@@ -381,9 +388,8 @@ def _join(trees: Sequence[StateTree]) -> FlattedDict:
 def _register(cls: type[StateTree]) -> None:
     # One standard key per value whose string is the state's path: `.layers.0.weight`.
     def with_keys(tree: StateTree) -> tuple[Any, ...]:
-        return tuple(
-            (GetAttrKey(dotted(path)), value) for path, value in zip(tree._layout.paths, tree._values, strict=True)
-        ), tree._layout
+        keys = [GetAttrKey(dotted(path)) for path in tree._layout.paths]
+        return tuple(zip(keys, tree._values, strict=True)), tree._layout
 
     jax.tree_util.register_pytree_with_keys(
         cls, with_keys, lambda layout, values: make_tree(cls, layout, values), lambda tree: (tree._values, tree._layout)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, cast, final
 
 from .._core import door
-from .._core.clock import fields_of, stamp
 from .._core.door import assign_values, read_values
 from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, GraphDef
@@ -21,7 +20,10 @@ from .._core.node import Node
 from .._core.snapshot import Snapshot
 from .._core.state import State, make_state
 from .._kept.cached import snapshot
-from .._tools.words import dotted
+from .._records.clock import fields_of, stamping
+from .._tools.arrays import PLAIN, deleted_leaf
+from .._tools.at_once import at_once, filling
+from .._tools.words import dotted, some
 from .._trees.filters import Filter
 from .._trees.tree import TreefyState, layout_of, values_of
 from .fit import fitted
@@ -97,7 +99,7 @@ def pop_states(node: Any, *filters: Filter) -> Any:
     Raises:
         GraphError: Some of the states is in a list, tuple or other container that would close the gap; the message
             lists all, and nothing is removed.
-        ValueError: There is no filter.
+        ValueError: There is no filter, or a text names no state.
 
     Example:
         >>> from brainstate_graph import State, pop_states
@@ -113,12 +115,24 @@ def pop_states(node: Any, *filters: Filter) -> Any:
         )
     snap = snapshot(node)
     groups = selected(snap, filters, exhaustive=False)
+    _refuse_unknown(snap, filters, groups)
     going = {snap.graphdef.state_rows[i] for _, chosen in groups for i in chosen}
     places = _places_of(snap, going)
     with _all_or_nothing(place.holder for place in places):
         for place in places:
             place.detach()
     return live_states(snap, groups)
+
+
+def _refuse_unknown(
+    snap: Snapshot, filters: tuple[Filter, ...], groups: Sequence[tuple[Layout, Sequence[int]]]
+) -> None:
+    """Refuse a text that names nothing: it is a slip of the pen, where a class only asks what there is."""
+    for given, (_, chosen) in zip(filters, groups, strict=True):
+        if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:
+            layout = snap.graphdef.layout
+            there = some((dotted(layout.path(i)) for i in range(len(layout))), len(layout)) or "no state"
+            raise ValueError(f"nothing was popped: {given!r} names no state; there is {there}")
 
 
 @final
@@ -171,6 +185,9 @@ def _all_or_nothing(holders: Iterable[Any]) -> Generator[None]:
     try:
         yield
     except BaseException:
+        plain = [pair for pair in before.values() if foreign_type_of(type(pair[0])) is None]
+        loops = [loop for holder, contents in plain for loop in filling(_contents(holder), contents)]
+        at_once(*loops, stamping([holder for holder, _ in plain if isinstance(holder, Node)]))
         for holder, contents in before.values():
             _put_back(holder, contents)
         raise
@@ -182,11 +199,6 @@ def _put_back(holder: Any, contents: dict[Any, Any]) -> None:
         foreign.clear(holder)
         for key, held in contents.items():
             foreign.set_key(holder, key, held)
-        return
-    _contents(holder).clear()
-    _contents(holder).update(contents)
-    if isinstance(holder, Node):
-        stamp(holder)
 
 
 def _places_of(snap: Snapshot, going: set[int]) -> list[_Place]:
@@ -254,7 +266,10 @@ def _fitting(
     values: list[Any] = []
     for i, (state, now, new) in enumerate(zip(chosen, read_values(chosen, record=False), given, strict=True)):
         kind = type(new)
-        alike = kind is type(now) and kind in door.PLAIN
+        if kind not in _NUMBERS and (place := deleted_leaf(new)) is not None:
+            problems.note(partial(path, i), f"deleted array: {{path}}{place} was donated to a compiled call")
+            continue
+        alike = kind is type(now) and kind in PLAIN
         if alike and (kind in _NUMBERS or (now.shape == new.shape and now.dtype == new.dtype)):
             values.append(new)  # as most do; what follows costs five times as much
             continue

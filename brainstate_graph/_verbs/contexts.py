@@ -22,7 +22,7 @@ from .._tools.refmap import RefMap
 from .._tools.words import dotted
 from .._trees.filters import Filter
 from .given import merge_values
-from .treefy import detached_values, trees_of
+from .treefy import check_values, detached_values, trees_of
 
 __all__ = ["MergeContext", "SplitContext", "merge_context", "split_context"]
 
@@ -160,8 +160,9 @@ class MergeContext(_Context):
                 f"treefy_merge needs a GraphDef first, not {type(graphdef).__name__}: "
                 "`ctx.treefy_merge(graphdef, tree)`"
             )
-        values = detached_values(merge_values(graphdef, trees))
-        root, made = unflatten(graphdef, values, cast(Sequence[Any], self.index_ref))
+        values = merge_values(graphdef, trees)
+        check_values(graphdef, values)
+        root, made = unflatten(graphdef, detached_values(values), cast(Sequence[Any], self.index_ref))
         for row, name in self._names(graphdef):
             self.index_ref[name] = made[row]
         return root

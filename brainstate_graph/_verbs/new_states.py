@@ -7,9 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from .._core.hooks import HookContext, register_state_hook
 from .._core.state import State
+from .._records.hooks import HookContext, register_state_hook
 from .._trees.filters import Filter, to_predicate
+from .metadata import declare
 
 __all__ = ["catch_new_states"]
 
@@ -41,7 +42,7 @@ def catch_new_states(tag: str | None = None, exclude: Filter = None) -> Generato
         if threading.get_ident() != me or excluded((), state):
             return
         if tag is not None:
-            state._meta = state.replace(tag=(state.tag or frozenset()) | {tag})._meta  # no graph holds it yet
+            declare(state, tag=(state.tag or frozenset()) | {tag})
         caught.append(state)
 
     with register_state_hook("init", catch):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast, final
 
 import jax
 
-from .._core.door import PLAIN, object_in, read_values
+from .._core.door import object_in, read_values
 from .._core.errors import GraphError
 from .._core.graphdef import GraphDef
 from .._core.layout import Layout
@@ -19,13 +19,16 @@ from .._core.snapshot import Snapshot
 from .._core.unflatten import build
 from .._core.values import detached
 from .._kept.cached import snapshot
+from .._tools.arrays import ARRAYS, PLAIN, deleted_leaf
 from .._tools.words import dotted
-from .._trees.filters import Filter, depends_on_shape, partition
+from .._trees.filters import Filter
+from .._trees.partition import depends_on_shape, partition
 from .._trees.tree import NestedDict, layout_of, make_tree, values_of
 from .given import merge_values
 
 __all__ = [
-    "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states", "trees_of",
+    "check_values", "clone", "detached_values", "graphdef", "selected", "treefy_merge", "treefy_split", "treefy_states",
+    "trees_of",
 ]  # fmt: skip
 
 N = TypeVar("N")
@@ -60,7 +63,7 @@ def selected(snap: Snapshot, filters: tuple[Filter, ...], exhaustive: bool) -> t
     key = (partition, exhaustive, filters)
     found = shape.memo.get(key) if static else None
     if found is None:
-        groups = partition(filters, layout.path, snap.states.__getitem__, len(snap.states), exhaustive)
+        groups = partition(filters, layout, snap.states.__getitem__, exhaustive)
         found = tuple((layout.pick(group), tuple(group)) for group in groups)
         if static:
             shape.memo[key] = found
@@ -170,17 +173,29 @@ def treefy_merge(graphdef: GraphDef, *trees: Any) -> Any:
         values: Sequence[Any] = values_of(trees[0])  # the common case, where nothing can be wrong
     else:
         values = merge_values(graphdef, trees)
-    if not PLAIN.issuperset(map(type, values)):
-        _refuse_objects(graphdef, values)
+    check_values(graphdef, values)
     return build(graphdef, detached_values(values), _NOTHING_KNOWN)
 
 
-def _refuse_objects(graphdef: GraphDef, values: Sequence[Any]) -> None:
+def check_values(graphdef: GraphDef, values: Sequence[Any]) -> None:
+    """Refuse to put a graph together from values of which one holds a State or Node, or an array that was deleted.
+
+    Raises:
+        GraphError: There is one; the message names the path.
+    """
     for index, value in enumerate(values):
-        if type(value) not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
+        kind = type(value)
+        if kind in PLAIN and (kind not in ARRAYS or not value.is_deleted()):  # as nearly all of them
+            continue
+        if kind not in PLAIN and object_in(jax.tree.leaves(value)) is not None:
             where = dotted(graphdef.layout.path(index))
             raise GraphError(
                 f"the value for {where} holds a State or Node: give `state.value`, or `treefy_states(node)`"
+            )
+        if (place := deleted_leaf(value)) is not None:
+            raise GraphError(
+                f"the array for {dotted(graphdef.layout.path(index))}{place} was deleted, as it was donated to a "
+                "compiled call: keep a copy before the call, `jnp.array(x)`"
             )
 
 
@@ -199,4 +214,5 @@ def clone(node: N) -> N:
     """
     snap = snapshot(node)
     values = [detached(value, arrays=True) for value in read_values(snap.states)]
+    check_values(snap.graphdef, values)
     return cast(N, build(snap.graphdef, values))

@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .._core.clock import fields_of
 from .._core.foreign import foreign_type_of
 from .._core.graphdef import NODES, Const, Edge, GraphDef, Row, visit_order
 from .._core.layout import Layout, Path
 from .._core.snapshot import Snapshot
 from .._kept.cached import snapshot
+from .._records.clock import fields_of
 from .._trees.filters import Filter
 from .._trees.tree import FlattedDict, make_tree
 from .treefy import selected

@@ -185,11 +185,9 @@ class Contents(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._arrays) + len(self._tied)
 
-    def add_names(self, names: Iterable[str]) -> None:
-        """Give arrays these names as well, where the model that was saved had tied them."""
-        for name in self.aliases.keys() & names:
-            if name not in self._arrays and self.aliases[name] in self._arrays:
-                self._tied[name] = self.aliases[name]
+    def add_names(self, names: Mapping[str, str]) -> None:
+        """Give arrays further names, each with the one that it has in the file."""
+        self._tied |= names
 
 
 def _is_ours(name: str) -> bool:

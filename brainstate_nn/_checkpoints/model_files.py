@@ -27,7 +27,7 @@ from brainstate_graph import (
     treefy_merge,
 )
 
-from .._core.paths import dotted_name, dotted_names, leaf_paths
+from .._core.paths import alias_paths, dotted_name, dotted_names, leaf_paths
 from .._layers import activations as _activations
 from .container import open_contents, save_contents
 from .leaves import as_jax
@@ -61,7 +61,7 @@ def save_model(path: str | os.PathLike[str], model: Any, *, metadata: Mapping[st
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_model(os.path.join(folder, "model.safetensors"), Sequential(Linear(2, 3), relu))
         ...     load_model(os.path.join(folder, "model.safetensors"))[0]
-        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)
+        Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)
     """
     shape = graphdef(model)
     if not isinstance(model, (Node, list, tuple, dict)):
@@ -157,9 +157,15 @@ def merged_model(shape: GraphDef, trees: GraphDef, contents: Any) -> Any:
     by_name = _trees_by_name(trees)
     taken: set[str] = set()
     values: list[tuple[tuple[Any, ...], Any]] = []
+    others: dict[Any, list[Any]] = {}
+    for other, first in alias_paths(shape).items():
+        others.setdefault(first, []).append(other)
     for row in shape.state_rows:
         path = shape.path(row)
-        inner, leaves, treedef = leaf_paths(path, by_name.pop(dotted_name(path), _ONE_ARRAY))
+        tree = by_name.pop(dotted_name(path), _ONE_ARRAY)
+        # A file names what is shared in the order in which the model was defined, which its shape does not tell.
+        found = [leaf_paths(held, tree) for held in (path, *others.get(path, ()))]
+        inner, leaves, treedef = next((f for f in found if all(dotted_name(p) in contents for p in f[0])), found[0])
         names = list(map(dotted_name, inner))
         for name, leaf in zip(names, leaves, strict=True):
             if type(leaf) is not State or name in taken or name not in contents:

@@ -20,9 +20,19 @@ import jax
 
 from brainstate_graph import Filter, GraphError, from_json
 
+from .._core.paths import refuse_nothing
 from .model_files import allowed_names, merged_model
 from .orbax_leaves import LeavesWithKinds, StoredLeaf, as_leaf, nested, stored_in, to_stored
-from .pure_dicts import LoadReport, Rename, aliases, from_flat_dict, leaves_by_path, names_by_new_name, to_flat_dict
+from .pure_dicts import (
+    LoadReport,
+    Rename,
+    aliases,
+    from_flat_dict,
+    further_names,
+    leaves_by_path,
+    names_by_new_name,
+    to_flat_dict,
+)
 from .step_info import StepInfo, check_metadata, without_checksum
 
 if TYPE_CHECKING:
@@ -117,7 +127,8 @@ class Checkpoints:
             Whether the step is being saved; the options may say to save each tenth only.
 
         Raises:
-            GraphError: A value cannot be held; the message lists all of them, and nothing was written.
+            GraphError: A value cannot be held, of which the message lists all, or there is no state to save; nothing
+                was written.
             TypeError: The metadata are not JSON.
             ValueError: The step is there already, or a later one.
         """
@@ -136,6 +147,7 @@ class Checkpoints:
                     "earlier step, remove the later ones by `checkpoints.manager.delete(step)`, or write `force=True`"
                 )
             return False
+        refuse_nothing(node_or_tree, filters, "nothing was written")
         arrays, records = to_stored(leaves_by_path(node_or_tree, *filters))
         items = {"about": ocp.args.JsonSave(self._info(node_or_tree, records, metadata))}
         if arrays:
@@ -176,9 +188,8 @@ class Checkpoints:
         info = self._read_info(step)
         records: dict[str, StoredLeaf] = info["leaves"]
         live, tied = to_flat_dict(node, *filters), aliases(node)
-        # A leaf has the other names too that it had when it was saved, where the model has such a name.
-        stored_as = {name: name for name in records}
-        stored_as |= {other: n for other, n in info["aliases"].items() if other in live and other not in records}
+        further, rename = further_names(info["aliases"], records, node, filters, rename)
+        stored_as = {name: name for name in records} | further
         data: dict[str, Any] = {name: records[first] for name, first in stored_as.items()}
         # By the name of what is stored: the leaf whose place it takes, and so where it is read to.
         templates: dict[str, Any] = {}

@@ -8,17 +8,18 @@ model, never from the data. All files and checkpoints of this package go through
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from brainstate_graph import Any as AnyOf
-from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, graphdef, update_states
+from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict, update_states
+from brainstate_graph.extend import deleted_leaf
 
 from .._core.arrays import is_key
-from .._core.paths import Path, alias_paths, dotted_name, dotted_names, leaf_paths, state_arrays
+from .._core.paths import Path, dotted_name, dotted_names, first_paths, leaf_paths, refuse_nothing, state_arrays
 from .._core.replacement import aval_text, replacement
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "as_nested",
     "from_flat_dict",
     "from_pure_dict",
+    "further_names",
     "leaves_by_path",
     "names_by_new_name",
     "renaming",
@@ -145,7 +147,7 @@ def aliases(node: Any) -> dict[str, str]:
         >>> aliases([one, two])
         {'1.weight': '0.weight'}
     """
-    return {dotted_name(other): dotted_name(first) for other, first in alias_paths(graphdef(node)).items()}
+    return {dotted_name(other): dotted_name(first) for other, first in first_paths(node).items()}
 
 
 def from_flat_dict(
@@ -174,7 +176,8 @@ def from_flat_dict(
         What is missing and what is unexpected; both are empty where `strict`.
 
     Raises:
-        GraphError: A name is missing or unexpected, or an array has another shape or dtype; the message lists all.
+        GraphError: A name is missing or unexpected, or an array has another shape or dtype; the message lists all. Or
+            the filters select no state.
 
     Example:
         >>> from brainstate_nn import Linear, from_flat_dict, to_flat_dict
@@ -187,6 +190,8 @@ def from_flat_dict(
     """
     if not isinstance(data, Mapping):
         raise TypeError(f"data is a dictionary of arrays by name, not a {type(data).__name__}")
+    if filters:
+        refuse_nothing(node, filters, "nothing is loaded")
     problems: list[str] = []
     given = names_by_new_name(data, rename, problems)
     missing: list[str] = []
@@ -290,6 +295,37 @@ def names_by_new_name(data: Iterable[str], rename: Rename | None, problems: list
     return given
 
 
+def further_names(
+    tied: Mapping[str, str], stored: Collection[str], node: Any, filters: Sequence[Filter], rename: Rename | None
+) -> tuple[dict[str, str], Rename | None]:
+    """Find the other names of what is stored by which the model knows it.
+
+    Args:
+        tied: For each other name that a state had when it was saved the one under which it is stored.
+        stored: The names under which arrays are stored.
+        node: The model that is loaded.
+        filters: Which states of it.
+        rename: As for `from_flat_dict`.
+
+    Returns:
+        The further names, each with the one that is stored; and a `rename` that leaves out the stored name where only a
+        further one is known in the model.
+    """
+    if not tied:
+        return {}, rename
+    new_name = renaming(rename)
+    live = to_flat_dict(node, *filters)
+    known = {*live, *aliases(node)}
+    taken = set(map(new_name, stored))
+    further: dict[str, str] = {}
+    for other, first in tied.items():
+        new = new_name(other)
+        if first in stored and new not in taken and (new in live or (new in known and new_name(first) not in known)):
+            further[other] = first
+    replaced = {first for first in further.values() if new_name(first) not in known}
+    return further, lambda name: None if name in replaced else new_name(name)
+
+
 def renaming(rename: Rename | None) -> Callable[[str], str | None]:
     """Return the function that `rename` stands for.
 
@@ -329,6 +365,9 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
         return _NOTHING
     # A tied weight may stand in the data under several names, if the arrays are equal.
     first, *rest = items = [data[given.pop(name)] for name in present]
+    lost = [item for item in items if deleted_leaf(item) is not None]
+    if lost:
+        return lost[0]  # of which `replacement` says so
     if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
         problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
     return first

@@ -12,8 +12,9 @@ from typing import Any
 
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict
 
+from .._core.paths import refuse_nothing
 from .container import open_contents, save_contents
-from .pure_dicts import LoadReport, Rename, aliases, from_flat_dict, to_flat_dict
+from .pure_dicts import LoadReport, Rename, aliases, from_flat_dict, further_names, to_flat_dict
 
 __all__ = ["load_states", "save_states", "tied_names"]
 
@@ -36,7 +37,7 @@ def save_states(
 
     Raises:
         GraphError: Two paths would have one name, or a value is no array, random key or number; the message lists all
-            of these. Nothing was written.
+            of these. Or there is no state to save. Nothing was written.
 
     Example:
         >>> import os, tempfile
@@ -46,6 +47,7 @@ def save_states(
         ...     load_states(os.path.join(folder, "model.msgpack"), Linear(2, 3), ParamState)
         LoadReport(missing=(), unexpected=())
     """
+    refuse_nothing(node_or_tree, filters, "nothing was written")
     flat = to_flat_dict(node_or_tree, *filters)
     save_contents(path, flat, tied_names(node_or_tree, flat), metadata)
 
@@ -98,8 +100,9 @@ def load_states(
         True
     """
     with open_contents(path) as contents:
-        if contents.aliases and rename is None:
-            contents.add_names(to_flat_dict(node, *filters))
+        further, rename = further_names(contents.aliases, contents, node, filters, rename)
+        if further:
+            contents.add_names(further)
         try:
             return from_flat_dict(node, contents, *filters, strict=strict, rename=rename, cast=cast)
         except GraphError as error:

@@ -48,13 +48,12 @@ class StepInfo:
             except GraphError as error:
                 why = str(error)
             self._graph = {
-                "graphdef": text, "no_graphdef": why, "fingerprint": fingerprint(shape), "aliases": aliases(node)
+                "graphdef": text, "no_graphdef": why, "fingerprint": fingerprint(shape)
             }  # fmt: skip
             self._shape = shape
-        if self._graph["graphdef"] is None:
-            return self._graph
-        # not kept, as it may change with the values while the graph stays
-        return self._graph | {"trees": to_json(graphdef(value_trees(node)))}
+        # Not kept, as they may change while the graph stays: the order of definition, and the values.
+        graph = self._graph | {"aliases": aliases(node)}
+        return graph if graph["graphdef"] is None else graph | {"trees": to_json(graphdef(value_trees(node)))}
 
 
 def with_checksum(info: Mapping[str, Any]) -> dict[str, Any]:

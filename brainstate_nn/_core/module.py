@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from brainstate_graph import Filter, Node
 from brainstate_graph import nodes as nodes_of
 from brainstate_graph import states as states_of
+from brainstate_graph.extend import ABSENT, new_node, put_fields
 
-from .paths import dotted_names, nearest
+from .declarations import awaits_constructor, make_constructors, refuse_unknown_keywords
+from .paths import Path, defined, dotted_names, first_paths
 from .states import ParamState
 
 __all__ = ["Module", "signature_of", "switch"]
@@ -26,7 +28,8 @@ M = TypeVar("M", bound="Module")
 class Module(Node):
     """The base of models and layers: subclass it, set states and other modules as attributes, and define `__call__`.
 
-    ``super().__init__()`` is not needed. A subclass may define `update` in place of `__call__`.
+    ``super().__init__()`` is not needed. A subclass may define `update` in place of `__call__`. One that has no
+    constructor takes what it declares by annotations, as a dataclass does, and no other arguments.
 
     Attributes:
         training: Whether layers behave as in training, set by `train` and `eval`.
@@ -48,6 +51,21 @@ class Module(Node):
 
     # A class attribute, so that a module has none of its own until its mode differs (see `switch`).
     training: bool = True
+    # Whether its attribute `layers` stands for `n` layers, which have `shared` in common, as that of a Stack does.
+    stacks_layers: ClassVar[bool] = False
+    _graph_settings = ("training", "stacks_layers", *Node._graph_settings)
+    _awaits_constructor = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls._awaits_constructor:
+            make_constructors(cls, cls._graph_settings)
+        if kwargs:
+            refuse_unknown_keywords(cls, kwargs)
+        return Node.__new__(cls, *args, **kwargs) if args or kwargs else new_node(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._awaits_constructor = awaits_constructor(cls, cls._graph_settings)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `update`, where the subclass defines that in place of `__call__`."""
@@ -81,7 +99,7 @@ class Module(Node):
         return nodes_of(self, *filters)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over the modules that this one holds directly, each once, with their names.
+        """Iterate over the modules that this one holds directly, each once, with their names, as they are defined.
 
         What is in a list or dict has a dotted name, ``layers.0``. A module is not its own child.
 
@@ -90,7 +108,7 @@ class Module(Node):
             >>> [name for name, _ in Sequential(Linear(2, 3), Sequential(Linear(3, 1))).named_children()]
             ['layers.0', 'layers.1']
         """
-        found = dict(nearest(self, Module))
+        found = dict(defined(self, Module, nearest=True))
         return zip(dotted_names(list(found)), found.values(), strict=True)
 
     def children(self) -> Iterator[Module]:
@@ -98,7 +116,9 @@ class Module(Node):
         return (child for _, child in self.named_children())
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Iterate over this module, named ``""``, and all below it, each once, under the name where it is met first.
+        """Iterate over this module, named ``""``, and all below it, each once, in the order in which they are defined.
+
+        Its name is that of the place where it is met first.
 
         Example:
             >>> from brainstate_nn import Linear, Sequential
@@ -106,7 +126,7 @@ class Module(Node):
             >>> [name for name, _ in Sequential(shared, Sequential(shared)).named_modules()]
             ['', 'layers.0', 'layers.1']
         """
-        found = nodes_of(self, Module)
+        found = dict(defined(self, Module))
         return zip(dotted_names(list(found)), found.values(), strict=True)
 
     def modules(self) -> Iterator[Module]:
@@ -116,13 +136,16 @@ class Module(Node):
     def named_parameters(self) -> Iterator[tuple[str, ParamState]]:
         """Iterate over the parameters, each once, under the name that it has in a checkpoint.
 
+        The order is that of state trees, and so of gradients: sorted.
+
         Example:
             >>> from brainstate_nn import Linear, Sequential
             >>> {name: p.value.shape for name, p in Sequential(Linear(2, 3)).named_parameters()}
             {'layers.0.bias': (3,), 'layers.0.weight': (2, 3)}
         """
-        found = states_of(self, ParamState)
-        return zip(dotted_names(list(found)), found.values(), strict=True)
+        found: dict[Path, ParamState] = dict(states_of(self, ParamState))
+        first = first_paths(self)
+        return zip(dotted_names([first.get(path, path) for path in found]), found.values(), strict=True)
 
     def parameters(self) -> Iterator[ParamState]:
         """Iterate over the parameters, each once."""
@@ -194,10 +217,6 @@ def switch(modules: Iterable[Module], training: bool) -> None:
     A module that has the mode of its class has no attribute for it: with one it would be another structure, and the
     programs compiled before a switch to and fro would not be found again.
     """
-    for module in modules:
-        # Only what changes is set: each assignment is a change of structure for the graph.
-        if module.training != training:
-            if type(module).training == training:
-                del module.training
-            else:
-                module.training = training
+    # Only what changes is set: each assignment is a change of structure for the graph.
+    others = [module for module in modules if module.training != training]
+    put_fields([(module, "training", ABSENT if type(module).training == training else training) for module in others])

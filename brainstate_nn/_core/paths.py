@@ -13,17 +13,20 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from brainstate_graph import Any as AnyOf
-from brainstate_graph import Filter, GraphDef, GraphError, Snapshot, State, graphdef, states
+from brainstate_graph import Filter, FlattedDict, GraphDef, GraphError, NestedDict, Snapshot, State, graphdef, states
+from brainstate_graph.extend import definition_order, fields_of, some
 
 __all__ = [
     "Path",
     "StateArrays",
     "alias_paths",
+    "defined",
     "dotted_name",
     "dotted_names",
+    "first_paths",
     "from_below",
     "leaf_paths",
-    "nearest",
+    "refuse_nothing",
     "state_arrays",
 ]
 
@@ -94,15 +97,32 @@ def state_arrays(node: Any, filters: Sequence[Filter] = ()) -> list[StateArrays]
         GraphError: Two arrays have one name.
     """
     aliases: dict[Path, list[Path]] = {}
-    for alias, first in alias_paths(graphdef(node)).items():
+    first_of: dict[Any, Path] = first_paths(node)
+    for alias, first in first_of.items():
         aliases.setdefault(first, []).append(alias)
     found = states(node, *((AnyOf(*filters),) if filters else ()))
-    parts = [(path, state, *leaf_paths(path, state.value)) for path, state in found.items()]
+    named = [(first_of.get(path) or path, state) for path, state in found.items()]
+    parts = [(path, state, *leaf_paths(path, state.value)) for path, state in named]
     names = iter(dotted_names([path for _, _, paths, _, _ in parts for path in paths]))
     return [
         StateArrays(path, aliases.get(path, []), state, paths, [next(names) for _ in paths], leaves, treedef)
         for path, state, paths, leaves, treedef in parts
     ]
+
+
+def refuse_nothing(node: Any, filters: Sequence[Filter], verb: str) -> None:
+    """Refuse filters that select no state of a model or state tree, for a verb that writes what they name.
+
+    Raises:
+        GraphError: They select none; the message lists what there is.
+    """
+    there = node.to_flat() if isinstance(node, (NestedDict, FlattedDict)) else states(node)
+    if not there:
+        raise GraphError(f"{verb}: {type(node).__name__} holds no state")
+    if filters and not there.filter(AnyOf(*filters)):
+        given = ", ".join(map(repr, filters))
+        names = some(map(dotted_name, there), len(there))
+        raise GraphError(f"{verb}: {given} selects no state of {type(node).__name__}; there is {names}")
 
 
 def leaf_paths(path: Path, value: Any) -> tuple[list[Path], list[Any], Any]:
@@ -142,31 +162,79 @@ def alias_paths(shape: GraphDef) -> dict[Path, Path]:
     return found
 
 
-# -------------------------------------------------------------------------------------------------------------- orders
+def first_paths(node: Any) -> dict[Path, Path]:
+    """Return for each other path of a state the one that is met first in the order in which the model was defined.
+
+    A walk goes through attributes and dicts sorted, since equal models are to have one GraphDef. A file is named by the
+    order of the user: ``{"net": net, "ema": ema}`` has the weights under `net`.
+    """
+    sorted_first = alias_paths(graphdef(node))
+    if not sorted_first:
+        return {}
+    defined = _defined_paths(Snapshot(node))
+    names: dict[Path, list[Path]] = {}
+    for other, first in sorted_first.items():
+        names.setdefault(first, [first]).append(other)
+    return {path: defined[first] for first, paths in names.items() for path in paths if path != defined[first]}
 
 
-def nearest(root: Any, kind: type[T]) -> Iterator[tuple[Path, T]]:
-    """Iterate over the nearest objects of a class below a node, each once, with the path that leads to it directly.
+def _defined_paths(snap: Snapshot) -> dict[Path, Path]:
+    """Return for the path of each state by a sorted walk that by a walk in the order of definition."""
+    shape, found = snap.graphdef, _in_order_of_definition(snap)
+    return {shape.path(row): found[row] for row in shape.state_rows}
+
+
+def defined(node: Any, kind: type[T], nearest: bool = False) -> Iterator[tuple[Path, T]]:
+    """Iterate over the objects of a class in the order in which a model is defined, each before those below it.
 
     Args:
-        root: A node, or a container of them; it is not among them.
-        kind: The class; what is below one of its objects is not looked at.
+        node: The model, a node or a container of them.
+        kind: The class.
+        nearest: Whether to leave out the model itself, and what is below one of the objects found.
     """
-    snap = Snapshot(root)
-    shape, objects = snap.graphdef, snap.objects
-    met: set[int] = set()
+    snap = Snapshot(node)
+    for row, path in _in_order_of_definition(snap, kind if nearest else None).items():
+        found = snap.object_at(row)
+        if isinstance(found, kind) and (row or not nearest):
+            yield path, found
+
+
+def _in_order_of_definition(snap: Snapshot, within: type[Any] | None = None) -> dict[int, Path]:
+    """Return the rows of a graph in the order in which it is defined, each with the path where it is met first.
+
+    What is below an object of the class `within`, other than the root, is not looked at.
+    """
+    shape = snap.graphdef
+    found: dict[int, Path] = {}
     stack: list[tuple[int, Path]] = [(0, ())]
     while stack:
         number, path = stack.pop()
-        if number in met:
+        if number in found:
             continue
-        met.add(number)
-        if number and isinstance(objects[number], kind):
-            yield path, objects[number]
+        found[number] = path
+        live = snap.object_at(number)
+        if number and within is not None and isinstance(live, within):
             continue
         row, edges = shape.rows[number], shape.edges(number)
+        order = _order(row.kind, live)
+        visits = sorted(row.visits, key=lambda i: order.get(row.keys[i], i))
         # In reverse, since the last one that is put on the stack is looked at first.
-        stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(row.visits))  # type: ignore[misc]
+        stack.extend((edges[i], (*path, row.keys[i])) for i in reversed(visits))  # type: ignore[misc]
+    return found
+
+
+def _order(kind: str, live: Any) -> dict[Any, int]:
+    """Return the place of each attribute or key: as the class sets them, then as the object has them."""
+    if kind == "dict":
+        return {key: i for i, key in enumerate(live)}
+    if kind != "node":
+        return {}
+    by_class = definition_order(type(live))
+    keys = sorted(fields_of(live), key=lambda key: by_class.get(key, len(by_class)))
+    return {key: i for i, key in enumerate(keys)}
+
+
+# -------------------------------------------------------------------------------------------------------------- orders
 
 
 def from_below(parts: Iterable[tuple[Path, T]]) -> Iterator[tuple[Path, T]]:

@@ -83,6 +83,8 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
 
     __slots__ = ()
 
+    graph_at_home = True
+
     def __init__(
         self,
         seed: int | jax.Array | State[Any] | None = None,
@@ -102,6 +104,9 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
 
         Returns:
             A typed key of shape ``()``, or keys of shape ``(n,)``. Either is one draw.
+
+        Raises:
+            TraceContextError: The code runs inside of ``jax.vmap``, ``jax.grad`` or another transform of JAX itself.
         """
         with _draw_lock:
             key, count = self.value

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from brainstate_graph.extend import deleted_leaf
+
 from .arrays import is_key, uncommitted, weakly_typed
 
 __all__ = ["aval_text", "put", "replacement"]
@@ -36,6 +38,9 @@ def replacement(name: str, live: Any, given: Any, cast: bool, problems: list[str
         cast: Whether it may be cast to the dtype of `live`.
         problems: Where to note that it does not fit; None is returned then.
     """
+    if deleted_leaf(given) is not None:
+        problems.append(f"{name} is given an array that was deleted, as it was donated to a compiled call")
+        return None
     if aval_text(given) != aval_text(live):
         new = _cast(live, given)
         fits = aval_text(new) == aval_text(live)

@@ -8,17 +8,19 @@ the input or the old value lies. Off a mesh, all of these return what they are g
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 __all__ = [
     "axes_in",
+    "beside",
     "mask_like",
     "named_sharding",
+    "on_explicit_axes",
     "replicated",
     "resharded",
     "resharded_like",
@@ -26,6 +28,9 @@ __all__ = [
     "with_sharding",
     "with_spec",
 ]
+
+
+T = TypeVar("T")
 
 
 def mask_like(mask: jax.Array, x: jax.Array) -> jax.Array:
@@ -60,6 +65,29 @@ def named_sharding(x: Any) -> NamedSharding | None:
     """Return the sharding of an array on a mesh, with the devices where they are known; None where it is on none."""
     sharding = jax.typeof(x).sharding if isinstance(x, Tracer) else getattr(x, "sharding", None)
     return sharding if isinstance(sharding, NamedSharding) else None
+
+
+def on_explicit_axes(x: jax.Array) -> bool:
+    """Tell whether an array lies on a mesh with explicit axes, spread over them or whole on each device."""
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
+
+
+def beside(tree: T, others: Any) -> T:
+    """Put new arrays, such as counts, whole on each device of the mesh on which other arrays lie.
+
+    A compiled step puts them there anyway, and would be compiled once more for where they began.
+    """
+    shardings = map(named_sharding, jax.tree.leaves(others))
+    meshes = {sharding.mesh for sharding in shardings if sharding is not None and isinstance(sharding.mesh, Mesh)}
+    if len(meshes) != 1:
+        return tree
+    whole = NamedSharding(meshes.pop(), PartitionSpec())
+
+    def moved(x: Any) -> Any:
+        free = isinstance(x, jax.Array) and not isinstance(x, Tracer) and not x.committed
+        return jax.device_put(x, whole) if free else x
+
+    return jax.tree.map(moved, tree)
 
 
 def with_sharding(x: jax.Array, sharding: Any) -> jax.Array:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from brainstate_graph import Snapshot
-from brainstate_graph.extend import Journal, read_values, write_values
+from brainstate_graph.extend import Journal, filling, read_values, write_values
 
 __all__ = ["all_or_nothing"]
 
@@ -22,13 +22,18 @@ def all_or_nothing(root: Any) -> Generator[Snapshot]:
     snap = Snapshot(root)
     values = read_values(snap.states, record=False)
     copies = [(item, item.copy()) for item in snap.objects if isinstance(item, (list, dict))]
+    # The journal notes attributes. Lists and dicts change in place, and values are no structure.
+    journal, done = Journal(), False
     try:
-        # The journal puts back attributes. Lists and dicts change in place, and values are no structure.
-        with Journal():
-            yield snap
-    except BaseException:
-        for item, copy in copies:
-            item.clear()
-            item.extend(copy) if isinstance(item, list) else item.update(copy)
-        write_values(snap.states, values)
+        journal.__enter__()
+        yield snap
+        done = True
+        journal.close(failed=False)
+    except BaseException as error:
+        # A signal may come when all is done: while the journal ends, or before this is told, which then goes as it is.
+        done = done or isinstance(error, GeneratorExit)
+        journal.close(failed=not done)
+        if not done:
+            fillings = [loop for item, copy in copies for loop in filling(item, copy)]
+            write_values(snap.states, values, also=fillings)
         raise

@@ -15,6 +15,7 @@ from brainstate_graph import Any as AnyOf
 from brainstate_graph import Filter, states
 from brainstate_graph.extend import read_values, write_values
 
+from .._core.paths import refuse_nothing
 from .._core.sharded import axes_in, resharded, resharded_like, spec_of
 from .._core.states import LongTermState
 
@@ -34,6 +35,9 @@ def gathered(node: Any, *filters: Filter, axes: str | Sequence[str] | None = Non
         *filters: Which states; parameters and statistics, which are LongTermStates, by default.
         axes: The axes of the mesh over which to gather, one or several; None for all.
 
+    Raises:
+        GraphError: The filters select no state.
+
     Yields:
         None. What the block assigns to these states is kept, and laid out as they were.
 
@@ -48,6 +52,8 @@ def gathered(node: Any, *filters: Filter, axes: str | Sequence[str] | None = Non
         P('data',)
     """
     over = None if axes is None else {axes} if isinstance(axes, str) else set(axes)
+    if filters:
+        refuse_nothing(node, filters, "nothing is gathered")
     chosen = list(states(node, AnyOf(*filters) if filters else LongTermState).values())
     before = read_values(chosen)
     whole = [jax.tree.map(lambda leaf: _gathered(leaf, over), value) for value in before]

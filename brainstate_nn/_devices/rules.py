@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from brainstate_graph import Any as AnyOf
-from brainstate_graph import GraphError, Node, PathGlob, PathPrefix, State, WithTag, states, to_predicate
+from brainstate_graph import GraphError, Node, State, states, to_predicate
 from brainstate_graph import nodes as nodes_of
-from brainstate_graph.extend import describe
+from brainstate_graph.extend import describe, read_values
+from brainstate_transform import lane_axes
 
 from .._core.follower import Follower, StateLeaf
 from .._core.paths import Path, StateArrays, dotted_name, state_arrays
@@ -41,7 +42,8 @@ _SHOWN = 20
 class fully_sharded:  # noqa: N801 - it is written and read as a function, and is one that compares by its arguments
     """The spec that splits the largest dimension of each array that can be split evenly, as in FSDP or ZeRO.
 
-    Of equal dimensions it takes the last. An array that has no such dimension is replicated.
+    Of equal dimensions it takes the last. An array that has no such dimension is replicated. Of the layers of a Stack,
+    or the members of an ensemble, each array is split by itself: the axis along which they stand is left whole.
 
     Args:
         axis: The axis of the mesh, or several as a tuple.
@@ -138,7 +140,10 @@ def sharded_states(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) ->
                 if not rules_here:
                     continue
             given = rules_here[0].spec if rules_here else arrays.state.metadata.get("sharding")
-            specs[arrays.state, i], wrong = _spec(given, name, leaf, mesh, axes or {})
+            # What a state declares, and what a function says, is said of one layer of a Stack or member of an ensemble.
+            of_each = not rules_here or (callable(given) and not isinstance(given, PartitionSpec))
+            lanes = _lanes(leaf, *followed.get((arrays.state, i), (arrays.state, i))) if of_each else ()
+            specs[arrays.state, i], wrong = _spec(given, name, leaf, mesh, axes or {}, lanes)
             if wrong:
                 paths = _paths(arrays, i)
                 path = next((p for p in paths if rules_here and rules_here[0].selects(p, arrays.state)), paths[0])
@@ -152,12 +157,34 @@ def sharded_states(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) ->
         ShardedState(
             arrays.state, arrays.names, arrays.leaves, arrays.treedef,
             [
-                specs[leaf] if leaf in specs else specs[followed[leaf]]
-                for leaf in ((arrays.state, i) for i in range(len(arrays.leaves)))
+                specs[arrays.state, i] if (arrays.state, i) in specs
+                else _of_follower(specs[followed[arrays.state, i]], leaf, *followed[arrays.state, i])
+                for i, leaf in enumerate(arrays.leaves)
             ],
         )
         for arrays in found
     ]  # fmt: skip
+
+
+def _lanes(leaf: Any, owner: State[Any], index: int) -> tuple[int, ...]:
+    """Return the axes of lanes of an array, which may be kept for that of another state."""
+    theirs = jax.tree.leaves(read_values([owner], False)[0])[index]
+    return lane_axes(owner) if jax.numpy.ndim(leaf) == jax.numpy.ndim(theirs) else ()
+
+
+def _of_follower(spec: PartitionSpec, leaf: Any, owner: State[Any], index: int) -> PartitionSpec:
+    """Return the spec of an array that is kept for another one; for one lane of it, where it has its axes no more."""
+    lanes = () if _lanes(leaf, owner, index) else lane_axes(owner)
+    ndim = jax.numpy.ndim(leaf) + len(lanes)
+    return PartitionSpec(*(spec[i] for i in _own_axes(ndim, lanes) if i < len(spec))) if lanes else spec
+
+
+def _own_axes(ndim: int, lanes: Iterable[int]) -> list[int]:
+    """Return the axes of an array that are none of its lanes."""
+    own = list(range(ndim))
+    for axis in lanes:
+        own.pop(axis)
+    return own
 
 
 def _paths(arrays: StateArrays, index: int) -> list[Path]:
@@ -194,9 +221,6 @@ def _bad_rules(rules: Any) -> TypeError:
 
 def _predicate(key: Any) -> Callable[[Path, Any], bool]:
     """Return the predicate of a selector, in the grammar that transforms have for states."""
-    if isinstance(key, str):
-        # A text without a glob may be a tag, or a path with all that is below it.
-        return PathGlob(key) if set("*?[") & set(key) else AnyOf(WithTag(key), PathPrefix(key))
     if isinstance(key, State):
         return lambda path, state: state is key
     if isinstance(key, Node):
@@ -222,8 +246,16 @@ def _unused(
     return problems
 
 
-def _spec(given: Any, name: str, leaf: Any, mesh: AnyMesh, axes: Axes) -> tuple[PartitionSpec, list[str]]:
-    """Return the spec of an array in the axes of the mesh, and what is wrong with it."""
+def _spec(
+    given: Any, name: str, leaf: Any, mesh: AnyMesh, axes: Axes, lanes: tuple[int, ...]
+) -> tuple[PartitionSpec, list[str]]:
+    """Return the spec of an array in the axes of the mesh, and what is wrong with it; it is given for each lane."""
+    if lanes:
+        own = _own_axes(jax.numpy.ndim(leaf), lanes)
+        one = jax.ShapeDtypeStruct([jax.numpy.shape(leaf)[i] for i in own], leaf.dtype)
+        spec, wrong = _spec(given, name, one, mesh, axes, ())
+        entries = dict(zip(own, spec, strict=False))
+        return PartitionSpec(*(entries.get(i) for i in range(max(entries, default=-1) + 1))), wrong
     if callable(given) and not isinstance(given, PartitionSpec):
         given = given(name, leaf, mesh)
     if not isinstance(given, (PartitionSpec, tuple, type(None))):

@@ -64,7 +64,9 @@ def shard(node: N, mesh: AnyMesh, rules: Rules = None, *, axes: Axes | None = No
             below it; a glob, such as ``"blocks.*.mlp.**"``; a tag, class of states or another filter; a State or Node;
             or a tuple of these. Any path of a state that is held in several places may be meant; what is inside of a
             value that is a tree has a path too. A spec is a PartitionSpec; a tuple of names; None, to replicate; or a
-            function ``(name, array, mesh)`` that returns one, as `fully_sharded` is.
+            function ``(name, array, mesh)`` that returns one, as `fully_sharded` is. What a function says, and what a
+            state declares, is about one layer of a Stack, and one member of an ensemble: the axis for these comes on
+            top, and is whole. A spec in a rule is about the array as it is, that axis included.
         axes: What names in specs stand for: an axis of the mesh, several as a tuple, or None for no splitting. Other
             names are those of axes.
 

@@ -9,12 +9,14 @@ spells keeps its name. The arrays that one rule spells together make one *match*
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from brainstate_graph import Filter, Node, State, states
 from brainstate_graph.extend import fields_of
+from brainstate_transform import lane_axes, lane_sizes
 
 from .._core.paths import Path, dotted_name, state_arrays
 from .._core.states import BatchState
@@ -200,6 +202,19 @@ class _RuleBook:
 
     def conversions(self, array: _Array, start: int, key: Any) -> list[Conversion]:
         """Return the spellings of what the layer at this depth spells, with names from the root on."""
+        found = self._of_one_member(array, start, key)
+        ways = [(item, array.path[at:below]) for (at, item), (below, _) in pairwise(array.layers)]
+        over = sum(_is_of_layers(item, way, array.state) for item, way in ways)
+        # The members of an ensemble, outside of all Stacks; other frameworks stack them as we do.
+        sizes = lane_sizes(array.state)
+        members = sizes[: len(sizes) - over]
+        if any(lane_axes(array.state)[: len(members)]):
+            self._problems.append(f"{array.name} has the members of an ensemble along another axis than the first")
+        for size in reversed(members):
+            found = [_stacked(conversion, size) for conversion in found]
+        return found
+
+    def _of_one_member(self, array: _Array, start: int, key: Any) -> list[Conversion]:
         layers = [pair for pair in array.layers if pair[0] <= start]
         spelling = (self.rule(layers[-1][1], ()) or {}).get(key) if layers else None
         if spelling is None:
@@ -213,7 +228,7 @@ class _RuleBook:
             above, holder = layers[-1]
             way = array.path[above:depth]
             parts = self.parts_of_way(holder, way)
-            if isinstance(holder, Stack) and way == ("layers",) and array.state not in states(holder.shared).values():
+            if _is_of_layers(holder, way, array.state):
                 # A list of layers or one array with an axis for them: both are read, and torch, which has no such axis,
                 # gets the first.
                 both = [(_stacked(c, holder.n).under(*parts), _apart(c, holder.n)) for c in found]
@@ -237,6 +252,11 @@ class _RuleBook:
         top = (("batch_stats",) if isinstance(state, BatchState) else ("params",)) if linen else ()
         names = tuple(_text((*top, *name), "_" if linen else ".") for name in conversion.names)
         return conversion._replace(names=names)
+
+
+def _is_of_layers(holder: Any, way: Path, state: State[Any]) -> bool:
+    """Tell whether a way leads from a Stack to its layers, and the state is not one that they share."""
+    return isinstance(holder, Stack) and way == ("layers",) and state not in states(holder.shared).values()
 
 
 def _parts(path: Path, *, inside: bool = True) -> tuple[Any, ...]:

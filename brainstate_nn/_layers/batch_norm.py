@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from brainstate_graph.extend import assign_values
+
 from .._core.arguments import as_axis, as_fraction, as_size
 from .._core.inputs import along_axis, as_input, at_least_float32
 from .._core.parameters import Initializer
@@ -113,7 +115,8 @@ class BatchNorm(Normalisation):
         """Return mean and variance of a batch, and move the running ones towards them."""
         others = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         mean, var, count = mean_and_var(x, others, mask, self.axis_name)
-        for state, new in ((self.running_mean, mean), (self.running_var, var)):
+        running, moved_on = (self.running_mean, self.running_var), list[jax.Array]()
+        for state, new in zip(running, (mean, var), strict=True):
             old = state.value
             # Nobody means a gradient through the running statistics of a training run, and a scan over steps would keep
             # all that it needs for one.
@@ -123,7 +126,8 @@ class BatchNorm(Normalisation):
                 nonempty = jnp.broadcast_to(count, mean.shape).reshape(-1) > 0
                 # Features of which nothing counts keep their statistics.
                 moved = jnp.where(resharded_like(nonempty, old), moved, old)
-            # An empty batch has no statistics, and moves nothing.
-            if x.size:
-                state.value = moved
+            moved_on.append(moved)
+        # An empty batch has no statistics, and moves nothing.
+        if x.size:
+            assign_values(running, moved_on)
         return mean, var

@@ -12,6 +12,7 @@ from typing import Any, overload
 import jax
 import jax.numpy as jnp
 
+from brainstate_graph import Node
 from brainstate_graph.extend import locate
 
 from .._core.arguments import as_fraction, as_size, is_whole
@@ -108,6 +109,10 @@ class Sequential(Module):
 
 
 def _callable(layer: Layer, index: int) -> Layer:
+    if isinstance(layer, type) and issubclass(layer, Node):
+        raise TypeError(
+            f"layer {index} of Sequential is the class {layer.__name__}, not a layer: write `{layer.__name__}(...)`"
+        )
     if not callable(layer):
         raise TypeError(
             f"layer {index} of Sequential is a {type(layer).__name__}, which cannot be called: "

@@ -91,7 +91,8 @@ class Convolution(Module):
         """
         rank = len(self.kernel_size)
         given = as_input(x, self, size=self.in_channels, rank=rank + 1)
-        x, weight, bias = promote(given, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        bias = None if self.bias is None else self.bias.value
+        x, weight, bias = promote(given, self.weight.value, bias, dtype=self.dtype)
         leading = x.shape[: -rank - 1]
         # XLA takes exactly one batch axis.
         if len(leading) != 1:

@@ -108,7 +108,8 @@ class Einsum(Module):
             raise ValueError(f"{locate(self)} cannot use `equation`: {error}") from None
         x = as_input(x, self)
         self._check(x, terms)
-        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        bias = None if self.bias is None else self.bias.value
+        x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
         y = jnp.einsum(terms.equation, x, weight, precision=self.precision, out_sharding=out_sharding)
         if bias is None:
             return y

@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.sharding import PartitionSpec
 
 from brainstate_graph import Node
+from brainstate_graph.extend import assign_values
 
 from .._core.arguments import as_dtype, as_size, as_sizes
-from .._core.sharded import with_sharding
+from .._core.sharded import on_explicit_axes, resharded, with_sharding
 from .._core.states import ShortTermState
 
 __all__ = ["CacheState", "KVCache"]
@@ -99,7 +101,8 @@ class KVCache(Node):
         # All indices of one dtype, which `dynamic_update_slice` insists on.
         zero = jnp.zeros((), jnp.int32)
         start = (*[zero] * (key.ndim - 3), self.length.value, zero, zero)
-        keys, values = self.key.value, self.value.value
+        keys, key = _alike(self.key.value, key)
+        values, value = _alike(self.value.value, value)
         return (
             jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype), start),
             jax.lax.dynamic_update_slice(values, value.astype(values.dtype), start),
@@ -107,10 +110,24 @@ class KVCache(Node):
 
     def assign(self, keys: jax.Array, values: jax.Array, count: int) -> None:
         """Keep what `extended` returned, with `count` positions more."""
-        self.key.value, self.value.value = keys, values
-        self.length.value = self.length.value + count
+        assign_values((self.key, self.value, self.length), (keys, values, self.length.value + count))
 
     def reset(self) -> None:
         """Begin anew; what stands in the arrays is seen no more."""
         # The arrays stay: what stands behind the length is masked, and overwritten in time.
         self.length.value = jnp.zeros_like(self.length.value)
+
+
+def _alike(cached: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Bring what a cache has and what comes new to one sharding, as explicit axes ask for.
+
+    It is that of the cache, if it is spread over some axes; else that of the new positions, with all positions in one
+    place: a cache that was made before its batch lies as the batch does.
+    """
+    ours, theirs = jax.typeof(cached).sharding, jax.typeof(new).sharding
+    if ours == theirs or not (on_explicit_axes(cached) or on_explicit_axes(new)):
+        return cached, new
+    if any(ours.spec) or theirs.mesh.empty:
+        return cached, resharded(new, ours.spec, cached)
+    spec = PartitionSpec(*theirs.spec[:-3], None, *theirs.spec[-2:])
+    return resharded(cached, spec, new), resharded(new, spec, new)

@@ -48,7 +48,7 @@ class Linear(Module):
         >>> layer(jnp.ones((5, 2))).shape
         (5, 3)
         >>> layer
-        Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)
+        Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Linear(Module):
             An array of shape ``(..., out_size)``.
         """
         x = as_input(x, self, size=self.in_size)
-        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        bias = None if self.bias is None else self.bias.value
+        x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
         y = jnp.dot(x, weight, precision=self.precision, out_sharding=out_sharding)
         return y if bias is None else y + along_axis(bias, y.ndim)

@@ -92,7 +92,8 @@ class LinearGeneral(Module):
             An array with the other axes of `x`, in their order, and then those of `out_size`.
         """
         x, contracted = with_contracted(self, x, self.in_size, self.axis)
-        x, weight, bias = promote(x, self.weight.value, self.bias and self.bias.value, dtype=self.dtype)
+        bias = None if self.bias is None else self.bias.value
+        x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
         # The contracted axes are the first ones of the weight, in the order of `in_size`; there are no batch axes.
         numbers = ((contracted, tuple(range(len(contracted)))), ((), ()))
         y = jax.lax.dot_general(x, weight, numbers, precision=self.precision, out_sharding=out_sharding)

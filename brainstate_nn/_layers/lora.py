@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Filter, PathGlob, RefMap, clone, nodes, to_predicate
+from brainstate_graph import Filter, RefMap, clone, nodes, to_predicate
 from brainstate_graph.extend import describe, locate
+from brainstate_transform import each_lane, in_lanes, lane_axes
 
 from .._core.arguments import as_dtype, as_positive, as_precision, as_size, as_sizes
 from .._core.inputs import at_least_float32, promote
@@ -87,6 +88,9 @@ class LoRA(Module):
         'Linear'
     """
 
+    lora_a: ParamState
+    lora_b: ParamState
+
     def __init__(
         self,
         in_size: int | Sequence[int],
@@ -111,10 +115,15 @@ class LoRA(Module):
         self.scale = 1.0 if alpha is None else as_positive("alpha", alpha) / self.rank
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
-        self.lora_a = make_parameter(
-            "a_init", a_init, (*self.in_size, self.rank), param_dtype, rng, LoRAParam, range(len(self.in_size))
-        )
-        self.lora_b = make_parameter("b_init", b_init, (self.rank, *self.out_size), param_dtype, rng, LoRAParam, (0,))
+        contracted = range(len(self.in_size))
+
+        def start() -> None:
+            shapes = (*self.in_size, self.rank), (self.rank, *self.out_size)
+            self.lora_a = make_parameter("a_init", a_init, shapes[0], param_dtype, rng, LoRAParam, contracted)
+            self.lora_b = make_parameter("b_init", b_init, shapes[1], param_dtype, rng, LoRAParam, (0,))
+
+        # The weight of an ensemble, or of the layers of a Stack, is corrected in each lane.
+        in_lanes(start, [base.weight] if isinstance(base, (Linear, LinearGeneral)) else [])
         self.base = base
 
     def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
@@ -159,13 +168,16 @@ class LoRA(Module):
                 f"{type(self.base).__name__}"
             )
         merged = clone(self.base)
-        weight = merged.weight.value
+        parts = merged.weight, self.lora_a, self.lora_b
+        corrected = each_lane(self._corrected, *map(lane_axes, parts))
+        merged.weight.value = corrected(*(part.value for part in parts))
+        return merged
+
+    def _corrected(self, weight: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
         # It is computed once and for all, so at full precision, and in single precision at least.
         wide = at_least_float32(weight)
-        a, b = self.lora_a.value.astype(wide.dtype), self.lora_b.value.astype(wide.dtype)
-        correction = self.scale * jnp.tensordot(a, b, 1, precision="highest")
-        merged.weight.value = (wide + correction).astype(weight.dtype)
-        return merged
+        correction = jnp.tensordot(a.astype(wide.dtype), b.astype(wide.dtype), 1, precision="highest")
+        return (wide + self.scale * correction).astype(weight.dtype)
 
 
 def add_lora(
@@ -187,7 +199,7 @@ def add_lora(
     Args:
         model: A module, or a container of them.
         rank: The rank of all corrections.
-        where: Which of the Linear and LinearGeneral layers: all, or a class, a dotted path or glob as
+        where: Which of the Linear and LinearGeneral layers: all, or a class, a path or glob as
             ``"layers.*.attention.*"``, a function of the path, a tuple, and the layer, or another filter.
         alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
         a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
@@ -210,7 +222,7 @@ def add_lora(
         >>> list(Optimizer(model.states(LoRAParam), optax.adam(1e-3)).params)
         ['layers.0.lora_a', 'layers.0.lora_b']
     """
-    chosen = PathGlob(where) if isinstance(where, str) else to_predicate(where)
+    chosen = to_predicate(where)
     found = nodes(model)
     # By identity: a layer under two paths is one layer, and gets one correction.
     corrected = RefMap([(layer.base, None) for layer in found.values() if isinstance(layer, LoRA)])

@@ -116,7 +116,8 @@ class Normalisation(Module):
             var: What to divide by the root of, with as many axes.
             shape: The shape that the parameters have beside `x`.
         """
-        weight, bias = self.weight and self.weight.value, self.bias and self.bias.value
+        weight = None if self.weight is None else self.weight.value
+        bias = None if self.bias is None else self.bias.value
         dtype = common_dtype(x, weight, bias) if self.dtype is None else self.dtype
         x = at_least_float32(x)
         factor = jax.lax.rsqrt(var.astype(x.real.dtype) + self.epsilon)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from brainstate_graph import GraphError, Node, Overlay, State, states
 from brainstate_graph.extend import describe, locate, write_values
+from brainstate_transform import each_lane, in_lanes, lane_axes
 
 from .._core.arguments import as_axis, as_positive, as_size
 from .._core.inputs import at_least_float32, squared_magnitude
@@ -95,18 +96,23 @@ class _Reparametrised(Module):
             new: Values of other states, which are assigned when the call has ended, together with what the layer writes
                 besides: all of them or none.
         """
-        with Overlay() as overlay:
-            overlay.bind(raw, values)
-            out = self.layer(*args, **kwargs)
-            # A layer that assigns its own weight would write into the overlay, where the value is lost.
-            for state in raw:
-                if state in overlay.writes:
-                    raise GraphError(
-                        f"{locate(state)} was assigned during the call of {locate(self)}, which computes it: "
-                        "assign it outside of the call"
-                    )
-            for state, value in (new or {}).items():
-                state.value = value
+        overlay = Overlay()
+        try:
+            with overlay:
+                overlay.bind(raw, values)
+                out = self.layer(*args, **kwargs)
+                # A layer that assigns its own weight would write into the overlay, where the value is lost.
+                for state in raw:
+                    if state in overlay.writes:
+                        raise GraphError(
+                            f"{locate(state)} was assigned during the call of {locate(self)}, which computes it: "
+                            "assign it outside of the call"
+                        )
+                for state, value in (new or {}).items():
+                    state.value = value
+        except BaseException:
+            overlay.close(failed=True)  # a signal may have cut its end short
+            raise
         # Also the states that the layer made in its call, which would be gone with the overlay.
         written = [*overlay.written(), *overlay.made()]
         write_values([state for state, _ in written], [value for _, value in written])
@@ -174,6 +180,12 @@ class SpectralNorm(_Reparametrised):
         self.n_steps = as_size("n_steps", n_steps)
         self.epsilon = as_positive("epsilon", epsilon)
         self.u: dict[str, BatchState] = {}
+        # A weight of an ensemble, or of the layers of a Stack, is one matrix in each lane.
+        in_lanes(lambda: self._start(chosen, rng), chosen)
+
+    def _start(self, chosen: list[State[Any]], rng: Rng) -> None:
+        """Draw the first vectors."""
+        vectors: dict[str, BatchState] = {}
         for name, state in zip(self.names, chosen, strict=True):
             if jnp.ndim(state.value) < 2:
                 raise ValueError(
@@ -182,7 +194,8 @@ class SpectralNorm(_Reparametrised):
                 )
             dtype = jnp.promote_types(jnp.float32, state.value.dtype)
             u = jax.random.normal(stream_of(rng, "params").split_key(), state.value.shape[-1:], dtype)
-            self.u[name] = BatchState(u / jnp.linalg.norm(u))
+            vectors[name] = BatchState(u / jnp.linalg.norm(u))
+        self.u = vectors
 
     def __call__(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
         """Call the layer.
@@ -196,7 +209,7 @@ class SpectralNorm(_Reparametrised):
             What the layer returns.
         """
         raw = self._raw()
-        found = [self._estimate(state.value, self.u[name].value) for name, state in zip(self.names, raw, strict=True)]
+        found = [self._of_lanes(state, self.u[name]) for name, state in zip(self.names, raw, strict=True)]
         if training is not None and _takes_training(signature_of(self.layer)):
             kwargs["training"] = training
         vectors: dict[State[Any], Any] = {self.u[name]: u for name, (_, u) in zip(self.names, found, strict=True)}
@@ -208,6 +221,10 @@ class SpectralNorm(_Reparametrised):
         if _takes_training(found):
             return found
         return found.replace(parameters=[*found.parameters.values(), _TRAINING])
+
+    def _of_lanes(self, weight: State[Any], u: State[Any]) -> tuple[jax.Array, jax.Array]:
+        axes = lane_axes(weight), lane_axes(u)
+        return each_lane(self._estimate, *axes, out=axes)(weight.value, u.value)
 
     def _estimate(self, weight: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the weight divided by its greatest singular value, and the vector moved on."""
@@ -277,18 +294,24 @@ class WeightNorm(_Reparametrised):
         self.axis = None if axis is None else as_axis("axis", axis)
         self.epsilon = as_positive("epsilon", epsilon)
         self.scale: dict[str, ParamState] | None = {} if use_scale else None
+        # A weight of an ensemble, or of the layers of a Stack, has its lengths in each lane.
+        in_lanes(lambda: self._start(chosen), chosen)
+
+    def _start(self, chosen: list[State[Any]]) -> None:
+        """Take the first lengths."""
+        lengths: dict[str, ParamState] = {}
         for name, state in zip(self.names, chosen, strict=True):
             value = state.value
             if self.axis is not None and (jnp.ndim(value) < 2 or not -value.ndim <= self.axis < value.ndim):
                 raise ValueError(
-                    f"axis={axis} must be one of at least two axes of {name!r}, which is {describe(value)}: write "
+                    f"axis={self.axis} must be one of at least two axes of {name!r}, which is {describe(value)}: write "
                     "`axis=None` for one length of the whole"
                 )
-            if self.scale is not None:
-                # So that the wrapped layer computes at first what it did alone.
-                length = jnp.sqrt(_sum_of_squares(at_least_float32(value), self._others(value)))
-                shape = () if self.axis is None else (value.shape[self.axis],)
-                self.scale[name] = ParamState(length.reshape(shape).astype(value.dtype))
+            # So that the wrapped layer computes at first what it did alone.
+            length = jnp.sqrt(_sum_of_squares(at_least_float32(value), self._others(value)))
+            shape = () if self.axis is None else (value.shape[self.axis],)
+            lengths[name] = ParamState(length.reshape(shape).astype(value.dtype))
+        self.scale = None if self.scale is None else lengths
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer.
@@ -301,7 +324,7 @@ class WeightNorm(_Reparametrised):
             What the layer returns.
         """
         raw = self._raw()
-        values = [self._scaled(name, state.value) for name, state in zip(self.names, raw, strict=True)]
+        values = [self._of_lanes(name, state) for name, state in zip(self.names, raw, strict=True)]
         return self._call(raw, values, args, kwargs)
 
     def _signature(self) -> inspect.Signature:
@@ -312,10 +335,16 @@ class WeightNorm(_Reparametrised):
         kept = None if self.axis is None else self.axis % weight.ndim
         return tuple(i for i in range(weight.ndim) if i != kept)
 
-    def _scaled(self, name: str, weight: jax.Array) -> jax.Array:
+    def _of_lanes(self, name: str, weight: State[Any]) -> jax.Array:
+        if self.scale is None:
+            return each_lane(self._scaled, lane_axes(weight))(weight.value)
+        scale = self.scale[name]
+        return each_lane(self._scaled, lane_axes(weight), lane_axes(scale))(weight.value, scale.value)
+
+    def _scaled(self, weight: jax.Array, scale: jax.Array | None = None) -> jax.Array:
         wide = at_least_float32(weight)
         squares = _sum_of_squares(wide, self._others(weight))
         factor = jax.lax.rsqrt(squares + self.epsilon)
-        if self.scale is not None:
-            factor = factor * at_least_float32(self.scale[name].value).reshape(squares.shape)
+        if scale is not None:
+            factor = factor * at_least_float32(scale).reshape(squares.shape)
         return (wide * factor).astype(weight.dtype)

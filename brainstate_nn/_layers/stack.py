@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from brainstate_graph import GraphDef, Node, State, StructureError, catch_new_states, diff
 from brainstate_graph.extend import (
@@ -22,11 +23,13 @@ from brainstate_graph.extend import (
     locate,
     now,
     read_values,
+    redeclared,
     unflatten,
     untraced,
+    with_metadata,
     write_values,
 )
-from brainstate_transform import checkpoint, jit, scan, vmap
+from brainstate_transform import checkpoint, jit, lane_axes, laned, scan, vmap
 
 from .._core.arguments import as_size
 from .._core.module import Module
@@ -47,8 +50,9 @@ class Stack(Module):
         n: The number of layers.
         build: Called once for each layer, without arguments, returns it. What a layer returns has the shape and dtype
             of what it takes.
-        checkpoint: Whether the backward pass computes the inside of each layer again instead of storing it.
-        policy: With `checkpoint`, what is stored after all, as in ``jax.checkpoint``.
+        checkpoint: Whether the backward pass computes the inside of each layer again instead of storing it; or a policy
+            of what is stored after all, such as ``jax.checkpoint_policies.dots_saveable``.
+        policy: The same, with ``checkpoint=True``.
         unroll: How many layers are compiled into one step of the loop, as in ``jax.lax.scan``.
 
     Attributes:
@@ -57,8 +61,9 @@ class Stack(Module):
         shared: What the layers have in common.
 
     Raises:
-        TypeError: `build` returns no module.
-        ValueError: The layers differ in more than the values of their states.
+        TypeError: `build` returns no module, or `checkpoint` is something else.
+        ValueError: There is a policy without `checkpoint`; or the layers differ in more than the values of their
+            states.
 
     Example:
         >>> import jax.numpy as jnp
@@ -73,19 +78,21 @@ class Stack(Module):
     graph_invisible_attrs = ("layer",)
     # `init_all_states` leaves the layers to `init_state` here, which calls them once for each layer.
     inits_what_it_holds = True
+    stacks_layers = True
 
     def __init__(
         self,
         n: int,
         build: Callable[[], Module],
         *,
-        checkpoint: bool = False,
+        checkpoint: bool | Callable[..., bool] = False,
         policy: Callable[..., bool] | None = None,
         unroll: int = 1,
     ) -> None:
         n = as_size("n", n)
         if not callable(build):
             raise TypeError(f"build is a function that returns a layer, not {build!r}: write `lambda: Linear(8, 8)`")
+        self.checkpoint, self.policy = _remat(checkpoint, policy)
         # To tell what `build` made from what was there before, where a single layer cannot be compared with another.
         since = now()
         with catch_new_states() as made:
@@ -104,9 +111,9 @@ class Stack(Module):
                     f"layer 0: {diff(shapes[0], shape)}"
                 )
         stacked = list(map(_stacked, zip(*states, strict=True)))
-        self.layers: Any = unflatten(shapes[0], stacked, self.shared)[0]
-        self.checkpoint = bool(checkpoint)
-        self.policy = policy
+        one = read_values(states[0])
+        shape = _redeclared(shapes[0], lambda i, meta: laned(meta, one[i], 0))
+        self.layers: Any = unflatten(shape, stacked, self.shared)[0]
         self.unroll = as_size("unroll", unroll)
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -154,6 +161,9 @@ class Stack(Module):
             raise IndexError(f"the Stack has {self.n} layers, not a layer {index}")
         shape, states = self._taken_apart(self.layers)
         values = jax.tree.map(lambda value: value[index], read_values(states))
+        # Those of a Stack in the layer have lanes still.
+        alone = [len(lane_axes(state)) < 2 for state in states]
+        shape = _redeclared(shape, lambda i, _: {"lane_ndim": None, "lane_axes": None} if alone[i] else {})
         return unflatten(shape, values, self.shared)[0]
 
     def __iter__(self) -> Iterator[Any]:
@@ -186,19 +196,40 @@ class Stack(Module):
 
 
 def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
-    step = checkpoint(stack._step, prevent_cse=False, policy=stack.policy) if stack.checkpoint else stack._step
-
     def layer(x: Any, values: list[Any]) -> tuple[Any, dict[int, Any]]:
-        return step(x, values, args, kwargs)
+        return stack._step(x, values, args, kwargs)
 
+    # What all layers are given is no argument of theirs, so that a flag stays a Python bool.
+    # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
+    step = checkpoint(layer, prevent_cse=False, policy=stack.policy) if stack.checkpoint else layer
     states = stack._taken_apart(stack.layers)[1]
-    x, changed = scan(layer, x, read_values(states), stack.n, unroll=stack.unroll)
+    x, changed = scan(step, x, read_values(states), stack.n, unroll=stack.unroll)
     write_values([states[index] for index in changed], list(changed.values()))
     return x
 
 
 _compiled = jit(_run)
+
+
+def _remat(given: Any, policy: Any) -> tuple[bool, Any]:
+    """Return whether layers are computed again, and the policy."""
+    if callable(given):
+        if policy is not None:
+            raise ValueError("the policy is given twice: write `checkpoint=True, policy=...`")
+        return True, given
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(
+            f"checkpoint is True, False or a policy such as `jax.checkpoint_policies.dots_saveable`, not {given!r}"
+        )
+    if policy is not None and not given:
+        raise ValueError("a policy says what `checkpoint` stores: write `checkpoint=True, policy=...`")
+    return bool(given), policy
+
+
+def _redeclared(shape: GraphDef, changes: Callable[[int, dict[str, Any]], dict[str, Any]]) -> GraphDef:
+    """Return a shape with changes in the metadata of its states."""
+    metas = [shape.rows[row].extra for row in shape.state_rows]
+    return with_metadata(shape, [redeclared(meta, changes(i, dict(meta))) for i, meta in enumerate(metas)])
 
 
 def _stacked(states: Sequence[State[Any]]) -> Any:

@@ -7,8 +7,10 @@ with `vmap_` make the states once for each lane.
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -30,7 +32,7 @@ def init_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
     """Call ``init_state(*args, **kwargs)`` of every module of a model.
 
     Each module is called once, in the order of its attributes, those that it holds before itself. All get the same
-    arguments: what a module has no use for it takes as ``**kwargs``.
+    arguments: what a module has no use for it takes as ``**kwargs``. A name that is of use to none is refused.
 
     Args:
         node: A module, or a container of them.
@@ -41,7 +43,8 @@ def init_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
         The node. After an error it is as it was.
 
     Raises:
-        TypeError: The method of a module does not take these arguments; the message names its path.
+        TypeError: The method of a module does not take these arguments, or none has a use for one that is given by
+            name; the message names the path, or that argument.
 
     Example:
         >>> import jax.numpy as jnp
@@ -70,7 +73,8 @@ def reset_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
         The node. After an error it is as it was.
 
     Raises:
-        TypeError: The method of a module does not take these arguments; the message names its path.
+        TypeError: The method of a module does not take these arguments, or none has a use for one that is given by
+            name; the message names the path, or that argument.
 
     Example:
         >>> import jax.numpy as jnp
@@ -89,7 +93,7 @@ def reset_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
 
 
 def vmap_init_all_states(
-    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+    node: N, /, axis_size: int, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
 ) -> N:
     """Initialise the states of a model once for each lane, as `init_all_states` does for one.
 
@@ -133,7 +137,7 @@ def vmap_init_all_states(
 
 
 def vmap_reset_all_states(
-    node: N, axis_size: int, /, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
+    node: N, /, axis_size: int, *args: Any, tag: str | None = None, exclude: Filter = None, **kwargs: Any
 ) -> N:
     """Reset the states of a model once for each lane, after `vmap_init_all_states`.
 
@@ -168,6 +172,9 @@ def vmap_reset_all_states(
 
 
 def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    asked = _asked.get()
+    if not asked:
+        _refuse_unused(method, node, kwargs)
     # All modules are asked whether they take the arguments before the first one is called.
     calls = [getattr(module, method) for module in _modules_to_call(node)]
     for call in calls:
@@ -178,8 +185,56 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
                 f"{method} of {locate(call.__self__)} cannot be called with these arguments, which all modules get: "
                 f"{error}. Let it take the others too: `def {method}(self, batch_size=None, **kwargs)`"
             ) from None
-    for call in calls:
-        call(*args, **kwargs)
+    token = _asked.set(True)
+    try:
+        for call in calls:
+            call(*args, **kwargs)
+    finally:
+        _asked.reset(token)
+
+
+# Whether the names of this call are known to be of use. What a module calls in its turn, as a Stack does for its
+# layers, gets the arguments that are for all, and some of them are for others.
+_asked: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+def _refuse_unused(method: str, node: Any, kwargs: dict[str, Any]) -> None:
+    """Raise if no module has a use for one of the arguments by name: it is misspelled, or meant for another model."""
+    if not kwargs:
+        return
+    modules = [m for m in nodes(node, Module).values() if not getattr(m, "inits_what_it_holds", False)]
+    # What is given again for a reset may be of use to the first call alone.
+    calls = [getattr(module, name) for module in modules for name in {method, "init_state"}]
+    unused = [name for name in kwargs if not any(_has_use_for(call, name) for call in calls)]
+    if unused:
+        known = sorted({name for call in calls for name in _named(call)})
+        there = f"there is {', '.join(map(repr, known))}" if known else "no module here takes any"
+        raise TypeError(
+            f"{', '.join(map(repr, unused))} of `{method.removesuffix('_state')}_all_states` is of no use to any "
+            f"module of {type(node).__name__}: {there}"
+        )
+
+
+def _named(call: Any) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, parameter in inspect.signature(call).parameters.items() if parameter.kind in kinds]
+
+
+def _has_use_for(call: Any, name: str) -> bool:
+    """Tell whether a method names an argument, or looks at those that it does not name."""
+    if name in _named(call):
+        return True
+    parameters = inspect.signature(call).parameters.values()
+    rest = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+    fun = inspect.unwrap(getattr(call, "__func__", call))
+    if rest is None or fun is Module.reset_state:  # which hands them to `init_state`
+        return False
+    code = getattr(fun, "__code__", None)
+    if code is None or rest in code.co_cellvars:
+        return True
+    # Python 3.13 loads two names in one instruction
+    loads = (i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST"))
+    return any(rest in (loaded if isinstance(loaded, tuple) else (loaded,)) for loaded in loads)
 
 
 def _modules_to_call(node: Any) -> Iterator[Module]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from brainstate_graph import nodes
-from brainstate_graph.extend import ABSENT, fields_of, put_field
+from brainstate_graph.extend import ABSENT, fields_of, put_fields
 
 from .._core.module import Module, switch
 
@@ -41,6 +41,5 @@ def mode(node: Any, /, *, training: bool) -> Generator[None]:
         switch(modules, training)
         yield
     finally:
-        for module, flag in zip(modules, before, strict=True):
-            # Back to what it was: with its own attribute or without, which are different structures.
-            put_field(module, "training", flag)
+        # Back to what it was: with its own attribute or without, which are different structures.
+        put_fields([(module, "training", flag) for module, flag in zip(modules, before, strict=True)])

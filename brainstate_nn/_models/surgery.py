@@ -10,23 +10,25 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from brainstate_graph import Filter, GraphError, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
+from brainstate_graph import Filter, GraphError, Named, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
-from .._core.paths import dotted_names, from_below
+from .._core.paths import Path, dotted_names, from_below
 from .._core.undo import all_or_nothing
+from .part_lanes import PartLanes
 
-__all__ = ["get_at", "parts_at", "rewrite"]
+__all__ = ["get_at", "parts_at", "replace_parts", "rewrite"]
 
 
-def get_at(node: Any, path: str, /) -> Any:
+def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
     """Return what a model holds at a path: a module, a state, a list, or a plain value.
 
     Args:
         node: A module, or a container of them.
-        path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself.
+        path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself. Or a tuple, as trees have it.
 
     Raises:
+        TypeError: The path is no text.
         KeyError: There is nothing; the message lists the paths that are most like it.
 
     Example:
@@ -35,7 +37,11 @@ def get_at(node: Any, path: str, /) -> Any:
         >>> get_at(net, "layers.0") is net.layers[0], get_at(net, "layers.0.bias") is net.layers[0].bias
         (True, True)
     """
+    if not isinstance(path, str):
+        text = dotted(path) if isinstance(path, tuple) else "layers.0"
+        raise TypeError(f"path is dotted text, not {path!r}: write `get_at(model, {text!r})`")
     found = node
+    path = path if isinstance(path, str) else ".".join(map(str, path))
     for step in path.split(".") if path else ():
         matching = [item for key, item in _parts_of(found) if str(key) == step]
         if not matching:
@@ -50,10 +56,13 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
     A part that is held in several places is given to `fn` once, and stays shared. What is below a chosen part is
     rewritten before it, so that `fn` sees it with its new parts. `node` itself is not replaced.
 
+    Inside of a Stack or an ensemble `fn` is run as by `vmap`: what it sees is one layer or member, what it makes is
+    made for each of them, and random numbers differ.
+
     Args:
         node: A module, or a container of them.
-        where: Which nodes and states: a dotted path or glob, as ``"layers.*.attention"``; a class; a function that is
-            given the path where a part is met first, a tuple, and the part; or another filter.
+        where: Which nodes and states: a path or glob, as ``"layers.*.attention"``, or a tag; a class; a function that
+            is given the path where a part is met first, a tuple, and the part; or another filter.
         fn: Given a part, returns what to put in its place: a State for a State, else a module or a function. It may
             hold the old part, or be the old part itself, which is then left.
 
@@ -61,7 +70,8 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         What was put in, by the dotted path where the old part stood.
 
     Raises:
-        ValueError: `where` chooses nothing; the message lists what is most like it.
+        ValueError: `where` chooses nothing; the message lists what is most like it. Or what is put into a Stack holds a
+            state that was there before and is none of the layers'.
         TypeError: `fn` returns something else, such as None.
 
     Example:
@@ -74,6 +84,29 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         >>> net.layers[2].layers[0].out_size
         1
     """
+    lanes = PartLanes(node)
+
+    def fn_in_lanes(old: Any, path: Path) -> Any:
+        new = _New()
+
+        def make() -> _New:
+            new.part = fn(old)
+            _check_replacement(old, new.part, dotted(path))
+            return new
+
+        return lanes.run(make, old, path).part
+
+    return replace_parts(node, where, fn_in_lanes)
+
+
+class _New(Node):
+    """Holds a new part, which may be a state: so `vmap` finds what is made in its lanes."""
+
+    part: Any = None
+
+
+def replace_parts(node: Any, where: Filter, fn: Callable[[Any, Path], Any]) -> dict[str, Any]:
+    """Replace parts of a model as `rewrite` does, but with `fn` given the part of all lanes at once, and its path."""
     with all_or_nothing(node) as snap:
         holders = _Holders(snap)
         if isinstance(where, str):
@@ -85,9 +118,9 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
         if not rows:
             raise ValueError(f"{where!r} chooses no node or state of {type(node).__name__}" + _advice(where, node))
         for row in rows:
-            old = snap.objects[row]
-            new = fn(old)
-            _check_replacement(old, new, dotted(snap.graphdef.path(row)))
+            old, path = snap.objects[row], snap.graphdef.path(row)
+            new = fn(old, path)
+            _check_replacement(old, new, dotted(path))
             holders.replace(row, new)
         # In the order in which `nodes` lists them, and no longer from below.
         rows.sort()
@@ -96,7 +129,19 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
 
 
 def parts_at(node: Any, pattern: str) -> list[Any]:
-    """Return the nodes and states at a dotted path, or at those that fit a glob; any place that holds one will do."""
+    """Return the nodes and states that a text names: at a path or a glob, in any place that holds them, or by a tag.
+
+    Raises:
+        ValueError: It is a tag of some states and the path of others.
+    """
+    found = _parts_placed(node, pattern)
+    tagged = {state for state in states(node).values() if Named(pattern).is_tag_of(state)}
+    below = set(states([part if isinstance(part, Node) else [part] for part in found]).values()) if tagged else tagged
+    Named(pattern).one_meaning(tagged, below)
+    return found or list(tagged)
+
+
+def _parts_placed(node: Any, pattern: str) -> list[Any]:
     # A path without a glob is walked step by step, without taking the whole graph apart.
     if not any(character in pattern for character in "*?["):
         try:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph.extend import describe, locate
+from brainstate_graph.extend import assign_values, describe, locate
 
 from .._core.arguments import as_sizes
 from .._core.inputs import as_input
@@ -54,6 +54,7 @@ class RecurrentCell(Module):
     """
 
     hidden_names: tuple[str, ...] = ("h",)
+    _graph_settings = ("hidden_names", *Module._graph_settings)
 
     @property
     def num_feature_axes(self) -> int:
@@ -119,8 +120,7 @@ class RecurrentCell(Module):
             with_sharding(part, named_sharding(state.value) if out_sharding is None else out_sharding)
             for state, part in zip(states, self._parts(self.initial_carry(batch)), strict=True)
         ]
-        for state, part in zip(states, fresh, strict=True):
-            state.value = part
+        assign_values(states, fresh)
 
     def __call__(self, x: jax.Array) -> Any:
         """Compute one step from the hidden states, and keep the new ones.
@@ -138,8 +138,7 @@ class RecurrentCell(Module):
         states = [self._state(name, x) for name in self.hidden_names]
         values = [state.value for state in states]
         carry, y = self.step(tuple(values) if len(values) > 1 else values[0], x)
-        for state, part in zip(states, self._parts(carry), strict=True):
-            state.value = part
+        assign_values(states, self._parts(carry))
         return y
 
     def _parts(self, carry: Any) -> tuple[Any, ...]:

@@ -92,7 +92,7 @@ class _Cell(RecurrentCell):
     def _gate_sums(self, carry: Any, x: Any) -> list[Any]:
         """Return what `x` and `bias` add to the gates, the parts of the carry, and `weight_hh`, in one dtype."""
         x, *parts = self._as_step_inputs(carry, x, (self.in_size,), *[(self.hidden_size,)] * len(self.hidden_names))
-        bias = self.bias and self.bias.value
+        bias = None if self.bias is None else self.bias.value
         x, weight, bias, *rest = promote(x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype)
         gates = jnp.dot(x, weight)
         return [gates if bias is None else gates + along_axis(bias, gates.ndim), *rest]

@@ -1,17 +1,22 @@
 """``surrogate_spike``: a step with the derivative of a smooth function, so that spiking models learn by gradients.
 
 The derivative of a step is zero where it is defined, so a loss would not reach what is below a spike.
+
+The stated derivative is computed beside the step and passed to the rule, which multiplies by it and does no more.  So a
+user's function may read states and close over traced values: a rule that JAX runs later, in another trace, may not.
+Where nothing is differentiated, XLA drops it.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from .._core.arguments import as_positive
 
@@ -34,7 +39,9 @@ _KINDS: Mapping[str, tuple[Derivative, float]] = {
 }
 
 
-def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: float | None = None) -> jax.Array:
+def surrogate_spike(
+    x: jax.Array, kind: str | Derivative = "arctan", slope: float | jax.Array | None = None
+) -> jax.Array:
     """Return 1 where `x` is zero or more and 0 elsewhere, with a stated derivative in place of none.
 
     The derivative is ``slope * d(slope * x)``, where `d` and the usual slope are:
@@ -54,8 +61,9 @@ def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: floa
 
     Args:
         x: An array of any shape: how far above its threshold a neuron is.
-        kind: One of these names, or a function `d` of an array.
-        slope: How steep it is, greater than zero; None for the usual one, and 1 for a function.
+        kind: One of these names, or a function `d` of an array, which may read states.
+        slope: How steep it is, greater than zero: a number, or an array that broadcasts against `x`; None for the usual
+            one, and 1 for a function. It changes no spike, so the gradient by it is zero.
 
     Returns:
         Zeros and ones of the shape of `x`, in its dtype, or in float32 where that is no float.
@@ -72,11 +80,15 @@ def surrogate_spike(x: jax.Array, kind: str | Derivative = "arctan", slope: floa
         >>> jax.vmap(jax.grad(lambda x: surrogate_spike(x, "triangle")))(jnp.array([-0.5, 0.0, 2.0])).tolist()
         [0.5, 1.0, 0.0]
     """
-    kind, slope = as_surrogate(kind, slope)
+    steep: Any = _as_slopes(slope) if isinstance(slope, (jax.Array, np.ndarray)) else None
+    kind, usual = as_surrogate(kind, slope if steep is None else None)
+    steep = usual if steep is None else steep
     x = jnp.asarray(x)
     # A derivative needs a float.
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
-    return _spike(kind, slope, x)
+    derivative = _KINDS[kind][0] if isinstance(kind, str) else kind
+    weight = jnp.asarray(steep * derivative(steep * x), x.dtype)
+    return _spike(jnp.broadcast_to(weight, x.shape), x)
 
 
 def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
@@ -90,13 +102,19 @@ def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
     return kind, usual if slope is None else as_positive("slope", slope)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _spike(kind: str | Derivative, slope: float, x: jax.Array) -> jax.Array:
+def _as_slopes(slope: Any) -> Any:
+    """Return slopes in an array, or raise; those that are traced are not known."""
+    if not isinstance(slope, Tracer) and not (np.asarray(slope) > 0).all():
+        raise ValueError(f"slope must be an array of numbers greater than 0, not {slope!r}")
+    return slope
+
+
+@jax.custom_jvp
+def _spike(weight: jax.Array, x: jax.Array) -> jax.Array:
     return (x >= 0).astype(x.dtype)
 
 
 @_spike.defjvp
-def _spike_jvp(kind: Any, slope: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    (x,), (dx,) = primals, tangents
-    derivative = _KINDS[kind][0] if isinstance(kind, str) else kind
-    return _spike(kind, slope, x), (slope * derivative(slope * x)).astype(x.dtype) * dx
+def _spike_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (weight, x), (_, dx) = primals, tangents
+    return _spike(weight, x), weight * dx

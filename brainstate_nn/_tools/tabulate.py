@@ -20,7 +20,7 @@ from brainstate_graph.extend import describe, dotted, put_field, read_values
 from brainstate_transform import eval_shape, jit
 
 from .._core.module import Module
-from .._core.paths import Path
+from .._core.paths import Path, defined, first_paths
 from .._layers.stack import Stack
 from .._models.intercept import intercepted
 
@@ -63,7 +63,8 @@ def tabulate(
           layers.0: Linear  f32[5,2]  f32[5,8]  Param 24   96 B    200
           layers.2: Linear  f32[5,8]  f32[5,1]  Param 9    36 B     85
     """
-    modules: dict[Path, Module] = dict(nodes(model, Module).items())
+    modules: dict[Path, Module] = dict(defined(model, Module))
+    first_of: dict[Any, Path] = first_paths(model)
     calls: list[list[_Call]] = [[] for _ in modules]
 
     def note(number: int, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -73,7 +74,9 @@ def tabulate(
 
     with intercepted(modules.values(), note):
         eval_shape(model, *inputs, **kwargs)
-    sizes = [(path, type(state).__name__, *_size(state.value)) for path, state in states(model).items()]
+    sizes = [
+        (first_of.get(path) or path, type(state).__name__, *_size(state.value)) for path, state in states(model).items()
+    ]
     rows = []
     with _single_layers(modules) as layers:
         costs = _Costs()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph.extend import describe, locate
+from brainstate_graph.extend import assign_values, describe, locate
 
 from .._core.arguments import as_size, is_number
 from .._core.inputs import as_input
@@ -64,8 +64,9 @@ class Accuracy(Metric):
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
         predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold)
-        self.right.value = add_to_count(self.right.value, jnp.sum((predicted == labels) & counted, dtype=jnp.uint32))
-        self.count.value = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        right = add_to_count(self.right.value, jnp.sum((predicted == labels) & counted, dtype=jnp.uint32))
+        count = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        assign_values((self.right, self.count), (right, count))
 
     def compute(self) -> jax.Array:
         """Return the accuracy, a float32; nan before the first example."""
@@ -115,12 +116,15 @@ class _ByClass(Metric):
         predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold, self.num_classes)
         # An example of no class belongs to none of the ratios.
         counted &= (labels >= 0) & (labels < self.num_classes)
-        for state, classes, examples in (
-            (self.hits, labels, counted & (predicted == labels)),
-            (self.said, predicted, counted),
-            (self.true, labels, counted),
-        ):
-            state.value = add_to_count(state.value, _counts(classes, examples, self.num_classes))
+        new = {
+            state: add_to_count(state.value, _counts(classes, examples, self.num_classes))
+            for state, classes, examples in (
+                (self.hits, labels, counted & (predicted == labels)),
+                (self.said, predicted, counted),
+                (self.true, labels, counted),
+            )
+        }
+        assign_values(list(new), list(new.values()))
 
     def compute(self) -> jax.Array:
         """Return the result, a float32, or one for each class where `average` is None; 0 where nothing is divided."""

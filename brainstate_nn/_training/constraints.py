@@ -19,6 +19,7 @@ from jax.core import Tracer
 
 from brainstate_graph import State
 from brainstate_graph.extend import locate
+from brainstate_transform import each_lane, lane_axes
 
 from .._core.states import ParamState
 
@@ -262,7 +263,8 @@ class Constrained(ParamState):
     """A parameter whose values are those of a transform.
 
     `value` is the free array: what gradients, optimisers, averages and checkpoints are about. `constrained` is what the
-    model is to use. So a layer that reads `value`, as those of this package do, knows nothing of the constraint.
+    model is to use. So a layer that reads `value`, as those of this package do, knows nothing of the constraint. It is
+    one of each layer of a Stack, and of each member of an ensemble.
 
     Args:
         value: The first constrained value, an array of floats.
@@ -310,7 +312,7 @@ class Constrained(ParamState):
     @property
     def constrained(self) -> jax.Array:
         """The constrained array, computed from `value`; assigned, it gives `value` the inverse."""
-        return self.transform.forward(self.value)
+        return each_lane(self.transform.forward, lane_axes(self))(self.value)
 
     @constrained.setter
     def constrained(self, new: Any) -> None:
@@ -321,7 +323,8 @@ def _free(transform: Transform, value: Any, state: Any) -> jax.Array:
     y = jnp.asarray(value)
     if not jnp.issubdtype(y.dtype, jnp.floating):
         y = y.astype(jnp.float32)
-    x = transform.inverse(y)
+    of_lanes = isinstance(state, State) and y.ndim == jnp.ndim(state.value)
+    x = each_lane(transform.inverse, lane_axes(state) if of_lanes else ())(y)
     # the values are not known under a trace, where nothing can be refused
     if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         who = locate(state) if isinstance(state, State) else state

@@ -21,6 +21,7 @@ from .._core.arguments import as_fraction
 from .._core.follower import Follower, StateLeaf
 from .._core.paths import dotted_names
 from .._core.selection import parameters_by_path, states_at
+from .._core.sharded import beside
 from .._core.states import LongTermState, ParamState
 
 __all__ = ["EMA", "AverageState"]
@@ -88,7 +89,7 @@ class EMA(Follower):
             name: AverageState(jax.tree.map(lambda x: start(x, _averaging_dtype(x)), state.value))
             for name, state in self.params.items()
         }
-        self.count = AverageState(jnp.int32(0))
+        self.count = AverageState(beside(jnp.int32(0), [state.value for state in self.params.values()]))
 
     def update(self) -> None:
         """Move the averages towards the values that the parameters have now."""

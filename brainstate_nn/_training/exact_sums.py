@@ -21,7 +21,7 @@ def add_to_count(count: jax.Array, more: jax.Array) -> jax.Array:
     """Add whole numbers below 2^32."""
     low = count[1] + more.astype(jnp.uint32)
     # An unsigned sum that is less than a part of it has overflowed once.
-    return jnp.stack([count[0] + (low < count[1]), low])
+    return jnp.stack([count[0] + (low < count[1]).astype(jnp.uint32), low])
 
 
 def count_as_float(count: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from brainstate_graph.extend import locate, make_state, read_values, write_value
 
 from .._core.selection import selected_states
 from .._core.states import LongTermState, ParamState
-from .._models.surgery import parts_at, rewrite
+from .._models.surgery import parts_at, replace_parts
 
 __all__ = ["FrozenParam", "freeze", "unfreeze"]
 
@@ -108,7 +108,7 @@ def _replace_states(node: Any, which: tuple[Any, ...], kind: type[State[Any]], o
     chosen = {state for state in named if isinstance(state, kind)}
     if not chosen:
         raise ValueError(f"{', '.join(map(repr, which))} selects no {kind.__name__} of {type(node).__name__}")
-    rewrite(node, lambda _, part: isinstance(part, kind) and part in chosen, other)
+    replace_parts(node, lambda _, part: isinstance(part, kind) and part in chosen, lambda part, _: other(part))
 
 
 def _states_named(node: Any, selector: Any) -> Iterable[State[Any]]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from brainstate_graph import Node, Overlay
-from brainstate_graph.extend import describe, locate, write_values
+from brainstate_graph.extend import assign_values, describe, locate, write_values
 
 from .._core.inputs import as_input, as_mask
 from .._core.sharded import mask_like
@@ -78,8 +78,8 @@ class Metric(Node):
 
     def reset(self) -> None:
         """Forget what was taken in."""
-        for name, value in self.initial().items():
-            getattr(self, name).value = value
+        initial = self.initial()
+        assign_values([getattr(self, name) for name in initial], list(initial.values()))
 
     def arguments(self) -> dict[str, bool]:
         """Return the names of the arguments of `update`, and whether it needs each."""
@@ -143,8 +143,9 @@ class Average(_OfNumbers):
             **named: See `args`.
         """
         values, counted = self._taken(args, named, mask)
-        self.total.value = add_to_sum(self.total.value, jnp.sum(jnp.where(counted, values, 0.0)))
-        self.count.value = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        total = add_to_sum(self.total.value, jnp.sum(jnp.where(counted, values, 0.0)))
+        count = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))
+        assign_values((self.total, self.count), (total, count))
 
     def compute(self) -> jax.Array:
         """Return the mean, a float32; nan before the first value."""
@@ -210,9 +211,10 @@ class Welford(_OfNumbers):
         squares = jnp.sum(jnp.where(counted, jnp.square(values - mean), 0.0))
         share = more / jnp.maximum(before + more, 1.0)
         step = jnp.where(more > 0.0, mean - self.mean.value, 0.0)
-        self.mean.value += step * share
-        self.squares.value += squares + jnp.square(step) * before * share
-        self.count.value = add_to_count(self.count.value, number)
+        moved = self.mean.value + step * share
+        spread = self.squares.value + (squares + jnp.square(step) * before * share)
+        count = add_to_count(self.count.value, number)
+        assign_values((self.mean, self.squares, self.count), (moved, spread, count))
 
     def compute(self) -> Statistics:
         """Return `Statistics` of float32, with the spread of the values themselves (divided by their number)."""
@@ -272,9 +274,14 @@ class MultiMetric(Metric):
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
         # Written at the end, so that an error in one metric leaves all as they were.
-        with Overlay() as overlay:
-            for name, arguments in wanted.items():
-                getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
+        overlay = Overlay()
+        try:
+            with overlay:
+                for name, arguments in wanted.items():
+                    getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
+        except BaseException:
+            overlay.close(failed=True)  # a signal may have cut its end short
+            raise
         written = overlay.written()
         write_values([state for state, _ in written], [value for _, value in written])
 

@@ -6,12 +6,14 @@ reads and writes them like any others, and so that checkpoints and rules for dev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from brainstate_graph import FlattedDict, GraphError, NestedDict, Node, State, states
 from brainstate_graph.extend import locate, write_values
@@ -20,8 +22,10 @@ from .._core.follower import Follower, StateLeaf
 from .._core.module import Module
 from .._core.paths import Path, dotted_name, dotted_names, leaf_paths
 from .._core.selection import parameters_by_path, selected_states
-from .._core.sharded import resharded_like
+from .._core.sharded import beside, resharded_like
 from .._core.states import LongTermState, ParamState
+from .gradients import matched_gradients
+from .lanes_apart import lanes_apart, lanes_together
 
 if TYPE_CHECKING:
     import optax
@@ -59,13 +63,17 @@ class Optimizer(Module, Follower):
 
     Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
     A parameter that a model holds in several places is one state: it is moved once. What optax keeps for a parameter
-    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise.
+    lies on the devices as the parameter does, and has its dtype unless the transformation says otherwise. Counts lie
+    on the mesh of the parameters, whole on each device.
 
     Args:
         params: A module, or a list, tuple or dict of them; or a mapping from path to State, such as
             ``model.states(ParamState)`` or a part of it.
         tx: The transformation, such as ``optax.adam(1e-3)``.
         wrt: Which states of a module: a class of states, a tag, path or glob, or another filter.
+        each_layer: Whether the transformation sees each layer of a Stack, and each member of an ensemble, as an array
+            of its own. What looks at whole arrays needs that, as `lamb`, `lars`, `adafactor`, `muon` and masks by the
+            number of axes do. What treats each number by itself, as `adam` does, has less to compile without.
 
     Attributes:
         params: The live states, by dotted path.
@@ -95,7 +103,14 @@ class Optimizer(Module, Follower):
     graph_invisible_attrs = ("_model",)
     _model: _ModelThen | None = None
 
-    def __init__(self, params: Any, tx: optax.GradientTransformation | optax.MultiSteps, *, wrt: Any = ParamState):
+    def __init__(
+        self,
+        params: Any,
+        tx: optax.GradientTransformation | optax.MultiSteps,
+        *,
+        wrt: Any = ParamState,
+        each_layer: bool = False,
+    ) -> None:
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise TypeError(f"tx must be a transformation of optax, not {type(tx).__name__}: write `optax.adam(1e-3)`")
         chosen = parameters_by_path(params, wrt, "Optimizer(model.states(ParamState), tx)")
@@ -104,26 +119,35 @@ class Optimizer(Module, Follower):
         if isinstance(params, Node):
             self._model = _ModelThen(params, list(states(params).values()), wrt)
         self._paths = tuple(chosen)
+        self.each_layer = bool(each_layer)
         self.params = dict(zip(dotted_names(self._paths), chosen.values(), strict=True))
         # `optax.MultiSteps` is an object that makes a transformation.
         self.tx: Any = getattr(tx, "gradient_transformation", lambda: tx)()
-        self.opt_state = OptState(self.tx.init(self._values()))
-        self.step = OptState(jnp.int32(0))
+        values = self._values()
+        opt_state = _unshared(self.tx.init(values), [s.value for s in chosen.values()])
+        self.opt_state = OptState(beside(opt_state, values))
+        self.step = OptState(beside(jnp.int32(0), values))
 
-    def update(self, grads: Any, **extra: Any) -> None:
+    def update(self, grads: Any, *more: Any, **extra: Any) -> None:
         """Move the parameters by one step; all of them or, where something does not fit, none.
 
         Args:
             grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
                 path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
+            *more: Nothing; an optimizer knows its parameters.
             **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:
-            GraphError: A gradient is missing, unexpected or of another shape, or the module has other parameters than
-                when the optimizer was made; the message lists all of them.
+            GraphError: A gradient is missing, unexpected, of another shape or of another model, or the module has other
+                parameters than when the optimizer was made; the message lists all of them.
         """
         import optax
 
+        if more or isinstance(grads, Node):
+            raise TypeError(
+                "update takes the gradients alone, since the optimizer holds its parameters: write "
+                "`optimizer.update(grads)`"
+            )
         self._refuse_other_states()
         values = self._values()
         if "grad" in extra:
@@ -134,7 +158,8 @@ class Optimizer(Module, Follower):
         params = list(self.params.values())
         moved = FlattedDict(optax.apply_updates(values, updates)).to_dict_values()  # type: ignore[arg-type]
         # Each parameter keeps its sharding, though its moments may be spread over more devices (ZeRO).
-        values = [jax.tree.map(resharded_like, moved[p], s.value) for p, s in zip(self._paths, params, strict=True)]
+        new = [lanes_together(p, s, moved) if self.each_layer else moved[p] for p, s in self._by_path().items()]
+        values = [jax.tree.map(resharded_like, value, s.value) for value, s in zip(new, params, strict=True)]
         # One call, so that a value that is refused leaves the others as they were. It does not compare dtypes, for the
         # first step may widen those of optax's state.
         write_values([*params, self.opt_state, self.step], [*values, state, self.step.value + 1])
@@ -142,11 +167,11 @@ class Optimizer(Module, Follower):
     def followed(self) -> Iterator[tuple[StateLeaf, StateLeaf]]:
         """Iterate over the arrays that optax keeps for a parameter, each with the array of the parameter."""
         known: dict[str, tuple[tuple[int, ...], StateLeaf]] = {}
-        for path, param in zip(self._paths, self.params.values(), strict=True):
-            inners, leaves, _ = leaf_paths(path, param.value)
-            known |= {
-                dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in enumerate(zip(inners, leaves, strict=True))
-            }
+        for path, param in self._by_path().items():
+            for at, value in self._apart({path: param}, [param.value]):
+                inners, leaves, _ = leaf_paths(at, value)
+                pairs = enumerate(zip(inners, leaves, strict=True))
+                known |= {dotted_name(p): (jnp.shape(x), (param, i)) for i, (p, x) in pairs}
         # optax keeps trees that look like that of the parameters somewhere in trees of its own, so an array belongs to
         # the parameter whose path ends its own.
         inners, leaves, _ = leaf_paths((), self.opt_state.value)
@@ -158,23 +183,20 @@ class Optimizer(Module, Follower):
                 yield (self.opt_state, i), param
 
     def _values(self) -> NestedDict:
-        return NestedDict.from_flat(zip(self._paths, [s.value for s in self.params.values()], strict=True))
+        by_path = self._by_path()
+        return NestedDict.from_flat(self._apart(by_path, [s.value for s in by_path.values()]))
+
+    def _by_path(self) -> dict[Path, State[Any]]:
+        return dict(zip(self._paths, self.params.values(), strict=True))
+
+    def _apart(self, states: Mapping[Path, State[Any]], values: Iterable[Any]) -> Iterable[tuple[Path, Any]]:
+        """Return values for states by path, as optax sees them."""
+        return lanes_apart(states, values) if self.each_layer else zip(states, values, strict=True)
 
     def _as_optax_tree(self, grads: Any) -> NestedDict:
         """Return the gradients as optax sees the parameters."""
-        given = _without_common_prefix(dict(_pairs_by_path(grads)), self._paths)
-        problems = [f"unexpected: {name}" for name in dotted_names([p for p in given if p not in self._paths])]
-        for path, (name, state) in zip(self._paths, self.params.items(), strict=True):
-            if given.get(path) is None:
-                problems.append(f"missing: {name}")
-            elif _shapes(given[path]) != _shapes(state.value):
-                problems.append(f"{name} has shape {_shapes(state.value)}, its gradient {_shapes(given[path])}")
-        if problems:
-            raise GraphError(
-                "the gradients do not fit the parameters of the optimizer: " + "; ".join(problems)
-                + ". Differentiate with respect to the same states: `Optimizer(model.states(ParamState), tx)`."
-            )  # fmt: skip
-        return NestedDict.from_flat([(path, given[path]) for path in self._paths])
+        by_path = self._by_path()
+        return NestedDict.from_flat(self._apart(by_path, matched_gradients(grads, by_path)))
 
     def _refuse_other_states(self) -> None:
         """Raise if a layer was put into the module after the optimizer was made, whose parameters would not move."""
@@ -207,33 +229,18 @@ def _check_is_parameter(state: State[Any]) -> None:
             )
 
 
-def _shapes(value: Any) -> Any:
-    return jax.tree.map(jnp.shape, value)
+def _unshared(state: Any, params: Any) -> Any:
+    """Copy what optax has taken from the parameters, or has twice, so that each buffer can be donated.
 
+    The slow weights of a lookahead, the averages of a schedule-free method and the like begin as the parameters.
+    """
+    taken = {id(leaf) for leaf in jax.tree.leaves(params)}
 
-def _pairs_by_path(grads: Any) -> Iterator[tuple[Path, Any]]:
-    """Take gradients apart, in whatever containers `grad` has put them."""
-    if isinstance(grads, (list, tuple)):
-        grads = dict(enumerate(grads))
-    if not isinstance(grads, Mapping):
-        raise TypeError(
-            f"grads must be a state tree or a mapping from path to gradient, not {type(grads).__name__}: "
-            "write `optimizer.update(jax.grad(loss)(params))`"
-        )
-    by_path = bool(grads) and all(isinstance(key, tuple) for key in grads)
-    if by_path or isinstance(grads, (FlattedDict, NestedDict)):
-        yield from FlattedDict(grads).to_dict_values().items()
-    else:
-        for key, part in grads.items():
-            for path, grad in _pairs_by_path(part) if isinstance(part, (Mapping, list, tuple)) else [((), part)]:
-                yield (key, *path), grad
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
+            return leaf
+        leaf = copy.deepcopy(leaf) if id(leaf) in taken else leaf
+        taken.add(id(leaf))
+        return leaf
 
-
-def _without_common_prefix(given: dict[Path, Any], paths: tuple[Path, ...]) -> dict[Path, Any]:
-    """Drop what all paths have in front of those of the parameters, as ``model`` where a function closes over it."""
-    first = next(iter(given), ())
-    # The shortest prefix that all paths share and without which they are those of the parameters.
-    for length in range(1, len(first)):
-        if {path[length:] for path in given} == set(paths) and {path[:length] for path in given} == {first[:length]}:
-            return {path[length:]: grad for path, grad in given.items()}
-    return given
+    return jax.tree.map(own, state)

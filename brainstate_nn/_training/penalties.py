@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from brainstate_graph import Node, State, nodes, states
 from brainstate_graph.extend import describe, fields_of, locate
+from brainstate_transform import each_lane, lane_axes
 
 from .._core.arguments import is_number
 from .._core.inputs import at_least_float32, squared_magnitude
@@ -163,6 +164,8 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
     """
     if not callable(penalty):
         raise TypeError(f"penalty must be a function of an array, not {type(penalty).__name__}: write `L2(1e-4)`")
+    if not isinstance(model, Node):
+        raise TypeError(f"model must be a Module, which keeps the rule, not {type(model).__name__}: penalise each part")
     if isinstance(where, (State, Node, list, tuple, dict)):
         raise TypeError(f"where is a filter, text or a class of states, not {type(where).__name__}")
     selected_states(model, where, "where")
@@ -177,7 +180,8 @@ def reg_loss(model: Any) -> jax.Array:
 
     They are those that states have as metadata, ``ParamState(value, penalty=L2(1e-4))``, and those of `penalise`, on
     the model and on modules in it. A state that stands in several places counts once for each penalty. Of a Constrained
-    state it is the constrained array that counts.
+    state it is the constrained array that counts. The layers of a Stack, and the members of an ensemble, count one by
+    one.
 
     Args:
         model: A module, or a container of them.
@@ -204,8 +208,11 @@ def reg_loss(model: Any) -> jax.Array:
 
 def _penalty_of(state: State[Any], penalty: Penalty) -> jax.Array:
     value = state.constrained if isinstance(state, Constrained) else state.value
+    axes = lane_axes(state)
+    each = each_lane(penalty, axes, out=[(0,) * len(axes)])
     try:
-        return sum((penalty(leaf) for leaf in jax.tree.leaves(value)), start=jnp.float32(0.0))
+        parts = [jnp.sum(each(leaf)) if axes else penalty(leaf) for leaf in jax.tree.leaves(value)]
+        return sum(parts, start=jnp.float32(0.0))
     except ValueError as error:
         raise ValueError(f"{locate(state)}: {error}") from error
 

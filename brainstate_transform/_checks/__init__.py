@@ -4,6 +4,6 @@ Two ways lead there.  A *check* is part of the program and calls back into Pytho
 function and computes nothing.  Reading order:
 
 - ``unvmap.py``, ``error_if.py``, ``debug_nan.py``, ``checkify.py``: checks.
-- ``avals.py``, ``dry_run.py``, ``eval_shape.py``, ``state_finder.py``: dry runs.
+- ``avals.py``, ``layout.py``, ``dry_run.py``, ``eval_shape.py``, ``state_finder.py``: dry runs.
 - ``naming.py``: names for profiles.
 """

@@ -13,9 +13,10 @@ import jax
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import read_values
 
-from .._engine.changes import CONTAINERS, Containers
+from .._engine.changes import Containers
 from .._engine.core import Core
 from .._engine.values import StateValues, Written
+from .._messages.source import handed
 
 __all__ = ["dry_run"]
 
@@ -54,17 +55,17 @@ def dry_run(core: Core, args: Any, kwargs: Any) -> tuple[Any, Written, list[Stat
         if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(value))
     ]
     given = StateValues.of([s for s, _ in abstract], [v for _, v in abstract])
-    # Row 0 is the root, which is ours.
-    containers = Containers(graph, [row for row, item in enumerate(graph.objects) if row and type(item) in CONTAINERS])
+    containers = Containers(graph)
     used: dict[State[Any], None] = {}
 
-    def run(given: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written]:
+    def run(given: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
         overlay = _DryOverlay(containers)
         try:
             result = core.run(given, args, kwargs, overlay)
         finally:
-            containers.restore(overlay)
-        used.update(dict.fromkeys((*overlay.reads, *overlay.writes)))
+            containers.restore()
+        used.update({state: None for state in (*overlay.reads, *overlay.writes) if overlay.uses(state)})
         return result
 
-    return *jax.eval_shape(run, given, args, kwargs), list(used)
+    handed(run, core, getattr(core, "__signature__", None))
+    return *jax.eval_shape(run, given, *args, **kwargs), list(used)

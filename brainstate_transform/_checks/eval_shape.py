@@ -13,11 +13,13 @@ from brainstate_graph.extend import read_values
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
+from .._messages.boundary import boundary
 from .dry_run import dry_run
 
 __all__ = ["eval_shape"]
 
 
+@boundary
 def eval_shape(fun: Callable[..., Any], *args: Any, return_state_shapes: bool = False, **kwargs: Any) -> Any:
     """Find out the shapes and dtypes of what a function returns, without computing it.
 

@@ -15,6 +15,7 @@ from brainstate_graph.extend import dotted
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
+from .._messages.boundary import boundary
 from .._selection.select import select
 from .dry_run import dry_run
 
@@ -71,6 +72,7 @@ class StateFinder:
         self.key_fn = key_fn
         self._find = lift(self._rule, fn)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the states that ``fn(*args, **kwargs)`` uses."""
         return self._find(*args, **kwargs)

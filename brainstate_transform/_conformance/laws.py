@@ -311,6 +311,40 @@ def holds_any_value(t: Trial) -> None:
     agree(t.wrap, _Boxes(), f, (1.0, 1.0))
 
 
+class _Trees(Node):
+    def __init__(self) -> None:
+        self.by_name = State({"a": scalar(1.0), "b": {"c": scalar(2.0)}})
+        self.in_order = State([scalar(3.0), (scalar(4.0), [scalar(5.0)])])
+
+
+def owns_lists_and_dicts(t: Trial) -> None:
+    """What is changed in place in a list or dict of a state and assigned is kept, and what is not assigned is not."""
+
+    def change(model: _Trees, x: Any) -> tuple[Any, Any]:
+        by_name, in_order = model.by_name.value, model.in_order.value
+        by_name["a"], by_name["b"]["c"] = by_name["a"] + x, by_name["a"] * x
+        in_order[0] = in_order[1][1][0] = in_order[0] * x
+        return by_name, in_order
+
+    def f(model: _Trees, x: Any) -> Any:
+        model.by_name.value, model.in_order.value = change(model, x)
+        return x * model.in_order.value[1][1][0]
+
+    def keeps_what_is_assigned() -> None:
+        agree(t.wrap, _Trees(), f, (1.0, 3.0))
+        model = _Trees()
+        oracle = twin(model)
+        t.wrap(lambda x: x + change(model, x)[0]["a"])(scalar())
+        expect_states("after a change that is not assigned", model, oracle)
+        fails = t.wrap(lambda x: raising(Boom)(change(model, x)))
+        expect_refusal("an error", lambda: fails(scalar()), Boom)
+        expect_states("after a change and an error", model, oracle)
+
+    keeps_what_is_assigned()
+    with jax.disable_jit():
+        keeps_what_is_assigned()
+
+
 def refuses_raw_jit(t: Trial) -> None:
     """A write under plain `jax.jit` around the transform is refused, as nobody could carry it out."""
     model = t.layer()
@@ -340,5 +374,5 @@ SHARED = (
     finds_hidden_states, uses_few_of_many, tells_the_outer_trace, agrees_without_jit, leaks_nothing, runs_python_once,
     differentiates, lets_models_go,
 )  # fmt: skip
-WRITING = (draws_as_python, holds_any_value, refuses_raw_jit)  # where the function may write
+WRITING = (draws_as_python, holds_any_value, owns_lists_and_dicts, refuses_raw_jit)  # where the function may write
 READING = (refuses_writes,)  # where it may not

@@ -20,14 +20,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph.extend import note_reads, read_values
+from brainstate_graph.extend import note_possible_reads, note_reads, read_values
 
 from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
+from .._engine.lift import lift
+from .._engine.lifted import Lifted
 from .._engine.placeholders import unseal
 from .._engine.retry import RETRIES, Unpassed
-from .._engine.user_function import code_of, decorator, name_of, named_like
+from .._engine.user_function import code_of, decorator
 from .._engine.values import StateValues, Written
+from .._messages.boundary import boundary
+from .._messages.source import handed, name_of
 from .custom_call import CustomCall, NoStates, pair_of
 from .tangents import filled, has_derivative, instantiated, refuse_other_shapes, zeros_like
 
@@ -84,12 +87,14 @@ class _Custom(abc.ABC):
                     core.count_in(met.states)
                     continue
                 call.ended = True
-                note_reads(call.states)  # all that JAX gets, as a rule may use what the function does not
+                note_reads((*call.declared, *call.used))
+                note_possible_reads(call.states)  # JAX gets all of them, and a rule that it runs later may read any
                 return out, written
             raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
 
         return run
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._lifted is None:
             raise AttributeError(
@@ -196,8 +201,8 @@ class CustomVJP(_Custom):
             return [of_states.get(state) for state in call.states], *found
 
         # With symbolic zeros JAX says by which arguments it differentiates; users who do not want them get arrays.
-        custom = jax.custom_vjp(named_like(pure, fun))
-        custom.defvjp(named_like(forward, fwd), named_like(backward, bwd), symbolic_zeros=True)
+        custom = jax.custom_vjp(handed(pure, fun))
+        custom.defvjp(handed(forward, fwd), handed(backward, bwd), symbolic_zeros=True)
         return custom
 
 
@@ -280,8 +285,8 @@ class CustomJVP(_Custom):
             moved = [filled(of_states.get(state), aval) for state, aval in new.items()]
             return (out, written), (tangent, StateValues.of(new, moved).as_written())
 
-        custom = jax.custom_jvp(named_like(pure, fun))
-        custom.defjvp(named_like(derivative, rule), symbolic_zeros=True)
+        custom = jax.custom_jvp(handed(pure, fun))
+        custom.defjvp(handed(derivative, rule), symbolic_zeros=True)
         return custom
 
 

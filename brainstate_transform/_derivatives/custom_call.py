@@ -17,7 +17,7 @@ import jax
 from jax.core import Tracer
 
 from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate
+from brainstate_graph.extend import locate, note_reads
 
 from .._engine.core import Core
 from .._engine.results import holds_nodes
@@ -107,8 +107,8 @@ class CustomCall:
         overlay = Overlay()
         out, written = core.run(StateValues.of(self.states, values), args, {}, overlay)
         # A state that is no argument would count as a constant, in the derivative too.
-        used = [state for state in dict.fromkeys((*overlay.reads, *overlay.writes)) if not overlay.created(state)]
-        strays = [state for state in used if state not in self._known]
+        met = [state for state in dict.fromkeys((*overlay.reads, *overlay.writes)) if not overlay.created(state)]
+        strays = [state for state in met if state not in self._known]
         if strays and self.ended:
             raise TypeError(
                 f"`{name_of(fun)}` uses {', '.join(map(locate, strays))} in a way that cannot be seen beforehand, and "
@@ -116,7 +116,11 @@ class CustomCall:
             )
         if strays:
             raise Unpassed(strays)
+        # Not those that the rule of a function inside may read: this rule stands in its place.
+        used = [state for state in met if overlay.uses(state)]
         self.used.update(dict.fromkeys(used))
+        if self.ended:
+            note_reads(used)
         new = dict(written.items())
         states = [state for state in self.states if state in new]
         # The result of the function and that of its rule must have one structure, and what is written is part of it.

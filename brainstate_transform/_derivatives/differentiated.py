@@ -26,7 +26,8 @@ from brainstate_graph.extend import describe, locate
 
 from .._checks.debug_nan import finite
 from .._engine.core import Core, Run
-from .._engine.lift import Lifted, lift
+from .._engine.lift import lift
+from .._engine.lifted import Lifted
 from .._engine.results import holds_nodes
 from .._engine.values import StateValues, Written
 from .._selection.select import Selection, overlooked, select
@@ -275,7 +276,7 @@ class Differentiated:
         if selection is None:
             return
         # A filter is asked before the function runs, about the states that can be seen then.
-        used = [state for state in overlay.reads if not overlay.created(state) and state not in selection.states]
+        used = [s for s in overlay.reads if overlay.uses(s) and not overlay.created(s) and s not in selection.states]
         missed = overlooked(self._wrt, core, used)
         if missed:
             raise ValueError(
@@ -287,7 +288,7 @@ class Differentiated:
         unused = [
             f"{name} ({locate(state)})"
             for state, name in zip(selection.states, selection.names, strict=True)
-            if state not in overlay.reads and state not in overlay.writes
+            if not overlay.uses(state)
         ]
         if unused and not self._allow_unused:
             raise ValueError(
@@ -354,7 +355,7 @@ def differentiate(
             derivative, (value, aux, written) = compute(differentiated, *others)
             return arrange(derivative, value, aux), written
 
-        return finite(run, core.__qualname__, "gradient") if debug_nan else run
+        return finite(run, core, "gradient") if debug_nan else run
 
     return lift(rule, fun, *helpers)
 

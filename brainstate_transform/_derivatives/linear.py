@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 from brainstate_graph.extend import locate
 
 from .._engine.user_function import name_of
+from .._messages.boundary import boundary
 from .differentiated import (
     ALL,
     Differentiated,
@@ -30,6 +31,7 @@ from .tangents import refuse_unfit
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
 
 
+@boundary
 def vjp(
     fun: Callable[..., Any],
     *primals: Any,
@@ -86,6 +88,7 @@ class _Pullback:
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
 
+    @boundary
     def __call__(self, pull: Callable[..., Any], cotangent: Any, /) -> Any:
         return self._variables.gather(pull(cotangent)[0])
 
@@ -96,10 +99,12 @@ class _Pushforward:
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
 
+    @boundary
     def __call__(self, push: Callable[..., Any], /, *tangents: Any) -> Any:
         return push(self._variables.scatter(tangents))
 
 
+@boundary
 def linearize(
     fun: Callable[..., Any],
     *primals: Any,
@@ -148,6 +153,7 @@ def linearize(
     )(*primals, **kwargs)  # fmt: skip
 
 
+@boundary
 def jvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],
@@ -200,6 +206,7 @@ def jvp(
     )(*primals, **kwargs)  # fmt: skip
 
 
+@boundary
 def hvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from brainstate_graph.extend import describe
+
 from .._engine.user_function import name_of
 
 __all__ = ["filled", "has_derivative", "instantiated", "refuse_other_shapes", "refuse_unfit", "zeros_like"]
@@ -77,8 +79,11 @@ def refuse_other_shapes(name: str, like: Any, tangent: Any, rule: Callable[..., 
 
     try:
         jax.tree_util.tree_map_with_path(check, tangent, like, is_leaf=_is_none)
-    except ValueError as error:
-        raise TypeError(f"`{name_of(rule)}` returns, for {name}, another structure: {error}") from None
+    except ValueError:
+        raise TypeError(
+            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, where {describe(like)} is needed, "
+            "or None for zero"
+        ) from None
 
 
 def refuse_unfit(name: Callable[[], str], primal: Any, tangent: Any) -> None:
@@ -93,9 +98,7 @@ def refuse_unfit(name: Callable[[], str], primal: Any, tangent: Any) -> None:
         TypeError: It does not fit.
     """
     if jax.tree.structure(primal) != jax.tree.structure(tangent):
-        raise TypeError(
-            f"{name()} has the structure {jax.tree.structure(tangent)}, and what it moves {jax.tree.structure(primal)}"
-        )
+        raise TypeError(f"{name()} is {describe(tangent)}, and what it moves {describe(primal)}, of another structure")
     for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(primal), jax.tree.leaves(tangent), strict=True):
         wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
         found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)

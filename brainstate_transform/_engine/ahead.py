@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from brainstate_graph import State
-from brainstate_graph.extend import note_reads, tokenless
+from brainstate_graph.extend import tokenless
 
 from .results import hold_known
 from .retry import RETRIES, Retry, never_settled
@@ -66,8 +66,7 @@ class Looked(NamedTuple):
         with tokenless():
             out, written = self.traced(values, *args, **kwargs)
         outcome = written.outcome
-        if outcome.used:  # the enclosing trace reads what the function reads
-            note_reads([graph.states[i] for i in outcome.used])
+        outcome.note_reads(graph.states)  # the enclosing trace reads what the function reads
         out = hold_known(out, graph.objects) if outcome.sealed else out
         return out, written.named(graph.states), outcome.sealed
 
@@ -76,18 +75,13 @@ def look_ahead(core: Core, args: Any, kwargs: Any) -> Looked:
     """Trace a function for arguments like these."""
     graph = core.touched.graph()
     twin = copy.copy(core)  # which does not hold what is found, and so is let go of at once
-
-    def pure(_states_: StateValues, /, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
-        return twin.run(_states_, args, kwargs)
-
-    pure.__name__, pure.__qualname__ = core.__name__, core.__qualname__
     tried: list[Retry] = []
     for attempt in range(RETRIES):
         # What is found is kept with this call alone, so in the end it may be what Python would do beside the other
         # thread.  Whether the call itself is kept is decided where all of it is traced.
         twin.heeds_threads = attempt < RETRIES // 2
         inputs = Inputs(graph)
-        staged: Any = jax.jit(pure)
+        staged: Any = jax.jit(twin)
         try:
             with tokenless():  # where `call` finds it, whatever is assigned meanwhile
                 traced = staged.trace(inputs.values(), *args, **kwargs)

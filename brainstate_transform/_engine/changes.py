@@ -13,7 +13,9 @@ Most functions change nothing.  Then none of this runs.
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
+import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -21,13 +23,13 @@ from typing import Any, Protocol
 import jax
 from jax.core import Tracer
 
-from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError
-from brainstate_graph.extend import ABSENT, Edit, dotted, locate, static_key
+from brainstate_graph import GraphError, Overlay, Snapshot, State, StructureError, TraceContextError
+from brainstate_graph.extend import ABSENT, Edit, at_once, dotted, filling, locate, read_values, static_key
 
-from .results import Carriage, fill, seal_result
+from .results import Carriage, seal_result
 from .touched import TouchedGraph
 
-__all__ = ["CONTAINERS", "Carried", "Changes", "Containers", "Kept", "Refused"]
+__all__ = ["Carried", "Changes", "Containers", "Kept", "Refused"]
 
 Left = tuple[Any, bool, list[tuple[State[Any], Any]]]  # the result as data, whether nodes are in it, the states kept
 
@@ -154,22 +156,44 @@ CONTAINERS = frozenset({list, dict, OrderedDict, defaultdict})  # those that can
 
 
 class Containers:
-    """The lists and dicts of a touched graph as they were when a trace began."""
+    """The lists and dicts of a touched graph as they were when a trace began; row 0 is the root, which is ours."""
 
-    def __init__(self, graph: TouchedGraph, rows: Sequence[int]) -> None:
+    def __init__(self, graph: TouchedGraph) -> None:
         self._shape = graph.shape
-        self._before = [(row, graph.objects[row], graph.objects[row].copy()) for row in rows]
+        items = list(enumerate(graph.objects))[1:]
+        self._before = [(row, item, item.copy()) for row, item in items if type(item) in CONTAINERS]
 
-    def restore(self, overlay: Overlay) -> None:
-        """Give those back what they held that hold something made inside."""
-        _refill(self.changed(overlay))
+    @staticmethod
+    def touched_by(user: User) -> Containers | None:
+        """Return those that a function reaches; None where there are none, or its graph cannot be taken apart now."""
+        with contextlib.suppress(GraphError):
+            found = Containers(user.graph_now(None))
+            return found if found else None
+        return None
 
-    def changed(self, overlay: Overlay) -> list[tuple[int, Any, Any]]:
+    def __len__(self) -> int:
+        return len(self._before)
+
+    def restore(self, overlay: Overlay | None = None) -> None:
+        """Give back what they held to those that were changed.
+
+        Who has changed a list is not known beside other threads: then to those that hold something made inside.
+
+        Args:
+            overlay: The overlay that the function runs in; None where it has ended.
+        """
+        if threading.active_count() == 1:
+            _refill([entry for entry in self._before if not _same_items(*entry[1:])])
+        else:
+            _refill(self.changed(overlay))
+
+    def changed(self, overlay: Overlay | None) -> list[tuple[int, Any, Any]]:
         """Return those that hold something made inside: their rows, themselves, and what they held."""
+        made = _is_lost if overlay is None else overlay.created
         return [
             (row, live, old)
             for row, live, old in self._before
-            if not _same_items(live, old) and (_holds_tracer(live) or any(map(overlay.created, Snapshot(live).states)))
+            if not _same_items(live, old) and (_holds_tracer(live) or any(map(made, Snapshot(live).states)))
         ]
 
     def with_tracers(self) -> list[str]:
@@ -179,8 +203,16 @@ class Containers:
 
 
 def _refill(changed: Sequence[tuple[int, Any, Any]]) -> None:
-    for _, live, old in changed:
-        fill(live, old)
+    at_once(*[loop for _, live, old in changed for loop in filling(live, old)])
+
+
+def _is_lost(state: State[Any]) -> bool:
+    """Tell whether a state was made in a trace that has ended, and has no value."""
+    try:
+        read_values((state,), False)
+    except TraceContextError:
+        return True
+    return False
 
 
 def _holds_tracer(tree: Any) -> bool:

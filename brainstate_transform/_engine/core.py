@@ -3,10 +3,8 @@
 A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
 A rule hands it to JAX, which traces or runs it like any pure function.
 
-`Core` is for rules that run at each call and let the function find its states where they are.  `StagedCore` is the same
-for rules that compile: it is given the states of a touched graph, and what it wrote leaves as a number.
-
-A trace that cannot be kept ends in a `Retry`.
+`Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of
+a touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
 """
 
 from __future__ import annotations
@@ -20,16 +18,18 @@ from typing import Any, Protocol
 import jax
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, Shelf, warn
+from brainstate_graph.extend import Journal, Shelf, detached, warn
 
+from .._messages.source import name_of, short_name_of, source_of
+from .._messages.state_names import name_states
 from .ahead import Looked, look_ahead
-from .changes import CONTAINERS, Carried, Containers, Kept, Refused
+from .changes import Carried, Containers, Kept, Refused
 from .placeholders import Constant, Slot, is_placeholder, seal, unseal_arguments
 from .results import seal_result
 from .retry import Moved, Retry, Unpassed
 from .touched import Inputs, Touched, TouchedGraph, same_objects, where_changed
 from .user_function import code_of
-from .values import GraphKey, Outcome, StateValues, Trace, Written
+from .values import GraphKey, Outcome, Particular, StateValues, Trace, Written
 
 __all__ = ["ANEW", "Core", "Run", "StagedCore", "TraceLog", "trace_of", "without_jit"]
 
@@ -96,8 +96,7 @@ class Core:
             raise TypeError(f"expected a function to transform, not {fun!r}")
         self.fun = fun
         self.touched = Touched(fun)
-        self.__name__: str = getattr(fun, "__name__", None) or type(fun).__name__
-        self.__qualname__: str = getattr(fun, "__qualname__", self.__name__)
+        self.__name__, self.__qualname__, self.__code__ = short_name_of(fun), name_of(fun), source_of(fun)
         self.nodes: Sequence[Node] = ()  # those among the arguments of the call
         self.frozen = False
         self.heeds_threads = True  # whether a trace is given up for what another thread changes
@@ -106,6 +105,7 @@ class Core:
         self._looked: Looked | None = None
         self.signature: inspect.Signature | None = None
         self.shelf = Shelf()
+        self.containers: Containers | None = None  # the lists and dicts before the call, where nothing is compiled
         self.sets_attributes = False  # whether the function did in its last run, even if to what they were
 
     def __repr__(self) -> str:  # stands in messages of JAX
@@ -142,28 +142,28 @@ class Core:
         if graph is not None and compiled and self.moved(graph):
             raise self.moved_from(graph)
         # A change of a list or dict shows only beside what it held before.
-        containers = None
+        containers = self.containers
         if compiled or self.frozen:
-            whole = self.touched_graph() if graph is None else graph
-            rows = [row for row, item in enumerate(whole.objects) if row and type(item) in CONTAINERS]
-            containers = Containers(whole, rows) if rows else None
-        with overlay:
-            overlay.bind(states.states, states.values)
-            try:
+            containers = Containers(self.touched_graph() if graph is None else graph)
+        try:
+            with overlay:
+                overlay.bind(states.states, states.values if compiled else map(detached, states.values))
                 if graph is not None and not compiled:
                     seal(args, kwargs, self.fun)  # refuses bare States, which JAX does only where it traces
                 args, kwargs = unseal_arguments(args, kwargs, () if graph is None else graph.nodes)
                 out = self.fun(*args, **kwargs)
                 del args, kwargs  # what nobody holds any more is not kept
-                if containers is None and not overlay.journal.notes and not overlay.births:  # as it is nearly always
+                if not containers and not overlay.journal.notes and not overlay.births:  # as it is nearly always
                     (out, sealed), kept = seal_result(out, overlay, graph, self.fun), ()
                 else:
                     fate = Refused if self.frozen else Carried if compiled else Kept
                     out, sealed, kept = fate(self, containers).leave(out, overlay, graph)
-            except BaseException:
-                if containers is not None:
-                    containers.restore(overlay)
-                raise
+        except BaseException as error:
+            overlay.close(failed=True)
+            if containers:
+                containers.restore()
+            name_states(error, states.states, self)
+            raise
         self.sets_attributes = bool(overlay.journal.notes)
         if graph is not None and compiled:
             self.touched.ask_again(graph, overlay)
@@ -293,15 +293,15 @@ def _outcome_of(
     """
     values = [value for _, value in written]
     if graph is None:
-        return Written((Outcome(tuple([state for state, _ in written]), None, sealed), values))
+        return Written((Outcome(Particular([state for state, _ in written]), None, sealed), values))
     index_of = {state: index for index, state in enumerate(graph.states)}
-    births = overlay.births
-    used = [state for state in overlay.reads | overlay.writes if state not in births]
+    used = [state for state in overlay.reads | overlay.writes if not overlay.created(state)]
     strays = [state for state in used if state not in index_of]
     if strays:
         raise Unpassed(strays)
     states = tuple([index_of[state] for state, _ in written])
-    return Written((Outcome(states, tuple(sorted([index_of[state] for state in used])), sealed), values))
+    indices, possible = [sorted([index_of[s] for s in used if every or not overlay.uses(s)]) for every in (True, False)]
+    return Written((Outcome(states, tuple(indices), sealed, tuple(possible)), values))
 
 
 class TraceLog(Protocol):
@@ -343,7 +343,7 @@ class StagedCore:
         self.log = log
         self.outcomes: list[Outcome] = []
         self._numbering = threading.Lock()
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:

@@ -8,14 +8,11 @@
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import copy
-import functools
-import types
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import jax
 from jax.errors import JaxRuntimeError
@@ -25,20 +22,24 @@ from brainstate_graph.extend import (
     PARTNERS,
     Journal,
     Remembered,
+    close_above,
     here,
     in_raw_trace,
     leases,
+    open_overlay,
     read_values,
     tokenless,
     under_jax_alone,
     untraced,
     warn,
-    write_results,
 )  # fmt: skip
 
-from .._places.weak_method import BoundMethods
+from .._messages.boundary import boundary, is_boundary, leave
+from .._messages.state_names import name_states
+from .changes import Containers
 from .core import Core, Run, StagedCore, without_jit
 from .errors import raise_users
+from .lifted import Lifted
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal
 from .results import finished, unseal_result
@@ -47,56 +48,7 @@ from .touched import Inputs, TouchedGraph
 from .user_function import code_of
 from .values import Named, StateValues, Written
 
-__all__ = ["Lifted", "Staged", "Unstaged", "lift"]
-
-
-class Lifted(abc.ABC):
-    """A function that runs through a JAX transform and knows of states; what `lift` returns.
-
-    It can be called, and used as a method.  ``__wrapped__`` is the user's function.
-
-    Example:
-        >>> import jax
-        >>> from brainstate_transform import lift
-        >>> lift(jax.checkpoint, abs)
-        <Lifted of 'abs'>
-    """
-
-    def __init__(self, cores: tuple[Core, ...], name: str | None = None) -> None:
-        self.cores = cores
-        self.functions = tuple([core.fun for core in cores])
-        self.__wrapped__ = cores[0].fun
-        functools.update_wrapper(self, cores[0].fun, updated=())
-        if name is not None:
-            self.__name__ = name
-        self.__qualname__ = getattr(self, "__qualname__", cores[0].__qualname__)  # a callable object has none
-        self._bound = BoundMethods[Self]()
-
-    __name__: str
-    __qualname__: str
-
-    @abc.abstractmethod
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-
-    @property
-    @abc.abstractmethod
-    def parts(self) -> Sequence[Any]:
-        """What it was made with: two of one class that were made with the same are one."""
-
-    @abc.abstractmethod
-    def _like(self, fun: Callable[..., Any]) -> Self:
-        """Return the same of `fun`, the function as a method of an object that is no Node."""
-
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
-        if instance is None:
-            return self
-        if isinstance(instance, Node):  # an argument like others: models of one shape share a program
-            return types.MethodType(self, instance)
-        return self._bound.of(instance, self.functions[0], self._like)
-
-    def __repr__(self) -> str:
-        return f"<Lifted of {getattr(self, '__qualname__', self.functions[0])!r}>"
+__all__ = ["Staged", "Unstaged", "lift"]
 
 
 class Unstaged(Lifted):
@@ -119,6 +71,7 @@ class Unstaged(Lifted):
         self._code = code_of(funs[0])
         self._program: StagedByRule | None = None
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _traced_in_vain.get(self._code, False) and untraced() and not without_jit():
             try:
@@ -142,18 +95,30 @@ class Unstaged(Lifted):
         # this one closes over the values of the moment.
         fresh = {core: copy.copy(core) for core in self.cores}
         sealed: list[bool] = []
+        journal, around = Journal(), open_overlay()
         for core in fresh.values():
             core.nodes, core.sealed = nodes, sealed
-        with Journal():  # an error after the function has run undoes what it has set
-            run = self._rule(*[fresh[core] for core in self.cores])
-            try:
-                # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
-                with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
-                    out, written = run(states, *args, **kwargs)
-            except JaxRuntimeError as error:
-                raise_users(error)
-            written.write()
-        return unseal_result(out) if sealed else out
+            if around is None:  # else those around it put lists and dicts back; to look takes a third of a small trace
+                core.containers = Containers.touched_by(core)
+        try:
+            with journal:
+                run = self._rule(*[fresh[core] for core in self.cores])
+                try:
+                    # In a trace that JAX may keep, what is read through this overlay is noted as a constant of it.
+                    with Overlay() if in_raw_trace() or under_jax_alone() else contextlib.nullcontext():
+                        out, written = run(states, *args, **kwargs)
+                except JaxRuntimeError as error:
+                    raise_users(error)
+                written.write([journal.keep()])
+        except BaseException:  # also after the function has run: what it has set is undone
+            close_above(around)
+            journal.close(failed=True)
+            if not journal.kept:
+                for core in fresh.values():
+                    if core.containers:
+                        core.containers.restore()
+            raise
+        return unseal_result(out)[0] if sealed else out
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -210,49 +175,63 @@ class Staged(Lifted):
         self._run: Any = None  # what is called with chosen states
         self._run_whole: Any = None  # ... and with all states of the touched graph
 
+    @is_boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # All this runs on every call: beside a compiled program of 12 microseconds, a Python frame more is 3 %.
-        if leases and here.token is not None:  # inside of another function
-            with tokenless():
-                return self(*args, **kwargs)
-        inputs, as_given = self._remembered.current, self._as_given
-        if not as_given or inputs is None or not inputs.is_current():
-            args, kwargs, inputs = self._prepared(args, kwargs)
-        key = inputs.key
-        if key.passing is not None and not untraced():  # those left out would be closed over in that trace
-            inputs = inputs.whole()
+        try:
+            if leases and here.token is not None:  # inside of another function
+                with tokenless():
+                    return self(*args, **kwargs)
+            inputs, as_given = self._remembered.current, self._as_given
+            if not as_given or inputs is None or not inputs.is_current():
+                args, kwargs, inputs = self._prepared(args, kwargs)
             key = inputs.key
-        states = StateValues(key, read_values(inputs.states, False))
-        run = self._run_whole if key.passing is None else self._run
-        try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
-            if kwargs:
-                out, written = run(states, *args, **kwargs)
-            elif len(args) == 1:
-                out, written = run(states, args[0])
-            else:
-                out, written = run(states, *args)
-        except Retry as again:
-            return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
-        except (RuntimeError, ValueError) as error:
-            refuse_lost(inputs.states, self.__qualname__, error)
-            if isinstance(error, JaxRuntimeError):
-                raise_users(error)
-            raise
-        except TypeError:
-            # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and call.
-            # Not asked of `self` again: another thread may have found nodes meanwhile.
-            if not as_given or not seal(args, kwargs, self.functions[0])[2]:
-                refuse_objects(inputs.states, self.__qualname__)
+            if key.passing is not None and not untraced():  # those left out would be closed over in that trace
+                inputs = inputs.whole()
+                key = inputs.key
+            given = StateValues(key, read_values(inputs.states, False))  # held until the new values are stored
+            run = self._run_whole if key.passing is None else self._run
+            try:  # unpacking costs 0.3 microseconds, and an empty `**kwargs` 1
+                if kwargs:
+                    out, written = run(given, *args, **kwargs)
+                elif len(args) == 1:
+                    out, written = run(given, args[0])
+                else:
+                    out, written = run(given, *args)
+            except Retry as again:
+                return self._finish(*self._retry(again.alone(), inputs, args, kwargs))
+            except (RuntimeError, ValueError) as error:
+                refuse_lost(inputs.states, self.__qualname__, error)
+                if isinstance(error, JaxRuntimeError):
+                    raise_users(error)
+                name_states(error, inputs.states)
+                if as_given:
+                    seal(args, kwargs, self.functions[0])  # refuses a State, of which it says more than JAX is told
                 raise
-            self._as_given = False
-            args, kwargs, inputs = self._prepared(args, kwargs)
-            return self._finish(*self._retry(None, inputs, args, kwargs))
-        values, number = written
-        outcome, states, used = inputs.last
-        if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
-            return self._finish(inputs, out, written)
-        write_results(states, values, used)
-        return finished(out, inputs) if outcome.sealed else out
+            except TypeError as error:
+                # JAX takes no node for an argument. To look for nodes first would cost 60 nanoseconds per array and
+                # call. Not asked of `self` again: another thread may have found nodes meanwhile.
+                if not as_given or not seal(args, kwargs, self.functions[0])[2]:
+                    refuse_objects(inputs.states, self.__qualname__)
+                    name_states(error, inputs.states)
+                    raise
+                self._as_given = False
+                args, kwargs, inputs = self._prepared(args, kwargs)
+                return self._finish(*self._retry(None, inputs, args, kwargs))
+            values, number = written
+            outcome, states, used = inputs.last
+            if (
+                outcome is None
+                or outcome.sealed
+                or type(number) is Written
+                or outcome is not self._outcomes[len(number)]
+            ):
+                return self._finish(inputs, out, written)
+            inputs.write_results(states, values, used)
+            return out
+        except Exception as error:
+            leave(error)
+            raise
 
     def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
         """Return the arguments as JAX takes them, and the states to pass."""
@@ -273,8 +252,14 @@ class Staged(Lifted):
         """Write what came back from a run, and return the result."""
         values, number = written
         outcome = self._core.outcome(number)
-        inputs.write(Written((outcome, values)))
-        return finished(out, inputs) if outcome.sealed else out
+        also: Sequence[Iterable[Any]] = ()
+        afterwards: Callable[[], None] | None = None
+        if outcome.sealed:  # before anything is stored: objects are made in Python
+            out, also, afterwards = finished(out, inputs)
+        inputs.write(Written((outcome, values)), also)
+        if afterwards is not None:
+            afterwards()
+        return out
 
     def _retry(self, again: Retry | None, inputs: Inputs, args: Any, kwargs: Any) -> tuple[Inputs, Any, Written]:
         """Do the call in another way, a few times at most."""

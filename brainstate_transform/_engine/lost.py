@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,11 @@ def refuse_objects(states: Sequence[State[Any]], user: str) -> None:
     """
     for state, value in zip(states, read_values(states, False), strict=True):
         for leaf in jax.tree.leaves(value):
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                raise TypeError(
+                    f"`{user}` uses {locate(state)}, which is a shape without a value, {describe(leaf)}: initialise "
+                    "or load the model first"
+                ) from None
             try:
                 jax.typeof(leaf)
             except TypeError:
@@ -81,36 +86,48 @@ def refuse_shared(donated: Sequence[State[Any]], values: Sequence[Any], others: 
     ids = set(map(id, given))
     if len(ids) == len(given) and ids.isdisjoint(map(id, jax.tree.leaves(held))):
         return  # the usual case, in a twentieth of the time
-    owners: dict[int, Any] = {}
-    for state, value in zip(donated, values, strict=True):
-        for leaf in jax.tree.leaves(value):
-            if isinstance(leaf, jax.Array):
-                _refuse(owners.setdefault(id(leaf), state), state)
-    for state, value in zip(others, held, strict=True):
-        for leaf in jax.tree.leaves(value):
-            if id(leaf) in owners and isinstance(leaf, jax.Array):
-                _refuse(owners[id(leaf)], state)
+    owners: dict[int, _Place] = {}
+    for leaf, place in _arrays(donated, values):
+        _refuse(owners.setdefault(id(leaf), place), place)
+    for leaf, place in _arrays(others, held):
+        if id(leaf) in owners:
+            _refuse(owners[id(leaf)], place)
 
 
 def refuse_aliases(donated: Sequence[State[Any]], values: Sequence[Any], others: Any, user: str) -> None:
     """Name the states among `donated` whose memory is in use twice, after JAX has refused to donate it."""
-    owners: dict[int, Any] = {}
-    for state, value in zip(donated, values, strict=True):
-        for address in _addresses(value):
-            _refuse(owners.setdefault(address, state), state)
+    owners: dict[int, _Place] = {}
+    for leaf, place in _arrays(donated, values):
+        for address in _addresses(leaf):
+            _refuse(owners.setdefault(address, place), place)
     for address in _addresses(others):
         if address in owners:
             raise ValueError(
-                f"donate_states: the array of {locate(owners[address])} is also passed to `{user}` in another way, "
+                f"donate_states: the array of {_in_words(owners[address])} is also passed to `{user}` in another way, "
                 "and its buffer can be given away once only. Pass a copy: `jnp.array(x)`."
             )
 
 
-def _refuse(one: Any, other: Any) -> None:
-    if one is not other:
+_Place = tuple[State[Any], str]  # a state, and the keys that lead to an array in its value
+
+
+def _arrays(states: Sequence[State[Any]], values: Sequence[Any]) -> Iterator[tuple[jax.Array, _Place]]:
+    for state, value in zip(states, values, strict=True):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            if isinstance(leaf, jax.Array):
+                yield leaf, (state, jax.tree_util.keystr(path))
+
+
+def _in_words(place: _Place) -> str:
+    return locate(place[0]) + place[1]
+
+
+def _refuse(one: _Place, other: _Place) -> None:
+    if one != other:
+        copy = "jax.tree.map(jnp.array, state.value)" if other[1] else "jnp.array(state.value)"
         raise ValueError(
-            f"donate_states: {locate(one)} and {locate(other)} hold the same array, whose buffer can be given away "
-            "once only. Copy it: `state.value = jnp.array(state.value)`."
+            f"donate_states: {_in_words(one)} and {_in_words(other)} hold the same array, whose buffer can be given "
+            f"away once only. Copy it: `state.value = {copy}`."
         )
 
 

@@ -6,8 +6,6 @@ a live State.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -18,9 +16,9 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, State, StateArgumentError
-from brainstate_graph.extend import static_key
+from brainstate_graph.extend import locate, static_key
 
-from .user_function import name_of
+from .._messages.source import argument_name, name_of
 
 __all__ = [
     "ARRAYS", "OBJECTS", "Constant", "Held", "Known", "Placeholder", "Slot", "constant", "hold", "is_placeholder",
@@ -41,8 +39,11 @@ class Placeholder:
     def __init__(self, item: Any) -> None:
         self.item = item
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.item!r})"
+    def __repr__(self) -> str:  # stands in messages, ours and JAX's
+        if not isinstance(self.item, OBJECTS):
+            return f"{type(self).__name__}({self.item!r})"
+        text = locate(self.item)
+        return f"<{text}>" if len(text) < 56 else f"<{text[:25]}...{text[-28:]}>"  # `describe` cuts longer ones
 
 
 class _ByValue(Placeholder):
@@ -137,7 +138,7 @@ def seal(
     def placeholder(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, State):
             raise StateArgumentError(
-                f"{_argument(path, user)} of `{name_of(user)}` is a State, {leaf!r}. States are not passed to "
+                f"{argument_name(path, user)} of `{name_of(user)}` is a State, {leaf!r}. States are not passed to "
                 "transformed functions: let the function close over it, pass the Node that holds it, or its `.value`."
             )
         if not isinstance(leaf, Node):
@@ -179,14 +180,3 @@ def unseal(tree: Any, nodes: Sequence[Any]) -> Any:
 def is_placeholder(item: Any) -> bool:
     """Tell whether something is a placeholder, to JAX as ``is_leaf``."""
     return isinstance(item, Placeholder)
-
-
-def _argument(path: tuple[Any, ...], user: Callable[..., Any]) -> str:
-    """Name an argument as the user's function does, with the way inside it."""
-    keyword, key = path[0].idx, path[1]
-    name = key.key if keyword else key.idx
-    if not keyword:
-        with contextlib.suppress(TypeError, ValueError, IndexError):
-            positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            name = [p.name for p in inspect.signature(user).parameters.values() if p.kind in positional][name]
-    return f"argument {name!r}{jax.tree_util.keystr(path[2:])}"

@@ -6,7 +6,8 @@ was made inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,20 +16,21 @@ from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
 from brainstate_graph.extend import (
     Renewal,
     born_after,
+    filling,
     flatten,
     make_states,
-    put_field,
     read_values,
+    storing,
     unflatten,
 )  # fmt: skip
 
+from .._messages.source import name_of
 from .placeholders import ARRAYS, OBJECTS, Constant, Held, Known, Placeholder, Slot
-from .user_function import name_of
 
 if TYPE_CHECKING:
     from .touched import Inputs, TouchedGraph
 
-__all__ = ["Carriage", "fill", "finished", "hold_known", "holds_nodes", "seal_result", "unseal_result"]
+__all__ = ["Carriage", "Made", "finished", "hold_known", "holds_nodes", "seal_result", "unseal_result"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -47,6 +49,9 @@ class Made:
         self.values = values
         self.shape = shape
         self.known = known
+
+    def __repr__(self) -> str:
+        return f"<a new {self.shape.rows[1].type.__name__}>"
 
     def tree_flatten(self) -> tuple[tuple[Any], tuple[GraphDef, tuple[Any, ...]]]:
         return (self.values,), (self.shape, self.known)
@@ -165,47 +170,51 @@ def holds_nodes(tree: Any) -> bool:
     return any(map(_stands_in, jax.tree.leaves(tree, is_leaf=_stands_in)))
 
 
-def unseal_result(out: Any, objects: Sequence[Any] = (), looking: bool = False) -> Any:
-    """Put nodes for their placeholders, the caller's own or new ones, and do the changes of structure.
+def unseal_result(out: Any, objects: Sequence[Any] = ()) -> tuple[Any, list[Iterable[Any]]]:
+    """Put nodes for their placeholders, the caller's own or new ones.
 
     Args:
         out: A result of a transform.
         objects: The objects of the touched graph, by row.
-        looking: Whether this is only about how the result looks, so that nothing is changed.
+
+    Returns:
+        The result, and what stores the changes of structure that come with it, together with the values of states.
     """
     if type(out) is Changed:
         found: list[Any] = _unflattened(out.made, objects)
-        first = len(found) - len(out.edits)
-        for (row, name), value in zip(out.edits, found[first:], strict=True):
-            if looking:
-                break
-            if name is None:
-                fill(objects[row], value)
-            else:
-                put_field(objects[row], name, value)
-        return out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, found, objects)
+        changes = [(objects[r], name, new) for (r, name), new in zip(out.edits, found[-len(out.edits) :], strict=True)]
+        loops = storing([(item, name, value) for item, name, value in changes if name is not None])
+        loops += [loop for item, name, value in changes if name is None for loop in filling(item, value)]
+        return out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, found, objects), loops
     leaves = jax.tree.leaves(out, is_leaf=_stands_in)
-    if not any(map(_stands_in, leaves)):
-        return out
-    return _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects)
+    if any(map(_stands_in, leaves)):
+        out = _with_nodes(out, next((_unflattened(m, objects) for m in leaves if isinstance(m, Made)), ()), objects)
+    return out, []
 
 
-def finished(out: Any, inputs: Inputs) -> Any:
-    """Put nodes for the placeholders in the result of a call, and do its changes of structure.
+def finished(out: Any, inputs: Inputs) -> tuple[Any, list[Iterable[Any]], Callable[[], None] | None]:
+    """Put nodes for the placeholders in the result of a call.
 
     Args:
         out: The result.
-        inputs: The states that were passed; they are brought up to date where the call has only made states anew.
+        inputs: The states that were passed.
+
+    Returns:
+        As of `unseal_result`; and what brings the inputs up to date when it is stored, where the call has only made
+        states anew.
     """
     graph = inputs.graph
-    if type(out) is Changed:
+    if type(out) is Changed and not graph.strays:
         edits, shape, renewal = graph.renewal
         if edits is not out.edits or shape is not out.made.shape:
             renewal = _renewal_of(out, graph.shape)
             graph.renewal = out.edits, out.made.shape, renewal
-        if renewal is not None and inputs.put(renewal, _states_of(out.made)):
-            return out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, (), graph.objects)
-    return unseal_result(out, graph.objects)
+        if renewal is not None and (since := renewal.begin(graph.snapshot)) is not None:
+            states = _states_of(out.made)
+            result = out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, (), graph.objects)
+            loops = renewal.storing(graph.snapshot, states)
+            return result, loops, functools.partial(inputs.renewed, renewal, states, since)
+    return *unseal_result(out, graph.objects), None
 
 
 def _renewal_of(out: Changed, shape: GraphDef) -> Renewal | None:
@@ -221,12 +230,6 @@ def _states_of(made: Made) -> list[State[Any]]:
     kinds = _states_alone(made.shape) or ()
     states = make_states(kinds, [()] * len(kinds), made.values)
     return [states[target - 1] for target in made.shape.targets]
-
-
-def fill(container: Any, items: Any) -> None:
-    """Give a list or dict these contents."""
-    container.clear()
-    (container.update if isinstance(container, dict) else container.extend)(items)
 
 
 def _own(item: Placeholder, objects: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ that choice is no matter of this file, see `brainstate_transform._jit.program`.
 
 from __future__ import annotations
 
+import functools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,8 @@ from brainstate_graph.extend import (
     hooks_key,
     patched,
     read_values,
+    refuse_away,
+    write_results,
     write_values,
 )  # fmt: skip
 
@@ -90,9 +93,9 @@ class TouchedGraph:
             self._rows = {id(item): row for row, item in enumerate(self.snapshot.objects)}
         return self._rows
 
-    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
-        """Put states that a call has made in the place of those of before; tell whether that was done."""
-        if self.strays or not renewal.put(self.snapshot, states):
+    def renewed(self, renewal: Renewal, states: Sequence[State[Any]], since: int) -> bool:
+        """Bring it up to date where a call has put states in the place of those of before; tell whether it is."""
+        if not renewal.end(self.snapshot, states, since):
             return False
         for index in renewal.indices:
             self.states[index] = self.snapshot.states[index]
@@ -133,9 +136,10 @@ class Inputs:
         settled: Whether it is known that these are the states to pass, see `Program.settle`.
         last: The outcome of the last call, the states that it wrote, and those that it used: the next call most likely
             has the same one.
+        write_results: Writes what a call with that outcome returned.
     """
 
-    __slots__ = ("__weakref__", "graph", "is_current", "key", "last", "others", "settled", "states")
+    __slots__ = ("__weakref__", "graph", "is_current", "key", "last", "others", "settled", "states", "write_results")
 
     def __init__(self, graph: TouchedGraph, passing: Passing | None = None, settled: bool = False) -> None:
         self.graph = graph
@@ -146,6 +150,7 @@ class Inputs:
         self.key = GraphKey(graph.shape, graph.hooks, tuple(graph.strays), passing, self)
         self.settled = settled
         self.last: tuple[Outcome | None, list[State[Any]], list[State[Any]]] = (None, [], [])
+        self.write_results: Any = write_results
 
     @property
     def indices(self) -> Sequence[int]:
@@ -161,32 +166,49 @@ class Inputs:
         """Read the states to pass.  Whether they are really used is known, and recorded, after the call."""
         return StateValues(self.key, read_values(self.states, False))
 
-    def put(self, renewal: Renewal, states: Sequence[State[Any]]) -> bool:
-        """As for a touched graph."""
-        if not self.graph.put(renewal, states):
-            return False
+    def renewed(self, renewal: Renewal, states: Sequence[State[Any]], since: int) -> None:
+        """Bring these up to date where a call has put states in the place of those of before, see `Renewal.end`."""
+        if not self.graph.renewed(renewal, states, since):
+            return
         table, passing = self.graph.states, self.key.passing
         if passing is not None:
             self._choose(passing)
         outcome, _, _ = self.last
         if outcome is not None:
             self.last = outcome, [table[i] for i in outcome.states], [table[i] for i in outcome.used or ()]
-        return True
 
     def _choose(self, passing: Passing) -> None:
         passed = set(passing.indices)
         self.states = [self.graph.states[i] for i in passing.indices]
         self.others = [state for i, state in enumerate(self.graph.states) if i not in passed]
 
-    def write(self, written: Written) -> None:
-        """Assign what came back to the live states, or to the enclosing trace; all or none."""
-        states, used, _ = outcome = written.outcome
-        if used is None:
-            write_values(states, written.values)
-        else:
-            table = self.graph.states
-            self.last = (outcome, [table[i] for i in states], [table[i] for i in used])
-            write_values(self.last[1], written.values, self.last[2])
+    def write(self, written: Written, also: Sequence[Iterable[Any]] = ()) -> None:
+        """Assign what came back to the live states, or to the enclosing trace; all or none.
+
+        Args:
+            written: What came back.
+            also: What is stored in the same step, see `write_values`.
+        """
+        outcome = written.outcome
+        states = outcome.states
+        if outcome.used is None:
+            write_values(states, written.values, also=also)
+            return
+        table = self.graph.states
+        states = [table[i] for i in states]
+        if outcome.possible:  # rare, and noted on the long way only
+            outcome.note_reads(table)
+            write_values(states, written.values, also=also)
+            return
+        self.last = (outcome, states, [table[i] for i in outcome.used])
+        write_values(states, written.values, self.last[2], also=also)
+        streams = [state for state in states if state.graph_at_home]
+        self.write_results = functools.partial(_write_at_home, streams[0]) if streams else write_results
+
+
+def _write_at_home(stream: State[Any], *results: Any) -> None:
+    refuse_away(stream)
+    write_results(*results)
 
 
 def root_name(number: int) -> str:

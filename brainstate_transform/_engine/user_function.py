@@ -1,25 +1,18 @@
-"""A user's function seen from outside: its name in messages, and the transform that is written above it.
+"""A user's function seen from outside: the code that tells it from others, and the transform written above it.
 
-JAX names programs, and the parts of a profile, after the function that it gets.  A transform that hands it a function
-of its own names that one like the user's.
-
-Nothing here looks inside a function; what it reaches is the matter of `brainstate_transform._places.capture`.
+Nothing here looks inside a function; what it reaches is the matter of `brainstate_transform._places.capture`.  Its name
+and place in messages are that of `brainstate_transform._messages.source`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
+
+from .._messages.source import name_of, named_like
 
 __all__ = ["code_of", "decorator", "name_of", "named_like"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def name_of(fun: Any) -> str:
-    """Return the name of a function in messages; of an object that can be called, that of its class."""
-    return getattr(fun, "__qualname__", None) or type(fun).__name__
 
 
 def code_of(fun: Any) -> Any:
@@ -30,13 +23,6 @@ def code_of(fun: Any) -> Any:
             return type(fun)
         fun = inside
     return fun.__code__
-
-
-def named_like(fun: _F, user: Any) -> _F:
-    """Give a function the name of the user's function in it, and return it."""
-    fun.__name__ = getattr(user, "__name__", None) or type(user).__name__
-    fun.__qualname__ = name_of(user)
-    return fun
 
 
 def decorator(transform: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

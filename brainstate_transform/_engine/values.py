@@ -20,12 +20,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from brainstate_graph import GraphDef, Overlay, State
-from brainstate_graph.extend import read_values, write_values
+from brainstate_graph.extend import note_possible_reads, note_reads, read_values, write_values
 
 if TYPE_CHECKING:
     from .touched import Inputs
 
-__all__ = ["NO_STATES", "GraphKey", "Named", "Outcome", "Passing", "StateValues", "Trace", "Written", "written_in"]
+__all__ = [
+    "NO_STATES",
+    "GraphKey",
+    "Named",
+    "Outcome",
+    "Particular",
+    "Passing",
+    "StateValues",
+    "Trace",
+    "Written",
+    "written_in",
+]
 
 
 class Named:
@@ -56,6 +67,23 @@ class Passing(NamedTuple):
     donated: int = 0
 
 
+class Particular(tuple[Any, ...]):
+    """Particular States as a part of a key: equal to the same States, and to nothing else.
+
+    JAX compares keys of any kind with one another, and a State may not be compared with what is none.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Particular and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+
 class Outcome(NamedTuple):
     """What a function did to states: the static part of `Written`.
 
@@ -63,11 +91,18 @@ class Outcome(NamedTuple):
         states: The states that it wrote; where `used` is given, their indices among the states of a touched graph.
         used: The indices of all states that it read or wrote; None where `states` are States.
         sealed: Whether its result has placeholders for nodes.
+        possible: Those of `used` that only a derivative rule may read, if what was traced is differentiated.
     """
 
     states: tuple[Any, ...]
     used: tuple[int, ...] | None = None
     sealed: bool = False
+    possible: tuple[int, ...] = ()
+
+    def note_reads(self, table: Sequence[State[Any]]) -> None:
+        """Note in the enclosing overlay what was read; the states of the touched graph are in `table`."""
+        note_reads([table[i] for i in self.used or () if i not in self.possible])
+        note_possible_reads([table[i] for i in self.possible])
 
 
 class GraphKey(tuple[Any, ...]):
@@ -181,7 +216,7 @@ class StateValues:
 
     def as_written(self) -> Written:
         """Return all of them as written."""
-        return Written((Outcome(tuple(self.states)), self.values))
+        return Written((Outcome(Particular(self.states)), self.values))
 
     def updated(self, written: Written) -> StateValues:
         """Return the same states with the values that `written` has for some of them.
@@ -236,11 +271,15 @@ class Written(tuple[Any, Any]):
         outcome = self.outcome
         if outcome.used is None:
             return self
-        return Written((Outcome(tuple(table[i] for i in outcome.states), None, outcome.sealed), self.values))
+        return Written((Outcome(Particular(table[i] for i in outcome.states), None, outcome.sealed), self.values))
 
-    def write(self) -> None:
-        """Assign the values to the live states, or to the enclosing trace; all or none."""
-        write_values(self.outcome.states, self.values)
+    def write(self, also: Sequence[Iterable[Any]] = ()) -> None:
+        """Assign the values to the live states, or to the enclosing trace; all or none.
+
+        Args:
+            also: What is stored in the same step: iterators that run in C.
+        """
+        write_values(self.outcome.states, self.values, also=also)
 
     def pick(self, accept: Callable[[State[Any]], bool]) -> Written:
         """Return the part whose states are accepted."""

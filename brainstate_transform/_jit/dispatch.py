@@ -19,8 +19,9 @@ from .._engine.lost import refuse_aliases, refuse_lost, refuse_shared
 from .._engine.retry import Retry
 from .._engine.touched import Inputs
 from .._engine.values import GraphKey, StateValues
+from .._messages.source import handed
 from .program import Program
-from .state_options import constrained, placed, with_placement
+from .state_options import DonatedArguments, constrained, placed, with_placement
 
 __all__ = ["Dispatch", "Donated"]
 
@@ -49,16 +50,17 @@ class Dispatch:
     Args:
         program: The program.
         static: The positions of static arguments.
-        donated: The positions of donated arguments.
+        donated: The donated arguments.
         options: Further options of ``jax.jit``.
     """
 
     def __init__(
-        self, program: Program, static: frozenset[int], donated: Sequence[int], options: dict[str, Any]
+        self, program: Program, static: frozenset[int], donated: DonatedArguments, options: dict[str, Any]
     ) -> None:
         self.program = program
         self.apart = program.apart
         self._static = static
+        self._donated = donated
         options = dict(options)
         self._in_shardings: Any = options.pop("in_shardings", None)
         out_shardings = options.pop("out_shardings", None)
@@ -67,7 +69,8 @@ class Dispatch:
         if out_shardings is not None:
             options["out_shardings"] = (out_shardings, None)
         self.shift = 2 if self.apart else 1
-        numbers = (*((0,) if program.donates else ()), *(n + self.shift for n in donated))
+        numbers = (*((0,) if program.donates else ()), *(n + self.shift for n in donated.numbers))
+        options["donate_argnames"] = donated.names or None
         self._options: dict[str, Any] = {"donate_argnums": numbers, **options}
         self._compiled: dict[int, Any] = {}  # by number of arguments where they have shardings
         # Without options the whole touched graph needs no second ``jax.jit`` around the one that looks.
@@ -125,7 +128,7 @@ class Dispatch:
             return self.program(states, *args, **kwargs)
         inputs = states.key.inputs
         user = self.program.__qualname__
-        donated, rest = self.leading(states, placed)
+        donated, rest = self.leading(states, args, kwargs, placed)
         count = len(donated.values)
         try:
             out = compiled(donated, rest, *args, **kwargs)
@@ -142,8 +145,17 @@ class Dispatch:
             _keep_placed(inputs, states.values, rest.values)
         return out
 
-    def leading(self, states: StateValues, put: Callable[[Any, Any], Any]) -> tuple[Any, ...]:
-        """Return what is passed for the states, before the user's arguments."""
+    def leading(
+        self, states: StateValues, args: Any, kwargs: Any, put: Callable[[Any, Any], Any] = with_placement
+    ) -> tuple[Any, ...]:
+        """Return what is passed for the states, before the user's arguments; their shapes where nothing else is said.
+
+        Args:
+            states: The values.
+            args: The positional arguments, nodes sealed.
+            kwargs: The keyword arguments, likewise.
+            put: Puts one value where it belongs.
+        """
         if not self.apart:
             return (states,)
         key = states.key
@@ -155,7 +167,7 @@ class Dispatch:
         donated = values[:count]
         kept: list[Any] = [None] * count
         if self.program.donation is not None:
-            said = self.program.donation.of(inputs.graph)
+            said = self.program.donation.of_call(inputs.graph, self._donated.nodes(args, kwargs))
             donated = [v if said[i] else None for i, v in zip(inputs.indices, donated, strict=False)]
             kept = [None if said[i] else v for i, v in zip(inputs.indices, values[:count], strict=False)]
         others = [*_present(inputs.states, kept)[0], *inputs.states[count:], *inputs.others]
@@ -166,10 +178,6 @@ class Dispatch:
         """Return the values where they belong, and the sharding of each state of the graph."""
         placement = self.program.placement
         return (states.values, ()) if placement is None else placement.where(states, put)
-
-    def shapes(self, states: StateValues) -> tuple[Any, ...]:
-        """Return the same as `leading`, where nothing is moved."""
-        return self.leading(states, with_placement)
 
     def clear(self) -> None:
         """Forget all that was compiled for a choice of states."""
@@ -185,8 +193,7 @@ def _in_two(program: Program) -> Callable[..., Any]:
         values[: len(donated)] = [v if d is None else d for d, v in zip(donated, values, strict=False)]
         return _in_places(program, StateValues(_states_.key, values), _donated_.shardings, args, kwargs)
 
-    run.__name__, run.__qualname__ = program.__name__, program.__qualname__
-    return run
+    return handed(run, program)
 
 
 def _in_places(program: Program, states: StateValues, shardings: tuple[Any, ...], args: Any, kwargs: Any) -> Any:

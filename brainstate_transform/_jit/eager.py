@@ -20,7 +20,9 @@ from brainstate_graph import Node
 from brainstate_graph.extend import notes, untraced
 
 from .._engine.core import Run, without_jit
-from .._engine.lift import Lifted, Unstaged
+from .._engine.lift import Unstaged
+from .._engine.lifted import Lifted
+from .._messages.boundary import boundary
 from .jit import JittedFunction, jit
 from .parts import parts_of, same_parts
 
@@ -47,6 +49,7 @@ class Compiling(Lifted):
         self._rule, self._static = rule, static
         self._compiled: JittedFunction | None = None
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if without_jit() or not untraced():
             return self._unstaged(*args, **kwargs)

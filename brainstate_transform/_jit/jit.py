@@ -13,7 +13,6 @@ import jax
 
 from brainstate_graph import Node, State, StateArgumentError
 
-from .._engine.argnums import both_ways
 from .._engine.core import Core, StagedCore, trace_of
 from .._engine.lift import Staged, whole_inside
 from .._engine.placeholders import constant
@@ -21,12 +20,14 @@ from .._engine.retry import RETRIES, Retry, never_settled
 from .._engine.touched import Inputs
 from .._engine.user_function import decorator
 from .._engine.values import Outcome, StateValues
+from .._messages.boundary import boundary
+from .argnums import both_ways
 from .audit import ALWAYS, Audit
 from .dispatch import Dispatch
 from .explain import Explanation, NamedTrace, TraceLog
 from .program import Program
 from .stages import Compiled, Info, Lowered, Traced
-from .state_options import Donation, Placement
+from .state_options import DonatedArguments, Donation, Placement
 
 __all__ = ["JittedFunction", "jit"]
 
@@ -76,7 +77,7 @@ class JittedFunction(Staged):
         staged = StagedCore(core, self._log)
         numbers, names = both_ways(fun, static_argnums, static_argnames)
         self._static = (frozenset(numbers), frozenset(names))
-        donated, donated_names = both_ways(fun, donate_argnums, donate_argnames)
+        self._donated = DonatedArguments(*both_ways(fun, donate_argnums, donate_argnames))
         donates = donate_states is not False and donate_states is not None
         donation = Donation(core, "donate_states", donate_states) if donates and donate_states is not True else None
         placement = None if state_shardings is None else Placement(core, "state_shardings", state_shardings)
@@ -84,11 +85,15 @@ class JittedFunction(Staged):
         super().__init__(staged, self._program, name)
         if numbers or names:
             self._with_static, self._as_given = self._wrap_static, False
-        options |= {"in_shardings": in_shardings, "out_shardings": out_shardings}
-        options["donate_argnames"] = tuple(donated_names) or None
-        self._dispatch = Dispatch(self._program, self._static[0], donated, options)
-        self._run, self._run_whole = self._dispatch.run, self._dispatch.run_whole
+        elif any(self._donated) and not donates:
+            self._with_static = self._wrap_static
+        self._options = options | {"in_shardings": in_shardings, "out_shardings": out_shardings}
         self._audit = Audit(self._program) if audit or (audit is None and ALWAYS) else None
+        self._set_dispatch()
+
+    def _set_dispatch(self) -> None:
+        self._dispatch = Dispatch(self._program, self._static[0], self._donated, self._options)
+        self._run, self._run_whole = self._dispatch.run, self._dispatch.run_whole
         if self._audit is not None:
             self._run, self._run_whole = map(self._audit.before, (self._run, self._run_whole))
 
@@ -130,6 +135,10 @@ class JittedFunction(Staged):
 
     def _wrap_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         numbers = self._static[0]
+        # A program that donates states is called in another way, which costs: only once a node is seen to be donated.
+        if not self._program.donates and self._donated.hold_nodes(args, kwargs):
+            self._program.donate(Donation(self.cores[0], "donate_states", None))
+            self._set_dispatch()
         return (
             tuple(self._wrapped(a, i) if i in numbers else a for i, a in enumerate(args)),
             {k: self._wrapped(v, k) if k in self._static[1] else v for k, v in kwargs.items()},
@@ -157,6 +166,7 @@ class JittedFunction(Staged):
         args, kwargs, nodes = self._sealed(args, kwargs)
         return args, kwargs, self._program.known(nodes)
 
+    @boundary
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Trace for arguments like these; no state changes.
 
@@ -175,7 +185,7 @@ class JittedFunction(Staged):
                     if found is None:
                         inputs = whole_inside(inputs)
                         compiled = dispatch.staged(inputs, len(args))
-                        traced = compiled.trace(*dispatch.shapes(inputs.values()), *args, **kwargs)
+                        traced = compiled.trace(*dispatch.leading(inputs.values(), args, kwargs), *args, **kwargs)
                         found = traced, self._core.outcome(traced.out_info[1][1])
                     stage, outcome = found
                     trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
@@ -186,6 +196,7 @@ class JittedFunction(Staged):
                     inputs = program.inputs_again(tried[-1], inputs, args, kwargs)
         raise never_settled(self.__qualname__, tried)
 
+    @boundary
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """Lower for arguments like these; no state changes.
 
@@ -199,6 +210,7 @@ class JittedFunction(Staged):
                 self._audit.see(inputs.whole(), args, kwargs)
         return traced.lower()
 
+    @boundary
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
         """Compile for arguments like these; no state changes, and a later call like it is not traced again.
 
@@ -207,10 +219,12 @@ class JittedFunction(Staged):
         """
         return self.lower(*args, **kwargs).compile()
 
+    @boundary
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """Return the shapes and dtypes of the result for arguments like these; no state changes."""
         return self.trace(*args, **kwargs).out_info
 
+    @boundary
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
         """Say which states are used, how many programs there are, and why the function was traced again.
 
@@ -262,7 +276,8 @@ def jit(
         fun: The function; without it, a decorator is returned.
         static_argnums: Positions of arguments that are part of the program; compared by type and value.
         static_argnames: Names of such arguments.
-        donate_argnums: Positions of arguments whose buffers the result may reuse.
+        donate_argnums: Positions of arguments whose buffers the result may reuse; the states of a module there that are
+            written give theirs to the new values.
         donate_argnames: Names of such arguments.
         donate_states: Whether the states that are written give their old buffers to the new values: True for all of
             them, or a selector (see `select`).

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from .._messages.boundary import boundary
 from .stateful import StatefulFunction
 
 __all__ = ["make_jaxpr"]
@@ -42,6 +43,7 @@ def make_jaxpr(
     """
     stateful = StatefulFunction(fun, static_argnums, static_argnames, axis_env, None, return_only_write)
 
+    @boundary
     def traced(*args: Any, **kwargs: Any) -> Any:
         stateful.make_jaxpr(*args, **kwargs)
         found = (stateful.get_jaxpr(*args, **kwargs), stateful.get_states(*args, **kwargs))

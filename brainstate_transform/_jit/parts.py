@@ -14,7 +14,7 @@ from typing import Any
 from brainstate_graph import GraphError
 from brainstate_graph.extend import static_key
 
-from .._engine.lift import Lifted
+from .._engine.lifted import Lifted
 from .._places.values import is_value
 from .._places.weak_method import WeakMethod
 

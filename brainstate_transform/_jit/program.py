@@ -65,7 +65,7 @@ class Program:
         self.whole: Any = jax.jit(core)  # the user's function is traced here, once for each kind of arguments
         self.remembered = Remembered[Inputs](PARTNERS)
         self._settled: dict[Any, Passing | None] = {}  # by shape and strays
-        self.__name__, self.__qualname__ = core.__name__, core.__qualname__
+        self.__name__, self.__qualname__, self.__code__ = core.__name__, core.__qualname__, core.__code__
 
     @property
     def __signature__(self) -> inspect.Signature | None:
@@ -108,6 +108,13 @@ class Program:
         """Trace with the whole touched graph, or find that trace; return it, and its outcome."""
         traced = self.whole.trace(StateValues(whole.key, self.shapes(whole)), *args, **kwargs)
         return traced, self.core.outcome(traced.out_info[1][1])
+
+    def donate(self, donation: Donation) -> None:
+        """Let states give their buffers away from now on."""
+        self.donates = self.apart = True
+        self.donation = donation
+        self._settled.clear()
+        self.remembered.forget()
 
     # -- which states are passed ---------------------------------------------------------------------------------------
 
@@ -171,7 +178,7 @@ class Program:
             raise
         for each in said:
             each.check(whole.graph)  # ... and states that the function, now that it is traced, is known not to use
-        written, used, _ = found[1]
+        written, used = found[1][:2]
         before = inputs.key.passing or Passing(())
         indices = {*(used or ()), *before.indices}
         donated = sorted({*written, *before.indices[: before.donated]}) if self.donates else []

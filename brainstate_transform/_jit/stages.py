@@ -19,6 +19,7 @@ from .._engine.lost import refuse_lost
 from .._engine.results import unseal_result
 from .._engine.touched import Inputs, TouchedGraph
 from .._engine.values import GraphKey, Outcome
+from .._messages.boundary import boundary
 from .dispatch import Dispatch
 from .explain import NamedTrace
 
@@ -66,7 +67,7 @@ class Info:
 
     @functools.cached_property
     def result(self) -> Any:
-        return unseal_result(self._stage.out_info[0], self._objects, looking=True)
+        return unseal_result(self._stage.out_info[0], self._objects)[0]
 
 
 class _Stage:
@@ -178,6 +179,7 @@ class Compiled(_Stage):
         (6.0, 1)
     """
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner = self._owner
         if without_jit():

@@ -1,5 +1,7 @@
 """Options of ``jit`` by state: which ones are donated (``donate_states``), where they live (``state_shardings``).
 
+A node among donated arguments donates its states.
+
 A user names states by a selector; what a program needs is an answer for each state of its touched graph.  `StateOption`
 finds it once for each graph.
 """
@@ -9,22 +11,23 @@ from __future__ import annotations
 import abc
 import copy
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
-from brainstate_graph import State
+from brainstate_graph import Node, State, states
 from brainstate_graph.extend import locate
 
 from .._engine.core import Core
+from .._engine.placeholders import Slot, is_placeholder
 from .._engine.touched import TouchedGraph
 from .._engine.values import GraphKey, StateValues
-from .._selection.select import place, select
+from .._selection.select import place
 
-__all__ = ["Donation", "Placement", "constrained", "placed", "with_placement"]
+__all__ = ["DonatedArguments", "Donation", "Placement", "constrained", "placed", "with_placement"]
 
 
 class StateOption(abc.ABC):
@@ -76,11 +79,56 @@ class StateOption(abc.ABC):
         return core
 
 
+class DonatedArguments(NamedTuple):
+    """The arguments of ``donate_argnums`` and ``donate_argnames``.
+
+    Attributes:
+        numbers: Their positions.
+        names: Their names, for those that are passed by name.
+    """
+
+    numbers: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def _leaves(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        given = [args[n] for n in self.numbers if n < len(args)]
+        return jax.tree.leaves([*given, *(kwargs[n] for n in self.names if n in kwargs)], is_leaf=is_placeholder)
+
+    def hold_nodes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Tell whether one of them is or holds a Node."""
+        return any(isinstance(leaf, Node) for leaf in self._leaves(args, kwargs))
+
+    def nodes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the numbers of the nodes in them, whose placeholders stand among the arguments."""
+        return tuple([leaf.item for leaf in self._leaves(args, kwargs) if isinstance(leaf, Slot)])
+
+
 class Donation(StateOption):
-    """``donate_states``: the states that give their buffers away, where the user names them."""
+    """The states that give their buffers away: those that ``donate_states`` names, and those of donated arguments.
+
+    The selector is None where only arguments are donated.
+    """
+
+    def __init__(self, core: Core, argument: str, selector: Any) -> None:
+        super().__init__(core, argument, selector)
+        self._of_nodes: weakref.WeakKeyDictionary[TouchedGraph, dict[tuple[int, ...], tuple[Any, ...]]]
+        self._of_nodes = weakref.WeakKeyDictionary()
+
+    def of_call(self, graph: TouchedGraph, nodes: tuple[int, ...]) -> tuple[Any, ...]:
+        """Return the same as `of`, and the states of the nodes with these numbers among the arguments."""
+        if not nodes:
+            return self.of(graph)
+        calls = self._of_nodes.setdefault(graph, {})
+        if nodes not in calls:
+            own = {state for number in nodes for state in states(graph.nodes[number]).values()}
+            pairs = zip(self.of(graph), graph.states, strict=True)
+            calls[nodes] = tuple([said or state in own for said, state in pairs])
+        return calls[nodes]
 
     def _by_state(self, graph: TouchedGraph) -> dict[State[Any], Any]:
-        return dict.fromkeys(select(self.selector, self._core_of(graph), self.argument).states, True)
+        if self.selector is None:
+            return {}
+        return place(self.selector, self._core_of(graph), self.argument, True, lambda _: False)
 
 
 class Placement(StateOption):

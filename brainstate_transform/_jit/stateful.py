@@ -19,6 +19,8 @@ from .._engine.results import unseal_result
 from .._engine.retry import never_settled
 from .._engine.touched import TouchedGraph
 from .._engine.values import StateValues
+from .._messages.boundary import boundary
+from .._messages.source import handed
 from .jit import jit
 from .traces import (
     CacheKey,
@@ -214,7 +216,7 @@ class StatefulFunction:
         nodes = graph.nodes
         static, dynamic, static_kw, dynamic_kw = self._sort(args, kwargs)
 
-        def pure(values: Sequence[Any], dynamic: tuple[Any, ...], dynamic_kw: dict[str, Any]) -> Any:
+        def pure(_states_: Sequence[Any], /, *dynamic: Any, **dynamic_kw: Any) -> Any:
             rest = iter(dynamic)
             placed = dict(static)
             full = tuple(placed[i].value if i in placed else next(rest) for i in range(len(static) + len(dynamic)))
@@ -223,16 +225,17 @@ class StatefulFunction:
             self._core.nodes = nodes
             overlay = Overlay()
             journals.append(overlay.journal)
-            out, written = self._core.run(StateValues.of(states, values), full, kw, overlay)
+            out, written = self._core.run(StateValues.of(states, _states_), full, kw, overlay)
             self._core.touched.ask_again(graph, overlay)
             sealed.append(written.outcome.sealed)
             used = {s: None for s in (*overlay.reads, *overlay.writes) if not overlay.created(s)}
             seen.append((used, {s for s, _ in written.items()}))
             new = dict(written.items())
             kept = [new.get(s, v) if s in new or not self.return_only_write else None
-                    for s, v in zip(states, values, strict=True)]  # fmt: skip
+                    for s, v in zip(states, _states_, strict=True)]  # fmt: skip
             return out, kept
 
+        handed(pure, self._core, None if static else getattr(self._core, "__signature__", None))
         # The touched graph first; a second look where the function met states beyond it, or does not use some.
         seen: list[tuple[dict[State[Any], None], set[State[Any]]]] = []
         sealed: list[bool] = []
@@ -241,7 +244,7 @@ class StatefulFunction:
         while True:
             # Another function each time: JAX would find the trace for other states of the same shapes.
             jaxpr_of = jax.make_jaxpr(functools.partial(pure), axis_env=self.axis_env, return_shape=True)
-            traced, out = jaxpr_of(read_values(states, False), dynamic, dynamic_kw)
+            traced, out = jaxpr_of(read_values(states, False), *dynamic, **dynamic_kw)
             used, written = seen[-1]
             if set(used) == set(states):
                 break
@@ -261,6 +264,7 @@ class StatefulFunction:
         )
         return kept, journals[-1]
 
+    @boundary
     def make_jaxpr(self, *args: Any, **kwargs: Any) -> StatefulFunction:
         """Trace the function for these arguments and keep the jaxpr; no state changes.
 
@@ -295,6 +299,7 @@ class StatefulFunction:
         flat = found.call(*jax.tree.leaves((list(values), dynamic, dynamic_kw)))
         return jax.tree.unflatten(jax.tree.structure(found.out_shapes), flat)
 
+    @boundary
     def jaxpr_call(self, state_vals: Sequence[Any], *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], Any]:
         """Evaluate the jaxpr as a pure function; no live state is read or written.
 
@@ -314,8 +319,9 @@ class StatefulFunction:
         if len(state_vals) != len(found.trace.states):
             raise ValueError(f"{self!r} uses {len(found.trace.states)} states, but {len(state_vals)} values were given")
         out, new = self._evaluate(found, state_vals, args, kwargs)
-        return tuple(new), unseal_result(out)
+        return tuple(new), unseal_result(out)[0]
 
+    @boundary
     def jaxpr_call_auto(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the jaxpr with the current values of the states, and write what it writes."""
         cache = self._cache

@@ -15,11 +15,13 @@ from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
 from .body import refuse_writes
 
 __all__ = ["associative_scan"]
 
 
+@boundary
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
     """Combine the elements along an axis from the first to each one, in about ``log2(n)`` steps.
 

@@ -22,7 +22,7 @@ from brainstate_graph.extend import locate, read_values
 
 from .._engine.core import Core
 from .._engine.values import NO_STATES, StateValues, Written, written_in
-from .carry import Carry, Step, adapted, meets_other_floats, sharded_aval
+from .carry import Carry, Step, adapted, meets_other_floats, sharded_aval, varying_as
 
 __all__ = ["python_steps", "refuse_writes", "trace_body", "traced"]
 
@@ -44,10 +44,9 @@ def trace_body(core: Core, init: Any, x: Any = None) -> tuple[Step, Carry]:
     states = core.written_by(init, x)
 
     def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
-        states, user_carry = carry
-        out, states = core.staged(states, user_carry, x)
+        out, states = core.staged(*carry, x)
         user_carry, y = _pair(core, out)
-        return (states, user_carry), y
+        return varying_as((states, user_carry), carry), y
 
     looked = core.looked
     carry, after = (states, init), (StateValues.of(states.states, looked.values), _pair(core, looked.out)[0])

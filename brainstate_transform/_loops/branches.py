@@ -1,7 +1,8 @@
 """The branches of one `cond` or `switch`: each returns what any of them writes.
 
 JAX wants all branches to return the same.  So each returns the new values of the union of the states that they write,
-and to know that union, all of them have to be traced before any returns.  The traces are kept, as in ``body.py``.
+and to know that union, all of them have to be traced before any returns.  The traces are kept, as in ``body.py``.  What
+is spread over a mesh in one branch, or varies over shards, is so in all.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import jax
 from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, locate
 
-from .._checks.avals import shape_of
+from .._checks.avals import both_in_words, first_difference, shapes_of
+from .._checks.layout import Layout
 from .._engine.core import Core
-from .._engine.user_function import named_like
+from .._engine.placeholders import is_placeholder
 from .._engine.values import NO_STATES, StateValues
+from .._messages.source import handed
 
 __all__ = ["Branches", "Branching"]
 
@@ -72,6 +75,7 @@ class Branches:
         self._before: dict[Core, StateValues] = {}  # of those that are traced before, the values of what they write
         self._effects: dict[Core, _Effect] = {}
         self._states: tuple[State[Any], ...] | None = None
+        self._layouts: list[Layout | None] = []  # of what all branches return, leaf by leaf
         counts = [len(core.states()) for core in cores]
         self.leader = counts.index(max(counts)) if max(counts) - counts[0] >= _MORE else 0
 
@@ -109,9 +113,12 @@ class Branches:
             # Each branch reads in an overlay of its own: what a lane draws from is made where it is read first, and
             # kept there.
             with core.overlay():
-                return out, StateValues.read(self.written()).updated(written)
+                states = StateValues.read(self.written()).updated(written)
+            leaves, structure = jax.tree.flatten((out, states))
+            laid = [x if to is None else to.given_to(x) for x, to in zip(leaves, self._layouts, strict=True)]
+            return structure.unflatten(laid)
 
-        return named_like(branch, core)
+        return handed(branch, core)
 
     def written(self) -> tuple[State[Any], ...]:
         """Return the states that any branch writes, when all have been traced.
@@ -124,8 +131,20 @@ class Branches:
             states = StateValues.read(dict.fromkeys(state for effect in effects for state in effect.written))
             _refuse_mismatch(self._branching, self._cores, effects, states)
             self._states = tuple(states.states)
+            before = dict(zip(states.states, states.values, strict=True))
+            each = [(e.out, [e.written.get(s, v) for s, v in before.items()]) for e in effects]
+            self._layouts = list(map(_common, *map(jax.tree.leaves, each)))
             self._effects.clear()  # values of a trace that ends
         return self._states
+
+
+def _common(*leaves: Any) -> Layout | None:
+    """The layout of what the branches return in one place; None where it is for JAX to refuse."""
+    layouts = [Layout.of(leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)) for leaf in leaves]
+    common: Layout | None = layouts[0]
+    for layout in layouts[1:]:
+        common = None if common is None else common.joined(layout)
+    return common
 
 
 def _refuse_mismatch(
@@ -141,26 +160,16 @@ def _refuse_mismatch(
             pairs = zip(states.states, lefts, rights, strict=True)
             state, left, right = next(pair for pair in pairs if not alike(*pair[1:]))
             raise TypeError(
-                f"{names[0]} leaves {locate(state)} as {describe(_shapes(left))}, {names[number]} as "
-                f"{describe(_shapes(right))}; the branches of {branching.name} must leave it with the same structure, "
-                "shape and dtype. Cast what is assigned."
+                f"{names[0]} leaves {locate(state)} as {describe(shapes_of(left))}, {names[number]} as "
+                f"{describe(shapes_of(right))}; the branches of {branching.name} must leave it with the same "
+                "structure, shape and dtype. Cast what is assigned."
             )
         if not alike(first.out, other.out):
-            path, left, right = _first_difference(_shapes(first.out), _shapes(other.out))
-            raise TypeError(
-                f"{names[0]} returns {describe(left)}, {names[number]} {describe(right)}"
-                f"{f' at {path}' if path else ''}; the branches of {branching.name} must return the same structure, "
-                "shape and dtype. Cast what is returned."
-            )
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x if isinstance(x, jax.ShapeDtypeStruct) else shape_of(x), tree)
-
-
-def _first_difference(left: Any, right: Any) -> tuple[str, Any, Any]:
-    """Find the first leaf in which two results differ: its path, and what it is in each."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return "", left, right
-    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
-    return next((jax.tree_util.keystr(path), a, b) for (path, a), b in pairs if not alike(a, b))
+            path, left, right = first_difference(first.out, other.out)
+            same = "the same structure, shape and dtype. Cast what is returned."
+            cure = f"the branches of {branching.name} must return {same}"
+            if is_placeholder(left) and is_placeholder(right):
+                cure = "a program returns the same module whatever the values are. Return what is computed with it."
+            left, right = both_in_words(left, right)
+            at = f" at {path}" if path else ""
+            raise TypeError(f"{names[0]} returns {left}, {names[number]} {right}{at}; {cure}")

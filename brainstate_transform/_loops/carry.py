@@ -3,9 +3,10 @@
 *Carry* is here a pair ``(states, user_carry)``: the states that the body writes, and what the user carries.
 *Step* is the body as the loops of JAX take it: ``step(carry, x) -> (carry, y)``.
 
-JAX refuses a body that changes the type of its carry.  Two changes are no mistake of the user, and `adapted` makes them
-before the loop begins: a Python number that becomes an array, and an array that is spread over a mesh by what it meets.
-All others are refused, in words that name the state.
+JAX refuses a body that changes the type of its carry.  Three changes are no mistake of the user, and `adapted` makes
+them before the loop begins: a Python number that becomes an array, an array that is spread over a mesh by what it
+meets, and, inside `shard_map`, one that varies over the shards as what it meets does.  All others are refused, in words
+that name the state.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ from typing import Any
 import jax
 import jax.extend.core
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 from brainstate_graph.extend import locate
 
+from .._checks.avals import both_in_words, first_difference
+from .._checks.layout import Layout
 from .._engine.core import Core
 from .._engine.values import StateValues
 
-__all__ = ["Carry", "Step", "adapted", "meets_other_floats", "sharded_aval"]
+__all__ = ["Carry", "Step", "adapted", "meets_other_floats", "sharded_aval", "varying_as"]
 
 Carry = tuple[StateValues, Any]
 Step = Callable[[Carry, Any], tuple[Carry, Any]]
 
 
 def adapted(core: Core, carry: Carry, after: Carry, strengthen: Callable[[Any], bool] = lambda _: False) -> Carry:
-    """Return a carry with the dtypes and shardings of the one after a step, and the carry itself if it has them.
+    """Return a carry with the dtypes and layouts of the one after a step, and the carry itself if it has them.
 
     Args:
         core: The body.
@@ -63,19 +67,21 @@ def adapted(core: Core, carry: Carry, after: Carry, strengthen: Callable[[Any], 
 def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Callable[[], str], cure: str) -> Any:
     leaves, structure = jax.tree_util.tree_flatten_with_path(old)
     if structure != jax.tree.structure(new):
+        at, left, right = first_difference(old, new)
+        left, right = both_in_words(left, right)
         raise TypeError(
-            f"{changes()} from a value of structure {structure} to one of {jax.tree.structure(new)}; a loop needs the "
-            "same structure in each step."
+            f"{changes()}{at} from {left} to {right}; a loop needs the same structure, and the "
+            "same modules, in each step."
         )
     found: list[Any] = []
     for (path, before), leaf in zip(leaves, jax.tree.leaves(new), strict=True):
         aval, after = jax.typeof(before), leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-        spec, spec_after = _spec(aval), _spec(after)
+        layout, then = Layout.of(aval), Layout.of(after)
         same = aval.dtype == after.dtype
         # A weak type is that of a Python number, which takes the dtype of what it meets.
         promoted = same or (aval.weak_type and _promoted(aval.dtype, after.dtype) == after.dtype)
         # Axes of a mesh may come in, and none may go: then this comes to an end, as each comes in once at most.
-        spread = aval.shape == after.shape and all(a in (None, b) for a, b in zip(spec, spec_after, strict=True))
+        spread = aval.shape == after.shape and all(a in (None, b) for a, b in zip(layout.spec, then.spec, strict=True))
         if not (promoted and spread):
             what = "sharding" if promoted and aval.shape == after.shape else "shape and dtype"
             how = "Write `jax.reshard(x, spec)` for" if what == "sharding" else "Cast"
@@ -85,7 +91,7 @@ def _adapted(old: Any, new: Any, strengthen: Callable[[Any], bool], changes: Cal
             )
         if not same or (aval.weak_type and not after.weak_type and strengthen(aval.dtype)):
             before = jax.lax.convert_element_type(before, after.dtype)
-        found.append(before if spec == spec_after else jax.reshard(before, after.sharding))
+        found.append(then.given_to(before))
     if all(new is before for new, (_, before) in zip(found, leaves, strict=True)):
         return old
     return jax.tree.unflatten(structure, found)
@@ -118,15 +124,23 @@ def _dtypes(jaxpr: Any) -> set[Any]:
 
 
 def sharded_aval(aval: Any) -> tuple[Any, ...]:
-    """Return the shape and dtype of an abstract array, and over what it is spread."""
-    return aval.shape, aval.dtype, _spec(aval)
+    """Return the shape and dtype of an abstract array, over what it is spread, and over what it varies."""
+    layout = Layout.of(aval)
+    return aval.shape, aval.dtype, layout.spec, layout.varying
 
 
-def _spec(aval: Any) -> tuple[Any, ...]:
-    """For each axis the axes of an explicit mesh over which it is spread, or None."""
-    return tuple(getattr(aval.sharding, "spec", ())) or (None,) * len(aval.shape)
+def varying_as(new: Carry, old: Carry) -> Carry:
+    """Return what a step leaves, where it varies at least over the shards over which the step was given it."""
+    if AxisType.Manual not in jax.sharding.get_abstract_mesh().axis_types:
+        return new
+
+    def vary(new: Any, old: Any) -> Any:
+        layout = Layout.of(jax.typeof(new))
+        return layout._replace(varying=layout.varying | Layout.of(jax.typeof(old)).varying).given_to(new)
+
+    return jax.tree.map(vary, new, old)
 
 
 def _in_words(aval: Any) -> str:
-    sizes = [f"{n}@{axis}" if axis else str(n) for n, axis in zip(aval.shape, _spec(aval), strict=True)]
+    sizes = [f"{n}@{axis}" if axis else str(n) for n, axis in zip(aval.shape, Layout.of(aval).spec, strict=True)]
     return f"{aval.dtype}[{', '.join(sizes)}]"

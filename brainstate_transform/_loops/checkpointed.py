@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .._messages.boundary import boundary
 from .nested_scan import check_base
 from .progress import ProgressBar
 from .scan import LoopOptions, for_loop_of, run_loop, scan_of
@@ -16,6 +17,7 @@ from .scan import LoopOptions, for_loop_of, run_loop, scan_of
 __all__ = ["checkpointed_for_loop", "checkpointed_scan"]
 
 
+@boundary
 def checkpointed_scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -61,6 +63,7 @@ def checkpointed_scan(
     return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar, check_base(base)), f, (init, xs))
 
 
+@boundary
 def checkpointed_for_loop(
     f: Callable[..., Any],
     *xs: Any,

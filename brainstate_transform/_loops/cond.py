@@ -22,6 +22,8 @@ from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
+from .._messages.source import named_like
 from .branches import Branches, Branching
 
 __all__ = ["cond", "ifelse", "switch"]
@@ -30,6 +32,7 @@ _SCALARS = frozenset((bool, int, float, np.bool_))
 _Funs = tuple[Callable[..., Any], ...]
 
 
+@boundary
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
     """Run one of two functions, chosen by a scalar that may be traced; both may use states.
 
@@ -64,6 +67,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     return _branch(_COND, pred, (true_fun, false_fun), operands)
 
 
+@boundary
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
     """Run one of several functions, chosen by a number that may be traced; all may use states.
 
@@ -95,6 +99,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     return _branch(_SWITCH, index, funs, operands)
 
 
+@boundary
 def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: Any, check_cond: bool = True) -> Any:
     """Run the branch of the first condition that holds, as ``if``, ``elif`` and ``else`` do; all may use states.
 
@@ -169,7 +174,7 @@ _IFELSE = _SWITCH._replace(name="ifelse")
 
 def _branch(branching: Branching, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
     def make() -> Callable[..., Any]:
-        return lambda index, *operands: _lifted(branching, funs)(index, *operands)
+        return named_like(lambda index, *operands: _lifted(branching, funs)(index, *operands), funs[0])
 
     compiled = compiled_once(funs, branching.name, make)
     return (compiled or _lifted(branching, funs))(index, *operands)

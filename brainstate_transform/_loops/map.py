@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from brainstate_graph import Overlay
 
+from .._checks.layout import element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -20,13 +21,15 @@ from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .._jit.eager import compiled_once
 from .._mapping.lanes import has_lanes
 from .._mapping.vmap import vmap
+from .._messages.boundary import boundary
 from .body import refuse_writes
 from .nested_scan import joined, split
-from .scan import element_of, for_loop, number_of_steps
+from .scan import for_loop, number_of_steps
 
 __all__ = ["map"]
 
 
+@boundary
 def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     """Apply `f` to each element along the leading axes of `xs`.
 

@@ -95,7 +95,9 @@ class ProgressBar:
         if given is None or isinstance(given, ProgressBar):
             return given
         if isinstance(given, bool) or not isinstance(given, int):
-            raise TypeError(f"pbar={given!r}: give a ProgressBar, or after how many steps to move one")
+            raise TypeError(
+                f"pbar={given!r}: give a ProgressBar, as in `pbar=ProgressBar()`, or after how many steps to move one"
+            )
         return ProgressBar(freq=given)
 
     def _key(self) -> Any:

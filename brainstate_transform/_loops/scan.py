@@ -14,19 +14,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
+from .._checks.layout import Layout, element_of
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
 from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
+from .._mapping.lane_axes import with_lanes
+from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
-__all__ = ["LoopOptions", "element_of", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
+__all__ = ["LoopOptions", "for_loop", "for_loop_of", "number_of_steps", "run_loop", "scan", "scan_of"]
 
 
 class LoopOptions(NamedTuple):
@@ -66,17 +68,35 @@ class LoopOptions(NamedTuple):
         return self._replace(length=length, pbar=ProgressBar.of(self.pbar))
 
 
+def _refuse_counts(xs: Any, f: Any) -> None:
+    """Refuse a number or range as what a loop runs over, while it is one: a trace sees no more than a scalar."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
+        where = f"xs{jax.tree_util.keystr(path)} of `{getattr(f, '__qualname__', f)}`"
+        if isinstance(leaf, range):
+            raise TypeError(f"{where} is {leaf!r}, and a loop runs over arrays: write `jnp.array({leaf!r})`")
+        if type(leaf) is int:
+            raise ValueError(
+                f"{where} is a scalar: a loop needs an axis to run over; write `length={leaf}`, or `jnp.arange({leaf})`"
+            )
+
+
 def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     """Return the number of steps of a loop over the first axes of `xs`.
 
     Raises:
-        ValueError: There is none, or not one for all.
+        ValueError: There is none, or not one for all; or the steps are spread over a mesh.
     """
     sizes = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
             raise ValueError(
                 f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+            )
+        over = Layout.of(jax.typeof(leaf)).spec[0]
+        if over is not None:
+            raise ValueError(
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is spread over {over!r} along the axis of the steps, "
+                "which run one after the other: write `jax.reshard(xs, jax.P())`, or the other axes of xs in it"
             )
         sizes[jax.tree_util.keystr(path)] = jnp.shape(leaf)[0]
     if length is not None:
@@ -88,6 +108,7 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     return int(next(iter(sizes.values())))
 
 
+@boundary
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -128,9 +149,11 @@ def scan(
         >>> float(carry), ys.tolist(), float(seen.value)
         (6.0, [1.0, 1.0, 2.0], 6.0)
     """
+    _refuse_counts(xs, f)
     return run_loop(scan_of, LoopOptions(length, reverse, unroll, pbar), f, (init, xs))
 
 
+@boundary
 def for_loop(
     f: Callable[..., Any],
     *xs: Any,
@@ -167,6 +190,7 @@ def for_loop(
         >>> for_loop(add, jnp.arange(4.0))
         Array([0., 1., 3., 6.], dtype=float32)
     """
+    _refuse_counts(xs, f)
     return run_loop(for_loop_of, LoopOptions(length, reverse, unroll, pbar), f, xs)
 
 
@@ -220,9 +244,14 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             def loop(step: Step, carry: Carry) -> tuple[Carry, Any]:
                 base = count if options.base is None or without_jit() else options.base
                 how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
+
+                def stacking(carry: Carry, x: Any) -> tuple[Carry, Any]:
+                    carry, y = step(carry, x)
+                    return carry, with_lanes(y, 0)  # the nodes that it makes and returns are stacked
+
                 if bar is None:
-                    return nested_scan(step, carry, xs, count, base, **how)
-                (_, last), ys = nested_scan(step, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
+                    return nested_scan(stacking, carry, xs, count, base, **how)
+                (_, last), ys = nested_scan(stacking, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
                 return last, ys
 
             if without_jit() and count:
@@ -237,12 +266,3 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
         return run
 
     return lift(rule, f)(init, xs)
-
-
-def element_of(x: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape, dtype and sharding of one step of an input."""
-    aval = jax.typeof(x)
-    where = aval.sharding
-    spec = where.spec[1:]
-    sharding = NamedSharding(where.mesh, PartitionSpec(*spec)) if any(spec) else None
-    return jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type, sharding=sharding)

@@ -16,9 +16,10 @@ import numpy as np
 
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
-from .._engine.user_function import named_like
 from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
+from .._messages.boundary import boundary
+from .._messages.source import handed, named_like
 from .body import python_steps, refuse_writes, trace_body, traced
 from .carry import Carry
 from .nested_scan import any_lane, check_base, nested_scan
@@ -26,6 +27,7 @@ from .nested_scan import any_lane, check_base, nested_scan
 __all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
 
 
+@boundary
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
     """Run ``val = body_fun(val)`` while ``cond_fun(val)`` holds, as one compiled loop; both may use states.
 
@@ -63,6 +65,7 @@ def _while(cond: Core, body: Core, init: Any) -> tuple[Any, Written]:
     return last, states.as_written()
 
 
+@boundary
 def bounded_while_loop(
     cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int, base: int = 16
 ) -> Any:
@@ -161,7 +164,7 @@ def _reading(cond: Core) -> Callable[[Carry], Any]:
         refuse_writes(cond, written, "the condition")
         return _boolean(cond, pred)
 
-    return holds
+    return handed(holds, cond)
 
 
 def _boolean(cond: Core, pred: Any) -> Any:
@@ -184,6 +187,7 @@ def _in_python(cond: Core, body: Core, init: Any, max_steps: int | None) -> tupl
         return carry[1], written()
 
 
+@boundary
 def fori_loop(
     lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any, *, unroll: int | bool | None = None
 ) -> Any:

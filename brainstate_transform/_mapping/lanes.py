@@ -9,7 +9,9 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from brainstate_graph import Overlay, State
-from brainstate_graph.extend import read_values
+from brainstate_graph.extend import declare, read_values
+
+from .lane_axes import laned
 
 __all__ = ["Lanes", "check_rngs", "has_lanes", "register_lanes"]
 
@@ -70,21 +72,29 @@ class Lanes(Overlay):
     """The overlay of one lane of a mapped function.
 
     Args:
-        lane: The number of the lane.
+        lane: The number of the lane; None where the kinds of state that differ per lane are to be the same in all.
         own: The states whose value of this lane is what leaves it.
+        new: The axis that the states get which are made in the lane; None where that is not known before its end.
     """
 
-    __slots__ = ("_common", "_lane", "_own")
+    __slots__ = ("_common", "_lane", "_new", "_own")
 
-    def __init__(self, lane: Any, own: Container[State[Any]] = ()) -> None:
+    def __init__(self, lane: Any, own: Container[State[Any]] = (), new: int | None = None) -> None:
         super().__init__()
         self._lane = lane
         self._own = own
+        self._new = new
         self._common: dict[State[Any], None] = {}  # the states of such kinds that were used, which others share
+
+    def born(self, state: State[Any], value: Any, trace: Any) -> None:
+        """Take in a state that is made in the lane, and declare its axis of lanes before any graph holds it."""
+        super().born(state, value, trace)
+        if self._new is not None:
+            declare(state, **laned(state.metadata, value, self._new))
 
     def enter(self, state: State[Any], value: Any) -> Any:
         """Give the lane its own value of a state whose kind asks for it."""
-        behaviour = _behaviour_of(state)
+        behaviour = None if self._lane is None else _behaviour_of(state)
         if behaviour is None:
             return value
         self._common[state] = None

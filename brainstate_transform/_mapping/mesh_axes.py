@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.core import Tracer
-from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
+from .._checks.layout import Layout, axes_in
 from .._engine.core import Core
 
 __all__ = ["MeshAxes"]
@@ -26,11 +26,13 @@ class MeshAxes(NamedTuple):
     Attributes:
         mesh: The mesh as JAX is to get it; None for the one that is set around the call.
         sizes: The axes over which the function is mapped, with their sizes.
+        explicit: Those of them that are explicit: JAX knows which arrays are spread over them, and moves none itself.
         check_vma: Whether JAX tells over which axes a value varies.
     """
 
     mesh: Mesh | AbstractMesh | None
     sizes: Mapping[Any, int]
+    explicit: Collection[Any]
     check_vma: bool
 
     @staticmethod
@@ -63,7 +65,9 @@ class MeshAxes(NamedTuple):
             )
         # Inside another `shard_map`, JAX takes the mesh from around.
         inside = taken and dict(mesh.shape) == dict(around.shape)
-        return MeshAxes(None if inside else given, sizes, check_vma)
+        kind_of = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+        explicit = {name for name in sizes if kind_of[name] == AxisType.Explicit}
+        return MeshAxes(None if inside else given, sizes, explicit, check_vma)
 
     @property
     def shard_number(self) -> Any:
@@ -76,7 +80,7 @@ class MeshAxes(NamedTuple):
         Raises:
             ValueError: They are not among those that are mapped over; the message begins with `name`.
         """
-        dimensions = [_named(part) for part in spec]
+        dimensions = [axes_in(part) for part in spec]
         unknown = [axis for axes in dimensions for axis in axes if axis not in self.sizes]
         if unknown:
             raise ValueError(f"{name()} has the spec {spec}, but `shard_map` maps over {dict(self.sizes)}")
@@ -105,25 +109,46 @@ class MeshAxes(NamedTuple):
                     f"{name()} has shape {list(sizes)}: {size} cannot be split evenly into {shards} shards"
                 )
 
+    def check_lies(self, name: Callable[[], str], array: Any, spec: PartitionSpec) -> None:
+        """Refuse an argument that lies in another way on explicit axes, where JAX asks the user to move it.
+
+        Raises:
+            ValueError: It does.
+        """
+        wanted = self._laid(array, spec)
+        if wanted is not None:
+            raise ValueError(
+                f"{name()} lies as {jax.typeof(array).sharding.spec} on a mesh with the explicit axes "
+                f"{sorted(self.explicit)}, and its spec is {spec}: pass `jax.reshard(x, NamedSharding(mesh, {spec}))`, "
+                "or leave the axis to JAX, `axis_types=(AxisType.Auto,)` of `jax.make_mesh`"
+            )
+
+    def laid_out(self, value: Any, spec: PartitionSpec) -> Any:
+        """Return the value of a state as its spec says that it lies; off explicit axes JAX sees to it."""
+
+        def moved(leaf: Any) -> Any:
+            wanted = self._laid(leaf, spec)
+            if wanted is None:
+                return leaf
+            return jax.reshard(leaf, wanted if self.mesh is None else NamedSharding(self.mesh, wanted))
+
+        return jax.tree.map(moved, value)
+
+    def _laid(self, array: Any, spec: PartitionSpec) -> PartitionSpec | None:
+        """The spec of the whole array on explicit axes, where its own differs on those that are mapped over."""
+        if not self.explicit or not isinstance(array, jax.Array):
+            return None
+        own = [axes_in(part) for part in Layout.of(jax.typeof(array)).spec]
+        asked = [axes_in(part) for part in spec] + [()] * (len(own) - len(spec))
+        now = [[axis for axis in axes if axis in self.explicit] for axes in own]
+        then = [[axis for axis in axes if axis in self.explicit] for axes in asked]
+        if now == then:
+            return None
+        rest = [[axis for axis in axes if axis not in self.explicit] for axes in own]
+        return PartitionSpec(*[(*a, *b) or None for a, b in zip(then, rest, strict=True)])
+
     def varies(self, shard: Any, spec: PartitionSpec) -> list[Any]:
         """Return the axes over which a shard of an array varies though its spec says that it does not."""
-        if not self.check_vma or not isinstance(shard, Tracer):
-            return []
-        named = {axis for part in spec for axis in _named(part)}
-        return [axis for axis in self.sizes if axis not in named and _is_varying(shard, axis)]
-
-
-def _named(part: Any) -> tuple[Any, ...]:
-    """The axes in one part of a PartitionSpec."""
-    if part is None or part is PartitionSpec.UNCONSTRAINED:
-        return ()
-    return part if isinstance(part, tuple) else (part,)
-
-
-def _is_varying(shard: Any, axis: Any) -> bool:
-    # The cast to "varying" refuses what varies already.
-    try:
-        jax.lax.pcast(shard, axis, to="varying")
-    except ValueError:
-        return True
-    return False
+        varying = Layout.of(jax.typeof(shard)).varying
+        named = {axis for part in spec for axis in axes_in(part)}
+        return [axis for axis in self.sizes if axis not in named and axis in varying]

@@ -53,14 +53,15 @@ class PerState:
         specs = dict.fromkeys(spec for spec in self.before.values() if spec is not None)
         return {spec: StateValues.read(s for s, own in self.before.items() if own == spec) for spec in specs}
 
-    def overlay(self, lane: Any) -> Overlay:
+    def overlay(self, lane: Any, new: int | None = None) -> Overlay:
         """Return the overlay of one lane.
 
         Args:
             lane: Its number; None where the kinds of state that differ per lane are to be the same in all.
+            new: The axis of the states that are made in the lane, where that is known.
         """
         own = {state for state, spec in self.after.items() if spec != self.shared}
-        return Overlay() if lane is None else Lanes(lane, own)
+        return Lanes(lane, own, new)
 
     # A state that moves to another spec has to leave even if it is only read, as what is live has its old spec.
     def leaving(self, given: StateValues, written: Mapping[State[Any], Any]) -> dict[State[Any], Any]:

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import DictKey, SequenceKey, keystr
 
+from brainstate_graph.extend import describe
+
 from .._engine.core import Core
+from .._engine.placeholders import Held, is_placeholder
 from .._engine.user_function import name_of
 
 __all__ = ["ArgumentSpecs", "each_argument", "each_result"]
@@ -79,7 +82,11 @@ class ArgumentSpecs(NamedTuple):
 
 
 def each_argument(
-    argument: str, arguments: Iterable[tuple[Any, Any]], core: Core, is_spec: Callable[[Any], bool]
+    argument: str,
+    arguments: Iterable[tuple[Any, Any]],
+    core: Core,
+    is_spec: Callable[[Any], bool],
+    nodes: bool = False,
 ) -> Arrays:
     """Go through the arrays of the arguments.
 
@@ -88,6 +95,7 @@ def each_argument(
         arguments: Pairs of a prefix and a tree: the positional arguments, and the keyword arguments.
         core: The user's function.
         is_spec: Tells a spec from a container of specs.
+        nodes: Whether to go through the nodes instead.
 
     Raises:
         ValueError: A prefix does not fit its tree.
@@ -95,7 +103,7 @@ def each_argument(
     found: Arrays = []
     for prefix, tree in arguments:
         try:
-            arrays = _spread(prefix, tree, is_spec) if tree else []
+            arrays = _spread(prefix, tree, is_spec, nodes) if tree else []
         except ValueError as error:
             raise ValueError(
                 f"{argument}={prefix!r} does not fit the arguments of `{core.__qualname__}`: {error}"
@@ -104,26 +112,35 @@ def each_argument(
     return found
 
 
-def each_result(argument: str, prefix: Any, out: Any, core: Core, is_spec: Callable[[Any], bool]) -> Arrays:
+def each_result(
+    argument: str, prefix: Any, out: Any, core: Core, is_spec: Callable[[Any], bool], nodes: bool = False
+) -> Arrays:
     """Go through the arrays of the result, as `each_argument` does through those of the arguments."""
     user = core.__qualname__
     try:
-        arrays = _spread(prefix, out, is_spec)
+        arrays = _spread(prefix, out, is_spec, nodes)
     except ValueError:
         raise ValueError(
-            f"{argument}={prefix!r} does not fit the result of `{user}`, which is {jax.tree.structure(out)}"
+            f"{argument}={prefix!r} does not fit the result of `{user}`, which is {describe(out)}"
         ) from None
     return [(lambda path=path: f"result{keystr(path)} of `{user}`", leaf, spec) for path, leaf, spec in arrays]
 
 
-def _spread(prefix: Any, tree: Any, is_spec: Callable[[Any], bool]) -> list[tuple[Path, Any, Any]]:
-    """Give each array of a tree its spec; ValueError where the structures do not fit."""
+def _spread(prefix: Any, tree: Any, is_spec: Callable[[Any], bool], nodes: bool) -> list[tuple[Path, Any, Any]]:
+    """Give each array of a tree its spec, or each node; ValueError where the structures do not fit."""
+
+    def leaves(tree: Any) -> list[tuple[Path, Any]]:
+        if not nodes:
+            return jax.tree_util.tree_leaves_with_path(tree)
+        held = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_placeholder)
+        return [(path, leaf.item) for path, leaf in held if isinstance(leaf, Held)]
+
     if is_spec(prefix):
-        return [(path, leaf, prefix) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+        return [(path, leaf, prefix) for path, leaf in leaves(tree)]
     found: list[tuple[Path, Any, Any]] = []
 
     def note(path: Path, spec: Any, part: Any) -> None:
-        found.extend((path + inner, leaf, spec) for inner, leaf in jax.tree_util.tree_leaves_with_path(part))
+        found.extend((path + inner, leaf, spec) for inner, leaf in leaves(part))
 
     jax.tree_util.tree_map_with_path(note, prefix, tree, is_leaf=is_spec)
     return found

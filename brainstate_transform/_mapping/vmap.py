@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from brainstate_graph import Node, Overlay, State
-from brainstate_graph.extend import Journal, locate
+from brainstate_graph.extend import Journal, declare_late, locate
 
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
@@ -26,9 +26,12 @@ from .._engine.placeholders import Held
 from .._engine.user_function import decorator
 from .._engine.values import StateValues, Written
 from .._selection.select import place
+from .lane_axes import laned, with_lanes
 from .lanes import check_rngs
+from .modules import axes_of_states, place_returned
 from .per_state import PerState, joined
 from .prefix import ArgumentSpecs, each_argument, each_result
+from .spread_lanes import spread_alike
 
 __all__ = ["vmap"]
 
@@ -54,8 +57,10 @@ def vmap(
     Args:
         fun: A function that may read and write states; without it, a decorator is returned.
         in_axes: As in ``jax.vmap``, for the positional arguments; keyword arguments are mapped on axis 0. Or a dict of
-            axes by the names of parameters, in which case the others are not mapped.
-        out_axes: As in ``jax.vmap``.
+            axes by the names of parameters, in which case the others are not mapped. The axis of a module is that of
+            its states; with None they are as `in_states` says, and one axis for all arguments is for modules only
+            where there is no `in_states`.
+        out_axes: As in ``jax.vmap``. An axis for a module by itself, in a tuple or the like, is that of its states.
         in_states: The states that have one value per lane: a selector, on axis 0, or ``{axis: selector}``, or
             ``{selector: axis}``; see `select`. The others are shared by all lanes.
         out_states: The states that have one value per lane afterwards, in the same form. What is in `in_states` stays
@@ -74,7 +79,7 @@ def vmap(
 
     Raises:
         BatchAxisError: `fun` writes a value that differs per lane to a state that is not mapped.
-        ValueError: Something has no such axis, or the numbers of lanes differ.
+        ValueError: Something has no such axis, a state is given two, or the numbers of lanes differ.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,10 +129,12 @@ class _Vmap(NamedTuple):
         def run(_: StateValues, *args: Any, **kwargs: Any) -> tuple[Any, Written]:
             before = place(self.in_states, core, "in_states", 0, _is_axis)
             after = place(self.out_states, core, "out_states", 0, _is_axis)
-            states = PerState(before, after, None, _axes_named(self.new_states))
-            groups = states.read()
             in_axes, by_keyword = _IN_AXES.prefixes(self.in_axes, core, len(args), kwargs)
-            count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups)
+            by_module = self._of_modules(core, [(in_axes, args), (by_keyword, kwargs)], before)
+            before |= {state: axis for state, (axis, _) in by_module.items()}
+            states = PerState(before, after, None, {*_axes_named(self.new_states), *jax.tree.leaves(self.out_axes)})
+            groups = states.read()
+            count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups, by_module)
             lane = _Lane(self, core, states)
 
             def mapped(diagnosing: bool) -> tuple[Any, list[StateValues]]:
@@ -135,13 +142,10 @@ class _Vmap(NamedTuple):
                 def each(groups: Any, number: Any, args: Any, kwargs: Any) -> Any:
                     return lane(groups, number, args, kwargs, diagnosing)
 
+                axes = (list(groups), 0, in_axes, by_keyword if kwargs else None)
                 return jax.vmap(
-                    each,
-                    in_axes=(list(groups), 0, in_axes, by_keyword if kwargs else None),
-                    out_axes=(self.out_axes, states.specs),
-                    axis_size=count,
-                    **self.names,
-                )(list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)
+                    each, in_axes=axes, out_axes=(self.out_axes, states.specs), axis_size=count, **self.names
+                )(*spread_alike(axes, (list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)))
 
             try:
                 with Journal():  # the attributes that it sets are undone before it is traced again
@@ -150,11 +154,24 @@ class _Vmap(NamedTuple):
                 # JAX says that some output differs per lane, and not which. If the user's function came to its end, the
                 # error is about what leaves it: trace once more, to find out.
                 if lane.ended:
+                    if core.containers:
+                        core.containers.restore()
                     jax.eval_shape(lambda: mapped(True))
                 raise
             return out, joined(written).as_written()
 
         return run
+
+    def _of_modules(self, core: Core, arguments: list[tuple[Any, Any]], named: Mapping[State[Any], Any]) -> Any:
+        """Return the axes of states that modules among the arguments have by `in_axes`, see `axes_of_states`.
+
+        An axis for all arguments, as the default is, is for modules too, unless `in_states` speaks of them.
+        """
+        if self.in_states is not None:
+            each = (isinstance(self.in_axes, (tuple, dict)), isinstance(self.in_axes, dict))
+            arguments = [pair for pair, own in zip(arguments, each, strict=True) if own]
+        nodes = each_argument("in_axes", arguments, core, _is_axis, nodes=True) if core.nodes else ()
+        return axes_of_states("in_axes", nodes, named)
 
 
 class _Lane:
@@ -191,21 +208,25 @@ class _Lane:
             The result, and the values that leave the lane, a group for each axis.
         """
         given, core, states = joined(groups), self._core, self._states.copy()
-        overlay = states.overlay(number if self._rule.split else None)
+        selector = self._rule.new_states
+        overlay = states.overlay(number if self._rule.split else None, selector if _is_axis(selector) else None)
         new: dict[State[Any], Any] = {}
-        if self._rule.new_states is not None:
+        if selector is not None:
             core = copy.copy(core)
             core.fun = self._handing_on(overlay, new, states.after)
         out, written = core.run(given, args, kwargs, overlay)
         values = {**dict(written.items()), **new}
         made = [state for state in values if state not in overlay.writes]
+        if not _is_axis(self._rule.out_axes):  # which is of arrays: a module may be returned beside any
+            nodes = each_result("out_axes", self._rule.out_axes, out, core, _is_axis, nodes=True)
+            place_returned(nodes, values, new, states)
         values = states.leaving(given, values)
         self._check_results(out, values, states.after)
         if diagnosing or made:  # with states made, running the function again would find them there
             shared = {state: value for state, value in values.items() if states.after.get(state) is None}
             self._refuse_batched(out, shared, made, number)
         self.ended = True
-        return out, states.split(values)
+        return with_lanes(out, self._rule.out_axes), states.split(values)
 
     def _handing_on(
         self, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]
@@ -230,6 +251,9 @@ class _Lane:
             new.update(overlay.made())
             if _is_axis(selector):
                 axes.update(dict.fromkeys(new, selector))
+            else:  # by now it is known which of them get one
+                for state in [state for state in new if axes.get(state) is not None]:
+                    declare_late(state, **laned(state.metadata, new[state], axes[state]))
             core.note_sealed()
             return jax.tree.map(lambda leaf: Held(leaf) if isinstance(leaf, Node) else leaf, out)
 
@@ -295,7 +319,11 @@ def _check_axes(argument: str, axes: Any) -> None:
 
 
 def _count(
-    core: Core, axis_size: int | None, arguments: list[tuple[Any, Any]], groups: Mapping[int, StateValues]
+    core: Core,
+    axis_size: int | None,
+    arguments: list[tuple[Any, Any]],
+    groups: Mapping[int, StateValues],
+    by_module: Mapping[State[Any], tuple[int, Callable[[], str]]],
 ) -> int:
     """The number of lanes, which all that is mapped must agree on."""
     sizes: list[tuple[int, Callable[[], str]]] = []
@@ -316,7 +344,7 @@ def _count(
     for axis, group in groups.items():
         for state, value in zip(group.states, group.values, strict=True):
             for path, leaf in jax.tree_util.tree_leaves_with_path(value):
-                note(leaf, axis, lambda state=state, path=path: locate(state) + keystr(path))
+                note(leaf, axis, lambda state=state, path=path: _with_module(state, by_module) + keystr(path))
     if not sizes:
         raise ValueError(
             f"`{core.__qualname__}` has no mapped argument or state to take the number of lanes from: give axis_size"
@@ -324,8 +352,13 @@ def _count(
     if any(size != sizes[0][0] for size, _ in sizes):
         shown = {size: name() for size, name in reversed(sizes)}  # the first of each size
         listed = ", ".join(f"{size} in {name}" for size, name in reversed(shown.items()))
-        raise ValueError(f"the number of lanes of `{core.__qualname__}` is not the same everywhere: {listed}")
+        more = ". A module that all lanes share gets None in in_axes" if by_module else ""
+        raise ValueError(f"the number of lanes of `{core.__qualname__}` is not the same everywhere: {listed}{more}")
     return sizes[0][0]
+
+
+def _with_module(state: State[Any], by_module: Mapping[State[Any], tuple[int, Callable[[], str]]]) -> str:
+    return locate(state) + (f" (of {by_module[state][1]()})" if state in by_module else "")
 
 
 def _differs(value: Any, number: Any) -> bool:

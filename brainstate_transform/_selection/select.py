@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from brainstate_graph import FlattedDict, Node, PathGlob, PathPrefix, State, TreefyState, WithTag, states, to_predicate
-from brainstate_graph.extend import StateTree, dotted, locate
+from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, states, to_predicate
+from brainstate_graph.extend import StateTree, dotted, locate, note_owners, some
 
 from .._engine.core import Core
 
@@ -46,8 +46,10 @@ class Selection:
         self._build = build
 
     def gather(self, values: Any) -> Any:
-        """Put one value for each state into the structure of the selector."""
-        return self._build(iter(values))
+        """Put one value for each state into the structure of the selector; a state tree there knows its States."""
+        tree = self._build(iter(values))
+        note_owners(tree, lambda: self._build(iter(self.states)))
+        return tree
 
     def scatter(self, tree: Any) -> list[Any]:
         """Take one value for each state out of the structure of the selector; what `gather` put together.
@@ -79,7 +81,8 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
         argument: The user's argument, for messages.
 
     Returns:
-        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter.
+        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by
+        the paths in the model or, where several models hold them, with the function's name for each in front.
 
     Raises:
         TypeError: It is none of these.
@@ -93,9 +96,7 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
         >>> select("w", Core(lambda net=net: net.w.value * net.b.value), "wrt").names
         ['net.w']
     """
-    pairs, build = _resolve(selector, core, argument)
-    if not pairs:
-        raise ValueError(f"{argument}={selector!r} selects no state of what `{core.__qualname__}` touches")
+    pairs, build = _selected(selector, core, argument)
     names: dict[State[Any], str] = {}
     for name, state in pairs:
         if state in names:
@@ -104,6 +105,13 @@ def select(selector: Any, core: Core, argument: str) -> Selection:
             )
         names[state] = name
     return Selection(pairs, build)
+
+
+def _selected(selector: Any, core: Core, argument: str) -> _Built:
+    pairs, build = _resolve(selector, core, argument)
+    if not pairs:
+        raise _none(selector, core, argument)
+    return pairs, build
 
 
 def place(selector: Any, core: Core, argument: str, default: Any, is_place: Callable[[Any], bool]) -> dict[Any, Any]:
@@ -122,7 +130,7 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
 
     Raises:
         TypeError: A part of it is no selector.
-        ValueError: A selector selects no state, or two select the same one.
+        ValueError: A selector selects no state, or two give the same one different places.
 
     Example:
         >>> from brainstate_graph import State
@@ -145,8 +153,8 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
     placed: dict[State[Any], Any] = {}
     for part, where in parts:
         rest = part is ... and len(parts) > 1
-        for state in select(part, core, argument).states:
-            if state in placed and rest:
+        for _, state in _selected(part, core, argument)[0]:
+            if state in placed and (rest or placed[state] == where):  # a tied state may be named by both its ways
                 continue
             if state in placed:
                 raise ValueError(
@@ -201,7 +209,7 @@ def _resolve(selector: Any, core: Core, argument: str) -> _Built:
         selector = list(selector)
     if not isinstance(selector, (str, type)) and not jax.tree_util.all_leaves([selector]):
         return _resolve_each(selector, core, argument)
-    return _by_path(_accepted(selector, core, argument))
+    return _chosen(_accepted(selector, core, argument), core)
 
 
 def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
@@ -211,7 +219,7 @@ def _resolve_each(container: Any, core: Core, argument: str) -> _Built:
         accepted = [_accepted(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
         wanted = {state for found in accepted for state in found.values()}
         whole = states(core.touched_graph().root)
-        return _by_path(FlattedDict({path: state for path, state in whole.items() if state in wanted}))
+        return _chosen(FlattedDict({path: state for path, state in whole.items() if state in wanted}), core)
     parts = [_resolve(leaf, core, f"{argument}{jax.tree_util.keystr(path)}") for path, leaf in leaves]
     for (path, leaf), (pairs, _) in zip(leaves, parts, strict=True):
         if not pairs:
@@ -238,13 +246,22 @@ def _accepted(filter: Any, core: Core, argument: str) -> FlattedDict:
             f"`{argument.partition('[')[0]}=model.states(ParamState)`, a tag, path or glob, or a filter"
         )
     if not wanted:
-        raise ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches")
+        raise _none(filter, core, argument)
     return FlattedDict({path: state for path, state in whole.items() if state in wanted})
 
 
 def _by_path(found: FlattedDict) -> _Built:
     pairs = [(dotted(path), state) for path, state in found.items()]
     return pairs, lambda values: FlattedDict({path: next(values) for path in found})
+
+
+def _chosen(found: FlattedDict, core: Core) -> _Built:
+    """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
+    pairs, build = _by_path(found)
+    names = {path[0] for path in found}
+    if len(names) != 1 or not isinstance(core.touched_graph().root[names.pop()], Node):
+        return pairs, build
+    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in found})
 
 
 def _at_paths(tree: Any, core: Core, argument: str) -> _Built:
@@ -279,15 +296,16 @@ def _own_paths(core: Core) -> list[tuple[tuple[Any, ...], State[Any]]]:
 
 def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
     """What a text names: a tag, or a path or glob, from a node on or with the function's name for the node before."""
-    whole = states(core.touched_graph().root)
-    tagged = {state for state in whole.values() if WithTag(text)((), state)}
-    placed: set[State[Any]] = set()
-    if "" not in text.split("."):
-        glob = PathGlob(text) if any(c in text for c in "*?[") else PathPrefix(text)
-        placed = {state for path, state in (*_own_paths(core), *whole.items()) if glob(path, state)}
-    if tagged and placed and tagged != placed:
-        raise ValueError(
-            f"{argument}={text!r} is a tag of {len(tagged)} states and the path of {len(placed)} others: write "
-            f"`WithTag({text!r})` or `PathPrefix({text!r})`"
-        )
-    return tagged or placed
+    whole, named = states(core.touched_graph().root), Named(text)
+    tagged = {state for state in whole.values() if named.is_tag_of(state)}
+    placed = {state for path, state in (*_own_paths(core), *whole.items()) if named.is_at(path)}
+    try:
+        return set(named.one_meaning(tagged, placed))
+    except ValueError as error:
+        raise ValueError(f"{argument}={error}") from None
+
+
+def _none(filter: Any, core: Core, argument: str) -> ValueError:
+    found = states(core.touched_graph().root)
+    there = some(map(dotted, found), len(found)) or "no state"
+    return ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}")

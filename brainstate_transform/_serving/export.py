@@ -23,6 +23,7 @@ from .._engine.values import StateValues
 from .._jit.dispatch import Dispatch
 from .._jit.stages import Traced
 from .._jit.state_options import with_placement
+from .._messages.boundary import boundary
 from .avals import fits, strong
 
 __all__ = ["Exported", "deserialize", "export"]
@@ -118,6 +119,7 @@ class Exported:
         return f"<Exported of {self.name!r} with states {list(self.states_info)}>"
 
 
+@boundary
 def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, **kwargs: Any) -> Exported:
     """Turn a compiled function into what can be saved as bytes and run elsewhere; no state changes.
 
@@ -144,8 +146,8 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
     """
     if not isinstance(getattr(fun, "_dispatch", None), Dispatch):
         raise TypeError(f"export takes a function compiled by `jit`, not {fun!r}: write `export(jit(fun), ...)`")
-    dispatch = fun._dispatch
     traced = fun.trace(*args, **kwargs)
+    dispatch = fun._dispatch
     names, written_names = list(traced.states_info), list(traced.written_info)
     user = fun.__qualname__
     if holds_nodes(traced.stage.out_info[0]):
@@ -166,7 +168,7 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
         full = tuple(arg if _is_fixed(arg) else next(rest) for arg in args)
         named = {name: value if _is_fixed(value) else dynamic_kw[name] for name, value in kwargs.items()}
         values = StateValues(inputs.key, [states[name] for name in names])
-        leaves = jax.tree.leaves((dispatch.leading(values, lambda value, _: value), full, named))
+        leaves = jax.tree.leaves((dispatch.leading(values, args, kwargs, lambda value, _: value), full, named))
         out, (new, _) = jax.tree.unflatten(structure, jaxpr_as_fun(traced.jaxpr)(*leaves))
         return out, dict(zip(written_names, new, strict=True))
 

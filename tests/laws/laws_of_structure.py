@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unittest.mock
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import GraphError, State, StateArgumentError, StructureError, states
+from brainstate_graph import GraphError, Node, State, StateArgumentError, StructureError, states
 from brainstate_transform import jit
 from tests.laws.law import against_plain, law, one
 from tests.laws.transforms import DERIVATIVES, FROZEN, LOOPS, Count, Net, Param, Stack, Tied, holds_tracer, same
@@ -86,20 +88,35 @@ def undoes_changes_of_structure(wrap):
     assert not hasattr(m, "extra")
 
 
-@law(only=["jit", "jit_donating", "lift_jit", *FROZEN])  # where Python itself runs, lists are as Python leaves them
-def empties_lists_after_an_error(wrap):
-    """A list or dict does not keep what was made inside, where an error came after it."""
-    m = Net()
-    m.seen, m.table = [], {"old": m.w}
+@law()
+def puts_lists_back_after_an_error(wrap):
+    """A list or dict holds what it held, where an error came: in the function, or of JAX when it has ended."""
+    changes = {
+        "made": lambda m, x: (m.seen.append(State(x)), m.table.update(new=Net(3.0))),
+        "taken": lambda m, x: (m.seen.pop(), m.table.clear()),
+        "moved": lambda m, x: (m.seen.reverse(), m.table.update(old=m.n)),
+        "plain": lambda m, x: (m.seen.insert(0, Node()), m.seen[2].append(3)),
+    }
 
-    def f(x):
-        m.seen.append(State(x))
-        m.table["new"] = Net(3.0)
+    def half_way(y):
         raise RuntimeError("half way")
 
-    with pytest.raises(RuntimeError, match="half way"):
-        wrap(f)(one)
-    assert (m.seen, m.table) == ([], {"old": m.w})
+    for fail, changed in ((half_way, changes), (lambda y: object(), ["made"])):
+        m = Net()
+        m.seen, m.table = [[m.n], m.w], {"old": m.w}
+        before = [*m.seen], [*m.seen[0]], {**m.table}
+
+        def f(x, m=m, fail=fail, changed=changed):
+            for name in changed:
+                changes[name](m, x)
+            return fail(m(x))
+
+        # Threads that other tests have left are none that change these lists.
+        alone = unittest.mock.patch("threading.active_count", return_value=1)
+        with alone, pytest.raises((RuntimeError, TypeError, ValueError, DeprecationWarning)):  # the others are of JAX
+            wrap(f)(one)
+        assert (m.seen, m.seen[0], m.table) == before
+        assert m.n.value == 0.0
 
 
 @law(without=["vmap"])  # where nothing is mapped, nothing is traced

@@ -79,7 +79,11 @@ def pictures(s: Sizes) -> tuple[tuple[int, ...], ...]:
 def _dtypes(layer: Any) -> dict[str, Any]:
     """What makes a layer of flax compute as ours does."""
     weight = next(iter(layer.states(nn.ParamState).values()), None)
-    return {"dtype": layer.dtype, "param_dtype": weight.value.dtype if weight else jnp.float32, "rngs": nnx.Rngs(0)}
+    return {
+        "dtype": layer.dtype,
+        "param_dtype": weight.value.dtype if weight is not None else jnp.float32,
+        "rngs": nnx.Rngs(0),
+    }
 
 
 class Called(nn.Module):

@@ -11,6 +11,7 @@ import pytest
 from brainstate_graph import (
     NestedDict,
     Node,
+    Nothing,
     State,
     clone,
     diff,
@@ -63,7 +64,7 @@ LOOKS = {
     "treefy_states": lambda m: repr(treefy_states(m)),
     "eval_shape": lambda m: jax.eval_shape(lambda t: t, treefy_states(m).filter(lambda path, s: s.value is not None)),
     "update with its own": lambda m: update_states(m, treefy_states(m)),
-    "pop from a clone": lambda m: pop_states(clone(m), "no such tag"),
+    "pop from a clone": lambda m: pop_states(clone(m), Nothing()),
     "nest": lambda m: NestedDict(treefy_states(m).to_pure_dict()).to_flat().to_nest(),
 }
 MAKERS = [pytest.param(make, id=name) for name, make in GRAPHS.items()]

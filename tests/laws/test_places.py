@@ -6,6 +6,7 @@ not traced where nothing changed, and what was changed back is found again.
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import os
 import re
@@ -32,6 +33,7 @@ from tests.laws.places.transforms import GIVEN, MADE, fresh
 from tests.laws.places.unread import UNREAD
 from tests.laws.places.values import VALUES
 from tests.laws.places.ways import WAYS
+from tests.tables import each
 
 # A place that is changed at each call is told; that it is, is no matter of these laws.
 pytestmark = pytest.mark.filterwarnings("ignore:.* was traced three times")
@@ -73,17 +75,25 @@ def jitted(scene):
     return scene.names.get("compiled") or bt.jit(scene.f)
 
 
-@pytest.fixture(autouse=True)
-def _as_it_was():
-    """Put back what rows change beyond their own modules."""
+@contextlib.contextmanager
+def as_it_was():
+    """Put back what a row changes beyond its own module."""
     names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion")
     settings = {name: getattr(jax.config, name) for name in names}
-    yield
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    decimal.getcontext().prec = 28
-    os.environ.pop("PLACES_K", None)
-    forget_modules()
+    try:
+        yield
+    finally:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        decimal.getcontext().prec = 28
+        os.environ.pop("PLACES_K", None)
+        forget_modules()
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    with as_it_was():
+        yield
 
 
 @pytest.mark.counts_traces
@@ -110,7 +120,8 @@ def test_a_model_is_watched_wherever_it_is_held(place):
 
 
 @pytest.mark.counts_traces
-@rows(VALUES)
+@each("place", VALUES, ids=lambda place: place.name)
+@as_it_was()
 def test_values_of_each_kind_are_told_apart(place):
     wrong = wrong_with({change: lambda change=change: seen(place, change, jitted) for change in place.changes})
     assert not wrong, wrong
@@ -168,7 +179,8 @@ def traced_again(place):
 
 
 @pytest.mark.counts_traces
-@rows(UNREAD)
+@each("place", UNREAD, ids=lambda place: place.name)
+@as_it_was()
 def test_what_is_not_read_traces_nothing(place):
     wrong = traced_again(place)
     assert not wrong, wrong
@@ -259,7 +271,8 @@ def test_what_is_not_watched_is_told_and_found_by_the_audit(place):
 
 
 @pytest.mark.usefixtures("folder")
-@rows(NOT_WATCHED)
+@each("place", NOT_WATCHED, ids=lambda place: place.name)
+@as_it_was()
 def test_what_is_not_watched_is_seen_by_a_loop_that_is_given_a_new_function(place):
     """As by raw JAX, which traces each new function; but where no look at the code can know of the place."""
     scene = Scene(place)

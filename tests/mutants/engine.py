@@ -23,8 +23,8 @@ MUTANTS = [
     (
         "all states of the graph are taken for used",
         f"{ENGINE}/core.py",
-        "tuple(sorted([index_of[state] for state in used]))",
-        "tuple(range(len(index_of)))",
+        "for s in used if every or not overlay.uses(s)",
+        "for s in (index_of if every else ())",
         laws("tells_what_it_used_and_no_more", "jit"),
     ),
     (
@@ -73,9 +73,9 @@ MUTANTS = [
     (
         "lists keep what an error left in them",
         f"{ENGINE}/core.py",
-        "                    containers.restore(overlay)",
-        "                    pass",
-        laws("empties_lists_after_an_error", "jit", "for_loop"),
+        "                containers.restore()",
+        "                pass",
+        laws("puts_lists_back_after_an_error", "jit", "for_loop", "value_and_grad"),
     ),
     (
         "an attribute set to what it was counts as a change",
@@ -123,8 +123,8 @@ MUTANTS = [
     (
         "a state put in the place of another is lost",
         f"{ENGINE}/results.py",
-        "                put_field(objects[row], name, value)",
-        "                isinstance(value, State) or put_field(objects[row], name, value)",
+        "for item, name, value in changes if name is not None]",
+        "for item, name, value in changes if name is not None and not isinstance(value, State)]",
         laws("carries_replaced_states", "jit"),
     ),
     (

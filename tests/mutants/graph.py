@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tests.mutants.mutant import laws
+
 CORE = "brainstate_graph/_core"
+RECORDS = "brainstate_graph/_records"
 KEPT = "brainstate_graph/_kept"
 PATCH, LARGE = (f"tests/graph/kept/test_{name}.py" for name in ("patch", "large"))
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
@@ -59,8 +62,8 @@ MUTANTS = [
     (
         "a write in an overlay goes to the State itself",
         f"{CORE}/door.py",
-        "overlay._values[state] = value\n        if state not in overlay.births:\n            overlay.writes",
-        "state._value = value\n        if state not in overlay.births:\n            overlay.writes",
+        "    if top is None:\n        before =",
+        "    if top is None or values:\n        before =",
         (OVERLAY,),
     ),
     (
@@ -73,15 +76,15 @@ MUTANTS = [
     (
         "a tracer of raw JAX is let into a State",
         f"{CORE}/door.py",
-        "if home is None or home != get_opaque_trace_state():",
+        "if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):",
         "if False:",
         (STATE,),
     ),
     (
         "what is left open above an overlay stays open after it",
         f"{CORE}/overlay.py",
-        "if layer is self:  # what was left open",
-        "if stack.top is self:  # what was left open",
+        "if stack.top is self else above(self, stack.top)",
+        "if stack.top is self else ([], False)",
         ("tests/processes/test_overlays.py",),
     ),
     (
@@ -94,35 +97,49 @@ MUTANTS = [
     (
         "values for many states are assigned though one is refused",
         f"{CORE}/door.py",
-        "        write_values(states[:done], before[:done])\n        raise",
-        "        raise",
+        "        _put(states, old)\n        if overlay",
+        "        _put(states[:1], old[:1])\n        if overlay",
         (REFUSING,),
     ),
     (
         "a write that a hook refuses afterwards stays",
         f"{CORE}/door.py",
-        "        except BaseException:\n            _put(state, old)",
-        "        except BaseException:",
+        "    except BaseException:\n        _put(states, old)",
+        "    except BaseException:",
         (REFUSING, HOOKS),
+    ),
+    (
+        "a trace changes the lists that live states hold",
+        f"{CORE}/door.py",
+        "if passed and type(value) not in PLAIN and not isinstance(value, (Tracer, jax.Array)):",
+        "if False:",
+        laws("owns_lists_and_dicts", "cond", "value_and_grad"),
+    ),
+    (
+        "a stream moves on in a trace of JAX alone",
+        f"{CORE}/door.py",
+        "    if state.graph_at_home:\n        refuse_away(state)\n",
+        "",
+        ("tests/nn/core/test_random_under_jax.py",),
     ),
     # -- hooks
     (
         "the hooks of a state are no part of the key",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         'return tuple(hook._number for hook in hooks if hook.enabled and hook.kind != "init")',
         "return ()",
         (SWITCHED,),
     ),
     (
         "a registered hook does not move the clock",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         "    clock.tick()  # programs compiled before are looked at again\n",
         "",
         (HOOKS,),
     ),
     (
         "a hook that writes its state is told again",
-        f"{CORE}/hooks.py",
+        f"{RECORDS}/hooks.py",
         "if not ever or id(state) in _running.states:",
         "if not ever:",
         (HOOKS,),
@@ -152,14 +169,14 @@ MUTANTS = [
     # -- the clock, and what is watched
     (
         "a changed node does not tick",
-        f"{CORE}/clock.py",
+        f"{RECORDS}/clock.py",
         "        record.tick = tick\n",
         "",
         (SNAPSHOT,),
     ),
     (
         "nodes that were merged together share what is remembered of one",
-        f"{CORE}/clock.py",
+        f"{RECORDS}/clock.py",
         "return _own(node) if node.__graph__.shared else node.__graph__",
         "return node.__graph__",
         (SNAPSHOT,),
@@ -194,7 +211,7 @@ MUTANTS = [
     ),
     (
         "a block that fails hides from the one around it what it has changed",
-        f"{CORE}/overlay.py",
+        f"{RECORDS}/journal.py",
         "            self.undo()\n        if self._parent",
         "            self.undo()\n        elif self._parent",
         ("tests/graph/core/test_fields.py",),
@@ -315,21 +332,21 @@ MUTANTS = [
     # -- what a block sets
     (
         "a journal that ends with an error undoes nothing",
-        f"{CORE}/overlay.py",
-        "        if kind is not None:\n            self.undo()",
-        "        if kind is not None:\n            pass",
+        f"{RECORDS}/journal.py",
+        "        if failed and not self.kept:",
+        "        if False:",
         (JOURNAL,),
     ),
     (
         "a journal notes what an attribute was last, not first",
-        f"{CORE}/overlay.py",
+        f"{RECORDS}/journal.py",
         "self.notes.setdefault((id(node), name), (node, name, raw_fields(node).get(name, ABSENT)))",
         "self.notes[id(node), name] = (node, name, raw_fields(node).get(name, ABSENT))",
         (JOURNAL,),
     ),
     (
         "a journal tells the one around it nothing",
-        f"{CORE}/overlay.py",
+        f"{RECORDS}/journal.py",
         "            self._parent._take(self)",
         "            pass",
         (JOURNAL,),

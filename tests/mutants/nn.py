@@ -52,8 +52,8 @@ MUTANTS = [
     (
         "an error leaves the values that were written before",
         f"{NN}/_core/undo.py",
-        "        write_values(snap.states, values)\n        raise",
-        "        raise",
+        "            write_values(snap.states, values, also=fillings)",
+        "            write_values([], [], also=fillings)",
         ("tests/nn/models/test_init_states.py",),
     ),
     # -- layers
@@ -172,8 +172,8 @@ MUTANTS = [
     (
         "a merged LoRA has no scale",
         f"{NN}/_layers/lora.py",
-        "correction = self.scale * jnp.tensordot(a, b, 1",
-        "correction = jnp.tensordot(a, b, 1",
+        "return (wide + self.scale * correction)",
+        "return (wide + correction)",
         ("tests/nn/layers/test_lora.py",),
     ),
     (
@@ -339,5 +339,62 @@ MUTANTS = [
         "                    self.places.setdefault(edge, []).append((row, key))",
         "                    self.places[edge] = [(row, key)]",
         ("tests/nn/models/test_surgery.py",),
+    ),
+    # -- layers of a Stack, members of an ensemble
+    (
+        "a new part of a Stack is one for all layers",
+        f"{NN}/_models/surgery.py",
+        "return lanes.run(make, old, path).part",
+        "return make().part",
+        ("tests/nn/models/test_part_lanes.py",),
+    ),
+    (
+        "a part without states stands in no ensemble",
+        f"{NN}/_models/part_lanes.py",
+        "return (*lane_sizes(least)[: found[least]], *below)",
+        "return (*(lane_sizes(least)[: found[least]] if depth == len(path) else ()), *below)",
+        ("tests/nn/models/test_part_lanes.py",),
+    ),
+    (
+        "layers may share what their Stack does not know",
+        f"{NN}/_models/part_lanes.py",
+        "if state not in own and not lane_axes(state):",
+        "if False:",
+        ("tests/nn/models/test_part_lanes.py",),
+    ),
+    (
+        "a penalty is one of all layers together",
+        f"{NN}/_training/penalties.py",
+        "    axes = lane_axes(state)",
+        "    axes = ()",
+        ("tests/laws/test_lanes.py::test_a_penalty_is_of_each",),
+    ),
+    (
+        "what a layer declares is said of the array of all",
+        f"{NN}/_devices/rules.py",
+        "if of_each else ()",
+        "if False else ()",
+        ("tests/laws/test_lanes.py::test_a_sharding_that_a_layer_declares_is_of_each",),
+    ),
+    (
+        "a transformation of optax sees all layers as one array",
+        f"{NN}/_training/optimizer.py",
+        "if self.each_layer else zip(",
+        "if False else zip(",
+        ("tests/nn/training/test_lanes_apart.py",),
+    ),
+    (
+        "the members of an ensemble are exported as one layer",
+        f"{NN}/_interop/matching.py",
+        "members = sizes[: len(sizes) - over]",
+        "members = sizes[:0]",
+        ("tests/laws/test_lanes.py::test_weights_of_torch_are_those_of_each",),
+    ),
+    (
+        "a Stack forgets its policy",
+        f"{NN}/_layers/stack.py",
+        "        return True, given",
+        "        return True, None",
+        ("tests/nn/layers/test_stack.py::test_a_policy_says_what_is_stored",),
     ),
 ]  # fmt: skip

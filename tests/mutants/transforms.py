@@ -7,6 +7,10 @@ from tests.mutants.mutant import laws
 HERE = "brainstate_transform"
 ENTRY = "tests/transform/jit/test_dispatch.py"
 LISTING = "tests/transform/jit/test_listing.py"
+SEVERAL_DEVICES = ("tests/processes/test_several_devices.py",)
+
+MESSAGES = "brainstate_transform/_messages"
+BOUNDARY = "tests/transform/messages/test_boundary.py"
 
 MUTANTS = [
     # -- jit
@@ -67,6 +71,20 @@ MUTANTS = [
         "if self.log is not None:",
         ("tests/transform/jit/test_audit_of_transforms.py",),
     ),
+    (
+        "the states of a donated module are kept",
+        f"{HERE}/_jit/state_options.py",
+        "        if not nodes:\n            return self.of(graph)\n",
+        "        return self.of(graph)\n",
+        ("tests/transform/jit/test_donation.py",),
+    ),
+    (
+        "a compiled function moves streams on under a raw transform",
+        f"{HERE}/_engine/touched.py",
+        "    refuse_away(stream)\n",
+        "",
+        ("tests/nn/core/test_random_under_jax.py",),
+    ),
     # -- loops
     (
         "a function that wraps another one gets its program",
@@ -112,6 +130,27 @@ MUTANTS = [
     ),
     # -- derivatives
     (
+        "a rule counts what the functions that it calls could reach",
+        f"{HERE}/_derivatives/custom_call.py",
+        "used = [state for state in met if overlay.uses(state)]",
+        "used = met",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
+    (
+        "a gradient takes what a rule could reach as used",
+        f"{HERE}/_derivatives/differentiated.py",
+        "if not overlay.uses(state)",
+        "if state not in overlay.reads and state not in overlay.writes",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
+    (
+        "a program is not passed what only a rule may read",
+        f"{HERE}/_engine/values.py",
+        "        note_possible_reads([table[i] for i in self.possible])\n",
+        "",
+        ("tests/transform/derivatives/test_custom_reads.py",),
+    ),
+    (
         "a state that the function does not use gets a gradient",
         f"{HERE}/_derivatives/differentiated.py",
         "if unused and not self._allow_unused:",
@@ -134,6 +173,34 @@ MUTANTS = [
     ),
     # -- mapping
     (
+        "a body is not told the mesh of what it scans",
+        f"{HERE}/_checks/layout.py",
+        "sharding=None if where.mesh.empty else",
+        "sharding=None if not any(where.spec) else",
+        ("tests/transform/checks/test_layout.py",),
+    ),
+    (
+        "a shared state on a mesh is closed over",
+        f"{HERE}/_mapping/shared.py",
+        "        not jax.typeof(leaf).sharding.mesh.empty for leaf",
+        "        False for leaf",
+        SEVERAL_DEVICES,
+    ),
+    (
+        "all states that shard_map passes count as used",
+        f"{HERE}/_mapping/shared.py",
+        "[state for state in self.values.states if state in self._read]",
+        "self.values.states",
+        SEVERAL_DEVICES,
+    ),
+    (
+        "what a step sets to a constant does not vary as its carry",
+        f"{HERE}/_loops/carry.py",
+        "varying=layout.varying | Layout.of(jax.typeof(old)).varying",
+        "varying=layout.varying",
+        SEVERAL_DEVICES,
+    ),
+    (
         "a lane that is looked at again finds what the first look set",
         f"{HERE}/_mapping/vmap.py",
         "                with Journal():  # the attributes",
@@ -153,5 +220,48 @@ MUTANTS = [
         "if diagnosing or made:",
         "if made:",
         ("tests/transform/mapping/test_vmap.py",),
+    ),
+    # -- messages
+    (
+        "frames of the library are shown",
+        f"{MESSAGES}/boundary.py",
+        "        if not is_hidden(entry.tb_frame.f_code):",
+        "        if True:",
+        (BOUNDARY,),
+    ),
+    (
+        "an error that is caught inside is noted",
+        f"{MESSAGES}/boundary.py",
+        "        if frame.f_code in _boundaries:\n            return",
+        "        if False:\n            return",
+        (BOUNDARY,),
+    ),
+    (
+        "a state of an outer trace is named by its number in an inner one",
+        f"{MESSAGES}/state_names.py",
+        "    if not here or ",
+        "    if ",
+        (BOUNDARY,),
+    ),
+    (
+        "a function handed to JAX has the place of ours",
+        f"{MESSAGES}/source.py",
+        "    named.__wrapped__ = _Source(user)",
+        "",
+        ("tests/laws/test_errors.py",),
+    ),
+    (
+        "a state that gets its axis by a selector is declared, and no graph is taken apart anew",
+        "brainstate_graph/_verbs/metadata.py",
+        "    foreign.registered += 1\n",
+        "",
+        ("tests/transform/mapping/test_lane_axes.py",),
+    ),
+    (
+        "an axis of lanes that is not the first one is forgotten",
+        f"{HERE}/_mapping/lane_axes.py",
+        '"lane_axes": axes if any(axes) else None',
+        '"lane_axes": None',
+        ("tests/transform/mapping/test_lane_axes.py",),
     ),
 ]

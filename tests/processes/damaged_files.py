@@ -22,6 +22,7 @@ from flax import serialization
 
 import brainstate_nn as nn
 from brainstate_graph import State, graphdef, to_json, treefy_states
+from tests.fuzz.files import damaged
 from tests.nn.whole import Everything, all_bits
 from tests.processes.hostile_files import HOSTILE, MODULE, sealed
 
@@ -125,32 +126,6 @@ KINDS = {  # how to save and load, and whether every damage must be seen
     "flax.msgpack": (as_flax, load_flax, False),
     "theirs.safetensors.index.json": (as_shards, load_params, False),
 }
-
-
-def damaged(rng, data):
-    """The bytes with something done to them."""
-    size = len(data)
-    where, other = sorted(rng.randrange(size + 1) for _ in range(2))
-    length = min(rng.choice([1, 2, 8, 40]), size)
-    start = rng.randrange(size - length + 1)
-    out = bytearray(data)
-    match rng.randrange(9):
-        case 0 | 1 | 2:  # bits
-            for _ in range(rng.choice([1, 1, 1, 2, 20])):
-                out[rng.randrange(size)] ^= 1 << rng.randrange(8)
-        case 3:  # bits of the header
-            out[rng.randrange(min(size, 400))] ^= 1 << rng.randrange(8)
-        case 4:
-            del out[where:]
-        case 5:
-            out += rng.choice([b"\0", bytes(data), rng.randbytes(9)])
-        case 6:
-            del out[where:other]
-        case 7:
-            out[start : start + length] = rng.choice([b"\xff", b"\0", b"9", b"[", b"\xdd", b"\x7f"]) * length
-        case 8:
-            out[where:where] = out[start : start + length]
-    return bytes(out)
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(600, marks=pytest.mark.slow)])

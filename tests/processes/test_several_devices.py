@@ -56,7 +56,16 @@ except (ValueError, jax.errors.JaxRuntimeError) as error:
     assert output_of("-c", code, XLA_FLAGS=DEVICES.format(2)).strip() == "True"
 
 
-@pytest.mark.parametrize("file", ["transforms_on_four_devices.py", "shardings_on_four_devices.py"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "gpt_on_four_devices.py",
+        "meshes_on_four_devices.py",
+        "shardings_on_four_devices.py",
+        "states_on_four_devices.py",
+        "transforms_on_four_devices.py",
+    ],
+)
 def test_files(file):
     passes(f"processes/devices/{file}", XLA_FLAGS=DEVICES.format(4))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import doctest
 import importlib
 import inspect
+import tomllib
 import types
 
 import pytest
@@ -37,11 +39,18 @@ def test_no_underscore_and_no_name_twice(package):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_version_is_that_of_the_project(package):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert importlib.import_module(package).__version__ == project["version"]
+
+
 @pytest.mark.parametrize("package", ALL)
 def test_all_lists_what_init_imports(package):
     module = importlib.import_module(package)
     if hasattr(module, "__all__"):
-        assert sorted(module.__all__) == sorted(exports(package))
+        # What Python has by the same name is not hidden by `import *`.
+        assert sorted(module.__all__) == sorted(set(exports(package)).difference(dir(builtins)))
 
 
 @each("package, name", PUBLIC)

@@ -44,7 +44,9 @@ def test_vjp():
     m = Net(2.0)
     out, back = compat.vjp(lambda x: m(x), one, grad_states=m.w)
     assert out == 6.0
-    assert back(jnp.float32(1.0)) == 3.0
+    assert back(jnp.float32(1.0)) == (3.0, 2.0)  # the weight's, then that of the argument
+    assert compat.vjp(lambda x: 3.0 * x, one)[1](jnp.float32(1.0)) == 3.0
+    assert compat.vjp(lambda: m(one), grad_states=m.w)[1](jnp.float32(1.0)) == 3.0
 
 
 def test_a_gradient_transform():

@@ -21,7 +21,7 @@ from brainstate_graph import (
     treefy_states,
     update_states,
 )
-from brainstate_graph.extend import note_reads, read_values, tracing, write_values
+from brainstate_graph.extend import leases, note_reads, read_values, tracing, write_values
 from tests.laws.graphs import Gadget, Param, net
 from tests.tables import each
 
@@ -243,3 +243,20 @@ def test_increments_from_threads_with_overlays_do_not_mix():
         thread.join()
     assert not wrong
     assert s.value == 0
+
+
+@each("steps", [lambda _: None, lambda overlay: overlay._lease.end(), lambda overlay: overlay.journal.close(True)])
+def test_an_end_that_was_cut_short_is_done_again(steps):
+    """As by a signal, after any of its steps."""
+    s, before, overlay = State(1.0), list(leases), Overlay()
+
+    def work():
+        with overlay:
+            s.value = 2.0
+            steps(overlay)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    overlay.close(failed=True)
+    assert (s.value, leases, tracing()) == (1.0, before, False)

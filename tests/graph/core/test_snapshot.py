@@ -59,6 +59,8 @@ def test_after_any_sequence_of_changes(model, data):
             name = f"{key}"
             how = data.draw(st.sampled_from(["set", "del", "vars", "update", "swap", "write"]))
             if how == "set":
+                if isinstance(fields_of(part).get(name), State):  # in whose place no array is put
+                    delattr(part, name)
                 setattr(part, name, new)
             elif how == "del" and name in fields_of(part):
                 delattr(part, name)

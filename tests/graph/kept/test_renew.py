@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brainstate_graph import Node, Snapshot, State
-from brainstate_graph.extend import Renewal
+from brainstate_graph.extend import Renewal, at_once
 
 
 class Cell(Node):
@@ -22,6 +22,15 @@ def model():
     return Cell(a=Cell(h=Hidden(1.0), k=2), b=Cell(w=State(0.5), h=Hidden(2.0)), c=[Cell(h=Hidden(3.0))])
 
 
+def put(renewal, snapshot, states):
+    """Put the states in their places; tell whether the snapshot is up to date."""
+    since = renewal.begin(snapshot)
+    if since is None:
+        return False
+    at_once(*renewal.storing(snapshot, states))
+    return renewal.end(snapshot, states, since)
+
+
 def places(shape, name="h"):
     """Return the row of each node with such an attribute, and the attribute."""
     return [(number, name) for number in shape.node_rows if name in shape.rows[number].edge_keys]
@@ -36,7 +45,7 @@ def test_a_renewed_snapshot_is_that_of_the_graph():
     for value in (4.0, 5.0):
         states = [Hidden(value) for _ in where]
         assert snapshot.is_current()
-        assert renewal.put(snapshot, states)
+        assert put(renewal, snapshot, states)
         assert snapshot.is_current()
         fresh = Snapshot({"model": root["model"]})
         assert snapshot.graphdef is fresh.graphdef
@@ -53,7 +62,7 @@ def test_other_snapshots_see_it():
     renewal = Renewal.of(snapshot.graphdef, places(snapshot.graphdef), [Hidden] * 3)
     assert renewal is not None
     snapshot.is_current()
-    assert renewal.put(snapshot, [Hidden(0.0) for _ in range(3)])
+    assert put(renewal, snapshot, [Hidden(0.0) for _ in range(3)])
     assert not other.is_current()
     assert not below.is_current()
 
@@ -65,7 +74,7 @@ def test_nothing_is_put_where_something_has_changed():
     assert renewal is not None
     root["model"].a.k = 3
     before = root["model"].a.h
-    assert not renewal.put(snapshot, [Hidden(0.0) for _ in range(3)])
+    assert not put(renewal, snapshot, [Hidden(0.0) for _ in range(3)])
     assert root["model"].a.h is before
 
 

@@ -126,12 +126,12 @@ def test_plain_containers_stand_in_the_box():
     assert drawing.labels() == {"n0": "Gadget\nconfig={'a': (1, 2)}\nempty=[]\nsizes=[1, [2, 3]]\n"}
 
 
-def test_statics_in_the_order_of_the_constructor_and_not_too_many():
+def test_statics_in_the_order_in_which_the_constructor_sets_them_and_not_too_many():
     class Layer(Node):
         def __init__(self, width, depth):
             self.depth, self.width, self.a = depth, width, 0
 
-    assert parse(to_dot(Layer(1, 2))).labels() == {"n0": "Layer\nwidth=1\ndepth=2\na=0\n"}
+    assert parse(to_dot(Layer(1, 2))).labels() == {"n0": "Layer\ndepth=2\nwidth=1\na=0\n"}
     label = parse(to_dot(Gadget(**{f"x{i}": i for i in range(20)}))).labels()["n0"]
     assert label.splitlines()[-2:] == ["x15=15", "... (+12 more)"]
 

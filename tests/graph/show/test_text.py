@@ -68,7 +68,7 @@ def test_plain_attributes_stand_before_states_and_these_before_parts():
 
     text = repr(Layer(1, 2))
     names = re.findall(r"(\w+)=", text)
-    assert names == ["width", "depth", "c", "b", "w", "a", "part"]
+    assert names == ["c", "depth", "width", "b", "w", "a", "part"]
 
 
 def test_hidden_attributes_do_not_show_but_count():
@@ -118,9 +118,9 @@ def test_broken_values_never_fail():
     unordered = State(1.0)
     unordered.value = None
     object.__setattr__(unordered, "_value", {1: jnp.ones(2), "a": 2})
-    gone = jnp.ones(3)
+    lost = Param(gone := jnp.ones(3))
     gone.delete()
-    node = Gadget(bad=Bad(), key={Bad(): 1}, gone=Param(gone), half=State.__new__(State), mixed=unordered)
+    node = Gadget(bad=Bad(), key={Bad(): 1}, gone=lost, half=State.__new__(State), mixed=unordered)
     text = repr(node)
     for part in ("bad=<Bad>", "{<Bad>: 1}", "gone=Param(f32[3])", "half=<State>", "State({1: f32[2], 'a': 2})"):
         assert part in text

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainstate_graph._tools.words import amount
+from brainstate_graph._tools.words import amount, some
 from brainstate_graph.extend import describe
 from tests.tables import each
 
@@ -54,3 +54,9 @@ def test_amount_is_within_its_precision(size):
     number, unit = amount(size).replace(",", "").split()
     assert abs(float(number) * 1000 ** ("B", "kB", "MB", "GB", "TB", "PB").index(unit) - size) <= 0.0501 * size
     assert float(number) < 1000 or unit == "PB"
+
+
+def test_of_many_or_long_names_some_are_said():
+    assert some(["a", "b"]) == "a, b"
+    assert some([str(i) for i in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    assert some(["layers." + "next." * 3000 + "weight"]) == f"layers.{'next.' * 6}...{'next.' * 6}next.weight"

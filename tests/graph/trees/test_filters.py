@@ -212,9 +212,9 @@ def test_operators_take_short_forms_on_both_sides(filter, short):
 def test_operators_make_flat_filters():
     a, b, c = OfType(Param), WithTag("b"), PathContains("c")
     assert (a | b) | c == a | (b | c) == Any(a, b, c)
-    assert Param | (b | c) == a | "b" | c == Any(a, b, c)
+    assert Param | (b | c) == a | b | c == Any(a, b, c)
     assert (a & b) & c == a & (b & c) == All(a, b, c)
-    assert repr(a & "b" | c) == "Any(All(OfType(Param), WithTag('b')), PathContains('c'))"
+    assert repr(a & "b" | c) == "Any(All(OfType(Param), Named('b')), PathContains('c'))"
     assert ~~a == a
     assert accepted(~~Not(even) & "bias") == accepted(All(Not(even), "bias"))
 
@@ -307,7 +307,7 @@ def test_nodes_by_class_and_path():
 
 def test_attributes_of_nodes_named_type_and_tag_mean_nothing():
     model = Gadget(a=Gadget(tag="abc"), b=Gadget(type=Widget))
-    assert not nodes(model, "a")
+    assert not nodes(model, WithTag("a"))
     assert not nodes(model, Widget)
 
 

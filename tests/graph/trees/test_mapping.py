@@ -38,6 +38,34 @@ def test_missing_names():
         tree.to_flat()[("a",)]
     with pytest.raises(KeyError, match="there are none"):
         FlattedDict({})["a"]
+
+
+@each(
+    "key, flat, nest",
+    [
+        (
+            "layers.0.w",
+            "no state at 'layers.0.w': write [('layers', 0, 'w')]",
+            "'layers.0.w': write ['layers'][0]['w']",
+        ),
+        (
+            ("layers", "0", "w"),
+            "no state at ('layers', '0', 'w'): write [('layers', 0, 'w')]",
+            "('layers', '0', 'w'): write ['layers'][0]['w']",
+        ),
+        ("layers.0", "no state at 'layers.0'; there are", "'layers.0': write ['layers'][0]"),
+        ("layers.1.w", "no state at 'layers.1.w'; there are 7, layers.0.w", "'layers.1.w'; the keys here are"),
+        (("layers",), "no state at ('layers',); there are", "('layers',): write ['layers']"),
+        (None, "no state at None; there are", "None; the keys here are"),
+        ("", "no state at ''; there are", "''; the keys here are"),
+    ],
+)
+def test_an_error_shows_the_key_that_is_meant(key, flat, nest):
+    tree = NestedDict({"layers": {0: {"w": 1}}, 7: 2})
+    for items, text in ((tree.to_flat(), flat), (tree, nest)):
+        with pytest.raises(KeyError) as caught:
+            items[key]
+        assert caught.value.args[0].startswith(text)
     assert "a" not in tree.to_flat()
 
 
@@ -224,3 +252,22 @@ def test_missing_keys_are_told_with_a_few_that_are_there():
         tree["x"]
     with pytest.raises(KeyError, match=r"no state at 'x'; there are k000, .* k007, \.\.\."):
         tree.to_flat()["x"]
+
+
+def test_two_trees_that_differ_in_what_is_said_of_one_state_are_told_apart():
+    def tree(**meta):
+        return treefy_states({"bias": State(1.0), "weight": State(1.0, **meta)})
+
+    with pytest.raises(ValueError, match="different pytree metadata") as caught:
+        jax.tree.map(jnp.add, tree(), tree(tag="decay"))
+    assert "Layout(bias: State, weight: State)" in str(caught.value)
+    assert "Layout(bias: State, weight: State(tag=frozenset({'decay'})))" in str(caught.value)
+
+
+def test_the_text_of_a_layout_is_short_and_has_what_is_unusual():
+    states = {f"s{i:03}": State(1.0) for i in range(500)}
+    states["s300"] = State(1.0, name="this")
+    text = repr(jax.tree.structure(treefy_states(states)))
+    assert "s000: State, s001: State" in text
+    assert "s007: State, s300: State(name='this'), ... and 491 more" in text
+    assert "Layout(a: a value)" in repr(jax.tree.structure(NestedDict({"a": 1})))

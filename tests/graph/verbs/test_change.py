@@ -21,6 +21,7 @@ from brainstate_graph import (
     State,
     TraceContextError,
     TreefyState,
+    WithTag,
     clone,
     graphdef,
     nodes,
@@ -232,7 +233,7 @@ def in_fixed_places(model):
     return found
 
 
-@given(graphs(), st.sampled_from([Param, Stat, State, "a", ..., None]))
+@given(graphs(), st.sampled_from([Param, Stat, State, WithTag("a"), ..., None]))
 def test_a_pop_is_whole_or_nothing(model, chosen):
     before, kept = clone(model), states(model)
     going = states(model, chosen)

@@ -166,7 +166,7 @@ def test_children_are_what_is_held_directly():
             self.rate = 0.5
 
     many = Many()
-    assert list(dict(many.named_children())) == ["node.inner", "one", "table.3.0.0", "table.b"]
+    assert list(dict(many.named_children())) == ["one", "table.b", "table.3.0.0", "node.inner"]
     assert [*many.children()] == [child for _, child in many.named_children()]
     assert [*nn.Linear(1, 1).children()] == []
 
@@ -183,18 +183,19 @@ def test_modules_and_parameters_once_under_the_names_of_a_checkpoint():
     named = dict(net.named_modules())
     assert list(named) == [
         "",
-        "again",
-        "again.drop",
-        "again.linear",
+        "blocks.0",
+        "blocks.0.linear",
+        "blocks.0.drop",
         "blocks.1",
-        "blocks.1.drop",
         "blocks.1.linear",
+        "blocks.1.drop",
         "norm",
     ]
     assert named[""] is net
     assert [*net.modules()] == [*named.values()]
     parameters = dict(net.named_parameters())
     assert list(parameters) == list(nn.to_flat_dict(net, nn.ParamState))
+    assert list(parameters.values()) == list(net.states(nn.ParamState).values())
     assert parameters["norm.weight"] is net.norm.weight
     assert [*net.parameters()] == [*parameters.values()]
     for made in (net.named_children(), net.children(), net.modules(), net.parameters()):
@@ -213,4 +214,4 @@ def test_the_mode_shows():
     net = nn.Sequential(nn.Dropout(0.5))
     assert "training" not in repr(net)
     assert repr(net.eval()).count("training=False") == 2
-    assert repr(net.layers[0]).startswith("Dropout(rate=0.5, broadcast_dims=(), training=False")
+    assert repr(net.layers[0]).startswith("Dropout(rate=0.5, training=False")

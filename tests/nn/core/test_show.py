@@ -17,7 +17,7 @@ from brainstate_transform import vmap
 
 def test_one_line_where_it_fits():
     assert repr(nn.Linear(2, 3)) == (
-        "Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3]))  # ParamState 9 (36 B)"
+        "Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3]))  # ParamState 9 (36 B)"
     )
     assert repr(nn.Linear(1, 1, use_bias=False)).endswith("# ParamState 1 (4 B)")
     assert repr(nn.Sequential(nn.relu, lambda x: x)) == "Sequential(layers=[relu, <lambda>])"
@@ -27,7 +27,42 @@ def test_one_line_where_it_fits():
 def test_a_clone_prints_the_same():
     conv = nn.Conv(4, 6, (3, 3))
     assert repr(clone(conv)) == repr(conv)
-    assert repr(conv).replace("\n", "").startswith("Conv(  in_channels=4,  out_channels=6,  kernel_size=(3, 3),")
+    assert repr(conv).startswith("Conv(in_channels=4, out_channels=6, kernel_size=(3, 3), weight=")
+
+
+def test_what_is_as_by_default_is_left_out():
+    assert "groups" not in repr(nn.Conv2d(4, 6, 3))
+    assert "groups=2" in repr(nn.Conv2d(4, 6, 3, groups=2))
+    assert "stride" not in repr(nn.Conv2d(4, 6, 3, stride=1))  # kept as (1, 1)
+    assert "stride=(1, 2)" in repr(nn.Conv2d(4, 6, 3, stride=(1, 2)))
+    assert "epsilon=0.001" in repr(nn.LayerNorm(3, epsilon=1e-3))
+
+    class Odd(nn.Module):
+        def __init__(self, rate=1, table=(), name="x", array=None):
+            self.rate, self.table, self.name, self.array = rate, table, name, array
+
+    assert repr(Odd()) == "Odd()"
+    assert repr(Odd(1.0, (1,), "y", np.zeros(2))) == "Odd(rate=1.0, table=(1,), name='y', array=f64[2])"
+    assert repr(Odd(True)) == "Odd(rate=True)"
+
+
+def test_a_layer_is_a_line_and_a_part_has_its_counts():
+    net = nn.Sequential(nn.BatchNorm(512), nn.Sequential(nn.LSTMCell(8, 8), nn.MultiHeadAttention(2, 8)))
+    lines = repr(net).splitlines()
+    assert [line.split("(")[0].strip() for line in lines if "State(" in line] == [
+        "BatchNorm",
+        "LSTMCell",
+        "query=LinearGeneral",
+        "key=LinearGeneral",
+        "value=LinearGeneral",
+        "out=LinearGeneral",
+    ]
+    assert "          num_heads=2, in_size=8, num_kv_heads=2, head_size=4, out_size=8, kv_size=8," in lines
+    assert [line.strip() for line in lines if "#" in line] == [
+        "),  # ParamState 288 (1.2 kB)",
+        "),  # ParamState 832 (3.3 kB)",
+        ")  # ParamState 1,856 (7.4 kB), BatchState 1,024 (4.1 kB)",
+    ]
 
 
 def test_nested_where_it_does_not():
@@ -36,9 +71,9 @@ def test_nested_where_it_does_not():
         """
         Sequential(
           layers=[
-            Linear(in_size=2, out_size=3, bias=ParamState(f32[3]), weight=ParamState(f32[2,3])),
+            Linear(in_size=2, out_size=3, weight=ParamState(f32[2,3]), bias=ParamState(f32[3])),
             relu,
-            Linear(in_size=3, out_size=1000, bias=ParamState(f32[1000]), weight=ParamState(f32[3,1000])),
+            Linear(in_size=3, out_size=1000, weight=ParamState(f32[3,1000]), bias=ParamState(f32[1000])),
           ],
         )  # ParamState 4,009 (16.0 kB)
         """

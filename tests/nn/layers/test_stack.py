@@ -7,7 +7,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import StructureError, clone, graphdef, treefy_states
-from brainstate_transform import for_loop, grad, jit, vmap
+from brainstate_transform import for_loop, grad, jit, lane_axes, make_jaxpr, vmap
 from tests.tables import each
 
 
@@ -264,6 +264,97 @@ def test_a_layer_that_changes_its_structure_is_refused():
 def test_wrong_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         nn.Stack(*arguments)
+
+
+class Flagged(nn.Module):
+    def __init__(self):
+        self.linear = nn.Linear(4, 4)
+
+    def __call__(self, x, on, *, times=1, how="same", extra=None, plus=None):
+        assert type(on) is bool
+        assert type(times) is int
+        x = x if plus is None else x + plus
+        return (self.linear(x) if on and how == "same" and extra is None else x) * times
+
+
+@each("options", [{}, {"checkpoint": True}, {"checkpoint": jax.checkpoint_policies.dots_saveable}])
+def test_python_values_stay_what_they_are(options):
+    stack = nn.Stack(3, Flagged, **options)
+    layers = stack.unstack()
+
+    def whole(on):
+        return stack(X, on, times=2, how="same", plus=jnp.ones(4)[None])
+
+    def one_by_one(on):
+        y = X
+        for layer in layers:
+            y = layer(y, on, times=2, plus=jnp.ones(4)[None])
+        return y
+
+    for on in (True, False):
+        close(whole(on), one_by_one(on))
+        close(jit(lambda on=on: whole(on))(), one_by_one(on))
+    got = grad(lambda: (whole(True) ** 2).sum(), stack.layers.linear.weight)()
+    ones = [grad(lambda: (one_by_one(True) ** 2).sum(), layer.linear.weight)() for layer in layers]
+    close(got, jnp.stack(ones))
+    # what is given to all layers has gradients too
+    by_plus = jax.grad(lambda plus: (stack(X, True, plus=plus) ** 2).sum())(jnp.ones((1, 4)))
+
+    def plain(plus):
+        y = X
+        for layer in layers:
+            y = layer(y, True, plus=plus)
+        return (y**2).sum()
+
+    close(by_plus, jax.grad(plain)(jnp.ones((1, 4))))
+
+
+def test_a_policy_says_what_is_stored():
+    def products(**options):
+        stack = nn.Stack(2, lambda: nn.Sequential(nn.Linear(4, 4), jnp.tanh, nn.Linear(4, 4)), **options)
+        step = make_jaxpr(lambda: grad(lambda: (stack(X) ** 2).sum(), stack.states(nn.ParamState))())
+        return str(step()).count("dot_general")
+
+    policies = jax.checkpoint_policies
+    assert products(checkpoint=policies.dots_saveable) == products() < products(checkpoint=True)
+    assert products(checkpoint=True, policy=policies.dots_saveable) == products()
+    assert products(checkpoint=policies.nothing_saveable) == products(checkpoint=True)
+
+
+@each(
+    ("options", "error", "message"),
+    [
+        ({"checkpoint": "dots"}, TypeError, "checkpoint is True, False or a policy such as"),
+        ({"checkpoint": 1}, TypeError, "checkpoint is True, False or a policy such as"),
+        ({"policy": max}, ValueError, r"write `checkpoint=True, policy=\.\.\.`"),
+        ({"checkpoint": max, "policy": max}, ValueError, "the policy is given twice"),
+    ],
+)
+def test_wrong_policies(options, error, message):
+    with pytest.raises(error, match=message):
+        nn.Stack(2, nn.Identity, **options)
+
+
+def test_a_single_layer_has_no_lanes_and_one_of_a_stack_of_stacks_has():
+    stack = nn.Stack(2, lambda: nn.Stack(3, lambda: nn.Linear(4, 4)))
+    assert lane_axes(stack.layers.layers.weight) == (0, 0)
+    assert lane_axes(stack[0].layers.weight) == (0,)
+    assert stack[0][0].weight.metadata == {}
+    assert graphdef(stack[0]) is graphdef(nn.Stack(3, lambda: nn.Linear(4, 4)))
+    assert graphdef(stack[0][0]) is graphdef(nn.Linear(4, 4))
+    close(stack(X), in_a_row([layer for inner in stack for layer in inner], X))
+
+
+def test_a_layer_that_asks_for_its_own_penalty():
+    class Penalised(nn.Module):
+        def __init__(self):
+            self.linear = nn.penalise(nn.Linear(4, 4), "weight", nn.Orthogonal(1.0))
+
+        def __call__(self, x):
+            return x + nn.reg_loss(self)
+
+    stack = nn.Stack(3, Penalised)
+    close(stack(X) - X, jnp.broadcast_to(nn.reg_loss(stack), X.shape))
 
 
 def test_layers_that_differ():

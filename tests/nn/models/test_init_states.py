@@ -40,7 +40,7 @@ class Net(nn.Module):
         self.again = self.cells[0]
         self.top = self
 
-    def init_state(self, *args, **kwargs):
+    def init_state(self, *args, mode=None, **kwargs):
         self.order.append([hasattr(cell, "h") for cell in self.cells])
         self.total = nn.ShortTermState(jnp.zeros(()))
 
@@ -215,3 +215,73 @@ def test_what_is_excluded_is_one_for_all_lanes():
     assert two.steps.value.shape == ()
     with pytest.raises(BatchAxisError, match="with a value that differs per lane"):
         nn.vmap_init_all_states(Cell(), 3, exclude=nn.HiddenState)
+
+
+# -- names that are of use to nobody -----------------------------------------------------------------------------------
+
+
+class Sized(nn.Module):
+    def init_state(self, batch_size=None, *, depth=1, **kwargs):
+        self.h = nn.HiddenState(jnp.zeros((depth, batch_size or 1)))
+
+
+class Forwarding(nn.Module):
+    """One that hands on what it does not name: nobody knows what is of use there."""
+
+    def init_state(self, *args, **kwargs):
+        self.seen = sorted(kwargs)
+
+
+class Closing(nn.Module):
+    def init_state(self, **kwargs):
+        self.later = lambda: kwargs
+
+
+def test_a_name_is_refused_that_no_module_has_a_use_for():
+    verbs = {
+        "init_all_states": nn.init_all_states,
+        "reset_all_states": nn.reset_all_states,
+        "vmap_init_all_states": lambda net, **kwargs: nn.vmap_init_all_states(net, 3, **kwargs),
+        "vmap_reset_all_states": lambda net, **kwargs: nn.vmap_reset_all_states(net, 3, **kwargs),
+    }
+    for verb in verbs.values():
+        net = nn.Sequential(nn.Linear(2, 2), Sized(), {"a": Sized()} and Sized())
+        before = graphdef(net)
+        with pytest.raises(
+            TypeError, match=r"'batchsize' of `\w+_all_states` is of no use .*there is 'batch_size', 'depth'"
+        ):
+            verb(net, batchsize=3)
+        assert graphdef(net) is before
+        verb(net, batch_size=3, depth=2)
+    with pytest.raises(TypeError, match=r"'batch_size', 'x' of .* module of Linear: no module here takes any"):
+        nn.init_all_states(nn.Linear(2, 2), batch_size=3, x=1)
+
+
+def test_what_is_of_use_to_one_is_given_to_all():
+    for other in (Forwarding(), Closing()):
+        net = nn.init_all_states(nn.Sequential(other, Sized()), anything=1)
+        assert net.layers[1].h.value.shape == (1, 1)
+    net = nn.Sequential(nn.Stack(2, lambda: nn.GRUCell(2, 2)), Sized())
+    nn.init_all_states(net, batch_size=3, depth=2)  # the layers of the Stack have no use for the depth
+    assert net.layers[1].h.value.shape == (2, 3)
+    with pytest.raises(TypeError, match=r"'bach' of"):
+        nn.init_all_states(nn.Sequential(nn.Stack(2, lambda: nn.GRUCell(2, 2))), bach=3)
+    nn.reset_all_states(nn.init_all_states(Sized(), depth=2), depth=2)
+
+
+def test_a_decorated_method():
+    import functools
+
+    def logged(method):
+        @functools.wraps(method)
+        def call(*args, **kwargs):
+            return method(*args, **kwargs)
+
+        return call
+
+    class Logged(Sized):
+        init_state = logged(Sized.init_state)
+
+    assert nn.init_all_states(Logged(), batch_size=3).h.value.shape == (1, 3)
+    with pytest.raises(TypeError, match="'bach' of"):
+        nn.init_all_states(Logged(), bach=3)

@@ -7,8 +7,8 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State
-from brainstate_transform import for_loop, grad, jit, vmap
-from tests.tables import each
+from brainstate_transform import checkpoint, for_loop, grad, jit, vmap
+from tests.tables import each, pairs
 
 KINDS = {
     # of each kind the smooth step whose derivative it has, at the usual slope
@@ -87,3 +87,91 @@ def test_wrong_kinds_and_slopes():
     for slope in (0.0, -1.0, float("nan"), "steep", True):
         with pytest.raises(ValueError, match="slope must be a number greater than 0, not"):
             nn.surrogate_spike(1.0, slope=slope)
+
+
+# -- surrogates that read states and close over traced values ----------------------------------------------------------
+
+STEEP = 1.5
+
+
+def smooth(k):
+    return lambda u: 1.0 / (1.0 + (k * u) ** 2)
+
+
+# How a program gets the steepness: each runs ``f(kind, slope)`` with what `surrogate_spike` takes for that.
+GIVEN = {
+    "a number": lambda f: f(smooth(STEEP), None),
+    "a state": lambda f: (lambda beta: f(lambda u: smooth(beta.value)(u), None))(State(jnp.float32(STEEP))),
+    "a traced value": lambda f: jit(lambda k: f(smooth(k), None))(STEEP),
+    "a value per lane": lambda f: jax.vmap(lambda k: f(smooth(k), None))(jnp.full(2, STEEP))[0],
+    "a whole number in a state": lambda f: (
+        lambda beta: f(lambda u: smooth(STEEP + beta.value)(u), None)
+    )(State(jnp.int32(0))),
+}  # fmt: skip
+SLOPES = {
+    "a number": lambda f: f("sigmoid", STEEP),
+    "an array": lambda f: f("sigmoid", jnp.float32(STEEP)),
+    "an array for each": lambda f: f("sigmoid", jnp.full(X.shape, STEEP)),
+    "NumPy": lambda f: f("sigmoid", np.float32([STEEP])),
+    "a state": lambda f: (lambda beta: f("sigmoid", beta.value))(State(jnp.float32(STEEP))),
+    "traced": lambda f: jit(lambda k: f("sigmoid", k))(jnp.float32(STEEP)),
+}
+LOOPS = {
+    "alone": lambda spike: spike(X),
+    "for_loop": lambda spike: for_loop(spike, X[None])[0],
+    "in loops": lambda spike: for_loop(lambda x: for_loop(spike, x[None])[0], X[None])[0],
+    "checkpoint": lambda spike: checkpoint(spike)(X),
+    "vmap": lambda spike: vmap(spike)(X[None])[0],
+    "raw scan": lambda spike: jax.lax.scan(lambda c, x: (c, spike(x)), 0.0, X[None])[1][0],
+    "jit": lambda spike: jit(spike)(X),
+}
+
+
+def slopes(loop, kind, slope):
+    """The gradient by the weights of spikes, which is the stated derivative at each input."""
+    w = State(jnp.ones_like(X))
+    return grad(lambda: loop(lambda x: nn.surrogate_spike(w.value * x, kind, slope)).sum(), w)()
+
+
+@pairs(whole=("for_loop", "a state"), given=GIVEN, loop=LOOPS)
+def test_a_function_may_read_states_and_traced_values(given, loop):
+    want = X * smooth(STEEP)(X)
+    np.testing.assert_allclose(given(lambda *how: slopes(loop, *how)), want, rtol=1e-5)
+    np.testing.assert_allclose(given(lambda *how: jit(lambda: slopes(loop, *how))()), want, rtol=1e-5)
+
+
+@pairs(whole=("for_loop",), given=SLOPES, loop=LOOPS)
+def test_slopes_in_arrays(given, loop):
+    want = X * STEEP * jax.nn.sigmoid(STEEP * X) * jax.nn.sigmoid(-STEEP * X)
+    np.testing.assert_allclose(given(lambda *how: slopes(loop, *how)), want, rtol=1e-5)
+
+
+def test_the_steepness_changes_no_spike_and_has_no_gradient():
+    w, beta = State(jnp.ones_like(X)), State(jnp.float32(STEEP))
+
+    def loss():
+        own = for_loop(lambda x: nn.surrogate_spike(w.value * x, lambda u: smooth(beta.value)(u)), X[None])
+        return own.sum() + nn.surrogate_spike(w.value * X, "sigmoid", beta.value).sum()
+
+    for around in (lambda f: f(), lambda f: jit(f)()):
+        of_w, of_beta = around(lambda: grad(loss, [w, beta])())
+        assert of_beta == 0.0
+        assert (of_w > 0).any()
+
+
+def test_neurons_whose_surrogate_is_annealed():
+    w, beta = State(jnp.array([0.5, 0.9])), State(jnp.float32(STEEP))
+    neurons = nn.LIF(2, surrogate=lambda u: smooth(beta.value)(u))
+    fixed = nn.LIF(2, surrogate=smooth(STEEP))
+
+    def slope(cell):
+        nn.init_all_states(cell)
+        return grad(lambda: for_loop(lambda x: cell(w.value * x), 3.0 * jnp.ones((5, 2))).sum(), w)()
+
+    np.testing.assert_allclose(jit(lambda: slope(neurons))(), slope(fixed), rtol=1e-5)
+
+
+def test_slopes_in_arrays_are_checked():
+    for wrong in (jnp.array([1.0, 0.0]), jnp.array(-1.0), np.array([np.nan, 1.0])):
+        with pytest.raises(ValueError, match="slope must be an array of numbers greater than 0, not"):
+            nn.surrogate_spike(jnp.ones(2), slope=wrong)

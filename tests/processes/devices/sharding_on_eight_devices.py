@@ -257,6 +257,46 @@ def test_what_an_optimizer_keeps_goes_where_its_parameters_go(kind):
     assert run["optimizer"].step.value.sharding.is_fully_replicated
 
 
+class Gated(nn.Module):
+    """A layer that says how it lies, and has a number: of eight of these the largest axis is that of the layers."""
+
+    def __init__(self, spec: P | None) -> None:
+        self.weight = nn.ParamState(jnp.eye(16) / 2, **({} if spec is None else {"sharding": spec}))
+        self.gate = nn.ParamState(jnp.ones(()), penalty=nn.L2(0.1))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        with nn.gathered(self):
+            return x + self.gate.value * jnp.tanh(x @ self.weight.value)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("spec", "rules"), [(P("data"), None), (None, nn.fully_sharded("data"))], ids=["said", "ruled"]
+)
+def test_a_stack_lies_and_trains_as_its_layers_do(kind, spec, rules):
+    def losses(stack, x):
+        nn.penalise(stack, "**.weight", nn.Orthogonal(0.1))
+        optimizer = nn.Optimizer(stack, optax.adam(0.1))
+
+        def step():
+            def loss():
+                return jnp.mean(stack(x) ** 2) + nn.reg_loss(stack)
+
+            value, grads = value_and_grad(loss, nn.ParamState)()
+            optimizer.update(grads)
+            return value
+
+        return [float(jit(step)()) for _ in range(3)]
+
+    x, mesh = jax.random.normal(jax.random.key(0), (16, 16)), over(kind)
+    stack = nn.init_sharded(lambda: nn.Stack(8, lambda: Gated(spec)), mesh, rules)
+    assert stack.layers.weight.value.sharding.spec in (P(None, "data"), P(None, None, "data"))
+    assert stack.layers.gate.value.sharding.is_fully_replicated
+    with set_if_explicit(mesh):
+        ours = losses(stack, jax.device_put(x, NamedSharding(mesh, P("data"))))
+    np.testing.assert_allclose(ours, losses(nn.Stack(8, lambda: Gated(None)), x), rtol=1e-4)
+
+
 @KINDS
 def test_statistics_that_are_spread(kind):
     mesh, x = over(kind), jax.random.normal(jax.random.key(0), (16, 8))

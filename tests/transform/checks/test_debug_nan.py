@@ -145,7 +145,7 @@ def gradient(fun):
             (_, written), grads = jax.value_and_grad(lambda *a: core(states, *a), has_aux=True)(*args)
             return grads, written
 
-        return finite(run, core.__qualname__, "gradient")
+        return finite(run, core, "gradient")
 
     return lift(rule, fun)
 

@@ -317,7 +317,7 @@ STALE |= {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", STALE)
+@each("case", STALE)
 def test_what_no_call_looks_at_is_found(case):
     fun, change, told = STALE[case]()
     f = jit(fun, audit=True)
@@ -336,7 +336,7 @@ BY_THEMSELVES = ("clock", "drawn_by_python")  # another value in each trace
 OF_JAX = ("raw_body", *[name for name in STALE if name.startswith("inner")])
 
 
-@pytest.mark.parametrize("case", [name for name in STALE if name not in BY_THEMSELVES and "inline" not in name])
+@each("case", [name for name in STALE if name not in BY_THEMSELVES and "inline" not in name])
 def test_going_on_and_beginning_again(case):
     fun, change, _ = STALE[case]()
     f = jit(fun, audit=True)

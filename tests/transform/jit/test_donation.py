@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainstate_graph import Node, State
-from brainstate_transform import jit
-from tests.laws.transforms import Net
+from brainstate_graph import Node, State, states
+from brainstate_transform import grad, jit
+from tests.laws.transforms import Net, Runs
 from tests.tables import each
 
 one = jnp.float32(1.0)
@@ -111,3 +111,125 @@ def test_donated_states_within_an_outer_jit():
 
     np.testing.assert_allclose(outer(), 3.0 * np.ones(4))
     np.testing.assert_allclose(w.value, 3.0 * np.ones(4))
+
+
+# -- modules at donated places ----------------------------------------------------------------------------------------
+
+
+class Model(Node):
+    """What is written, what is only read, and a part with a state of its own."""
+
+    def __init__(self):
+        self.h, self.w, self.n = State(jnp.zeros(4)), State(jnp.ones(4)), State(jnp.float32(0.0))
+        self.part = [Net()]
+
+    def __call__(self, x):
+        self.h.value = self.h.value + self.w.value * x
+        return self.part[0](x)
+
+
+def call(m, x):
+    return m(x)
+
+
+def donated(m):
+    """The names of the states whose values are given away by a call, and the result of the call."""
+    named = {".".join(map(str, path)): state.value for path, state in states(m).items()}
+    return lambda: {name for name, value in named.items() if value.is_deleted()}
+
+
+WRITTEN = {"h", "part.0.n"}
+PLACES = {
+    # how the module is donated: the options, the function, how it is called
+    "by number": ({"donate_argnums": 0}, call, lambda f, m: f(m, one)),
+    "by numbers": ({"donate_argnums": (0,)}, call, lambda f, m: f(m, one)),
+    "from the end": ({"donate_argnums": -2}, call, lambda f, m: f(m, one)),
+    "by name": ({"donate_argnames": "m"}, call, lambda f, m: f(m, one)),
+    "by names, as keyword": ({"donate_argnames": ("m",)}, call, lambda f, m: f(m=m, x=one)),
+    "keyword alone": ({"donate_argnames": "m"}, lambda x, *, m: m(x), lambda f, m: f(one, m=m)),
+    "in a dict": ({"donate_argnums": 0}, lambda d, x: d["m"](x), lambda f, m: f({"m": m, "y": jnp.ones(3)}, one)),
+    "in a list": ({"donate_argnums": 1}, lambda x, ms: ms[0](x), lambda f, m: f(one, [m])),
+    "beside a static argument": (
+        {"donate_argnums": 1, "static_argnums": 0}, lambda k, m, x: m(x), lambda f, m: f("k", m, one),
+    ),
+    "beside donate_states": ({"donate_argnums": 0, "donate_states": State}, call, lambda f, m: f(m, one)),
+    "beside all states": ({"donate_argnums": 0, "donate_states": True}, call, lambda f, m: f(m, one)),
+    "audited": ({"donate_argnums": 0, "audit": True}, call, lambda f, m: f(m, one)),
+    "compiled ahead": ({"donate_argnums": 0}, call, lambda f, m: f.compile(m, one)(m, one)),
+}  # fmt: skip
+
+
+@each("options, fun, use", PLACES.values(), ids=PLACES)
+def test_a_module_at_a_donated_place_gives_what_is_written(options, fun, use):
+    m, oracle, f = Model(), Model(), jit(fun, **options)
+    for _ in range(3):
+        gone = donated(m)
+        np.testing.assert_allclose(use(f, m), oracle(one))
+        assert gone() == WRITTEN
+        np.testing.assert_allclose(m.h.value, oracle.h.value)
+        np.testing.assert_allclose(m.part[0].n.value, oracle.part[0].n.value)
+
+
+def test_a_method_donates_its_object():
+    class Own(Model):
+        @jit(donate_argnums=0)
+        def step(self, x):
+            return self(x)
+
+    m = Own()
+    gone = donated(m)
+    m.step(one)
+    assert gone() == WRITTEN
+
+
+def test_only_the_module_at_the_place_is_donated():
+    """Also of one function that is called in several ways, and where a model is in both places."""
+    f = jit(lambda a, b, x: sum(m(x) for m in (a, b) if isinstance(m, Node)), donate_argnums=0)
+    a, b = Model(), Model()
+    for first, second, wanted in (
+        (a, b, (WRITTEN, set())), (b, a, (set(), WRITTEN)), (jnp.ones(3), b, (set(), set())), (a, a, (WRITTEN, set())),
+        (a, jnp.ones(3), (WRITTEN, set())), (b, b, (set(), WRITTEN)), (a, b, (WRITTEN, set())),
+    ):  # fmt: skip
+        of_a, of_b = donated(a), donated(b)
+        f(first, second, one)
+        assert (of_a(), of_b()) == wanted
+
+
+def test_a_module_that_is_not_donated_beside_arrays_that_are():
+    m = Model()
+    f = jit(lambda x, m: (x + 1.0, m(one)), donate_argnums=0)
+    x = jnp.ones(3)
+    gone = donated(m)
+    f(x, m)
+    assert x.is_deleted()
+    assert gone() == set()
+
+
+def test_a_donated_module_in_a_trace_keeps_its_buffers():
+    m = Model()
+    f, gone = jit(call, donate_argnums=0), donated(m)
+    grad(lambda x: f(m, x))(one)
+    assert gone() == set()
+    f(m, one)
+    assert gone() == set()  # what was before the derivative is nobody's by now
+    gone = donated(m)
+    f(m, one)
+    assert gone() == WRITTEN
+
+
+def test_what_shares_with_a_donated_module_is_refused():
+    m = Model()
+    m.w.value = m.h.value
+    with pytest.raises(ValueError, match=r"same array.*Copy it"):
+        jit(call, donate_argnums=0)(m, one)
+    assert not m.h.value.is_deleted()
+
+
+def test_it_is_traced_once():
+    runs = Runs()
+    f = jit(lambda m, x: (runs(), m(x))[1], donate_argnums=0)
+    m = Model()
+    for _ in range(3):
+        f(m, one)
+    assert runs.count == 1
+    assert f.explain().traces == 1

@@ -160,7 +160,7 @@ def test_a_state_that_drifts_is_named(loop, disabled, new):
     [
         (lambda x: jnp.stack([x, x]), r"its carry\['x'\] from float32\[\] to float32\[2\]"),
         (lambda x: x.astype(jnp.int32), r"its carry\['x'\] from float32\[\] to int32\[\]"),
-        (lambda x: {"y": x}, "its carry from a value of structure"),
+        (lambda x: {"y": x}, r"its carry\['x'\] from f32\[\] to {y: f32\[\]}; a loop needs the same structure"),
     ],
 )
 def test_a_value_that_drifts_is_named(loop, disabled, new, text):

@@ -1,4 +1,4 @@
-"""`shard_map` on a mesh of one device; what needs more of them runs in `on_four_devices.py`."""
+"""`shard_map` on a mesh of one device; what needs more of them is in `tests/processes/devices`."""
 
 from __future__ import annotations
 

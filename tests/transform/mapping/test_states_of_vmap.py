@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from brainstate_graph import State
-from brainstate_transform import BatchAxisError, vmap
-from tests.laws.transforms import Count, Net, Param
+from brainstate_transform import BatchAxisError, jit, vmap
+from tests.laws.transforms import Count, Net, Param, Tied
+from tests.tables import each
 
 xs = jnp.arange(3.0)
 
@@ -134,3 +135,45 @@ def test_a_second_look_finds_the_attributes_of_before():
     with pytest.raises(BatchAxisError, match=r"Net\.n"):
         vmap(f)(jnp.arange(3.0))
     assert (m.rate, m.n.value) == (1.0, 0.0)
+
+
+# `Tied` holds one parameter as `a.w` and as `b.w`.
+BOTH_WAYS = {
+    "a list": lambda m: [m.a.w, m.b.w],
+    "nodes": lambda m: (m.a, m.b),
+    "a mapping": lambda m: {"one": m.a, "other": m.b},
+    "places by states": lambda m: {m.a: 0, m.b: 0},
+    "states by places": lambda m: {0: [m.a, m.b]},
+}
+
+
+@each("named", BOTH_WAYS.values(), ids=BOTH_WAYS)
+def test_a_tied_state_may_be_named_by_both_its_ways(named):
+    m = Tied()
+    counts = [m.a.n, m.b.n]
+
+    def f(x):
+        m.a.w.value, m.b.n.value = m.b.w.value * x, m.a.n.value + x
+
+    for s in (m.a.w, *counts):
+        s.value = xs
+    vmap(f, in_states={0: [m.a.w, *counts]}, out_states=named(m))(xs)
+    np.testing.assert_allclose(m.a.w.value, xs * xs)
+    np.testing.assert_allclose(m.b.n.value, xs + xs)
+    m.a.w.value = xs
+    vmap(lambda x: setattr(m.a.w, "value", m.b.w.value * x), in_states=named(m))(xs)
+    np.testing.assert_allclose(m.a.w.value, xs * xs)
+
+
+def test_two_places_of_a_tied_state_are_refused():
+    m = Tied()
+    with pytest.raises(ValueError, match=r"out_states gives Param at Tied\.[ab]\.w two places, 0 and -1: leave it out"):
+        vmap(lambda x: m.a.w.value * x, out_states={m.a: 0, m.b: -1})(xs)
+
+
+def test_a_tied_state_is_donated_once():
+    m = Tied()
+    old = m.a.w.value
+    jit(lambda x: setattr(m.a.w, "value", m.b.w.value * x), donate_states=[m.a, m.b])(jnp.float32(3.0))
+    assert old.is_deleted()
+    assert m.a.w.value == 6.0

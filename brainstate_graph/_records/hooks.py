@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self, get_args
 
+from .._tools.frames import level_of_user
 from .clock import clock
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "hooks_of",
     "register",
     "register_state_hook",
-    "running",
     "told",
 ]
 
@@ -57,7 +57,7 @@ class HookContext:
 
     def __init__(self, state: Any, kind: HookKind, value: Any, old_value: Any = None) -> None:
         self.state = state
-        self.kind = kind
+        self.kind: HookKind = kind
         self.value = value
         self.old_value = old_value
 
@@ -71,7 +71,7 @@ _lock = threading.Lock()
 _global: tuple[Hook, ...] = ()
 _local: weakref.WeakKeyDictionary[Any, tuple[Hook, ...]] = weakref.WeakKeyDictionary()
 ever = False  # whether there was a hook at all: to ask the two above costs 0.3 microseconds
-listeners: list[Callable[[int], None]] = []  # are told when there is something more or less that has hooks
+listeners: list[Callable[[Any, bool], None]] = []  # are told of what has hooks, and of what has none any more
 _ends: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # of each state with hooks, what takes it out
 
 
@@ -161,18 +161,19 @@ def _change(hook: Hook, remove: bool) -> None:
             del _local[owner]
     clock.tick()  # programs compiled before are looked at again
     if owner is None:
-        _tell(-1 if remove else 1)
+        _tell(hook, not remove)
     elif not before:
-        _tell(1)
-        _ends[owner] = end = weakref.finalize(owner, _tell, -1)  # also where the state goes with its hooks
+        key = object()  # which does not hold the state
+        _tell(key, True)
+        _ends[owner] = end = weakref.finalize(owner, _tell, key, False)  # also where the state goes with its hooks
         end.atexit = False
     elif not after:
         _ends.pop(owner)()
 
 
-def _tell(by: int) -> None:
+def _tell(what: Any, more: bool) -> None:
     for listen in listeners:
-        listen(by)
+        listen(what, more)
 
 
 def register(
@@ -226,19 +227,6 @@ class _Running(threading.local):
 _running = _Running()
 
 
-class running:  # noqa: N801 - used like a function
-    """While hooks of a state run, what they do to the state themselves calls no hook again."""
-
-    def __init__(self, state: Any) -> None:
-        self.key = id(state)
-
-    def __enter__(self) -> None:
-        _running.states.add(self.key)
-
-    def __exit__(self, *_: object) -> None:
-        _running.states.discard(self.key)
-
-
 def told(state: Any, *kinds: HookKind) -> bool:
     """Tell whether an access to a state calls a hook of one of these kinds."""
     if not ever or id(state) in _running.states:
@@ -247,16 +235,24 @@ def told(state: Any, *kinds: HookKind) -> bool:
 
 
 def call(context: HookContext) -> None:
-    """Call the hooks of the context's kind, one after another."""
-    for hook in (*_global, *_local.get(context.state, ())):
-        if hook.kind != context.kind or not hook.enabled:
-            continue
-        try:
-            hook.callback(context)
-        except Exception as error:
-            if hook.on_error == "raise":
-                raise
-            warnings.warn(f"{hook} of {context.state!r} failed: {error!r}", stacklevel=4)
+    """Call the hooks of the context's kind, one after another; what they do to the state calls no hook again."""
+    states, key = _running.states, id(context.state)
+    try:
+        states.add(key)
+        for hook in (*_global, *_local.get(context.state, ())):
+            if hook.kind == context.kind and hook.enabled:
+                _call_one(hook, context)
+    finally:
+        states.discard(key)  # no function of Python, into whose beginning a signal could come
+
+
+def _call_one(hook: Hook, context: HookContext) -> None:
+    try:
+        hook.callback(context)
+    except Exception as error:
+        if hook.on_error == "raise":
+            raise
+        warnings.warn(f"{hook} of {context.state!r} failed: {error!r}", stacklevel=level_of_user())
 
 
 def hooks_key(states: Iterable[Any]) -> tuple[Any, ...]:

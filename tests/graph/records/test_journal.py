@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from brainstate_graph import graphdef
-from brainstate_graph.extend import ABSENT, Journal, put_field
+import pytest
+
+from brainstate_graph import Node, graphdef
+from brainstate_graph._records.journal import open_journals
+from brainstate_graph.extend import ABSENT, Journal, at_once, put_field, put_fields
 from tests.laws.graphs import Gadget
 
 
@@ -90,3 +93,49 @@ def test_other_threads_are_not_noted():
         thread.join()
     assert seen(journal) == []
     assert node.rate == 2
+
+
+def test_what_was_kept_is_not_put_back():
+    node = Node()
+    node.rate = 1
+    journal = Journal()
+    with pytest.raises(KeyError), journal:  # noqa: PT012
+        node.rate = 2
+        at_once(journal.keep())
+        raise KeyError
+    assert node.rate == 2
+
+
+def test_a_journal_that_was_closed_is_closed_once():
+    node = Node()
+    node.rate = 1
+    with Journal() as outer:
+        inner = Journal()
+        with inner:
+            node.rate = 2
+        inner.close(failed=True)  # too late
+        assert node.rate == 2
+    assert [(edit.old, edit.new) for edit in outer.edits()] == [(1, 2)]
+
+
+def test_a_journal_that_was_left_open_ends_with_the_one_around():
+    node = Node()
+    node.rate = 1
+    with pytest.raises(KeyError), Journal():  # noqa: PT012
+        Journal().__enter__()
+        node.rate = 2
+        raise KeyError
+    assert node.rate == 1
+    assert not open_journals
+
+
+def test_attributes_are_set_and_deleted_in_one_step():
+    first, second = Node(), Node()
+    first.old = second.rate = 1
+    before = graphdef([first, second])
+    with Journal() as journal:
+        put_fields([(first, "old", ABSENT), (first, "new", 2), (second, "rate", 3)])
+    assert (vars(first), vars(second)) == ({"new": 2}, {"rate": 3})
+    assert graphdef([first, second]) is not before
+    journal.undo()
+    assert graphdef([first, second]) is before

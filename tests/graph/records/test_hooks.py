@@ -309,7 +309,7 @@ def test_a_hook_prints_as_what_it_is():
 
 def test_where_no_hook_is_left_nothing_is_looked_up_any_more():
     gc.collect()
-    before = door.busy
+    before = set(door.busy)
     s = State(1.0)
     first, second = s.register_hook("read", print), s.register_hook("write_after", print)
     assert door.busy > before

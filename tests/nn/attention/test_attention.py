@@ -221,7 +221,7 @@ class Net(nn.Module):
         ((X, None, X), {}, "was given `value` without `key`: give both, or `key` for both"),
         ((X, X[:2]), {}, r"takes a `key` whose axes fit those of `query`, which is f32\[3,5,8\], not f32\[2,5,8\]"),
         ((X, X, X[:, :2]), {}, r"takes a `value` whose axes fit those of `key`, .* not f32\[3,2,8\]"),
-        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True .* may see a key, which is f32\[3,8\]: what is .* `bias`$"),
+        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True .* may see a key, which is f32\[3,8\]: .* `bias`$"),
         ((X,), {"bias": MASK}, r"adds real numbers .* for `bias`, which is bool\[3,4,5,5\]: where a .* is `mask`$"),
         ((X,), {"bias": 1j * X[..., :5]}, r"adds real numbers to logits for `bias`, which is c64\[3,5,5\]$"),
         ((X,), {"bias": "alibi"}, "takes an array for `bias`, not a str"),

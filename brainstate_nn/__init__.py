@@ -17,10 +17,11 @@ from ._layers.layer_norm import LayerNorm, RMSNorm
 from ._layers.group_norm import GroupNorm, InstanceNorm
 from ._layers.reparametrised import SpectralNorm, WeightNorm
 from ._layers.dropout import Dropout
-from ._layers.masks import causal_mask, padding_mask, combine_masks
-from ._layers.rotary import RotaryEmbedding
-from ._layers.kv_cache import KVCache, CacheState
-from ._layers.attention import MultiHeadAttention
+from ._attention.masks import causal_mask, padding_mask, combine_masks
+from ._attention.rotary import RotaryEmbedding
+from ._attention.rotary_scaling import LinearRotaryScaling, Llama3RotaryScaling, YarnRotaryScaling
+from ._attention.kv_cache import KVCache, CacheState
+from ._attention.attention import MultiHeadAttention
 from ._recurrent.cell import RecurrentCell
 from ._recurrent.cells import RNNCell, GRUCell, MGUCell, LSTMCell
 from ._recurrent.rnn import RNN, Bidirectional

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
-    "as_axis", "as_dtype", "as_fraction", "as_param_dtype", "as_positive", "as_precision", "as_size", "as_sizes",
-    "as_sizes_per_axis", "is_number", "is_whole",
+    "as_axis", "as_dtype", "as_finite", "as_fraction", "as_param_dtype", "as_positive", "as_precision", "as_size",
+    "as_sizes", "as_sizes_per_axis", "is_number", "is_whole",
 ]  # fmt: skip
 
 _PRECISIONS = ("default", "high", "highest")
@@ -46,6 +46,13 @@ def as_positive(name: str, value: Any) -> float:
     """Return a number greater than 0, or raise with its name."""
     if not is_number(value) or not 0.0 < value < math.inf:
         raise ValueError(f"{name} must be a number greater than 0, not {value!r}")
+    return float(value)
+
+
+def as_finite(name: str, value: Any) -> float:
+    """Return a finite number, or raise with its name."""
+    if not is_number(value) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
     return float(value)
 
 

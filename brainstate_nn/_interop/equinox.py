@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._attention.attention import MultiHeadAttention
 from .._layers.activations import PReLU
-from .._layers.attention import MultiHeadAttention
 from .._layers.batch_norm import BatchNorm
 from .._layers.conv import Conv
 from .._layers.conv_transpose import ConvTranspose

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._layers.attention import MultiHeadAttention
+from .._attention.attention import MultiHeadAttention
 from .._layers.batch_norm import BatchNorm
 from .._layers.containers import Sequential
 from .._layers.conv import Conv

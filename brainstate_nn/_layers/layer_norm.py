@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_sizes
+from .._core.arguments import as_finite, as_sizes
 from .._core.inputs import as_input, at_least_float32, squared_magnitude
 from .._core.parameters import Initializer
 from .._core.random import Rng
@@ -109,7 +109,9 @@ class RMSNorm(_OverFeatures):
         num_features: The number of features, along the last axis, or the sizes of several last axes.
         epsilon: Added to the mean of the squares; 1e-6 as in flax, where torch has the resolution of the dtype.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
+        scale_offset: What is added to `weight` before it multiplies: 1 in Gemma, whose weights begin, and decay, at 0.
+        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept. None for one with
+            which the layer multiplies by 1.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         rng: The stream that gives the key, or streams with `params`; None for the default one.
@@ -118,7 +120,7 @@ class RMSNorm(_OverFeatures):
         weight: ParamState of shape ``(num_features,)``, or of the shape of several axes, or None.
 
     Raises:
-        ValueError: A size is not positive, or `epsilon` is not.
+        ValueError: A size is not positive, or `epsilon` is not; or there is an offset without a scale.
 
     Example:
         >>> import jax.numpy as jnp
@@ -133,12 +135,18 @@ class RMSNorm(_OverFeatures):
         *,
         epsilon: float = 1e-6,
         use_scale: bool = True,
-        w_init: Initializer = jax.nn.initializers.ones,
+        scale_offset: float = 0.0,
+        w_init: Initializer | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
         shape = self._set_sizes(num_features)
+        self.scale_offset = as_finite("scale_offset", scale_offset)
+        if self.scale_offset and not use_scale:
+            raise ValueError(f"scale_offset={scale_offset} is added to `weight`, which use_scale=False leaves out")
+        if w_init is None:
+            w_init = jax.nn.initializers.constant(1.0 - self.scale_offset)
         self._make(shape, epsilon, w_init if use_scale else None, None, dtype, param_dtype, rng)
 
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
@@ -153,4 +161,4 @@ class RMSNorm(_OverFeatures):
         """
         x, axes, shape = self._features(x)
         squares, _ = mean_of(squared_magnitude(at_least_float32(x)), axes, mask_of_elements(mask, x, self))
-        return self._apply(x, None, squares, shape)
+        return self._apply(x, None, squares, shape, self.scale_offset)

@@ -107,7 +107,9 @@ class Normalisation(Module):
         self.weight = None if w_init is None else make_parameter("w_init", w_init, shape, param_dtype, rng)
         self.bias = None if b_init is None else make_parameter("b_init", b_init, shape, param_dtype, rng)
 
-    def _apply(self, x: jax.Array, mean: jax.Array | None, var: jax.Array, shape: Sequence[int]) -> jax.Array:
+    def _apply(
+        self, x: jax.Array, mean: jax.Array | None, var: jax.Array, shape: Sequence[int], scale_offset: float = 0.0
+    ) -> jax.Array:
         """Normalise in at least single precision, scale and shift.
 
         Args:
@@ -115,6 +117,7 @@ class Normalisation(Module):
             mean: What to take away, with as many axes; None for nothing.
             var: What to divide by the root of, with as many axes.
             shape: The shape that the parameters have beside `x`.
+            scale_offset: What is added to `weight` before it multiplies.
         """
         weight = None if self.weight is None else self.weight.value
         bias = None if self.bias is None else self.bias.value
@@ -123,6 +126,7 @@ class Normalisation(Module):
         factor = jax.lax.rsqrt(var.astype(x.real.dtype) + self.epsilon)
         if weight is not None:
             # Into the factor first, which is smaller than the input: one product of the full size instead of two.
-            factor = factor * weight.reshape(shape).astype(x.dtype)
+            scale = weight.reshape(shape).astype(x.dtype)
+            factor = factor * (scale + scale_offset if scale_offset else scale)
         y = (x if mean is None else x - mean.astype(x.dtype)) * factor.astype(x.dtype)
         return (y if bias is None else y + bias.reshape(shape).astype(x.dtype)).astype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,108 +12,12 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
-from tests.laws.sizes import USUAL, Sizes
+from tests.laws.attention_layers import ATTENTION_LAYERS
+from tests.laws.layer import NORMAL, Layer, pictures, rows, series
+from tests.laws.layer import dtypes_of as _dtypes
+from tests.laws.sizes import Sizes
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 from tests.tables import each
-
-
-class Layer(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-        name: The name, which is that of a class of `brainstate_nn` up to the first space or bracket.
-        build: ``build(sizes, **options)``; the options are `rng`, and `dtype` and `param_dtype` unless `plain`.
-        shapes: The shapes of the inputs, of their sizes; the first axis is the batch, the last the features.
-        oracle: The same computation by somebody else.
-        modes: The values of `training` for which the oracle holds, and in which the layer differs.
-        plain: Whether it has no parameters, and so no `dtype` and `param_dtype`.
-        whole: Whether it takes any shape, so that no number of features is wrong.
-        kinds: The largest whole number of each input, of the sizes, where they are indices; None for floats.
-        start: What is done to it before it is called, as to make hidden states for a batch.
-    """
-
-    name: str
-    build: Callable[..., nn.Module]
-    shapes: Callable[[Sizes], tuple[tuple[int, ...], ...]]
-    oracle: Oracle
-    modes: tuple[bool, ...] = (True,)
-    plain: bool = False
-    whole: bool = False
-    kinds: Callable[[Sizes], tuple[int | None, ...]] | None = None
-    start: Callable[[Any, Sizes], None] | None = None
-
-    def make(self, sizes: Sizes = USUAL, training: bool = True, seed: int = 0, **options: Any) -> Any:
-        """Return the layer, ready to be called."""
-        options = {"rng": nn.RandomState(seed), **({} if self.plain else options)}
-        layer = self.build(sizes, **options).train(training)
-        if self.start is not None:
-            self.start(layer, sizes)
-        return layer
-
-    def inputs(self, sizes: Sizes = USUAL, seed: int = 0, dtype: Any = jnp.float32) -> list[jax.Array]:
-        """Return random inputs."""
-        shapes = self.shapes(sizes)
-        tops = (None,) * len(shapes) if self.kinds is None else self.kinds(sizes)
-        keys = jax.random.split(jax.random.key(seed), len(shapes))
-        return [
-            jax.random.normal(key, shape, dtype) if top is None else jax.random.randint(key, shape, 0, top)
-            for key, shape, top in zip(keys, shapes, tops, strict=True)
-        ]
-
-
-NORMAL = jax.nn.initializers.normal(1.0)  # of biases and scales too, so that what is forgotten shows
-
-
-def rows(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.width),)
-
-
-def series(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.length, s.width),)
-
-
-def pictures(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.length, s.length, s.width),)
-
-
-def _dtypes(layer: Any) -> dict[str, Any]:
-    """What makes a layer of flax compute as ours does."""
-    weight = next(iter(layer.states(nn.ParamState).values()), None)
-    return {
-        "dtype": layer.dtype,
-        "param_dtype": weight.value.dtype if weight is not None else jnp.float32,
-        "rngs": nnx.Rngs(0),
-    }
-
-
-class Called(nn.Module):
-    """A layer that is called with options."""
-
-    def __init__(self, layer: nn.Module, **options: Any) -> None:
-        self.layer, self.options = layer, options
-
-    def __call__(self, *inputs: Any) -> Any:
-        return self.layer(*inputs, **self.options)
-
-
-# in flax the four projections have kernels
-ATTENTION = {
-    f"{part}.{ours}": f"{part}.{theirs}"
-    for part in ("query", "key", "value", "out")
-    for ours, theirs in (("weight", "kernel"), ("bias", "bias"))
-}
-
-
-def attention(s: Sizes, **options: Any) -> nn.MultiHeadAttention:
-    return nn.MultiHeadAttention(s.heads, s.width, b_init=NORMAL, **options)
-
-
-def their_attention(m: nn.MultiHeadAttention) -> nnx.MultiHeadAttention:
-    return nnx.MultiHeadAttention(
-        m.num_heads, m.in_size, m.num_heads * m.head_size, m.out_size, m.num_kv_heads, m.kv_size, decode=False,
-        normalize_qk=m.query_norm is not None, **_dtypes(m),
-    )  # fmt: skip
-
 
 LORA = {
     "lora_a": "lora_a", "lora_b": "lora_b", "base.weight": "base_module.kernel", "base.bias": "base_module.bias",
@@ -354,21 +258,7 @@ LAYERS: list[Layer] = [
           plain=True, whole=True),
     Layer("GlobalAvgPool", lambda s, rng: nn.GlobalAvgPool(), pictures,
           formula(lambda m, v, x: x.mean((1, 2))), plain=True, whole=True),
-    Layer("MultiHeadAttention", attention, series, flax(their_attention, ATTENTION)),
-    Layer("MultiHeadAttention causal", lambda s, **o: Called(attention(s, **o), is_causal=True), series,
-          flax(lambda m: their_attention(m.layer), {f"layer.{a}": b for a, b in ATTENTION.items()},
-               lambda theirs, x: theirs(x, is_causal=True))),
-    Layer("MultiHeadAttention grouped, normalised, dropout", lambda s, **o: attention(
-          s, num_kv_heads=1, normalize_qk=True, dropout=0.5, out_size=s.out, **o), series,
-          flax(their_attention,
-               {**ATTENTION, "query_norm.weight": "query_ln.scale", "key_norm.weight": "key_ln.scale"}),
-          modes=(False,)),
-    Layer("MultiHeadAttention across", lambda s, **o: attention(s, kv_size=s.out, **o),
-          lambda s: ((s.batch, s.length, s.width), (s.batch, s.length + 1, s.out)), flax(their_attention, ATTENTION)),
-    Layer("RotaryEmbedding", lambda s, rng: nn.RotaryEmbedding(s.head),
-          lambda s: ((s.batch, s.length, s.heads, s.head),),
-          formula(lambda m, v, x: jax.vmap(jax.vmap(
-              eqx.nn.RotaryPositionalEmbedding(m.head_size, dtype=jnp.float32), 1, 1))(x)), plain=True),
+    *ATTENTION_LAYERS,
     Layer("Lambda", lambda s, rng: nn.Lambda(jnp.swapaxes, -1, axis2=-2), series,
           formula(lambda m, v, x: x.swapaxes(1, 2)), plain=True, whole=True),
     Layer("Identity", lambda s, rng: nn.Identity(), rows, formula(lambda m, v, x: x), plain=True, whole=True),

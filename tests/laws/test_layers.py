@@ -22,7 +22,9 @@ from hypothesis import Phase, given, settings
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import eval_shape, for_loop, jit, vmap
-from tests.laws.layers import LAYERS, USUAL, Called, Layer, Sizes, all_layers, layers
+from tests.laws.layer import Called, Layer
+from tests.laws.layers import LAYERS, all_layers, layers
+from tests.laws.sizes import USUAL, Sizes
 from tests.nn.peers import values_of
 from tests.nn.whole import all_bits
 

@@ -8,7 +8,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import GraphError, graphdef
-from tests.laws.layers import Called
+from tests.laws.layer import Called
 from tests.nn.whole import Odd, all_bits
 from tests.tables import each
 

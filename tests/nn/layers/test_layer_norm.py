@@ -79,3 +79,19 @@ def test_errors(kind):
     for wrong in (0, -1e-5, "small"):
         with pytest.raises(ValueError, match="epsilon must be a number greater than 0, not"):
             kind(4, epsilon=wrong)
+
+
+def test_an_offset_of_the_scale():
+    ours, plain = nn.RMSNorm(4, scale_offset=1.0), nn.RMSNorm(4)
+    x = sample(3, 4)
+    np.testing.assert_array_equal(ours.weight.value, np.zeros(4))  # so that it begins with a scale of 1
+    np.testing.assert_allclose(ours(x), plain(x), rtol=1e-6)
+    ours.weight.value, plain.weight.value = jnp.arange(4.0), jnp.arange(4.0) + 1
+    np.testing.assert_allclose(ours(x), plain(x), rtol=1e-6)
+    # 1 + 2 ** -9 is 1 in bfloat16: the sum is taken in single precision
+    small = nn.RMSNorm(4, scale_offset=1.0, w_init=jax.nn.initializers.constant(2.0**-9), param_dtype="bfloat16")
+    np.testing.assert_allclose(small(x), nn.RMSNorm(4)(x) * (1 + 2.0**-9), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"^scale_offset=1.0 is added to `weight`, which use_scale=False leaves out$"):
+        nn.RMSNorm(4, scale_offset=1.0, use_scale=False)
+    with pytest.raises(ValueError, match=r"^scale_offset must be a finite number, not 'one'$"):
+        nn.RMSNorm(4, scale_offset="one")

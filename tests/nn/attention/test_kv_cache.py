@@ -9,7 +9,8 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import for_loop, jit, vmap
-from tests.laws.layers import NORMAL
+from tests.laws.layer import NORMAL
+from tests.tables import each
 
 LENGTH = 6
 
@@ -48,13 +49,30 @@ def test_one_by_one_in_compiled_functions_and_loops():
     layer, other = made(), made()
     x = sample(2, LENGTH, 8)
     step = jit(lambda x: layer(x, decode=True))
-    for each in (layer, other):
-        each.init_cache(2, LENGTH)
+    for one in (layer, other):
+        one.init_cache(2, LENGTH)
     first = [step(x[:, :3]), *(step(x[:, i : i + 1]) for i in range(3, LENGTH))]
     want = whole(layer, x)
     same(jnp.concatenate(first, 1), want)
     looped = for_loop(lambda x: other(x[:, None], decode=True)[:, 0], x.swapaxes(0, 1))
     same(looped.swapaxes(0, 1), want)
+
+
+@each("window", [1, 2, 4, LENGTH + 5])
+def test_a_window_is_kept_to_token_by_token(window):
+    # with all that changes logits, and a bias of all keys
+    slopes = 2.0 ** -jnp.arange(1.0, 5.0)
+    layer = made(window=window, softcap=1.5, scale=0.6, normalize_qk=nn.RMSNorm)
+    x = sample(2, LENGTH, 8)
+    bias = lambda keys: slopes[None, :, None, None] * jnp.arange(keys)[None, None, None]
+    want, weights = jit(lambda x: layer(x, is_causal=True, bias=bias(LENGTH), return_weights=True))(x)
+    seen = nn.causal_mask(LENGTH, window=window)
+    assert ((np.asarray(weights) != 0) == np.asarray(seen)).all()
+    layer.init_cache(2, LENGTH + 2)
+    step = jit(lambda x: layer(x, decode=True, bias=bias(LENGTH + 2), return_weights=True))
+    parts = [step(x[:, :3]), *(step(x[:, i : i + 1]) for i in range(3, LENGTH))]
+    same(jnp.concatenate([out for out, _ in parts], 1), want)
+    same(jnp.concatenate([part for _, part in parts], 2)[..., :LENGTH], weights)
 
 
 def test_a_mask_hides_what_pads_a_sequence_in_front():

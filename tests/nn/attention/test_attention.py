@@ -11,7 +11,8 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
-from tests.laws.layers import ATTENTION, NORMAL, their_attention
+from tests.laws.attention_layers import ATTENTION, their_attention
+from tests.laws.layer import NORMAL
 from tests.nn.oracle import by_text
 from tests.nn.peers import flax, values_of
 from tests.tables import each, pairs
@@ -185,6 +186,11 @@ X = jnp.ones((3, 5, 8))
         ({"dropout": 0.1, "attention_fn": max}, "^dropout needs the usual attention_fn"),
         ({"rotary": nn.RotaryEmbedding(4)}, r"^rotary must turn heads of 2 features.*write `rotary=RotaryEmbedding\(2"),
         ({"rotary": True}, "^rotary must turn heads of 2 features, and is True"),
+        ({"scale": 0.0}, "^scale must be a number greater than 0, not 0.0$"),
+        ({"softcap": -1}, "^softcap must be a number greater than 0, not -1$"),
+        ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the usual attention_fn"),
+        ({"window": 0}, "^window must be a positive whole number, not 0$"),
+        ({"normalize_qk": (True,)}, "^normalize_qk must be one norm, or two, of queries and of keys, not 1$"),
     ],
 )
 def test_the_constructor_checks(options, message):
@@ -195,7 +201,7 @@ def test_the_constructor_checks(options, message):
 
 
 def test_what_chooses_the_program_is_no_array():
-    for name in ("is_causal", "decode"):
+    for name in ("is_causal", "decode", "return_weights"):
         with pytest.raises(TypeError, match=rf"^MultiHeadAttention takes True or False for `{name}`, not .*inside, or"):
             jit(made())(X, **{name: True})
 
@@ -215,7 +221,11 @@ class Net(nn.Module):
         ((X, None, X), {}, "was given `value` without `key`: give both, or `key` for both"),
         ((X, X[:2]), {}, r"takes a `key` whose axes fit those of `query`, which is f32\[3,5,8\], not f32\[2,5,8\]"),
         ((X, X, X[:, :2]), {}, r"takes a `value` whose axes fit those of `key`, .* not f32\[3,2,8\]"),
-        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True where a query may see a key, which is f32\[3,8\]"),
+        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True .* may see a key, which is f32\[3,8\]: .* `bias`$"),
+        ((X,), {"bias": MASK}, r"adds real numbers .* for `bias`, which is bool\[3,4,5,5\]: where a .* is `mask`$"),
+        ((X,), {"bias": 1j * X[..., :5]}, r"adds real numbers to logits for `bias`, which is c64\[3,5,5\]$"),
+        ((X,), {"bias": "alibi"}, "takes an array for `bias`, not a str"),
+        ((X,), {"bias": X[:, :4]}, r"takes a `bias` of shape \(3, 4, 5, 5\), .* of \(5, 5\), and not f32\[3,4,8\]"),
         ((X,), {"mask": MASK[:2]}, r"takes a `mask` of shape \(3, 4, 5, 5\), .* of \(5, 5\), and not bool\[2,4,5,5\]"),
         ((X,), {"mask": MASK[..., 0]}, r"takes a `mask` of shape .* not bool\[3,4,5\]"),
         ((X,), {"mask": MASK[0, 0, 0]}, r"takes a `mask` of shape .* not bool\[5\]"),

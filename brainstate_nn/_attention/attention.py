@@ -1,32 +1,33 @@
 """``MultiHeadAttention``: each position gathers from the others what it looks for.
 
 It is made of four `LinearGeneral` projections and JAX's own `dot_product_attention`, with what decoders need besides:
-rotary positions, a cache of keys and values, fewer heads for these. Masks are made in `masks`.
+rotary positions, norms of queries and keys, a window, a cache of keys and values, fewer heads for these. Masks are made
+in `masks`; where the weights themselves are needed, `product` computes them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_dtype, as_fraction, as_size
-from .._core.inputs import as_input, as_mask, common_dtype, promote
+from .._core.arguments import as_dtype, as_fraction, as_positive, as_size
+from .._core.inputs import common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
 from .._core.random import Rng
 from .._core.states import LongTermState
-from .dropout import Dropout
+from .._layers.dropout import Dropout
+from .._layers.linear_general import LinearGeneral
+from .calls import as_bias, as_flag, as_inputs, as_pattern, with_one_axis_in_front
 from .kv_cache import KVCache
-from .layer_norm import LayerNorm
-from .linear_general import LinearGeneral
-from .masks import causal_mask
+from .product import attention_weights, finite_bias, weighted_sum
+from .qk_norm import normalised, norms_of
 from .rotary import RotaryEmbedding
 
 __all__ = ["MultiHeadAttention"]
@@ -48,9 +49,16 @@ class MultiHeadAttention(Module):
         dropout: The probability to drop an attention weight while training.
         use_bias: Whether the four projections add a bias.
         rotary: What turns queries and keys by their positions; None for nothing.
-        normalize_qk: Whether the features of each query and key are normalised, to keep large models stable
-            (Dehghani et al., arXiv:2302.05442).
-        attention_fn: What is called as ``(query, key, value, mask=, is_causal=)`` in place of JAX's function.
+        normalize_qk: What normalises queries and keys before they are turned, to keep large models stable: True for
+            LayerNorm of each head (Dehghani et al., arXiv:2302.05442); a class or function that makes a norm of
+            `head_size`, as RMSNorm, one for queries and one for keys; a norm for both; or a pair of these. A norm is
+            called with an array of shape ``(..., heads, head_size)``.
+        scale: What products of queries and keys are multiplied by; None for ``1 / sqrt(head_size)``.
+        softcap: The bound of logits, which are ``softcap * tanh(scale * q k^T / softcap)``; None for no bound.
+        window: How many positions a query sees to each side, its own among them; with `is_causal` and `decode` these
+            are the last ones (Beltagy et al., arXiv:2004.05150). None for all.
+        attention_fn: What is called as ``(query, key, value, mask=, is_causal=)`` in place of JAX's function, and with
+            its names `bias`, `scale` and `local_window_size` where there is a bias, a scale or a window.
         w_init: The initialiser of the weights, any callable ``(key, shape, dtype) -> array``; not kept.
         b_init: The initialiser of the biases.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
@@ -63,14 +71,15 @@ class MultiHeadAttention(Module):
         key: LinearGeneral with a weight of ``(kv_size, num_kv_heads, head_size)``.
         value: LinearGeneral with a weight of the same shape.
         out: LinearGeneral with a weight of ``(num_heads, head_size, out_size)``.
-        query_norm: LayerNorm of a head's features, or None.
-        key_norm: LayerNorm of a head's features, or None.
+        query_norm: The norm of queries, or None.
+        key_norm: The norm of keys, or None.
         dropout: Dropout of the attention weights, or None.
         cache: KVCache made by `init_cache`, or None.
 
     Raises:
-        ValueError: A size is not positive, heads do not divide, or `dropout` is given with another `attention_fn`,
-            whose weights are not seen.
+        TypeError: `normalize_qk` makes no norm, or `attention_fn` is no function.
+        ValueError: A size, `scale`, `softcap` or `window` is not positive, heads do not divide, or `dropout` or
+            `softcap` is given with another `attention_fn`, whose weights are not seen.
 
     Example:
         >>> import jax.numpy as jnp
@@ -94,7 +103,10 @@ class MultiHeadAttention(Module):
         dropout: float = 0.0,
         use_bias: bool = True,
         rotary: RotaryEmbedding | None = None,
-        normalize_qk: bool = False,
+        normalize_qk: bool | Callable[..., Any] | Sequence[Any] = False,
+        scale: float | None = None,
+        softcap: float | None = None,
+        window: int | None = None,
         attention_fn: Callable[..., jax.Array] = jax.nn.dot_product_attention,
         w_init: Initializer = lecun_normal,
         b_init: Initializer = jax.nn.initializers.zeros,
@@ -116,7 +128,10 @@ class MultiHeadAttention(Module):
         self.head_size = in_size // num_heads if head_size is None else as_size("head_size", head_size)
         self.out_size = self.in_size if out_size is None else as_size("out_size", out_size)
         self.kv_size = self.in_size if kv_size is None else as_size("kv_size", kv_size)
-        _refuse_misfits(self.head_size, rotary, dropout, attention_fn)
+        self.scale = None if scale is None else as_positive("scale", scale)
+        self.softcap = None if softcap is None else as_positive("softcap", softcap)
+        self.window = None if window is None else as_size("window", window)
+        _refuse_misfits(self.head_size, rotary, dropout, softcap, attention_fn)
         self.attention_fn = attention_fn
         self.rotary = rotary
         self.dtype = as_dtype(dtype)
@@ -128,14 +143,9 @@ class MultiHeadAttention(Module):
         self.key = LinearGeneral(self.kv_size, (self.num_kv_heads, self.head_size), **shared)
         self.value = LinearGeneral(self.kv_size, (self.num_kv_heads, self.head_size), **shared)
         self.out = LinearGeneral((self.num_heads, self.head_size), self.out_size, axis=(-2, -1), **shared)
-        self.query_norm: LayerNorm | None = None
-        self.key_norm: LayerNorm | None = None
-        if normalize_qk:
-            # With the epsilon of flax, whose checkpoints of normalised attention are to compute the same.
-            self.query_norm, self.key_norm = (
-                LayerNorm(self.head_size, epsilon=1e-6, use_bias=False, dtype=dtype, param_dtype=param_dtype, rng=rng)
-                for _ in range(2)
-            )
+        self.query_norm, self.key_norm = norms_of(
+            normalize_qk, self.head_size, dtype=dtype, param_dtype=param_dtype, rng=rng
+        )
         self.dropout = Dropout(dropout, rng=rng) if dropout else None
         self.cache: KVCache | None = None
 
@@ -146,18 +156,20 @@ class MultiHeadAttention(Module):
         value: jax.Array | None = None,
         *,
         mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
         is_causal: bool = False,
         positions: jax.Array | None = None,
         decode: bool = False,
+        return_weights: bool = False,
         training: bool | None = None,
         qkv_sharding: Any = None,
         out_sharding: Any = None,
-    ) -> jax.Array:
+    ) -> Any:
         """Apply the layer.
 
-        With `decode`, the positions of `query` follow those that the cache has, see all of these, and each other as far
-        as they come before; they are then in the cache too. Where the cache is full, nothing is computed: a ValueError
-        or, under `jit`, where none can be raised, NaN as the result.
+        With `decode`, the positions of `query` follow those that the cache has, see all of these, or as many as fit in
+        the window, and each other as far as they come before; they are then in the cache too. Where the cache is full,
+        nothing is computed: a ValueError or, under `jit`, where none can be raised, NaN as the result.
 
         Args:
             query: An array of shape ``(..., queries, in_size)``.
@@ -166,41 +178,42 @@ class MultiHeadAttention(Module):
             mask: A boolean array, True where a query may see a key, of shape ``(..., num_heads, queries, keys)`` with 1
                 where it is the same along an axis, ``(..., queries, keys)`` or ``(queries, keys)``. With `decode`, the
                 keys are all those of the cache. A query that may see nothing gets the mean of all values.
+            bias: Numbers of such a shape, which are added to the logits, after their softcap; -inf hides a key.
             is_causal: Whether a query sees only the keys up to its own position.
             positions: Whole numbers of shape ``(queries,)`` or ``(..., queries)`` for `rotary`; None to count from 0
                 or, with `decode`, from the length of the cache.
             decode: Whether to use the cache.
+            return_weights: Whether to return the weights too, as they are before any is dropped.
             training: Overrides the attribute `training` for this call.
             qkv_sharding: The sharding of projected queries, keys and values, where JAX cannot tell it.
             out_sharding: The sharding of the result, where JAX cannot tell it.
 
         Returns:
-            An array of shape ``(..., queries, out_size)``.
+            An array of shape ``(..., queries, out_size)``; with `return_weights`, the pair of it and the weights, an
+            array of shape ``(..., num_heads, queries, keys)``.
         """
-        for name, flag in (("is_causal", is_causal), ("decode", decode)):
-            if not isinstance(flag, (bool, np.bool_)):
-                raise TypeError(
-                    f"{locate(self)} takes True or False for `{name}`, not {describe(flag)}: where a function is "
-                    "compiled, write it inside, or name it in `static_argnames`"
-                )
-        inputs = self._inputs(query, key, value, positions, decode)
+        is_causal, decode, return_weights = (
+            as_flag(self, name, flag)
+            for name, flag in (("is_causal", is_causal), ("decode", decode), ("return_weights", return_weights))
+        )
+        self._refuse_call(key, positions, decode, return_weights)
+        inputs = as_inputs(self, query, key, value, (self.in_size, self.kv_size))
         cache = self._cache_for(inputs[0]) if decode else None
         *batch, count, _ = inputs[0].shape
-        keys = inputs[1].shape[-2] if cache is None else cache.max_length
-        mask = self._with_all_axes(mask, (*batch, self.num_heads, count, keys))
+        full = (*batch, self.num_heads, count, inputs[1].shape[-2] if cache is None else cache.max_length)
+        mask, bias = as_pattern(self, mask, full), as_bias(self, bias, full)
         projections = (self.query, self.key, self.value)
         q, k, v = (f(x, out_sharding=qkv_sharding) for f, x in zip(projections, inputs, strict=True))
-        if self.query_norm is not None and self.key_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
+        q = normalised(self, "query_norm", self.query_norm, q)
+        k = normalised(self, "key_norm", self.key_norm, k)
         if self.rotary is not None:
             if positions is None and cache is not None:
                 positions = cache.length.value + jnp.arange(count)
             q, k = self.rotary(q, positions), self.rotary(k, positions)
-        if cache is None:
-            x = self._attend(q, k, v, mask, is_causal, training)
-        else:
-            x = self._attend_with_cache(cache, q, k, v, mask, training)
-        return self.out(x, out_sharding=out_sharding)
+        call = _Call(mask, bias, is_causal, training, return_weights)
+        x, weights = self._attend(q, k, v, call) if cache is None else self._attend_with_cache(cache, q, k, v, call)
+        out = self.out(x, out_sharding=out_sharding)
+        return (out, weights) if return_weights else out
 
     def init_cache(
         self, batch_size: int | Sequence[int] | None, max_length: int, *, dtype: Any = None, out_sharding: Any = None
@@ -246,27 +259,18 @@ class MultiHeadAttention(Module):
         if self.cache is not None:
             self.cache.reset()
 
-    def _inputs(self, query: Any, key: Any, value: Any, positions: Any, decode: bool) -> tuple[Any, Any, Any]:
-        """Return the three inputs as arrays that fit each other."""
-        query = as_input(query, self, "query", size=self.in_size, rank=2)
-        if key is None and value is not None:
-            raise ValueError(f"{locate(self)} was given `value` without `key`: give both, or `key` for both")
+    def _refuse_call(self, key: Any, positions: Any, decode: bool, return_weights: bool) -> None:
+        """Refuse arguments of a call that do not go with each other, or with the layer."""
         if key is not None and (decode or positions is not None):
             used = "decode" if decode else "positions"
             raise ValueError(f"{locate(self)} takes `{used}` where a sequence sees itself, without a `key` of its own")
-        name = "query" if key is None else "key"
-        key = as_input(query if key is None else key, self, name, size=self.kv_size, rank=2)
-        value = key if value is None else as_input(value, self, "value", size=self.kv_size, rank=2)
-        for name, given, wanted in (("key", key.shape[:-2], query.shape[:-2]), ("value", value.shape, key.shape)):
-            if given != wanted:
-                other = "query" if name == "key" else "key"
-                raise ValueError(
-                    f"{locate(self)} takes a `{name}` whose axes fit those of `{other}`, which is "
-                    f"{describe(query if name == 'key' else key)}, not {describe(key if name == 'key' else value)}"
-                )
         if positions is not None and self.rotary is None:
             raise ValueError(f"{locate(self)} has no `rotary` that would use `positions`")
-        return query, key, value
+        if return_weights and not _is_usual(self.attention_fn):
+            raise ValueError(
+                f"{locate(self)} has an `attention_fn` of its own, whose weights are not seen: leave out "
+                "`return_weights`, or `attention_fn`"
+            )
 
     def _cache_for(self, query: jax.Array) -> KVCache:
         """Return the cache, or raise where there is none, or no room in it for these queries."""
@@ -286,66 +290,83 @@ class MultiHeadAttention(Module):
             )
         return cache
 
-    def _with_all_axes(self, mask: Any, full: tuple[int, ...]) -> jax.Array | None:
-        """Return a mask with all axes, or raise where it does not fit."""
-        if mask is None:
-            return None
-        mask = as_mask(mask, self, "a boolean `mask`, True where a query may see a key, which is {}")
-        shape = mask.shape
-        if len(shape) == len(full) - 1 > 2:
-            shape = (*shape[:-2], 1, *shape[-2:])
-        elif len(shape) == 2:
-            shape = (1,) * (len(full) - 2) + shape
-        if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
-            raise ValueError(
-                f"{locate(self)} takes a `mask` of shape {full}, with 1 where it is the same along an axis, or of "
-                f"{full[-2:]}, and not {describe(mask)}"
-            )
-        return mask.reshape(shape)
-
-    def _attend_with_cache(self, cache: KVCache, q: Any, k: Any, v: Any, mask: Any, training: bool | None) -> jax.Array:
-        """Return the heads of the result for positions behind those of the cache, which then has them too."""
+    def _attend_with_cache(self, cache: KVCache, q: Any, k: Any, v: Any, call: _Call) -> tuple[jax.Array, Any]:
+        """Return heads and weights for positions behind those of the cache, which then has them too."""
         count = q.shape[-3]
         keys, values = cache.extended(k, v)
         # Each new position sees all positions up to its own: those of the cache, and of the new ones the earlier.
-        seen = jnp.arange(cache.max_length)[None, :] <= (cache.length.value + jnp.arange(count))[:, None]
+        back = (cache.length.value + jnp.arange(count))[:, None] - jnp.arange(cache.max_length)[None, :]
+        seen = back >= 0 if self.window is None else (back >= 0) & (back < self.window)
         seen = seen.reshape((1,) * (q.ndim - 2) + seen.shape)
-        x = self._attend(q, keys, values, seen if mask is None else seen & mask, False, training)
+        mask = seen if call.mask is None else seen & call.mask
+        found = self._attend(q, keys, values, call._replace(mask=mask, is_causal=False), near=False)
         # Asked before the new positions are counted.
         room = cache.has_room(count)
         cache.assign(keys, values, count)
         # Under `jit` no error can be raised: an update beyond the end would silently overwrite the last positions.
-        return x if room is True else jnp.where(room, x, jnp.nan)
+        return found if room is True else jax.tree.map(lambda x: jnp.where(room, x, jnp.nan), found)
 
-    def _attend(self, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, training: bool | None) -> jax.Array:
-        """Return the heads of the result; what is called has exactly one axis in front, so others are joined."""
+    def _attend(self, q: Any, k: Any, v: Any, call: _Call, near: bool = True) -> tuple[jax.Array, Any]:
+        """Return the heads of the result, and the weights where they were computed.
+
+        Args:
+            q: Queries of shape ``(..., queries, num_heads, head_size)``.
+            k: Keys.
+            v: Values.
+            call: What the layer was called with.
+            near: Whether positions are where they stand in the arrays, so that `window` counts these.
+        """
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]
         # `jax.nn.dot_product_attention` takes exactly one axis in front.
         if len(leading) != 1:
             q, k, v = (x.reshape((math.prod(leading), *x.shape[-3:])) for x in (q, k, v))
-            if mask is not None:
-                # A mask that is the same for the whole batch stays one mask, and is not repeated in memory.
-                front = leading if any(size != 1 for size in mask.shape[:-3]) else (1,) * len(leading)
-                mask = jnp.broadcast_to(mask, (*front, *mask.shape[-3:])).reshape((math.prod(front), *mask.shape[-3:]))
-        # JAX keeps the weights of attention for itself. Dropout needs them, so they are computed here.
-        if self.dropout is not None and (self.training if training is None else training):
-            weights = _weights(q, k, mask, is_causal)
-            x = _weighted_sum(self.dropout(weights, training=True), v)
+        mask, bias = with_one_axis_in_front(call.mask, leading), with_one_axis_in_front(call.bias, leading)
+        bias = None if bias is None else finite_bias(bias, q.dtype)
+        window = self.window if near else None
+        drops = self.dropout is not None and (self.training if call.training is None else call.training)
+        weights = None
+        # JAX keeps the weights of attention for itself, and bounds no logits.
+        if drops or call.return_weights or self.softcap is not None:
+            weights = attention_weights(
+                q, k, bias, mask, is_causal=call.is_causal, window=window, scale=self.scale, softcap=self.softcap
+            )
+            x = weighted_sum(self.dropout(weights, training=True) if drops and self.dropout else weights, v)
+            weights = weights.reshape((*leading, *weights.shape[1:]))
         else:
-            x = self.attention_fn(q, k, v, mask=mask, is_causal=is_causal)
-        return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:]))
+            asked = {"bias": bias, "scale": self.scale, "local_window_size": _sides(window, call.is_causal)}
+            # Only what is there: another function need not know all names of JAX's.
+            options = {name: value for name, value in asked.items() if value is not None}
+            x = self.attention_fn(q, k, v, mask=mask, is_causal=call.is_causal, **options)
+        return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:])), weights
 
 
-def _refuse_misfits(head_size: int, rotary: Any, dropout: Any, attention_fn: Any) -> None:
+class _Call(NamedTuple):
+    """What the layer was called with, once it is checked; masks and biases have all axes."""
+
+    mask: jax.Array | None
+    bias: jax.Array | None
+    is_causal: bool
+    training: bool | None
+    return_weights: bool
+
+
+def _sides(window: int | None, is_causal: bool) -> tuple[int, int] | None:
+    """Return how many positions JAX's function sees before a query and after it."""
+    return None if window is None else (window - 1, 0 if is_causal else window - 1)
+
+
+def _refuse_misfits(head_size: int, rotary: Any, dropout: Any, softcap: Any, attention_fn: Any) -> None:
     """Refuse arguments of a constructor that do not go with each other."""
     if rotary is not None and getattr(rotary, "head_size", None) != head_size:
         raise ValueError(
             f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
             f"`rotary=RotaryEmbedding({head_size})`"
         )
-    if as_fraction("dropout", dropout, "the probability to drop an attention weight") and not _is_usual(attention_fn):
-        raise ValueError("dropout needs the usual attention_fn, for the weights of another are not seen")
+    drops = as_fraction("dropout", dropout, "the probability to drop an attention weight")
+    for name, given in (("dropout", drops), ("softcap", softcap)):
+        if given and not _is_usual(attention_fn):
+            raise ValueError(f"{name} needs the usual attention_fn, for the weights of another are not seen")
     if not callable(attention_fn):
         raise TypeError(
             "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
@@ -355,40 +376,3 @@ def _refuse_misfits(head_size: int, rotary: Any, dropout: Any, attention_fn: Any
 
 def _is_usual(attention_fn: Any) -> bool:
     return attention_fn is jax.nn.dot_product_attention
-
-
-def _weights(query: jax.Array, key: jax.Array, mask: jax.Array | None, is_causal: bool) -> jax.Array:
-    """Return the weights that `jax.nn.dot_product_attention` computes and keeps for itself.
-
-    Args:
-        query: An array of shape ``(batch, queries, heads, head_size)``.
-        key: An array of shape ``(batch, keys, kv_heads, head_size)``.
-        mask: A boolean array that goes with ``(batch, heads, queries, keys)``.
-        is_causal: Whether a query sees only the keys up to its own position.
-
-    Returns:
-        An array of shape ``(batch, heads, queries, keys)`` in the dtype of `key`.
-    """
-    batch, queries, heads, size = query.shape
-    keys, groups = key.shape[1], key.shape[2]
-    grouped = query.reshape((batch, queries, groups, heads // groups, size))
-    wide = jnp.promote_types(jnp.float32, query.dtype)
-    logits = jnp.einsum("bqgnh,bkgh->bgnqk", grouped, key, preferred_element_type=wide) / math.sqrt(size)
-    logits = logits.reshape((batch, heads, queries, keys))
-    # A finite number and not -inf, so that a query that may see nothing gets equal weights and not NaN; 0.7 of the
-    # least one, so that adding a bias cannot make it infinite. JAX's function does the same.
-    lowest = jnp.asarray(0.7 * jnp.finfo(wide).min, wide)
-    if is_causal:
-        logits = jnp.where(causal_mask(queries, keys)[None, None], logits, lowest)
-    if mask is not None:
-        logits = jnp.where(mask, logits, lowest)
-    return jax.nn.softmax(logits, axis=-1).astype(key.dtype)
-
-
-def _weighted_sum(weights: jax.Array, value: jax.Array) -> jax.Array:
-    """Return the sums of values by weights, of shape ``(batch, queries, heads, head_size)``."""
-    batch, heads, queries, keys = weights.shape
-    groups = value.shape[2]
-    weights = weights.reshape((batch, groups, heads // groups, queries, keys))
-    x = jnp.einsum("bgnqk,bkgh->bqgnh", weights, value)
-    return x.reshape((batch, queries, heads, value.shape[-1]))

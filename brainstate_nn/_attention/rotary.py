@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
 from .._core.arguments import as_positive, as_size
 from .._core.inputs import as_indices, as_input, at_least_float32
 from .._core.module import Module
+from .rotary_scaling import rotary_frequencies
 
 __all__ = ["RotaryEmbedding"]
 
@@ -26,9 +29,13 @@ class RotaryEmbedding(Module):
     Args:
         head_size: The number of features of a head, an even number.
         theta: The base of the wavelengths; the longest is ``2 pi theta`` positions, nearly.
+        scaling: What gives other frequencies: `LinearRotaryScaling`, `Llama3RotaryScaling`, `YarnRotaryScaling`, or a
+            function ``(head_size, theta) -> frequencies``, one for each pair, in radians per position; None for none.
+            Where it has an `attention_factor`, what is turned is multiplied by that, too.
 
     Raises:
-        ValueError: The size is odd, or `theta` is not positive.
+        TypeError: `scaling` is no function.
+        ValueError: The size is odd, `theta` is not positive, or `scaling` does not give ``head_size / 2`` numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -39,11 +46,16 @@ class RotaryEmbedding(Module):
         [0.54, 0.841]
     """
 
-    def __init__(self, head_size: int, *, theta: float = 10000.0) -> None:
+    def __init__(
+        self, head_size: int, *, theta: float = 10000.0, scaling: Callable[[int, float], Any] | None = None
+    ) -> None:
         self.head_size = as_size("head_size", head_size)
         if self.head_size % 2:
             raise ValueError(f"head_size must be even, for features are turned in pairs, not {head_size}")
         self.theta = as_positive("theta", theta)
+        if scaling is not None:
+            _refuse_misfit(scaling, self.head_size, self.theta)
+        self.scaling = scaling
 
     def __call__(self, x: jax.Array, positions: Any = None) -> jax.Array:
         """Turn queries or keys.
@@ -68,10 +80,29 @@ class RotaryEmbedding(Module):
             )
         wide = at_least_float32(x)
         dtype = wide.dtype
-        half = self.head_size // 2
-        frequency = self.theta ** (-jnp.arange(half, dtype=dtype) / half)
-        angle = positions.reshape((*shape, 1, 1)).astype(dtype) * frequency.reshape((1,) * (len(shape) + 1) + (half,))
+        frequencies = rotary_frequencies if self.scaling is None else self.scaling
+        frequency = jnp.asarray(frequencies(self.head_size, self.theta), dtype)
+        angle = positions.reshape((*shape, 1, 1)).astype(dtype) * frequency.reshape((1,) * (len(shape) + 1) + (-1,))
         cos, sin = jnp.cos(angle), jnp.sin(angle)
+        factor = getattr(self.scaling, "attention_factor", 1.0)
+        if factor != 1.0:
+            cos, sin = cos * factor, sin * factor
         # Halves and not neighbours are the pairs: one slice each instead of a stride of two.
         first, second = jnp.split(wide, 2, axis=-1)
         return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)
+
+
+def _refuse_misfit(scaling: Any, head_size: int, theta: float) -> None:
+    """Refuse what gives no frequencies for heads of this size."""
+    if not callable(scaling) or isinstance(scaling, type):
+        hint = "name its numbers: " if isinstance(scaling, Mapping) else ""
+        raise TypeError(
+            "scaling must be a function (head_size, theta) -> frequencies, not "
+            f"{scaling.__name__ if isinstance(scaling, type) else type(scaling).__name__}: {hint}"
+            "write `scaling=Llama3RotaryScaling(8.0, original_length=8192)`"
+        )
+    found = np.asarray(scaling(head_size, theta))
+    if found.shape != (head_size // 2,) or not np.isfinite(found).all():
+        raise ValueError(
+            f"scaling must give {head_size // 2} finite frequencies, one for each pair of features, not {found}"
+        )

@@ -1,0 +1,105 @@
+"""What attention is called with: inputs that fit each other, and masks and biases with all axes, or errors by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from brainstate_graph.extend import describe, locate
+
+from .._core.inputs import as_input, as_mask
+from .._core.module import Module
+
+__all__ = ["as_bias", "as_flag", "as_inputs", "as_pattern", "with_one_axis_in_front"]
+
+
+def as_flag(layer: Module, name: str, flag: Any) -> bool:
+    """Return what chooses the program as a bool, or raise: no array can choose it."""
+    if not isinstance(flag, (bool, np.bool_)):
+        raise TypeError(
+            f"{locate(layer)} takes True or False for `{name}`, not {describe(flag)}: where a function is "
+            "compiled, write it inside, or name it in `static_argnames`"
+        )
+    return bool(flag)
+
+
+def as_inputs(layer: Module, query: Any, key: Any, value: Any, sizes: tuple[int, int]) -> tuple[Any, Any, Any]:
+    """Return the inputs for queries, keys and values as arrays that fit each other, or raise.
+
+    Args:
+        layer: The layer.
+        query: An array of shape ``(..., queries, in_size)``.
+        key: An array of shape ``(..., keys, kv_size)``; None for `query`.
+        value: An array of the shape of `key`; None for `key`.
+        sizes: The pair ``in_size, kv_size``.
+    """
+    in_size, kv_size = sizes
+    query = as_input(query, layer, "query", size=in_size, rank=2)
+    if key is None and value is not None:
+        raise ValueError(f"{locate(layer)} was given `value` without `key`: give both, or `key` for both")
+    name = "query" if key is None else "key"
+    key = as_input(query if key is None else key, layer, name, size=kv_size, rank=2)
+    value = key if value is None else as_input(value, layer, "value", size=kv_size, rank=2)
+    for name, given, wanted in (("key", key.shape[:-2], query.shape[:-2]), ("value", value.shape, key.shape)):
+        if given != wanted:
+            other = "query" if name == "key" else "key"
+            raise ValueError(
+                f"{locate(layer)} takes a `{name}` whose axes fit those of `{other}`, which is "
+                f"{describe(query if name == 'key' else key)}, not {describe(key if name == 'key' else value)}"
+            )
+    return query, key, value
+
+
+def as_pattern(layer: Module, mask: Any, full: tuple[int, ...]) -> jax.Array | None:
+    """Return a mask with all axes, or raise where it is none or does not fit.
+
+    Args:
+        layer: The layer.
+        mask: What was given, or None.
+        full: The shape ``(..., heads, queries, keys)``.
+    """
+    if mask is None:
+        return None
+    meaning = "a boolean `mask`, True where a query may see a key, which is {}"
+    number = not isinstance(mask, (str, bytes)) and jnp.issubdtype(getattr(mask, "dtype", bool), jnp.floating)
+    mask = as_mask(mask, layer, meaning + (": what is added to logits is `bias`" if number else ""))
+    return _with_all_axes(layer, "mask", mask, full)
+
+
+def as_bias(layer: Module, bias: Any, full: tuple[int, ...]) -> jax.Array | None:
+    """Return what is added to logits with all axes, or raise as `as_pattern` does."""
+    if bias is None:
+        return None
+    bias = as_input(bias, layer, "bias")
+    if bias.dtype == bool or jnp.issubdtype(bias.dtype, jnp.complexfloating):
+        hint = ": where a query may see a key is `mask`" if bias.dtype == bool else ""
+        raise TypeError(f"{locate(layer)} adds real numbers to logits for `bias`, which is {describe(bias)}{hint}")
+    return _with_all_axes(layer, "bias", bias, full)
+
+
+def _with_all_axes(layer: Module, name: str, given: jax.Array, full: tuple[int, ...]) -> jax.Array:
+    shape = given.shape
+    if len(shape) == len(full) - 1 > 2:
+        shape = (*shape[:-2], 1, *shape[-2:])
+    elif len(shape) == 2:
+        shape = (1,) * (len(full) - 2) + shape
+    if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
+        raise ValueError(
+            f"{locate(layer)} takes a `{name}` of shape {full}, with 1 where it is the same along an axis, or of "
+            f"{full[-2:]}, and not {describe(given)}"
+        )
+    return given.reshape(shape)
+
+
+def with_one_axis_in_front(pattern: jax.Array | None, leading: tuple[int, ...]) -> jax.Array | None:
+    """Join the axes of a mask or bias in front of heads, queries and keys, as those of the inputs are joined."""
+    if pattern is None or len(leading) == 1:
+        return pattern
+    # What is the same for the whole batch stays one, and is not repeated in memory.
+    front = leading if any(size != 1 for size in pattern.shape[:-3]) else (1,) * len(leading)
+    pattern = jnp.broadcast_to(pattern, (*front, *pattern.shape[-3:]))
+    return pattern.reshape((math.prod(front), *pattern.shape[-3:]))

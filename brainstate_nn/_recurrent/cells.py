@@ -102,7 +102,8 @@ class _Cell(RecurrentCell):
         bias = None if self.bias is None else self.bias.value
         x, weight, bias, *rest = promote(x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype)
         gates = with_bias(matmul(self, x, weight), bias)
-        wide = jnp.promote_types(gates.dtype, weight.dtype)  # products may be wider than what is multiplied
+        wide = getattr(self, "preferred_element_type", None)
+        wide = weight.dtype if wide is None else wide
         return [gates.astype(wide), *(part.astype(wide) for part in rest[:-1]), rest[-1]]
 
     def _times(self, h: jax.Array, weight: jax.Array) -> jax.Array:

@@ -320,7 +320,7 @@ def learner():
     @jit
     def loss(x, *, scale):
         count.value += 1
-        return scale * jnp.sum((net(x) + rng.normal((2,))) ** 2)
+        return scale * jnp.sum((net(x) + rng.normal((2, 2))) ** 2)
 
     return loss
 
@@ -336,8 +336,8 @@ def test_a_program_can_be_differentiated_by_its_states_and_arguments(tmp_path):
         return program.pure()({**program.states, **params}, x, scale=one)[0]
 
     def plain(params, x):
-        y = jnp.tanh(x @ params["net.layers.0.weight"] + params["net.layers.0.bias"])
-        return jnp.sum((y + jax.random.normal(key, (2,))) ** 2)
+        y = jnp.tanh(x @ params["net.layers.0.weight"] + params["net.layers.0.bias"][None])
+        return jnp.sum((y + jax.random.normal(key, (2, 2))) ** 2)
 
     key = nn.RandomState(0).split_key()
     for derivative in (

@@ -20,6 +20,7 @@ from .._core.arguments import as_dtype, as_fraction, as_positive, as_size
 from .._core.inputs import common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
+from .._core.products import DotGeneral
 from .._core.random import Rng
 from .._core.states import LongTermState
 from .._layers.dropout import Dropout
@@ -64,6 +65,8 @@ class MultiHeadAttention(Module):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the projections, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that the projections add up in and return; None for `dtype`.
+        dot_general: What computes the projections in place of `jax.lax.dot_general`; the rest is for `attention_fn`.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
 
     Attributes:
@@ -113,6 +116,8 @@ class MultiHeadAttention(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.num_heads = as_size("num_heads", num_heads)
@@ -137,7 +142,8 @@ class MultiHeadAttention(Module):
         self.dtype = as_dtype(dtype)
         shared: dict[str, Any] = {
             "use_bias": use_bias, "w_init": w_init, "b_init": b_init, "dtype": dtype, "param_dtype": param_dtype,
-            "precision": precision, "rng": rng,
+            "precision": precision, "preferred_element_type": preferred_element_type, "dot_general": dot_general,
+            "rng": rng,
         }  # fmt: skip
         self.query = LinearGeneral(self.in_size, (self.num_heads, self.head_size), **shared)
         self.key = LinearGeneral(self.kv_size, (self.num_kv_heads, self.head_size), **shared)

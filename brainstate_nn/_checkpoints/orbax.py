@@ -20,7 +20,6 @@ import jax
 
 from brainstate_graph import Filter, GraphError, from_json
 
-from .._core.paths import refuse_nothing
 from .model_files import allowed_names, merged_model
 from .orbax_leaves import LeavesWithKinds, StoredLeaf, as_leaf, nested, stored_in, to_stored
 from .pure_dicts import (
@@ -33,6 +32,7 @@ from .pure_dicts import (
     names_by_new_name,
     to_flat_dict,
 )
+from .short_term import to_load, to_save
 from .step_info import StepInfo, check_metadata, without_checksum
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Checkpoints:
         Args:
             step: The number of the step, larger than those before.
             node_or_tree: A Node, a container of them, or a state tree; of shape and dtype, `graphdef` is kept as well.
-            *filters: Which states; None for all.
+            *filters: Which states; without any all but hidden states and their like, as for `save_states`.
             metadata: What is JSON: a dictionary of numbers, strings, lists and dictionaries. Where the options have a
                 `best_fn`, it is given this.
             force: True to save also where the options would not.
@@ -147,8 +147,7 @@ class Checkpoints:
                     "earlier step, remove the later ones by `checkpoints.manager.delete(step)`, or write `force=True`"
                 )
             return False
-        refuse_nothing(node_or_tree, filters, "nothing was written")
-        arrays, records = to_stored(leaves_by_path(node_or_tree, *filters))
+        arrays, records = to_stored(leaves_by_path(node_or_tree, *to_save(node_or_tree, filters)))
         items = {"about": ocp.args.JsonSave(self._info(node_or_tree, records, metadata))}
         if arrays:
             items["states"] = SaveArrays(nested(arrays, records))
@@ -170,7 +169,7 @@ class Checkpoints:
 
         Args:
             node: A Node, or a container of them.
-            *filters: Which states of `node` the step holds; None for all.
+            *filters: Which states of `node` the step holds; without any as for `load_states`.
             step: The number; None for the latest.
             strict: As for `from_flat_dict`.
             rename: As for `from_flat_dict`.
@@ -187,6 +186,7 @@ class Checkpoints:
         step = self._existing(step)
         info = self._read_info(step)
         records: dict[str, StoredLeaf] = info["leaves"]
+        filters, rename = to_load(node, filters, rename)
         live, tied = to_flat_dict(node, *filters), aliases(node)
         further, rename = further_names(info["aliases"], records, node, filters, rename)
         stored_as = {name: name for name in records} | further
@@ -256,6 +256,8 @@ class Checkpoints:
             return merged_model(shape, trees, leaves)
         except GraphError as error:
             told = str(error).replace("from_json(text, ", f"load_model({step}, ")
+            if "has no array" in told:
+                told += ". Hidden states are saved where they are asked for: `save(step, model, ...)`"
             raise GraphError(f"step {step} in {self.directory}: {told}") from None
 
     def latest_step(self) -> int | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 from brainstate_graph import Filter, FlattedDict, GraphError, NestedDict
 
-from .._core.paths import refuse_nothing
 from .container import open_contents, save_contents
 from .pure_dicts import LoadReport, Rename, aliases, from_flat_dict, further_names, to_flat_dict
+from .short_term import to_load, to_save
 
 __all__ = ["load_states", "save_states", "tied_names"]
 
@@ -32,7 +32,7 @@ def save_states(
     Args:
         path: The file, such as ``"model.safetensors"`` or ``"model.msgpack"``.
         node_or_tree: A Node, a container of them, or a state tree.
-        *filters: Which states; None for all.
+        *filters: Which states; without any all but hidden states and their like, `ShortTermState`; ``...`` for all.
         metadata: Texts for other readers, such as ``{"format": "pt"}``.
 
     Raises:
@@ -47,8 +47,7 @@ def save_states(
         ...     load_states(os.path.join(folder, "model.msgpack"), Linear(2, 3), ParamState)
         LoadReport(missing=(), unexpected=())
     """
-    refuse_nothing(node_or_tree, filters, "nothing was written")
-    flat = to_flat_dict(node_or_tree, *filters)
+    flat = to_flat_dict(node_or_tree, *to_save(node_or_tree, filters))
     save_contents(path, flat, tied_names(node_or_tree, flat), metadata)
 
 
@@ -76,7 +75,8 @@ def load_states(
     Args:
         path: The file; or ``model.safetensors.index.json``, for a model that Hugging Face has split into several.
         node: A Node, or a container of them.
-        *filters: Which states of `node` the file holds; None for all.
+        *filters: Which states of `node` the file holds; without any all but hidden states and their like,
+            `ShortTermState`, which are not read where the file has them; ``...`` for all.
         strict: As for `from_flat_dict`.
         rename: As for `from_flat_dict`.
         cast: As for `from_flat_dict`.
@@ -99,6 +99,7 @@ def load_states(
         >>> bool((other.weight.value == model.weight.value).all())
         True
     """
+    filters, rename = to_load(node, filters, rename)
     with open_contents(path) as contents:
         further, rename = further_names(contents.aliases, contents, node, filters, rename)
         if further:

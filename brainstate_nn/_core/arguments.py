@@ -106,13 +106,13 @@ def as_param_dtype(dtype: Any) -> Any:
     return found
 
 
-def as_dtype(dtype: Any) -> Any:
+def as_dtype(dtype: Any, name: str = "dtype", purpose: str = "to compute in") -> Any:
     """Spell a dtype in one way, so that ``jnp.float32`` and ``"float32"`` make the same program."""
     if dtype is None:
         return None
-    found = _dtype("dtype must be a dtype such as jnp.float32, or None", dtype)
+    found = _dtype(f"{name} must be a dtype such as jnp.float32, or None", dtype)
     if not jnp.issubdtype(found, jnp.inexact):
-        raise TypeError(f"dtype must be a float or complex dtype to compute in, or None, not {found}")
+        raise TypeError(f"{name} must be a float or complex dtype {purpose}, or None, not {found}")
     return found
 
 

@@ -18,6 +18,7 @@ from brainstate_graph.extend import locate
 from .._core.arguments import as_fraction, as_size, is_whole
 from .._core.module import Module, signature_of
 from .._core.parameters import Initializer, lecun_normal
+from .._core.products import DotGeneral
 from .._core.random import Rng
 from .dropout import Dropout
 from .linear import Linear
@@ -213,6 +214,8 @@ class MLP(Module):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
 
     Attributes:
@@ -247,6 +250,8 @@ class MLP(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         if not is_whole(depth) or depth.__index__() < 0:
@@ -263,7 +268,7 @@ class MLP(Module):
         self.layers = [
             Linear(
                 a, b, use_bias=use_bias, w_init=w_init, b_init=b_init, dtype=dtype, param_dtype=param_dtype,
-                precision=precision, rng=rng,
+                precision=precision, preferred_element_type=preferred_element_type, dot_general=dot_general, rng=rng,
             )
             for a, b in pairwise(ends)
         ]  # fmt: skip

@@ -31,6 +31,8 @@ class Conv(Convolution):
         padding: "SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "REPLICATE", "CAUSAL" (one axis only), a number,
             or one number or pair ``(low, high)`` per axis.
         dilation: The step between the elements of the window, one number or one per axis.
+        input_dilation: The step between the elements of the input, one number or one per axis, with zeros between them:
+            the padding is that of the input so made. Not with "CIRCULAR", "REFLECT" and "REPLICATE".
         groups: Into how many groups the channels are divided, each seeing only its own.
         use_bias: Whether to add `bias`.
         w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
@@ -38,6 +40,8 @@ class Conv(Convolution):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the products, as `jax.lax.conv_general_dilated` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        conv_general_dilated: What is called in place of `jax.lax.conv_general_dilated`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -58,6 +62,17 @@ class Conv(Convolution):
 
     paddings: ClassVar[tuple[str, ...]] = ("SAME", "SAME_LOWER", "VALID", *_PAD_MODES, "CAUSAL")
 
+    def _check(self) -> None:
+        if self.padding in _PAD_MODES and self._spreads():
+            raise ValueError(
+                f"input_dilation={self.input_dilation} puts zeros between the elements, which padding={self.padding!r} "
+                'would repeat: give "SAME", "SAME_LOWER", "VALID", "CAUSAL" or numbers for padding'
+            )
+
+    def _spreads(self) -> bool:
+        # A model of an older file has no such attribute.
+        return any(step > 1 for step in getattr(self, "input_dilation", None) or ())
+
     def _channels(self) -> tuple[int, int]:
         return self.in_channels // self.groups, self.out_channels
 
@@ -73,7 +88,14 @@ class Conv(Convolution):
         elif padding == "CAUSAL":
             # All of it before the first element, so that no result sees what comes later.
             padding = [(self._extents[0], 0)]
-        return x, {"window_strides": self.stride, "padding": padding}
+        if not self._spreads():
+            return x, {"window_strides": self.stride, "padding": padding}
+        if isinstance(padding, str):
+            # XLA takes names of paddings only for an input as it is.
+            spread = zip(x.shape[1:-1], self.input_dilation or (), strict=True)
+            lengths = [0 if n == 0 else (n - 1) * step + 1 for n, step in spread]
+            padding = jax.lax.padtype_to_pads(lengths, [e + 1 for e in self._extents], self.stride, padding)
+        return x, {"window_strides": self.stride, "padding": padding, "lhs_dilation": self.input_dilation}
 
 
 class Conv1d(Conv):

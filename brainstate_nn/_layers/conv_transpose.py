@@ -6,7 +6,7 @@ names of paddings they are those of JAX, with numbers those of torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -50,6 +50,8 @@ class ConvTranspose(Convolution):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the products, as `jax.lax.conv_general_dilated` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        conv_general_dilated: What is called in place of `jax.lax.conv_general_dilated`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -90,6 +92,8 @@ class ConvTranspose(Convolution):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        conv_general_dilated: Callable[..., Any] | None = None,
         rng: Rng = None,
     ) -> None:
         self.transpose_kernel = transpose_kernel
@@ -100,6 +104,7 @@ class ConvTranspose(Convolution):
             stride=stride,
             padding=padding,
             dilation=dilation,
+            input_dilation=None,
             groups=groups,
             use_bias=use_bias,
             w_init=w_init,
@@ -107,6 +112,8 @@ class ConvTranspose(Convolution):
             dtype=dtype,
             param_dtype=param_dtype,
             precision=precision,
+            preferred_element_type=preferred_element_type,
+            conv_general_dilated=conv_general_dilated,
             rng=rng,
         )
         self.output_padding = self._as_output_padding(output_padding)

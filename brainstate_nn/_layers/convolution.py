@@ -7,7 +7,7 @@ their weight, in the kernel that XLA is given, and in where the window moves. Ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from .._core.arguments import as_dtype, as_precision, as_size, as_sizes_per_axis
-from .._core.inputs import along_axis, as_input, promote
+from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
+from .._core.products import as_element_type, as_function, convolve, with_bias
 from .._core.random import Rng
 from .._core.sharded import with_spec
 from .._core.states import ParamState
@@ -46,6 +47,7 @@ class Convolution(Module):
         stride: int | Sequence[int] = 1,
         padding: Padding = "SAME",
         dilation: int | Sequence[int] = 1,
+        input_dilation: int | Sequence[int] | None = 1,
         groups: int = 1,
         use_bias: bool = True,
         w_init: Initializer = lecun_normal,
@@ -53,6 +55,8 @@ class Convolution(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        conv_general_dilated: Callable[..., Any] | None = None,
         rng: Rng = None,
     ) -> None:
         rank = self.spatial_rank
@@ -66,13 +70,19 @@ class Convolution(Module):
         self.stride = as_sizes_per_axis("stride", stride, rank)
         self.padding = as_padding(padding, rank, self.paddings)
         self.dilation = as_sizes_per_axis("dilation", dilation, rank)
+        # None where the stride is that of the input
+        spread = None if input_dilation is None else as_sizes_per_axis("input_dilation", input_dilation, rank)
+        self.input_dilation = spread
         self.groups = as_size("groups", groups)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.conv_general_dilated = as_function("conv_general_dilated", conv_general_dilated)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels} without rest"
             )
+        self._check()
         shape = (*self.kernel_size, *self._channels())
         self.weight = make_parameter("w_init", w_init, shape, param_dtype, rng)
         self.bias: ParamState | None = None
@@ -100,25 +110,27 @@ class Convolution(Module):
         x, movement = self._placed(x)
         # XLA is told where batch, channels and spatial axes stand: no array is transposed
         last_first = (0, rank + 1, *range(1, rank + 1))
-        y = jax.lax.conv_general_dilated(
+        y = convolve(
+            self,
             x,
             self._kernel(weight),
+            _with_one_axis(out_sharding, len(leading)),
             **movement,
             rhs_dilation=self.dilation,
             feature_group_count=self.groups,
             dimension_numbers=jax.lax.ConvDimensionNumbers(last_first, (rank + 1, rank, *range(rank)), last_first),
-            precision=self.precision,
-            out_sharding=_with_one_axis(out_sharding, len(leading)),
         )
         refuse_short_input(self.kernel_size, given, y, rank, self)
-        if bias is not None:
-            y = y + along_axis(bias, y.ndim)
+        y = with_bias(y, bias)
         return y if len(leading) == 1 else jnp.reshape(y, (*leading, *y.shape[1:]), out_sharding=out_sharding)
 
     @property
     def _extents(self) -> list[int]:
         """How far the last element of the window is from the first, on each axis."""
         return [(k - 1) * d for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+
+    def _check(self) -> None:
+        """Refuse arguments that do not go with each other."""
 
     def _channels(self) -> tuple[int, int]:
         """Return the sizes of the last two axes of `weight`."""

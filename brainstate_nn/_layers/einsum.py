@@ -19,7 +19,9 @@ from .._core.arguments import as_dtype, as_precision, as_sizes
 from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
+from .._core.products import DotGeneral, as_element_type, as_function, contract, options_of_product
 from .._core.random import Rng
+from .._core.sharded import with_spec
 from .._core.states import ParamState
 
 __all__ = ["Einsum"]
@@ -40,6 +42,8 @@ class Einsum(Module):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the product, as `jnp.einsum` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -70,6 +74,8 @@ class Einsum(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.weight_shape = as_sizes("weight_shape", weight_shape)
@@ -77,6 +83,8 @@ class Einsum(Module):
         self.equation = terms.equation
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         self.weight = make_parameter(
             "w_init", w_init, self.weight_shape, param_dtype, rng,
             contracted=[i for i, letter in enumerate(terms.weight) if letter not in terms.result],
@@ -110,7 +118,7 @@ class Einsum(Module):
         self._check(x, terms)
         bias = None if self.bias is None else self.bias.value
         x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
-        y = jnp.einsum(terms.equation, x, weight, precision=self.precision, out_sharding=out_sharding)
+        y = self._product(terms, x, weight, out_sharding)
         if bias is None:
             return y
         if bias.shape != terms.of_bias(self.weight_shape):
@@ -118,7 +126,24 @@ class Einsum(Module):
                 f"{locate(self)} has a bias of shape {bias.shape}, and the result of `equation` {terms.equation!r} has "
                 f"axes of sizes {terms.of_bias(self.weight_shape)} from the weight"
             )
-        return y + bias.reshape(terms.beside(self.weight_shape, y.ndim))
+        return y + bias.astype(y.dtype).reshape(terms.beside(self.weight_shape, y.ndim))
+
+    def _product(self, terms: _Terms, x: jax.Array, weight: jax.Array, out_sharding: Any) -> jax.Array:
+        if getattr(self, "dot_general", None) is None:
+            options = options_of_product(self, out_sharding)
+            return jnp.einsum(terms.equation, x, weight, **options)
+        # `jnp.einsum` takes no other `dot_general`. What one operand alone has is summed first; then it is one product.
+        of_x, of_weight, result = terms.axes(x.ndim)
+        x, of_x = _alone(x, of_x, {*of_weight, *result})
+        weight, of_weight = _alone(weight, of_weight, {*of_x, *result})
+        both = [axis for axis in of_x if axis in of_weight]
+        batch, summed = ([axis for axis in both if (axis in result) is kept] for kept in (True, False))
+        numbers = tuple((tuple(map(of_x.index, axes)), tuple(map(of_weight.index, axes))) for axes in (summed, batch))
+        made = [*batch, *(axis for axis in [*of_x, *of_weight] if axis not in both)]
+        if out_sharding is not None:
+            spec = dict(zip(result, getattr(out_sharding, "spec", out_sharding), strict=False))
+            out_sharding = with_spec(out_sharding, jax.P(*(spec.get(axis) for axis in made)))
+        return jnp.transpose(contract(self, x, weight, numbers, out_sharding), [made.index(axis) for axis in result])
 
     def _check(self, x: jax.Array, terms: _Terms) -> None:
         if x.ndim != len(terms.input) and not (terms.open and x.ndim > len(terms.input)):
@@ -159,6 +184,13 @@ class _Terms(NamedTuple):
         after = len(self.input) - self.before[0]
         return shape[: self.before[0]] + shape[len(shape) - after :]
 
+    def axes(self, ndim: int) -> tuple[list[Any], list[Any], list[Any]]:
+        """Return the axes of the input, which has so many, of the weight and of the result; further ones as numbers."""
+        further = list(range(ndim - len(self.input)))
+        ends = zip((self.input, self.result), self.before, strict=True)
+        x, result = ([*text[:at], *further, *text[at:]] for text, at in ends)
+        return x, list(self.weight), result
+
     def of_bias(self, weight: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of the axes that the result has from the weight, in the order of the result."""
         sizes = dict(zip(self.weight, weight, strict=True))
@@ -170,6 +202,15 @@ class _Terms(NamedTuple):
         shape = [sizes.get(letter, 1) for letter in self.result]
         shape[self.before[1] : self.before[1]] = [1] * (ndim - len(shape))
         return tuple(shape)
+
+
+def _alone(array: jax.Array, axes: list[Any], wanted: set[Any]) -> tuple[jax.Array, list[Any]]:
+    """Sum over the axes that are wanted nowhere else, and take the diagonal of those that have one name."""
+    kept = [axis for axis in dict.fromkeys(axes) if axis in wanted]
+    if kept == axes:
+        return array, axes
+    numbers = list(dict.fromkeys(axes))
+    return jnp.einsum(array, [numbers.index(a) for a in axes], [numbers.index(a) for a in kept]), kept
 
 
 def _terms(equation: str, rank: int) -> _Terms:

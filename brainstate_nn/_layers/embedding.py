@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._core.arguments import as_dtype, as_size, is_whole
+from .._core.arguments import as_dtype, as_precision, as_size, is_whole
 from .._core.inputs import along_axis, as_indices, as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, make_parameter
+from .._core.products import DotGeneral, as_element_type, as_function, contract
 from .._core.random import Rng
 from .._core.sharded import mask_like
 
@@ -35,6 +36,9 @@ class Embedding(Module):
             normal with the deviation ``1 / sqrt(features)``, as in flax; torch takes 1, GPT-2 0.02.
         dtype: The dtype of the result; None for that of the parameter.
         param_dtype: The dtype of the parameter.
+        precision: The precision of the product in `attend`, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that `attend` adds up in and returns; None for `dtype`.
+        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the key, or streams with `params`; None for the default one.
 
     Attributes:
@@ -61,12 +65,18 @@ class Embedding(Module):
         w_init: Initializer = _unit_length,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.num_embeddings = as_size("num_embeddings", num_embeddings)
         self.features = as_size("features", features)
         self.padding_idx = None if padding_idx is None else _as_padding_idx(padding_idx, self.num_embeddings)
         self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         self.weight = make_parameter("w_init", w_init, (self.num_embeddings, self.features), param_dtype, rng)
 
     def __call__(self, x: jax.Array, *, out_sharding: Any = None) -> jax.Array:
@@ -105,7 +115,7 @@ class Embedding(Module):
         query = as_input(query, self, "query", size=self.features)
         query, weight = promote(query, self.weight.value, dtype=self.dtype)
         numbers = (((query.ndim - 1,), (1,)), ((), ()))
-        logits = jax.lax.dot_general(query, weight, numbers, out_sharding=out_sharding)
+        logits = contract(self, query, weight, numbers, out_sharding)
         if self.padding_idx is None:
             return logits
         padding = along_axis(jnp.arange(self.num_embeddings) == self.padding_idx, logits.ndim)

@@ -41,8 +41,9 @@ class GroupNorm(_OverSpace):
     """Normalise the features of each example in groups, over all axes but the first (Wu and He, arXiv:1803.08494).
 
     Args:
-        num_groups: The number of groups, of consecutive features.
+        num_groups: The number of groups, of consecutive features; None where `group_size` tells it.
         num_features: The number of features, along the last axis.
+        group_size: The number of features in a group, in place of `num_groups`.
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
@@ -57,20 +58,24 @@ class GroupNorm(_OverSpace):
         bias: ParamState of shape ``(num_features,)``, or None.
 
     Raises:
-        ValueError: A number or `epsilon` is not positive, or the groups do not divide the features.
+        ValueError: A number or `epsilon` is not positive, the groups do not divide the features, or not exactly one of
+            `num_groups` and `group_size` is given.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from brainstate_nn import GroupNorm
         >>> GroupNorm(2, 6)(jnp.ones((1, 8, 8, 6))).shape
         (1, 8, 8, 6)
+        >>> GroupNorm(None, 6, group_size=3).num_groups
+        2
     """
 
     def __init__(
         self,
-        num_groups: int,
+        num_groups: int | None,
         num_features: int,
         *,
+        group_size: int | None = None,
         epsilon: float = 1e-5,
         use_bias: bool = True,
         use_scale: bool = True,
@@ -80,10 +85,17 @@ class GroupNorm(_OverSpace):
         param_dtype: Any = jnp.float32,
         rng: Rng = None,
     ) -> None:
-        self.num_groups = as_size("num_groups", num_groups)
-        self.num_features = as_size("num_features", num_features)
-        if self.num_features % self.num_groups:
-            raise ValueError(f"num_groups={num_groups} must divide num_features={num_features} without rest")
+        if group_size is not None and num_groups is not None:
+            raise ValueError(
+                f"num_groups={num_groups} and group_size={group_size} say the same: give one, as in "
+                f"`GroupNorm(None, {num_features}, group_size={group_size})`"
+            )
+        name, number = ("num_groups", num_groups) if group_size is None else ("group_size", group_size)
+        size, features = as_size(name, number), as_size("num_features", num_features)
+        if features % size:
+            raise ValueError(f"{name}={number} must divide num_features={num_features} without rest")
+        self.num_groups = size if group_size is None else features // size
+        self.num_features = features
         inits = w_init if use_scale else None, b_init if use_bias else None
         self._make((self.num_features,), epsilon, *inits, dtype, param_dtype, rng)
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from .._core.arguments import as_dtype, as_precision, as_size
-from .._core.inputs import along_axis, as_input, promote
+from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
+from .._core.products import DotGeneral, as_element_type, as_function, matmul, with_bias
 from .._core.random import Rng
 from .._core.states import ParamState
 
@@ -32,6 +33,8 @@ class Linear(Module):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -62,12 +65,16 @@ class Linear(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.in_size = as_size("in_size", in_size)
         self.out_size = as_size("out_size", out_size)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         self.weight = make_parameter("w_init", w_init, (self.in_size, self.out_size), param_dtype, rng)
         self.bias: ParamState | None = None
         if use_bias:
@@ -86,5 +93,4 @@ class Linear(Module):
         x = as_input(x, self, size=self.in_size)
         bias = None if self.bias is None else self.bias.value
         x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
-        y = jnp.dot(x, weight, precision=self.precision, out_sharding=out_sharding)
-        return y if bias is None else y + along_axis(bias, y.ndim)
+        return with_bias(matmul(self, x, weight, out_sharding), bias)

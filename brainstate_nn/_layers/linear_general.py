@@ -14,6 +14,7 @@ from .._core.arguments import as_axis, as_dtype, as_precision, as_sizes
 from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
+from .._core.products import DotGeneral, as_element_type, as_function, contract, with_bias
 from .._core.random import Rng
 from .._core.states import ParamState
 
@@ -37,6 +38,8 @@ class LinearGeneral(Module):
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
         precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -68,6 +71,8 @@ class LinearGeneral(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.in_size = as_sizes("in_size", in_size)
@@ -75,6 +80,8 @@ class LinearGeneral(Module):
         self.axis = as_axes(axis, self.in_size)
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         shape, contracted = self.in_size + self.out_size, range(len(self.in_size))
         self.weight = make_parameter("w_init", w_init, shape, param_dtype, rng, contracted=contracted)
         self.bias: ParamState | None = None
@@ -96,8 +103,7 @@ class LinearGeneral(Module):
         x, weight, bias = promote(x, self.weight.value, bias, dtype=self.dtype)
         # The contracted axes are the first ones of the weight, in the order of `in_size`; there are no batch axes.
         numbers = ((contracted, tuple(range(len(contracted)))), ((), ()))
-        y = jax.lax.dot_general(x, weight, numbers, precision=self.precision, out_sharding=out_sharding)
-        return y if bias is None else y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
+        return with_bias(contract(self, x, weight, numbers, out_sharding), bias)
 
 
 def as_axes(axis: int | Sequence[int], in_size: tuple[int, ...]) -> tuple[int, ...]:

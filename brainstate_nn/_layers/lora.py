@@ -20,6 +20,7 @@ from .._core.inputs import at_least_float32, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, make_parameter
 from .._core.paths import dotted_name
+from .._core.products import DotGeneral, as_element_type, as_function, contract, matmul
 from .._core.random import Rng
 from .._core.sharded import with_spec
 from .._core.states import ParamState
@@ -66,6 +67,8 @@ class LoRA(Module):
             result has the dtype of the base's.
         param_dtype: The dtype of the parameters.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -105,6 +108,8 @@ class LoRA(Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.in_size = as_sizes("in_size", in_size)
@@ -115,6 +120,8 @@ class LoRA(Module):
         self.scale = 1.0 if alpha is None else as_positive("alpha", alpha) / self.rank
         self.dtype = as_dtype(dtype)
         self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         contracted = range(len(self.in_size))
 
         def start() -> None:
@@ -138,12 +145,9 @@ class LoRA(Module):
         """
         x, contracted = with_contracted(self, x, self.in_size, self.axis)
         given, a, b = promote(x, self.lora_a.value, self.lora_b.value, dtype=self.dtype)
-        given = jax.lax.dot_general(
-            given, a, ((contracted, tuple(range(len(contracted)))), ((), ())), precision=self.precision,
-            out_sharding=_without_features(out_sharding, x.ndim - len(contracted)),
-        )  # fmt: skip
-        numbers = (((given.ndim - 1,), (0,)), ((), ()))
-        y = self.scale * jax.lax.dot_general(given, b, numbers, precision=self.precision, out_sharding=out_sharding)
+        numbers = ((contracted, tuple(range(len(contracted)))), ((), ()))
+        given = contract(self, given, a, numbers, _without_features(out_sharding, x.ndim - len(contracted)))
+        y = self.scale * matmul(self, given.astype(b.dtype), b, out_sharding)
         if self.base is None:
             return y
         by_base = self.base(x) if out_sharding is None else self.base(x, out_sharding=out_sharding)
@@ -194,7 +198,7 @@ def add_lora(
     """Put a LoRA over linear layers of a model, in place: all that are chosen or, after an error, none.
 
     A layer that the model holds in several places gets one LoRA, in all of them. One that is under a LoRA already is
-    left alone.
+    left alone. A `dot_general`, such as a quantiser's, stays that of the layer: the correction is computed without it.
 
     Args:
         model: A module, or a container of them.
@@ -245,6 +249,7 @@ def add_lora(
         return LoRA(
             layer.in_size, rank, layer.out_size, base=layer, axis=getattr(layer, "axis", -1), alpha=alpha,
             a_init=a_init, b_init=b_init, dtype=layer.dtype, precision=layer.precision, rng=rng,
+            preferred_element_type=getattr(layer, "preferred_element_type", None),
             param_dtype=layer.weight.value.dtype if param_dtype is None else param_dtype,
         )  # fmt: skip
 

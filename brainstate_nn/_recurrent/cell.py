@@ -85,6 +85,21 @@ class RecurrentCell(Module):
         """
         raise NotImplementedError(f"define `def step(self, carry, x): ...` in {type(self).__name__}")
 
+    def hold(self, before: Any, after: Any) -> Any:
+        """Return the carry of a sequence that has ended, at a step of others in its batch.
+
+        Where `RNN` gets `lengths` it asks at each step. A part of the carry that has no batch axes must be the one in
+        `after`, as it goes on for all; then the other parts are what belongs to it.
+
+        Args:
+            before: The carry before the step.
+            after: What `step` has made of it.
+
+        Returns:
+            The carry as it was, unless a subclass says otherwise.
+        """
+        return before
+
     def init_state(self, batch_size: BatchSize = None, *, out_sharding: Any = None, **others: Any) -> None:
         """Make the hidden states, anew if there are some.
 

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_dtype, as_size
+from .._core.arguments import as_dtype, as_precision, as_size
 from .._core.inputs import along_axis, promote
 from .._core.parameters import Initializer, lecun_normal, make_parameter
+from .._core.products import DotGeneral, as_element_type, as_function, matmul, with_bias
 from .._core.random import Rng
 from .._core.states import HiddenState, ParamState
 from .._layers.activations import sigmoid, tanh
@@ -61,6 +62,9 @@ class _Cell(RecurrentCell):
         b_init: Initializer = jax.nn.initializers.zeros,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
         self.in_size = as_size("in_size", in_size)
@@ -69,6 +73,9 @@ class _Cell(RecurrentCell):
             raise TypeError(f"activation must be a function of an array, such as jnp.tanh, not {activation!r}")
         self.activation = activation
         self.dtype = as_dtype(dtype)
+        self.precision = as_precision(precision)
+        self.preferred_element_type = as_element_type(preferred_element_type)
+        self.dot_general = as_function("dot_general", dot_general)
         columns = self.gates * self.hidden_size
         self.weight_ih = make_parameter("w_init", w_init, (self.in_size, columns), param_dtype, rng)
         self.weight_hh = make_parameter("recurrent_init", recurrent_init, (self.hidden_size, columns), param_dtype, rng)
@@ -90,12 +97,18 @@ class _Cell(RecurrentCell):
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _gate_sums(self, carry: Any, x: Any) -> list[Any]:
-        """Return what `x` and `bias` add to the gates, the parts of the carry, and `weight_hh`, in one dtype."""
+        """Return what `x` and `bias` add to the gates, the parts of the carry in the same dtype, and `weight_hh`."""
         x, *parts = self._as_step_inputs(carry, x, (self.in_size,), *[(self.hidden_size,)] * len(self.hidden_names))
         bias = None if self.bias is None else self.bias.value
         x, weight, bias, *rest = promote(x, self.weight_ih.value, bias, *parts, self.weight_hh.value, dtype=self.dtype)
-        gates = jnp.dot(x, weight)
-        return [gates if bias is None else gates + along_axis(bias, gates.ndim), *rest]
+        gates = with_bias(matmul(self, x, weight), bias)
+        wide = getattr(self, "preferred_element_type", None)
+        wide = weight.dtype if wide is None else wide
+        return [gates.astype(wide), *(part.astype(wide) for part in rest[:-1]), rest[-1]]
+
+    def _times(self, h: jax.Array, weight: jax.Array) -> jax.Array:
+        """Return the product of hidden features, or of a part of them, with a matrix, in the dtype of the features."""
+        return matmul(self, h.astype(weight.dtype), weight).astype(h.dtype)
 
 
 class RNNCell(_Cell):
@@ -111,6 +124,9 @@ class RNNCell(_Cell):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
+        precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -143,7 +159,7 @@ class RNNCell(_Cell):
             The new carry, and the output: the same in the dtype of the computation.
         """
         gates, h, weight = self._gate_sums(carry, x)
-        h = self.activation(gates + jnp.dot(h, weight))
+        h = self.activation(gates + self._times(h, weight))
         return h.astype(carry.dtype), h
 
 
@@ -163,6 +179,9 @@ class GRUCell(_Cell):
         b_init: The initialiser of `bias` and `bias_hn`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
+        precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -199,7 +218,7 @@ class GRUCell(_Cell):
             The new carry, and the output: the same in the dtype of the computation.
         """
         gates, h, weight = self._gate_sums(carry, x)
-        (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(gates, 3, -1), jnp.split(jnp.dot(h, weight), 3, -1)
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(gates, 3, -1), jnp.split(self._times(h, weight), 3, -1)
         # A bias of its own, for it stands inside the product with the reset gate.
         if self.bias_hn is not None:
             h_n = h_n + along_axis(self.bias_hn.value.astype(h_n.dtype), h_n.ndim)
@@ -224,6 +243,9 @@ class MGUCell(_Cell):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
+        precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -259,8 +281,8 @@ class MGUCell(_Cell):
         """
         gates, h, weight = self._gate_sums(carry, x)
         (x_f, x_n), (weight_f, weight_n) = jnp.split(gates, 2, -1), jnp.split(weight, 2, -1)
-        f = sigmoid(x_f + jnp.dot(h, weight_f))
-        h = (1 - f) * h + f * self.activation(x_n + jnp.dot(f * h, weight_n))
+        f = sigmoid(x_f + self._times(h, weight_f))
+        h = (1 - f) * h + f * self.activation(x_n + self._times(f * h, weight_n))
         return h.astype(carry.dtype), h
 
 
@@ -281,6 +303,9 @@ class LSTMCell(_Cell):
         b_init: The initialiser of `bias`.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
         param_dtype: The dtype of the parameters.
+        precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
+        preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
+        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -318,7 +343,7 @@ class LSTMCell(_Cell):
             The new carry, and the output: its `h` in the dtype of the computation.
         """
         gates, h, c, weight = self._gate_sums(carry, x)
-        i, f, g, o = jnp.split(gates + jnp.dot(h, weight), 4, -1)
+        i, f, g, o = jnp.split(gates + self._times(h, weight), 4, -1)
         c = sigmoid(f) * c + sigmoid(i) * self.activation(g)
         h = sigmoid(o) * self.activation(c)
         return (h.astype(carry[0].dtype), c.astype(carry[1].dtype)), h

@@ -96,6 +96,19 @@ class Delay(RecurrentCell):
             y = (1 - part) * y + part * ago(int(whole) + 1)
         return (buffer, (position + 1) % self._slots), y
 
+    def hold(self, before: Any, after: Any) -> tuple[jax.Array, jax.Array]:
+        """Return the line of a sequence that has ended: it stands still, so its slots move with the position of all.
+
+        Args:
+            before: The carry before the step.
+            after: What `step` has made of it.
+
+        Returns:
+            A carry with the position of `after`, from which the line gives what it would have given before.
+        """
+        buffer, position = before[0], after[1]
+        return jnp.roll(buffer, 1, buffer.ndim - len(self.in_size) - 1), position
+
     @property
     def _steps(self) -> float:
         # 0.3 / 0.1 is 3, and not a little less.

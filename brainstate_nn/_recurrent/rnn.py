@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import Node
 from brainstate_graph.extend import describe, locate
 from brainstate_transform import scan
 
@@ -20,6 +19,7 @@ from .._core.arguments import as_size
 from .._core.inputs import as_indices, as_input
 from .._core.module import Module
 from .._core.sharded import mask_like, resharded
+from .chain import first_carry, held, is_cell, num_feature_axes, refuse_hidden_cells, step
 
 __all__ = ["RNN", "Bidirectional"]
 
@@ -31,16 +31,20 @@ class RNN(Module):
     behind are zero, and what the input holds behind has no influence, be it NaN. (In flax.nnx the outputs behind the
     end go on.) In reverse, each sequence starts at its own end.
 
+    Several cells one after another in each step are a `Sequential` of them. What stands between them is called in each
+    step: a Dropout draws a mask for each, as between the layers of torch. The carry is then a tuple with one for each
+    cell.
+
     Args:
         cell: A `RecurrentCell`, or another module with ``step(carry, x) -> (carry, y)`` and
-            ``initial_carry(batch_shape)``.
+            ``initial_carry(batch_shape)``, or a `Sequential` with such cells.
         reverse: Whether to go from the last step to the first.
         keep_order: In reverse, whether the outputs stand where their inputs do; otherwise in the order of computation.
         time_major: Whether the time axis is the first one, and not the last of those in front of the features.
         unroll: How many steps of the loop are compiled as one, as in ``jax.lax.scan``.
 
     Raises:
-        TypeError: `cell` is no cell.
+        TypeError: `cell` is no cell, or a layer of a `Sequential` hides one inside.
         ValueError: `unroll` is not positive.
 
     Example:
@@ -53,15 +57,19 @@ class RNN(Module):
         >>> carry, y = rnn(x, lengths=jnp.array([10, 3, 1, 0]), return_carry=True)
         >>> carry.shape, float(abs(y[1, 3:]).max())
         ((4, 3), 0.0)
+        >>> from brainstate_nn import Dropout, Sequential
+        >>> RNN(Sequential(GRUCell(2, 3), Dropout(0.1), GRUCell(3, 5)))(x).shape
+        (4, 10, 5)
     """
 
     def __init__(
         self, cell: Any, *, reverse: bool = False, keep_order: bool = True, time_major: bool = False, unroll: int = 1
     ) -> None:
-        if not isinstance(cell, Node) or not all(callable(getattr(cell, m, None)) for m in ("step", "initial_carry")):
+        if not is_cell(cell):
             raise TypeError(
                 f"cell must be a module with `step` and `initial_carry`, such as GRUCell(2, 3), not {_kind_of(cell)}"
             )
+        refuse_hidden_cells(cell)
         self.cell: Any = cell
         self.reverse = bool(reverse)
         self.keep_order = bool(keep_order)
@@ -85,7 +93,7 @@ class RNN(Module):
         Raises:
             ValueError: `lengths` has another shape than the batch.
         """
-        features = getattr(self.cell, "num_feature_axes", 1)
+        features = num_feature_axes(self.cell)
         x = as_input(x, self, rank=1 + features)
         time = 0 if self.time_major else x.ndim - features - 1
         xs = jnp.moveaxis(x, time, 0)
@@ -93,7 +101,7 @@ class RNN(Module):
         carry = self._first_carry(xs, batch) if initial_carry is None else initial_carry
         order = None
         if lengths is None:
-            carry, ys = scan(self.cell.step, carry, xs, reverse=self.reverse, unroll=self.unroll)
+            carry, ys = scan(self._step, carry, xs, reverse=self.reverse, unroll=self.unroll)
         else:
             lengths = self._as_lengths(lengths, batch)[None]
             steps = jnp.arange(len(xs)).reshape(-1, *[1] * len(batch))
@@ -110,7 +118,7 @@ class RNN(Module):
     def _first_carry(self, xs: jax.Array, batch: tuple[int, ...]) -> Any:
         """In a loop over an explicit mesh the carry must lie as the batch does from the first step on."""
         spec = jax.P(*jax.typeof(xs).sharding.spec[1 : 1 + len(batch)])
-        carry = self.cell.initial_carry(batch)
+        carry = first_carry(self.cell, batch)
         return (
             jax.tree.map(lambda part: resharded(part, spec, xs) if jnp.ndim(part) else part, carry)
             if any(spec)
@@ -126,18 +134,27 @@ class RNN(Module):
             )
         return lengths
 
+    def _step(self, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+        return step(self.cell, carry, x)
+
     def _masked_step(self, carry: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
         x, within = inputs
         # The input is masked too, and not only the results: the derivative at an input that is NaN is NaN, whatever
         # result is chosen.
-        after, y = self.cell.step(carry, _where(within, x, jnp.zeros_like(x)))
-        # A part of the carry without batch axes, as the position of a Delay, cannot stop for one sequence alone.
-        if any(jnp.shape(part)[: within.ndim] != within.shape for part in jax.tree.leaves(carry)):
-            raise ValueError(
-                f"{locate(self)} cannot stop single sequences: the carry of {type(self.cell).__name__} has a part "
-                "without the batch axes. Leave out `lengths`"
-            )
-        kept = jax.tree.map(lambda new, old: _where(within, new, old), after, carry)
+        after, y = step(self.cell, carry, _where(within, x, jnp.zeros_like(x)))
+
+        def chosen(new: Any, old: Any) -> Any:
+            # What goes on for all sequences alike, as the position of a Delay; `hold` has put the rest in step with it.
+            if new is old:
+                return new
+            if jnp.shape(old)[: within.ndim] != within.shape:
+                raise ValueError(
+                    f"{locate(self)} cannot stop single sequences: the carry of {type(self.cell).__name__} has a part "
+                    "without the batch axes. Leave out `lengths`, or define `hold(before, after)` in the cell"
+                )
+            return _where(within, new, old)
+
+        kept = jax.tree.map(chosen, after, held(self.cell, carry, after))
         return kept, jax.tree.map(lambda part: _where(within, part, jnp.zeros_like(part)), y)
 
 

@@ -25,6 +25,7 @@ from .._jit.stages import Traced
 from .._jit.state_options import with_placement
 from .._messages.boundary import boundary
 from .avals import fits, strong
+from .derivatives import as_order, call_or_tell
 
 __all__ = ["Exported", "deserialize", "export"]
 
@@ -65,6 +66,7 @@ class Exported:
 
     def __init__(self, exported: jax_export.Exported, states: Mapping[str, State[Any]] | None = None) -> None:
         self.exported = exported
+        self._call = call_or_tell(exported, exported.fun_name)
         self.states = dict(states or {})
         (given, args, kwargs), _ = jax.tree.unflatten(exported.in_tree, list(map(strong, exported.in_avals)))
         self._args_info, self._kwargs_info = args, kwargs
@@ -77,9 +79,14 @@ class Exported:
         """The name of the function."""
         return self.exported.fun_name
 
-    def serialize(self) -> bytes:
-        """Return it as bytes, in the format of ``jax.export``, which later versions of JAX can read."""
-        return bytes(self.exported.serialize())
+    def serialize(self, *, vjp_order: int = 0) -> bytes:
+        """Return it as bytes, in the format of ``jax.export``, which later versions of JAX can read.
+
+        Args:
+            vjp_order: How many times the program can be differentiated where it is read, by its states and arguments;
+                each time adds a program to the bytes.
+        """
+        return bytes(self.exported.serialize(vjp_order=as_order(vjp_order)))
 
     def __call__(self, states: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Run it.
@@ -96,7 +103,7 @@ class Exported:
             ValueError: A state is missing or unknown, or has another shape or dtype.
         """
         self._check(states)
-        out, written = self.exported.call(dict(states), args, kwargs)
+        out, written = self._call(dict(states), args, kwargs)
         return out, {**states, **written}
 
     def _check(self, states: Mapping[str, Any]) -> None:

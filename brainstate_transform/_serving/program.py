@@ -14,6 +14,7 @@ from jax import export as jax_export
 from brainstate_graph.extend import describe
 
 from .avals import fits, struct_of
+from .derivatives import call_or_tell
 
 __all__ = ["Function", "Program"]
 
@@ -154,9 +155,11 @@ class Function:
         self.name, self.states, self.written = name, states, written
         self._exported, self._writer = exported, writer
 
+        call = call_or_tell(exported, name)
+
         def run(values: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             self._check(values, args, kwargs)
-            return exported.call(values, args, kwargs)
+            return call(values, args, kwargs)
 
         run.__name__ = run.__qualname__ = name
         # Without a sharding JAX compiles twice: for what came out of a call, and for what a user made, as the one is

@@ -27,6 +27,7 @@ from brainstate_graph import State
 from brainstate_graph.extend import alike, describe, whole_file
 
 from .avals import struct_of
+from .derivatives import as_order
 from .export import Exported
 from .program import Function, Program
 
@@ -35,7 +36,9 @@ __all__ = ["load_program", "save_program"]
 _FORMAT, _VERSION = "brainstate program", 1
 
 
-def save_program(path: str | os.PathLike[str], program: Exported | None = None, /, **programs: Exported) -> None:
+def save_program(
+    path: str | os.PathLike[str], program: Exported | None = None, /, *, vjp_order: int = 0, **programs: Exported
+) -> None:
     """Write what `export` returned, and the present values of the states, to one file.
 
     A state that several functions use is written once, whatever they call it; the name is that of the first. The file
@@ -44,6 +47,8 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
     Args:
         path: The file.
         program: A function, under its own name.
+        vjp_order: How many times the functions can be differentiated where the file is read: 1 for a gradient by states
+            and arguments, `jax.grad` of `Program.pure`. Each time adds a program to the file for each function.
         **programs: Functions by name, such as ``prefill=export(prefill, prompt), decode=export(decode, token)``.
 
     Raises:
@@ -71,6 +76,7 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
         (None, None, 3.0)
     """
     _require_flatbuffers()
+    vjp_order = as_order(vjp_order)
     if program is not None:
         programs = {program.name if isinstance(program, Exported) else "program": program, **programs}
     if not programs:
@@ -83,7 +89,7 @@ def save_program(path: str | os.PathLike[str], program: Exported | None = None, 
             )
         if name.startswith("_") or hasattr(Program, name):
             raise TypeError(f"a function cannot be named {name!r}, as a Program has it for itself: choose another name")
-        functions.append(arrays.add(name, exported))
+        functions.append(arrays.add(name, exported, vjp_order))
     contents = {
         "format": _FORMAT, "version": _VERSION, "jax": jax.__version__, "states": arrays.headers,
         "functions": [header for header, _ in functions],
@@ -153,7 +159,7 @@ class _StateArrays:
         self._owners: dict[str, State[Any]] = {}
         self._taken: set[str] = set()
 
-    def add(self, function: str, exported: Exported) -> tuple[dict[str, Any], bytes]:
+    def add(self, function: str, exported: Exported, vjp_order: int) -> tuple[dict[str, Any], bytes]:
         """Add the states of a function; return its header, and its bytes."""
         inner = exported.exported
         if inner.nr_devices != 1:
@@ -180,7 +186,9 @@ class _StateArrays:
             in_tree=jax.tree.structure((([0] * len(given), args, kwargs), {})),
             out_tree=jax.tree.structure((out, [0] * len(written))),
         )
-        return {"name": function, "states": list(given), "written": list(written)}, bytes(flat.serialize())
+        return {"name": function, "states": list(given), "written": list(written)}, bytes(
+            flat.serialize(vjp_order=vjp_order)
+        )
 
     def _names(self, exported: Exported, info: dict[str, Any]) -> dict[str, Any]:
         """The name of each array of some states, in the order in which JAX has them, and its shape."""

@@ -60,8 +60,8 @@ MUTANTS = [
     (
         "no bias",
         f"{NN}/_layers/linear.py",
-        "return y if bias is None else y + along_axis(bias, y.ndim)",
-        "return y",
+        "return with_bias(matmul(self, x, weight, out_sharding), bias)",
+        "return matmul(self, x, weight, out_sharding)",
         ("tests/nn/layers/test_linear.py::test_is_that_of_nnx", f"{LAW}[Linear, training]"),
     ),
     (
@@ -208,8 +208,8 @@ MUTANTS = [
     (
         "a sequence that ended goes on",
         f"{NN}/_recurrent/rnn.py",
-        "kept = jax.tree.map(lambda new, old: _where(within, new, old), after, carry)",
-        "kept = after",
+        "            return _where(within, new, old)",
+        "            return new",
         ("tests/nn/recurrent/test_rnn.py",),
     ),
     (

@@ -169,3 +169,32 @@ def test_half_precision_in_and_out():
 def test_errors(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+@each("stride", [1, 2])
+@each("padding", ["VALID", ((2, 1),)])
+def test_input_dilation_is_that_of_nnx(stride, padding):
+    ours = nn.Conv1d(4, 6, 3, stride=stride, padding=padding, input_dilation=2, dilation=2, rng=nn.RandomState(0))
+    theirs = nnx.Conv(
+        4, 6, (3,), strides=stride, padding=padding, input_dilation=2, kernel_dilation=2, rngs=nnx.Rngs(0)
+    )  # fmt: skip
+    assert_same(ours, theirs, sample(2, 7, 4))
+
+
+@each("padding", ["SAME", "SAME_LOWER", "VALID", "CAUSAL", 1])
+@each("length", [7, 1, 0])
+def test_input_dilation_is_a_convolution_of_an_input_with_zeros_between(padding, length):
+    options = {"stride": 2, "padding": padding, "rng": nn.RandomState(0)}
+    x = sample(2, length, 4)
+    spread = jnp.zeros((2, max(3 * length - 2, 0), 4)).at[:, ::3].set(x)
+    if padding == "VALID" and length == 1:
+        return  # too short for the window, with and without zeros
+    want = nn.Conv1d(4, 6, 3, **options | {"rng": nn.RandomState(0)})(spread)
+    np.testing.assert_allclose(nn.Conv1d(4, 6, 3, input_dilation=3, **options)(x), want, rtol=1e-5, atol=1e-6)
+
+
+@each("padding", ["CIRCULAR", "REFLECT", "REPLICATE"])
+def test_input_dilation_is_refused_where_its_zeros_would_be_repeated(padding):
+    told = rf"input_dilation=\(1, 2\) puts zeros .* padding='{padding}' would repeat: give \"SAME\""
+    with pytest.raises(ValueError, match=told):
+        nn.Conv2d(4, 6, 3, padding=padding, input_dilation=(1, 2))

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from brainstate_graph import graphdef
 from tests.nn.oracle import assert_same, by_text, give_parameters, sample
-from tests.tables import pairs
+from tests.tables import each, pairs
 
 NAMES = {"weight": "scale", "bias": "bias"}
 NORMAL = jax.nn.initializers.normal(1.0)
@@ -79,3 +80,24 @@ def test_errors():
         nn.GroupNorm(2, 6)(jnp.ones(6))
     with pytest.raises(ValueError, match=r"^InstanceNorm needs at least 3 axes of `x`, which is f32\[2,6\]$"):
         nn.InstanceNorm(6)(jnp.ones((2, 6)))
+
+
+def test_groups_by_their_size_are_those_of_nnx():
+    ours = nn.GroupNorm(None, 6, group_size=np.int64(3), w_init=NORMAL, rng=nn.RandomState(0))
+    theirs = nnx.GroupNorm(6, None, group_size=3, epsilon=1e-5, use_fast_variance=False, rngs=nnx.Rngs(0))
+    assert_same(ours, theirs, sample(2, 5, 6), NAMES)
+    assert graphdef(ours) is graphdef(nn.GroupNorm(2, 6))
+
+
+@each(
+    "groups, size, told",
+    [
+        (2, 3, r"num_groups=2 and group_size=3 say the same: give one, as in `GroupNorm\(None, 6, group_size=3\)`"),
+        (None, 4, "group_size=4 must divide num_features=6 without rest"),
+        (None, 0, "group_size must be a positive whole number, not 0"),
+        (None, None, "num_groups must be a positive whole number, not None"),
+    ],
+)
+def test_wrong_groups_are_told(groups, size, told):
+    with pytest.raises(ValueError, match=told):
+        nn.GroupNorm(groups, 6, group_size=size)

@@ -11,7 +11,7 @@ from brainstate_graph import treefy_states
 from brainstate_transform import grad, jit, vmap
 from tests.laws.layers import LSTM, their_lstm
 from tests.nn.oracle import by_text, sample
-from tests.tables import pairs
+from tests.tables import each, pairs
 
 LENGTHS = jnp.array([5, 1, 3])
 
@@ -172,11 +172,116 @@ def test_neurons_run_too():
     assert not y[1, 2:].any()
 
 
+class Numbered(nn.RecurrentCell):
+    """Counts the steps for the whole batch at once."""
+
+    hidden_names = ("h", "count")
+
+    def initial_carry(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, 2)), jnp.int32(0)
+
+    def step(self, carry, x):
+        return (carry[0] + x, carry[1] + 1), x * carry[1]
+
+
 def test_a_carry_without_batch_axes_cannot_stop_for_one_sequence():
-    net = nn.RNN(nn.Delay(2, 1.0))
-    assert net(jnp.ones((3, 5, 2)))[0, :, 0].tolist() == [0.0, 1.0, 1.0, 1.0, 1.0]
-    with pytest.raises(ValueError, match=r"^RNN cannot stop single sequences: the carry of Delay has a part without"):
+    net = nn.RNN(Numbered())
+    assert net(jnp.ones((3, 5, 2)))[0, :, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    told = (
+        r"^RNN cannot stop single sequences: the carry of Numbered has a part without the batch axes. Leave out "
+        r"`lengths`, or define `hold\(before, after\)`"
+    )
+    with pytest.raises(ValueError, match=told):
         net(jnp.ones((3, 5, 2)), lengths=LENGTHS)
+
+
+@each("reverse", [False, True])
+@each("delay", [0.0, 1.0, 2.5])
+def test_with_lengths_a_delay_is_as_at_the_length(reverse, delay):
+    line, more = nn.Delay(2, delay), sample(3, 4, 2)
+    x = jnp.where(jnp.arange(6)[None, :, None] < LENGTHS[:, None, None], sample(3, 6, 2), jnp.nan)
+    carry, y = nn.RNN(line, reverse=reverse)(x, lengths=LENGTHS, return_carry=True)
+    after = nn.RNN(line)(more, initial_carry=carry)
+    for i, length in enumerate(LENGTHS.tolist()):
+        own, want = nn.RNN(line, reverse=reverse)(x[i, :length], return_carry=True)
+        np.testing.assert_allclose(y[i, :length], want, rtol=1e-6)
+        np.testing.assert_allclose(after[i], nn.RNN(line)(more[i], initial_carry=own), rtol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------------- Chains
+
+
+def chain(*between: object) -> nn.Sequential:
+    first, second = lstm(1), nn.GRUCell(4, 3, rng=nn.RandomState(2))
+    return nn.Sequential(first, *between, nn.Sequential(second), nn.Delay(3, 1.0))
+
+
+@each("reverse", [False, True])
+@each("lengths", [None, LENGTHS])
+def test_a_chain_of_cells_is_one_run_after_another(reverse, lengths):
+    cells, x = chain(jnp.tanh), sample(3, 6, 2)
+    first, _, inner, line = cells
+    carries, y = nn.RNN(cells, reverse=reverse)(x, lengths=lengths, return_carry=True)
+    one, middle = nn.RNN(first, reverse=reverse)(x, lengths=lengths, return_carry=True)
+    two, middle = nn.RNN(inner[0], reverse=reverse)(jnp.tanh(middle), lengths=lengths, return_carry=True)
+    three, want = nn.RNN(line, reverse=reverse)(middle, lengths=lengths, return_carry=True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), (carries, y), ((one, (two,), three), want))
+
+
+def test_a_chain_of_cells_is_that_of_nnx():
+    cells, x = nn.Sequential(lstm(1), nn.Linear(4, 2), lstm(2)), sample(3, 5, 2)
+    one, two = (nnx.RNN(theirs(cell)) for cell in (cells[0], cells[2]))
+    np.testing.assert_allclose(nn.RNN(cells)(x), two(cells[1](one(x))), rtol=1e-5)
+
+
+def test_both_faces_of_a_chain_are_one():
+    cells, x = chain(), sample(3, 6, 2)
+    nn.init_all_states(cells, 3)
+    np.testing.assert_allclose(jnp.stack([cells(x[:, i]) for i in range(6)], 1), nn.RNN(cells)(x), rtol=1e-5)
+
+
+def test_dropout_in_a_chain_draws_a_mask_for_each_step_and_none_in_evaluation():
+    cells = nn.Sequential(nn.Linear(4, 64, w_init=jax.nn.initializers.ones), nn.Dropout(0.5), nn.Delay(64, 0.0))
+    run = jit(nn.RNN(cells))
+    masks = run(jnp.ones((2, 5, 4)))
+    assert set(np.unique(masks)) == {0.0, 8.0}
+    assert len({row.tobytes() for row in np.asarray(masks).reshape(10, 64)}) == 10
+    cells.eval()
+    np.testing.assert_array_equal(run(jnp.ones((2, 5, 4))), 4.0)
+
+
+def test_gradients_through_a_chain_in_both_directions():
+    both, x = nn.Bidirectional(chain(), lstm(3)), sample(3, 5, 2)
+    grads = jit(grad(lambda: jnp.sum(both(x, lengths=LENGTHS)), both.states(nn.ParamState)))()
+    assert all(np.isfinite(g).all() and np.any(g != 0) for g in grads.values())
+
+
+class Holder(nn.Module):
+    def __init__(self):
+        self.cell = lstm()
+
+    def __call__(self, x):
+        return self.cell(x)
+
+
+@each(
+    "cell, told",
+    [
+        (nn.Sequential(nn.Linear(2, 2)), "cell must be a module with `step` .* not Sequential"),
+        (nn.Sequential(lstm(), Holder()), "layer 1 of the Sequential, Holder, holds a cell at 'cell' .* not seen"),
+        (nn.Sequential(lstm(), nn.Sequential(lstm(), Holder())), "layer 1 of the Sequential, Holder, holds a cell"),
+    ],
+)
+def test_what_is_no_chain_is_told(cell, told):
+    with pytest.raises(TypeError, match=told):
+        nn.RNN(cell)
+
+
+def test_the_carry_of_a_chain_has_one_for_each_cell():
+    with pytest.raises(
+        TypeError, match=r"^Sequential at RNN.cell takes a tuple of 3 carries, one for each cell, not f32"
+    ):
+        nn.RNN(chain())(sample(3, 5, 2), initial_carry=jnp.zeros((3, 4)))
 
 
 # --------------------------------------------------------------------------------------------------- Bidirectional

@@ -18,7 +18,7 @@ import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State
-from brainstate_transform import Program, export, jit, load_program, save_program, value_and_grad
+from brainstate_transform import Program, deserialize, export, jit, load_program, save_program, value_and_grad
 from tests.tables import each
 
 one = jnp.float32(1.0)
@@ -311,3 +311,61 @@ def test_64_bits(tmp_path):
         ValueError, match=r"program\.npz has state w of float64, and JAX has 64 bits switched off.*JAX_ENABLE_X64=1"
     ):
         load_program(tmp_path / "program.npz")
+
+
+def learner():
+    """A step with parameters, a count, and a random stream, by keyword and position."""
+    net, count, rng = nn.Sequential(nn.Linear(3, 2), nn.tanh), State(0), nn.RandomState(0)
+
+    @jit
+    def loss(x, *, scale):
+        count.value += 1
+        return scale * jnp.sum((net(x) + rng.normal((2, 2))) ** 2)
+
+    return loss
+
+
+def test_a_program_can_be_differentiated_by_its_states_and_arguments(tmp_path):
+    loss = learner()
+    x = jnp.arange(6.0).reshape(2, 3)
+    program = served(tmp_path, export(loss, x, scale=one), vjp_order=2)
+    names = [name for name in program.states if name.endswith(("weight", "bias"))]
+    params = {name: program.states[name] for name in names}
+
+    def value(params, x):
+        return program.pure()({**program.states, **params}, x, scale=one)[0]
+
+    def plain(params, x):
+        y = jnp.tanh(x @ params["net.layers.0.weight"] + params["net.layers.0.bias"][None])
+        return jnp.sum((y + jax.random.normal(key, (2, 2))) ** 2)
+
+    key = nn.RandomState(0).split_key()
+    for derivative in (
+        lambda f: jax.grad(f, (0, 1)),
+        lambda f: jax.grad(lambda p, x: jnp.sum(jax.grad(f, 1)(p, x) ** 2)),
+    ):
+        got, want = (jax.jit(derivative(f))(params, x) for f in (value, plain))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
+
+
+def test_a_derivative_that_a_program_has_not_is_told(tmp_path):
+    w = State(one)
+    exported = export(jit(lambda x, w=w: x * w.value), one)
+    told = r"was saved without this derivative: write `save_program\(path, ..., vjp_order=1\)`, or `exported.serialize"
+    program = served(tmp_path, exported)
+    with pytest.raises(ValueError, match=told):
+        jax.grad(lambda w: program.pure()({"w": w}, one)[0])(one)
+    loaded = deserialize(exported.serialize())
+    with pytest.raises(ValueError, match=told):
+        jax.grad(lambda w: loaded({"w": w}, one)[0])(one)
+    assert jax.grad(lambda w: deserialize(exported.serialize(vjp_order=1))({"w": w}, 3 * one)[0])(one) == 3.0
+    assert exported.serialize() == exported.serialize(vjp_order=0)
+
+
+@each("order", [-1, 0.5, True, "1", None])
+def test_a_wrong_order_is_told(tmp_path, order):
+    exported = export(jit(lambda x: x), one)
+    for write in (lambda **o: save_program(tmp_path / "f", exported, **o), exported.serialize):
+        with pytest.raises(ValueError, match="vjp_order must be how many times the program can be differentiated"):
+            write(vjp_order=order)
+    assert not (tmp_path / "f").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,68 +12,14 @@ import pytest
 from flax import nnx
 
 import brainstate_nn as nn
+from tests.laws.layer import Layer, pictures, rows, series, started
+from tests.laws.neurons import NEURONS
 from tests.laws.sizes import USUAL, Sizes
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 from tests.tables import each
 
 
-class Layer(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-        name: The name, which is that of a class of `brainstate_nn` up to the first space or bracket.
-        build: ``build(sizes, **options)``; the options are `rng`, and `dtype` and `param_dtype` unless `plain`.
-        shapes: The shapes of the inputs, of their sizes; the first axis is the batch, the last the features.
-        oracle: The same computation by somebody else.
-        modes: The values of `training` for which the oracle holds, and in which the layer differs.
-        plain: Whether it has no parameters, and so no `dtype` and `param_dtype`.
-        whole: Whether it takes any shape, so that no number of features is wrong.
-        kinds: The largest whole number of each input, of the sizes, where they are indices; None for floats.
-        start: What is done to it before it is called, as to make hidden states for a batch.
-    """
-
-    name: str
-    build: Callable[..., nn.Module]
-    shapes: Callable[[Sizes], tuple[tuple[int, ...], ...]]
-    oracle: Oracle
-    modes: tuple[bool, ...] = (True,)
-    plain: bool = False
-    whole: bool = False
-    kinds: Callable[[Sizes], tuple[int | None, ...]] | None = None
-    start: Callable[[Any, Sizes], None] | None = None
-
-    def make(self, sizes: Sizes = USUAL, training: bool = True, seed: int = 0, **options: Any) -> Any:
-        """Return the layer, ready to be called."""
-        options = {"rng": nn.RandomState(seed), **({} if self.plain else options)}
-        layer = self.build(sizes, **options).train(training)
-        if self.start is not None:
-            self.start(layer, sizes)
-        return layer
-
-    def inputs(self, sizes: Sizes = USUAL, seed: int = 0, dtype: Any = jnp.float32) -> list[jax.Array]:
-        """Return random inputs."""
-        shapes = self.shapes(sizes)
-        tops = (None,) * len(shapes) if self.kinds is None else self.kinds(sizes)
-        keys = jax.random.split(jax.random.key(seed), len(shapes))
-        return [
-            jax.random.normal(key, shape, dtype) if top is None else jax.random.randint(key, shape, 0, top)
-            for key, shape, top in zip(keys, shapes, tops, strict=True)
-        ]
-
-
 NORMAL = jax.nn.initializers.normal(1.0)  # of biases and scales too, so that what is forgotten shows
-
-
-def rows(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.width),)
-
-
-def series(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.length, s.width),)
-
-
-def pictures(s: Sizes) -> tuple[tuple[int, ...], ...]:
-    return ((s.batch, s.length, s.length, s.width),)
 
 
 def _dtypes(layer: Any) -> dict[str, Any]:
@@ -130,13 +76,6 @@ def their_mlp(m: nn.MLP) -> nnx.Sequential:
     return nnx.Sequential(first, nnx.tanh, second)
 
 
-def started(layer: nn.RecurrentCell, s: Sizes) -> None:
-    """In the middle of a sequence, so that what the hidden states do shows."""
-    layer.init_state(s.batch)
-    for state in layer.states(nn.HiddenState).values():
-        state.value = jnp.full_like(state.value, 0.5)
-
-
 def half(m: Any, x: jax.Array) -> jax.Array:
     """The hidden states of `started`, of a cell of ours or of flax."""
     size = m.hidden_size if isinstance(m, nn.RecurrentCell) else m.hidden_features
@@ -173,13 +112,6 @@ def mgu(m: nn.MGUCell, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     h = half(m, x)
     f = jax.nn.sigmoid(x @ w_f + h @ u_f + b_f[None])
     return (1 - f) * h + f * jnp.tanh(x @ w_n + (f * h) @ u_n + b_n[None])
-
-
-def spikes(m: nn.LIF, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    leak = jnp.exp(jnp.float32(-m.dt / m.tau))
-    above = 0.5 * leak + (1 - leak) * x.astype(jnp.float32) - m.threshold
-    smooth = 0.5 + jnp.arctan(jnp.pi * above) / jnp.pi
-    return jax.lax.stop_gradient((above >= 0) - smooth) + smooth
 
 
 def _one_after_another(m: nn.Stack, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -331,12 +263,7 @@ LAYERS: list[Layer] = [
               nn.RNNCell(s.width, s.out, **o), nn.RNNCell(s.width, 2, **o)), series,
           flax(lambda m: nnx.Bidirectional(*(nnx.RNN(their_simple(r.cell)) for r in (m.forward, m.backward))), {
               **under("forward.cell", "forward_rnn.cell", CELL), **under("backward.cell", "backward_rnn.cell", CELL)})),
-    Layer("LIF", lambda s, rng: nn.LIF(s.width, tau=1.0, threshold=0.6), rows, formula(spikes), plain=True,
-          start=started),
-    Layer("ExponentialSynapse", lambda s, rng: nn.ExponentialSynapse(s.width, tau=2.0), rows,
-          formula(lambda m, v, x: 0.5 * jnp.exp(-0.5) + x.astype(jnp.float32)), plain=True, start=started),
-    Layer("Delay", lambda s, rng: nn.Delay(s.width, 0.25), rows, formula(lambda m, v, x: 0.75 * x.astype(jnp.float32)),
-          plain=True, start=lambda layer, s: layer.init_state(s.batch)),
+    *NEURONS,
     Layer("MaxPool", lambda s, rng: nn.MaxPool((2, 2)), pictures,
           formula(lambda m, v, x: nnx.max_pool(x, (2, 2), (2, 2))), plain=True, whole=True),
     Layer("AvgPool", lambda s, rng: nn.AvgPool((2, 2)), pictures,

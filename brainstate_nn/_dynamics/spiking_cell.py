@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from brainstate_graph import State
+
 from .._core.arguments import as_dtype, as_positive, as_sizes
 from .._core.inputs import promote
 from .._core.states import HiddenState
@@ -69,7 +71,7 @@ class SpikingCell(RecurrentCell):
             raise ValueError(f'reset must be "soft" or "hard", not {reset!r}')
         self.reset = reset
         self.refractory: Constant = as_constant("refractory", refractory, self.in_size, least=0.0)
-        if self.refractory != 0.0:
+        if isinstance(self.refractory, State) or self.refractory > 0:
             self.hidden_names = (*type(self).hidden_names, "wait")
         self.detach_reset = bool(detach_reset)
         self.surrogate, self.slope = as_surrogate(surrogate, slope)
@@ -89,7 +91,7 @@ class SpikingCell(RecurrentCell):
         start = getattr(self, "v_rest", self.v_reset) if self.v_init is None else self.v_init
         v = jnp.broadcast_to(jnp.asarray(numbers_in(start), dtype), shape)
         parts = (v, *self._others(v))
-        if self.refractory != 0.0:
+        if "wait" in self.hidden_names:
             parts = (*parts, jnp.zeros(shape, jnp.int32))
         return parts if len(parts) > 1 else v
 
@@ -104,7 +106,7 @@ class SpikingCell(RecurrentCell):
             The carry after the reset, and the spikes: zeros and ones of the same shape.
         """
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * len(self.hidden_names))
-        wait = parts.pop() if self.refractory != 0.0 else None
+        wait = parts.pop() if "wait" in self.hidden_names else None
         x, *variables = promote(x, *parts, dtype=self.dtype)
         v, *others = self._move(x, *variables)
         free: Any = True

@@ -18,7 +18,7 @@ KINDS = {
     "triangle": lambda x: jnp.where(x < 0, 0.5 * (1 + x) ** 2, 1 - 0.5 * (1 - x) ** 2),
     "fast_sigmoid": lambda x: 0.5 * (1 + 10 * x / (1 + jnp.abs(10 * x))),
     "inverse_square": lambda x: 0.5 + jnp.arctan(10 * x) / jnp.pi,
-    "rectangle": lambda x: jnp.clip(x + 0.5, 0, 1),
+    "rectangle": lambda x: jnp.where(jnp.abs(x) <= 0.5, x + 0.5, (x > 0).astype(x.dtype)),
     "gaussian": lambda x: normal(2 * x),
     "multi_gaussian": lambda x: (1.15 * normal(2 * x) - 0.15 * (normal(2 * x, 1, 6) + normal(2 * x, -1, 6))) / 0.85,
     "exponential": lambda x: jnp.where(x < 0, 0.5 * jnp.exp(5 * x), 1 - 0.5 * jnp.exp(-5 * x)),

@@ -1,9 +1,10 @@
 """``python -m benchmarks.hidden``: a step that makes its hidden states, beside the reference system.
 
-An RNN and a spiking network run through a series from rest, and are trained on it: each call makes the hidden states anew,
-as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so that its
+An RNN and a spiking network run through a series from rest, and are trained on it: each call makes the hidden states
+anew, as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so that its
 spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options: ``--quick``
-(rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the exit code is 0.
+(rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the exit code
+is 0.
 """
 
 from __future__ import annotations
@@ -138,10 +139,10 @@ ROWS: dict[str, tuple[bool, bool]] = {
 }
 
 
-def measure(name: str, make: Callable[[Callable[..., Work]], Work], budget_s: float) -> str:
+def measure(name: str, spiking: bool, training: bool, budget_s: float) -> str:
     """Return the line of one row."""
-    works = {"ours": make(ours), "reference": make(theirs)}
-    first = {who: [float(work()) for _ in range(3)] for who, work in works.items()}  # pyright: ignore[reportArgumentType]
+    works: dict[str, Callable[[], Any]] = {"ours": ours(spiking, training), "reference": theirs(spiking, training)}
+    first = {who: [float(work()) for _ in range(3)] for who, work in works.items()}
     if not np.allclose(first["ours"], first["reference"], rtol=1e-3):
         return f"{name:<34}failed: they compute different things: {first}"
     best, rounds = interleaved(works, budget_s)
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     print(_LINE.format("", "ours", "reference", "ratio", "target", "").rstrip())
     for name, (spiking, training) in ROWS.items():
         if chosen(name, given.rows):
-            print(measure(name, lambda who: who(spiking, training), 1.0 if given.quick else 10.0), flush=True)  # noqa: B023
+            print(measure(name, spiking, training, 1.0 if given.quick else 10.0), flush=True)
     return 0
 
 

@@ -1,8 +1,8 @@
 """Train a spiking network whose time constants and delays are trained too, and the same one with these held.
 
-1,797 scanned digits are shown by the times of single spikes: the brighter a pixel, the earlier.  Run it with ``python -m
-examples.spiking_delays``, or with ``--output some/folder``; with ``--quick`` it trains a quarter as long.  The data ships
-with scikit-learn.
+1,797 scanned digits are shown by the times of single spikes: the brighter a pixel, the earlier.  Run it with
+``python -m examples.spiking_delays``, or with ``--output some/folder``; with ``--quick`` it trains a quarter as long.
+The data ships with scikit-learn.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class TimedNet(nn.Module):
         self.delays = nn.Delay(64, constant(first, nn.Sigmoid(0.0, LONGEST)), max_delay=LONGEST)
         self.weights = nn.Linear(64, hidden, w_init=jax.nn.initializers.normal(0.3))
         self.current = nn.ExponentialSynapse(hidden, tau=constant(jnp.full(hidden, 5.0), nn.Exp()))
-        self.neurons = nn.LIF(hidden, tau=constant(jnp.full(hidden, 10.0), nn.Exp()), surrogate="fast_sigmoid", slope=5.0)
+        self.neurons = nn.LIF(
+            hidden, tau=constant(jnp.full(hidden, 10.0), nn.Exp()), surrogate="fast_sigmoid", slope=5.0
+        )
         self.head = nn.Linear(hidden, 10)
         self.readout = nn.ExponentialSynapse(10, tau=constant(jnp.full(10, 10.0), nn.Exp()))
 

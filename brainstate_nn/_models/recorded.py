@@ -34,7 +34,8 @@ def recorded(
         call: What is called in place of the model, such as a method of it.
 
     Returns:
-        A function with the arguments of the model that returns a pair: its result, and a dict from dotted path to value.
+        A function with the arguments of the model that returns a pair: its result, and a dict from dotted path to
+        value.
 
     Raises:
         ValueError: `where` chooses no state, when the function is called.

@@ -154,7 +154,8 @@ def _longest(given: Given, delay: Constant, longest: float | None) -> float:
     if longest is None:
         if isinstance(given, State):
             raise ValueError(
-                "a delay in a State may grow, and the line has room for no more than `max_delay`: write `max_delay=20.0`"
+                "a delay in a State may grow, and the line has room for no more than `max_delay`: write "
+                "`max_delay=20.0`"
             )
         found = numbers_in(delay)
         if isinstance(found, Tracer):

@@ -1,4 +1,4 @@
-"""The network with trained constants: where it begins, what is trained, and that it learns more than with these held."""
+"""The network with trained constants: where it begins, what is trained, and what it promises."""
 
 from __future__ import annotations
 

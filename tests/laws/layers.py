@@ -14,10 +14,9 @@ from flax import nnx
 import brainstate_nn as nn
 from tests.laws.layer import Layer, pictures, rows, series, started
 from tests.laws.neurons import NEURONS
-from tests.laws.sizes import USUAL, Sizes
+from tests.laws.sizes import Sizes
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 from tests.tables import each
-
 
 NORMAL = jax.nn.initializers.normal(1.0)  # of biases and scales too, so that what is forgotten shows
 

@@ -19,11 +19,12 @@ def ours(neurons, x, time):
 
 
 def assert_same_times(found, want, late):
-    """As many spikes, of which each is off by a part of the time that has passed."""
-    assert [len(times) for times in found] == [len(times) for times in want]
+    """As many spikes, but for one at the end, of which each is off by a part of the time that has passed."""
     assert max(map(len, want)) >= 3
     for mine, other in zip(found, want, strict=True):
-        np.testing.assert_allclose(mine, other, rtol=late, atol=0.2)
+        assert abs(len(mine) - len(other)) <= (len(other) > 0)
+        both = min(len(mine), len(other))
+        np.testing.assert_allclose(mine[:both], other[:both], rtol=late, atol=0.2)
 
 
 def hodgkin_huxley(x, time, dt=0.002):

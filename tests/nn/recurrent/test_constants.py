@@ -109,9 +109,14 @@ def test_one_of_each_lane_and_of_each_layer_of_a_stack():
 
 @each("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_kept_from_constants(dtype):
-    for cell in (nn.LIF(2, tau=[5.0, 6.0], refractory=[1.0, 2.0], dtype=dtype), nn.Delay(2, [0.5, 1.5], dtype=dtype),
-                 nn.AdEx(2, a=[0.1, 0.2], dtype=dtype), nn.DualExponentialSynapse(2, tau_rise=[0.5, 1.0], dtype=dtype),
-                 nn.ShortTermPlasticity(2, use=[0.1, 0.2], dtype=dtype), nn.HodgkinHuxley(2, c=[1.0, 2.0], dtype=dtype)):  # fmt: skip
+    for cell in (
+        nn.LIF(2, tau=[5.0, 6.0], refractory=[1.0, 2.0], dtype=dtype),
+        nn.AdEx(2, a=[0.1, 0.2], dtype=dtype),
+        nn.HodgkinHuxley(2, c=[1.0, 2.0], dtype=dtype),
+        nn.DualExponentialSynapse(2, tau_rise=[0.5, 1.0], dtype=dtype),
+        nn.ShortTermPlasticity(2, use=[0.1, 0.2], dtype=dtype),
+        nn.Delay(2, [0.5, 1.5], dtype=dtype),
+    ):
         assert cell.step(cell.initial_carry(), jnp.ones(2))[1].dtype == dtype
 
 

@@ -1,8 +1,8 @@
 """``python -m benchmarks.hidden``: a step that makes its hidden states, beside the reference system.
 
 An RNN and a spiking network run through a series from rest, and are trained on it: each call makes the hidden states
-anew, as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so that its
-spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options: ``--quick``
+anew, as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so
+that its spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options: ``--quick``
 (rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the exit code
 is 0.
 """
@@ -149,7 +149,7 @@ def measure(name: str, spiking: bool, training: bool, budget_s: float) -> str:
     ratio = best["ours"] / best["reference"]
     verdict = "MISSED" if ratio > TARGET else "ok"
     return _LINE.format(
-        name, spell(best["ours"]), spell(best["reference"]), f"{ratio:.2f}", f"{TARGET:g}", f"{verdict} (best of {rounds})"
+        name, spell(best["ours"]), spell(best["reference"]), f"{ratio:.2f}", f"{TARGET:g}", f"{verdict} ({rounds})"
     )  # fmt: skip
 
 

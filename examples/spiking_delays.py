@@ -93,7 +93,8 @@ def main(output: Path, quick: bool) -> None:
         losses[name] = train(model, train_x, train_y, epochs=15 if quick else 60, rate=5e-3)
         logits, hidden = jit(model.run)(test_x)
         accuracy[name] = float((logits.argmax(-1) == test_y).mean())
-        print(f"{name}: accuracy {accuracy[name]:.2%}, {1000 * float(hidden.mean()):.0f} spikes of a neuron in a second, "
+        rate = 1000 * float(hidden.mean())
+        print(f"{name}: accuracy {accuracy[name]:.2%}, {rate:.0f} spikes of a neuron in a second, "
               f"{time.perf_counter() - start:.0f} s")  # fmt: skip
         if isinstance(first, nn.Constrained):
             moved = float(jnp.abs(first.constrained - before).mean())

@@ -43,7 +43,7 @@ def poisson_spikes(rates: Any, length: int, *, dt: float = 1.0, rng: Rng = None)
     if not isinstance(chance, Tracer) and not bool(np.all((np.asarray(chance) >= 0) & (np.asarray(chance) <= 1.0001))):
         raise ValueError(f"rates must be from 0 to 1 / dt, which is {1 / dt:g}: with a smaller dt there are more steps")
     key = stream_of(rng, "spikes").split_key()
-    return jax.random.bernoulli(key, jnp.minimum(chance, 1.0), (length, *chance.shape)).astype(jnp.float32)
+    return jax.random.bernoulli(key, jnp.minimum(chance, 1.0)[None], (length, *chance.shape)).astype(jnp.float32)
 
 
 def latency_spikes(

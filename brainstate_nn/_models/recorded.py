@@ -24,11 +24,11 @@ def recorded(
 ) -> Callable[..., Any]:
     """Return a function that calls a model and returns also the values of chosen states after the call.
 
-    ``for_loop(recorded(net, "*.v"), xs)`` gives the outputs, and all membranes over time.
+    ``for_loop(recorded(net, "**.v"), xs)`` gives the outputs, and all membranes over time.
 
     Args:
         node: The model.
-        where: Which of its states: a dotted path or glob, as ``"neurons.v"`` or ``"*.v"``; a class; a tag; a State; or
+        where: Which of its states: a dotted path or glob, as ``"neurons.v"`` or ``"**.v"``; a class; a tag; a State; or
             another filter. Those of a sequence by default. It is asked at each call, so that `init_all_states` may
             come later.
         call: What is called in place of the model, such as a method of it.
@@ -46,7 +46,7 @@ def recorded(
         >>> from brainstate_transform import for_loop
         >>> net = Sequential(Linear(2, 3), LIF(3, refractory=2.0))
         >>> _ = init_all_states(net)
-        >>> spikes, seen = for_loop(recorded(net, "*.v"), jnp.ones((10, 2)))
+        >>> spikes, seen = for_loop(recorded(net, "**.v"), jnp.ones((10, 2)))
         >>> {path: values.shape for path, values in seen.items()}
         {'layers.1.v': (10, 3)}
     """

@@ -33,7 +33,7 @@ WANT = {"layers.1.v": 1, "layers.1.wait": 2, "layers.2.g": 3}
     ("where", "names"),
     [
         ((), list(WANT)),
-        (("*.v",), ["layers.1.v"]),
+        (("**.v",), ["layers.1.v"]),
         (("layers.1.*",), ["layers.1.v", "layers.1.wait"]),
         ((nn.HiddenState,), list(WANT)),
     ],
@@ -52,7 +52,7 @@ def test_states_over_time_in_a_loop(where, names):
 
 def test_results_of_modules_beside_states_and_a_method_in_place_of_the_model():
     net = network()
-    (out, spikes), seen = for_loop(nn.recorded(net, "*.v", call=nn.capture(net, "layers.1")), XS)
+    (out, spikes), seen = for_loop(nn.recorded(net, "**.v", call=nn.capture(net, "layers.1")), XS)
     assert out.shape == spikes["layers.1"].shape == seen["layers.1.v"].shape == (6, 3)
     assert set(np.unique(spikes["layers.1"])) <= {0.0, 1.0}
 

@@ -55,7 +55,7 @@ class ExpIF(SpikingCell):
         >>> from brainstate_transform import for_loop
         >>> neurons = ExpIF(2)
         >>> neurons.init_state()
-        >>> spikes = for_loop(lambda: neurons(jnp.array([10.0, 30.0])), length=1000)
+        >>> spikes = for_loop(lambda: neurons(jnp.array([1.0, 30.0])), length=1000)
         >>> (spikes.sum(0) > 0).tolist()
         [False, True]
     """

@@ -134,7 +134,7 @@ class ALIF(SpikingCell):
         >>> neurons.init_state()
         >>> spikes = for_loop(lambda: neurons(jnp.array([2.0])), length=100)
         >>> spikes[:50].sum().item(), spikes[50:].sum().item()
-        (4.0, 2.0)
+        (3.0, 1.0)
     """
 
     hidden_names: tuple[str, ...] = ("v", "a")

@@ -46,7 +46,7 @@ class ShortTermPlasticity(RecurrentCell):
         >>> tiring = ShortTermPlasticity(1, use=0.5, tau_f=1.0, tau_d=100.0, dt=10.0)
         >>> tiring.init_state()
         >>> [round(float(tiring(jnp.ones(1))[0]), 3) for _ in range(3)]
-        [0.5, 0.274, 0.172]
+        [0.5, 0.274, 0.171]
     """
 
     hidden_names: tuple[str, ...] = ("u", "x")

@@ -176,7 +176,7 @@ class DualExponentialSynapse(_Synapse):
         >>> synapse = DualExponentialSynapse(1, tau_rise=1.0, tau_decay=3.0)
         >>> synapse.init_state()
         >>> [round(float(synapse(x)[0]), 3) for x in jnp.array([[1.0], [0.0], [0.0], [0.0]])]
-        [0.0, 0.907, 0.982, 0.826]
+        [0.0, 0.906, 0.982, 0.826]
     """
 
     hidden_names: tuple[str, ...] = ("decaying", "rising")

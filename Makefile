@@ -47,6 +47,7 @@ bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other sys
 	$(BIN)/python -m benchmarks.transforms
 	$(BIN)/python -m benchmarks.program
 	$(BIN)/python -m benchmarks.nn
+	$(BIN)/python -m benchmarks.hidden
 	$(BIN)/python -m benchmarks.checkpoints
 
 clean:  ## Remove the environments and all caches

@@ -26,9 +26,15 @@ from ._recurrent.cell import RecurrentCell
 from ._recurrent.cells import RNNCell, GRUCell, MGUCell, LSTMCell
 from ._recurrent.rnn import RNN, Bidirectional
 from ._recurrent.fixed_dropout import FixedDropout
-from ._recurrent.surrogate import surrogate_spike
-from ._recurrent.neurons import LIF
-from ._recurrent.neurons import ExponentialSynapse
+from ._dynamics.surrogate import surrogate_spike
+from ._dynamics.neurons import LIF, ALIF
+from ._dynamics.exponential_neurons import ExpIF, AdEx
+from ._dynamics.izhikevich import Izhikevich
+from ._dynamics.hodgkin_huxley import HodgkinHuxley
+from ._dynamics.exp_euler import exp_euler_step
+from ._dynamics.synapses import ExponentialSynapse, AlphaSynapse, DualExponentialSynapse
+from ._dynamics.plasticity import ShortTermPlasticity
+from ._dynamics.encoders import poisson_spikes, latency_spikes
 from ._recurrent.delay import Delay
 from ._layers.pool import max_pool, min_pool, avg_pool, MaxPool, AvgPool, GlobalAvgPool, Flatten
 from ._layers.adaptive_pool import adaptive_avg_pool, adaptive_max_pool, AdaptiveAvgPool, AdaptiveMaxPool
@@ -45,10 +51,12 @@ from ._models.mode import mode
 from ._models.surgery import get_at, rewrite
 from ._training.freeze import FrozenParam, freeze, unfreeze
 from ._models.capture import capture
+from ._models.recorded import recorded
 from ._tools.tabulate import tabulate
+from ._tools.plots import raster_plot, trace_plot
 from ._models.init_states import init_all_states, reset_all_states, vmap_init_all_states, vmap_reset_all_states
 from ._core.random import RandomState, RandomStreams, default_rng, seed, split_key
-from ._training.constraints import Constrained, Transform, Softplus, Exp, Sigmoid, Affine, Clip, Simplex, Chain
+from ._core.constraints import Constrained, Transform, Softplus, Exp, Sigmoid, Affine, Clip, Simplex, Chain
 from ._training.penalties import L1, L2, ElasticNet, Orthogonal, penalise, reg_loss
 from ._training.precision import Policy
 from ._training.optimizer import Optimizer, OptState

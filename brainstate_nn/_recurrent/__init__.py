@@ -1,1 +1,1 @@
-"""Recurrent and spiking cells, the hidden states that they keep, and what runs them over time."""
+"""Recurrent cells, the hidden states that they keep, the constants of their dynamics, and what runs them over time."""

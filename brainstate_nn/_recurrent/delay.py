@@ -8,11 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from brainstate_graph import State
 
 from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.sharded import resharded
 from .._core.states import HiddenState
 from .cell import RecurrentCell
+from .constants import Constant, Given, as_constant, numbers_in, of_constant
 
 __all__ = ["Delay"]
 
@@ -21,11 +26,15 @@ class Delay(RecurrentCell):
     """A delay line: the output is the input of `delay` ago, and zero before there was one.
 
     The last inputs are kept in a ring, of which one slot is written in each step. A delay that is no whole number of
-    steps is interpolated between the two steps around it.
+    steps is interpolated between the two steps around it, and that has a derivative by the delay: a ParamState is
+    trained.
 
     Args:
         in_size: The number of features, or the shape of the input without the batch.
-        delay: How much later, in the unit of `dt`; in steps where `dt` is left at 1.
+        delay: How much later, in the unit of `dt`; in steps where `dt` is left at 1. A number, an array with one for
+            each feature, or a State of these.
+        max_delay: The longest delay that there is room for; a delay beyond it, or below 0, counts as the nearest of
+            both, and a gradient leads no further. None for the longest of `delay`; a State has no longest.
         dt: The time of one step.
         dtype: The dtype of the line; None for float32.
 
@@ -35,7 +44,8 @@ class Delay(RecurrentCell):
         position: The second part, without batch axes: the slot that is written next.
 
     Raises:
-        ValueError: `delay` is negative, or `dt` or a size is not positive.
+        ValueError: `delay` is negative or longer than `max_delay`, `dt` or a size is not positive, or a State is given
+            without `max_delay`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,11 +60,18 @@ class Delay(RecurrentCell):
     buffer: HiddenState
     position: HiddenState
 
-    def __init__(self, in_size: int | Sequence[int], delay: float, *, dt: float = 1.0, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        in_size: int | Sequence[int],
+        delay: Given,
+        *,
+        max_delay: float | None = None,
+        dt: float = 1.0,
+        dtype: Any = None,
+    ) -> None:
         self.in_size = as_sizes("in_size", in_size)
-        if not is_number(delay) or not 0.0 <= delay < math.inf:
-            raise ValueError(f"delay must be a number that is not negative, not {delay!r}")
-        self.delay = float(delay)
+        self.delay: Constant = as_constant("delay", delay, self.in_size, least=0.0)
+        self.max_delay = _longest(delay, self.delay, max_delay)
         self.dt = as_positive("dt", dt)
         self.dtype = as_dtype(dtype)
 
@@ -86,15 +103,20 @@ class Delay(RecurrentCell):
         x, buffer = _on_same_devices(x.astype(buffer.dtype), buffer, axis)
         buffer = jax.lax.dynamic_update_index_in_dim(buffer, x, position, axis)
 
+        y = self._of_each(buffer, position, axis) if isinstance(self.delay, State) else self._of_all(buffer, position)
+        return (buffer, (position + 1) % self._slots), y
+
+    def _of_all(self, buffer: jax.Array, position: jax.Array) -> jax.Array:
+        """Take out what went in one delay ago: a slot, or two."""
+        axis = buffer.ndim - len(self.in_size) - 1
+
         def ago(steps: int) -> jax.Array:
             slot = (position - steps) % self._slots
             return jax.lax.dynamic_index_in_dim(buffer, slot, axis, keepdims=False)
 
-        whole, part = divmod(self._steps, 1.0)
+        whole, part = divmod(_steps(numbers_in(self.delay), self.dt), 1.0)
         y = ago(int(whole))
-        if part:
-            y = (1 - part) * y + part * ago(int(whole) + 1)
-        return (buffer, (position + 1) % self._slots), y
+        return (1 - part) * y + part * ago(int(whole) + 1) if part else y
 
     def hold(self, before: Any, after: Any) -> tuple[jax.Array, jax.Array]:
         """Return the line of a sequence that has ended: it stands still, so its slots move with the position of all.
@@ -109,15 +131,55 @@ class Delay(RecurrentCell):
         buffer, position = before[0], after[1]
         return jnp.roll(buffer, 1, buffer.ndim - len(self.in_size) - 1), position
 
-    @property
-    def _steps(self) -> float:
-        # 0.3 / 0.1 is 3, and not a little less.
-        return round(self.delay / self.dt, 9)
+    def _of_each(self, buffer: jax.Array, position: jax.Array, axis: int) -> jax.Array:
+        """Take out what went in the delay of each feature ago.
+
+        All slots are compared with the delay, and not two of them gathered: the derivative by the line has all of them
+        anyhow, and a line that is spread over a mesh stays so.
+        """
+        like = jax.lax.index_in_dim(buffer, 0, axis)
+        delay = of_constant(self.delay, like, wide=True)
+        # `jnp.clip` has no derivative at its bounds, where a delay of 0 would stay for ever.
+        steps = jnp.where(delay < 0, 0.0, jnp.where(delay > self.max_delay, self.max_delay, delay)) / self.dt
+        # A whole number of steps is one: 0.3 / 0.1 is 3. Rounding has no derivative, and this one is 1.
+        near = jnp.round(steps)
+        steps = jnp.where(jnp.abs(steps - near) < 1e-4, near + (steps - jax.lax.stop_gradient(steps)), steps)
+        whole = jnp.floor(jax.lax.stop_gradient(steps))
+        part = (steps - whole).astype(buffer.dtype)
+        slots = jnp.arange(self._slots).reshape(self._slots, *[1] * len(self.in_size))
+        age = ((position - slots) % self._slots)[(None,) * axis]
+        # By `where` and not by a product with zero, so that NaN in another slot stays there.
+        parts = jnp.where(age == whole, (1 - part) * buffer, 0) + jnp.where(age == whole + 1, part * buffer, 0)
+        return jnp.sum(parts, axis)
 
     @property
     def _slots(self) -> int:
         # One more than the delay, for the input of now is put in before an earlier one is taken out.
-        return math.ceil(self._steps) + 1
+        return math.ceil(_steps(self.max_delay, self.dt)) + 1
+
+
+def _steps(time: float, dt: float) -> float:
+    # 0.3 / 0.1 is 3, and not a little less.
+    return round(time / dt, 9)
+
+
+def _longest(given: Given, delay: Constant, longest: float | None) -> float:
+    if longest is None:
+        if isinstance(given, State):
+            raise ValueError(
+                "a delay in a State may grow, and the line has room for no more than `max_delay`: write "
+                "`max_delay=20.0`"
+            )
+        found = numbers_in(delay)
+        if isinstance(found, Tracer):
+            raise ValueError("the longest of a traced delay is not known: write `max_delay=20.0`")
+        return float(np.max(np.asarray(found)))
+    if not is_number(longest) or not 0.0 <= longest < math.inf:
+        raise ValueError(f"max_delay must be a number that is not negative, not {longest!r}")
+    found = numbers_in(delay)
+    if not isinstance(found, Tracer) and np.max(np.asarray(found)) > longest:
+        raise ValueError(f"delay must not be longer than max_delay, which is {longest:g}, and has {np.max(found):g}")
+    return float(longest)
 
 
 def _on_same_devices(x: jax.Array, buffer: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

@@ -18,10 +18,10 @@ from brainstate_graph.extend import describe, fields_of, locate
 from brainstate_transform import each_lane, lane_axes
 
 from .._core.arguments import is_number
+from .._core.constraints import Constrained
 from .._core.inputs import at_least_float32, squared_magnitude
 from .._core.selection import selected_states
 from .._core.sharded import replicated
-from .constraints import Constrained
 
 __all__ = ["L1", "L2", "ElasticNet", "Orthogonal", "Penalty", "penalise", "reg_loss"]
 

@@ -92,3 +92,10 @@ class Called(nn.Module):
     def __call__(self, first: Any, *others: Any) -> Any:
         named = dict(zip(self.names, others, strict=True)) if self.names else {}
         return self.layer(first, *([] if named else others), **named, **self.options)
+
+
+def started(layer: nn.RecurrentCell, s: Sizes) -> None:
+    """In the middle of a sequence, so that what the hidden states do shows."""
+    layer.init_state(s.batch)
+    for state in layer.states(nn.HiddenState).values():
+        state.value = jnp.full_like(state.value, 0.5)

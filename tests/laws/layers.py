@@ -13,8 +13,9 @@ from flax import nnx
 
 import brainstate_nn as nn
 from tests.laws.attention_layers import ATTENTION_LAYERS
-from tests.laws.layer import NORMAL, Layer, pictures, rows, series
+from tests.laws.layer import NORMAL, Layer, pictures, rows, series, started
 from tests.laws.layer import dtypes_of as _dtypes
+from tests.laws.neurons import NEURONS
 from tests.laws.sizes import Sizes
 from tests.nn.peers import KERNEL, SCALE, Oracle, flax, formula
 from tests.tables import each
@@ -32,13 +33,6 @@ def their_lora(m: nn.LoRA) -> nnx.LoRA:
 def their_mlp(m: nn.MLP) -> nnx.Sequential:
     first, second = (nnx.Linear(layer.in_size, layer.out_size, **_dtypes(m.layers[0])) for layer in m.layers)
     return nnx.Sequential(first, nnx.tanh, second)
-
-
-def started(layer: nn.RecurrentCell, s: Sizes) -> None:
-    """In the middle of a sequence, so that what the hidden states do shows."""
-    layer.init_state(s.batch)
-    for state in layer.states(nn.HiddenState).values():
-        state.value = jnp.full_like(state.value, 0.5)
 
 
 def half(m: Any, x: jax.Array) -> jax.Array:
@@ -77,13 +71,6 @@ def mgu(m: nn.MGUCell, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     h = half(m, x)
     f = jax.nn.sigmoid(x @ w_f + h @ u_f + b_f[None])
     return (1 - f) * h + f * jnp.tanh(x @ w_n + (f * h) @ u_n + b_n[None])
-
-
-def spikes(m: nn.LIF, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    leak = jnp.exp(jnp.float32(-m.dt / m.tau))
-    above = 0.5 * leak + (1 - leak) * x.astype(jnp.float32) - m.threshold
-    smooth = 0.5 + jnp.arctan(jnp.pi * above) / jnp.pi
-    return jax.lax.stop_gradient((above >= 0) - smooth) + smooth
 
 
 def _one_after_another(m: nn.Stack, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -235,12 +222,7 @@ LAYERS: list[Layer] = [
               nn.RNNCell(s.width, s.out, **o), nn.RNNCell(s.width, 2, **o)), series,
           flax(lambda m: nnx.Bidirectional(*(nnx.RNN(their_simple(r.cell)) for r in (m.forward, m.backward))), {
               **under("forward.cell", "forward_rnn.cell", CELL), **under("backward.cell", "backward_rnn.cell", CELL)})),
-    Layer("LIF", lambda s, rng: nn.LIF(s.width, tau=1.0, threshold=0.6), rows, formula(spikes), plain=True,
-          start=started),
-    Layer("ExponentialSynapse", lambda s, rng: nn.ExponentialSynapse(s.width, tau=2.0), rows,
-          formula(lambda m, v, x: 0.5 * jnp.exp(-0.5) + x.astype(jnp.float32)), plain=True, start=started),
-    Layer("Delay", lambda s, rng: nn.Delay(s.width, 0.25), rows, formula(lambda m, v, x: 0.75 * x.astype(jnp.float32)),
-          plain=True, start=lambda layer, s: layer.init_state(s.batch)),
+    *NEURONS,
     Layer("MaxPool", lambda s, rng: nn.MaxPool((2, 2)), pictures,
           formula(lambda m, v, x: nnx.max_pool(x, (2, 2), (2, 2))), plain=True, whole=True),
     Layer("AvgPool", lambda s, rng: nn.AvgPool((2, 2)), pictures,

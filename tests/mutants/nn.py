@@ -214,10 +214,10 @@ MUTANTS = [
     ),
     (
         "gradients flow through the reset",
-        f"{NN}/_recurrent/neurons.py",
+        f"{NN}/_dynamics/spiking_cell.py",
         "back = jax.lax.stop_gradient(spike) if self.detach_reset else spike",
         "back = spike",
-        ("tests/nn/recurrent/test_neurons.py",),
+        ("tests/nn/dynamics/test_neurons.py",),
     ),
     (
         "a delay line writes one slot only",
@@ -271,10 +271,10 @@ MUTANTS = [
     ),
     (
         "softplus reaches zero",
-        f"{NN}/_training/constraints.py",
+        f"{NN}/_core/constraints.py",
         "return jnp.maximum(jax.nn.softplus(x), float(_finfo(x).tiny))",
         "return jax.nn.softplus(x)",
-        ("tests/nn/training/test_constraints.py",),
+        ("tests/nn/core/test_constraints.py",),
     ),
     (
         "a penalty is that of the free value",

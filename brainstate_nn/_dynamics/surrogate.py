@@ -30,12 +30,26 @@ def _sigmoid(x: jax.Array) -> jax.Array:
     return s * (1 - s)
 
 
+def _gaussian(x: jax.Array, width: float = 1.0) -> jax.Array:
+    return jnp.exp(-((x / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi))
+
+
+def _multi_gaussian(x: jax.Array) -> jax.Array:
+    # The heights and widths of the source; its three parts enclose 1.15 - 2 * 0.15.
+    return (1.15 * _gaussian(x) - 0.15 * (_gaussian(x - 1, 6.0) + _gaussian(x + 1, 6.0))) / 0.85
+
+
 # Of each kind the derivative at a slope of 1, and the slope that is used where none is given, after the sources below.
 _KINDS: Mapping[str, tuple[Derivative, float]] = {
     "sigmoid": (_sigmoid, 4.0),
     "arctan": (lambda x: 0.5 / (1 + (math.pi / 2 * x) ** 2), 2.0),
     "triangle": (lambda x: jax.nn.relu(1 - jnp.abs(x)), 1.0),
     "fast_sigmoid": (lambda x: 0.5 / (1 + jnp.abs(x)) ** 2, 10.0),
+    "inverse_square": (lambda x: 1 / (math.pi * (1 + x**2)), 10.0),
+    "rectangle": (lambda x: (jnp.abs(x) <= 0.5).astype(x.dtype), 1.0),
+    "gaussian": (_gaussian, 2.0),
+    "multi_gaussian": (_multi_gaussian, 2.0),
+    "exponential": (lambda x: 0.5 * jnp.exp(-jnp.abs(x)), 5.0),
 }
 
 
@@ -46,17 +60,23 @@ def surrogate_spike(
 
     The derivative is ``slope * d(slope * x)``, where `d` and the usual slope are:
 
-    ================  ===============================  =====  =====================================
-    kind              d(x)                             slope  source
-    ================  ===============================  =====  =====================================
-    `"sigmoid"`       ``s * (1 - s), s = sigmoid(x)``  4      Neftci et al. (2019), arXiv:1901.09948
-    `"arctan"`        ``1 / 2 / (1 + (pi x / 2)**2)``  2      Fang et al. (2021), arXiv:2007.05785
-    `"triangle"`      ``max(0, 1 - abs(x))``           1      Bellec et al. (2018), arXiv:1803.09574
-    `"fast_sigmoid"`  ``1 / 2 / (1 + abs(x))**2``      10     Zenke and Ganguli (2018), arXiv:1705.11146
-    ================  ===============================  =====  =====================================
+    ==================  ===============================  =====  ==================================================
+    kind                d(x)                             slope  source
+    ==================  ===============================  =====  ==================================================
+    `"sigmoid"`         ``s * (1 - s), s = sigmoid(x)``  4      Neftci et al. (2019), arXiv:1901.09948
+    `"arctan"`          ``1 / 2 / (1 + (pi x / 2)**2)``  2      Fang et al. (2021), arXiv:2007.05785
+    `"triangle"`        ``max(0, 1 - abs(x))``           1      piecewise linear: Bellec et al. (2018), arXiv:1803.09574
+    `"fast_sigmoid"`    ``1 / 2 / (1 + abs(x))**2``      10     SuperSpike: Zenke and Ganguli (2018), arXiv:1705.11146
+    `"inverse_square"`  ``1 / pi / (1 + x**2)``          10     a Cauchy density, of heavier tails than `"gaussian"`
+    `"rectangle"`       ``abs(x) <= 1/2``                1      Wu et al. (2018), arXiv:1706.02609
+    `"gaussian"`        the normal density               2      Wu et al. (2018), arXiv:1706.02609
+    `"multi_gaussian"`  a high normal density less two   2      Yin et al. (2021), arXiv:2103.12593
+                        wide ones, below 0 far outside
+    `"exponential"`     ``exp(-abs(x)) / 2``             5      SLAYER: Shrestha and Orchard (2018), arXiv:1810.08646
+    ==================  ===============================  =====  ==================================================
 
-    Each encloses an area of one, whatever the slope: the surrogate, too, goes from 0 to 1. (The sources scale the last
-    two otherwise.) A surrogate is no derivative of the output: second derivatives are those of `d`, for what they are
+    Each encloses an area of one, whatever the slope: the surrogate, too, goes from 0 to 1. (Some sources scale theirs
+    otherwise.) A surrogate is no derivative of the output: second derivatives are those of `d`, for what they are
     worth.
 
     Args:

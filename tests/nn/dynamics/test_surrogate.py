@@ -10,12 +10,18 @@ from brainstate_graph import State
 from brainstate_transform import checkpoint, for_loop, grad, jit, vmap
 from tests.tables import each, pairs
 
+normal = jax.scipy.stats.norm.cdf
 KINDS = {
     # of each kind the smooth step whose derivative it has, at the usual slope
     "sigmoid": lambda x: jax.nn.sigmoid(4 * x),
     "arctan": lambda x: 0.5 + jnp.arctan(jnp.pi * x) / jnp.pi,
     "triangle": lambda x: jnp.where(x < 0, 0.5 * (1 + x) ** 2, 1 - 0.5 * (1 - x) ** 2),
     "fast_sigmoid": lambda x: 0.5 * (1 + 10 * x / (1 + jnp.abs(10 * x))),
+    "inverse_square": lambda x: 0.5 + jnp.arctan(10 * x) / jnp.pi,
+    "rectangle": lambda x: jnp.where(jnp.abs(x) <= 0.5, x + 0.5, (x > 0).astype(x.dtype)),
+    "gaussian": lambda x: normal(2 * x),
+    "multi_gaussian": lambda x: (1.15 * normal(2 * x) - 0.15 * (normal(2 * x, 1, 6) + normal(2 * x, -1, 6))) / 0.85,
+    "exponential": lambda x: jnp.where(x < 0, 0.5 * jnp.exp(5 * x), 1 - 0.5 * jnp.exp(-5 * x)),
 }
 X = jnp.linspace(-0.95, 0.9, 38)
 each_kind = each("kind", KINDS)
@@ -81,7 +87,7 @@ def test_second_derivatives_are_those_of_the_surrogate():
 
 def test_wrong_kinds_and_slopes():
     with pytest.raises(
-        ValueError, match=r"^a surrogate is one of sigmoid, arctan, triangle, fast_sigmoid, or a function"
+        ValueError, match=r"^a surrogate is one of sigmoid, arctan, triangle, fast_sigmoid, .*, or a function"
     ):
         nn.surrogate_spike(1.0, "relu")
     for slope in (0.0, -1.0, float("nan"), "steep", True):

@@ -124,6 +124,7 @@ def test_what_is_changed_is_another_program():
 @each(
     ("options", "message"),
     [
+        ({"refractory": -1.0}, "refractory must be a number not less than 0, not -1.0"),
         ({"tau": 0.0}, "tau must be a number greater than 0, not 0.0"),
         ({"dt": -1.0}, "dt must be a number greater than 0, not -1.0"),
         ({"threshold": 0.0}, "threshold must be above v_reset, which is 0.0, and is 0.0"),
@@ -149,35 +150,53 @@ def test_integration_is_exact_where_the_step_is_halved():
     np.testing.assert_allclose(coarse.step(coarse.initial_carry(), x)[0], v, rtol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------------------- synapses
+# ----------------------------------------------------------------------------------------------- refractory, adaptation
 
 
-def test_the_answer_to_spikes_is_a_sum_of_exponentials():
-    rng = np.random.default_rng(0)
-    spikes = (rng.random((60, 3)) < 0.2).astype(np.float32)
-    synapse = nn.ExponentialSynapse(3, tau=4.0, dt=0.5)
-    synapse.init_state()
-    t = 0.5 * np.arange(60)
-    since = t[:, None] - t[None]
-    kernel = np.where(since >= 0, np.exp(-np.maximum(since, 0) / 4.0), 0.0)
-    np.testing.assert_allclose(for_loop(synapse, jnp.asarray(spikes)), kernel @ spikes, rtol=1e-5, atol=1e-6)
-    synapse.reset_state()
-    assert not synapse.g.value.any()
+@each("how", [lambda r: r, lambda r: nn.ParamState(jnp.asarray(r))], ids=["array", "state"])
+def test_the_rate_with_a_refractory_time_is_that_of_the_formula(how):
+    # The interval is refractory + tau * log(x / (x - threshold)).
+    held = np.float32([0.0, 2.0, 5.0, 12.5])
+    neurons = nn.LIF(4, tau=20.0, dt=0.05, reset="hard", refractory=how(held))
+    neurons.init_state()
+    spikes = jit(lambda: for_loop(lambda: neurons(jnp.full(4, 1.5)), length=40_000))()
+    np.testing.assert_allclose(spikes.sum(0), 2000.0 / (held + 20.0 * np.log(3.0)), rtol=0.01, atol=1.0)
 
 
-def test_any_shape_and_dtype():
-    synapse = nn.ExponentialSynapse((2, 3), dtype="bfloat16")
-    synapse.init_state(4)
-    assert synapse(jnp.ones((4, 2, 3))).dtype == synapse.g.value.dtype == jnp.bfloat16
-    spikes = nn.ExponentialSynapse(3)
-    spikes.init_state()
-    assert spikes(jnp.array([True, False, True])).tolist() == [1.0, 0.0, 1.0]
+@each("reset", ["soft", "hard"])
+def test_a_held_neuron_stays_where_the_reset_put_it_and_takes_no_input(reset):
+    neurons = nn.LIF(1, tau=10.0, dt=0.1, reset=reset, refractory=0.3, v_reset=-0.5)  # 0.3 / 0.1 is below 3
+    neurons.init_state()
+    xs = jnp.array([[20.0], *[[x] for x in (50.0, -9.0, 50.0, 50.0, 0.0)]])
+    spikes, seen = for_loop(nn.recorded(neurons, "v"), 10 * xs)
+    v = np.asarray(seen["v"])[:, 0]
+    assert spikes[:, 0].tolist() == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert v[0] == v[1] == v[2] == v[3]
+    assert v[0] == (-0.5 if reset == "hard" else pytest.approx((1 - math.exp(-0.01)) * 200 - 1.5, rel=1e-5))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"tau": 0.0}, "tau must be a number greater than 0"), ({"dt": None}, "dt must be a number greater than 0")],
-)
-def test_options_are_checked_of_synapses(options, message):
-    with pytest.raises(ValueError, match=message):
-        nn.ExponentialSynapse(3, **options)
+def test_where_the_membrane_starts():
+    neurons = nn.LIF(3, v_rest=0.5, v_init=[0.0, 0.1, 0.9])
+    neurons.init_state(2)
+    np.testing.assert_allclose(neurons.v.value, [[0.0, 0.1, 0.9]] * 2)
+    start = nn.ParamState(jnp.float32(0.3))
+    neurons = nn.LIF(2, v_init=start, tau=1.0)
+    slope = grad(lambda: neurons.step(neurons.initial_carry(), jnp.zeros(2))[0].sum(), start)()
+    assert float(slope) == pytest.approx(2 * math.exp(-1.0))
+
+
+def test_the_threshold_rises_with_each_spike_and_comes_back():
+    """Against a loop in Python, in double precision."""
+    neurons = nn.ALIF(5, tau=7.0, tau_a=30.0, beta=0.4, reset="hard")
+    xs = np.random.default_rng(0).normal(2.0, 1.0, (120, 5))
+    neurons.init_state()
+    spikes, seen = for_loop(nn.recorded(neurons, "a"), jnp.float32(xs))
+    v, a, want = np.zeros(5), np.zeros(5), []
+    for x in xs:
+        v, a = v + (1 - math.exp(-1 / 7)) * (x - v), a * math.exp(-1 / 30)
+        spike = v >= 1 + 0.4 * a
+        v, a = np.where(spike, 0.0, v), a + spike
+        want.append(spike)
+    assert 0.02 < np.mean(want) < 0.5
+    np.testing.assert_array_equal(spikes, want)
+    np.testing.assert_allclose(seen["a"][-1], a, rtol=1e-4)

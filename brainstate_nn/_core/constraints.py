@@ -21,7 +21,7 @@ from brainstate_graph import State
 from brainstate_graph.extend import locate
 from brainstate_transform import each_lane, lane_axes
 
-from .._core.states import ParamState
+from .states import ParamState
 
 __all__ = ["Affine", "Chain", "Clip", "Constrained", "Exp", "Sigmoid", "Simplex", "Softplus", "Transform"]
 

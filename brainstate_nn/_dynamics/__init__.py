@@ -1,0 +1,1 @@
+"""Neurons, synapses and what belongs to them: surrogate derivatives, encoders, one step of an equation."""

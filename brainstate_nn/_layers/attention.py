@@ -20,7 +20,7 @@ from .._core.arguments import as_dtype, as_fraction, as_size
 from .._core.inputs import as_input, as_mask, common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
-from .._core.random import Rng
+from .._core.random import Draws, Rng
 from .._core.states import LongTermState
 from .dropout import Dropout
 from .kv_cache import KVCache
@@ -150,6 +150,7 @@ class MultiHeadAttention(Module):
         positions: jax.Array | None = None,
         decode: bool = False,
         training: bool | None = None,
+        rngs: Draws = None,
         qkv_sharding: Any = None,
         out_sharding: Any = None,
     ) -> jax.Array:
@@ -171,6 +172,7 @@ class MultiHeadAttention(Module):
                 or, with `decode`, from the length of the cache.
             decode: Whether to use the cache.
             training: Overrides the attribute `training` for this call.
+            rngs: What the dropout draws from, instead of its stream: a key, a stream, or streams.
             qkv_sharding: The sharding of projected queries, keys and values, where JAX cannot tell it.
             out_sharding: The sharding of the result, where JAX cannot tell it.
 
@@ -197,9 +199,9 @@ class MultiHeadAttention(Module):
                 positions = cache.length.value + jnp.arange(count)
             q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is None:
-            x = self._attend(q, k, v, mask, is_causal, training)
+            x = self._attend(q, k, v, mask, is_causal, training, rngs)
         else:
-            x = self._attend_with_cache(cache, q, k, v, mask, training)
+            x = self._attend_with_cache(cache, q, k, v, mask, training, rngs)
         return self.out(x, out_sharding=out_sharding)
 
     def init_cache(
@@ -303,21 +305,21 @@ class MultiHeadAttention(Module):
             )
         return mask.reshape(shape)
 
-    def _attend_with_cache(self, cache: KVCache, q: Any, k: Any, v: Any, mask: Any, training: bool | None) -> jax.Array:
+    def _attend_with_cache(self, cache: KVCache, q: Any, k: Any, v: Any, mask: Any, *draws: Any) -> jax.Array:
         """Return the heads of the result for positions behind those of the cache, which then has them too."""
         count = q.shape[-3]
         keys, values = cache.extended(k, v)
         # Each new position sees all positions up to its own: those of the cache, and of the new ones the earlier.
         seen = jnp.arange(cache.max_length)[None, :] <= (cache.length.value + jnp.arange(count))[:, None]
         seen = seen.reshape((1,) * (q.ndim - 2) + seen.shape)
-        x = self._attend(q, keys, values, seen if mask is None else seen & mask, False, training)
+        x = self._attend(q, keys, values, seen if mask is None else seen & mask, False, *draws)
         # Asked before the new positions are counted.
         room = cache.has_room(count)
         cache.assign(keys, values, count)
         # Under `jit` no error can be raised: an update beyond the end would silently overwrite the last positions.
         return x if room is True else jnp.where(room, x, jnp.nan)
 
-    def _attend(self, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, training: bool | None) -> jax.Array:
+    def _attend(self, q: Any, k: Any, v: Any, mask: Any, is_causal: bool, training: Any, rngs: Draws) -> jax.Array:
         """Return the heads of the result; what is called has exactly one axis in front, so others are joined."""
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]
@@ -331,7 +333,7 @@ class MultiHeadAttention(Module):
         # JAX keeps the weights of attention for itself. Dropout needs them, so they are computed here.
         if self.dropout is not None and (self.training if training is None else training):
             weights = _weights(q, k, mask, is_causal)
-            x = _weighted_sum(self.dropout(weights, training=True), v)
+            x = _weighted_sum(self.dropout(weights, training=True, rngs=rngs), v)
         else:
             x = self.attention_fn(q, k, v, mask=mask, is_causal=is_causal)
         return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:]))

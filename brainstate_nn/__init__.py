@@ -40,10 +40,10 @@ from ._layers.activations import sparse_plus, sparse_sigmoid, softmax, log_softm
 from ._layers.activations import identity
 from jax.nn import initializers
 from ._layers.stack import Stack
-from ._models.mode import mode
+from ._models.mode import mode, view
 from ._models.surgery import get_at, rewrite
 from ._training.freeze import FrozenParam, freeze, unfreeze
-from ._models.capture import capture
+from ._models.capture import capture, sow
 from ._tools.tabulate import tabulate
 from ._models.init_states import init_all_states, reset_all_states, vmap_init_all_states, vmap_reset_all_states
 from ._core.random import RandomState, RandomStreams, default_rng, seed, split_key

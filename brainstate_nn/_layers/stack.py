@@ -29,7 +29,7 @@ from brainstate_graph.extend import (
     with_metadata,
     write_values,
 )
-from brainstate_transform import checkpoint, jit, lane_axes, laned, scan, vmap
+from brainstate_transform import checkpoint, collectors, jit, lane_axes, laned, scan, vmap
 
 from .._core.arguments import as_size
 from .._core.module import Module
@@ -136,7 +136,7 @@ class Stack(Module):
     def _step(self, x: Any, values: list[Any], args: Any, kwargs: Any) -> tuple[Any, dict[int, Any]]:
         """Run one layer, made from its values; return also the values that it changed, by their index."""
         shape, _ = self._taken_apart(self.layers)
-        layer, _ = unflatten(shape, values, self.shared)
+        layer, _ = unflatten(shape, values, [*self.shared, *collectors()])
         # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer.
         # It is no change of the node, even where its dictionary was handed out.
         dict.__setitem__(fields_of(self), "layer", layer)
@@ -191,7 +191,8 @@ class Stack(Module):
 
     def _taken_apart(self, layer: Module) -> tuple[GraphDef, list[State[Any]]]:
         """Return the shape of a layer, in which what is shared has a number only, and the states of its own."""
-        numbers = {id(item): number for number, item in enumerate(self.shared)}
+        # What collects the results of modules is no part of a layer, while it steps between their calls.
+        numbers = {id(item): number for number, item in enumerate([*self.shared, *collectors()])}
         flat = flatten(layer, lambda item: numbers.get(id(item)))
         return flat.graphdef, [flat.objects[row] for row in flat.graphdef.state_rows]
 

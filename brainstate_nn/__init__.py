@@ -64,6 +64,7 @@ from ._devices.abstract import abstract, init_sharded
 from ._devices.gathered import gathered
 from ._interop.weight_maps import WeightMap
 from ._interop.weights import export_weights, import_weights, register_weights
+from ._interop.modules import from_linen, from_equinox, LinenModule, EquinoxModule
 
 for _kind in (
     LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,

@@ -208,7 +208,7 @@ def own_stream(rng: Rng, name: str) -> RandomState:
     return default_rng().fork() if rng is None else stream_of(rng, name)
 
 
-def key_of_call(layer: Any, own: RandomState, name: str, key: Draws, rngs: Draws) -> jax.Array:
+def key_of_call(layer: Any, own: RandomState | None, name: str, key: Draws, rngs: Draws) -> jax.Array:
     """Return the key that a call of a layer draws with: of what it is given, else the next one of its own stream.
 
     Args:
@@ -232,7 +232,7 @@ def key_of_call(layer: Any, own: RandomState, name: str, key: Draws, rngs: Draws
             f"{locate(layer)} takes a key, a RandomState or RandomStreams for `{argument}`, not {describe(given)}: "
             f"write `{argument}=RandomState(0)`"
         )
-    return (own if given is None else stream_of(given, name)).split_key()
+    return stream_of(own if given is None else given, name).split_key()
 
 
 def draws_of_part(given: dict[str, Any], index: Any) -> dict[str, Any]:

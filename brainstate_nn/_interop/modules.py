@@ -170,9 +170,7 @@ class EquinoxModule(Module):
         3.0
     """
 
-    def __init__(
-        self, module: Any, state: Any = None, call: Callable[..., Any] | None = None, rng: Rng = None
-    ) -> None:
+    def __init__(self, module: Any, state: Any = None, call: Callable[..., Any] | None = None, rng: Rng = None) -> None:
         pairs, self.treedef = jax.tree_util.tree_flatten_with_path(module)
         self.arrays: dict[str, Any] = {}
         self.static: dict[int, Any] = {}
@@ -222,7 +220,9 @@ class EquinoxModule(Module):
 
     def unwrap(self) -> Any:
         """Return the module of equinox with the values of now."""
-        leaves = [self.static[i] if path is None else _get(self.arrays, path).value for i, path in enumerate(self.paths)]
+        leaves = [
+            self.static[i] if path is None else _get(self.arrays, path).value for i, path in enumerate(self.paths)
+        ]
         return jax.tree.unflatten(self.treedef, leaves)
 
 

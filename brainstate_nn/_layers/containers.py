@@ -31,8 +31,8 @@ class Sequential(Module):
     """Call layers one after another, each with the result of the one before.
 
     A keyword argument of a call goes to every layer that has an argument of this name, as `training` does to dropout
-    and normalisation. Of a key, as `key` or `rngs`, each layer gets its own, made by its number, so that no two drop the
-    same elements.
+    and normalisation. Of a key, as `key` or `rngs`, each layer gets its own, made by its number, so that no two drop
+    the same elements.
 
     Args:
         *layers: Modules and plain functions.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from brainstate_graph import Filter
-from brainstate_graph.extend import fields_of, locate
+from brainstate_graph.extend import locate
 from brainstate_transform import Collector
 
 from .._core.module import Module

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
+from brainstate_graph import GraphDef, Overlay, State, StateArgumentError
 from brainstate_graph.extend import (
     Renewal,
     born_after,

@@ -1,4 +1,4 @@
-"""``Collector``: gathers values while a function runs, and brings them out of the loops and branches in which they arise.
+"""``Collector``: gathers values while a function runs, and brings them out of its loops and branches.
 
 What is given to it is kept in states, which `jit`, `grad`, `vmap` and the others carry out of themselves.  A loop or a
 branch runs other code each time, and cannot make states.  So its body returns what it gives beside its result: of a
@@ -180,7 +180,9 @@ def _union(each: Sequence[list[Given]]) -> list[Given]:
                 for one, other in zip(there, shapes, strict=False):
                     if one != other:
                         left, right = both_in_words(one, other)
-                        raise TypeError(f"two branches give {name} as {left} and {right}, and one program has one shape")
+                        raise TypeError(
+                            f"two branches give {name} as {left} and {right}, and one program has one shape"
+                        )
                 there += shapes[len(there) :]
     return found
 

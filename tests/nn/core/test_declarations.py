@@ -61,7 +61,10 @@ def test_as_a_dataclass_does(body):
 @each(
     "make, told",
     [
-        (lambda: nn.MaxPool(2, stride=2), r"^MaxPool\(\) got an unexpected keyword argument 'stride': write `strides=`$"),
+        (
+            lambda: nn.MaxPool(2, stride=2),
+            r"^MaxPool\(\) got an unexpected keyword argument 'stride': write `strides=`$",
+        ),
         (lambda: nn.Linear(2, 3, biass=False), "Linear.* 'biass': write `use_bias=`$"),
         (lambda: nn.Dropout(p=0.5), "Dropout.* 'p': it takes rate, broadcast_dims, rng$"),
     ],

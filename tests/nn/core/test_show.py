@@ -50,7 +50,12 @@ def test_a_layer_is_a_line_and_a_part_has_its_counts():
     net = nn.Sequential(nn.BatchNorm(512), nn.Sequential(nn.LSTMCell(8, 8), nn.MultiHeadAttention(2, 8)))
     lines = repr(net).splitlines()
     assert [line.split("(")[0].strip() for line in lines if "State(" in line] == [
-        "BatchNorm", "LSTMCell", "query=LinearGeneral", "key=LinearGeneral", "value=LinearGeneral", "out=LinearGeneral"
+        "BatchNorm",
+        "LSTMCell",
+        "query=LinearGeneral",
+        "key=LinearGeneral",
+        "value=LinearGeneral",
+        "out=LinearGeneral",
     ]
     assert "          num_heads=2, in_size=8, num_kv_heads=2, head_size=4, out_size=8, kv_size=8," in lines
     assert [line.strip() for line in lines if "#" in line] == [

@@ -261,7 +261,11 @@ def test_in_a_loop_without_end_or_inside_a_raw_transform_it_is_refused():
             return self.how(self.layer)(x)
 
     for how, error, words in (
-        (lambda f: lambda x: while_loop(lambda x: x.sum() < 0, f, x), StructureError, "makes State 'a captured result'; a loop"),
+        (
+            lambda f: lambda x: while_loop(lambda x: x.sum() < 0, f, x),
+            StructureError,
+            "makes State 'a captured result'; a loop",
+        ),
         (lambda f: jax.vmap(lambda x: f(x)), TraceContextError, "State 'a captured result' cannot take a traced value"),
     ):
         loop = Loop(how)

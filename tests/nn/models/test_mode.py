@@ -170,19 +170,29 @@ def test_modes_and_views_of_chosen_modules(where, switched):
 
 
 def test_nothing_to_switch():
-    for call in (lambda: nn.view(Net(), "layer", training=False), lambda: nn.mode(Net(), nn.Conv, training=True).__enter__()):
+    for call in (
+        lambda: nn.view(Net(), "layer", training=False),
+        lambda: nn.mode(Net(), nn.Conv, training=True).__enter__(),
+    ):
         with pytest.raises(ValueError, match=r"chooses no module below Net, which holds layers\.0, layers\.1"):
             call()
 
 
-@each("how", [lambda f: f, jit, lambda f: lambda *a: jit(lambda d: f(d["net"], d["test"], d["x"]))(dict(zip(["net", "test", "x"], a)))])
+@each(
+    "how",
+    [
+        lambda f: f,
+        jit,
+        lambda f: lambda net, test, x: jit(lambda d: f(d["net"], d["test"], x))({"net": net, "test": test}),
+    ],
+)
 def test_two_views_of_one_model_as_arguments(how):
     """As nnx has it: both modes in one call, over the same states, each of which is passed once."""
     net = Net()
     test = nn.view(net, training=False)
     assert list(net.states().values()) == list(test.states().values())
     mean = net.layers[1].running_mean.value
-    trained, plain = how(lambda net, test, x: (net(x), test(x)))(net, test, X)
+    _, plain = how(lambda net, test, x: (net(x), test(x)))(net, test, X)
     assert not jnp.array_equal(net.layers[1].running_mean.value, mean)
     assert jnp.allclose(plain, evaluated(net)(X), atol=1e-6)  # it saw the statistics that the first had moved
     assert net.training

@@ -307,7 +307,10 @@ def test_masks_that_no_metric_takes_change_nothing():
 
     metrics = nn.MultiMetric(a=nn.Average("x"), b=Largest())
     before = treefy_states(metrics)
-    for name, kind, words in (("c", ValueError, "no metric 'c' for its mask; there is a, b"), ("b", TypeError, "takes none")):
+    for name, kind, words in (
+        ("c", ValueError, "no metric 'c' for its mask; there is a, b"),
+        ("b", TypeError, "takes none"),
+    ):
         with pytest.raises(kind, match=words):
             metrics.update(x=jnp.ones(3), mask={"a": jnp.ones(3, bool), name: jnp.ones(3, bool)})
     assert jax.tree.all(jax.tree.map(jnp.array_equal, treefy_states(metrics), before))

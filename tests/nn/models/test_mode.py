@@ -174,7 +174,7 @@ def test_nothing_to_switch():
         lambda: nn.view(Net(), "layer", training=False),
         lambda: nn.mode(Net(), nn.Conv, training=True).__enter__(),
     ):
-        with pytest.raises(ValueError, match=r"chooses no module below Net, which holds layers\.0, layers\.1"):
+        with pytest.raises(ValueError, match=r"chooses no module below Net, which holds again, layers\.0, layers\.1"):
             call()
 
 

@@ -73,7 +73,7 @@ def test_one_program_for_all_streams_and_new_ones_as_results():
     assert len(traces) == 1
     draw(a, a)
     assert len(traces) == 2
-    assert int(a.value[1]) == 9
+    assert int(a.value[1]) == 8
 
 
 def test_lanes_and_steps_draw_others():

@@ -34,23 +34,18 @@ class _Collecting(threading.local):
 class Collector(Node):
     """Values by name, given while a function runs; a name that is given several values has a list of them.
 
-    It takes them from transforms, loops and branches of this package where the function reaches it, as an argument, by
-    a name, or held by a module.
+    It takes them from transforms, loops and branches of this package where a module that the function calls holds it.
 
     Attributes:
         given: For each name the states with the values.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> from brainstate_transform import Collector, for_loop
+        >>> from brainstate_transform import Collector
         >>> collector = Collector()
-        >>> def step(x):
-        ...     collector.give("square", x * x)
-        ...     return x
         >>> with collector.active():
-        ...     _ = for_loop(step, jnp.arange(3))
+        ...     collector.give("square", 4.0)
         >>> collector.values()
-        {'square': [Array([0, 1, 4], dtype=int32)]}
+        {'square': [4.0]}
     """
 
     graph_in_paths = False

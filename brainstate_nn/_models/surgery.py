@@ -161,7 +161,7 @@ def modules_at(node: Any, where: Filter, below: bool = False) -> dict[Path, Modu
     else:
         chosen = to_predicate(where)
     kept = {path: module for path, module in found.items() if chosen(path, module)}
-    if (found and not kept) or (below and not found):
+    if not kept and where is not ...:
         names = ", ".join(dotted_names([path for path in found if path]))
         raise ValueError(f"{where!r} chooses no module below {type(node).__name__}, which holds {names}")
     return kept

@@ -47,10 +47,10 @@ from ._layers.activations import sparse_plus, sparse_sigmoid, softmax, log_softm
 from ._layers.activations import identity
 from jax.nn import initializers
 from ._layers.stack import Stack
-from ._models.mode import mode
+from ._models.mode import mode, view
 from ._models.surgery import get_at, rewrite
 from ._training.freeze import FrozenParam, freeze, unfreeze
-from ._models.capture import capture
+from ._models.capture import capture, sow
 from ._models.recorded import recorded
 from ._tools.tabulate import tabulate
 from ._tools.plots import raster_plot, trace_plot
@@ -73,6 +73,7 @@ from ._devices.abstract import abstract, init_sharded
 from ._devices.gathered import gathered
 from ._interop.weight_maps import WeightMap
 from ._interop.weights import export_weights, import_weights, register_weights
+from ._interop.modules import from_linen, from_equinox, LinenModule, EquinoxModule
 
 for _kind in (
     LongTermState, ShortTermState, ParamState, BatchState, HiddenState, HiddenGroupState, HiddenTreeState, RandomState,

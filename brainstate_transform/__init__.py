@@ -32,6 +32,7 @@ from ._loops.associative import associative_scan
 from ._loops.checkpointed import checkpointed_scan, checkpointed_for_loop
 from ._loops.map import map
 from ._loops.progress import ProgressBar
+from ._loops.collector import Collector, collectors
 
 # branching
 from ._loops.cond import cond, switch, ifelse
@@ -85,7 +86,7 @@ __all__ = [
     "vmap", "vmap_new_states", "shard_map", "lane_axes", "lane_sizes", "each_lane", "laned", "in_lanes",
     # looping
     "scan", "for_loop", "while_loop", "bounded_while_loop", "fori_loop", "associative_scan", "checkpointed_scan",
-    "checkpointed_for_loop", "ProgressBar",
+    "checkpointed_for_loop", "ProgressBar", "Collector", "collectors",
     # branching
     "cond", "switch", "ifelse",
     # checking

@@ -49,11 +49,14 @@ class Box(StateBase):
         _meta: What was declared: name, tags and further metadata.
         _birth: The trace in which it was made; not there where that was outside of any.
         graph_at_home: Whether its kind refuses writes in a trace of JAX alone, also of what is the same in all lanes.
+        graph_as_argument: Whether one of its kind may be an argument and a result of a transform by itself, as a node
+            may. Of most kinds it is the value that is meant where one is passed.
     """
 
     __slots__ = ("__weakref__", "_birth", "_meta", "_value")
 
     graph_at_home = False
+    graph_as_argument = False
     _birth: Any
     _meta: tuple[tuple[str, Any], ...]
     _value: Any

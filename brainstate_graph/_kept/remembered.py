@@ -80,7 +80,8 @@ class _WithNode(Generic[K]):
 class Remembered(Generic[K]):
     """What is kept of the calls of one function, for the next call with the same nodes among its arguments.
 
-    It is kept with the first of these nodes, so that the function keeps no model alive.
+    It is kept with the first of these nodes, so that the function keeps no model alive. A state among them, which may
+    stand for a node, has no room for notes: where there are states alone, the last calls are kept here.
 
     Args:
         partners: With how many others in turn a node is remembered, beside the last two.
@@ -93,12 +94,14 @@ class Remembered(Generic[K]):
         self.current: K | None = None
         self._partners = partners
         self._token = _Token()
+        self._of_states: dict[Any, Any] = {}  # the notes of calls with states alone
 
     def last(self, nodes: Sequence[Node]) -> K | None:
         """Return what was kept for these nodes, whether or not it still holds."""
         if not nodes:
             return self.current
-        kept: _WithNode[K] | None = notes(nodes[0]).get(self._token)
+        first = nodes[0]
+        kept: _WithNode[K] | None = (notes(first) if isinstance(first, Node) else self._notes(nodes)).get(self._token)
         return None if kept is None else kept.find(tuple(map(id, nodes)))
 
     def find(self, nodes: Sequence[Node]) -> K | None:
@@ -111,13 +114,18 @@ class Remembered(Generic[K]):
         if not nodes:
             self.current = item
             return
-        kept: _WithNode[K] = notes(nodes[0]).setdefault(self._token, _WithNode())
+        kept: _WithNode[K] = self._notes(nodes).setdefault(self._token, _WithNode())
         kept.keep(tuple(map(id, nodes)), nodes, item, self._partners)  # it holds the nodes: the ids stay theirs
 
     def forget(self) -> None:
         """Drop all that is kept."""
         self.current = None
         self._token = _Token()
+        self._of_states.clear()
+
+    def _notes(self, nodes: Sequence[Any]) -> Any:
+        first = next((node for node in nodes if isinstance(node, Node)), None)
+        return self._of_states if first is None else notes(first)
 
 
 class _Token:

@@ -21,7 +21,7 @@ from .._core.inputs import common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
 from .._core.products import DotGeneral
-from .._core.random import Rng
+from .._core.random import Draws, Rng
 from .._core.states import LongTermState
 from .._layers.dropout import Dropout
 from .._layers.linear_general import LinearGeneral
@@ -168,6 +168,7 @@ class MultiHeadAttention(Module):
         decode: bool = False,
         return_weights: bool = False,
         training: bool | None = None,
+        rngs: Draws = None,
         qkv_sharding: Any = None,
         out_sharding: Any = None,
     ) -> Any:
@@ -191,6 +192,7 @@ class MultiHeadAttention(Module):
             decode: Whether to use the cache.
             return_weights: Whether to return the weights too, as they are before any is dropped.
             training: Overrides the attribute `training` for this call.
+            rngs: What the dropout draws from, instead of its stream: a key, a stream, or streams.
             qkv_sharding: The sharding of projected queries, keys and values, where JAX cannot tell it.
             out_sharding: The sharding of the result, where JAX cannot tell it.
 
@@ -216,7 +218,7 @@ class MultiHeadAttention(Module):
             if positions is None and cache is not None:
                 positions = cache.length.value + jnp.arange(count)
             q, k = self.rotary(q, positions), self.rotary(k, positions)
-        call = _Call(mask, bias, is_causal, training, return_weights)
+        call = _Call(mask, bias, is_causal, training, return_weights, rngs)
         x, weights = self._attend(q, k, v, call) if cache is None else self._attend_with_cache(cache, q, k, v, call)
         out = self.out(x, out_sharding=out_sharding)
         return (out, weights) if return_weights else out
@@ -337,7 +339,7 @@ class MultiHeadAttention(Module):
             weights = attention_weights(
                 q, k, bias, mask, is_causal=call.is_causal, window=window, scale=self.scale, softcap=self.softcap
             )
-            x = weighted_sum(self.dropout(weights, training=True) if drops and self.dropout else weights, v)
+            x = weighted_sum(self.dropout(weights, training=True, rngs=call.rngs) if drops and self.dropout else weights, v)
             weights = weights.reshape((*leading, *weights.shape[1:]))
         else:
             asked = {"bias": bias, "scale": self.scale, "local_window_size": _sides(window, call.is_causal)}
@@ -355,6 +357,7 @@ class _Call(NamedTuple):
     is_causal: bool
     training: bool | None
     return_weights: bool
+    rngs: Draws
 
 
 def _sides(window: int | None, is_causal: bool) -> tuple[int, int] | None:

@@ -21,13 +21,16 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, State, outside
-from brainstate_graph.extend import fields_of, make_state
+from brainstate_graph.extend import describe, fields_of, locate, make_state
 from brainstate_transform import register_lanes
 
-from .arrays import uncommitted
+from .arrays import is_key, uncommitted
 from .samplers import Samplers
 
-__all__ = ["RandomState", "RandomStreams", "Rng", "default_rng", "own_stream", "seed", "split_key", "stream_of"]
+__all__ = [
+    "Draws", "RandomState", "RandomStreams", "Rng", "default_rng", "draws_of_part", "is_one_key", "key_of_call",
+    "own_stream", "seed", "split_key", "stream_of",
+]  # fmt: skip
 
 # Two threads that make layers must not draw one key from the default stream. A draw may run hooks that draw themselves,
 # so the lock lets its owner in again.
@@ -84,6 +87,7 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
     __slots__ = ()
 
     graph_at_home = True
+    graph_as_argument = True
 
     def __init__(
         self,
@@ -114,6 +118,10 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         fresh = jax.random.fold_in(key, count)
         return fresh if n is None else jax.random.split(fresh, n)
 
+    def __call__(self) -> jax.Array:
+        """Draw a fresh key, as `split_key` does."""
+        return self.split_key()
+
     def seed(self, seed: int | jax.Array | None = None) -> None:
         """Start the stream anew.
 
@@ -127,11 +135,12 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         return RandomState(self.split_key())
 
 
-class RandomStreams(Node):
+class RandomStreams(Samplers, Node):
     """Streams by name, as ``streams.params`` and ``streams.dropout``; a name that is not there means `default`.
 
     What makes layers takes it for `rng`: the first values of parameters come from `params`, what a layer draws when it
-    is called from the stream of its purpose, which the layers then share.
+    is called from the stream of its purpose, which the layers then share. Called, and for the samplers of `jax.random`,
+    which are its methods as they are those of a stream, it draws from `default`.
 
     Args:
         default: The stream, or the seed of the stream, for all other names; None for one from the operating system.
@@ -143,6 +152,8 @@ class RandomStreams(Node):
         >>> layer, drop = Linear(2, 3, rng=streams), Dropout(0.5, rng=streams)
         >>> drop.rng is streams.dropout, streams.params is streams.default
         (True, True)
+        >>> streams().shape, streams.dropout().shape, streams.normal((2,)).shape
+        ((), (), (2,))
     """
 
     def __init__(self, default: int | jax.Array | RandomState | None = None, **streams: Any) -> None:
@@ -150,6 +161,14 @@ class RandomStreams(Node):
             if hasattr(type(self), name):
                 raise ValueError(f"a stream cannot be named {name!r}, which RandomStreams has for itself")
             setattr(self, name, source if isinstance(source, RandomState) else RandomState(source))
+
+    def __call__(self) -> jax.Array:
+        """Draw a fresh key from `default`."""
+        return self.split_key()
+
+    def split_key(self, n: int | None = None) -> jax.Array:
+        """Draw a fresh key from `default`, or `n` keys; either is one draw."""
+        return self.default.split_key(n)
 
     def fork(self) -> RandomStreams:
         """Return new streams under the same names, independent of these; one draw of each."""
@@ -165,6 +184,8 @@ class RandomStreams(Node):
 
 
 Rng = RandomState | RandomStreams | None
+Draws = jax.Array | Rng
+"""What a call may be given to draw from: a key, a stream, or streams; None for the stream of the layer."""
 
 
 def stream_of(rng: Rng, name: str) -> RandomState:
@@ -185,6 +206,48 @@ def stream_of(rng: Rng, name: str) -> RandomState:
 def own_stream(rng: Rng, name: str) -> RandomState:
     """Return the stream that a layer keeps: the given one, or one of its own."""
     return default_rng().fork() if rng is None else stream_of(rng, name)
+
+
+def key_of_call(layer: Any, own: RandomState | None, name: str, key: Draws, rngs: Draws) -> jax.Array:
+    """Return the key that a call of a layer draws with: of what it is given, else the next one of its own stream.
+
+    Args:
+        layer: The layer, for messages.
+        own: Its own stream.
+        name: The purpose, by which a stream of RandomStreams is chosen.
+        key: What the call is given as `key`.
+        rngs: What it is given as `rngs`, which means the same: one name is that of equinox, the other that of flax.
+
+    Raises:
+        TypeError: Both are given, or something else.
+    """
+    if key is not None and rngs is not None:
+        raise TypeError(f"{locate(layer)} takes `key` or `rngs`, which mean the same, not both")
+    given = rngs if key is None else key
+    if isinstance(given, jax.Array):
+        return given
+    if given is not None and not isinstance(given, (RandomState, RandomStreams)):
+        argument = "rngs" if key is None else "key"
+        raise TypeError(
+            f"{locate(layer)} takes a key, a RandomState or RandomStreams for `{argument}`, not {describe(given)}: "
+            f"write `{argument}=RandomState(0)`"
+        )
+    return stream_of(own if given is None else given, name).split_key()
+
+
+def draws_of_part(given: dict[str, Any], index: Any) -> dict[str, Any]:
+    """Return the keywords of one of several layers: with a key of its own, since one key draws the same for all.
+
+    Streams move on by themselves; and what is no key, as the keys of attention, is for all as it is.
+    """
+    own = {name: jax.random.fold_in(given[name], index) for name in ("key", "rngs") if is_one_key(given.get(name))}
+    return {**given, **own}
+
+
+def is_one_key(given: Any) -> bool:
+    """Tell whether an argument of a call is one random key, be it in the old form."""
+    raw = isinstance(given, jax.Array) and given.dtype == jnp.uint32 and given.ndim == 1
+    return raw or (isinstance(given, jax.Array) and is_key(given) and not given.ndim)
 
 
 def _where_key_is(key: Any, count: Any) -> Any:

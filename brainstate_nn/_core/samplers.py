@@ -1,4 +1,4 @@
-"""``Samplers``: the distributions of ``jax.random`` as methods of a stream, a line each.
+"""``Samplers``: the distributions of ``jax.random`` as methods of a stream or of streams, a line each.
 
 The arguments are those of the installed JAX without the key, for ``help`` and for type checkers too. What draws keys,
 and how a stream behaves under transforms, is the business of `RandomState`.

@@ -19,7 +19,7 @@ from .._core.arguments import as_fraction, as_size, is_whole
 from .._core.module import Module, signature_of
 from .._core.parameters import Initializer, lecun_normal
 from .._core.products import DotGeneral
-from .._core.random import Rng
+from .._core.random import Draws, Rng, draws_of_part
 from .dropout import Dropout
 from .linear import Linear
 
@@ -32,7 +32,8 @@ class Sequential(Module):
     """Call layers one after another, each with the result of the one before.
 
     A keyword argument of a call goes to every layer that has an argument of this name, as `training` does to dropout
-    and normalisation. Of a `key`, each layer gets its own, made by its number, so that no two drop the same elements.
+    and normalisation. Of a key, as `key` or `rngs`, each layer gets its own, made by its number, so that no two drop
+    the same elements.
 
     Args:
         *layers: Modules and plain functions.
@@ -70,10 +71,7 @@ class Sequential(Module):
                 raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers has")
         for index, layer in enumerate(self.layers):
             own = {name: value for name, value in kwargs.items() if _takes(layer, name)}
-            if own.get("key") is not None:
-                # One key for all would drop the same elements in each layer of one shape.
-                own["key"] = jax.random.fold_in(own["key"], index)
-            x = layer(x, **own)
+            x = layer(x, **draws_of_part(own, index))
         return x
 
     def append(self, layer: Layer) -> None:
@@ -192,8 +190,8 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def __call__(self, x: Any, *, training: bool | None = None, key: jax.Array | None = None) -> Any:
-        """Return `x`; `training` and `key` are there for the layer that it stands in for."""
+    def __call__(self, x: Any, *, training: bool | None = None, key: Draws = None, rngs: Draws = None) -> Any:
+        """Return `x`; `training`, `key` and `rngs` are there for the layer that it stands in for."""
         return x
 
 
@@ -277,14 +275,21 @@ class MLP(Module):
         self.dropout = Dropout(rate, rng=rng) if rate else None
 
     def __call__(
-        self, x: jax.Array, *, training: bool | None = None, key: jax.Array | None = None, out_sharding: Any = None
+        self,
+        x: jax.Array,
+        *,
+        training: bool | None = None,
+        key: Draws = None,
+        rngs: Draws = None,
+        out_sharding: Any = None,
     ) -> jax.Array:
         """Apply the layers.
 
         Args:
             x: An array of shape ``(..., in_size)``.
             training: Overrides the attribute `training` of the dropout for this call.
-            key: A typed key for the dropout, instead of its stream.
+            key: What the dropout draws from, instead of its stream: a key, a stream, or streams.
+            rngs: The same.
             out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
 
         Returns:
@@ -294,7 +299,6 @@ class MLP(Module):
         for index, layer in enumerate(hidden):
             x = self.activation(layer(x))
             if self.dropout is not None:
-                own = None if key is None else jax.random.fold_in(key, index)
-                x = self.dropout(x, training=training, key=own)
+                x = self.dropout(x, training=training, **draws_of_part({"key": key, "rngs": rngs}, index))
         x = last(x, out_sharding=out_sharding)
         return x if self.final_activation is None else self.final_activation(x)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from .._core.arguments import as_fraction
 from .._core.inputs import as_input
 from .._core.module import Module
-from .._core.random import Rng, own_stream
+from .._core.random import Draws, Rng, key_of_call, own_stream
 from .._core.sharded import mask_like
 
 __all__ = ["Dropout", "as_rate", "kept_and_scaled"]
@@ -52,16 +52,23 @@ class Dropout(Module):
         self.broadcast_dims = tuple(broadcast_dims)
         self.rng = own_stream(rng, "dropout")
 
-    def __call__(self, x: jax.Array, *, training: bool | None = None, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, training: bool | None = None, key: Draws = None, rngs: Draws = None
+    ) -> jax.Array:
         """Apply the layer.
 
         Args:
             x: An array of any shape.
             training: Overrides the attribute `training` for this call.
-            key: A typed key to use instead of the layer's stream, which then stays as it is.
+            key: A key, a stream, or streams with `dropout`, to draw from instead of the layer's stream, which then
+                stays as it is.
+            rngs: The same.
 
         Returns:
             An array of the same shape and dtype.
+
+        Raises:
+            TypeError: `key` and `rngs` are both given, or something else.
         """
         x = as_input(x, self)
         # Checked again, for users set it between calls, as schedules do.
@@ -74,7 +81,7 @@ class Dropout(Module):
         shape = list(x.shape)
         for axis in self.broadcast_dims:
             shape[axis] = 1
-        kept = jax.random.bernoulli(self.rng.split_key() if key is None else key, 1.0 - rate, shape)
+        kept = jax.random.bernoulli(key_of_call(self, self.rng, "dropout", key, rngs), 1.0 - rate, shape)
         return kept_and_scaled(x, kept, rate)
 
 

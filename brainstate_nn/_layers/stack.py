@@ -29,10 +29,11 @@ from brainstate_graph.extend import (
     with_metadata,
     write_values,
 )
-from brainstate_transform import checkpoint, jit, lane_axes, laned, scan, vmap
+from brainstate_transform import checkpoint, collectors, jit, lane_axes, laned, scan, vmap
 
 from .._core.arguments import as_size
 from .._core.module import Module
+from .._core.random import draws_of_part, is_one_key
 from .._models.init_states import init_all_states, reset_all_states
 
 __all__ = ["Stack"]
@@ -122,7 +123,7 @@ class Stack(Module):
         Args:
             x: What the first layer takes.
             *args: What every layer is given besides, such as a mask.
-            **kwargs: The same by name.
+            **kwargs: The same by name. Of a key, as `key` or `rngs`, each layer gets its own.
 
         Returns:
             What the last layer returns.
@@ -135,7 +136,7 @@ class Stack(Module):
     def _step(self, x: Any, values: list[Any], args: Any, kwargs: Any) -> tuple[Any, dict[int, Any]]:
         """Run one layer, made from its values; return also the values that it changed, by their index."""
         shape, _ = self._taken_apart(self.layers)
-        layer, _ = unflatten(shape, values, self.shared)
+        layer, _ = unflatten(shape, values, [*self.shared, *collectors()])
         # Outside of the graph, as `graph_invisible_attrs` says, and only so that messages find the path of the layer.
         # It is no change of the node, even where its dictionary was handed out.
         dict.__setitem__(fields_of(self), "layer", layer)
@@ -190,20 +191,26 @@ class Stack(Module):
 
     def _taken_apart(self, layer: Module) -> tuple[GraphDef, list[State[Any]]]:
         """Return the shape of a layer, in which what is shared has a number only, and the states of its own."""
-        numbers = {id(item): number for number, item in enumerate(self.shared)}
+        # What collects the results of modules is no part of a layer, while it steps between their calls.
+        numbers = {id(item): number for number, item in enumerate([*self.shared, *collectors()])}
         flat = flatten(layer, lambda item: numbers.get(id(item)))
         return flat.graphdef, [flat.objects[row] for row in flat.graphdef.state_rows]
 
 
 def _run(stack: Stack, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    def layer(x: Any, values: list[Any]) -> tuple[Any, dict[int, Any]]:
-        return stack._step(x, values, args, kwargs)
+    # Of a key each layer gets its own, made by its number, and only then a step has to know that.
+    numbered = jnp.arange(stack.n) if any(map(is_one_key, kwargs.values())) else None
+
+    def layer(x: Any, inputs: tuple[list[Any], Any]) -> tuple[Any, dict[int, Any]]:
+        values, number = inputs
+        own = kwargs if number is None else draws_of_part(kwargs, number)
+        return stack._step(x, values, args, own)
 
     # What all layers are given is no argument of theirs, so that a flag stays a Python bool.
     # Inside a loop XLA cannot merge the two passes of one step anyway, so it need not be kept from it.
     step = checkpoint(layer, prevent_cse=False, policy=stack.policy) if stack.checkpoint else layer
     states = stack._taken_apart(stack.layers)[1]
-    x, changed = scan(step, x, read_values(states), stack.n, unroll=stack.unroll)
+    x, changed = scan(step, x, (read_values(states), numbered), stack.n, unroll=stack.unroll)
     write_values([states[index] for index in changed], list(changed.values()))
     return x
 

@@ -18,7 +18,7 @@ from brainstate_graph.extend import ABSENT, fields_of, locate, put_field
 
 from .._core.module import Module
 
-__all__ = ["intercepted"]
+__all__ = ["around_of", "intercepted"]
 
 Around = Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
@@ -67,6 +67,12 @@ def intercepted(modules: Iterable[Module], around: Around) -> Generator[None]:
     finally:
         for module, kind in before:
             _set_class(module, kind, ABSENT)
+
+
+def around_of(module: Module) -> tuple[int, Any] | None:
+    """Return the number of a module that is intercepted in this thread, and who steps between; else None."""
+    thread, number, around = fields_of(module).get(_FIELD, (None, 0, None))
+    return (number, around) if thread == threading.get_ident() else None
 
 
 def _set_class(module: Module, kind: type[Module], field: Any) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 from brainstate_graph import Filter, GraphError, Named, Node, PathGlob, Snapshot, State, nodes, states, to_predicate
 from brainstate_graph.extend import dotted, fields_of, put_field
 
+from .._core.module import Module
 from .._core.paths import Path, dotted_names, from_below
 from .._core.undo import all_or_nothing
 from .part_lanes import PartLanes
 
-__all__ = ["get_at", "parts_at", "replace_parts", "rewrite"]
+__all__ = ["get_at", "modules_at", "parts_at", "replace_parts", "rewrite"]
 
 
 def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
@@ -139,6 +140,31 @@ def parts_at(node: Any, pattern: str) -> list[Any]:
     below = set(states([part if isinstance(part, Node) else [part] for part in found]).values()) if tagged else tagged
     Named(pattern).one_meaning(tagged, below)
     return found or list(tagged)
+
+
+def modules_at(node: Any, where: Filter, below: bool = False) -> dict[Path, Module]:
+    """Return the modules of a model that a filter chooses, by the paths where they are met first.
+
+    Args:
+        node: The model.
+        where: As for `rewrite`.
+        below: Whether to leave out the model itself.
+
+    Raises:
+        ValueError: It chooses none.
+    """
+    found = {path: module for path, module in nodes(node, Module).items() if path or not below}
+    chosen: Callable[..., bool]
+    if isinstance(where, str):
+        at = set(map(id, parts_at(node, where)))
+        chosen = lambda path, module: id(module) in at  # noqa: E731
+    else:
+        chosen = to_predicate(where)
+    kept = {path: module for path, module in found.items() if chosen(path, module)}
+    if not kept and where is not ...:
+        names = ", ".join(dotted_names([path for path in found if path]))
+        raise ValueError(f"{where!r} chooses no module below {type(node).__name__}, which holds {names}")
+    return kept
 
 
 def _parts_placed(node: Any, pattern: str) -> list[Any]:

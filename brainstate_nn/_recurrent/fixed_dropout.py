@@ -17,7 +17,7 @@ from brainstate_graph.extend import describe, locate
 from .._core.arguments import as_sizes
 from .._core.inputs import as_input
 from .._core.module import Module
-from .._core.random import Rng, own_stream
+from .._core.random import Draws, Rng, key_of_call, own_stream
 from .._core.states import ShortTermState
 from .._layers.dropout import as_rate, kept_and_scaled
 from .cell import BatchSize, as_batch_shape, no_hidden_state
@@ -60,20 +60,22 @@ class FixedDropout(Module):
         self.in_size = as_sizes("in_size", in_size)
         self.rng = own_stream(rng, "dropout")
 
-    def init_state(self, batch_size: BatchSize = None, **others: Any) -> None:
+    def init_state(self, batch_size: BatchSize = None, *, rngs: Draws = None, **others: Any) -> None:
         """Draw the mask, in training and in evaluation.
 
         Args:
             batch_size: The number of examples, or the shape of several batch axes; None for inputs without any.
+            rngs: What to draw from, instead of the layer's stream: a key, a stream, or streams with `dropout`.
             **others: What `init_all_states` gives to other modules.
         """
-        self.mask = ShortTermState(self._draw(as_batch_shape(batch_size)))
+        self.mask = ShortTermState(self._draw(as_batch_shape(batch_size), rngs))
 
-    def reset_state(self, batch_size: BatchSize = None, **others: Any) -> None:
+    def reset_state(self, batch_size: BatchSize = None, *, rngs: Draws = None, **others: Any) -> None:
         """Draw another mask.
 
         Args:
             batch_size: As for `init_state`; None keeps the shape.
+            rngs: As for `init_state`.
             **others: What `reset_all_states` gives to other modules.
 
         Raises:
@@ -81,7 +83,7 @@ class FixedDropout(Module):
         """
         shape = self._mask(None).shape
         batch = shape[: len(shape) - len(self.in_size)] if batch_size is None else as_batch_shape(batch_size)
-        self.mask.value = self._draw(batch)
+        self.mask.value = self._draw(batch, rngs)
 
     def __call__(self, x: jax.Array, *, training: bool | None = None) -> jax.Array:
         """Apply the layer.
@@ -108,8 +110,9 @@ class FixedDropout(Module):
             return x
         return jnp.zeros_like(x) if rate == 1.0 else kept_and_scaled(x, kept, rate)
 
-    def _draw(self, batch: tuple[int, ...]) -> jax.Array:
-        return jax.random.bernoulli(self.rng.split_key(), 1.0 - as_rate(self.rate), (*batch, *self.in_size))
+    def _draw(self, batch: tuple[int, ...], rngs: Draws) -> jax.Array:
+        key = key_of_call(self, self.rng, "dropout", None, rngs)
+        return jax.random.bernoulli(key, 1.0 - as_rate(self.rate), (*batch, *self.in_size))
 
     def _mask(self, x: Any) -> jax.Array:
         state = getattr(self, "mask", None)

@@ -260,10 +260,12 @@ class MultiMetric(Metric):
         """Give each metric those arguments that it takes; all metrics or, after an error, none.
 
         Args:
-            **named: What the metrics take, such as `values`, `logits` and `labels`; `mask` goes to all.
+            **named: What the metrics take, such as `values`, `logits` and `labels`. A `mask` goes to all that take one;
+                or it is a dict of masks by the names of metrics, of which the others get none.
 
         Raises:
             TypeError: One of them takes what is not given, or none takes what is given.
+            ValueError: `mask` names a metric that there is not.
         """
         wanted = {name: getattr(self, name).arguments() for name in self.names}
         for name, arguments in wanted.items():
@@ -273,17 +275,28 @@ class MultiMetric(Metric):
         unknown = set(named).difference(*wanted.values())
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
+        masks = self._masks(named.pop("mask"), wanted) if isinstance(named.get("mask"), dict) else {}
         # Written at the end, so that an error in one metric leaves all as they were.
         overlay = Overlay()
         try:
             with overlay:
                 for name, arguments in wanted.items():
-                    getattr(self, name).update(**{k: v for k, v in named.items() if k in arguments})
+                    own = {k: v for k, v in named.items() if k in arguments}
+                    getattr(self, name).update(**own, **({"mask": masks[name]} if name in masks else {}))
         except BaseException:
             overlay.close(failed=True)  # a signal may have cut its end short
             raise
         written = overlay.written()
         write_values([state for state, _ in written], [value for _, value in written])
+
+    def _masks(self, masks: dict[str, Any], wanted: dict[str, dict[str, bool]]) -> dict[str, Any]:
+        """Return the masks by the names of metrics that take one."""
+        for name in masks:
+            if name not in wanted:
+                raise ValueError(f"{locate(self)} holds no metric {name!r} for its mask; there is {', '.join(wanted)}")
+            if "mask" not in wanted[name]:
+                raise TypeError(f"{locate(self)} has a mask for its metric {name}, which takes none")
+        return masks
 
     def compute(self) -> dict[str, Any]:
         """Return the results by name."""

@@ -1,5 +1,7 @@
 """Nodes and static values as arguments: JAX sees placeholders without leaves in their stead.
 
+A state is treated as a node if its kind may be an argument, as a random stream may.
+
 Inside, the function gets the very objects that the caller passed: nothing is rebuilt, since tracing never touches
 a live State.
 """
@@ -124,7 +126,7 @@ def seal(
         The arguments with a `Slot` for each node, and the nodes.
 
     Raises:
-        StateArgumentError: A bare State is among them.
+        StateArgumentError: A bare State is among them, of a kind that is no argument.
     """
     if not kwargs and _PLAIN.issuperset(map(type, args)):
         return args, kwargs, []
@@ -132,16 +134,16 @@ def seal(
     if not any([isinstance(leaf, OBJECTS) for leaf in leaves]):
         _PLAIN.update([type(a) for a in args if isinstance(a, jax.Array) and not isinstance(a, Tracer)])
         return args, kwargs, []
-    nodes: list[Node] = []
+    nodes: list[Any] = []
     numbers: dict[int, int] = {}
 
     def placeholder(path: Any, leaf: Any) -> Any:
-        if isinstance(leaf, State):
+        if isinstance(leaf, State) and not leaf.graph_as_argument:
             raise StateArgumentError(
                 f"{argument_name(path, user)} of `{name_of(user)}` is a State, {leaf!r}. States are not passed to "
                 "transformed functions: let the function close over it, pass the Node that holds it, or its `.value`."
             )
-        if not isinstance(leaf, Node):
+        if not isinstance(leaf, OBJECTS):
             return leaf
         if id(leaf) not in numbers:
             numbers[id(leaf)] = len(nodes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Node, Overlay, State, StateArgumentError
+from brainstate_graph import GraphDef, Overlay, State, StateArgumentError
 from brainstate_graph.extend import (
     Renewal,
     born_after,
@@ -118,7 +118,7 @@ def seal_result(
     if not carried and not any([isinstance(leaf, OBJECTS) for leaf in leaves]):
         return out, False
     for path, leaf in jax.tree_util.tree_leaves_with_path(out):
-        if isinstance(leaf, State):
+        if isinstance(leaf, State) and not leaf.graph_as_argument:
             raise StateArgumentError(
                 f"result{jax.tree_util.keystr(path)} of `{name_of(user)}` is a State, {leaf!r}. States are not "
                 "returned from transformed functions: return its `.value`, or the Node that holds it."
@@ -140,7 +140,7 @@ def seal_result(
             known.append(held)
         return numbers.get(id(item))
 
-    made = list({id(x): x for x in leaves if isinstance(x, Node) and before(x) is None}.values())
+    made = list({id(x): x for x in leaves if isinstance(x, OBJECTS) and before(x) is None}.values())
     slots: dict[int, Any] = {id(node): Slot(i) for i, node in enumerate(made)}
     first: Any = None
     if made or carried:
@@ -150,7 +150,7 @@ def seal_result(
 
     def placeholder(leaf: Any) -> Any:
         nonlocal first
-        if not isinstance(leaf, Node):
+        if not isinstance(leaf, OBJECTS):
             return leaf
         if made and not carried and leaf is made[0] and first is not None:
             stand_in, first = first, None

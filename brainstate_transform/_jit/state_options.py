@@ -18,11 +18,11 @@ import jax
 from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
-from brainstate_graph import Node, State, states
+from brainstate_graph import State, states
 from brainstate_graph.extend import locate
 
 from .._engine.core import Core
-from .._engine.placeholders import Slot, is_placeholder
+from .._engine.placeholders import OBJECTS, Slot, is_placeholder
 from .._engine.touched import TouchedGraph
 from .._engine.values import GraphKey, StateValues
 from .._selection.select import place
@@ -96,7 +96,7 @@ class DonatedArguments(NamedTuple):
 
     def hold_nodes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Tell whether one of them is or holds a Node."""
-        return any(isinstance(leaf, Node) for leaf in self._leaves(args, kwargs))
+        return any(isinstance(leaf, OBJECTS) for leaf in self._leaves(args, kwargs))
 
     def nodes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the numbers of the nodes in them, whose placeholders stand among the arguments."""
@@ -120,7 +120,7 @@ class Donation(StateOption):
             return self.of(graph)
         calls = self._of_nodes.setdefault(graph, {})
         if nodes not in calls:
-            own = {state for number in nodes for state in states(graph.nodes[number]).values()}
+            own = {state for number in nodes for state in states([graph.nodes[number]]).values()}
             pairs = zip(self.of(graph), graph.states, strict=True)
             calls[nodes] = tuple([said or state in own for said, state in pairs])
         return calls[nodes]

@@ -25,6 +25,7 @@ from .._jit.eager import compiled_once
 from .._messages.boundary import boundary
 from .._messages.source import named_like
 from .branches import Branches, Branching
+from .collector import collected_branches
 
 __all__ = ["cond", "ifelse", "switch"]
 
@@ -174,13 +175,16 @@ _IFELSE = _SWITCH._replace(name="ifelse")
 
 def _branch(branching: Branching, index: Any, funs: _Funs, operands: tuple[Any, ...]) -> Any:
     def make() -> Callable[..., Any]:
-        return named_like(lambda index, *operands: _lifted(branching, funs)(index, *operands), funs[0])
+        return named_like(run, funs[0])
+
+    def run(index: Any, *operands: Any) -> Any:
+        return collected_branches(funs, lambda each: _lifted(branching, each)(index, *operands), operands)
 
     compiled = compiled_once(funs, branching.name, make)
-    return (compiled or _lifted(branching, funs))(index, *operands)
+    return (compiled or run)(index, *operands)
 
 
-def _lifted(branching: Branching, funs: _Funs) -> Callable[..., Any]:
+def _lifted(branching: Branching, funs: Sequence[Any]) -> Callable[..., Any]:
     def rule(*cores: Core) -> Run:
         def run(_: StateValues, index: Any, *operands: Any) -> tuple[Any, Written]:
             if len(cores) == 1:

@@ -25,6 +25,7 @@ from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
+from .collector import collected_body
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
@@ -220,7 +221,7 @@ def scan_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
         raise TypeError(f"the body of a loop is a function, not {f!r}")
 
     def loop(init: Any, xs: Any) -> tuple[Any, Any]:
-        return _scan(options, f, init, xs)
+        return collected_body(f, lambda body: _scan(options, body, init, xs))
 
     return loop
 

@@ -38,7 +38,7 @@ def axes_of_states(
     """
     found: dict[State[Any], tuple[Any, Callable[[], str]]] = {}
     for name, node, axis in nodes:
-        for state in states(node).values():
+        for state in states([node]).values():
             before, first = found.setdefault(state, (axis, name))
             if before != axis:
                 raise ValueError(
@@ -71,7 +71,7 @@ def place_returned(nodes: Nodes, written: Container[State[Any]], made: Container
         ValueError: A state has another axis already.
     """
     for name, node, axis in nodes:
-        for state in states(node).values() if axis is not None else ():
+        for state in states([node]).values() if axis is not None else ():
             if state in made:
                 continue
             if lane.after.get(state, axis) != axis:

@@ -5,11 +5,25 @@ import threading
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import linen
 
 import brainstate_nn as nn
 from brainstate_graph import StructureError, TraceContextError, graphdef
-from brainstate_transform import checkpoint, for_loop, grad, jit, vmap
+from brainstate_transform import (
+    checkpoint,
+    checkpointed_for_loop,
+    cond,
+    for_loop,
+    grad,
+    ifelse,
+    jit,
+    scan,
+    switch,
+    vmap,
+    while_loop,
+)
 from tests.tables import each
 
 
@@ -109,7 +123,135 @@ def test_through_compiled_and_mapped_parts():
             assert same(inner, [outer.net.first(X)] * 2)
 
 
-def test_in_a_loop_or_inside_a_raw_transform_it_is_refused():
+class Parts(nn.Module):
+    """Two layers, called as a function of them and the input says."""
+
+    def __init__(self, how):
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.how = how
+
+    def __call__(self, x):
+        return self.how(self, x)
+
+
+def stacked(run, xs):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(run, xs))
+
+
+T = jnp.arange(1.0, 4.0)
+# How a model runs its layers, and by hand what they return.
+WAYS = {
+    "for_loop": (lambda m, x: for_loop(m.a, x), lambda m, x: {"a": stacked(m.a, x)}),
+    "sow": (
+        lambda m, x: for_loop(lambda v: m.a(nn.sow(m, "in", 2 * v)), x),
+        lambda m, x: {"a": stacked(m.a, 2 * x), "in": 2 * x},
+    ),
+    "scan": (
+        lambda m, x: scan(lambda c, v: (c + m.a(v), m.b(v)), x[0], x, reverse=True),
+        lambda m, x: {"a": stacked(m.a, x), "b": stacked(m.b, x)},
+    ),
+    "checkpointed": (lambda m, x: checkpointed_for_loop(m.a, x, base=2), lambda m, x: {"a": stacked(m.a, x)}),
+    "loop in loop": (
+        lambda m, x: for_loop(lambda v: for_loop(lambda t: m.a(v * t), T), x),
+        lambda m, x: {"a": stacked(lambda v: stacked(lambda t: m.a(v * t), T), x)},
+    ),
+    "compiled in a loop": (
+        lambda m, x: for_loop(lambda v: jit(m.a)(v) + checkpoint(m.a)(-v), x),
+        lambda m, x: {"a": [stacked(m.a, x), stacked(m.a, -x)]},
+    ),
+    "before, in and after": (
+        lambda m, x: m.a(for_loop(m.a, m.a(x))),
+        lambda m, x: {"a": [m.a(x), stacked(m.a, m.a(x)), m.a(stacked(m.a, m.a(x)))]},
+    ),
+    "cond": (
+        lambda m, x: cond(x.sum() > 0, m.a, lambda x: m.b(m.b(x)), x),
+        lambda m, x: {"a": m.a(x), "b": [jnp.full((2, 2), jnp.nan)] * 2},
+    ),
+    "switch": (
+        lambda m, x: switch(jnp.int32(2), [m.a, lambda x: x, m.b], x),
+        lambda m, x: {"a": jnp.full((2, 2), jnp.nan), "b": m.b(x)},
+    ),
+    "ifelse": (
+        lambda m, x: ifelse([x.sum() < 0, True], [m.a, m.a], x),
+        lambda m, x: {"a": m.a(x)},
+    ),
+    "branch in a loop": (
+        lambda m, x: for_loop(lambda v: cond(v[0] > 0.7, lambda v: nn.sow(m, "n", jnp.int32(3)) * m.a(v), m.b, v), x),
+        lambda m, x: {
+            "a": jnp.stack([m.a(x[0]), jnp.full(2, jnp.nan)]),
+            "b": jnp.stack([jnp.full(2, jnp.nan), m.b(x[1])]),
+            "n": jnp.array([3, 0]),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_in_loops_and_branches(way):
+    how, by_hand = WAYS[way]
+    net = Parts(how)
+    shape, plain = graphdef(net), net(X)
+    for run in (lambda f: f, jit):
+        for _ in range(2):
+            out, inner = run(nn.capture(net))(X)
+            assert same(out, plain)
+            want = by_hand(net, X)
+            assert list(inner) == list(want)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), inner, want)
+        assert graphdef(net) is shape
+
+
+def test_the_gradient_through_what_steps_return():
+    net = Parts(WAYS["loop in loop"][0])
+    by_hand = WAYS["loop in loop"][1]
+    got = grad(lambda x: (nn.capture(net)(x)[1]["a"] ** 2).sum())(X)
+    assert jnp.allclose(got, jax.grad(lambda x: (by_hand(net, x)["a"] ** 2).sum())(X), atol=1e-5)
+
+
+def test_the_layers_of_a_stack():
+    stack = nn.Stack(3, lambda: nn.Sequential(nn.Linear(2, 2), nn.tanh))
+    for run in (nn.capture(stack, "layers.*"), jit(nn.capture(stack, "layers.*"))):
+        for _ in range(2):
+            inner = run(X)[1]
+            x, want = X, []
+            for layer in stack:
+                want.append(layer[0](x))
+                x = layer(x)
+            assert list(inner) == ["layers.layers.0"]
+            assert jnp.allclose(inner["layers.layers.0"], jnp.stack(want), atol=1e-6)
+
+
+def test_as_flax_sows_in_a_loop():
+    class Theirs(linen.Module):
+        @linen.compact
+        def __call__(self, carry, x):
+            self.sow("intermediates", "h", carry * x)
+            return carry + x, carry
+
+    class Ours(nn.Module):
+        def __call__(self, xs):
+            return scan(lambda carry, x: (nn.sow(self, "h", carry * x) * 0 + carry + x, carry), xs[0], xs)
+
+    looped = linen.scan(Theirs, variable_axes={"intermediates": 0}, split_rngs={})
+    _, kept = looped().apply({}, X[0], X, mutable=["intermediates"])
+    assert jnp.array_equal(nn.capture(Ours())(X)[1]["h"], kept["intermediates"]["h"][0])
+
+
+def test_sow_outside_of_a_capture_and_under_a_taken_name():
+    net = Parts(lambda m, x: nn.sow(m, "h", x))
+    assert net(X) is X
+    assert list(nn.capture(net, "a", call=lambda x: net(x))(X)[1]) == []  # the model itself was not chosen
+    with pytest.raises(ValueError, match="Parts has an attribute 'a', and cannot sow under this name"):
+        nn.sow(net, "a", X)
+
+
+def test_branches_that_return_other_shapes():
+    net = Parts(lambda m, x: cond(x.sum() > 0, lambda: m.a(x).sum(), lambda: m.a(x[0]).sum()))
+    with pytest.raises(TypeError, match=r"two branches give a as f32\[2,2\] and f32\[2\]"):
+        nn.capture(net)(X)
+
+
+def test_in_a_loop_without_end_or_inside_a_raw_transform_it_is_refused():
     class Loop(nn.Module):
         def __init__(self, how):
             self.layer = nn.Linear(2, 2)
@@ -119,7 +261,11 @@ def test_in_a_loop_or_inside_a_raw_transform_it_is_refused():
             return self.how(self.layer)(x)
 
     for how, error, words in (
-        (lambda f: lambda x: for_loop(f, x), StructureError, "makes State 'a captured result'; a loop"),
+        (
+            lambda f: lambda x: while_loop(lambda x: x.sum() < 0, f, x),
+            StructureError,
+            "makes State 'a captured result'; a loop",
+        ),
         (lambda f: jax.vmap(lambda x: f(x)), TraceContextError, "State 'a captured result' cannot take a traced value"),
     ):
         loop = Loop(how)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
@@ -137,3 +138,74 @@ def test_an_error_while_tracing():
         jit(evaluated(net))(jnp.ones((1, 3)))
     assert graphdef(net) is shape
     assert all(modes(net))
+
+
+@each(
+    ("where", "switched"),
+    [
+        (..., ["", "layers.0", "layers.1", "layers.2"]),
+        (nn.BatchNorm, ["layers.1"]),
+        ("layers.[12]", ["layers.1", "layers.2"]),
+        ("again", ["layers.2"]),
+        (lambda path, module: module is not None and path == ("layers", 0), ["layers.0"]),
+        (nn.Sequential, ["inner", "inner.layers.0", "inner.layers.1"]),
+    ],
+)
+def test_modes_and_views_of_chosen_modules(where, switched):
+    net = Net() if where is not nn.Sequential else nn.Sequential()
+    net.inner = nn.Sequential(nn.Dropout(0.5), nn.Sequential()) if where is nn.Sequential else None
+    shape = graphdef(net)
+    if where is nn.Sequential:
+        switched = ["", *switched]
+
+    def in_evaluation(net):
+        return [name for name, module in net.named_modules() if not module.training]
+
+    seen = nn.view(net, where, training=False)
+    assert sorted(in_evaluation(seen)) == sorted(switched)
+    assert graphdef(net) is shape
+    with nn.mode(net, where, training=False):
+        assert sorted(in_evaluation(net)) == sorted(switched)
+    assert graphdef(net) is shape
+
+
+def test_nothing_to_switch():
+    for call in (
+        lambda: nn.view(Net(), "layer", training=False),
+        lambda: nn.mode(Net(), nn.Conv, training=True).__enter__(),
+    ):
+        with pytest.raises(ValueError, match=r"chooses no module below Net, which holds again, layers\.0, layers\.1"):
+            call()
+
+
+@each(
+    "how",
+    [
+        lambda f: f,
+        jit,
+        lambda f: lambda net, test, x: jit(lambda d: f(d["net"], d["test"], x))({"net": net, "test": test}),
+    ],
+)
+def test_two_views_of_one_model_as_arguments(how):
+    """As nnx has it: both modes in one call, over the same states, each of which is passed once."""
+    net = Net()
+    test = nn.view(net, training=False)
+    assert list(net.states().values()) == list(test.states().values())
+    mean = net.layers[1].running_mean.value
+    _, plain = how(lambda net, test, x: (net(x), test(x)))(net, test, X)
+    assert not jnp.array_equal(net.layers[1].running_mean.value, mean)
+    assert jnp.allclose(plain, evaluated(net)(X), atol=1e-6)  # it saw the statistics that the first had moved
+    assert net.training
+    assert test.top is test
+
+
+def test_a_frozen_norm_beside_one_that_trains():
+    theirs = nnx.BatchNorm(2, rngs=nnx.Rngs(0), momentum=0.9)
+    net = nn.Sequential(nn.BatchNorm(2, momentum=0.9), nn.BatchNorm(2, momentum=0.9))
+    with nn.mode(net, "layers.0", training=False):
+        jit(net)(X)
+    nnx.view(theirs, use_running_average=True)(X)
+    moved = nnx.view(theirs, use_running_average=False)
+    moved(X / jnp.sqrt(1 + 1e-5))
+    assert jnp.array_equal(net[0].running_mean.value, jnp.zeros(2))
+    assert jnp.allclose(net[1].running_mean.value, theirs.mean[...], atol=1e-6)

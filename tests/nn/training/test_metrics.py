@@ -284,3 +284,33 @@ def test_bad_metrics():
         nn.Average("mask")
     with pytest.raises(NotImplementedError, match=r"Metric needs `def initial\(self\): ...`"):
         nn.Metric()
+
+
+def test_a_mask_for_each_metric():
+    values, mask, other = batches(1)[0], masks(1)[0], masks(2)[1]
+    metrics = nn.MultiMetric(a=nn.Average("x"), b=nn.Welford("x"), c=nn.Average("y"), d=nn.Average("x"))
+    jit(lambda m, x, a, b: m.update(x=x, y=x + 1, mask={"a": a, "b": b}))(metrics, values, mask, other)
+    found = metrics.compute()
+    assert float(found["a"]) == pytest.approx(float(values[mask].mean()), abs=1e-6)
+    assert float(found["b"].mean) == pytest.approx(float(values[other].mean()), abs=1e-6)
+    assert float(found["c"]) == pytest.approx(float(values.mean()) + 1, abs=1e-6)
+    assert float(found["d"]) == pytest.approx(float(values.mean()), abs=1e-6)
+
+
+def test_masks_that_no_metric_takes_change_nothing():
+    class Largest(nn.Metric):
+        def initial(self):
+            return {"largest": jnp.float32(-jnp.inf)}
+
+        def update(self, x):
+            self.largest.value = jnp.maximum(self.largest.value, x.max())
+
+    metrics = nn.MultiMetric(a=nn.Average("x"), b=Largest())
+    before = treefy_states(metrics)
+    for name, kind, words in (
+        ("c", ValueError, "no metric 'c' for its mask; there is a, b"),
+        ("b", TypeError, "takes none"),
+    ):
+        with pytest.raises(kind, match=words):
+            metrics.update(x=jnp.ones(3), mask={"a": jnp.ones(3, bool), name: jnp.ones(3, bool)})
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, treefy_states(metrics), before))

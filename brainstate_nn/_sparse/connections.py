@@ -86,8 +86,8 @@ def fixed_probability(
     generator = _generator(rng)
     if probability == 0:
         return _chosen(np.zeros(0, np.int64), out_size, include_self)
-    # From one connection to the next, in the order of all pairs, the distance is geometric. Six standard deviations more
-    # than the expected number reach the end but once in 10^9 draws; then more are drawn.
+    # From one connection to the next, in the order of all pairs, the distance is geometric. Six standard deviations
+    # more than the expected number reach the end but once in 10^9 draws; then more are drawn.
     pairs = in_size * out_size
     expected = pairs * probability
     ends = np.zeros(1, np.int64)

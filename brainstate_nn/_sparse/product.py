@@ -46,7 +46,7 @@ def sparse_product(
     # A batch is seldom silent: the rows of all its spikes together are most of the matrix.
     if x.ndim > 1 or pre.size < _SPARSE * _BLOCK:
         return _full(x, weight, pre, post, out_size)
-    return _event_driven(x, weight, pre, post, ends, out_size)
+    return _compiled(x, weight, pre, post, ends, out_size)
 
 
 def _full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, out_size: int) -> jax.Array:
@@ -87,3 +87,7 @@ def _(out_size: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]
     dx, dweight = tangents[:2]
     dy = _full(dx, weight, pre, post, out_size) + _full(x, dweight, pre, post, out_size)
     return _event_driven(*primals, out_size), dy
+
+
+# Outside of a trace JAX would compile the loop and the branches anew at each call: 1 s where the product takes 35 µs.
+_compiled = jax.jit(_event_driven, static_argnums=5)

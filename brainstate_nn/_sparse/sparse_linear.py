@@ -42,10 +42,10 @@ class SparseLinear(Module):
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
-        weight: ParamState of shape ``(connections,)``, in the order of `pre`, or ``()`` where it is shared.
+        weight: ParamState of shape ``(connections,)``, in the order of `pre` and `post`, or ``()`` where it is shared.
         bias: ParamState of shape ``(out_size,)``, or None.
         pre: LongTermState with the sending neurons, in rising order.
-        post: LongTermState with the receiving neurons.
+        post: LongTermState with the receiving neurons, in rising order for each sending one.
         ends: LongTermState that says how many connections come from each neuron and those before it.
 
     Raises:
@@ -137,7 +137,7 @@ def _as_connections(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray
     if len({len(part) for part in (pre, post, weights) if part is not None}) > 1:
         lengths = ", ".join(str(len(part)) for part in (pre, post, weights) if part is not None)
         raise ValueError(f"connections must be vectors of one length, not of {lengths}")
-    order = np.argsort(pre, kind="stable")
+    order = np.lexsort((post, pre))
     pre, post = pre[order].astype(np.int32), post[order].astype(np.int32)
     return pre, post, None if weights is None else weights[order]
 
@@ -149,8 +149,8 @@ def _parts(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray, np.ndar
     if np.shape(given) != (in_size, out_size):
         found = f"of shape {np.shape(given)}" if np.shape(given) else f"a {type(given).__name__}"
         raise TypeError(
-            f"connections must be a pair of vectors of indices, or a matrix of shape {(in_size, out_size)}, not {found}: "
-            "write `connections=fixed_probability(in_size, out_size, 0.1)`"
+            f"connections must be a pair of vectors of indices, or a matrix of shape {(in_size, out_size)}, not "
+            f"{found}: write `connections=fixed_probability(in_size, out_size, 0.1)`"
         )
     if hasattr(given, "tocoo"):  # SciPy
         given = given.tocoo()

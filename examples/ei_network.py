@@ -93,7 +93,7 @@ def simulate(network: Network, milliseconds: float) -> np.ndarray:
 
 
 def irregularity(spikes: np.ndarray, at_least: int = 4) -> float:
-    """Return the coefficient of variation of the intervals between spikes, as the mean over neurons that have enough."""
+    """Return the coefficient of variation of intervals between spikes, the mean over neurons that have enough."""
     variations = []
     for train in spikes.T:
         intervals = np.diff(np.nonzero(train)[0])

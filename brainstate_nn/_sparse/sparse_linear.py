@@ -152,6 +152,10 @@ def _parts(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray, np.ndar
             f"connections must be a pair of vectors of indices, or a matrix of shape {(in_size, out_size)}, not "
             f"{found}: write `connections=fixed_probability(in_size, out_size, 0.1)`"
         )
+    return _of_matrix(given)
+
+
+def _of_matrix(given: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if hasattr(given, "tocoo"):  # SciPy
         given = given.tocoo()
         return given.row, given.col, None if given.dtype == bool else given.data

@@ -9,6 +9,8 @@ from ._layers.linear import Linear
 from ._layers.linear_general import LinearGeneral
 from ._layers.einsum import Einsum
 from ._layers.embedding import Embedding
+from ._sparse.sparse_linear import SparseLinear
+from ._sparse.connections import one_to_one, all_to_all, fixed_probability, fixed_number
 from ._layers.lora import LoRA, LoRAParam, add_lora, merge_lora
 from ._layers.conv import Conv, Conv1d, Conv2d, Conv3d
 from ._layers.conv_transpose import ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

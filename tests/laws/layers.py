@@ -141,6 +141,15 @@ def _weight_normed(m: nn.WeightNorm, v: dict[str, jax.Array], x: jax.Array) -> j
     return theirs(x)
 
 
+def _some_pairs(s: Sizes) -> tuple[list[int], list[int]]:
+    """Neurons that send nothing, receive nothing, and are connected twice."""
+    return [i for i in range(s.width) if i != 1] * 2, [0, *[i % s.out for i in range(2 * s.width - 3)]]
+
+
+def _dense(m: nn.SparseLinear, weight: jax.Array) -> jax.Array:
+    return jnp.zeros((m.in_size, m.out_size), weight.dtype).at[m.connections].add(weight)
+
+
 LAYERS: list[Layer] = [
     Layer("Linear", lambda s, **o: nn.Linear(s.width, s.out, b_init=NORMAL, **o), rows,
           flax(lambda m: nnx.Linear(m.in_size, m.out_size, **_dtypes(m)))),
@@ -161,6 +170,12 @@ LAYERS: list[Layer] = [
     Layer("Embedding padded", lambda s, **o: nn.Embedding(2, s.out, padding_idx=1, **o),
           lambda s: ((s.batch, s.length),),
           formula(lambda m, v, x: jnp.where((x == 1)[..., None], 0, v["weight"][x])), kinds=lambda s: (2,)),
+    Layer("SparseLinear", lambda s, **o: nn.SparseLinear(
+          s.width, s.out, _some_pairs(s), use_bias=True, b_init=NORMAL, **o), series,
+          formula(lambda m, v, x: jnp.dot(x, _dense(m, v["weight"])) + v["bias"][None, None])),
+    Layer("SparseLinear of one weight", lambda s, **o: nn.SparseLinear(
+          s.width, s.out, _some_pairs(s), shared_weight=True, **o), rows,
+          formula(lambda m, v, x: v["weight"] * jnp.dot(x, _dense(m, jnp.ones((), x.dtype))))),
     Layer("LoRA", lambda s, **o: nn.LoRA(
           s.width, 2, s.out, base=nn.Linear(s.width, s.out, b_init=NORMAL, **o), b_init=NORMAL, **o), series,
           flax(their_lora, LORA)),

@@ -1,0 +1,1 @@
+"""Sparse connections: which neurons are connected, the product with what they send, and a layer of both."""

@@ -14,6 +14,7 @@ import jax
 import pytest
 
 import brainstate_transform as bt
+from brainstate_nn.compat import environ
 from brainstate_transform import StaleProgramError
 from tests.laws.places.assigned import ASSIGNED
 from tests.laws.places.classes import CLASSES
@@ -28,6 +29,7 @@ from tests.laws.places.not_watched import NOT_WATCHED
 from tests.laws.places.objects import OBJECTS
 from tests.laws.places.odd_objects import ODD_OBJECTS
 from tests.laws.places.place import ONE, Place, Scene, at_most, forget_modules, same, seen, wrong_with
+from tests.laws.places.settings import SETTINGS
 from tests.laws.places.transforms import GIVEN, MADE, fresh
 from tests.laws.places.unread import UNREAD
 from tests.laws.places.values import VALUES
@@ -35,7 +37,7 @@ from tests.laws.places.ways import WAYS
 
 # A place that is changed at each call is told; that it is, is no matter of these laws.
 pytestmark = pytest.mark.filterwarnings("ignore:.* was traced three times")
-PLACES = (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS)
+PLACES = (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS, *SETTINGS)
 BY_NAME = {place.name: place for place in (*PLACES, *MODELS)}
 # One of each sort, each with one change: these are read in all ways, and run by all transforms.
 TYPICAL = {
@@ -54,6 +56,9 @@ TYPICAL_OF_BODIES = {
     "global of a function in a sequence": "set",
     "global of a module in a module": "set",
     "precision of numbers": "set",
+    "setting": "set",
+    "training": "in_a_block",
+    "setting in a method of an older module": "in_a_block",
     "model in a class": "mode",
     "model by a helper object": "mode",
 }
@@ -79,6 +84,7 @@ def _as_it_was():
     names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion")
     settings = {name: getattr(jax.config, name) for name in names}
     yield
+    environ.reset()
     for name, value in settings.items():
         jax.config.update(name, value)
     decimal.getcontext().prec = 28

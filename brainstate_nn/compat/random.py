@@ -212,3 +212,10 @@ def split_keys(n: int) -> jax.Array:
         (3,)
     """
     return split_key(n)
+
+
+def __getattr__(name: str) -> Any:
+    # The default stream is made when it is asked for, as it starts JAX.
+    if name == "DEFAULT":
+        return default_rng()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,9 +56,7 @@ TYPICAL_OF_BODIES = {
     "global of a function in a sequence": "set",
     "global of a module in a module": "set",
     "precision of numbers": "set",
-    "setting": "set",
     "training": "in_a_block",
-    "setting in a method of an older module": "in_a_block",
     "model in a class": "mode",
     "model by a helper object": "mode",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,7 +168,7 @@ def test_a_seed_repeats_and_a_block_is_left_as_it_was_found():
     random.seed(5)
     first, of_numpy = random.rand(), np.random.rand()
     random.seed(5)
-    with pytest.raises(ZeroDivisionError), random.seed_context(5):
+    with contextlib.suppress(ZeroDivisionError), random.seed_context(5):
         assert (random.rand(), np.random.rand()) == (first, of_numpy)
         1 / 0  # noqa: B018
     assert (random.rand(), np.random.rand()) == (first, of_numpy)

@@ -130,11 +130,8 @@ def test_shapes_and_dtypes():
 
 
 DRAWS = {
-    "rand": lambda: random.rand(2),
     "normal": lambda: random.normal(0.0, 1.0, size=2),
-    "randint": lambda: random.randint(0, 1000, size=2),
     "shuffle": lambda: random.shuffle(jnp.arange(50)),
-    "negative_binomial": lambda: random.negative_binomial(9.0, 0.1, 2),
     "zipf": lambda: random.zipf(1.2, 2),
 }
 

@@ -9,7 +9,7 @@ A layer of ours has its settings from its arguments; this is for code that is mo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -155,7 +155,7 @@ def _check_devices(platform: Any = None, count: Any = None) -> None:
 
 
 @contextlib.contextmanager
-def context(*, env: EnvironmentState | None = None, **settings: Any) -> Iterator[dict[str, Any]]:
+def context(*, env: EnvironmentState | None = None, **settings: Any) -> Generator[dict[str, Any]]:
     """Set settings for a block, in this thread.
 
     Args:

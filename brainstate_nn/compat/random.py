@@ -7,7 +7,7 @@ the next one of the stream.  What a stream is, and how it behaves under transfor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -138,7 +138,7 @@ def seed(seed_or_key: Any = None) -> None:
 
 
 @contextlib.contextmanager
-def seed_context(seed_or_key: Any) -> Iterator[None]:
+def seed_context(seed_or_key: Any) -> Generator[None]:
     """Start the default stream anew for a block; after it, it goes on from where it was, and so does that of NumPy.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -289,6 +290,9 @@ class TraceLog:
 
 def _as_state(place: str) -> str:
     """Return the line that makes a State of what is at a place."""
+    setting = re.fullmatch(r"environment\.(?:value\.|block\.)*settings\.(\w+)", place)
+    if setting is not None:  # of `brainstate_nn.compat.environ`, which makes a State of an array itself
+        return "`environ.set({0}=jnp.asarray({0}))`.".format(*setting.groups())
     return f"`{place} = State({place})`." if place.replace(".", "").isidentifier() else "`State(value)`."
 
 

@@ -21,7 +21,7 @@ from brainstate_graph.extend import ABSENT
 from . import objects
 from .code import Vocabulary
 from .findings import Findings, Link
-from .owners import Owner, owner_of, stages
+from .owners import Owner, owner_of, reads_settings, stages
 from .places import Binding, OfThread, Place, Slots
 from .values import is_value
 from .weak_method import WeakMethod, WeakSlots
@@ -129,7 +129,7 @@ class Attributes:
             classes, ours, tables = list[type[Any]](), set[str](), list(map(vars, cls.__mro__))
             for base, table in zip(cls.__mro__, tables, strict=True):
                 owner = owner_of(base)
-                if owner is Owner.USER:
+                if owner is Owner.USER or (owner is Owner.OURS and reads_settings(base)):
                     classes.append(base)
                     self._found.look_at_bases(base)
                 elif owner is Owner.OURS:
@@ -196,7 +196,10 @@ class Attributes:
         link = opened.link
         path = f"{link.path}.{name}" if link is not None and link.path else name
         if owner_of(opened.item) is Owner.OURS:
-            return [Link(name, path, None, found, None, link, given=True)] if objects.may_be_given(found) else ()
+            ours = isinstance(found, types.ModuleType) and owner_of(found) is Owner.OURS
+            return (
+                [Link(name, path, None, found, None, link, given=True)] if ours or objects.may_be_given(found) else ()
+            )
         package = opened.item.__name__.partition(".")[0]
         self._found.stages = self._found.stages or stages(package, name)
         if isinstance(found, types.ModuleType):

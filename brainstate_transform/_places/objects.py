@@ -15,7 +15,7 @@ import numpy as np
 
 from brainstate_graph import Node, State
 
-from .owners import OPEN, Owner, is_nn, owner_of, package_of
+from .owners import OPEN, Owner, is_nn, owner_of, package_of, reads_settings
 from .values import FEW, PLAIN, is_value
 from .weak_method import WeakMethod
 
@@ -93,6 +93,9 @@ def may_be_given(value: Any) -> bool:
 
 
 def may_be_a_model(value: Any) -> bool:
+    """Tell whether a global of ours may be, or lead to, a model or what is set for a process."""
+    if isinstance(value, types.ModuleType):
+        return reads_settings(value)
     return value is None or isinstance(value, (Node, State)) or (type(value) is types.FunctionType and is_nn(value))
 
 

@@ -9,7 +9,7 @@ import threading
 import types
 from typing import Any
 
-__all__ = ["OPEN", "Owner", "is_nn", "owner_of", "package_of", "stages"]
+__all__ = ["OPEN", "Owner", "is_nn", "owner_of", "package_of", "reads_settings", "stages"]
 
 
 class Owner(enum.Enum):
@@ -67,3 +67,9 @@ def stages(package: str, name: str) -> bool:
 def is_nn(item: Any) -> bool:
     """Tell whether a function or class is a part of what models are written with."""
     return package_of(item) == _OURS[-1]
+
+
+def reads_settings(item: Any) -> bool:
+    """Tell whether a class of ours, or a module, may read what is set for a process, which no layer of today does."""
+    name = item.__name__ if isinstance(item, types.ModuleType) else item.__module__
+    return f"{name}.".startswith("brainstate_nn.compat.")

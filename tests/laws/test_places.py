@@ -15,6 +15,7 @@ import jax
 import pytest
 
 import brainstate_transform as bt
+from brainstate_nn.compat import environ
 from brainstate_transform import StaleProgramError
 from tests.laws.places.assigned import ASSIGNED
 from tests.laws.places.classes import CLASSES
@@ -29,6 +30,7 @@ from tests.laws.places.not_watched import NOT_WATCHED
 from tests.laws.places.objects import OBJECTS
 from tests.laws.places.odd_objects import ODD_OBJECTS
 from tests.laws.places.place import ONE, Place, Scene, at_most, forget_modules, same, seen, wrong_with
+from tests.laws.places.settings import SETTINGS
 from tests.laws.places.transforms import GIVEN, MADE, fresh
 from tests.laws.places.unread import UNREAD
 from tests.laws.places.values import VALUES
@@ -37,7 +39,7 @@ from tests.tables import each
 
 # A place that is changed at each call is told; that it is, is no matter of these laws.
 pytestmark = pytest.mark.filterwarnings("ignore:.* was traced three times")
-PLACES = (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS)
+PLACES = (*NAMES, *ELSEWHERE, *OBJECTS, *CLASSES, *FUNCTIONS, *MODULES, *HELD_FUNCTIONS, *SETTINGS)
 BY_NAME = {place.name: place for place in (*PLACES, *MODELS)}
 # One of each sort, each with one change: these are read in all ways, and run by all transforms.
 TYPICAL = {
@@ -56,6 +58,7 @@ TYPICAL_OF_BODIES = {
     "global of a function in a sequence": "set",
     "global of a module in a module": "set",
     "precision of numbers": "set",
+    "training": "in_a_block",
     "model in a class": "mode",
     "model by a helper object": "mode",
 }
@@ -83,6 +86,7 @@ def as_it_was():
     try:
         yield
     finally:
+        environ.reset()
         for name, value in settings.items():
             jax.config.update(name, value)
         decimal.getcontext().prec = 28

@@ -16,6 +16,29 @@ net = Net()
 # Nothing that these read is changed, or only by themselves: they are traced once.  `between` runs between calls.
 UNREAD: list[Place] = table(
     r"""
+= setting
+from brainstate_nn.compat import environ
+def f(x):
+    ran()
+    return x * 2.0
+between: environ.set(k=environ.get('k', 0) + 1)
+
+= setting that is an array
+from brainstate_nn.compat import environ
+environ.set(k=jnp.float32(0.0))
+def f(x):
+    ran()
+    return x * environ.get('k')
+between: environ.set(k=environ.get('k') + 1)
+
+= step and time
+from brainstate_nn.compat import environ
+environ.set(i=0, t=0.0)
+def f(x):
+    ran()
+    return x * environ.get('t') + environ.get('i')
+between: environ.set(i=environ.get('i') + 1, t=0.5 * environ.get('i'))
+
 = meter with the name of a method that is called
 class Meter:
     def __init__(self): self.sum, self.count = 0.0, 0

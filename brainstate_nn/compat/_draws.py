@@ -1,0 +1,84 @@
+"""What the functions of `random` share: keys, shapes and dtypes as NumPy has them, and checks."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random as jr
+from jax.core import Tracer
+
+from .._core.random import RandomState, split_key
+from .environ import dftype, ditype
+
+__all__ = [
+    "Size", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
+    "until_accepted", "whole",
+]  # fmt: skip
+
+Size = int | Sequence[int] | None
+
+
+def key_of(key: Any) -> jax.Array:
+    """Return a typed key: of a seed, of one, or of the numbers of one, which are of JAX's default algorithm."""
+    if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.ndim == 1:
+        return jr.wrap_key_data(jnp.asarray(key))
+    return RandomState(key).value[0]
+
+
+def next_key(key: Any) -> jax.Array:
+    return split_key() if key is None else key_of(key)
+
+
+def keys(key: Any, n: int) -> jax.Array:
+    return jr.split(next_key(key), n)
+
+
+def shape_of(size: Size, *arguments: Any) -> tuple[int, ...]:
+    if size is None:
+        return jnp.broadcast_shapes(*[jnp.shape(each) for each in arguments if each is not None])
+    return tuple(map(operator.index, size)) if isinstance(size, Sequence) else (operator.index(size),)
+
+
+def real(dtype: Any) -> Any:
+    return dftype() if dtype is None else dtype
+
+
+def whole(dtype: Any) -> Any:
+    return ditype() if dtype is None else dtype
+
+
+def reals(dtype: Any, *arguments: Any) -> list[jax.Array]:
+    return [jnp.asarray(each, real(dtype)) for each in arguments]
+
+
+def moved(sample: jax.Array, loc: Any, scale: Any) -> jax.Array:
+    if scale is not None:
+        sample = sample * jnp.asarray(scale, sample.dtype)
+    return sample if loc is None else sample + jnp.asarray(loc, sample.dtype)
+
+
+def check(name: str, value: Any, holds: Callable[[Any], Any], words: str) -> None:
+    if not isinstance(value, Tracer) and not np.all(holds(np.asarray(value))):
+        raise ValueError(f"{name} {words}, not {value}")
+
+
+def check_chance(name: str, p: Any) -> None:
+    check(name, p, lambda p: (p >= 0) & (p <= 1), "is between 0 and 1")
+
+
+def until_accepted(key: jax.Array, shape: tuple[int, ...], dtype: Any, propose: Callable[[jax.Array], Any]) -> Any:
+    """Draw by rejection: `propose` returns numbers, and which of them are accepted."""
+
+    def step(carry: Any) -> Any:
+        key, value, done = carry
+        key, fresh = jr.split(key)
+        new, accepted = propose(fresh)
+        return key, jnp.where(done, value, new), done | accepted
+
+    start = key, jnp.zeros(shape, dtype), jnp.zeros(shape, bool)
+    return jax.lax.while_loop(lambda carry: ~jnp.all(carry[2]), step, start)[1]

@@ -1,8 +1,7 @@
 """Older spellings: the names and keywords of brainstate that mean what ours mean, for code that is moving over.
 
 ``from brainstate_nn import compat as brainstate`` stands for ``import brainstate``: it has the kinds of state, and
-`nn`, `graph`, `transform`, `random`, `environ`, `util`, `mixin` and `typing`. ``from brainstate_nn import compat as nn``
-has the layers. A name that is not here is today's. docs/migration.md lists all, and says of each absent one why.
+`nn`, `graph`, `transform`, `random`, `environ`, `util`, `mixin` and `typing`. The layers are here too. A name that is not here is today's. docs/migration.md lists all, and says of each absent one why.
 
 - ``module.py``: `update`, ``>>``, `desc`, sizes as tuples.
 - ``activations.py``, ``layers.py``, ``pools.py``: layers.
@@ -30,7 +29,7 @@ from .pools import *  # noqa: F403
 from .training import *  # noqa: F403
 
 nn = functional = _sys.modules[__name__]
-augment = compile = transform  # noqa: A001 - older places of the same
+augment = compile = transform
 _LAZY = ("environ", "init", "mixin", "random", "typing", "util")
 _from_today = graph.from_today("brainstate_nn.compat", _nn, graph, _transform)
 

@@ -19,6 +19,9 @@ __all__ = [
     "ValinaRNNCell", "channels_last", "classes_by_rank",
 ]  # fmt: skip
 
+_ZEROS, _ONES, _KAIMING, _XAVIER = init.ZeroInit(), init.Constant(1.0), init.KaimingNormal(), init.XavierNormal()
+_LECUN, _UNIFORM = init.LecunNormal(), init.LecunUniform()
+
 
 def channels_last(axis: Any, what: str = "channel_axis") -> None:
     """Raise where channels are not the last axis."""
@@ -31,9 +34,7 @@ def classes_by_rank(base: type, names: str, ranks: tuple[int, ...] = (1, 2, 3), 
     made = []
     for rank in ranks:
         words = f"{(base.__doc__ or '').splitlines()[0].rstrip('.')}, over {rank} spatial axes."
-        made.append(
-            type(base)(names.format(rank), (base,), {"rank": rank, "__doc__": words, "__module__": module})
-        )
+        made.append(type(base)(names.format(rank), (base,), {"rank": rank, "__doc__": words, "__module__": module}))
     return made
 
 
@@ -53,8 +54,8 @@ class Linear(Layer, today.LinearGeneral):
         self,
         in_size: Any,
         out_size: Any,
-        w_init: Any = init.KaimingNormal(),
-        b_init: Any = init.ZeroInit(),
+        w_init: Any = _KAIMING,
+        b_init: Any = _ZEROS,
         name: str | None = None,
     ) -> None:
         biased = b_init is not None
@@ -79,7 +80,7 @@ class _ConvSizes(Sized):
         padding: Any = "SAME",
         rhs_dilation: Any = 1,
         groups: int = 1,
-        w_init: Any = init.XavierNormal(),
+        w_init: Any = _XAVIER,
         b_init: Any = None,
         channel_first: bool = False,
         name: str | None = None,
@@ -157,7 +158,7 @@ class Embedding(Layer, today.Embedding):
         self,
         num_embeddings: int,
         embedding_size: Any,
-        embedding_init: Any = init.LecunUniform(),
+        embedding_init: Any = _UNIFORM,
         padding_idx: int | None = None,
         name: str | None = None,
     ) -> None:
@@ -175,7 +176,7 @@ class LoRA(Layer, today.LoRA):
         out_features: Any,
         *,
         base_module: Any = None,
-        kernel_init: Any = init.LecunNormal(),
+        kernel_init: Any = _LECUN,
     ) -> None:
         super().__init__(
             as_one_size(in_features),
@@ -193,7 +194,7 @@ class _ByFit(Layer):
     """A layer that asks ``environ.get("fit")`` for its mode; where that is not set, its own `training` holds."""
 
     def __call__(self, x: Any, *, training: bool | None = None, **more: Any) -> Any:
-        from . import environ  # noqa: PLC0415 - imported when it is first asked
+        from . import environ
 
         if training is None:
             training = bool(environ.get("fit", self.training))  # type: ignore[attr-defined]
@@ -261,8 +262,8 @@ class _BatchNorm(_ByFit, today.BatchNorm):
         epsilon: float = 1e-5,
         momentum: float = 0.99,
         affine: bool = True,
-        bias_initializer: Any = init.ZeroInit(),
-        scale_initializer: Any = init.Constant(1.0),
+        bias_initializer: Any = _ZEROS,
+        scale_initializer: Any = _ONES,
         axis_name: Any = None,
         name: str | None = None,
         dtype: Any = None,
@@ -311,8 +312,8 @@ class LayerNorm(Layer, today.LayerNorm):
         epsilon: float = 1e-6,
         use_bias: bool = True,
         use_scale: bool = True,
-        bias_init: Any = init.ZeroInit(),
-        scale_init: Any = init.Constant(1.0),
+        bias_init: Any = _ZEROS,
+        scale_init: Any = _ONES,
         dtype: Any = None,
     ) -> None:
         super().__init__(
@@ -337,7 +338,7 @@ class RMSNorm(Layer, today.RMSNorm):
         epsilon: float = 1e-6,
         dtype: Any = None,
         use_scale: bool = True,
-        scale_init: Any = init.Constant(1.0),
+        scale_init: Any = _ONES,
         reduction_axes: Any = -1,
         feature_axes: Any = -1,
     ) -> None:
@@ -361,8 +362,8 @@ class GroupNorm(Layer, today.GroupNorm):
         dtype: Any = None,
         use_bias: bool = True,
         use_scale: bool = True,
-        bias_init: Any = init.ZeroInit(),
-        scale_init: Any = init.Constant(1.0),
+        bias_init: Any = _ZEROS,
+        scale_init: Any = _ONES,
     ) -> None:
         channels_last(feature_axis, "feature_axis")
         channels = as_one_size(in_size)
@@ -396,7 +397,7 @@ class _Cell(Layer):
         num_in: Any,
         num_out: Any,
         w_init: Any = None,
-        b_init: Any = init.ZeroInit(),
+        b_init: Any = _ZEROS,
         activation: Any = None,
         name: str | None = None,
     ) -> None:

@@ -32,6 +32,14 @@ class Layer:
         """Call the layer."""
         return self(*args, **kwargs)  # type: ignore[operator] - of the layer that this is mixed into
 
+    def init_all_states(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the hidden states of the whole model, as the function `init_all_states` does."""
+        return today.init_all_states(self, *args, **kwargs)
+
+    def reg_loss(self) -> Any:
+        """Return the sum of the penalties of the model, as the function `reg_loss` does."""
+        return today.reg_loss(self)
+
     def __rshift__(self, other: Any) -> Any:
         return Sequential(self, other) if callable(other) else NotImplemented
 
@@ -162,7 +170,7 @@ class EnvironContext(Layer, today.Module):
         self.context = context
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from . import environ  # noqa: PLC0415 - most models need none
+        from . import environ
 
         with environ.context(**self.context):
             return self.layer(*args, **kwargs)

@@ -98,7 +98,9 @@ class _Pad(Sized, today.Module):
         if len(widths) == self.rank != 1:  # one number for both sides of each axis
             widths = [width for width in widths for _ in range(2)]
         if len(widths) != 2 * self.rank:
-            raise ValueError(f"padding={padding!r} does not fit {self.rank} spatial axes: give a number, or a pair each")
+            raise ValueError(
+                f"padding={padding!r} does not fit {self.rank} spatial axes: give a number, or a pair each"
+            )
         self.widths = tuple(zip(widths[::2], widths[1::2], strict=True))
         self.how = how
         self.in_size = as_sizes(in_size)

@@ -227,7 +227,9 @@ def vmap_call_all_fns(
     target: Any, fn_name: str, *args: Any, axis_size: int, state_tag: str | None = None, **kwargs: Any
 ) -> Any:
     """Call a method of every module as `call_all_fns` does, and give each state that it makes one value per lane."""
-    vmap_new_states(lambda: call_all_fns(target, fn_name, *args, **kwargs) and None, tag=state_tag, axis_size=axis_size)()
+    vmap_new_states(
+        lambda: call_all_fns(target, fn_name, *args, **kwargs) and None, tag=state_tag, axis_size=axis_size
+    )()
     return target
 
 
@@ -263,7 +265,7 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
         0.36788
     """
     if dt is None:
-        from . import environ  # noqa: PLC0415 - imported where it is asked
+        from . import environ
 
         dt = environ.get_dt()
     noise, args = (args[0], args[1:]) if callable(args[0]) else (None, args)

@@ -16,7 +16,7 @@ from flax.struct import PyTreeNode, dataclass, field
 from flax.traverse_util import flatten_dict as _flatten_dict
 from flax.traverse_util import unflatten_dict as _unflatten_dict
 
-import brainstate_graph as filter  # noqa: A004 - its name elsewhere
+import brainstate_graph as filter
 import brainstate_graph.compat as _graph
 from brainstate_graph.compat import StateDictManager as DictManager
 from brainstate_transform import breakpoint_if

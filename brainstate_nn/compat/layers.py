@@ -1,4 +1,4 @@
-"""Layers by their older names and keywords: sizes as tuples, a class for each rank, the probability to keep."""
+"""Products, dropout and cells by their older names and keywords: sizes as tuples, the probability to keep."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from . import init
 from .module import Layer, Module, Sized, as_one_size, as_sizes
 
 __all__ = [
-    "BatchNorm0d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d",
-    "ConvTranspose2d", "ConvTranspose3d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "DropoutFixed", "Embedding",
-    "GRUCell", "GroupNorm", "Identity", "LSTMCell", "LayerNorm", "Linear", "LoRA", "MGUCell", "RMSNorm", "RNNCell",
-    "ValinaRNNCell", "channels_last", "classes_by_rank",
+    "ByFit", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Dropout",
+    "Dropout1d", "Dropout2d", "Dropout3d", "DropoutFixed", "Embedding", "GRUCell", "Identity", "LSTMCell", "Linear",
+    "LoRA", "MGUCell", "RNNCell", "ValinaRNNCell", "channels_last", "classes_by_rank",
 ]  # fmt: skip
 
-_ZEROS, _ONES, _KAIMING, _XAVIER = init.ZeroInit(), init.Constant(1.0), init.KaimingNormal(), init.XavierNormal()
+_ZEROS, _KAIMING, _XAVIER = init.ZeroInit(), init.KaimingNormal(), init.XavierNormal()
 _LECUN, _UNIFORM = init.LecunNormal(), init.LecunUniform()
 
 
@@ -190,7 +189,7 @@ class LoRA(Layer, today.LoRA):
 # ------------------------------------------------------------------------------------------- what behaves by the mode
 
 
-class _ByFit(Layer):
+class ByFit(Layer):
     """A layer that asks ``environ.get("fit")`` for its mode; where that is not set, its own `training` holds."""
 
     def __call__(self, x: Any, *, training: bool | None = None, **more: Any) -> Any:
@@ -216,7 +215,7 @@ class _ByKept:
         self.rate = 1.0 - prob
 
 
-class Dropout(_ByFit, _ByKept, today.Dropout):
+class Dropout(ByFit, _ByKept, today.Dropout):
     """Dropout that keeps an element with probability `prob`.
 
     Example:
@@ -242,144 +241,11 @@ class _DropoutChannels(Dropout):
 Dropout1d, Dropout2d, Dropout3d = classes_by_rank(_DropoutChannels, "Dropout{}d")
 
 
-class DropoutFixed(_ByFit, _ByKept, today.FixedDropout):
+class DropoutFixed(ByFit, _ByKept, today.FixedDropout):
     """Dropout with one mask for all steps, which keeps an element with probability `prob`."""
 
     def __init__(self, in_size: Any, prob: float = 0.5, name: str | None = None) -> None:
         super().__init__(1.0 - prob, in_size)
-
-
-class _BatchNorm(_ByFit, today.BatchNorm):
-    """Normalisation over the batch."""
-
-    rank = 0
-
-    def __init__(
-        self,
-        in_size: Any,
-        feature_axis: int = -1,
-        *,
-        epsilon: float = 1e-5,
-        momentum: float = 0.99,
-        affine: bool = True,
-        bias_initializer: Any = _ZEROS,
-        scale_initializer: Any = _ONES,
-        axis_name: Any = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        channels_last(feature_axis, "feature_axis")
-        super().__init__(
-            as_one_size(in_size),
-            epsilon=epsilon,
-            momentum=momentum,
-            use_bias=affine,
-            use_scale=affine,
-            b_init=init.as_initializer(bias_initializer),
-            w_init=init.as_initializer(scale_initializer),
-            axis_name=axis_name,
-            dtype=dtype,
-        )
-        self.in_size = self.out_size = as_sizes(in_size)
-
-
-BatchNorm0d, BatchNorm1d, BatchNorm2d, BatchNorm3d = classes_by_rank(_BatchNorm, "BatchNorm{}d", (0, 1, 2, 3))
-
-
-# ----------------------------------------------------------------------------------------------------- normalisations
-
-
-def _normalised(in_size: Any, reduction_axes: Any, feature_axes: Any) -> tuple[int, ...]:
-    """Return the last sizes, over which to normalise, or raise where the axes are others."""
-    sizes, axes = as_sizes(in_size), as_sizes(reduction_axes)
-    if axes != as_sizes(feature_axes) or sorted(axes or ()) != list(range(-len(axes or ()), 0)):
-        raise ValueError(
-            f"reduction_axes={reduction_axes!r} and feature_axes={feature_axes!r}: here both are the last axes, as -1 "
-            "or (-2, -1); for others write `jnp.moveaxis` first"
-        )
-    return (sizes or ())[-len(axes or ()) :]
-
-
-class LayerNorm(Layer, today.LayerNorm):
-    """Normalisation of each example over its last axes."""
-
-    def __init__(
-        self,
-        in_size: Any,
-        reduction_axes: Any = -1,
-        feature_axes: Any = -1,
-        *,
-        epsilon: float = 1e-6,
-        use_bias: bool = True,
-        use_scale: bool = True,
-        bias_init: Any = _ZEROS,
-        scale_init: Any = _ONES,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            _normalised(in_size, reduction_axes, feature_axes),
-            epsilon=epsilon,
-            use_bias=use_bias,
-            use_scale=use_scale,
-            b_init=init.as_initializer(bias_init),
-            w_init=init.as_initializer(scale_init),
-            dtype=dtype,
-        )
-        self.in_size = self.out_size = as_sizes(in_size)
-
-
-class RMSNorm(Layer, today.RMSNorm):
-    """Scaling of each example by the root of the mean of its squares."""
-
-    def __init__(
-        self,
-        in_size: Any,
-        *,
-        epsilon: float = 1e-6,
-        dtype: Any = None,
-        use_scale: bool = True,
-        scale_init: Any = _ONES,
-        reduction_axes: Any = -1,
-        feature_axes: Any = -1,
-    ) -> None:
-        sizes = _normalised(in_size, reduction_axes, feature_axes)
-        start = init.as_initializer(scale_init)
-        super().__init__(sizes, epsilon=epsilon, use_scale=use_scale, w_init=start, dtype=dtype)
-        self.in_size = self.out_size = as_sizes(in_size)
-
-
-class GroupNorm(Layer, today.GroupNorm):
-    """Normalisation of each example over groups of its channels."""
-
-    def __init__(
-        self,
-        in_size: Any,
-        feature_axis: int = -1,
-        num_groups: int | None = 32,
-        group_size: int | None = None,
-        *,
-        epsilon: float = 1e-6,
-        dtype: Any = None,
-        use_bias: bool = True,
-        use_scale: bool = True,
-        bias_init: Any = _ZEROS,
-        scale_init: Any = _ONES,
-    ) -> None:
-        channels_last(feature_axis, "feature_axis")
-        channels = as_one_size(in_size)
-        if (num_groups is None) == (group_size is None):
-            raise ValueError("give one of `num_groups` and `group_size`, and None for the other")
-        super().__init__(
-            num_groups or channels // (group_size or 1),
-            channels,
-            epsilon=epsilon,
-            use_bias=use_bias,
-            use_scale=use_scale,
-            b_init=init.as_initializer(bias_init),
-            w_init=init.as_initializer(scale_init),
-            dtype=dtype,
-        )
-        self.in_size = self.out_size = as_sizes(in_size)
 
 
 # -------------------------------------------------------------------------------------------------------------- cells

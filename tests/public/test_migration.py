@@ -88,8 +88,7 @@ def test_each_name_of_the_reference_is_there_or_absent_with_its_reason(module, n
 
 def test_what_is_absent_is_a_name_of_the_reference():
     known = {name if module == "brainstate" else f"{module}.{name}" for module, name in GIVEN}
-    beyond = {"mixin.HashableDict", "mixin.NoSubclassMeta", "mixin.hashable", "mixin.not_implemented"}
-    assert ABSENT - known - beyond == {"mixin.is_not_implemented"}
+    assert known >= ABSENT
 
 
 @each("row", DATA["absent"])

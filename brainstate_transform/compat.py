@@ -1,6 +1,7 @@
 """Older spellings, one line each: names and keywords of brainstate that mean what ours mean.
 
-They are here for code that is moving over; docs/migration.md lists them beside today's spelling.
+They are here for code that is moving over; docs/migration.md lists them beside today's spelling. A name that is not
+here is today's, and comes from the package itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import brainstate_transform as today
+from brainstate_graph.compat import from_today
+
+from . import ir
 from ._derivatives import checkpoint as _checkpoint
 from ._derivatives import grad as _grad
 from ._derivatives import jacobian as _jacobian
@@ -16,11 +21,16 @@ from ._derivatives import linear as _linear
 from ._mapping import new_states as _new_states
 from ._mapping import shard_map as _shard_map
 from ._mapping import vmap as _vmap
+from .ir import cse as common_subexpression_elimination
+from .ir import dce as dead_code_elimination
 
 __all__ = [
-    "GradientTransform", "StatefulMapping", "fwd_grad", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat",
-    "shard_map", "vector_grad", "vjp", "vmap", "vmap2", "vmap2_new_states", "vmap_new_states",
+    "GradientTransform", "StatefulMapping", "common_subexpression_elimination", "dead_code_elimination", "fwd_grad",
+    "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat", "shard_map", "vector_grad", "vjp", "vmap", "vmap2",
+    "vmap2_new_states", "vmap_new_states",
 ]  # fmt: skip
+
+__getattr__ = from_today(__name__, today, ir)
 
 
 def _spelt(fun: Callable[..., Any], positions: str = "", **old: str) -> Callable[..., Any]:

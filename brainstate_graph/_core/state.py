@@ -131,9 +131,10 @@ class State(Box, Operators, Generic[T]):
         priority: int = 0,
         on_error: OnError = "raise",
         enabled: bool = True,
+        name: str | None = None,
     ) -> Hook:
         """Register a function that is told of accesses to this state; see `register_state_hook`."""
-        return register(self, kind, callback, priority, on_error, enabled)
+        return register(self, kind, callback, priority, on_error, enabled, name)
 
     @property
     def hooks(self) -> tuple[Hook, ...]:

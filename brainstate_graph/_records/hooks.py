@@ -24,6 +24,7 @@ __all__ = [
     "ever",
     "hooks_key",
     "hooks_of",
+    "hooks_of_all",
     "register",
     "register_state_hook",
     "told",
@@ -83,6 +84,7 @@ class Hook:
         callback: The function.
         priority: Higher ones are called first.
         on_error: "raise", or "warn" to go on.
+        name: What it is shown by; None for the name of the function.
 
     Example:
         >>> from brainstate_graph import State
@@ -92,10 +94,17 @@ class Hook:
         Hook(read, print, enabled=False)
     """
 
-    __slots__ = ("__weakref__", "_enabled", "_number", "_owner", "callback", "kind", "on_error", "priority")
+    __slots__ = ("__weakref__", "_enabled", "_number", "_owner", "callback", "kind", "name", "on_error", "priority")
 
     def __init__(
-        self, owner: Any, kind: HookKind, callback: Callback, priority: int, on_error: OnError, enabled: bool
+        self,
+        owner: Any,
+        kind: HookKind,
+        callback: Callback,
+        priority: int,
+        on_error: OnError,
+        enabled: bool,
+        name: str | None,
     ) -> None:
         if kind not in get_args(HookKind):
             raise ValueError(f"{kind!r} is no kind of hook: use one of {', '.join(get_args(HookKind))}")
@@ -112,6 +121,7 @@ class Hook:
         self.kind = kind
         self.callback = callback
         self.priority = priority
+        self.name = name
         self.on_error = on_error
         self._enabled = enabled
 
@@ -136,7 +146,7 @@ class Hook:
         self.remove()
 
     def __repr__(self) -> str:
-        name = getattr(self.callback, "__qualname__", repr(self.callback))
+        name = self.name or getattr(self.callback, "__qualname__", repr(self.callback))
         return f"Hook({self.kind}, {name}{'' if self.enabled else ', enabled=False'})"
 
 
@@ -177,16 +187,28 @@ def _tell(what: Any, more: bool) -> None:
 
 
 def register(
-    owner: Any, kind: HookKind, callback: Callback, priority: int = 0, on_error: OnError = "raise", enabled: bool = True
+    owner: Any,
+    kind: HookKind,
+    callback: Callback,
+    priority: int = 0,
+    on_error: OnError = "raise",
+    enabled: bool = True,
+    name: str | None = None,
 ) -> Hook:
     """Register a hook for one state, or for all where `owner` is None."""
-    hook = Hook(owner, kind, callback, priority, on_error, enabled)
+    hook = Hook(owner, kind, callback, priority, on_error, enabled, name)
     _change(hook, remove=False)
     return hook
 
 
 def register_state_hook(
-    kind: HookKind, callback: Callback, *, priority: int = 0, on_error: OnError = "raise", enabled: bool = True
+    kind: HookKind,
+    callback: Callback,
+    *,
+    priority: int = 0,
+    on_error: OnError = "raise",
+    enabled: bool = True,
+    name: str | None = None,
 ) -> Hook:
     """Register a function that is told of what happens to every State of the process.
 
@@ -196,6 +218,7 @@ def register_state_hook(
         priority: Higher ones are called first; those of a state come after those for all.
         on_error: "raise" lets an exception of the function out, and a write is undone; "warn" goes on.
         enabled: Whether it is called.
+        name: What it is shown by; None for the name of the function.
 
     Returns:
         The hook, to be switched by ``enabled``, removed by ``remove()``, or used as a context manager.
@@ -211,12 +234,17 @@ def register_state_hook(
         ...     s.value = 2.0
         1.0 -> 2.0
     """
-    return register(None, kind, callback, priority, on_error, enabled)
+    return register(None, kind, callback, priority, on_error, enabled, name)
 
 
 def hooks_of(state: Any) -> tuple[Hook, ...]:
     """Return the hooks of one state."""
     return _local.get(state, ())
+
+
+def hooks_of_all() -> tuple[Hook, ...]:
+    """Return the hooks for all states."""
+    return _global
 
 
 class _Running(threading.local):

@@ -177,6 +177,7 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
         _refuse_unused(method, node, kwargs)
     # All modules are asked whether they take the arguments before the first one is called.
     calls = [getattr(module, method) for module in _modules_to_call(node)]
+    calls.sort(key=lambda call: getattr(call, "call_order", -1))  # which `compat.call_order` sets
     for call in calls:
         try:
             inspect.signature(call).bind(*args, **kwargs)

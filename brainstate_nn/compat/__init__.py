@@ -1,5 +1,47 @@
-"""Older spellings: the names of brainstate that mean what ours mean, for code that is moving over."""
+"""Older spellings: the names and keywords of brainstate that mean what ours mean, for code that is moving over.
 
-from . import environ, random
+``from brainstate_nn import compat as brainstate`` stands for ``import brainstate``: it has the kinds of state, and
+`nn`, `graph`, `transform`, `random`, `environ`, `util`, `mixin` and `typing`. The layers are here too. A name that is
+not here is today's. docs/migration.md lists all, and says of each absent one why.
 
-__all__ = ["environ", "random"]
+- ``module.py``: `update`, ``>>``, `desc`, sizes as tuples.
+- ``activations.py``, ``layers.py``, ``norms.py``, ``pools.py``: layers.
+- ``training.py``: metrics, penalties, constraints, whole models.
+- ``init.py``, ``random.py``, ``environ.py``, ``util.py``, ``mixin.py``, ``typing.py``: the modules of these names.
+"""
+
+import importlib as _importlib
+import sys as _sys
+from typing import Any as _Any
+
+import brainstate_nn as _nn
+import brainstate_transform as _transform
+from brainstate_graph import compat as graph
+from brainstate_transform import compat as transform
+
+from . import activations as _activations
+from . import layers as _layers
+from . import norms as _norms
+from . import pools as _pools
+from . import training as _training
+from .activations import *  # noqa: F403
+from .layers import *  # noqa: F403
+from .module import ElementWiseBlock, EnvironContext, Layer, Module, ParamDescriber, Sequential, Vmap
+from .norms import *  # noqa: F403
+from .pools import *  # noqa: F403
+from .training import *  # noqa: F403
+
+nn = functional = _sys.modules[__name__]
+augment = compile = transform
+_LAZY = ("environ", "init", "mixin", "random", "typing", "util")
+_from_today = graph.from_today("brainstate_nn.compat", _nn, graph, _transform)
+
+__all__ = [
+    "ElementWiseBlock", "EnvironContext", "Layer", "Module", "ParamDescriber", "Sequential", "Vmap", "graph",
+    "nn", "transform",
+    *_activations.__all__, *_layers.__all__, *_norms.__all__, *_pools.__all__, *_training.__all__,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    return _importlib.import_module(f"{__name__}.{name}") if name in _LAZY else _from_today(name)

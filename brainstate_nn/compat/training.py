@@ -1,0 +1,281 @@
+"""Penalties, constraints, metrics and what else is used around training, by their older names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+import brainstate_nn as today
+from brainstate_graph import nodes, to_predicate
+from brainstate_graph.extend import assign_values
+from brainstate_transform import vmap_new_states
+
+__all__ = [
+    "AccuracyMetric", "AffineT", "AverageMetric", "ChainT", "ClipT", "DelayState", "ElasticNetReg", "ExpT",
+    "F1ScoreMetric", "IdentityT", "L1Reg", "L2Reg", "LogT", "NegSoftplusT", "NegativeT", "OrthogonalReg", "PositiveT",
+    "PrecisionMetric", "RecallMetric", "ScaledSigmoidT", "SigmoidT", "SoftplusT", "TanhT", "WelfordMetric",
+    "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters", "exp_euler_step",
+    "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states", "vmap_reset_all_states",
+]  # fmt: skip
+
+
+class DelayState(today.ShortTermState):
+    """The kind of the states of a delay."""
+
+    __slots__ = ()
+
+
+# ------------------------------------------------------------------------------------------------------------ metrics
+
+
+class AccuracyMetric(today.Accuracy):
+    """`Accuracy`."""
+
+    def __init__(self, argname: str = "values") -> None:
+        super().__init__()
+
+
+AverageMetric = today.Average
+WelfordMetric = today.Welford
+
+
+class PrecisionMetric(today.Precision):
+    """`Precision`, whose second argument is the way to take the mean."""
+
+    def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
+        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+
+
+class RecallMetric(today.Recall):
+    """`Recall`, whose second argument is the way to take the mean."""
+
+    def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
+        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+
+
+class F1ScoreMetric(today.F1):
+    """`F1`, whose second argument is the way to take the mean."""
+
+    def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
+        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+
+
+# ---------------------------------------------------------------------------------------------------------- penalties
+
+
+class _Loss:
+    """A penalty that is also called by the name `loss`."""
+
+    def loss(self, value: Any) -> jax.Array:
+        """Return the penalty of an array."""
+        return self(value)  # type: ignore[operator] - of the penalty that this is mixed into
+
+
+class L1Reg(_Loss, today.L1):
+    """`L1`, of weight 1 where none is given."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+
+class L2Reg(_Loss, today.L2):
+    """`L2`, of weight 1 where none is given."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+
+class OrthogonalReg(_Loss, today.Orthogonal):
+    """`Orthogonal`, of weight 1 where none is given."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight)
+
+
+class ElasticNetReg(_Loss, today.ElasticNet):
+    """`ElasticNet`, with the share of the first weight."""
+
+    def __init__(self, l1_weight: float = 1.0, l2_weight: float = 1.0, alpha: float = 0.5) -> None:
+        super().__init__(alpha * l1_weight, (1.0 - alpha) * l2_weight)
+
+
+# -------------------------------------------------------------------------------------------------------- constraints
+
+AffineT, ChainT = today.Affine, today.Chain
+
+
+def IdentityT() -> today.Transform:
+    """Return the transform that changes nothing."""
+    return today.Affine()
+
+
+def ClipT(lower: float, upper: float) -> today.Transform:
+    """Return `Clip`."""
+    return today.Clip(lower, upper)
+
+
+def SigmoidT(lower: float, upper: float) -> today.Transform:
+    """Return `Sigmoid`."""
+    return today.Sigmoid(lower, upper)
+
+
+def ScaledSigmoidT(lower: float, upper: float, beta: float = 1.0) -> today.Transform:
+    """Return `Sigmoid` of `beta` times its argument."""
+    return today.Chain(today.Affine(beta), today.Sigmoid(lower, upper))
+
+
+def TanhT(lower: float, upper: float) -> today.Transform:
+    """Return the hyperbolic tangent between two numbers, which is `Sigmoid` of twice its argument."""
+    return ScaledSigmoidT(lower, upper, 2.0)
+
+
+def ExpT(lower: float) -> today.Transform:
+    """Return `Exp` above a number."""
+    return today.Chain(today.Exp(), today.Affine(1.0, lower))
+
+
+LogT = ExpT
+
+
+def PositiveT() -> today.Transform:
+    """Return `Exp`."""
+    return today.Exp()
+
+
+def SoftplusT(lower: float) -> today.Transform:
+    """Return `Softplus` above a number."""
+    return today.Chain(today.Softplus(), today.Affine(1.0, lower))
+
+
+def NegSoftplusT(upper: float) -> today.Transform:
+    """Return `Softplus` below a number."""
+    return today.Chain(today.Affine(-1.0), today.Softplus(), today.Affine(-1.0, upper))
+
+
+def NegativeT() -> today.Transform:
+    """Return `Softplus` below 0."""
+    return NegSoftplusT(0.0)
+
+
+# ---------------------------------------------------------------------------------------------------- whole models
+
+
+def count_parameters(module: today.Module) -> int:
+    """Return how many numbers the parameters of a model hold."""
+    return sum(jnp.size(leaf) for state in module.parameters() for leaf in jax.tree.leaves(state.value))
+
+
+def clip_grad_norm(grad: Any, max_norm: Any, norm_type: Any = 2.0, return_norm: bool = False) -> Any:
+    """Return gradients scaled so that their norm is at most `max_norm`; `optax.clip_by_global_norm` does it for 2.
+
+    Args:
+        grad: A pytree.
+        max_norm: The greatest norm.
+        norm_type: The order of the norm, also "inf".
+        return_norm: Whether to return the norm before, too.
+    """
+    order = 2.0 if norm_type is None else float(norm_type)
+    norm = jnp.linalg.norm(ravel_pytree(grad)[0], order)
+    factor = jnp.where(norm > max_norm, max_norm / norm, 1.0)
+    clipped = jax.tree.map(lambda g: g * factor.astype(g.dtype), grad)
+    return (clipped, norm) if return_norm else clipped
+
+
+def assign_state_values(target: Any, *state_by_abs_path: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:
+    """Write values by path, and return the paths that the model has not, and those without a value."""
+    states = target.states()
+    given = {path: value for part in state_by_abs_path for path, value in part.items()}
+    known = [path for path in given if path in states]
+    assign_values([states[path] for path in known], [given[path] for path in known])
+    return [path for path in given if path not in states], [path for path in states if path not in given]
+
+
+def call_order(level: int = 0) -> Callable[[Any], Any]:
+    """Let `init_all_states` and its kin call a method after those of lower levels and those without one."""
+
+    def mark(fun: Any) -> Any:
+        fun.call_order = level
+        return fun
+
+    return mark
+
+
+def call_all_fns(
+    target: Any,
+    fn_name: str,
+    args: Any = (),
+    kwargs: Any = None,
+    node_to_exclude: Any = None,
+    fn_if_not_exist: str = "raise",
+) -> Any:
+    """Call a method of every module of a model that has it, in the order of `call_order`."""
+    excluded = to_predicate(node_to_exclude)
+    modules = [m for path, m in nodes(target, today.Module).items() if not excluded(path, m)]
+    if fn_if_not_exist != "raise":
+        modules = [m for m in modules if hasattr(m, fn_name)]
+    for call in sorted([getattr(m, fn_name) for m in modules], key=lambda call: getattr(call, "call_order", -1)):
+        call(*(args if isinstance(args, (tuple, list)) else (args,)), **kwargs or {})
+    return target
+
+
+def vmap_call_all_fns(
+    target: Any, fn_name: str, *args: Any, axis_size: int, state_tag: str | None = None, **kwargs: Any
+) -> Any:
+    """Call a method of every module as `call_all_fns` does, and give each state that it makes one value per lane."""
+    vmap_new_states(
+        lambda: call_all_fns(target, fn_name, *args, **kwargs) and None, tag=state_tag, axis_size=axis_size
+    )()
+    return target
+
+
+def _all_states(verb: Callable[..., Any], method: str, target: Any, *args: Any, **kwargs: Any) -> Any:
+    excluded = kwargs.pop("node_to_exclude", None)
+    return verb(target, *args, **kwargs) if excluded is None else call_all_fns(target, method, args, kwargs, excluded)
+
+
+def _lanes(verb: Callable[..., Any], target: Any, *args: Any, axis_size: int, **kwargs: Any) -> Any:
+    older = {"state_tag": "tag", "state_to_exclude": "exclude"}
+    return verb(target, axis_size, *args, **{older.get(name, name): value for name, value in kwargs.items()})
+
+
+init_all_states = functools.partial(_all_states, today.init_all_states, "init_state")
+reset_all_states = functools.partial(_all_states, today.reset_all_states, "reset_state")
+vmap_init_all_states = functools.partial(_lanes, today.vmap_init_all_states)
+vmap_reset_all_states = functools.partial(_lanes, today.vmap_reset_all_states)
+
+
+def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs: Any) -> jax.Array:
+    """Take one step of ``dx/dt = fn(x, ...)`` by the exponential Euler method, whose linear part is exact.
+
+    Args:
+        fn: The derivative, which treats each element of `x` by itself.
+        *args: Its arguments; before them may stand a second function, the size of the noise.
+        dt: The length of the step; None for ``environ.get_dt()``.
+        **kwargs: Its keyword arguments.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from brainstate_nn.compat import exp_euler_step
+        >>> round(float(exp_euler_step(lambda v: -v / 10.0, jnp.float32(1.0), dt=10.0)), 5)  # exp(-1)
+        0.36788
+    """
+    if dt is None:
+        from . import environ
+
+        dt = environ.get_dt()
+    noise, args = (args[0], args[1:]) if callable(args[0]) else (None, args)
+    x, *rest = args
+    slope, change = jax.jvp(lambda x: fn(x, *rest, **kwargs), (x,), (jnp.ones_like(x),))
+    z = dt * change
+    # expm1(z) / z is 1 at 0, where its gradient must not be that of 0 / 0.
+    small = jnp.abs(z) < 1e-6
+    factor = jnp.where(small, 1.0 + z / 2, jnp.expm1(z) / jnp.where(small, 1.0, z))
+    x = x + dt * factor * slope
+    if noise is None:
+        return x
+    return x + jnp.sqrt(dt) * noise(*args, **kwargs) * today.default_rng().normal(jnp.shape(x))

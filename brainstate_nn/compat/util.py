@@ -1,0 +1,93 @@
+"""``util``: dictionaries and filters by their older names; flax has most of these, and they are taken from there."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import Any
+
+import flax.struct as struct
+import jax
+from flax.core import FrozenDict, copy, freeze, pop, unfreeze
+from flax.struct import PyTreeNode, dataclass, field
+from flax.traverse_util import flatten_dict as _flatten_dict
+from flax.traverse_util import unflatten_dict as _unflatten_dict
+
+import brainstate_graph as filter
+import brainstate_graph.compat as _graph
+from brainstate_graph.compat import StateDictManager as DictManager
+from brainstate_transform import breakpoint_if
+
+__all__ = [
+    "DictManager", "DotDict", "FrozenDict", "PyTreeNode", "breakpoint_if", "clear_buffer_memory", "copy", "dataclass",
+    "field", "filter", "flatten_dict", "freeze", "get_unique_name", "is_dataclass", "is_instance_eval", "merge_dicts",
+    "not_instance_eval", "pop", "pretty_repr", "split_total", "struct", "unflatten_dict", "unfreeze",
+]  # fmt: skip
+
+__getattr__ = _graph.from_today(__name__, _graph)
+
+flatten_dict = functools.partial(_flatten_dict, sep=".")
+unflatten_dict = functools.partial(_unflatten_dict, sep=".")
+pretty_repr = repr
+_numbers: dict[str, Any] = collections.defaultdict(itertools.count)
+
+
+class DotDict(dict[str, Any]):
+    """A dict whose items are attributes, too.
+
+    Example:
+        >>> from brainstate_nn.compat.util import DotDict
+        >>> settings = DotDict(lr=0.1)
+        >>> settings.lr
+        0.1
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    __setattr__ = dict.__setitem__
+    __delattr__ = dict.__delitem__
+
+
+def merge_dicts(*dicts: dict[Any, Any], recursive: bool = True) -> dict[Any, Any]:
+    """Return one dict of several, of which the later ones count; dicts in it are merged, too."""
+    merged: dict[Any, Any] = {}
+    for key, value in itertools.chain.from_iterable(part.items() for part in dicts):
+        both = recursive and isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge_dicts(merged[key], value) if both else value
+    return merged
+
+
+def split_total(total: int, fraction: float) -> int:
+    """Return a part of a whole number: a fraction of it, or a number of its own."""
+    return int(total * fraction) if isinstance(fraction, float) else fraction
+
+
+def get_unique_name(type_: str, prefix: str = "") -> str:
+    """Return a name that was not returned before."""
+    return f"{prefix}{type_}{next(_numbers[type_])}"
+
+
+def is_instance_eval(*cls: type) -> Callable[[Any], bool]:
+    """Return a function that tells whether an object is of some classes."""
+    return lambda item: isinstance(item, cls)
+
+
+def not_instance_eval(*cls: type) -> Callable[[Any], bool]:
+    """Return a function that tells whether an object is of other classes."""
+    return lambda item: not isinstance(item, cls)
+
+
+def clear_buffer_memory(platform: str | None = None, array: bool = True, compilation: bool = False) -> None:
+    """Delete all arrays of a platform, and the programs that JAX keeps; whoever holds one cannot use it any more."""
+    if array:
+        for one in jax.live_arrays(platform):
+            one.delete()
+    if compilation:
+        jax.clear_caches()

@@ -96,7 +96,9 @@ class Bert(nn.Module):
     def pool(self, x: jax.Array) -> jax.Array:
         """Return a vector for each text, made of that of its first token."""
         if self.pooler is None:
-            raise ValueError("this Bert was made without a pooler: load a directory of BertModel, or give `pooled=True`")
+            raise ValueError(
+                "this Bert was made without a pooler: load a directory of BertModel, or give `pooled=True`"
+            )
         return jnp.tanh(self.pooler(x[:, 0]))
 
 

@@ -87,9 +87,7 @@ def positions_of(mask: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
 
 
-def choose(
-    logits: jax.Array, key: jax.Array, temperature: jax.Array, top_k: jax.Array, top_p: jax.Array
-) -> jax.Array:
+def choose(logits: jax.Array, key: jax.Array, temperature: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
     """Draw a token of each row by logits of shape ``(batch, vocabulary)``, or take the best where `temperature` is 0."""
     order, kept = ranked(logits, jnp.where(temperature > 0, temperature, 1.0), top_k, top_p)
     rank = jnp.where(temperature > 0, jax.random.categorical(key, kept), 0)

@@ -165,7 +165,9 @@ def settings(kind: type[S], config: Config, model_type: str, **only: Any) -> S:
         ValueError: The configuration is of another model, or asks for what there is no code for.
     """
     if config.get("model_type") != model_type:
-        raise ValueError(f"config.json has the model_type {config.get('model_type')!r}, and {model_type!r} is read here")
+        raise ValueError(
+            f"config.json has the model_type {config.get('model_type')!r}, and {model_type!r} is read here"
+        )
     wrong = [f"{name}={config[name]!r}" for name, value in only.items() if config.get(name, value) != value]
     if wrong:
         wanted = ", ".join(f"{name}={value!r}" for name, value in only.items())

@@ -63,9 +63,7 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(s.hidden_size, **norm)
         self.mlp = GatedMLP(s, dtype)
 
-    def __call__(
-        self, x: jax.Array, mask: jax.Array | None, positions: jax.Array | None, decode: bool
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None, positions: jax.Array | None, decode: bool) -> jax.Array:
         x = x + self.self_attn(
             self.input_layernorm(x), mask=mask, positions=positions, is_causal=not decode, decode=decode
         )

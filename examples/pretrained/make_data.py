@@ -61,7 +61,7 @@ def randomise(model: torch.nn.Module) -> None:
     """Give each weight and statistic a value that no constructor gives, so that a swapped one is noticed."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(torch.randn(weight.shape) * 0.25 + ("norm" in name.lower() and name.endswith("weight")))
+            weight.copy_(torch.randn(weight.shape) * 0.15 + ("norm" in name.lower() and name.endswith("weight")))
         for name, statistic in model.named_buffers():
             if name.endswith("running_mean"):
                 statistic.copy_(torch.randn(statistic.shape) * 0.3)
@@ -110,10 +110,9 @@ def main() -> None:
     shutil.rmtree(DATA, ignore_errors=True)
     for name, model in models().items():
         randomise(model)
-        model.save_pretrained(DATA / name, max_shard_size=SHARD)
+        model.eval().save_pretrained(DATA / name, max_shard_size=SHARD)
         (DATA / name / "generation_config.json").unlink(missing_ok=True)
-        # Read again, so that what is computed and not stored, as rotary frequencies, is never in half precision.
-        model = type(model).from_pretrained(DATA / name, dtype=torch.float32).eval()
+        model = model.float()
         with torch.no_grad():
             if "vit" in name or "resnet" in name:
                 pixels = torch.randn(2, 3, 32, 32)

@@ -58,7 +58,7 @@ def generate(
     context = getattr(model, "context", None)
     if context is not None and length > context:
         raise ValueError(
-            f"the longest prompt has {tokens.shape[1]} tokens, which with max_new_tokens={max_new_tokens} are more than "
+            f"the longest prompt has {tokens.shape[1]} tokens, with max_new_tokens={max_new_tokens} more than "
             f"the {context} that the model sees: shorten the prompt, as by `prompt[-{context - max_new_tokens}:]`"
         )
     writer = clone(model).eval()
@@ -74,7 +74,7 @@ def generate(
 def padded(prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Return prompts as one array with padding on the left, and where their tokens are."""
     if not len(prompts) or not all(map(len, prompts)):
-        raise ValueError("there must be a prompt, and a token in each: a text begins with the first token of the model")
+        raise ValueError("there must be a prompt, and a token in each: begin a text with the first token of the model")
     longest = max(map(len, prompts))
     tokens, mask = np.zeros((len(prompts), longest), np.int32), np.zeros((len(prompts), longest), bool)
     for row, prompt in enumerate(prompts):
@@ -88,7 +88,7 @@ def positions_of(mask: jax.Array) -> jax.Array:
 
 
 def choose(logits: jax.Array, key: jax.Array, temperature: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
-    """Draw a token of each row by logits of shape ``(batch, vocabulary)``, or take the best where `temperature` is 0."""
+    """Draw a token of each row of logits ``(batch, vocabulary)``, or take the best where `temperature` is 0."""
     order, kept = ranked(logits, jnp.where(temperature > 0, temperature, 1.0), top_k, top_p)
     rank = jnp.where(temperature > 0, jax.random.categorical(key, kept), 0)
     return jnp.take_along_axis(order, rank[:, None], -1)[:, 0]

@@ -97,7 +97,7 @@ class GPT2(nn.Module):
 
 
 def attention_weights(layer: nn.MultiHeadAttention) -> Mapping[Any, Any]:
-    """Return how the weights of attention are called: queries, keys and values are columns of one matrix ``(in, out)``."""
+    """Return how the weights are called: queries, keys and values are columns of one matrix ``(in, out)``."""
     heads, size, width = layer.num_heads, layer.head_size, layer.in_size
 
     def fused(*ours: np.ndarray) -> np.ndarray:

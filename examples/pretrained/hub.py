@@ -80,7 +80,7 @@ def save(family: Family, model: nn.Module, directory: str | Path, config: Config
     """
     if model.states(nn.LoRAParam):
         raise ValueError(
-            "the model has a LoRA, for which files of the original have no place: write `nn.merge_lora(model)` first, or "
+            "the model has a LoRA, for which such files have no place: write `nn.merge_lora(model)` first, or "
             "`nn.save_states(path, model, nn.LoRAParam)` for the corrections alone"
         )
     weights = nn.export_weights(model, "torch", layers=family.layers)
@@ -110,7 +110,7 @@ def read_weights(directory: str | Path) -> Weights:
     lacking = [name for name in files if not (directory / name).is_file()]
     if lacking:
         raise FileNotFoundError(
-            f"{directory} has no {', '.join(lacking)}: weights are read from safetensors alone, since a pickle runs the "
+            f"{directory} has no {', '.join(lacking)}: weights are read from safetensors alone, as a pickle runs the "
             "code of whoever wrote it; `model.save_pretrained(directory)` of transformers writes them"
         )
     weights: Weights = {}

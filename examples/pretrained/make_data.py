@@ -1,4 +1,4 @@
-"""Make the small directories under ``tests/data/pretrained`` by ``transformers`` and ``torch``, which nothing else needs.
+"""Make the small directories under ``tests/data/pretrained`` by ``transformers`` and ``torch``, not needed elsewhere.
 
 Each is a model with random weights, written by `save_pretrained`, and beside it ``expected.safetensors``: inputs, and
 what the original computes of them in float32.  Run it with ``python -m examples.pretrained.make_data`` where torch and

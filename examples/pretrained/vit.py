@@ -1,4 +1,4 @@
-"""A vision transformer (Dosovitskiy et al., arXiv:2010.11929) from a directory of Hugging Face, to classify pictures."""
+"""A vision transformer (Dosovitskiy et al., arXiv:2010.11929) from a directory of Hugging Face, for pictures."""
 
 from __future__ import annotations
 

@@ -339,7 +339,8 @@ class MultiHeadAttention(Module):
             weights = attention_weights(
                 q, k, bias, mask, is_causal=call.is_causal, window=window, scale=self.scale, softcap=self.softcap
             )
-            x = weighted_sum(self.dropout(weights, training=True, rngs=call.rngs) if drops and self.dropout else weights, v)
+            kept = self.dropout(weights, training=True, rngs=call.rngs) if drops and self.dropout else weights
+            x = weighted_sum(kept, v)
             weights = weights.reshape((*leading, *weights.shape[1:]))
         else:
             asked = {"bias": bias, "scale": self.scale, "local_window_size": _sides(window, call.is_causal)}

@@ -42,7 +42,7 @@ class _Synapse(RecurrentCell):
             Zeros of shape ``(*batch_shape, *in_size)``, or a tuple of them for each of `hidden_names`.
         """
         dtype = jnp.float32 if self.dtype is None else self.dtype
-        parts = tuple(jnp.zeros((*batch_shape, *self.in_size), dtype) for _ in self.hidden_names)
+        parts: Any = tuple(jnp.zeros((*batch_shape, *self.in_size), dtype) for _ in self.hidden_names)
         return parts if len(parts) > 1 else parts[0]
 
     def step(self, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
@@ -58,7 +58,7 @@ class _Synapse(RecurrentCell):
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * len(self.hidden_names))
         x, *variables = promote(x, *parts, dtype=self.dtype)
         after, y = self._move(x, *variables)
-        kept = tuple(new.astype(old.dtype) for new, old in zip(after, parts, strict=True))
+        kept: Any = tuple(new.astype(old.dtype) for new, old in zip(after, parts, strict=True))
         return (kept if len(kept) > 1 else kept[0]), y
 
     def _move(self, x: jax.Array, *variables: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:

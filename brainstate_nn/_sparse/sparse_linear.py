@@ -144,8 +144,8 @@ def _as_connections(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray
 
 def _parts(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if isinstance(given, (tuple, list)) and len(given) in (2, 3):
-        pre, post, weights = (*map(np.asarray, given), None)[:3]
-        return pre, post, weights
+        pre, post, *weights = map(np.asarray, given)
+        return pre, post, weights[0] if weights else None
     if np.shape(given) != (in_size, out_size):
         found = f"of shape {np.shape(given)}" if np.shape(given) else f"a {type(given).__name__}"
         raise TypeError(

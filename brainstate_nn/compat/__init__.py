@@ -36,7 +36,7 @@ augment = compile = transform
 _LAZY = ("environ", "init", "mixin", "random", "typing", "util")
 _from_today = graph.from_today("brainstate_nn.compat", _nn, graph, _transform)
 
-__all__ = [
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "ElementWiseBlock", "EnvironContext", "Layer", "Module", "ParamDescriber", "Sequential", "Vmap", "graph",
     "nn", "transform",
     *_activations.__all__, *_layers.__all__, *_norms.__all__, *_pools.__all__, *_training.__all__,

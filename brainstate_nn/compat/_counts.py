@@ -31,7 +31,7 @@ def binomial(
     """Draw the number of successes among `n` trials with probability `p`."""
     if check_valid:
         check_chance("p", p)
-    return jr.binomial(next_key(key), *reals(None, n, p), shape_of(size, n, p)).astype(whole(dtype))
+    return jr.binomial(next_key(key), *reals(None, n, p), shape=shape_of(size, n, p)).astype(whole(dtype))
 
 
 def negative_binomial(n: Any, p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -49,7 +49,7 @@ def poisson(lam: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = Non
 def geometric(p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the number of trials up to the first success."""
     check("p", p, lambda p: (p > 0) & (p <= 1), "is above 0 and at most 1")
-    return jr.geometric(next_key(key), *reals(None, p), shape_of(size, p), whole(dtype))
+    return jr.geometric(next_key(key), *reals(None, p), shape=shape_of(size, p), dtype=whole(dtype))
 
 
 def hypergeometric(
@@ -103,7 +103,7 @@ def multinomial(
     # What is asked for stands between the given distributions and their classes.
     trials = jnp.broadcast_to(jnp.asarray(n, pvals.dtype), batch).reshape(*batch, *[1] * len(size))
     pvals = jnp.broadcast_to(pvals, (*batch, pvals.shape[-1])).reshape(*batch, *[1] * len(size), -1)
-    shape = (*batch, *size, pvals.shape[-1])
+    shape: Any = (*batch, *size, pvals.shape[-1])
     return jr.multinomial(next_key(key), trials, pvals, shape=shape).astype(whole(dtype))
 
 

@@ -27,7 +27,8 @@ def key_of(key: Any) -> jax.Array:
     """Return a typed key: of a seed, of one, or of the numbers of one, which are of JAX's default algorithm."""
     if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.ndim == 1:
         return jr.wrap_key_data(jnp.asarray(key))
-    return RandomState(key).value[0]
+    seed: Any = key
+    return RandomState(seed).value[0]
 
 
 def next_key(key: Any) -> jax.Array:

@@ -166,7 +166,7 @@ def maxwell(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
 def rayleigh(scale: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the length of a vector of two normal numbers with standard deviation `scale`."""
     scale = 1.0 if scale is None else scale
-    return jr.rayleigh(next_key(key), *reals(dtype, scale), shape_of(size, scale), real(dtype))
+    return jr.rayleigh(next_key(key), *reals(dtype, scale), shape=shape_of(size, scale), dtype=real(dtype))
 
 
 # -- gamma, and what is made of it -------------------------------------------------------------------------------------
@@ -174,7 +174,11 @@ def rayleigh(scale: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = 
 
 def gamma(shape: Any, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the gamma distribution."""
-    return moved(jr.gamma(next_key(key), *reals(dtype, shape), shape_of(size, shape, scale), real(dtype)), None, scale)
+    return moved(
+        jr.gamma(next_key(key), *reals(dtype, shape), shape=shape_of(size, shape, scale), dtype=real(dtype)),
+        None,
+        scale,
+    )
 
 
 def standard_gamma(shape: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -184,19 +188,19 @@ def standard_gamma(shape: Any, size: Size = None, key: Any = None, dtype: Any = 
 
 def loggamma(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the logarithm of what `gamma` draws."""
-    return jr.loggamma(next_key(key), *reals(dtype, a), shape_of(size, a), real(dtype))
+    return jr.loggamma(next_key(key), *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
 
 
 def beta(a: Any, b: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the beta distribution."""
-    return jr.beta(next_key(key), *reals(dtype, a, b), shape_of(size, a, b), real(dtype))
+    return jr.beta(next_key(key), *reals(dtype, a, b), shape=shape_of(size, a, b), dtype=real(dtype))
 
 
 def chisquare(df: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
     """Draw from the chi-square distribution with `df` degrees of freedom."""
     if check_valid:
         check("df", df, lambda df: df > 0, "is above 0")
-    return jr.chisquare(next_key(key), *reals(dtype, df), shape_of(size, df), real(dtype))
+    return jr.chisquare(next_key(key), *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
 
 
 def noncentral_chisquare(df: Any, nonc: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -211,7 +215,7 @@ def noncentral_chisquare(df: Any, nonc: Any, size: Size = None, key: Any = None,
 
 def f(dfnum: Any, dfden: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the F distribution."""
-    return jr.f(next_key(key), *reals(dtype, dfnum, dfden), shape_of(size, dfnum, dfden), real(dtype))
+    return jr.f(next_key(key), *reals(dtype, dfnum, dfden), shape=shape_of(size, dfnum, dfden), dtype=real(dtype))
 
 
 def noncentral_f(dfnum: Any, dfden: Any, nonc: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -224,12 +228,13 @@ def noncentral_f(dfnum: Any, dfden: Any, nonc: Any, size: Size = None, key: Any 
 
 def standard_t(df: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from Student's t distribution with `df` degrees of freedom."""
-    return jr.t(next_key(key), *reals(dtype, df), shape_of(size, df), real(dtype))
+    return jr.t(next_key(key), *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
 
 
 def dirichlet(alpha: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Dirichlet distribution."""
-    return jr.dirichlet(next_key(key), *reals(dtype, alpha), None if size is None else shape_of(size), real(dtype))
+    (alpha,) = reals(dtype, alpha)
+    return jr.dirichlet(next_key(key), alpha, None if size is None else shape_of(size), dtype=real(dtype))
 
 
 # -- others on the line ------------------------------------------------------------------------------------------------
@@ -267,7 +272,7 @@ def standard_cauchy(size: Size = None, key: Any = None, dtype: Any = None) -> ja
 
 def pareto(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Pareto distribution on [1, inf)."""
-    return jr.pareto(next_key(key), *reals(dtype, a), shape_of(size, a), real(dtype))
+    return jr.pareto(next_key(key), *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
 
 
 def power(a: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
@@ -282,7 +287,7 @@ def triangular(
 ) -> jax.Array:
     """Draw from the triangular distribution."""
     shape = shape_of(size, left, mode, right)
-    return jr.triangular(next_key(key), *reals(dtype, left, mode, right), shape, real(dtype))
+    return jr.triangular(next_key(key), *reals(dtype, left, mode, right), shape=shape, dtype=real(dtype))
 
 
 def wald(mean: Any, scale: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:

@@ -172,11 +172,11 @@ def param(parameter: Any, sizes: Any, batch_size: int | None = None, allow_none:
     """
     if parameter is None and allow_none:
         return None
-    shape = to_size(sizes)
+    shape: Any = to_size(sizes)
     if callable(parameter):
         made = as_initializer(parameter)(default_rng().split_key(), shape, jnp.float32)
         return made if batch_size is None else jnp.broadcast_to(made, (batch_size, *made.shape))
-    value = parameter.value if isinstance(parameter, State) else parameter
+    value: Any = parameter.value if isinstance(parameter, State) else parameter
     if jnp.ndim(value) == 0:
         return parameter
     if jnp.shape(value) != shape:

@@ -87,7 +87,8 @@ class _ConvSizes(Sized):
     ) -> None:
         if channel_first:
             channels_last(1, "channel_first=True, or")
-        super().__init__(
+        init_of_layer: Any = super().__init__  # of the convolution that this is mixed into
+        init_of_layer(
             as_one_size(in_size),
             out_channels,
             kernel_size,
@@ -99,7 +100,7 @@ class _ConvSizes(Sized):
             w_init=init.as_initializer(w_init),
             b_init=init.as_initializer(0.0 if b_init is None else b_init),
             **more,
-        )  # type: ignore[call-arg] - of the convolution that this is mixed into
+        )
         self.in_size = as_sizes(in_size)
 
 
@@ -269,13 +270,14 @@ class _Cell(Layer):
     ) -> None:
         fun = activation or self.activation_name
         starts = {} if w_init is None else dict.fromkeys(("w_init", "recurrent_init"), init.as_initializer(w_init))
-        super().__init__(
+        init_of_layer: Any = super().__init__  # of the cell that this is mixed into
+        init_of_layer(
             as_one_size(num_in),
             as_one_size(num_out),
             activation=getattr(jax.nn, fun, None) or getattr(jnp, fun) if isinstance(fun, str) else fun,
             b_init=init.as_initializer(b_init),
             **starts,
-        )  # type: ignore[call-arg] - of the cell that this is mixed into
+        )
         self.out_size = (self.hidden_size,)  # type: ignore[attr-defined]
 
 

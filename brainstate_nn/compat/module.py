@@ -218,4 +218,5 @@ def size_after(layer: Any, size: tuple[int, ...] | None) -> tuple[int, ...] | No
     known = None if isinstance(layer, Sized) else as_sizes(getattr(layer, "out_size", None))
     if known is not None or size is None:
         return known
-    return eval_shape(lambda: layer(jnp.zeros(size))).shape
+    call: Any = layer
+    return eval_shape(lambda: call(jnp.zeros(size))).shape

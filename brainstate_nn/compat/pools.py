@@ -107,7 +107,7 @@ class _Pad(Sized, today.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         lead = [(0, 0)] * (x.ndim - self.rank - 1)
-        return jnp.pad(x, [*lead, *self.widths, (0, 0)], self.mode, **self.how)  # type: ignore[call-overload]
+        return jnp.pad(x, [*lead, *self.widths, (0, 0)], self.mode, **self.how)
 
 
 class _CircularPad(_Pad):

@@ -268,7 +268,8 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
         from . import environ
 
         dt = environ.get_dt()
-    noise, args = (args[0], args[1:]) if callable(args[0]) else (None, args)
+    noise: Any = args[0] if callable(args[0]) else None
+    args = args if noise is None else args[1:]
     x, *rest = args
     slope, change = jax.jvp(lambda x: fn(x, *rest, **kwargs), (x,), (jnp.ones_like(x),))
     z = dt * change

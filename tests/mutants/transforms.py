@@ -124,8 +124,8 @@ MUTANTS = [
     (
         "a branch drops what only another one writes",
         f"{HERE}/_loops/branches.py",
-        "return out, StateValues.read(self.written()).updated(written)",
-        "return out, StateValues.of(self.written(), [dict(written.items()).get(s, 0.0) for s in self.written()])",
+        "states = StateValues.read(self.written()).updated(written)",
+        "states = StateValues.of(self.written(), [dict(written.items()).get(s, 0.0) for s in self.written()])",
         ("tests/transform/loops/test_cond.py",),
     ),
     # -- derivatives

@@ -62,7 +62,7 @@ MUTANTS = [
         f"{PLACES}/places.py",
         "                known.own.add(found.path)\n        known.traced",
         "                pass\n        known.traced",
-        ("tests/laws/test_places.py::test_what_a_function_changes_itself_traces_nothing",),
+        ("tests/transform/places/test_constants.py",),
     ),
     (
         "what a function only seems to change is not watched",

@@ -213,8 +213,8 @@ def test_a_text_is_a_tag_a_path_or_a_glob(verb, text, meant, tmp_path_factory):
     assert ALL[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files"))) == meant
 
 
+@each("verb", ACTING)
 @each("text", ["nobody", "hea", "head.*.weight"])
-@pytest.mark.parametrize("verb", ACTING)
 def test_what_acts_lists_what_there_is(verb, text, tmp_path_factory):
     with pytest.raises(ValueError, match=r"head\.weight"):
         ACTING[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files")))

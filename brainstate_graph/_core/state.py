@@ -21,7 +21,7 @@ from .door import Box, refuse_objects, settle
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 
-__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared"]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared", "untraced_states"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -225,6 +225,11 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
     """Make many states without calling their constructors, as merging does."""
     if overlays.open_overlays or not untraced():
         return [make_state(*parts) for parts in zip(kinds, values, metas, strict=True)]
+    return untraced_states(kinds, metas, values)
+
+
+def untraced_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
+    """Make many states where nothing is traced."""
     states = list(map(object.__new__, kinds))
     for state, value, meta in zip(states, values, metas, strict=True):
         state._value = value

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from .._core.graphdef import GraphDef
 from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
-from .._core.state import State
+from .._core.state import State, untraced_states
 from .._records import hooks, journal
-from .._records.clock import clock, raw_fields
+from .._records.clock import clock, raw_fields, stamping
 
 __all__ = ["Renewal"]
 
@@ -24,16 +24,22 @@ class Renewal(NamedTuple):
     """Where states are put in a graph of one shape.
 
     Attributes:
-        names: For each state the row of the node, and the attribute.
-        rows: For each state the row of the one in whose place it is put.
+        owners: For each state the row of the node that holds it.
+        names: For each the attribute.
+        rows: For each the row of the one in whose place it is put.
         nodes: The indices of the nodes among those of the graph.
         indices: For each state its index among those of the graph.
+        renewed: The same as a set.
+        kinds: For each its class.
     """
 
-    names: Sequence[tuple[int, str]]
+    owners: Sequence[int]
+    names: Sequence[str]
     rows: Sequence[int]
     nodes: Sequence[int]
     indices: Sequence[int]
+    renewed: frozenset[int]
+    kinds: Sequence[type[State[Any]]]
 
     @staticmethod
     def of(
@@ -64,7 +70,8 @@ class Renewal(NamedTuple):
         found = {number: index for index, number in enumerate(shape.node_rows)}
         nodes = list(dict.fromkeys([found[number] for number, _ in names]))
         indices = [shape.state_rows.index(row) for row in rows]
-        return Renewal([(number, str(name)) for number, name in names], rows, nodes, indices)
+        attributes = [str(name) for _, name in names]
+        return Renewal([number for number, _ in names], attributes, rows, nodes, indices, frozenset(indices), kinds)
 
     def begin(self, snapshot: Snapshot) -> int | None:
         """Tell since when the snapshot is current; None where something has changed since it was last asked."""
@@ -72,10 +79,18 @@ class Renewal(NamedTuple):
             return None
         return clock.now
 
+    def new_states(self, values: Sequence[Any]) -> list[State[Any]]:
+        """Make the states, after `begin` has told that nothing is traced."""
+        return untraced_states(self.kinds, [()] * len(values), values)
+
     def storing(self, snapshot: Snapshot, states: Sequence[State[Any]]) -> list[Iterable[Any]]:
-        """Return what puts the states in their places, for `at_once`."""
-        pairs = zip(self.names, states, strict=True)
-        return journal.storing([(snapshot.object_at(number), name, state) for (number, name), state in pairs])
+        """Return what puts the states in their places, for `at_once`; the snapshot holds those of before."""
+        owners = [snapshot.object_at(number) for number in self.owners]
+        if journal.open_journals:
+            for node, name in zip(owners, self.names, strict=True):
+                journal.note_edit(node, name)
+        fields: Any = raw_fields
+        return [map(dict.__setitem__, map(fields, owners), self.names, states), stamping(owners)]
 
     def end(self, snapshot: Snapshot, states: Sequence[State[Any]], since: int) -> bool:
         """Bring a snapshot up to date, the states being in their places; tell whether it is.

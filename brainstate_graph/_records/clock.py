@@ -137,7 +137,9 @@ def stamp(node: NodeBase) -> None:
 
 def stamping(nodes: Sequence[NodeBase]) -> Iterable[Any]:
     """Return what stamps nodes, for `at_once`; after what is set of them, as in ``clock.stamp``."""
-    for_all(map(record_of, nodes))  # none is shared from here on
+    for node in nodes:
+        if node.__graph__.shared:
+            _own(node)  # none is shared from here on
     tick = clock.next()
     return chain(map(_set_tick, map(_get_record, nodes), repeat(tick)), map(_set_now, (clock,), (tick,)))
 

@@ -50,7 +50,7 @@ def deleted_leaf(value: Any) -> str | None:
     """
     if type(value) in ARRAYS:
         return "" if value.is_deleted() else None
-    if not any(map(_is_deleted, leaves_of(value))):  # a third of the time that it takes with paths
+    if not any(map(_is_deleted, leaves_of(value))):  # 0.4 microseconds, and 0.7 with paths
         return None
     for path, leaf in jax.tree_util.tree_leaves_with_path(value):
         if _is_deleted(leaf):
@@ -62,11 +62,15 @@ def _is_deleted(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
 
 
-def leaves_of(value: Any, name: Callable[[], str] = "the value".__str__) -> list[Any]:
+def leaves_of(value: Any, name: Callable[[], str] = lambda: "the value") -> list[Any]:
     """Return the leaves of a value.
 
+    Args:
+        value: The value of a state.
+        name: Says what it is, for the message.
+
     Raises:
-        ValueError: It holds itself; `name` says what it is.
+        ValueError: It holds itself.
     """
     try:
         return jax.tree.leaves(value)

@@ -86,7 +86,7 @@ def refuse_unknown_keywords(cls: type[Any], keywords: Iterable[str]) -> None:
             raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}: {instead}")
 
 
-@functools.lru_cache(256)  # 60 nanoseconds, beside 400 for a module
+@functools.lru_cache(256)  # the check takes 0.14 microseconds of the 1.3 of a module made by keywords
 def _keywords(init: Callable[..., Any]) -> dict[str, None] | None:
     """Return the names that a constructor takes; None where it takes any, or they are not known."""
     try:

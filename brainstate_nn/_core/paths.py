@@ -13,7 +13,18 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from brainstate_graph import Any as AnyOf
-from brainstate_graph import Filter, FlattedDict, GraphDef, GraphError, NestedDict, Snapshot, State, graphdef, states
+from brainstate_graph import (
+    Filter,
+    FlattedDict,
+    GraphDef,
+    GraphError,
+    Named,
+    NestedDict,
+    Snapshot,
+    State,
+    graphdef,
+    states,
+)
 from brainstate_graph.extend import definition_order, fields_of, some
 
 __all__ = [
@@ -113,14 +124,17 @@ def state_arrays(node: Any, filters: Sequence[Filter] = ()) -> list[StateArrays]
 def refuse_nothing(node: Any, filters: Sequence[Filter], verb: str) -> None:
     """Refuse filters that select no state of a model or state tree, for a verb that writes what they name.
 
+    A text alone must name some, which is a slip of the pen otherwise; of classes there may be no state.
+
     Raises:
         GraphError: They select none; the message lists what there is.
     """
     there = node.to_flat() if isinstance(node, (NestedDict, FlattedDict)) else states(node)
     if not there:
         raise GraphError(f"{verb}: {type(node).__name__} holds no state")
-    if filters and not there.filter(AnyOf(*filters)):
-        given = ", ".join(map(repr, filters))
+    texts = [given for given in filters if isinstance(given, (str, Named)) and not there.filter(given)]
+    if texts or (filters and not there.filter(AnyOf(*filters))):
+        given = ", ".join(map(repr, texts or filters))
         names = some(map(dotted_name, there), len(there))
         raise GraphError(f"{verb}: {given} selects no state of {type(node).__name__}; there is {names}")
 

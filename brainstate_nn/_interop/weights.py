@@ -19,6 +19,7 @@ from brainstate_graph import Filter, GraphError
 
 from .._checkpoints.pure_dicts import LoadReport, Rename, from_flat_dict, renaming, to_flat_dict
 from .._core.arrays import is_key
+from .._core.paths import refuse_nothing
 from .._core.replacement import aval_text
 from .._core.states import BatchState, ParamState
 from .._training.freeze import FrozenParam
@@ -72,6 +73,8 @@ def export_weights(
     """
     if like is None and rename is not None:
         raise TypeError("rename is about the names of `like`: give it, or rename the keys of what is returned")
+    if filters:
+        refuse_nothing(model, filters, "no weights were exported")
     problems: list[str] = []
     filters = filters or _WEIGHTS
     matches = _matches(model, filters, framework, layers, problems)
@@ -159,6 +162,8 @@ def import_weights(
         (LoadReport(missing=(), unexpected=()), (2, 3))
     """
     # All problems of a model are collected, and nothing is written unless there are none.
+    if filters:
+        refuse_nothing(model, filters, "no weights were imported")
     problems: list[str] = []
     filters = filters or _WEIGHTS
     matches = _matches(model, filters, framework, layers, problems)

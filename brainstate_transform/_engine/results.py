@@ -210,7 +210,8 @@ def finished(out: Any, inputs: Inputs) -> tuple[Any, list[Iterable[Any]], Callab
             renewal = _renewal_of(out, graph.shape)
             graph.renewal = out.edits, out.made.shape, renewal
         if renewal is not None and (since := renewal.begin(graph.snapshot)) is not None:
-            states = _states_of(out.made)
+            values = out.made.values
+            states = renewal.new_states([values[target - 1] for target in out.made.shape.targets])
             result = out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, (), graph.objects)
             loops = renewal.storing(graph.snapshot, states)
             return result, loops, functools.partial(inputs.renewed, renewal, states, since)

@@ -130,7 +130,6 @@ class Inputs:
 
     Attributes:
         states: The states that are passed.
-        others: The rest.
         key: The states that are passed, as JAX sees them.
         is_current: Tells whether the call would touch the same graph now.
         settled: Whether it is known that these are the states to pass, see `Program.settle`.
@@ -139,12 +138,13 @@ class Inputs:
         write_results: Writes what a call with that outcome returned.
     """
 
-    __slots__ = ("__weakref__", "graph", "is_current", "key", "last", "others", "settled", "states", "write_results")
+    __slots__ = ("__weakref__", "_others", "graph", "is_current", "key", "last", "settled", "states", "write_results")
 
     def __init__(self, graph: TouchedGraph, passing: Passing | None = None, settled: bool = False) -> None:
         self.graph = graph
         self.is_current = graph.is_current
-        self.states, self.others = graph.states, list[State[Any]]()
+        self.states = graph.states
+        self._others: list[State[Any]] | None = None
         if passing is not None:
             self._choose(passing)
         self.key = GraphKey(graph.shape, graph.hooks, tuple(graph.strays), passing, self)
@@ -170,17 +170,25 @@ class Inputs:
         """Bring these up to date where a call has put states in the place of those of before, see `Renewal.end`."""
         if not self.graph.renewed(renewal, states, since):
             return
-        table, passing = self.graph.states, self.key.passing
-        if passing is not None:
+        self._others = None
+        # As a rule none of them is passed: what a call makes at its beginning is nobody's before.
+        table, passing, others = self.graph.states, self.key.passing, renewal.renewed.isdisjoint
+        if passing is not None and not others(passing.indices):
             self._choose(passing)
-        outcome, _, _ = self.last
-        if outcome is not None:
+        outcome = self.last[0]
+        if outcome is not None and not (others(outcome.states) and others(outcome.used or ())):
             self.last = outcome, [table[i] for i in outcome.states], [table[i] for i in outcome.used or ()]
 
     def _choose(self, passing: Passing) -> None:
-        passed = set(passing.indices)
         self.states = [self.graph.states[i] for i in passing.indices]
-        self.others = [state for i, state in enumerate(self.graph.states) if i not in passed]
+
+    @property
+    def others(self) -> list[State[Any]]:
+        """The states that are not passed."""
+        if self._others is None:
+            passed = set(self.indices)
+            self._others = [state for i, state in enumerate(self.graph.states) if i not in passed]
+        return self._others
 
     def write(self, written: Written, also: Sequence[Iterable[Any]] = ()) -> None:
         """Assign what came back to the live states, or to the enclosing trace; all or none.

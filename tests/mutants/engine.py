@@ -137,16 +137,16 @@ MUTANTS = [
     # -- the touched graph
     (
         "a rebound closure variable is not seen",
-        f"{PLACES}/places.py",
-        "if cell.cell_contents is not value:",
-        "if cell.cell_contents is None:",
+        f"{PLACES}/question.py",
+        '"{thing}.cell_contents is {value}"',
+        '"{thing}.cell_contents is not None"',
         laws("sees_rebound_variables", "jit", "stateful"),
     ),
     (
         "a rebound global is not seen",
-        f"{PLACES}/places.py",
-        "if list(map(id, map(get, names, _absent))) != ids:",
-        "if ABSENT in map(get, names, _absent):",
+        f"{PLACES}/question.py",
+        '"{thing}[{name}] is {value}"',
+        '"{name} in {thing}"',
         (f"{PROGRAM}::test_a_global_and_its_rebinding", CONSTANTS),
     ),
     (
@@ -159,8 +159,8 @@ MUTANTS = [
     (
         "a container that a function changes without naming it is taken for another thread's",
         f"{PLACES}/findings.py",
-        "self.changes_unnamed and constant.content is not None",
-        "False and constant.content is not None",
+        "(by_any or self.changes_unnamed) and changeable",
+        "by_any and changeable",
         ("tests/transform/places/test_code.py",),
     ),
     (
@@ -195,8 +195,8 @@ MUTANTS = [
     (
         "an attribute set before JAX refuses the result stays set",
         f"{ENGINE}/lift.py",
-        "        with Journal():  # an error after",
-        "        if True:  # an error after",
+        "            with journal:\n",
+        "            if True:\n",
         laws("undoes_refused_results", "value_and_grad", "checkpoint", "vmap"),
     ),
     (
@@ -216,8 +216,8 @@ MUTANTS = [
     (
         "our own functions are looked for under the token of a run",
         f"{ENGINE}/lift.py",
-        "        if here.token is not None:  # inside of another function",
-        "        if False:",
+        "            if leases and here.token is not None:  # inside of another function",
+        "            if False:",
         (IN_USE,),
     ),
     (

@@ -9,10 +9,8 @@ RECORDS = "brainstate_graph/_records"
 KEPT = "brainstate_graph/_kept"
 PATCH, LARGE = (f"tests/graph/kept/test_{name}.py" for name in ("patch", "large"))
 STATE, SNAPSHOT, STATIC = (f"tests/graph/core/test_{name}.py" for name in ("state", "snapshot", "static"))
-HOOKS, FLATTEN = (f"tests/graph/core/test_{name}.py" for name in ("hooks", "flatten"))
-REFUSING, JOURNAL, OVERLAY = (
-    f"tests/graph/core/test_{name}.py" for name in ("hooks_that_refuse", "journal", "overlay")
-)
+FLATTEN, OVERLAY = (f"tests/graph/core/test_{name}.py" for name in ("flatten", "overlay"))
+HOOKS, REFUSING, JOURNAL = (f"tests/graph/records/test_{name}.py" for name in ("hooks", "hooks_that_refuse", "journal"))
 SWITCHED = "tests/transform/engine/test_staleness.py::test_a_switched_hook_is_seen_by_a_compiled_function"
 
 INNER_CACHES = (
@@ -184,8 +182,8 @@ MUTANTS = [
     (
         "a deleted attribute goes unnoticed",
         f"{CORE}/node.py",
-        "        object.__delattr__(self, name)\n        clock.stamp(self)",
-        "        object.__delattr__(self, name)",
+        "            object.__delattr__(self, name)\n            clock.stamp(self)",
+        "            object.__delattr__(self, name)",
         ("tests/graph/core/test_node.py", SNAPSHOT),
     ),
     (

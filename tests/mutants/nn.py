@@ -258,14 +258,14 @@ MUTANTS = [
     (
         "a mean counts masked values",
         f"{NN}/_training/metrics.py",
-        "self.count.value = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))",
-        "self.count.value = add_to_count(self.count.value, jnp.uint32(values.size))",
+        "count = add_to_count(self.count.value, jnp.sum(counted, dtype=jnp.uint32))",
+        "count = add_to_count(self.count.value, jnp.uint32(values.size))",
         ("tests/nn/training/test_metrics.py",),
     ),
     (
         "the high word of a count stands still",
         f"{NN}/_training/exact_sums.py",
-        "jnp.stack([count[0] + (low < count[1]), low])",
+        "jnp.stack([count[0] + (low < count[1]).astype(jnp.uint32), low])",
         "jnp.stack([count[0], low])",
         ("tests/nn/training/test_metrics.py::test_counts_of_two_words",),
     ),

@@ -182,6 +182,12 @@ ACTING = {
     "Checkpoints.restore": changed(restore),
     "save_states": saved_names,
     "Checkpoints.save": checkpoint_names,
+    "export_weights": lambda net, text, _: set(nn.export_weights(net, "torch", text)),
+    "import_weights": changed(
+        lambda net, text, _, saved: nn.import_weights(
+            net, {name: x.T if x.ndim == 2 else x for name, x in saved.items()}, "torch", text
+        )
+    ),
     "freeze": frozen,
     "penalise": penalised,
     "Optimizer": lambda net, text, _: set(nn.Optimizer(net, optax.sgd(1.0), wrt=text).params),
@@ -207,11 +213,33 @@ def test_a_text_is_a_tag_a_path_or_a_glob(verb, text, meant, tmp_path_factory):
     assert ALL[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files"))) == meant
 
 
+@each("verb", ACTING)
 @each("text", ["nobody", "hea", "head.*.weight"])
-@pytest.mark.parametrize("verb", ACTING)
 def test_what_acts_lists_what_there_is(verb, text, tmp_path_factory):
     with pytest.raises(ValueError, match=r"head\.weight"):
         ACTING[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files")))
+
+
+WRITING = {
+    "save_states": lambda net, folder, *texts: nn.save_states(os.path.join(folder, "m.msgpack"), net, *texts),
+    "from_flat_dict": lambda net, _, *texts: nn.from_flat_dict(net, nn.to_flat_dict(net, "head"), *texts),
+    "from_pure_dict": lambda net, _, *texts: nn.from_pure_dict(net, nn.to_pure_dict(net, "head"), *texts),
+    "export_weights": lambda net, _, *texts: nn.export_weights(net, "torch", *texts),
+    "pop_states": lambda net, _, *texts: pop_states(net, *texts),
+    "gathered": lambda net, _, *texts: nn.gathered(net, *texts).__enter__(),
+    "Optimizer": lambda net, _, *texts: nn.Optimizer(net, optax.sgd(1.0), wrt=[*texts]),
+    "freeze": lambda net, _, *texts: nn.freeze(net, [*texts]),
+    "grad": lambda net, _, *texts: grad(loss(net), [*texts])(),
+}
+
+
+@each("verb", WRITING)
+def test_each_of_several_texts_names_something(verb, tmp_path_factory):
+    net, folder = Net(), os.fspath(tmp_path_factory.mktemp("files"))
+    with pytest.raises(ValueError, match=r"'nobody'.*head\.weight"):
+        WRITING[verb](net, folder, "head", "nobody")
+    assert len(states(net)) == 4
+    assert not os.listdir(folder)
 
 
 @each("verb", LOOKING)

@@ -283,3 +283,17 @@ def test_bags_are_watched_beside_patches():
     model.rate = 2
     model.bag.items.append(State(2.0))
     assert after(snapshot) is None
+
+
+@each("count", [3, 40])  # few are compared one by one, many at once
+def test_values_that_have_moved_to_other_names_are_no_longer_as_they_were(count):
+    model, rate = Node(), 0.5
+    model.parts = [Node() for _ in range(count)]
+    for part in model.parts:
+        part.rate = rate
+    snapshot = Snapshot(model)
+    assert snapshot.is_current()
+    for part in model.parts:
+        part.speed = part.__dict__.pop("rate")
+    assert not snapshot.is_current()
+    assert same(after(snapshot) or Snapshot(model), Snapshot(model))

@@ -68,6 +68,17 @@ def test_a_refused_write_stops_the_whole_update():
     assert [s.value for s in states(model).values()] == [1.0, 2.0, 3.0]
 
 
+def test_a_refusal_after_the_writes_undoes_all_of_them():
+    model = Gadget(a=State(1.0), b=State(2.0), c=State(3.0))
+
+    def refuse(context: HookContext) -> None:
+        raise Refusal("not b")
+
+    with model.b.register_hook("write_after", refuse), pytest.raises(Refusal):
+        update_states(model, {"a": 10.0, "b": 20.0, "c": 30.0})
+    assert [s.value for s in states(model).values()] == [1.0, 2.0, 3.0]
+
+
 def test_a_write_that_was_undone_is_none():
     s = State(1.0)
 

@@ -15,7 +15,8 @@ import pytest
 
 import brainstate_nn as nn
 import brainstate_transform as bt
-from brainstate_graph import Overlay, treefy_merge, treefy_split
+from brainstate_graph import Overlay, State, treefy_merge, treefy_split
+from tests.tables import each
 from tests.transform.engine.constructs import X, known_or_stray, of_checkpoint, of_jit, of_scan
 
 
@@ -270,3 +271,27 @@ def test_ours_inside_of_what_jax_keeps_inside_of_ours(outer: str, inner: str) ->
         w.value = jnp.float32(value)
         assert float(OURS[outer](lambda x: twice(x))(X)) == 2.0 * 15.0 * value
         assert w.value == 5.0 * value
+
+
+@each(
+    "wrap", [bt.jit, lambda f: lambda: bt.for_loop(f, length=1), bt.checkpoint], ids=["jit", "for_loop", "checkpoint"]
+)
+def test_what_a_transform_inside_writes_is_seen_by_a_raw_scan_after_it(wrap):
+    s, xs = State(1.0), jnp.arange(3.0)
+
+    def body(total, x):
+        return total + s.value * x, None
+
+    @wrap
+    def write():
+        s.value = s.value + 1.0
+
+    @bt.jit
+    def f():
+        totals = [jax.lax.scan(body, 0.0, xs)[0]]
+        for _ in range(2):
+            write()
+            totals.append(jax.lax.scan(body, 0.0, xs)[0])
+        return totals
+
+    assert [[float(total) for total in f()] for _ in range(2)] == [[3.0, 6.0, 9.0], [9.0, 12.0, 15.0]]

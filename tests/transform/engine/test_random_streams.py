@@ -24,6 +24,7 @@ from brainstate_transform import (
     vmap,
 )
 from tests.laws.transforms import Runs, holds_tracer
+from tests.tables import each
 
 SEED = 3
 XS = jnp.arange(1.0, 5.0)
@@ -331,7 +332,10 @@ def test_looking_inside_a_trace_draws_nothing_there():
 
 
 @pytest.mark.counts_traces
-def test_the_first_draw_of_the_process_stream_is_traced_once():
+@each("made, traces", [(False, 2), (True, 1)], ids=["made by the trace", "there before"])
+def test_the_stream_of_the_process_is_passed_from_its_first_draw_on(made, traces, monkeypatch):
+    """The trace that makes it is given up, and made again with the stream as an argument."""
+    monkeypatch.setattr("brainstate_nn._core.random._default", nn.RandomState(0) if made else None)
     runs = Runs()
 
     @jit
@@ -342,7 +346,7 @@ def test_the_first_draw_of_the_process_stream_is_traced_once():
     f(one)
     nn.seed(SEED)
     f(one)
-    assert runs.count == 1
+    assert runs.count == traces
 
 
 @pytest.mark.counts_traces

@@ -187,6 +187,28 @@ def test_a_changed_variable_or_a_wrapper_is_another_function():
     assert float(for_loop(once, xs)[-1]) == 8.0
 
 
+def test_a_function_with_other_defaults_is_another_one():
+    xs = jnp.arange(3.0)
+
+    def scaled(x, by=2.0):
+        return x * by
+
+    assert [float(for_loop(scaled, xs)[-1]) for _ in range(2)] == [4.0] * 2
+    scaled.__defaults__ = (3.0,)
+    assert [float(for_loop(scaled, xs)[-1]) for _ in range(2)] == [6.0] * 2
+
+    def with_factor(f, by):
+        @functools.wraps(f)  # which copies what is remembered with `f`
+        def wrapper(x, *, by=by):
+            return x * by
+
+        return wrapper
+
+    double = with_factor(scaled, 2.0)
+    assert [float(for_loop(double, xs)[-1]) for _ in range(2)] == [4.0] * 2
+    assert [float(for_loop(with_factor(double, 5.0), xs)[-1]) for _ in range(2)] == [10.0] * 2
+
+
 def test_both_branches_are_looked_at():
     model = Model()
     by = 1.0

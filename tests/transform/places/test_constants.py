@@ -286,3 +286,31 @@ def test_a_field_of_a_dataclass_counts_where_the_code_compares():
         assert f(one) == 2.0
         assert same(one) == (1.0 if epoch == 1 else -1.0)
     assert runs.count == 1
+
+
+@each("change", [
+    lambda cfg: vars(cfg).update(k=cfg.k + 1),
+    lambda cfg: operator.methodcaller("update", k=cfg.k + 1)(vars(cfg)),
+    lambda cfg: next(cfg.steps),
+], ids=["vars", "a method by its name", "a generator"])  # fmt: skip
+def test_what_a_function_changes_by_others_is_learnt_at_the_first_trace(change, monkeypatch):
+    monkeypatch.setattr("threading.active_count", lambda: 1)  # whoever is left of other tests changes nothing here
+    cfg, runs = types.SimpleNamespace(k=1.0), Runs()
+
+    def steps():
+        while True:
+            cfg.k += 1
+            yield
+
+    cfg.steps = steps()
+
+    @jit
+    def f(x):
+        runs()
+        y = x * cfg.k
+        change(cfg)
+        return y
+
+    for _ in range(4):
+        f(1.0)
+    assert runs.count == 2

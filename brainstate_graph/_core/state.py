@@ -13,6 +13,7 @@ from jax.extend.core import get_opaque_trace_state
 from .._records.hooks import Callback, Hook, HookKind, OnError, hooks_of, register
 from .._tools import arrays
 from .._tools.arrays import ARRAYS, NUMBERS, PLAIN, note_array
+from .._tools.at_once import for_all
 from .._tools.operators import Operators
 from .._tools.words import describe
 from . import door
@@ -231,10 +232,13 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
 def untraced_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
     """Make many states where nothing is traced."""
     states = list(map(object.__new__, kinds))
-    for state, value, meta in zip(states, values, metas, strict=True):
-        state._value = value
-        state._meta = meta
+    for_all(map(_set_value, states, values))  # in C: a third of the time
+    for_all(map(_set_meta, states, metas))
     return states
+
+
+_set_value: Any = Box.__dict__["_value"].__set__
+_set_meta: Any = Box.__dict__["_meta"].__set__
 
 
 def maybe_state(item: Any) -> Any:

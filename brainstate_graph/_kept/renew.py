@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .._core.graphdef import GraphDef
+from .._core import foreign
 from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
 from .._core.state import State, untraced_states
@@ -20,43 +20,61 @@ from .._records.clock import clock, raw_fields, stamping
 __all__ = ["Renewal"]
 
 
-class Renewal(NamedTuple):
-    """Where states are put in a graph of one shape.
+class _Place(NamedTuple):
+    """Where one state is put.
 
     Attributes:
-        owners: For each state the row of the node that holds it.
-        names: For each the attribute.
-        rows: For each the row of the one in whose place it is put.
-        nodes: The indices of the nodes among those of the graph.
-        indices: For each state its index among those of the graph.
-        renewed: The same as a set.
-        kinds: For each its class.
+        row: The row of the state in whose place it is put.
+        state: Its index among the states of the graph.
+        node: The index of the node that holds it, among those of the graph.
+        position: The position of the attribute among those of the node.
     """
 
-    owners: Sequence[int]
-    names: Sequence[str]
-    rows: Sequence[int]
-    nodes: Sequence[int]
-    indices: Sequence[int]
-    renewed: frozenset[int]
-    kinds: Sequence[type[State[Any]]]
+    row: int
+    state: int
+    node: int
+    position: int
+
+
+class Renewal:
+    """Where states are put in one graph.
+
+    Attributes:
+        renewed: The indices of these among the states of the graph.
+    """
+
+    __slots__ = ("_kinds", "_metas", "_names", "_owners", "_places", "_snapshot", "renewed")
+
+    def __init__(
+        self, snapshot: Snapshot, places: Sequence[_Place], edits: Sequence[tuple[int, str]],
+        kinds: Sequence[type[State[Any]]],
+    ) -> None:  # fmt: skip
+        self._snapshot = snapshot
+        self._places = places
+        self._owners = [snapshot.object_at(number) for number, _ in edits]
+        self._names = [name for _, name in edits]
+        self._kinds = kinds
+        self._metas = [()] * len(kinds)
+        self.renewed = frozenset([place.state for place in places])
 
     @staticmethod
     def of(
-        shape: GraphDef, names: Sequence[tuple[int, str | None]], kinds: Sequence[type[State[Any]]]
+        snapshot: Snapshot, edits: Sequence[tuple[int, str | None]], kinds: Sequence[type[State[Any]]]
     ) -> Renewal | None:
         """Find where states are put.
 
         Args:
-            shape: The shape of the graph.
-            names: For each state the row of the node, and the attribute.
+            snapshot: The graph, which holds its root.
+            edits: For each state the row of the node, and the attribute.
             kinds: For each its class; it has no metadata.
 
         Returns:
             None where the shape would be another one, or a state is in some other place as well.
         """
-        rows: list[int] = []
-        for (number, name), kind in zip(names, kinds, strict=True):
+        shape, named = snapshot.graphdef, list[tuple[int, str]]()
+        places: list[_Place] = []
+        nodes = {number: index for index, number in enumerate(shape.node_rows)}
+        for (number, name), kind in zip(edits, kinds, strict=True):
             row = shape.rows[number]
             if name is None or row.kind != "node" or name not in row.edge_keys:
                 return None
@@ -64,52 +82,57 @@ class Renewal(NamedTuple):
             before = shape.rows[target]
             if before.kind != "state" or before.type is not kind or before.extra or shape.targets.count(target) > 1:
                 return None
-            rows.append(target)
-        if len(set(rows)) < len(rows):
+            node = nodes[number]
+            position = snapshot._forms[node][1].index(name)
+            places.append(_Place(target, shape.state_rows.index(target), node, position))
+            named.append((number, name))
+        if len({place.row for place in places}) < len(places):
             return None
-        found = {number: index for index, number in enumerate(shape.node_rows)}
-        nodes = list(dict.fromkeys([found[number] for number, _ in names]))
-        indices = [shape.state_rows.index(row) for row in rows]
-        attributes = [str(name) for _, name in names]
-        return Renewal([number for number, _ in names], attributes, rows, nodes, indices, frozenset(indices), kinds)
+        return Renewal(snapshot, places, named, kinds)
 
-    def begin(self, snapshot: Snapshot) -> int | None:
+    def begin(self) -> int | None:
         """Tell since when the snapshot is current; None where something has changed since it was last asked."""
-        if snapshot._tick != clock.now or not (Snapshot.enabled and untraced()):
+        if self._snapshot._tick != clock.now or not (Snapshot.enabled and untraced()):
             return None
         return clock.now
 
     def new_states(self, values: Sequence[Any]) -> list[State[Any]]:
         """Make the states, after `begin` has told that nothing is traced."""
-        return untraced_states(self.kinds, [()] * len(values), values)
+        return untraced_states(self._kinds, self._metas, values)
 
-    def storing(self, snapshot: Snapshot, states: Sequence[State[Any]]) -> list[Iterable[Any]]:
+    def storing(self, states: Sequence[State[Any]]) -> list[Iterable[Any]]:
         """Return what puts the states in their places, for `at_once`; the snapshot holds those of before."""
-        owners = [snapshot.object_at(number) for number in self.owners]
+        owners = self._owners
         if journal.open_journals:
-            for node, name in zip(owners, self.names, strict=True):
+            for node, name in zip(owners, self._names, strict=True):
                 journal.note_edit(node, name)
         fields: Any = raw_fields
-        return [map(dict.__setitem__, map(fields, owners), self.names, states), stamping(owners)]
+        return [map(dict.__setitem__, map(fields, owners), self._names, states), stamping(owners)]
 
-    def end(self, snapshot: Snapshot, states: Sequence[State[Any]], since: int) -> bool:
-        """Bring a snapshot up to date, the states being in their places; tell whether it is.
+    def end(self, states: Sequence[State[Any]], since: int) -> bool:
+        """Bring the snapshot up to date, the states being in their places; tell whether it is.
 
         Args:
-            snapshot: The snapshot.
             states: The states.
             since: What `begin` returned. If anything else has changed since, nothing is done.
         """
-        nodes = snapshot._live_nodes()
-        if nodes is None or any([nodes[index].__graph__.tick != since + 1 for index in self.nodes]):
+        now, snapshot, mine = clock.now, self._snapshot, since + 1
+        ticks = [node.__graph__.tick for node in snapshot._nodes]
+        for place in self._places:
+            if ticks[place.node] != mine:
+                return False
+        table, objects, fields = snapshot.states, snapshot.objects, snapshot._fields
+        if hooks.ever and hooks.hooks_key(states) != hooks.hooks_key([table[place.state] for place in self._places]):
             return False
-        if hooks.ever and hooks.hooks_key(states) != hooks.hooks_key([snapshot.states[i] for i in self.indices]):
-            return False
-        for row, index, state in zip(self.rows, self.indices, states, strict=True):
-            snapshot.objects[row] = snapshot.states[index] = state
-        for index in self.nodes:
-            snapshot._ticks[index] = since + 1
-            snapshot._fields[index] = tuple(raw_fields(nodes[index]).values())
+        for (row, index, node, position), state in zip(self._places, states, strict=True):
+            objects[row] = table[index] = state
+            # Not what the node holds by now: another thread may have set something, and stamp the node next.
+            held = fields[node]
+            fields[node] = (*held[:position], state, *held[position + 1 :])
+            snapshot._ticks[node] = mine
         snapshot._other = None  # which had the states of before
-        # Its time stays the old one, so that the next call asks each node: another thread may have set one meanwhile.
+        if ticks == snapshot._ticks and not hooks.ever and snapshot._registered == foreign.registered:
+            # The time was taken before the ticks, so the next call need not ask each node. It has work for JAX the
+            # sooner: a thread of JAX that gets none for 3 microseconds falls asleep, and takes 20 to wake.
+            snapshot._tick = now
         return True

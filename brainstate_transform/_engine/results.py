@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from brainstate_graph import GraphDef, Overlay, State, StateArgumentError
+from brainstate_graph import GraphDef, Overlay, Snapshot, State, StateArgumentError
 from brainstate_graph.extend import (
     Renewal,
     born_after,
@@ -207,23 +207,23 @@ def finished(out: Any, inputs: Inputs) -> tuple[Any, list[Iterable[Any]], Callab
     if type(out) is Changed and not graph.strays:
         edits, shape, renewal = graph.renewal
         if edits is not out.edits or shape is not out.made.shape:
-            renewal = _renewal_of(out, graph.shape)
+            renewal = _renewal_of(out, graph.snapshot)
             graph.renewal = out.edits, out.made.shape, renewal
-        if renewal is not None and (since := renewal.begin(graph.snapshot)) is not None:
+        if renewal is not None and (since := renewal.begin()) is not None:
             values = out.made.values
             states = renewal.new_states([values[target - 1] for target in out.made.shape.targets])
             result = out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, (), graph.objects)
-            loops = renewal.storing(graph.snapshot, states)
+            loops = renewal.storing(states)
             return result, loops, functools.partial(inputs.renewed, renewal, states, since)
     return *unseal_result(out, graph.objects), None
 
 
-def _renewal_of(out: Changed, shape: GraphDef) -> Renewal | None:
-    """Return where a result puts states, if that is all that it changes in a graph of this shape."""
+def _renewal_of(out: Changed, snapshot: Snapshot) -> Renewal | None:
+    """Return where a result puts states, if that is all that it changes in a graph."""
     kinds, targets = _states_alone(out.made.shape), out.made.shape.targets
     if kinds is None or len(out.edits) != len(targets):
         return None
-    return Renewal.of(shape, out.edits, [kinds[target - 1] for target in targets])
+    return Renewal.of(snapshot, out.edits, [kinds[target - 1] for target in targets])
 
 
 def _states_of(made: Made) -> list[State[Any]]:

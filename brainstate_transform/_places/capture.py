@@ -198,7 +198,8 @@ class Capture:
         if owner is Owner.OURS and not (is_nn(fun) or fun.__closure__):  # which reaches only what it was given
             return
         names = names_in(fun.__code__)
-        self._words.add(names)
+        if owner is not Owner.OURS:  # which looks at no object of the user's by these names, but at modules
+            self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned
             self.found.changes_unnamed |= names.changes_unnamed

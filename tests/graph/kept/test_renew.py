@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from brainstate_graph import Node, Snapshot, State
-from brainstate_graph.extend import Renewal, at_once
+from brainstate_graph._records.clock import stamp
+from brainstate_graph.extend import Renewal, at_once, fields_of
 
 
 class Cell(Node):
@@ -22,13 +23,14 @@ def model():
     return Cell(a=Cell(h=Hidden(1.0), k=2), b=Cell(w=State(0.5), h=Hidden(2.0)), c=[Cell(h=Hidden(3.0))])
 
 
-def put(renewal, snapshot, states):
-    """Put the states in their places; tell whether the snapshot is up to date."""
-    since = renewal.begin(snapshot)
+def put(renewal, states, meanwhile=lambda: None):
+    """Put the states in their places, another thread doing something meanwhile; tell whether all is up to date."""
+    since = renewal.begin()
     if since is None:
         return False
-    at_once(*renewal.storing(snapshot, states))
-    return renewal.end(snapshot, states, since)
+    at_once(*renewal.storing(states))
+    meanwhile()
+    return renewal.end(states, since)
 
 
 def places(shape, name="h"):
@@ -40,12 +42,12 @@ def test_a_renewed_snapshot_is_that_of_the_graph():
     root = {"model": model()}
     snapshot = Snapshot(root, own_root=True)
     where = places(snapshot.graphdef)
-    renewal = Renewal.of(snapshot.graphdef, where, [Hidden] * 3)
+    renewal = Renewal.of(snapshot, where, [Hidden] * 3)
     assert renewal is not None
     for value in (4.0, 5.0):
         states = [Hidden(value) for _ in where]
         assert snapshot.is_current()
-        assert put(renewal, snapshot, states)
+        assert put(renewal, states)
         assert snapshot.is_current()
         fresh = Snapshot({"model": root["model"]})
         assert snapshot.graphdef is fresh.graphdef
@@ -59,10 +61,10 @@ def test_a_renewed_snapshot_is_that_of_the_graph():
 def test_other_snapshots_see_it():
     root = {"model": model()}
     snapshot, other, below = Snapshot(root, own_root=True), Snapshot(root["model"]), Snapshot(root["model"].b)
-    renewal = Renewal.of(snapshot.graphdef, places(snapshot.graphdef), [Hidden] * 3)
+    renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
     assert renewal is not None
     snapshot.is_current()
-    assert put(renewal, snapshot, [Hidden(0.0) for _ in range(3)])
+    assert put(renewal, [Hidden(0.0) for _ in range(3)])
     assert not other.is_current()
     assert not below.is_current()
 
@@ -70,12 +72,34 @@ def test_other_snapshots_see_it():
 def test_nothing_is_put_where_something_has_changed():
     root = {"model": model()}
     snapshot = Snapshot(root, own_root=True)
-    renewal = Renewal.of(snapshot.graphdef, places(snapshot.graphdef), [Hidden] * 3)
+    renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
     assert renewal is not None
     root["model"].a.k = 3
     before = root["model"].a.h
-    assert not put(renewal, snapshot, [Hidden(0.0) for _ in range(3)])
+    assert not put(renewal, [Hidden(0.0) for _ in range(3)])
     assert root["model"].a.h is before
+
+
+@pytest.mark.parametrize("name", ["h", "k", "new"])
+def test_what_another_thread_sets_meanwhile_is_seen(name):
+    # It stores the attribute first, and then stamps the node; the rest comes between.
+    root = {"model": model()}
+    snapshot, a = Snapshot(root, own_root=True), root["model"].a
+    renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
+    assert renewal is not None
+    put(renewal, [Hidden(0.0) for _ in range(3)], lambda: fields_of(a).__setitem__(name, Hidden(9.0)))
+    stamp(a)
+    assert not snapshot.is_current()
+
+
+@pytest.mark.parametrize("change", [lambda m: setattr(m, "c", []), lambda m: m.b.w.register_hook("read", print)])
+def test_what_has_ended_meanwhile_is_seen(change):
+    root = {"model": model()}
+    snapshot = Snapshot(root, own_root=True)
+    renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
+    assert renewal is not None
+    put(renewal, [Hidden(0.0) for _ in range(3)], lambda: change(root["model"]))
+    assert not snapshot.is_current()
 
 
 def tied():
@@ -100,12 +124,12 @@ def tagged():
     ids=["tied", "with metadata", "another class", "a number", "a list", "a new attribute"],
 )
 def test_what_changes_the_shape_is_no_renewal(make, kinds, name):
-    shape = Snapshot(make()).graphdef
-    where = [(number, name) for number in shape.node_rows[1:]]
-    assert Renewal.of(shape, where, kinds) is None
+    snapshot = Snapshot(make())
+    where = [(number, name) for number in snapshot.graphdef.node_rows[1:]]
+    assert Renewal.of(snapshot, where, kinds) is None
 
 
 def test_an_attribute_that_gets_two_states_is_no_renewal():
-    shape = Snapshot(Cell(h=Hidden(1.0))).graphdef
-    assert Renewal.of(shape, [(0, "h"), (0, "h")], [Hidden, Hidden]) is None
-    assert Renewal.of(shape, [(0, None)], [Hidden]) is None
+    snapshot = Snapshot(Cell(h=Hidden(1.0)))
+    assert Renewal.of(snapshot, [(0, "h"), (0, "h")], [Hidden, Hidden]) is None
+    assert Renewal.of(snapshot, [(0, None)], [Hidden]) is None

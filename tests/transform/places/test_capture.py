@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import pytest
 
+import brainstate_nn as nn
 from brainstate_graph import Node, State
 from brainstate_transform import jit
 from tests.laws.transforms import Net
@@ -162,3 +163,27 @@ def test_a_comprehension_and_a_default_factory():
     nets.reverse()
     nets.append(Net(4.0))
     assert f(one) == 9.0
+
+
+def test_names_in_the_code_of_the_library_are_no_places_of_the_user():
+    # `init_all_states` looks at modules by such names; each would be asked at each call of every object of the user's.
+    class Settings:
+        scale = 2.0
+
+    settings, net, count = Settings(), nn.Sequential(nn.GRUCell(2, 2)), []
+    nn.init_all_states(net, 1)
+
+    @jit
+    def f(x):
+        count.append(1)
+        nn.init_all_states(net, 1)
+        return net(x) * settings.scale
+
+    f(jnp.ones((1, 2)))
+    for name in ("init_state", "inits_what_it_holds", "_state"):
+        setattr(settings, name, 1)
+    f(jnp.ones((1, 2)))
+    assert len(count) == 1
+    settings.scale = 3.0
+    f(jnp.ones((1, 2)))
+    assert len(count) == 2

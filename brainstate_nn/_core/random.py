@@ -238,10 +238,12 @@ def key_of_call(layer: Any, own: RandomState | None, name: str, key: Draws, rngs
 def draws_of_part(given: dict[str, Any], index: Any) -> dict[str, Any]:
     """Return the keywords of one of several layers: with a key of its own, since one key draws the same for all.
 
-    Streams move on by themselves; and what is no key, as the keys of attention, is for all as it is.
+    Streams move on by themselves; and what is no key, as the keys of attention, is for all as it is. What was not given
+    is left out, so that a layer need not know of both names.
     """
-    own = {name: jax.random.fold_in(given[name], index) for name in ("key", "rngs") if is_one_key(given.get(name))}
-    return {**given, **own}
+    names = {name for name in ("key", "rngs") if name in given}
+    own = {name: jax.random.fold_in(given[name], index) for name in names if is_one_key(given[name])}
+    return {name: value for name, value in given.items() if name not in names or value is not None} | own
 
 
 def is_one_key(given: Any) -> bool:

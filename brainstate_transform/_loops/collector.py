@@ -102,7 +102,16 @@ _collecting = _Collecting()
 
 
 def collectors() -> tuple[Collector, ...]:
-    """Return the collectors that are active in this thread."""
+    """Return the collectors that are active in this thread, for what runs layers apart from their model.
+
+    Returns:
+        Each in whose `active` block this is called, the outermost first.
+
+    Example:
+        >>> from brainstate_transform import collectors
+        >>> collectors()
+        ()
+    """
     return _collecting.active
 
 

@@ -16,6 +16,7 @@ import pytest
 from brainstate_graph import Node, State
 from brainstate_transform import debug_nan, jit
 from tests.laws.transforms import ONE_OF_EACH, TRANSFORMS, transforms
+from tests.tables import each
 
 
 class Wrong:
@@ -89,7 +90,7 @@ def check(error, operator):
     assert not PRIVATE.search(f"{error}\n{notes}")
 
 
-@pytest.mark.parametrize("around", [lambda f: f, jit], ids=["alone", "in jit"])
+@each("around", [lambda f: f, jit], ids=["alone", "in jit"])
 @transforms()
 def test_a_wrong_shape_is_told_with_line_module_and_function(wrap, around):
     model = Whole(Wrong.shape)

@@ -208,7 +208,7 @@ ALL = LOOKING | ACTING
 
 
 @each("text, meant", TEXTS.values(), ids=list(TEXTS))
-@pytest.mark.parametrize("verb", ALL)
+@each("verb", ALL)
 def test_a_text_is_a_tag_a_path_or_a_glob(verb, text, meant, tmp_path_factory):
     assert ALL[verb](Net(), text, os.fspath(tmp_path_factory.mktemp("files"))) == meant
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
-import pytest
 
 import brainstate_nn as nn
 from brainstate_transform import (
@@ -14,6 +13,7 @@ from brainstate_transform import (
     value_and_grad,
 )
 from tests.laws.transforms import Net, values
+from tests.tables import each
 from tests.transform.jit.audits import no_alarm
 
 one = jnp.float32(1.0)
@@ -169,6 +169,6 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@each("name", PROGRAMS)
 def test_no_alarm(name):
     no_alarm(PROGRAMS[name])

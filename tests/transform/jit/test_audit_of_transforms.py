@@ -9,7 +9,6 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import brainstate_nn as nn
 from brainstate_graph import State
@@ -35,6 +34,7 @@ from brainstate_transform import (
     while_loop,
 )
 from tests.laws.transforms import Net
+from tests.tables import each
 from tests.transform.jit.audits import no_alarm
 
 one = jnp.float32(1.0)
@@ -295,6 +295,6 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@each("name", PROGRAMS)
 def test_no_alarm(name):
     no_alarm(PROGRAMS[name])

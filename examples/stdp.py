@@ -3,7 +3,7 @@
 A thousand inputs spike at random, 15 times a second each.  An input that spikes shortly before the neuron gets stronger,
 and one that spikes shortly after it gets weaker (Song, Miller and Abbott, 2000).  The weights, spread evenly at first, go
 to one of the two ends.  Where half of the inputs often spike together, these win.  Run it with
-``python -m examples.stdp``, or with ``--output some/folder``; with ``--quick`` it learns for a tenth of the time.
+``python -m examples.stdp``, or with ``--output some/folder``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from brainstate_transform import for_loop, jit
 from examples.digits import check
 
 DT = 1.0  # ms
+SECONDS = 200
 RATE = 0.015  # spikes in a ms
 TAU_MEMBRANE, TAU_SYNAPSE = 10.0, 5.0  # ms
 V_REST, V_RESET, THRESHOLD, V_EXCITATION = -74.0, -60.0, -54.0, 0.0  # mV
@@ -101,22 +102,22 @@ def draw(weights: dict[str, np.ndarray], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main(output: Path, quick: bool) -> None:
+def main(output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     weights: dict[str, np.ndarray] = {}
     for name, together in (("alone", 0.0), ("half together", 0.3)):
         start = time.perf_counter()
         nn.seed(0)
         neuron = Neuron(1000)
-        rates = learn(neuron, together, 20 if quick else 200)
+        rates = learn(neuron, together, SECONDS)
         weights[name] = np.asarray(neuron.synapses.weight.value)
         print(f"{name}: {rates[0]:.0f} spikes in the first second, {rates[-1]:.0f} in the last one; "
               f"{time.perf_counter() - start:.0f} s")  # fmt: skip
-    values = weights["alone"]
-    low, high = float((values < 0.2).mean()), float((values > 0.8).mean())
-    print("alone", low, high, np.histogram(values, 10, (0, 1))[0])
+    low, high = (float((np.abs(weights["alone"] - end) < 0.2).mean()) for end in (0.0, 1.0))
+    check(f"{low:.0%} of the weights end near 0 and {high:.0%} near 1, each of which had 20 %", low > 0.35 and high > 0.22)
     first, second = np.split(weights["half together"], 2)
-    print("together", first.mean(), second.mean())
+    check(f"inputs that spike together have weights of {first.mean():.2f}, the others of {second.mean():.2f}",
+          first.mean() > 0.9 and second.mean() < 0.4)  # fmt: skip
     draw(weights, output / "stdp.png")
     print(f"\nIn {output.resolve()}:\n  stdp.png  the weights")
 
@@ -124,6 +125,4 @@ def main(output: Path, quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output"), help="where to write (default: ./output)")
-    parser.add_argument("--quick", action="store_true", help="learn for a tenth of the time")
-    options = parser.parse_args()
-    main(options.output, options.quick)
+    main(parser.parse_args().output)

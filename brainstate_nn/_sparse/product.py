@@ -14,8 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from .._core.inputs import at_least_float32
+from .._core.sharded import replicated, resharded, resharded_like
 
 __all__ = ["sparse_product"]
 
@@ -40,6 +42,10 @@ def sparse_product(
     Returns:
         An array of shape ``(*batch, out_size)``.
     """
+    # All devices of a mesh need all connections, and what all neurons send.
+    *batch, split = jax.typeof(x).sharding.spec
+    x = resharded(x, PartitionSpec(*batch), x) if split else x
+    weight, pre, post, ends = map(replicated, (weight, pre, post, ends))
     if not weight.ndim:
         # A sum of spikes is a whole number, and so the same in any order: multiplied once, it is exact.
         wide = at_least_float32(x)
@@ -55,7 +61,8 @@ def _full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, out_
     # The neurons come first, so that what is gathered and scattered are rows of a whole batch.
     sent = at_least_float32(jnp.moveaxis(x, -1, 0)[pre])
     sent = sent * weight.reshape(-1, *[1] * (x.ndim - 1))
-    return jnp.moveaxis(jax.ops.segment_sum(sent, post, out_size), 0, -1).astype(x.dtype)
+    y = resharded_like(jnp.zeros((out_size, *sent.shape[1:]), sent.dtype), sent)
+    return jnp.moveaxis(y.at[post].add(sent), 0, -1).astype(x.dtype)
 
 
 def _by_events(
@@ -75,8 +82,10 @@ def _by_events(
         return start + _BLOCK, y.at[post.at[connection].get(mode="clip")].add(sent)
 
     def events() -> jax.Array:
-        y = jnp.zeros(out_size, at_least_float32(x).dtype)
-        return jax.lax.while_loop(lambda carry: carry[0] < total, block, (jnp.zeros_like(total), y))[1].astype(x.dtype)
+        # A 0 of the inputs: inside of `shard_map` the carry of a loop has to differ by device from the start.
+        zero = jnp.where(total < 0, at_least_float32(x)[0] * weight[0], 0)
+        first = jnp.zeros_like(total), jnp.broadcast_to(zero, (out_size,))
+        return jax.lax.while_loop(lambda carry: carry[0] < total, block, first)[1].astype(x.dtype)
 
     return jax.lax.cond(total < pre.size // _SPARSE, events, lambda: _full(x, weight, pre, post, out_size))
 

@@ -35,6 +35,12 @@ def matrix_of(layer: nn.SparseLinear, weight: jax.Array) -> jax.Array:
     return jnp.zeros((layer.in_size, layer.out_size)).at[layer.connections].add(weight)
 
 
+def assert_close(ours, theirs, name):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        scale = max(1.0, float(jnp.abs(b).max()))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * scale, err_msg=name)
+
+
 KINDS = ("each", "shared", "hubs")
 SENT = {
     "nothing": np.zeros(IN),
@@ -71,9 +77,12 @@ def test_results_and_derivatives_are_those_of_a_matrix(kind):
     theirs = all_of(lambda w, x: jnp.dot(x, matrix_of(layer, w), precision="highest"))
     for name, sent in SENT.items():
         x = jnp.asarray(sent, jnp.float32)
-        for a, b in zip(jax.tree.leaves(ours(weight, x)), jax.tree.leaves(theirs(weight, x)), strict=True):
-            scale = max(1.0, float(jnp.abs(b).max()))
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * scale, err_msg=name)
+        assert_close(ours(weight, x), theirs(weight, x), name)
+    lanes = (
+        jnp.stack([weight * (i + 1) for i in range(len(SENT))]),
+        jnp.asarray(np.stack([*SENT.values()]), jnp.float32),
+    )
+    assert_close(jax.vmap(ours)(*lanes), jax.vmap(theirs)(*lanes), "lanes")
 
 
 @each("dtype", ["bool", "int32", "bfloat16", "float16"])
@@ -90,6 +99,15 @@ def test_half_precision_adds_up_in_single_precision():
         for active in (20, 400):  # 257 in bfloat16 is 256
             x = jnp.broadcast_to((jnp.arange(400) < active).astype(jnp.float32), (*batch, 400))
             np.testing.assert_array_equal(layer(x), jnp.full((*batch, 30), active, jnp.bfloat16))
+
+
+def test_one_weight_for_all_is_rounded_once_in_half_precision():
+    layer = nn.SparseLinear(
+        400, 30, nn.all_to_all(400, 30), shared_weight=True, w_init=jax.nn.initializers.constant(3.0), dtype="bfloat16"
+    )
+    x = (jnp.arange(400) < 259).astype(jnp.float32)
+    for given in (x, x[None]):  # 3 * 259 is 777; 259 is 260 before it is multiplied
+        np.testing.assert_array_equal(layer(given).reshape(-1), jnp.full(30, 777.0, jnp.bfloat16))
 
 
 def test_lanes_loops_and_batches_are_one_call_each():
@@ -112,7 +130,20 @@ def test_one_weight_for_all_is_exact_in_any_order():
 def test_the_time_is_that_of_the_spikes():
     text = str(jax.make_jaxpr(layer_of("each"))(jnp.zeros(IN)))
     assert "while" in text
-    assert "while" not in str(jax.make_jaxpr(layer_of("each"))(jnp.zeros((1, IN))))
+    # Lanes and a batch have their spikes at different neurons: most of the matrix takes part.
+    for run in (layer_of("each"), jax.vmap(layer_of("each")), jax.vmap(jax.jit(layer_of("each")))):
+        assert "while" not in str(jax.make_jaxpr(run)(jnp.zeros((2, IN))))
+
+
+def test_a_stack_of_layers_is_one_after_another():
+    pairs = nn.fixed_probability(IN, IN, 0.3, rng=nn.RandomState(0))
+    rng = nn.RandomState(1)
+    stack = nn.Stack(3, lambda: nn.SparseLinear(IN, IN, pairs, rng=rng))
+    x = want = jnp.asarray(SENT["a few"], jnp.float32)
+    for i in range(3):
+        want = want @ jnp.zeros((IN, IN)).at[pairs].add(stack.layers.weight.value[i])
+    np.testing.assert_allclose(stack(x), want, rtol=1e-4, atol=1e-4)
+    assert (stack.layers.weight.value[0] != stack.layers.weight.value[1]).all()
 
 
 def test_a_second_call_outside_of_a_trace_compiles_nothing():

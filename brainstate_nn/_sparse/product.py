@@ -98,14 +98,15 @@ def _event_driven(
     def product(*arrays: jax.Array) -> jax.Array:
         return _by_events(*arrays, out_size)
 
-    # Lanes are a batch. In one loop for all of them the blocks go on until the last lane ends, and both branches are
-    # taken: 20 times as long for one that is active everywhere.
+    # Lanes are a batch: in one loop the blocks go on until the last lane ends, 24 ms for 8 lanes and not 1.2.
     @product.def_vmap
-    def _(size: int, batched: Any, *arrays: jax.Array) -> tuple[jax.Array, bool]:
+    def _(size: int, batched: Any, x: jax.Array, *others: jax.Array) -> tuple[jax.Array, bool]:
         def full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, _: jax.Array) -> jax.Array:
             return _full(x, weight, pre, post, out_size)
 
-        return jax.vmap(full, [0 if lanes else None for lanes in batched])(*arrays), True
+        if not any(batched[1:]):
+            return full(x, *others), True
+        return jax.vmap(full, [0 if lanes else None for lanes in batched])(x, *others), True
 
     return product(x, weight, pre, post, ends)
 

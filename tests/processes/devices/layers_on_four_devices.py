@@ -144,10 +144,10 @@ def test_connections_over_two_axes(number: int) -> None:
             assert jax.typeof(outs[0]).sharding.spec == (P("data", None) if "batch" in name else P(None))
             for ours, alone in zip(outs, want, strict=True):
                 np.testing.assert_allclose(np.asarray(ours), np.asarray(alone), rtol=1e-5, atol=1e-5, err_msg=name)
-    want = layer(batch)
-    for each in (jax.lax.map, lambda layer, xs: jax.vmap(layer)(xs)):
-        run = jax.shard_map(lambda xs, each=each: each(layer, xs), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
-        np.testing.assert_allclose(np.asarray(run(batch)), np.asarray(want), rtol=1e-5, atol=1e-5)
+    split = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    for one_by_one in (jax.lax.map, lambda layer, xs: jax.vmap(layer)(xs)):
+        run = jax.shard_map(lambda xs, f=one_by_one: f(layer, xs), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+        np.testing.assert_allclose(np.asarray(run(split)), np.asarray(layer(batch)), rtol=1e-5, atol=1e-5)
 
 
 CELLS = ("LSTMCell", "LIF", "Delay")

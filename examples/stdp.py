@@ -114,7 +114,9 @@ def main(output: Path) -> None:
         print(f"{name}: {rates[0]:.0f} spikes in the first second, {rates[-1]:.0f} in the last one; "
               f"{time.perf_counter() - start:.0f} s")  # fmt: skip
     low, high = (float((np.abs(weights["alone"] - end) < 0.2).mean()) for end in (0.0, 1.0))
-    check(f"{low:.0%} of the weights end near 0 and {high:.0%} near 1, each of which had 20 %", low > 0.35 and high > 0.22)
+    check(
+        f"{low:.0%} of the weights end near 0 and {high:.0%} near 1, each of which had 20 %", low > 0.35 and high > 0.22
+    )
     first, second = np.split(weights["half together"], 2)
     check(f"inputs that spike together have weights of {first.mean():.2f}, the others of {second.mean():.2f}",
           first.mean() > 0.9 and second.mean() < 0.4)  # fmt: skip

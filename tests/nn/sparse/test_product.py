@@ -93,6 +93,22 @@ def test_what_is_sent_may_have_any_dtype(dtype):
     np.testing.assert_allclose(layer(spikes), row, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_dtypes_are_promoted_where_jax_is_strict_and_has_double_precision(dtype):
+    weight = layer_of("hubs").weight.value
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        layer = nn.SparseLinear(IN, OUT, (*layer_of("hubs").connections, weight), dtype=dtype, param_dtype=dtype)
+        for sent in SENT.values():
+            x = jnp.asarray(sent, dtype)
+            y, slope = jax.value_and_grad(lambda x: layer(x).sum())(x)
+            assert layer(x).dtype == slope.dtype == dtype
+            want = matrix_of(layer, layer.weight.value.astype("float64"))
+            tolerance = {"rtol": 1e-12, "atol": 1e-9} if dtype == "float64" else {"rtol": 0.02, "atol": 0.5}
+            np.testing.assert_allclose(layer(x).astype("float64"), x.astype("float64") @ want, **tolerance)
+            np.testing.assert_allclose(jax.vmap(layer)(x[None])[0], layer(x), **tolerance)
+            np.testing.assert_allclose(slope.astype("float64"), want.sum(1), **tolerance)
+
+
 def test_half_precision_adds_up_in_single_precision():
     layer = nn.SparseLinear(400, 30, nn.all_to_all(400, 30), w_init=jax.nn.initializers.ones, dtype="bfloat16")
     for batch in ((), (2,)):

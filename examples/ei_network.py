@@ -1,9 +1,9 @@
 """Simulate 4,000 neurons that excite and inhibit each other at random, for a second in steps of 0.1 ms.
 
 It is the network of Vogels and Abbott (2005) with currents as synapses, in the form in which simulators are compared
-(Brette et al., 2007, benchmark 2, "CUBA").  ANNarchy's guide to it (notebooks/COBA.ipynb) prints 5.61 spikes of a neuron
-in the second.  Run it with ``python -m examples.ei_network``, or with ``--output some/folder``; ``--dense`` simulates it
-with full matrices too, which takes a minute, and compares.
+(Brette et al., 2007, benchmark 2, "CUBA").  The guide of ANNarchy to it (notebooks/COBA.ipynb) prints 5.61 spikes of a
+neuron in the second.  Run it with ``python -m examples.ei_network``, or with ``--output some/folder``; ``--dense``
+simulates it with full matrices too, which takes ten seconds, and compares.
 """
 
 from __future__ import annotations

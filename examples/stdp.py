@@ -1,8 +1,8 @@
 """Let the inputs of one neuron compete, by plasticity that depends on the times of spikes.
 
-A thousand inputs spike at random, 15 times a second each.  An input that spikes shortly before the neuron gets stronger,
-and one that spikes shortly after it gets weaker (Song, Miller and Abbott, 2000).  The weights, spread evenly at first, go
-to one of the two ends.  Where half of the inputs often spike together, these win.  Run it with
+A thousand inputs spike at random, 15 times a second each.  An input that spikes shortly before the neuron gets
+stronger, and one that spikes shortly after it gets weaker (Song, Miller and Abbott, 2000).  The weights, spread evenly
+at first, go to one of the two ends.  Where half of the inputs often spike together, these win.  Run it with
 ``python -m examples.stdp``, or with ``--output some/folder``.
 """
 
@@ -32,8 +32,8 @@ class PairRule(nn.Module):
     """Spike-timing-dependent plasticity: each pair of a spike that is sent and one that follows changes a weight.
 
     A neuron that spikes ``t`` after its input adds ``rise * exp(-t / tau)`` to the weight between them, and one that
-    spikes ``t`` before takes ``fall * exp(-t / tau)`` away.  Two traces have the sum over all pairs: they jump by 1 with
-    each spike, and decay.  Spikes in one step are no pair.
+    spikes ``t`` before takes ``fall * exp(-t / tau)`` away.  Two traces have the sum over all pairs: they jump by 1
+    with each spike, and decay.  Spikes in one step are no pair.
     """
 
     def __init__(self, synapses: nn.SparseLinear, *, rise: float, fall: float, tau: float = 20.0, dt: float = DT):
@@ -114,9 +114,8 @@ def main(output: Path) -> None:
         print(f"{name}: {rates[0]:.0f} spikes in the first second, {rates[-1]:.0f} in the last one; "
               f"{time.perf_counter() - start:.0f} s")  # fmt: skip
     low, high = (float((np.abs(weights["alone"] - end) < 0.2).mean()) for end in (0.0, 1.0))
-    check(
-        f"{low:.0%} of the weights end near 0 and {high:.0%} near 1, each of which had 20 %", low > 0.35 and high > 0.22
-    )
+    check(f"{low:.0%} of the weights end near 0, and {high:.0%} near 1; at first it was a fifth each",
+          min(low, high) > 0.2 and low + high > 0.6)  # fmt: skip
     first, second = np.split(weights["half together"], 2)
     check(f"inputs that spike together have weights of {first.mean():.2f}, the others of {second.mean():.2f}",
           first.mean() > 0.9 and second.mean() < 0.4)  # fmt: skip

@@ -69,9 +69,8 @@ def _full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, out_
 def _by_events(
     x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, ends: jax.Array, out_size: int
 ) -> jax.Array:
-    active = jnp.cumsum(
-        jnp.where(x != 0, jnp.diff(ends, prepend=0), 0)
-    )  # active connections, counted up to each neuron
+    rows = jnp.diff(ends, prepend=0)
+    active = jnp.cumsum(jnp.where(x != 0, rows, 0))  # the active connections, counted up to each neuron
     total = active[-1]
 
     def sent_through(sender: jax.Array, connection: jax.Array) -> jax.Array:

@@ -213,21 +213,6 @@ MUTANTS = [
         ("tests/nn/recurrent/test_rnn.py",),
     ),
     (
-        "gradients flow through the reset",
-        f"{NN}/_dynamics/spiking_cell.py",
-        "back = jax.lax.stop_gradient(spike) if self.detach_reset else spike",
-        "back = spike",
-        ("tests/nn/dynamics/test_neurons.py",),
-    ),
-    (
-        "a delay line writes one slot only",
-        f"{NN}/_recurrent/delay.py",
-        "return (buffer, (position + 1) % self._slots), y",
-        "return (buffer, position), y",
-        ("tests/nn/recurrent/test_delay.py",),
-    ),
-    # -- training
-    (
         "decay is the weight of the new value",
         f"{NN}/_training/ema.py",
         "self.decay * old + (1.0 - self.decay) * x.astype(old.dtype)",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import brainstate_nn as nn
 from brainstate_transform import for_loop, grad, jit, value_and_grad
 from tests.laws.neurons import spike
+from tests.tables import each
 
 
 def gradients_of_pieces(cell, xs, pieces):
@@ -30,7 +30,7 @@ def gradients_of_pieces(cell, xs, pieces):
     return found
 
 
-@pytest.mark.parametrize("pieces", [1, 3])
+@each("pieces", [1, 3])
 def test_pieces_have_the_gradients_of_each_by_itself(pieces):
     cell = nn.RNNCell(3, 4, rng=nn.RandomState(0))
     xs = jax.random.normal(jax.random.key(0), (6, 2, 3))

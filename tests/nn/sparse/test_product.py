@@ -58,7 +58,7 @@ def call(layer, weight, x):
     return copy(x)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each("kind", KINDS)
 def test_results_and_derivatives_are_those_of_a_matrix(kind):
     layer = layer_of(kind)
     weight = layer.weight.value
@@ -93,7 +93,7 @@ def test_what_is_sent_may_have_any_dtype(dtype):
     np.testing.assert_allclose(layer(spikes), row, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@each("dtype", ["bfloat16", "float64"])
 def test_dtypes_are_promoted_where_jax_is_strict_and_has_double_precision(dtype):
     weight = layer_of("hubs").weight.value
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):

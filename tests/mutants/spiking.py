@@ -1,14 +1,30 @@
-"""Faults of sparse connections: a row that is left out, lanes that are mixed up, a sum in half precision."""
+"""Faults of spiking networks: a reset, a delay, a row of connections that is left out, lanes that are mixed up."""
 
 from __future__ import annotations
 
-PRODUCT = "brainstate_nn/_sparse/product.py"
-LAYER = "brainstate_nn/_sparse/sparse_linear.py"
-CONNECTIONS = "brainstate_nn/_sparse/connections.py"
+NN = "brainstate_nn"
+PRODUCT = f"{NN}/_sparse/product.py"
+LAYER = f"{NN}/_sparse/sparse_linear.py"
+CONNECTIONS = f"{NN}/_sparse/connections.py"
 TESTS = "tests/nn/sparse"
 RESULTS = f"{TESTS}/test_product.py::test_results_and_derivatives_are_those_of_a_matrix"
 
 MUTANTS = [
+    (
+        "gradients flow through the reset",
+        f"{NN}/_dynamics/spiking_cell.py",
+        "back = jax.lax.stop_gradient(spike) if self.detach_reset else spike",
+        "back = spike",
+        ("tests/nn/dynamics/test_neurons.py",),
+    ),
+    (
+        "a delay line writes one slot only",
+        f"{NN}/_recurrent/delay.py",
+        "return (buffer, (position + 1) % self._slots), y",
+        "return (buffer, position), y",
+        ("tests/nn/recurrent/test_delay.py",),
+    ),
+    # -- training
     (
         "a silent neuron before an active one sends in its place",
         PRODUCT,
@@ -26,8 +42,7 @@ MUTANTS = [
     (
         "lanes of one layer are in one loop",
         PRODUCT,
-        "        if not any(batched[1:]):\n            return full(x, *others), True\n"
-        "        return jax.vmap(full, [",
+        "        if not any(batched[1:]):\n            return full(x, *others), True\n        return jax.vmap(full, [",
         "        return jax.vmap(lambda *parts: _by_events(*parts, out_size), [",
         (f"{TESTS}/test_product.py::test_the_time_is_that_of_the_spikes",),
     ),
@@ -82,7 +97,7 @@ MUTANTS = [
     ),
     (
         "half precision is widened by the promotion that JAX is set to",
-        "brainstate_nn/_core/inputs.py",
+        f"{NN}/_core/inputs.py",
         '    with jax.numpy_dtype_promotion("standard"):\n        return',
         "    if True:\n        return",
         ("tests/laws/test_layers.py::test_dtypes",),

@@ -17,7 +17,7 @@ MUTANTS = [
     (
         "half precision is summed in half precision",
         f"{NN}/_core/inputs.py",
-        "    return x.astype(jnp.promote_types(jnp.float32, x.dtype))",
+        "    return x.astype(wide_dtype(x.dtype))",
         "    return x",
         ("tests/nn/layers/test_layer_norm.py::test_half_precision_is_summed_in_single",),
     ),
@@ -186,8 +186,8 @@ MUTANTS = [
     (
         "all layers of a Sequential drop by one key",
         f"{NN}/_layers/containers.py",
-        'own["key"] = jax.random.fold_in(own["key"], index)',
-        "pass",
+        "x = layer(x, **draws_of_part(own, index))",
+        "x = layer(x, **own)",
         ("tests/nn/layers/test_containers.py", "tests/nn/layers/test_dropout.py"),
     ),
     # -- recurrent cells
@@ -212,6 +212,7 @@ MUTANTS = [
         "            return new",
         ("tests/nn/recurrent/test_rnn.py",),
     ),
+    # -- training
     (
         "decay is the weight of the new value",
         f"{NN}/_training/ema.py",

@@ -24,7 +24,6 @@ MUTANTS = [
         "return (buffer, position), y",
         ("tests/nn/recurrent/test_delay.py",),
     ),
-    # -- training
     (
         "a silent neuron before an active one sends in its place",
         PRODUCT,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core.arguments import as_size
+from .._core.inputs import wide_dtype
 from .masks import causal_mask
 
 __all__ = ["attention_weights", "finite_bias", "weighted_sum"]
@@ -23,7 +24,7 @@ def finite_bias(bias: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     Where -inf, or the least number of a dtype, stands for "not seen", a query that may see nothing then gets equal
     weights and not NaN, as with a mask.
     """
-    wide = jnp.promote_types(jnp.float32, dtype)
+    wide = wide_dtype(dtype)
     return jnp.maximum(bias.astype(wide), _lowest(wide))
 
 
@@ -56,7 +57,7 @@ def attention_weights(
     batch, queries, heads, size = query.shape
     keys, groups = key.shape[1], key.shape[2]
     grouped = query.reshape((batch, queries, groups, heads // groups, size))
-    wide = jnp.promote_types(jnp.float32, query.dtype)
+    wide = wide_dtype(query.dtype)
     logits = jnp.einsum("bqgnh,bkgh->bgnqk", grouped, key, preferred_element_type=wide)
     logits = logits.reshape((batch, heads, queries, keys)) * (1.0 / math.sqrt(size) if scale is None else scale)
     if softcap is not None:

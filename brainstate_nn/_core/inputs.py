@@ -17,7 +17,7 @@ from brainstate_graph.extend import describe, locate
 
 __all__ = [
     "along_axis", "as_indices", "as_input", "as_mask", "at_least_float32", "common_dtype", "promote",
-    "squared_magnitude",
+    "squared_magnitude", "wide_dtype",
 ]  # fmt: skip
 
 
@@ -100,7 +100,13 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
     A sum in half precision ends at 256 (bfloat16) or 2048 (float16), where adding 1 changes nothing any more.
     """
-    return x.astype(jnp.promote_types(jnp.float32, x.dtype))
+    return x.astype(wide_dtype(x.dtype))
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """Return a dtype, or float32 in place of one in half precision, also where JAX is strict about promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(jnp.float32, dtype)
 
 
 def squared_magnitude(x: jax.Array) -> jax.Array:

@@ -14,8 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from .._core.inputs import at_least_float32
+from .._core.sharded import replicated, resharded, resharded_like
 
 __all__ = ["sparse_product"]
 
@@ -40,9 +42,15 @@ def sparse_product(
     Returns:
         An array of shape ``(*batch, out_size)``.
     """
+    # All devices of a mesh need all connections, and what all neurons send.
+    *batch, split = jax.typeof(x).sharding.spec
+    x = resharded(x, PartitionSpec(*batch), x) if split else x
+    weight, pre, post, ends = map(replicated, (weight, pre, post, ends))
     if not weight.ndim:
         # A sum of spikes is a whole number, and so the same in any order: multiplied once, it is exact.
-        return weight * sparse_product(x, jnp.ones(pre.shape, x.dtype), pre, post, ends, out_size)
+        wide = at_least_float32(x)
+        number = sparse_product(wide, jnp.ones(pre.shape, wide.dtype), pre, post, ends, out_size)
+        return (at_least_float32(weight) * number).astype(x.dtype)
     # A batch is seldom silent: the rows of all its spikes together are most of the matrix.
     if x.ndim > 1 or pre.size < _SPARSE * _BLOCK:
         return _full(x, weight, pre, post, out_size)
@@ -50,34 +58,61 @@ def sparse_product(
 
 
 def _full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, out_size: int) -> jax.Array:
-    # The neurons come first, so that what is gathered and scattered are rows of a whole batch.
-    sent = at_least_float32(jnp.moveaxis(x, -1, 0)[pre])
-    sent = sent * weight.reshape(-1, *[1] * (x.ndim - 1))
-    return jnp.moveaxis(jax.ops.segment_sum(sent, post, out_size), 0, -1).astype(x.dtype)
+    # The neurons come first, so that what is gathered and scattered are rows of a whole batch. The gradient is a sum
+    # over connections too, in half precision off by a fifth for 6,000 of them.
+    sent = jnp.moveaxis(at_least_float32(x), -1, 0)[pre]
+    sent = sent * at_least_float32(weight).reshape(-1, *[1] * (x.ndim - 1))
+    y = resharded_like(jnp.zeros((out_size, *sent.shape[1:]), sent.dtype), sent)
+    return jnp.moveaxis(y.at[post].add(sent), 0, -1).astype(x.dtype)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _event_driven(
+def _by_events(
     x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, ends: jax.Array, out_size: int
 ) -> jax.Array:
     rows = jnp.diff(ends, prepend=0)
     active = jnp.cumsum(jnp.where(x != 0, rows, 0))  # the active connections, counted up to each neuron
     total = active[-1]
 
+    def sent_through(sender: jax.Array, connection: jax.Array) -> jax.Array:
+        chosen = x.at[sender].get(mode="clip"), weight.at[connection].get(mode="clip")
+        return at_least_float32(chosen[0]) * at_least_float32(chosen[1])
+
     def block(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         start, y = carry
-        place = start + jnp.arange(_BLOCK)
+        place = start + jnp.arange(_BLOCK, dtype=start.dtype)
         sender = jnp.searchsorted(active, place, side="right")
         connection = place + (ends - active).at[sender].get(mode="clip")
-        sent = at_least_float32(x).at[sender].get(mode="clip") * weight.at[connection].get(mode="clip")
-        sent = jnp.where(place < total, sent, 0)
+        sent = jnp.where(place < total, sent_through(sender, connection), 0)
         return start + _BLOCK, y.at[post.at[connection].get(mode="clip")].add(sent)
 
     def events() -> jax.Array:
-        y = jnp.zeros(out_size, at_least_float32(x).dtype)
-        return jax.lax.while_loop(lambda carry: carry[0] < total, block, (jnp.zeros_like(total), y))[1].astype(x.dtype)
+        # A 0 of the inputs: inside of `shard_map` the carry of a loop has to differ by device from the start.
+        zero = jnp.where(total < 0, sent_through(jnp.zeros_like(total), jnp.zeros_like(total)), 0)
+        first = jnp.zeros_like(total), jnp.broadcast_to(zero, (out_size,))
+        return jax.lax.while_loop(lambda carry: carry[0] < total, block, first)[1].astype(x.dtype)
 
     return jax.lax.cond(total < pre.size // _SPARSE, events, lambda: _full(x, weight, pre, post, out_size))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _event_driven(
+    x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, ends: jax.Array, out_size: int
+) -> jax.Array:
+    @jax.custom_batching.custom_vmap
+    def product(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, ends: jax.Array) -> jax.Array:
+        return _by_events(x, weight, pre, post, ends, out_size)
+
+    # Lanes are a batch: in one loop the blocks go on until the last lane ends, 24 ms for 8 lanes and not 1.2.
+    @product.def_vmap
+    def _(size: int, batched: Any, x: jax.Array, *others: jax.Array) -> tuple[jax.Array, bool]:
+        def full(x: jax.Array, weight: jax.Array, pre: jax.Array, post: jax.Array, _: jax.Array) -> jax.Array:
+            return _full(x, weight, pre, post, out_size)
+
+        if not any(batched[1:]):
+            return full(x, *others), True
+        return jax.vmap(full, [0 if lanes else None for lanes in batched])(x, *others), True
+
+    return product(x, weight, pre, post, ends)
 
 
 @_event_driven.defjvp

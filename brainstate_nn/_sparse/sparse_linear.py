@@ -159,8 +159,13 @@ def _of_matrix(given: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if hasattr(given, "tocoo"):  # SciPy
         given = given.tocoo()
         return given.row, given.col, None if given.dtype == bool else given.data
-    if hasattr(given, "todense"):  # jax.experimental.sparse
-        given = given.todense()
-    matrix = np.asarray(given)
+    if hasattr(given, "to_bcoo"):  # CSR of jax.experimental.sparse
+        given = given.to_bcoo()
+    if getattr(given, "n_batch", None) == getattr(given, "n_dense", None) == 0:
+        # Not as a dense matrix, which may be too large. Behind its elements it has others with indices of none.
+        indices, data = np.asarray(given.indices), np.asarray(given.data)
+        inside = (indices < given.shape).all(1)
+        return *indices[inside].T, None if data.dtype == bool else data[inside]
+    matrix = np.asarray(given.todense() if hasattr(given, "todense") else given)
     pre, post = np.nonzero(matrix)
     return pre, post, None if matrix.dtype == bool else matrix[pre, post]

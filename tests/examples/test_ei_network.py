@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import brainstate_nn as nn
-from brainstate_transform import for_loop, jit
-from examples.ei_network import Network, as_dense, irregularity, simulate
+from examples.ei_network import PUBLISHED_RATE, Network, as_dense, irregularity, simulate
 
 
 def in_numpy(network: Network, steps: int) -> np.ndarray:
@@ -44,16 +38,16 @@ def test_spikes_are_those_of_numpy_and_of_full_matrices():
     network = Network(500, 0.16)
     dense = as_dense(network)
     want = in_numpy(network, 150)
-    spikes = simulate(network, 15.0)
+    spikes, _ = simulate(network, 15.0, pieces=2)
     assert want.sum() > 20
     np.testing.assert_array_equal(spikes, want)
-    np.testing.assert_array_equal(simulate(dense, 15.0), want)
+    np.testing.assert_array_equal(simulate(dense, 15.0)[0], want)
 
 
 def test_no_neuron_spikes_twice_within_the_refractory_time():
     nn.seed(1)
     network = Network(100, 0.0)
-    when = [np.nonzero(train)[0] for train in simulate(network, 130.0).T]
+    when = [np.nonzero(train)[0] for train in simulate(network, 130.0)[0].T]
     # Without input the membrane goes from -60 to -50 in 20 ms * log(11), after 5 ms of rest.
     assert {len(times) for times in when} <= {2, 3}
     assert {*np.concatenate([np.diff(times) for times in when])} == {50 + np.ceil(200 * np.log(11))}
@@ -67,28 +61,18 @@ def test_irregularity_is_that_of_trains_that_are_known():
     assert irregularity(rng.random((100_000, 3)) < 0.01) == pytest.approx(1.0, abs=0.05)
 
 
-def steps_of(network: Network) -> Callable[[], jax.Array]:
-    return jit(lambda: for_loop(lambda _: network(), jnp.arange(200)))
-
-
 @pytest.mark.slow
 def test_the_whole_network():
     nn.seed(0)
     network = Network()
     dense = as_dense(network)
-    seconds, short = {}, {}
-    for name, net in (("sparse", network), ("dense", dense)):
-        step = steps_of(net)
-        before = np.asarray(step())  # compiled here
-        start = time.process_time()
-        short[name] = np.concatenate([before, np.asarray(step())])
-        seconds[name] = time.process_time() - start
-    np.testing.assert_array_equal(short["sparse"], short["dense"])
-    assert short["sparse"].sum() > 500
-    # Five times is what is promised; forty times was measured.
-    assert seconds["dense"] > 5 * seconds["sparse"]
-    # The same in NumPy, from another seed: 5.76 Hz and 0.50 over 0.8 s.
-    simulate(network, 160.0)
-    spikes = simulate(network, 800.0)
-    assert 10_000 * spikes.mean() == pytest.approx(5.76, rel=0.08)
-    assert irregularity(spikes) == pytest.approx(0.50, abs=0.06)
+    want = in_numpy(network, 10_000)
+    spikes, step = simulate(network, 1000.0, pieces=10)
+    also, longer = simulate(dense, 100.0, pieces=4)
+    np.testing.assert_array_equal(also, spikes[:1000])
+    # Five times is what is promised; seventeen times was measured.
+    assert longer > 5 * step
+    # Trains part after some 20 to 60 ms, as roundings grow; what they have in common does not.
+    assert spikes.mean() == pytest.approx(want.mean(), rel=0.03)
+    assert irregularity(spikes[2000:]) == pytest.approx(irregularity(want[2000:]), abs=0.06)
+    assert 10_000 * spikes.mean() == pytest.approx(PUBLISHED_RATE, rel=0.1)

@@ -99,7 +99,8 @@ def test_dtypes(row: Layer) -> None:
         layer = row.make(param_dtype="bfloat16", dtype="float32")
         return [state.value for state in layer.states(nn.ParamState).values()], layer(*row.inputs())
 
-    params, out = eval_shape(made_and_called)
+    with jax.numpy_dtype_promotion("strict"):
+        params, out = eval_shape(made_and_called)
     assert {param.dtype for param in params} <= {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in jax.tree.leaves(out)} == {jnp.dtype("float32")}
 

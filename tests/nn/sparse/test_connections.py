@@ -63,6 +63,22 @@ def test_each_pair_has_the_probability_and_knows_nothing_of_the_others():
     np.testing.assert_array_equal(nn.fixed_probability(3, 4, 1.0), nn.all_to_all(3, 4))
 
 
+def test_a_draw_that_ends_too_early_goes_on(monkeypatch):
+    generator = np.random.default_rng(0)
+
+    class Short:
+        """One that gives a tenth of the distances that are asked for."""
+
+        def geometric(self, probability, number):
+            return generator.geometric(probability, number // 10 + 1)
+
+    monkeypatch.setattr("brainstate_nn._sparse.connections._generator", lambda rng: Short())
+    pre, post = nn.fixed_probability(300, 200, 0.1)
+    np.testing.assert_allclose(np.bincount(pre, minlength=300).reshape(10, 30).sum(1), 600, atol=120)
+    np.testing.assert_allclose(np.bincount(post, minlength=200).reshape(10, 20).sum(1), 600, atol=120)
+    assert len({*zip(pre.tolist(), post.tolist(), strict=True)}) == len(pre)
+
+
 @each("include_self", [True, False])
 @each("sizes", [(20, 30), (30, 20)])
 @each("per", ["pre", "post"])

@@ -35,6 +35,12 @@ def matrix_of(layer: nn.SparseLinear, weight: jax.Array) -> jax.Array:
     return jnp.zeros((layer.in_size, layer.out_size)).at[layer.connections].add(weight)
 
 
+def assert_close(ours, theirs, name):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        scale = max(1.0, float(jnp.abs(b).max()))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * scale, err_msg=name)
+
+
 KINDS = ("each", "shared", "hubs")
 SENT = {
     "nothing": np.zeros(IN),
@@ -52,7 +58,7 @@ def call(layer, weight, x):
     return copy(x)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each("kind", KINDS)
 def test_results_and_derivatives_are_those_of_a_matrix(kind):
     layer = layer_of(kind)
     weight = layer.weight.value
@@ -71,9 +77,12 @@ def test_results_and_derivatives_are_those_of_a_matrix(kind):
     theirs = all_of(lambda w, x: jnp.dot(x, matrix_of(layer, w), precision="highest"))
     for name, sent in SENT.items():
         x = jnp.asarray(sent, jnp.float32)
-        for a, b in zip(jax.tree.leaves(ours(weight, x)), jax.tree.leaves(theirs(weight, x)), strict=True):
-            scale = max(1.0, float(jnp.abs(b).max()))
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-5 * scale, err_msg=name)
+        assert_close(ours(weight, x), theirs(weight, x), name)
+    lanes = (
+        jnp.stack([weight * (i + 1) for i in range(len(SENT))]),
+        jnp.asarray(np.stack([*SENT.values()]), jnp.float32),
+    )
+    assert_close(jax.vmap(ours)(*lanes), jax.vmap(theirs)(*lanes), "lanes")
 
 
 @each("dtype", ["bool", "int32", "bfloat16", "float16"])
@@ -84,12 +93,37 @@ def test_what_is_sent_may_have_any_dtype(dtype):
     np.testing.assert_allclose(layer(spikes), row, rtol=1e-6)
 
 
+@each("dtype", ["bfloat16", "float64"])
+def test_dtypes_are_promoted_where_jax_is_strict_and_has_double_precision(dtype):
+    weight = layer_of("hubs").weight.value
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        layer = nn.SparseLinear(IN, OUT, (*layer_of("hubs").connections, weight), dtype=dtype, param_dtype=dtype)
+        for sent in SENT.values():
+            x = jnp.asarray(sent, dtype)
+            slope = jax.grad(lambda x: layer(x).sum())(x)
+            assert layer(x).dtype == slope.dtype == dtype
+            want = matrix_of(layer, layer.weight.value.astype("float64"))
+            tolerance = {"rtol": 1e-12, "atol": 1e-9} if dtype == "float64" else {"rtol": 0.02, "atol": 0.5}
+            np.testing.assert_allclose(layer(x).astype("float64"), x.astype("float64") @ want, **tolerance)
+            np.testing.assert_allclose(jax.vmap(layer)(x[None])[0], layer(x), **tolerance)
+            np.testing.assert_allclose(slope.astype("float64"), want.sum(1), **tolerance)
+
+
 def test_half_precision_adds_up_in_single_precision():
     layer = nn.SparseLinear(400, 30, nn.all_to_all(400, 30), w_init=jax.nn.initializers.ones, dtype="bfloat16")
     for batch in ((), (2,)):
         for active in (20, 400):  # 257 in bfloat16 is 256
             x = jnp.broadcast_to((jnp.arange(400) < active).astype(jnp.float32), (*batch, 400))
             np.testing.assert_array_equal(layer(x), jnp.full((*batch, 30), active, jnp.bfloat16))
+
+
+def test_one_weight_for_all_is_rounded_once_in_half_precision():
+    layer = nn.SparseLinear(
+        400, 30, nn.all_to_all(400, 30), shared_weight=True, w_init=jax.nn.initializers.constant(3.0), dtype="bfloat16"
+    )
+    x = (jnp.arange(400) < 259).astype(jnp.float32)
+    for given in (x, x[None]):  # 3 * 259 is 777; 259 is 260 before it is multiplied
+        np.testing.assert_array_equal(layer(given).reshape(-1), jnp.full(30, 777.0, jnp.bfloat16))
 
 
 def test_lanes_loops_and_batches_are_one_call_each():
@@ -112,7 +146,20 @@ def test_one_weight_for_all_is_exact_in_any_order():
 def test_the_time_is_that_of_the_spikes():
     text = str(jax.make_jaxpr(layer_of("each"))(jnp.zeros(IN)))
     assert "while" in text
-    assert "while" not in str(jax.make_jaxpr(layer_of("each"))(jnp.zeros((1, IN))))
+    # Lanes and a batch have their spikes at different neurons: most of the matrix takes part.
+    for run in (layer_of("each"), jax.vmap(layer_of("each")), jax.vmap(jax.jit(layer_of("each")))):
+        assert "while" not in str(jax.make_jaxpr(run)(jnp.zeros((2, IN))))
+
+
+def test_a_stack_of_layers_is_one_after_another():
+    pairs = nn.fixed_probability(IN, IN, 0.3, rng=nn.RandomState(0))
+    rng = nn.RandomState(1)
+    stack = nn.Stack(3, lambda: nn.SparseLinear(IN, IN, pairs, rng=rng))
+    x = want = jnp.asarray(SENT["a few"], jnp.float32)
+    for i in range(3):
+        want = want @ jnp.zeros((IN, IN)).at[pairs].add(stack.layers.weight.value[i])
+    np.testing.assert_allclose(stack(x), want, rtol=1e-4, atol=1e-4)
+    assert (stack.layers.weight.value[0] != stack.layers.weight.value[1]).all()
 
 
 def test_a_second_call_outside_of_a_trace_compiles_nothing():

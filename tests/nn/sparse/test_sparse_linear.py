@@ -17,7 +17,13 @@ MATRIX = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [3.0, 0.0, -4.0], [0.0, 5.0
 PRE, POST = np.nonzero(MATRIX)
 WEIGHTS = MATRIX[PRE, POST]
 BACK = np.array([3, 0, 2, 1])
-MISSING = {"jax.experimental.sparse": sparse.BCOO.fromdense(MATRIX), "CSR of it": sparse.BCSR.fromdense(MATRIX)}
+OF_JAX = {
+    "jax.experimental.sparse": sparse.BCOO.fromdense(MATRIX),
+    "padded": sparse.BCOO.fromdense(MATRIX, nse=7),
+    "with an axis of vectors": sparse.BCOO.fromdense(MATRIX, n_dense=1),
+    "CSR of JAX": sparse.BCSR.fromdense(MATRIX),
+    "the older COO of JAX": sparse.COO.fromdense(MATRIX),
+}
 
 WITH_WEIGHTS = {
     "matrix": MATRIX,
@@ -27,7 +33,7 @@ WITH_WEIGHTS = {
     "triple of lists, in another order": [side[BACK].tolist() for side in (PRE, POST, WEIGHTS)],
     "SciPy, CSR": scipy.sparse.csr_array(MATRIX),
     "SciPy, COO": scipy.sparse.coo_array(MATRIX),
-    **MISSING,
+    **OF_JAX,
 }
 
 
@@ -44,6 +50,16 @@ def test_weights_come_with_connections(given):
 def test_connections_alone_have_the_weights_of_the_initialiser(given):
     layer = nn.SparseLinear(4, 3, given, w_init=jax.nn.initializers.ones)
     np.testing.assert_array_equal(layer(jnp.eye(4)), MATRIX != 0)
+
+
+def test_a_sparse_matrix_may_be_larger_than_the_memory_and_have_zeros():
+    size = 1_000_000
+    where = jnp.array([[5, 7], [999_999, 0], [5, 8]])
+    for data in (jnp.array([2.0, 3.0, 0.0]), jnp.array([True, True, True])):
+        layer = nn.SparseLinear(size, size, sparse.BCOO((data, where), shape=(size, size)))
+        np.testing.assert_array_equal(layer.connections, ([5, 5, 999_999], [7, 8, 0]))
+    layer = nn.SparseLinear(size, size, scipy.sparse.coo_array(([2.0, 0.0], ([5, 5], [7, 8])), shape=(size, size)))
+    np.testing.assert_array_equal(layer.weight.value, [2.0, 0.0])
 
 
 def test_usual_weights_keep_the_variance():

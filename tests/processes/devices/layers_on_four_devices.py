@@ -117,6 +117,39 @@ def test_a_correction_of_a_weight_that_is_split_by_its_inputs() -> None:
     np.testing.assert_allclose(np.asarray(y), np.asarray(want), rtol=1e-5, atol=1e-5)
 
 
+SENT = {"whole": P(), "by neurons": P("model"), "batch": P("data"), "batch, by neurons": P("data", "model")}
+
+
+@pytest.mark.parametrize("number", [20, 80], ids=["all connections", "events"])  # which takes 8192
+def test_connections_over_two_axes(number: int) -> None:
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    layer = nn.SparseLinear(200, 152, nn.fixed_number(200, 152, number, rng=nn.RandomState(0)), rng=nn.RandomState(1))
+    few = (np.arange(200) % 40 == 3).astype(np.float32)
+    batch = np.stack([few, -few, 0 * few, np.linspace(-1, 1, 200, dtype=np.float32)])
+
+    def slope(x: Any) -> jax.Array:
+        return jax.grad(lambda x: jax.numpy.sin(layer(x)).sum())(x)
+
+    for name, spec in SENT.items():
+        x = batch if "batch" in name else few
+        want = layer(x), slope(x)
+        with jax.set_mesh(mesh):
+            whole = layer.weight.value
+            layer.weight.value = jax.device_put(np.asarray(whole), NamedSharding(mesh, P("model")))
+            given = jax.device_put(x, NamedSharding(mesh, spec))
+            found = layer(given), slope(given)
+            compiled = jit(layer)(given), jit(slope)(given)
+            layer.weight.value = whole
+        for outs in (found, compiled):
+            assert jax.typeof(outs[0]).sharding.spec == (P("data", None) if "batch" in name else P(None))
+            for ours, alone in zip(outs, want, strict=True):
+                np.testing.assert_allclose(np.asarray(ours), np.asarray(alone), rtol=1e-5, atol=1e-5, err_msg=name)
+    split = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    for one_by_one in (jax.lax.map, lambda layer, xs: jax.vmap(layer)(xs)):
+        run = jax.shard_map(lambda xs, f=one_by_one: f(layer, xs), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+        np.testing.assert_allclose(np.asarray(run(split)), np.asarray(layer(batch)), rtol=1e-5, atol=1e-5)
+
+
 CELLS = ("LSTMCell", "LIF", "Delay")
 
 

@@ -1,4 +1,4 @@
-"""What attention is called with: inputs that fit each other, and masks and biases with all axes, or errors by name."""
+"""What attention is made and called with: arguments that fit each other, masks and biases with all axes, or errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,44 @@ import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_fraction
 from .._core.inputs import as_input, as_mask
 from .._core.module import Module
 
-__all__ = ["as_bias", "as_flag", "as_inputs", "as_pattern", "with_one_axis_in_front"]
+__all__ = [
+    "as_bias", "as_flag", "as_inputs", "as_pattern", "is_usual", "refuse_misfits", "with_one_axis_in_front",
+]  # fmt: skip
+
+
+def refuse_misfits(head_size: int, rotary: Any, attention_fn: Any, dropout: Any, **others: Any) -> None:
+    """Refuse arguments of a constructor that do not go with each other.
+
+    Args:
+        head_size: The number of features of a head.
+        rotary: What turns queries and keys, or None.
+        attention_fn: The function that computes attention.
+        dropout: The probability to drop an attention weight.
+        **others: What else needs the weights, or None.
+    """
+    if rotary is not None and getattr(rotary, "head_size", None) != head_size:
+        raise ValueError(
+            f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
+            f"`rotary=RotaryEmbedding({head_size})`"
+        )
+    drops = as_fraction("dropout", dropout, "the probability to drop an attention weight")
+    for name, given in {"dropout": drops or None, **others}.items():
+        if given is not None and not is_usual(attention_fn):
+            raise ValueError(f"{name} needs the usual attention_fn, for the weights of another are not seen")
+    if not callable(attention_fn):
+        raise TypeError(
+            "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
+            f"{type(attention_fn).__name__}"
+        )
+
+
+def is_usual(attention_fn: Any) -> bool:
+    """Tell whether attention is computed by JAX's function, or as that does it."""
+    return attention_fn is jax.nn.dot_product_attention
 
 
 def as_flag(layer: Module, name: str, flag: Any) -> bool:

@@ -87,6 +87,11 @@ def _in_a_window(c: Called, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     return attention_of(c.layer, v, x, mask=((back >= 0) & (back < 3))[None, None], at="layer.")[0]
 
 
+def _stack(s: Sizes, **options: Any) -> Called:
+    options = {"rotary": nn.RotaryEmbedding(s.head), "normalize_qk": partial(nn.RMSNorm, w_init=NORMAL), **options}
+    return Called(nn.Stack(2, lambda: attention(s, **options)), is_causal=True)
+
+
 def _one_after_another(c: Called, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     layer, half = c.layer.layers, c.layer.layers.head_size // 2
     angle = np.exp(1j * np.arange(x.shape[1])[:, None] * 1e4 ** (-np.arange(half) / half)).astype(np.complex64)
@@ -143,11 +148,9 @@ ATTENTION_LAYERS: list[Layer] = [
           lambda s: ((s.batch, s.length, s.width), (s.batch, s.heads, s.length, s.length)),
           formula(lambda c, v, x, bias: attention_of(c.layer, v, x, bias=bias, at="layer."))),
     Layer("MultiHeadAttention decoding in a window",
-          lambda s, **o: Called(attention(s, num_kv_heads=1, window=3, **o), decode=True), series, formula(_in_a_window),
-          start=lambda c, s: c.layer.init_cache(s.batch, 4 * s.length)),
-    Layer("Stack of attention", lambda s, **o: Called(nn.Stack(2, lambda rotary=nn.RotaryEmbedding(s.head):
-          attention(s, rotary=rotary, normalize_qk=partial(nn.RMSNorm, w_init=NORMAL), **o)), is_causal=True), series,
-          formula(_one_after_another)),
+          lambda s, **o: Called(attention(s, num_kv_heads=1, window=3, **o), decode=True), series,
+          formula(_in_a_window), start=lambda c, s: c.layer.init_cache(s.batch, 4 * s.length)),
+    Layer("Stack of attention", _stack, series, formula(_one_after_another)),
     Layer("RotaryEmbedding of a part, by YaRN", lambda s, rng: nn.RotaryEmbedding(
           2 * s.head, rotary_size=s.head, interleaved=True,
           scaling=nn.YarnRotaryScaling(4.0, original_length=100, attention_factor=1.5)),

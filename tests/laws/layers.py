@@ -184,8 +184,8 @@ LAYERS: list[Layer] = [
     Layer("Conv2d strided", lambda s, **o: nn.Conv2d(s.width, s.out, 3, stride=2, padding="VALID", b_init=NORMAL, **o),
           pictures, flax(lambda m: nnx.Conv(m.in_channels, m.out_channels, (3, 3), 2, padding="VALID", **_dtypes(m)))),
     Layer("Conv2d of a spread input", lambda s, **o: nn.Conv2d(
-          s.width, s.out, 2, padding=((0, 1), (2, 0)), input_dilation=(2, 3), stride=(1, 2), b_init=NORMAL, **o), pictures,
-          flax(lambda m: their_conv(m, padding=m.padding, input_dilation=(2, 3), strides=(1, 2)))),
+          s.width, s.out, 2, padding=((0, 1), (2, 0)), input_dilation=(2, 3), stride=(1, 2), b_init=NORMAL, **o),
+          pictures, flax(lambda m: their_conv(m, padding=m.padding, input_dilation=(2, 3), strides=(1, 2)))),
     Layer("Conv1d causal, dilated, grouped", lambda s, **o: nn.Conv1d(
           s.width, s.width, 3, padding="CAUSAL", dilation=2, groups=s.heads, b_init=NORMAL, **o), series,
           flax(lambda m: their_conv(m, padding="CAUSAL", kernel_dilation=2, feature_group_count=m.groups))),

@@ -219,7 +219,7 @@ def test_every_layer_is_in_the_table() -> None:
 
 
 # Those whose calls are no `layer(x) -> y`, or that differ from a row in a name alone; each is tested in its own file.
-MISSING: set[str] = set()
+MISSING: set[str] = {"EquinoxModule", "LinenModule"}
 
 
 # -------------------------------------------------------------------------------------------------------------- results

@@ -150,16 +150,30 @@ MUTANTS = [
     ),
     (
         "a query does not see its own position in the cache",
-        f"{NN}/_attention/attention.py",
+        f"{NN}/_attention/kv_cache.py",
         "seen = back >= 0 if",
         "seen = back > 0 if",
         ("tests/nn/attention/test_kv_cache.py",),
     ),
     (
         "a window is not kept to while decoding",
-        f"{NN}/_attention/attention.py",
-        "(back >= 0) & (back < self.window)",
+        f"{NN}/_attention/kv_cache.py",
+        "(back >= 0) & (back < window)",
         "back >= 0",
+        ("tests/nn/attention/test_kv_cache.py",),
+    ),
+    (
+        "what a ring of a cache has never had is seen",
+        f"{NN}/_attention/kv_cache.py",
+        "return seen & (at >= 0) if self._is_ring else seen",
+        "return seen",
+        ("tests/nn/attention/test_kv_cache.py",),
+    ),
+    (
+        "several new positions are written over what the first of them sees",
+        f"{NN}/_attention/kv_cache.py",
+        "index = self._index(self._in_slots(end), count)",
+        "index = self._in_slots(end) % self.room",
         ("tests/nn/attention/test_kv_cache.py",),
     ),
     (

@@ -102,8 +102,8 @@ def test_a_function_of_the_user_computes_each_product(name):
     row = {**ALL, **ATTENTION}[name]
     argument = "conv_general_dilated" if name in CONV else "dot_general"
     counted = Counted(argument)
-    x = sample(row)
-    ours, usual = jax.jit(lambda x, layers=(made(row, **{argument: counted}), made(row)): [f(x) for f in layers])(x)
+    layers = made(row, **{argument: counted}), made(row)
+    ours, usual = jax.jit(lambda x: [layer(x) for layer in layers])(sample(row))
     np.testing.assert_allclose(ours, usual, rtol=1e-5, atol=1e-5)
     assert counted.calls == row[3]
 

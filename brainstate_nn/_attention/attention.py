@@ -7,6 +7,7 @@ in `masks`; where the weights themselves are needed, `product` computes them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -369,7 +370,10 @@ class MultiHeadAttention(Module):
             asked = {"bias": bias, "scale": self.scale, "local_window_size": sides_of(window, call.is_causal)}
             # Only what is there: another function need not know all names of JAX's.
             options = {name: value for name, value in asked.items() if value is not None}
-            x = self.attention_fn(q, k, v, mask=mask, is_causal=call.is_causal, **options)
+            # JAX's function itself mixes dtypes, and is refused in half precision where promotion is strict.
+            freely = jax.numpy_dtype_promotion("standard") if is_usual(self.attention_fn) else contextlib.nullcontext()
+            with freely:
+                x = self.attention_fn(q, k, v, mask=mask, is_causal=call.is_causal, **options)
         return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:])), weights
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core.arguments import as_size
+from .._core.inputs import wide_dtype
 from .masks import causal_mask
 
 __all__ = ["attention_weights", "finite_bias", "sides_of", "weighted_sum"]
@@ -33,7 +34,7 @@ def finite_bias(bias: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     Where -inf, or the least number of a dtype, stands for "not seen", a query that may see nothing then gets equal
     weights and not NaN, as with a mask.
     """
-    wide = jnp.promote_types(jnp.float32, dtype)
+    wide = wide_dtype(dtype)
     return jnp.maximum(bias.astype(wide), _lowest(wide))
 
 
@@ -68,7 +69,7 @@ def attention_weights(
     batch, queries, heads, size = query.shape
     keys, groups = key.shape[1], key.shape[2]
     grouped = query.reshape((batch, queries, groups, heads // groups, size))
-    wide = jnp.promote_types(jnp.float32, query.dtype)
+    wide = wide_dtype(query.dtype)
     # summed over the features, for each of the batch and each head of keys
     logits = product(grouped, key, (((4,), (3,)), ((0, 2), (0, 2))), precision=None, preferred_element_type=wide)
     logits = logits.astype(wide).swapaxes(2, 3).reshape((batch, heads, queries, keys))

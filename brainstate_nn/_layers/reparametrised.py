@@ -19,7 +19,7 @@ from brainstate_graph.extend import describe, locate, write_values
 from brainstate_transform import each_lane, in_lanes, lane_axes
 
 from .._core.arguments import as_axis, as_positive, as_size
-from .._core.inputs import at_least_float32, squared_magnitude
+from .._core.inputs import at_least_float32, squared_magnitude, wide_dtype
 from .._core.module import Module, signature_of
 from .._core.paths import dotted_names
 from .._core.random import Rng, stream_of
@@ -192,7 +192,7 @@ class SpectralNorm(_Reparametrised):
                     f"names: SpectralNorm divides by the singular value of a matrix, and {name!r} is "
                     f"{describe(state.value)}"
                 )
-            dtype = jnp.promote_types(jnp.float32, state.value.dtype)
+            dtype = wide_dtype(state.value.dtype)
             u = jax.random.normal(stream_of(rng, "params").split_key(), state.value.shape[-1:], dtype)
             vectors[name] = BatchState(u / jnp.linalg.norm(u))
         self.u = vectors

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core.arguments import as_dtype, as_precision, as_size
-from .._core.inputs import along_axis, promote
+from .._core.inputs import along_axis, promote, wide_dtype
 from .._core.parameters import Initializer, lecun_normal, make_parameter
 from .._core.products import DotGeneral, as_element_type, as_function, matmul, with_bias
 from .._core.random import Rng
@@ -29,7 +29,7 @@ Activation = Callable[[jax.Array], jax.Array]
 def _orthogonal_gates(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Make an orthogonal matrix for each gate, side by side; drawn in float32 at least, as `qr` needs it."""
     size, columns = shape
-    draw, wide = jax.nn.initializers.orthogonal(), jnp.promote_types(dtype, jnp.float32)
+    draw, wide = jax.nn.initializers.orthogonal(), wide_dtype(dtype)
     # Each gate by itself: an orthogonal matrix of all gates together would not keep lengths in any of them.
     blocks = [draw(k, (size, size), wide) for k in jax.random.split(key, columns // size)]
     return jnp.concatenate(blocks, axis=1).astype(dtype)

@@ -19,6 +19,7 @@ from brainstate_graph.extend import locate, write_values
 
 from .._core.arguments import as_fraction
 from .._core.follower import Follower, StateLeaf
+from .._core.inputs import wide_dtype
 from .._core.paths import dotted_names
 from .._core.selection import parameters_by_path, states_at
 from .._core.sharded import beside
@@ -151,7 +152,7 @@ class EMA(Follower):
 
 
 def _averaging_dtype(x: Any) -> Any:
-    return jnp.promote_types(jnp.float32, jnp.result_type(x))
+    return wide_dtype(jnp.result_type(x))
 
 
 def _check_has_average(state: State[Any]) -> None:

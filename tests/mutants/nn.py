@@ -17,7 +17,7 @@ MUTANTS = [
     (
         "half precision is summed in half precision",
         f"{NN}/_core/inputs.py",
-        "    return x.astype(jnp.promote_types(jnp.float32, x.dtype))",
+        "    return x.astype(wide_dtype(x.dtype))",
         "    return x",
         ("tests/nn/layers/test_layer_norm.py::test_half_precision_is_summed_in_single",),
     ),

@@ -89,7 +89,7 @@ def test_a_window_is_kept_to_in_parts_of_any_size(window, cuts):
 
 
 def test_a_long_sequence_in_a_loop_needs_room_for_a_window():
-    stack = nn.Stack(2, lambda: made(window=3, w_init=NORMAL))
+    stack = nn.Stack(2, lambda: made(window=3))
     x = sample(2, 40, 8)
     want = jit(lambda x: stack(x, is_causal=True))(x)
     nn.init_all_states(stack, batch_size=2, max_length=40)

@@ -27,7 +27,16 @@ from .._core.random import Draws, Rng
 from .._core.states import LongTermState
 from .._layers.dropout import Dropout
 from .._layers.linear_general import LinearGeneral
-from .calls import as_bias, as_flag, as_inputs, as_pattern, is_usual, refuse_misfits, with_one_axis_in_front
+from .calls import (
+    as_bias,
+    as_flag,
+    as_heads,
+    as_inputs,
+    as_pattern,
+    is_usual,
+    refuse_misfits,
+    with_one_axis_in_front,
+)
 from .kv_cache import KVCache
 from .product import attention_weights, finite_bias, sides_of, weighted_sum
 from .qk_norm import normalised, norms_of
@@ -131,17 +140,8 @@ class MultiHeadAttention(Module):
         attention_dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
-        self.num_heads = as_size("num_heads", num_heads)
-        self.in_size = as_size("in_size", in_size)
-        self.num_kv_heads = num_heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
-        if head_size is None and self.in_size % self.num_heads:
-            raise ValueError(
-                f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
-                "write `head_size=64`"
-            )
-        self.head_size = in_size // num_heads if head_size is None else as_size("head_size", head_size)
+        sizes = as_heads(num_heads, in_size, num_kv_heads, head_size)
+        self.num_heads, self.in_size, self.num_kv_heads, self.head_size = sizes
         self.out_size = self.in_size if out_size is None else as_size("out_size", out_size)
         self.kv_size = self.in_size if kv_size is None else as_size("kv_size", kv_size)
         self.scale = None if scale is None else as_positive("scale", scale)

@@ -11,13 +11,36 @@ import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_fraction
+from .._core.arguments import as_fraction, as_size
 from .._core.inputs import as_input, as_mask
 from .._core.module import Module
 
 __all__ = [
-    "as_bias", "as_flag", "as_inputs", "as_pattern", "is_usual", "refuse_misfits", "with_one_axis_in_front",
+    "as_bias", "as_flag", "as_heads", "as_inputs", "as_pattern", "is_usual", "refuse_misfits", "with_one_axis_in_front",
 ]  # fmt: skip
+
+
+def as_heads(
+    num_heads: int, in_size: int, num_kv_heads: int | None, head_size: int | None
+) -> tuple[int, int, int, int]:
+    """Return numbers that fit each other, or raise.
+
+    Args:
+        num_heads: The number of heads.
+        in_size: The number of features.
+        num_kv_heads: The number of heads of keys and values; None for as many.
+        head_size: The number of features of a head; None for what divides `in_size`.
+    """
+    heads, features = as_size("num_heads", num_heads), as_size("in_size", in_size)
+    kv_heads = heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
+    if heads % kv_heads:
+        raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
+    if head_size is None and features % heads:
+        raise ValueError(
+            f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
+            "write `head_size=64`"
+        )
+    return heads, features, kv_heads, features // heads if head_size is None else as_size("head_size", head_size)
 
 
 def refuse_misfits(head_size: int, rotary: Any, attention_fn: Any, dropout: Any, **others: Any) -> None:

@@ -7,6 +7,8 @@ in `masks`; where the weights themselves are needed, `product` computes them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,18 +18,27 @@ import jax.numpy as jnp
 
 from brainstate_graph.extend import describe, locate
 
-from .._core.arguments import as_dtype, as_fraction, as_positive, as_size
+from .._core.arguments import as_dtype, as_positive, as_size
 from .._core.inputs import common_dtype, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal
-from .._core.products import DotGeneral
+from .._core.products import DotGeneral, as_function, multiply
 from .._core.random import Draws, Rng
 from .._core.states import LongTermState
 from .._layers.dropout import Dropout
 from .._layers.linear_general import LinearGeneral
-from .calls import as_bias, as_flag, as_inputs, as_pattern, with_one_axis_in_front
+from .calls import (
+    as_bias,
+    as_flag,
+    as_heads,
+    as_inputs,
+    as_pattern,
+    is_usual,
+    refuse_misfits,
+    with_one_axis_in_front,
+)
 from .kv_cache import KVCache
-from .product import attention_weights, finite_bias, weighted_sum
+from .product import attention_weights, finite_bias, sides_of, weighted_sum
 from .qk_norm import normalised, norms_of
 from .rotary import RotaryEmbedding
 
@@ -66,7 +77,9 @@ class MultiHeadAttention(Module):
         param_dtype: The dtype of the parameters.
         precision: The precision of the projections, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that the projections add up in and return; None for `dtype`.
-        dot_general: What computes the projections in place of `jax.lax.dot_general`; the rest is for `attention_fn`.
+        dot_general: What computes the projections in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        attention_dot_general: The same for the two products between them, of queries with keys and of weights with
+            values, which are then computed step by step; None for those of `attention_fn`.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
 
     Attributes:
@@ -80,9 +93,9 @@ class MultiHeadAttention(Module):
         cache: KVCache made by `init_cache`, or None.
 
     Raises:
-        TypeError: `normalize_qk` makes no norm, or `attention_fn` is no function.
-        ValueError: A size, `scale`, `softcap` or `window` is not positive, heads do not divide, or `dropout` or
-            `softcap` is given with another `attention_fn`, whose weights are not seen.
+        TypeError: `normalize_qk` makes no norm, or what should be a function is none.
+        ValueError: A size, `scale`, `softcap` or `window` is not positive, heads do not divide, or `dropout`, `softcap`
+            or `attention_dot_general` is given with another `attention_fn`, whose weights are not seen.
 
     Example:
         >>> import jax.numpy as jnp
@@ -93,6 +106,12 @@ class MultiHeadAttention(Module):
         >>> attention.key.weight
         ParamState(f32[16,2,4])
     """
+
+    # Those of a model that is read from an older file, which has not these attributes.
+    scale: float | None = None
+    softcap: float | None = None
+    window: int | None = None
+    attention_dot_general: DotGeneral | None = None
 
     def __init__(
         self,
@@ -118,25 +137,20 @@ class MultiHeadAttention(Module):
         precision: Any = None,
         preferred_element_type: Any = None,
         dot_general: DotGeneral | None = None,
+        attention_dot_general: DotGeneral | None = None,
         rng: Rng = None,
     ) -> None:
-        self.num_heads = as_size("num_heads", num_heads)
-        self.in_size = as_size("in_size", in_size)
-        self.num_kv_heads = num_heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
-        if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
-        if head_size is None and self.in_size % self.num_heads:
-            raise ValueError(
-                f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
-                "write `head_size=64`"
-            )
-        self.head_size = in_size // num_heads if head_size is None else as_size("head_size", head_size)
+        sizes = as_heads(num_heads, in_size, num_kv_heads, head_size)
+        self.num_heads, self.in_size, self.num_kv_heads, self.head_size = sizes
         self.out_size = self.in_size if out_size is None else as_size("out_size", out_size)
         self.kv_size = self.in_size if kv_size is None else as_size("kv_size", kv_size)
         self.scale = None if scale is None else as_positive("scale", scale)
         self.softcap = None if softcap is None else as_positive("softcap", softcap)
         self.window = None if window is None else as_size("window", window)
-        _refuse_misfits(self.head_size, rotary, dropout, softcap, attention_fn)
+        self.attention_dot_general = as_function("attention_dot_general", attention_dot_general)
+        refuse_misfits(
+            self.head_size, rotary, attention_fn, dropout, softcap=softcap, attention_dot_general=attention_dot_general
+        )
         self.attention_fn = attention_fn
         self.rotary = rotary
         self.dtype = as_dtype(dtype)
@@ -216,10 +230,12 @@ class MultiHeadAttention(Module):
         k = normalised(self, "key_norm", self.key_norm, k)
         if self.rotary is not None:
             if positions is None and cache is not None:
-                positions = cache.length.value + jnp.arange(count)
+                positions = cache.new_positions(count)
             q, k = self.rotary(q, positions), self.rotary(k, positions)
         call = _Call(mask, bias, is_causal, training, return_weights, rngs)
-        x, weights = self._attend(q, k, v, call) if cache is None else self._attend_with_cache(cache, q, k, v, call)
+        x, weights = (
+            self._attend(q, k, v, call, self.window) if cache is None else self._attend_with_cache(cache, q, k, v, call)
+        )
         out = self.out(x, out_sharding=out_sharding)
         return (out, weights) if return_weights else out
 
@@ -239,8 +255,8 @@ class MultiHeadAttention(Module):
             values = [state.value for state in self.key.states(LongTermState).values()]
             dtype = self.dtype or common_dtype(*values or [jnp.zeros(())])
         self.cache = KVCache(
-            batch_size, max_length, num_heads=self.num_kv_heads, head_size=self.head_size, dtype=dtype,
-            out_sharding=out_sharding,
+            batch_size, max_length, num_heads=self.num_kv_heads, head_size=self.head_size, window=self.window,
+            dtype=dtype, out_sharding=out_sharding,
         )  # fmt: skip
 
     def init_state(
@@ -274,7 +290,7 @@ class MultiHeadAttention(Module):
             raise ValueError(f"{locate(self)} takes `{used}` where a sequence sees itself, without a `key` of its own")
         if positions is not None and self.rotary is None:
             raise ValueError(f"{locate(self)} has no `rotary` that would use `positions`")
-        if return_weights and not _is_usual(self.attention_fn):
+        if return_weights and not is_usual(self.attention_fn):
             raise ValueError(
                 f"{locate(self)} has an `attention_fn` of its own, whose weights are not seen: leave out "
                 "`return_weights`, or `attention_fn`"
@@ -291,6 +307,11 @@ class MultiHeadAttention(Module):
                 f"{locate(self)} has a cache for a batch of {cache.key.value.shape[:-3]}, which does not fit `query`, "
                 f"{describe(query)}: call `init_cache({batch}, {cache.max_length})`"
             )
+        if cache.room < min(cache.max_length, self.window or cache.max_length):
+            raise ValueError(
+                f"{locate(self)} has a cache of the last {cache.room} positions, which does not fit "
+                f"`window={self.window}`: call `init_cache({batch}, {cache.max_length})`"
+            )
         if count > cache.max_length or cache.has_room(count) is False:
             raise ValueError(
                 f"{locate(self)} has room for {cache.max_length} positions in its cache, of which "
@@ -303,18 +324,19 @@ class MultiHeadAttention(Module):
         count = q.shape[-3]
         keys, values = cache.extended(k, v)
         # Each new position sees all positions up to its own: those of the cache, and of the new ones the earlier.
-        back = (cache.length.value + jnp.arange(count))[:, None] - jnp.arange(cache.max_length)[None, :]
-        seen = back >= 0 if self.window is None else (back >= 0) & (back < self.window)
+        seen = cache.seen(count, self.window)
         seen = seen.reshape((1,) * (q.ndim - 2) + seen.shape)
-        mask = seen if call.mask is None else seen & call.mask
-        found = self._attend(q, keys, values, call._replace(mask=mask, is_causal=False), near=False)
+        mask, bias = (None if pattern is None else cache.of_keys(pattern, count) for pattern in (call.mask, call.bias))
+        near = call._replace(mask=seen if mask is None else seen & mask, bias=bias, is_causal=False)
+        x, weights = self._attend(q, keys, values, near, None)
+        found = x, cache.of_positions(weights, count) if call.return_weights else None
         # Asked before the new positions are counted.
         room = cache.has_room(count)
         cache.assign(keys, values, count)
         # Under `jit` no error can be raised: an update beyond the end would silently overwrite the last positions.
         return found if room is True else jax.tree.map(lambda x: jnp.where(room, x, jnp.nan), found)
 
-    def _attend(self, q: Any, k: Any, v: Any, call: _Call, near: bool = True) -> tuple[jax.Array, Any]:
+    def _attend(self, q: Any, k: Any, v: Any, call: _Call, window: int | None) -> tuple[jax.Array, Any]:
         """Return the heads of the result, and the weights where they were computed.
 
         Args:
@@ -322,7 +344,7 @@ class MultiHeadAttention(Module):
             k: Keys.
             v: Values.
             call: What the layer was called with.
-            near: Whether positions are where they stand in the arrays, so that `window` counts these.
+            window: How many positions a query sees, where these are where they stand in the arrays; None for all.
         """
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]
@@ -331,22 +353,27 @@ class MultiHeadAttention(Module):
             q, k, v = (x.reshape((math.prod(leading), *x.shape[-3:])) for x in (q, k, v))
         mask, bias = with_one_axis_in_front(call.mask, leading), with_one_axis_in_front(call.bias, leading)
         bias = None if bias is None else finite_bias(bias, q.dtype)
-        window = self.window if near else None
         drops = self.dropout is not None and (self.training if call.training is None else call.training)
         weights = None
-        # JAX keeps the weights of attention for itself, and bounds no logits.
-        if drops or call.return_weights or self.softcap is not None:
+        changes = self.softcap is not None or self.attention_dot_general is not None
+        # JAX keeps the weights of attention for itself, bounds no logits, and multiplies by itself.
+        if drops or call.return_weights or changes:
+            product = functools.partial(multiply, self, "attention_dot_general")
             weights = attention_weights(
-                q, k, bias, mask, is_causal=call.is_causal, window=window, scale=self.scale, softcap=self.softcap
-            )
+                product, q, k, bias, mask,
+                is_causal=call.is_causal, window=window, scale=self.scale, softcap=self.softcap,
+            )  # fmt: skip
             kept = self.dropout(weights, training=True, rngs=call.rngs) if drops and self.dropout else weights
-            x = weighted_sum(kept, v)
+            x = weighted_sum(product, kept, v)
             weights = weights.reshape((*leading, *weights.shape[1:]))
         else:
-            asked = {"bias": bias, "scale": self.scale, "local_window_size": _sides(window, call.is_causal)}
+            asked = {"bias": bias, "scale": self.scale, "local_window_size": sides_of(window, call.is_causal)}
             # Only what is there: another function need not know all names of JAX's.
             options = {name: value for name, value in asked.items() if value is not None}
-            x = self.attention_fn(q, k, v, mask=mask, is_causal=call.is_causal, **options)
+            # JAX's function itself mixes dtypes, and is refused in half precision where promotion is strict.
+            freely = jax.numpy_dtype_promotion("standard") if is_usual(self.attention_fn) else contextlib.nullcontext()
+            with freely:
+                x = self.attention_fn(q, k, v, mask=mask, is_causal=call.is_causal, **options)
         return x if len(leading) == 1 else x.reshape((*leading, *x.shape[1:])), weights
 
 
@@ -359,30 +386,3 @@ class _Call(NamedTuple):
     training: bool | None
     return_weights: bool
     rngs: Draws
-
-
-def _sides(window: int | None, is_causal: bool) -> tuple[int, int] | None:
-    """Return how many positions JAX's function sees before a query and after it."""
-    return None if window is None else (window - 1, 0 if is_causal else window - 1)
-
-
-def _refuse_misfits(head_size: int, rotary: Any, dropout: Any, softcap: Any, attention_fn: Any) -> None:
-    """Refuse arguments of a constructor that do not go with each other."""
-    if rotary is not None and getattr(rotary, "head_size", None) != head_size:
-        raise ValueError(
-            f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
-            f"`rotary=RotaryEmbedding({head_size})`"
-        )
-    drops = as_fraction("dropout", dropout, "the probability to drop an attention weight")
-    for name, given in (("dropout", drops), ("softcap", softcap)):
-        if given and not _is_usual(attention_fn):
-            raise ValueError(f"{name} needs the usual attention_fn, for the weights of another are not seen")
-    if not callable(attention_fn):
-        raise TypeError(
-            "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
-            f"{type(attention_fn).__name__}"
-        )
-
-
-def _is_usual(attention_fn: Any) -> bool:
-    return attention_fn is jax.nn.dot_product_attention

@@ -1,4 +1,4 @@
-"""What attention is called with: inputs that fit each other, and masks and biases with all axes, or errors by name."""
+"""What attention is made and called with: arguments that fit each other, masks and biases with all axes, or errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,67 @@ import numpy as np
 
 from brainstate_graph.extend import describe, locate
 
+from .._core.arguments import as_fraction, as_size
 from .._core.inputs import as_input, as_mask
 from .._core.module import Module
 
-__all__ = ["as_bias", "as_flag", "as_inputs", "as_pattern", "with_one_axis_in_front"]
+__all__ = [
+    "as_bias", "as_flag", "as_heads", "as_inputs", "as_pattern", "is_usual", "refuse_misfits", "with_one_axis_in_front",
+]  # fmt: skip
+
+
+def as_heads(
+    num_heads: int, in_size: int, num_kv_heads: int | None, head_size: int | None
+) -> tuple[int, int, int, int]:
+    """Return numbers that fit each other, or raise.
+
+    Args:
+        num_heads: The number of heads.
+        in_size: The number of features.
+        num_kv_heads: The number of heads of keys and values; None for as many.
+        head_size: The number of features of a head; None for what divides `in_size`.
+    """
+    heads, features = as_size("num_heads", num_heads), as_size("in_size", in_size)
+    kv_heads = heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
+    if heads % kv_heads:
+        raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
+    if head_size is None and features % heads:
+        raise ValueError(
+            f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
+            "write `head_size=64`"
+        )
+    return heads, features, kv_heads, features // heads if head_size is None else as_size("head_size", head_size)
+
+
+def refuse_misfits(head_size: int, rotary: Any, attention_fn: Any, dropout: Any, **others: Any) -> None:
+    """Refuse arguments of a constructor that do not go with each other.
+
+    Args:
+        head_size: The number of features of a head.
+        rotary: What turns queries and keys, or None.
+        attention_fn: The function that computes attention.
+        dropout: The probability to drop an attention weight.
+        **others: What else needs the weights, or None.
+    """
+    if rotary is not None and getattr(rotary, "head_size", None) != head_size:
+        raise ValueError(
+            f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
+            f"`rotary=RotaryEmbedding({head_size})`"
+        )
+    drops = as_fraction("dropout", dropout, "the probability to drop an attention weight")
+    for name, given in {"dropout": drops or None, **others}.items():
+        if given is not None and not is_usual(attention_fn):
+            raise ValueError(f"{name} needs the usual attention_fn, for the weights of another are not seen")
+    if not callable(attention_fn):
+        raise TypeError(
+            "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
+            f"{type(attention_fn).__name__}"
+        )
+
+
+def is_usual(attention_fn: Any) -> bool:
+    """Tell whether attention is computed by JAX's function, or as that does it."""
+    return attention_fn is jax.nn.dot_product_attention
 
 
 def as_flag(layer: Module, name: str, flag: Any) -> bool:

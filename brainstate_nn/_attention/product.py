@@ -1,12 +1,14 @@
 """Attention written out, for what needs its weights: JAX's function keeps them to itself.
 
-It computes what `jax.nn.dot_product_attention` does, step by step, and between the steps a softcap, which JAX's
-function does not have, and room for who drops weights or returns them.
+It computes what `jax.nn.dot_product_attention` does, step by step: two products, which a quantiser may compute, and
+between them a softcap, which JAX's function does not have, and room for who drops weights or returns them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,15 @@ from .._core.arguments import as_size
 from .._core.inputs import wide_dtype
 from .masks import causal_mask
 
-__all__ = ["attention_weights", "finite_bias", "weighted_sum"]
+__all__ = ["attention_weights", "finite_bias", "sides_of", "weighted_sum"]
+
+# Called as `jax.lax.dot_general` is.
+Product = Callable[..., Any]
+
+
+def sides_of(window: int | None, is_causal: bool) -> tuple[int, int] | None:
+    """Return how many positions JAX's function sees before a query and after it."""
+    return None if window is None else (window - 1, 0 if is_causal else window - 1)
 
 
 def finite_bias(bias: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
@@ -29,6 +39,7 @@ def finite_bias(bias: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
 
 
 def attention_weights(
+    product: Product,
     query: jax.Array,
     key: jax.Array,
     bias: jax.Array | None,
@@ -42,6 +53,7 @@ def attention_weights(
     """Return ``softmax(cap(scale * q k^T) + bias)``, with ``cap(x) = softcap * tanh(x / softcap)``.
 
     Args:
+        product: What multiplies queries and keys.
         query: An array of shape ``(batch, queries, heads, head_size)``.
         key: An array of shape ``(batch, keys, kv_heads, head_size)``.
         bias: What is added to the logits, which goes with ``(batch, heads, queries, keys)``, or None.
@@ -58,8 +70,10 @@ def attention_weights(
     keys, groups = key.shape[1], key.shape[2]
     grouped = query.reshape((batch, queries, groups, heads // groups, size))
     wide = wide_dtype(query.dtype)
-    logits = jnp.einsum("bqgnh,bkgh->bgnqk", grouped, key, preferred_element_type=wide)
-    logits = logits.reshape((batch, heads, queries, keys)) * (1.0 / math.sqrt(size) if scale is None else scale)
+    # summed over the features, for each of the batch and each head of keys
+    logits = product(grouped, key, (((4,), (3,)), ((0, 2), (0, 2))), precision=None, preferred_element_type=wide)
+    logits = logits.astype(wide).swapaxes(2, 3).reshape((batch, heads, queries, keys))
+    logits = logits * (1.0 / math.sqrt(size) if scale is None else scale)
     if softcap is not None:
         logits = softcap * jnp.tanh(logits / softcap)
     if bias is not None:
@@ -71,13 +85,13 @@ def attention_weights(
     return jax.nn.softmax(logits, axis=-1).astype(key.dtype)
 
 
-def weighted_sum(weights: jax.Array, value: jax.Array) -> jax.Array:
+def weighted_sum(product: Product, weights: jax.Array, value: jax.Array) -> jax.Array:
     """Return the sums of values by weights, of shape ``(batch, queries, heads, head_size)``."""
     batch, heads, queries, keys = weights.shape
     groups = value.shape[2]
     weights = weights.reshape((batch, groups, heads // groups, queries, keys))
-    x = jnp.einsum("bgnqk,bkgh->bqgnh", weights, value)
-    return x.reshape((batch, queries, heads, value.shape[-1]))
+    x = product(weights, value, (((4,), (1,)), ((0, 1), (0, 2))), precision=None).astype(value.dtype)
+    return x.transpose((0, 3, 1, 2, 4)).reshape((batch, queries, heads, value.shape[-1]))
 
 
 def _near(queries: int, keys: int, is_causal: bool, window: int | None) -> jax.Array | None:

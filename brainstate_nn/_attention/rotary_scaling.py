@@ -51,7 +51,7 @@ class RotaryScaling(Node):
         """Return the frequencies of the pairs of features, in radians per position.
 
         Args:
-            head_size: The number of features of a head.
+            head_size: The number of features of a head, or how many of them are turned.
             theta: The base of the wavelengths.
         """
         frequencies = rotary_frequencies(head_size, theta)

@@ -76,11 +76,18 @@ def as_mask(mask: Any, layer: Node, meaning: str = "True and False for `mask`, w
     return mask
 
 
+def wide_dtype(dtype: Any) -> Any:
+    """Return a dtype of numbers in single precision or more, which whole numbers are computed with too."""
+    # Not by `jnp.promote_types`, which knows no dtype for two under strict promotion, from JAX 0.12 on.
+    wide = jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits >= 32
+    return jnp.dtype(dtype if wide else jnp.float32)
+
+
 def common_dtype(*arrays: Any) -> Any:
     """Return the inexact dtype that JAX's promotion gives for these arrays; None among them does not count."""
     dtype = jnp.result_type(*[a for a in arrays if a is not None])
     # Whole numbers are computed with in float32, as JAX divides them.
-    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.promote_types(jnp.float32, dtype)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else wide_dtype(dtype)
 
 
 def promote(*arrays: Any, dtype: Any = None) -> list[Any]:
@@ -101,12 +108,6 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     A sum in half precision ends at 256 (bfloat16) or 2048 (float16), where adding 1 changes nothing any more.
     """
     return x.astype(wide_dtype(x.dtype))
-
-
-def wide_dtype(dtype: Any) -> Any:
-    """Return a dtype, or float32 in place of one in half precision, also where JAX is strict about promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.promote_types(jnp.float32, dtype)
 
 
 def squared_magnitude(x: jax.Array) -> jax.Array:

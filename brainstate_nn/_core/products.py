@@ -17,8 +17,7 @@ from brainstate_graph.extend import describe, locate
 from .arguments import as_dtype
 
 __all__ = [
-    "DotGeneral", "as_element_type", "as_function", "contract", "convolve", "matmul",
-    "options_of_product", "with_bias",
+    "DotGeneral", "as_element_type", "as_function", "contract", "convolve", "matmul", "multiply", "with_bias",
 ]  # fmt: skip
 
 DotGeneral = Callable[..., Any]
@@ -33,7 +32,7 @@ def as_function(name: str, function: Any) -> Any:
     """Return a function that stands in for one of `jax.lax`, or None, or raise with the name of the argument."""
     if isinstance(function, type) or not (function is None or callable(function)):
         given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
-        raise TypeError(f"{name} must be a function that is called as jax.lax.{name} is, or None, not {given}")
+        raise TypeError(f"{name} must be a function that is called as jax.lax.{_usual(name)} is, or None, not {given}")
     return function
 
 
@@ -47,7 +46,7 @@ def contract(layer: Any, x: jax.Array, weight: jax.Array, numbers: Any, out_shar
         numbers: The axes that are summed over and those of the batch, as for `jax.lax.dot_general`.
         out_sharding: The sharding of the result; None where JAX can tell it.
     """
-    return _called(layer, "dot_general", x, weight, numbers, **options_of_product(layer, out_sharding))
+    return multiply(layer, "dot_general", x, weight, numbers, **_options(layer, out_sharding))
 
 
 def matmul(layer: Any, x: jax.Array, weight: jax.Array, out_sharding: Any = None) -> jax.Array:
@@ -65,7 +64,7 @@ def convolve(layer: Any, x: jax.Array, kernel: jax.Array, out_sharding: Any = No
         out_sharding: The sharding of the result; None where JAX can tell it.
         **options: How it moves, as for `jax.lax.conv_general_dilated`.
     """
-    return _called(layer, "conv_general_dilated", x, kernel, **options, **options_of_product(layer, out_sharding))
+    return multiply(layer, "conv_general_dilated", x, kernel, **options, **_options(layer, out_sharding))
 
 
 def with_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -74,24 +73,37 @@ def with_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
     return y if bias is None else y + bias.astype(y.dtype).reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
 
 
-def options_of_product(layer: Any, out_sharding: Any) -> dict[str, Any]:
+def multiply(layer: Any, name: str, x: jax.Array, y: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """Multiply by JAX's function, or by the user's in its place, which must return an array of the same shape.
+
+    Args:
+        layer: The layer.
+        name: Which of its attributes is the user's function, or None: the name of JAX's, or one that ends in that.
+        x: One array.
+        y: The other.
+        *args: What JAX's function takes besides.
+        **options: The same by name.
+    """
+    usual, own = getattr(jax.lax, _usual(name)), getattr(layer, name, None)
+    if own is None:
+        return usual(x, y, *args, **options)
+    z = own(x, y, *args, **options)
+    shape = jax.eval_shape(lambda x, y: usual(x, y, *args, **options), x, y).shape
+    if getattr(z, "shape", None) != shape:
+        raise ValueError(
+            f"`{name}` of {locate(layer)} must return an array of shape {shape}, as jax.lax.{_usual(name)} does, not "
+            f"{describe(z)}"
+        )
+    return z
+
+
+def _usual(name: str) -> str:
+    return "conv_general_dilated" if name.endswith("conv_general_dilated") else "dot_general"
+
+
+def _options(layer: Any, out_sharding: Any) -> dict[str, Any]:
     """Return the options of a product; what is not asked for is left out, as functions of quantisers lack some."""
     # A layer of a model that is read from an older file may have none of the attributes.
     wider, precision = (getattr(layer, name, None) for name in ("preferred_element_type", "precision"))
     options = {"preferred_element_type": wider, "out_sharding": out_sharding}
     return {"precision": precision} | {name: value for name, value in options.items() if value is not None}
-
-
-def _called(layer: Any, name: str, *args: Any, **options: Any) -> jax.Array:
-    """Call JAX's function, or the user's in its place, which must return an array of the same shape."""
-    usual, own = getattr(jax.lax, name), getattr(layer, name, None)
-    if own is None:
-        return usual(*args, **options)
-    y = own(*args, **options)
-    shape = jax.eval_shape(lambda x, w: usual(x, w, *args[2:], **options), *args[:2]).shape
-    if getattr(y, "shape", None) != shape:
-        raise ValueError(
-            f"`{name}` of {locate(layer)} must return an array of shape {shape}, as jax.lax.{name} does, not "
-            f"{describe(y)}"
-        )
-    return y

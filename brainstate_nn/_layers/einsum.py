@@ -19,7 +19,7 @@ from .._core.arguments import as_dtype, as_precision, as_sizes
 from .._core.inputs import as_input, promote
 from .._core.module import Module
 from .._core.parameters import Initializer, lecun_normal, make_parameter
-from .._core.products import DotGeneral, as_element_type, as_function, contract, options_of_product
+from .._core.products import DotGeneral, as_element_type, as_function, contract
 from .._core.random import Rng
 from .._core.sharded import with_spec
 from .._core.states import ParamState
@@ -129,11 +129,11 @@ class Einsum(Module):
         return y + bias.astype(y.dtype).reshape(terms.beside(self.weight_shape, y.ndim))
 
     def _product(self, terms: _Terms, x: jax.Array, weight: jax.Array, out_sharding: Any) -> jax.Array:
-        if getattr(self, "dot_general", None) is None:
-            options = options_of_product(self, out_sharding)
-            return jnp.einsum(terms.equation, x, weight, **options)
-        # `jnp.einsum` takes no other `dot_general`. What one operand alone has is summed first; then it is one product.
+        # What one operand alone has is summed first; then it is one product, as a function of the user's takes it.
         of_x, of_weight, result = terms.axes(x.ndim)
+        wide = getattr(self, "preferred_element_type", None)
+        if wide is not None and (set(of_x) ^ set(of_weight)) - set(result):
+            x, weight = x.astype(wide), weight.astype(wide)
         x, of_x = _alone(x, of_x, {*of_weight, *result})
         weight, of_weight = _alone(weight, of_weight, {*of_x, *result})
         both = [axis for axis in of_x if axis in of_weight]

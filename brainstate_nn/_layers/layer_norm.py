@@ -129,6 +129,9 @@ class RMSNorm(_OverFeatures):
         [0.849, 1.131]
     """
 
+    # That of a model that is read from an older file, which has not this attribute.
+    scale_offset: float = 0.0
+
     def __init__(
         self,
         num_features: int | Sequence[int],

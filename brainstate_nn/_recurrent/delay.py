@@ -146,8 +146,8 @@ class Delay(RecurrentCell):
         steps = jnp.where(jnp.abs(steps - near) < 1e-4, near + (steps - jax.lax.stop_gradient(steps)), steps)
         whole = jnp.floor(jax.lax.stop_gradient(steps))
         part = (steps - whole).astype(buffer.dtype)
-        slots = jnp.arange(self._slots).reshape(self._slots, *[1] * len(self.in_size))
-        age = ((position - slots) % self._slots)[(None,) * axis]
+        slots = jnp.arange(self._slots, dtype=position.dtype).reshape(self._slots, *[1] * len(self.in_size))
+        age = ((position - slots) % self._slots)[(None,) * axis].astype(whole.dtype)
         # By `where` and not by a product with zero, so that NaN in another slot stays there.
         parts = jnp.where(age == whole, (1 - part) * buffer, 0) + jnp.where(age == whole + 1, part * buffer, 0)
         return jnp.sum(parts, axis)

@@ -82,14 +82,43 @@ def _of_olmo(m: nn.MultiHeadAttention, v: dict[str, jax.Array], x: jax.Array) ->
     return attention_of(m, v, x, norms=norms)[0]
 
 
+def _in_a_window(c: Called, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    back = np.arange(x.shape[1])[:, None] - np.arange(x.shape[1])[None]
+    return attention_of(c.layer, v, x, mask=((back >= 0) & (back < 3))[None, None], at="layer.")[0]
+
+
+def _stack(s: Sizes, **options: Any) -> Called:
+    options = {"rotary": nn.RotaryEmbedding(s.head), "normalize_qk": partial(nn.RMSNorm, w_init=NORMAL), **options}
+    return Called(nn.Stack(2, lambda: attention(s, **options)), is_causal=True)
+
+
+def _one_after_another(c: Called, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    layer, half = c.layer.layers, c.layer.layers.head_size // 2
+    angle = np.exp(1j * np.arange(x.shape[1])[:, None] * 1e4 ** (-np.arange(half) / half)).astype(np.complex64)
+
+    def turned(y: jax.Array) -> jax.Array:
+        z = (y[..., :half] + 1j * y[..., half:]) * angle[None, :, None]
+        return jnp.concatenate([z.real, z.imag], -1)
+
+    for i in range(c.layer.n):
+        own = {name.removeprefix("layer.layers."): value[i] for name, value in v.items()}
+        norms = [
+            lambda y, n=n, own=own: turned(rms(y, own[f"{n}_norm.weight"][None, None, None]).astype(y.dtype))
+            for n in ("query", "key")
+        ]
+        x, _ = attention_of(layer, own, x, mask=np.tri(x.shape[1], dtype=bool)[None, None], norms=norms)
+    return x
+
+
 def _turned_by_yarn(m: nn.RotaryEmbedding, v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    half = m.head_size // 2
+    half = m.head_size // 4
+    x, rest = jnp.split(x, 2, -1)
     # of 100 positions: 32 turns need a pair before the first, one turn the one behind 0.3 * half
     last = int(np.ceil(half * np.log(100 / (2 * np.pi)) / np.log(10_000)))
     divided = np.minimum(np.arange(half) / last, 1)
     angle = np.arange(x.shape[1])[:, None] * 1e4 ** (-np.arange(half) / half) * (1 - divided * 0.75)
-    z = (x[..., :half] + 1j * x[..., half:]) * (1.5 * np.exp(1j * angle)).astype(np.complex64)[None, :, None]
-    return jnp.concatenate([z.real, z.imag], -1).astype(x.dtype)
+    z = (x[..., ::2] + 1j * x[..., 1::2]) * (1.5 * np.exp(1j * angle)).astype(np.complex64)[None, :, None]
+    return jnp.concatenate([jnp.stack([z.real, z.imag], -1).reshape(x.shape).astype(x.dtype), rest], -1)
 
 
 ATTENTION_LAYERS: list[Layer] = [
@@ -118,9 +147,14 @@ ATTENTION_LAYERS: list[Layer] = [
           lambda s, **o: Called(attention(s, **o), ("bias",), return_weights=True),
           lambda s: ((s.batch, s.length, s.width), (s.batch, s.heads, s.length, s.length)),
           formula(lambda c, v, x, bias: attention_of(c.layer, v, x, bias=bias, at="layer."))),
-    Layer("RotaryEmbedding by YaRN", lambda s, rng: nn.RotaryEmbedding(
-          s.head, scaling=nn.YarnRotaryScaling(4.0, original_length=100, attention_factor=1.5)),
-          lambda s: ((s.batch, s.length, s.heads, s.head),), formula(_turned_by_yarn), plain=True),
+    Layer("MultiHeadAttention decoding in a window",
+          lambda s, **o: Called(attention(s, num_kv_heads=1, window=3, **o), decode=True), series,
+          formula(_in_a_window), start=lambda c, s: c.layer.init_cache(s.batch, 4 * s.length)),
+    Layer("Stack of attention", _stack, series, formula(_one_after_another)),
+    Layer("RotaryEmbedding of a part, by YaRN", lambda s, rng: nn.RotaryEmbedding(
+          2 * s.head, rotary_size=s.head, interleaved=True,
+          scaling=nn.YarnRotaryScaling(4.0, original_length=100, attention_factor=1.5)),
+          lambda s: ((s.batch, s.length, s.heads, 2 * s.head),), formula(_turned_by_yarn), plain=True),
     Layer("RMSNorm with an offset", lambda s, **o: nn.RMSNorm(s.width, scale_offset=1.0, w_init=NORMAL, **o), rows,
           formula(lambda m, v, x: rms(x, 1 + v["weight"].astype(jnp.float32)[None]).astype(x.dtype))),
 ]  # fmt: skip

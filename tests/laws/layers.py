@@ -183,6 +183,9 @@ LAYERS: list[Layer] = [
           flax(lambda m: nnx.Conv(m.in_channels, m.out_channels, (3,), **_dtypes(m)))),
     Layer("Conv2d strided", lambda s, **o: nn.Conv2d(s.width, s.out, 3, stride=2, padding="VALID", b_init=NORMAL, **o),
           pictures, flax(lambda m: nnx.Conv(m.in_channels, m.out_channels, (3, 3), 2, padding="VALID", **_dtypes(m)))),
+    Layer("Conv2d of a spread input", lambda s, **o: nn.Conv2d(
+          s.width, s.out, 2, padding=((0, 1), (2, 0)), input_dilation=(2, 3), stride=(1, 2), b_init=NORMAL, **o),
+          pictures, flax(lambda m: their_conv(m, padding=m.padding, input_dilation=(2, 3), strides=(1, 2)))),
     Layer("Conv1d causal, dilated, grouped", lambda s, **o: nn.Conv1d(
           s.width, s.width, 3, padding="CAUSAL", dilation=2, groups=s.heads, b_init=NORMAL, **o), series,
           flax(lambda m: their_conv(m, padding="CAUSAL", kernel_dilation=2, feature_group_count=m.groups))),
@@ -208,7 +211,8 @@ LAYERS: list[Layer] = [
           (s.length, s.width), w_init=NORMAL, b_init=NORMAL, **o), series, formula(_layer_norm)),
     Layer("RMSNorm", lambda s, **o: nn.RMSNorm(s.width, w_init=NORMAL, **o), series,
           flax(lambda m: nnx.RMSNorm(m.num_features, use_fast_variance=False, **_dtypes(m)), SCALE)),
-    Layer("GroupNorm", lambda s, **o: nn.GroupNorm(s.heads, s.width, w_init=NORMAL, b_init=NORMAL, **o), pictures,
+    Layer("GroupNorm", lambda s, **o: nn.GroupNorm(
+          None, s.width, group_size=s.head, w_init=NORMAL, b_init=NORMAL, **o), pictures,
           flax(lambda m: nnx.GroupNorm(
               m.num_features, m.num_groups, epsilon=1e-5, use_fast_variance=False, **_dtypes(m)), SCALE)),
     Layer("InstanceNorm", lambda s, **o: nn.InstanceNorm(s.width, w_init=NORMAL, b_init=NORMAL, **o), series,
@@ -231,6 +235,10 @@ LAYERS: list[Layer] = [
           flax(their_lstm, LSTM, lambda theirs, x: theirs((half(theirs, x), half(theirs, x)), x)[1]), start=started),
     Layer("RNN", lambda s, **o: nn.RNN(nn.LSTMCell(s.width, s.out, b_init=NORMAL, **o)), series,
           flax(lambda m: nnx.RNN(their_lstm(m.cell)), under("cell", "cell", LSTM))),
+    Layer("RNN of a chain", lambda s, **o: nn.RNN(nn.Sequential(
+          nn.LSTMCell(s.width, s.out, b_init=NORMAL, **o), nn.tanh, nn.RNNCell(s.out, 2, b_init=NORMAL, **o))), series,
+          flax(lambda m: nnx.Sequential(nnx.RNN(their_lstm(m.cell[0])), nnx.tanh, nnx.RNN(their_simple(m.cell[2]))), {
+              **under("cell.layers.0", "layers.0.cell", LSTM), **under("cell.layers.2", "layers.2.cell", CELL)})),
     Layer("RNN reversed", lambda s, **o: nn.RNN(nn.RNNCell(s.width, s.out, **o), reverse=True, keep_order=False),
           series, flax(lambda m: nnx.RNN(their_simple(m.cell), reverse=True), under("cell", "cell", CELL))),
     Layer("Bidirectional", lambda s, **o: nn.Bidirectional(

@@ -111,6 +111,20 @@ def test_rotary_sees_distances():
     assert abs(layer(x) - layer(x, positions=2 * jnp.arange(5))).max() > 1e-3
 
 
+def test_a_model_of_an_older_file_has_the_usual_options():
+    layer, x = nn.Sequential(made(rotary=nn.RotaryEmbedding(2)), nn.RMSNorm(8)), sample(2, 5, 8)
+    want = layer(x)
+    for part, names in [
+        (layer[0], ("scale", "softcap", "window", "attention_dot_general")),
+        (layer[0].rotary, ("scaling", "rotary_size", "interleaved")),
+        (layer[0].query, ("dot_general", "preferred_element_type")),
+        (layer[1], ("scale_offset",)),
+    ]:
+        for name in names:
+            delattr(part, name)
+    same(layer(x), want, 0)
+
+
 def test_another_attention_function():
     window = functools.partial(jax.nn.dot_product_attention, local_window_size=(1, 0))
     x = sample(2, 5, 8)
@@ -189,6 +203,7 @@ X = jnp.ones((3, 5, 8))
         ({"scale": 0.0}, "^scale must be a number greater than 0, not 0.0$"),
         ({"softcap": -1}, "^softcap must be a number greater than 0, not -1$"),
         ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the usual attention_fn"),
+        ({"attention_dot_general": jax.lax.dot_general, "attention_fn": max}, "^attention_dot_general needs the usual"),
         ({"window": 0}, "^window must be a positive whole number, not 0$"),
         ({"normalize_qk": (True,)}, "^normalize_qk must be one norm, or two, of queries and of keys, not 1$"),
     ],
@@ -198,6 +213,8 @@ def test_the_constructor_checks(options, message):
         nn.MultiHeadAttention(**{"num_heads": 4, "in_size": 8, **options})
     with pytest.raises(TypeError, match=r"^attention_fn must be a function \(query, key, value, \*, mask, is_causal"):
         nn.MultiHeadAttention(4, 8, attention_fn="cudnn")
+    with pytest.raises(TypeError, match=r"^attention_dot_general must be a function that is called as jax\.lax\.dot_g"):
+        nn.MultiHeadAttention(4, 8, attention_dot_general="int8")
 
 
 def test_what_chooses_the_program_is_no_array():

@@ -69,14 +69,52 @@ def test_a_window_is_kept_to_token_by_token(window):
     seen = nn.causal_mask(LENGTH, window=window)
     assert ((np.asarray(weights) != 0) == np.asarray(seen)).all()
     layer.init_cache(2, LENGTH + 2)
+    assert layer.cache.room == min(window, LENGTH + 2)
     step = jit(lambda x: layer(x, decode=True, bias=bias(LENGTH + 2), return_weights=True))
     parts = [step(x[:, :3]), *(step(x[:, i : i + 1]) for i in range(3, LENGTH))]
     same(jnp.concatenate([out for out, _ in parts], 1), want)
-    same(jnp.concatenate([part for _, part in parts], 2)[..., :LENGTH], weights)
+    same(jnp.concatenate([part for _, part in parts], 2), jnp.pad(weights, [(0, 0)] * 3 + [(0, 2)]))
 
 
-def test_a_mask_hides_what_pads_a_sequence_in_front():
-    layer = made()
+@each(("window", "cuts"), [(1, [1, 3]), (2, [2]), (3, [4, 5]), (3, [1, 2, 3, 4]), (5, [1, 3])])
+def test_a_window_is_kept_to_in_parts_of_any_size(window, cuts):
+    layer, x = made(window=window, w_init=NORMAL), sample(2, LENGTH, 8)
+    layer.init_cache(2, 100)
+    run = jit(lambda x: [layer(part, decode=True) for part in jnp.split(x, cuts, axis=1)])
+    want = whole(layer, x)
+    for _ in range(2):  # what stands in the slots from before is not seen
+        same(jnp.concatenate(run(x), 1), want)
+        layer.reset_state()
+    assert {state.value.size for state in layer.states(nn.CacheState).values()} == {1, 2 * window * 2 * 2}
+
+
+def test_a_long_sequence_in_a_loop_needs_room_for_a_window():
+    stack = nn.Stack(2, lambda: made(window=3))
+    x = sample(2, 40, 8)
+    want = jit(lambda x: stack(x, is_causal=True))(x)
+    nn.init_all_states(stack, batch_size=2, max_length=40)
+    assert stack.layers.cache.key.value.shape == (2, 2, 3, 2, 2)
+    first = stack(x[:, :7], decode=True)
+    rest = jit(lambda x: for_loop(lambda x: stack(x[:, None], decode=True)[:, 0], x))(x[:, 7:].swapaxes(0, 1))
+    same(jnp.concatenate([first, rest.swapaxes(0, 1)], 1), want)
+    assert bool(jnp.isnan(jit(lambda x: stack(x, decode=True))(x[:, :1])).all())  # as it is after `max_length`
+
+
+def test_a_cache_of_another_window_is_refused():
+    layer = made(window=3)
+    layer.init_cache(2, LENGTH)
+    layer.window = 2  # which needs less
+    layer(sample(2, 1, 8), decode=True)
+    for layer.window in (4, None):
+        with pytest.raises(
+            ValueError, match=rf"has a cache of the last 3 positions, which .* `window={layer.window}`: "
+        ):
+            layer(sample(2, 1, 8), decode=True)
+
+
+@each("window", [None, 3])
+def test_a_mask_hides_what_pads_a_sequence_in_front(window):
+    layer = made(window=window)
     x = sample(2, LENGTH, 8)
     front = jnp.array([0, 2])  # the second sequence is two positions shorter
     mask = jnp.arange(LENGTH)[None, None, None] >= front[:, None, None, None]
@@ -91,6 +129,21 @@ def test_a_mask_hides_what_pads_a_sequence_in_front():
 
     alone = whole(layer, x[1:, 2:])
     same(jnp.concatenate(run(x), 1)[1:, 2:], alone)
+
+
+def test_lanes_of_vmap_have_windows_of_their_own():
+    layer, x = made(window=2), sample(2, LENGTH, 8)
+    want = whole(layer, x)
+    nn.vmap_init_all_states(layer, 2, max_length=LENGTH)
+    caches = layer.states(nn.CacheState)
+    run = jit(vmap(lambda x: layer(x, decode=True), in_states={0: caches}, out_states={0: caches}))
+    layer.cache.length.value = jnp.array([0, 1], jnp.int32)  # the second lane has seen one position
+    for state, projected in ((layer.cache.key, layer.rotary(layer.key(x))), (layer.cache.value, layer.value(x))):
+        state.value = state.value.at[1, 0].set(projected[1, 0])
+    outs = [run(jnp.stack([x[0, i : i + n], x[1, i + 1 : i + 1 + n]])) for i, n in ((0, 3), (3, 1), (4, 1))]
+    found = jnp.concatenate(outs, 1)
+    same(found[0], want[0, :5])
+    same(found[1], want[1, 1:6])
 
 
 def test_lanes_of_vmap_have_lengths_of_their_own():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
 import brainstate_nn as nn
 from brainstate_transform import grad
@@ -107,6 +108,41 @@ def test_alibi():
     _, weights = layer(X, bias=line, is_causal=True, return_weights=True)
     logits = logits_of(layer, X) / np.sqrt(2) - np.asarray(slopes)[None, :, None, None] * BACK
     same(weights, softmax(np.where(BACK >= 0, logits, -np.inf)))
+
+
+def int8(x, y, numbers, precision=None, preferred_element_type=None):
+    """The product of whole numbers that quantisers put here, rounded to 255 steps, and its gradient passed through."""
+
+    def rounded(a):
+        step = jnp.max(jnp.abs(a)) / 127
+        return a + jax.lax.stop_gradient(jnp.round(a / step) * step - a)
+
+    assert x.dtype == y.dtype
+    return jax.lax.dot_general(rounded(x), rounded(y), numbers)
+
+
+def test_both_products_can_be_those_of_a_quantiser():
+    layer, plain = made(attention_dot_general=int8), made()
+
+    def theirs(x):
+        q, k, v = plain.query(x), plain.key(x), plain.value(x)
+        return plain.out(linen.dot_product_attention(q, k, v, einsum_dot_general=int8))
+
+    ours, want = (jax.jit(jax.value_and_grad(lambda x, f=f: jnp.sin(f(x)).sum()))(X) for f in (layer, theirs))
+    jax.tree.map(same, ours, want)
+    assert abs(layer(X) - plain(X)).max() > 1e-4
+    # with all that goes with it, a function that is JAX's own changes nothing
+    usual = {"num_kv_heads": 2, "window": 3, "softcap": 1.0, "dtype": "bfloat16"}
+    run = lambda **options: made(**usual, **options)(X, is_causal=True, bias=jnp.ones((5, 5)))
+    same(run(attention_dot_general=jax.lax.dot_general), run(), 0)
+
+
+def test_a_product_of_another_shape_is_told():
+    net = nn.Sequential(made(attention_dot_general=lambda x, y, *args, **options: x))
+    with pytest.raises(
+        ValueError, match=r"^`attention_dot_general` of \w+ at Sequential\.layers\.0 must return an array"
+    ):
+        net(X)
 
 
 def test_another_function_is_told_what_is_asked_for_and_no_more():

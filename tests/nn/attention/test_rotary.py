@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import brainstate_nn as nn
 from brainstate_graph import graphdef
+from tests.tables import each
 
 
 def turned(x, positions, theta):
@@ -25,12 +26,34 @@ def turned(x, positions, theta):
     st.sampled_from([(), (2,), (2, 3)]), st.integers(1, 5), st.sampled_from([2, 6]), st.sampled_from([10.0, 1e4]),
     st.integers(0, 10_000), st.booleans(),
 )  # fmt: skip
-def test_is_the_formula_at_any_positions(leading, length, size, theta, seed, each):
+def test_is_the_formula_at_any_positions(leading, length, size, theta, seed, own):
     numbers = np.random.default_rng(seed)
     x = numbers.normal(size=(*leading, length, 2, size)).astype(np.float32)
-    positions = numbers.integers(0, 500, (*leading, length) if each else length)
+    positions = numbers.integers(0, 500, (*leading, length) if own else length)
     ours = nn.RotaryEmbedding(size, theta=theta)(jnp.asarray(x), jnp.asarray(positions))
     np.testing.assert_allclose(ours, turned(x, positions, theta), atol=2e-4)
+
+
+@each(
+    ("size", "options", "first", "second"),
+    [
+        (6, {"rotary_size": 4}, [0, 1], [2, 3]),
+        (5, {"rotary_size": 2}, [0], [1]),
+        (6, {"rotary_size": 6}, [0, 1, 2], [3, 4, 5]),
+        (6, {"interleaved": True}, [0, 2, 4], [1, 3, 5]),
+        (6, {"interleaved": True, "rotary_size": 4}, [0, 2], [1, 3]),
+    ],
+)
+def test_a_part_of_the_features_and_pairs_of_neighbours(size, options, first, second):
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, size)).astype(np.float32)
+    want, pairs = x.copy(), np.concatenate([x[..., first], x[..., second]], -1)
+    want[..., [*first, *second]] = turned(pairs, np.arange(4), 100.0)
+    turn = nn.RotaryEmbedding(size, theta=100.0, **options)
+    np.testing.assert_allclose(turn(jnp.asarray(x)), want, atol=2e-6)
+    # other frequencies are those of what is turned
+    told = []
+    nn.RotaryEmbedding(size, scaling=lambda n, theta: told.append(n) or np.ones(n // 2), **options)(jnp.asarray(x))
+    assert set(told) == {2 * len(first)}
 
 
 def test_positions_count_from_zero_unless_given():
@@ -57,13 +80,21 @@ def test_half_precision_is_lost_in_the_result_alone():
 
 def test_it_has_no_state():
     assert not nn.RotaryEmbedding(4).states()
-    assert graphdef(nn.RotaryEmbedding(4)) is graphdef(nn.RotaryEmbedding(4, theta=10_000))
+    assert graphdef(nn.RotaryEmbedding(4)) is graphdef(nn.RotaryEmbedding(4, theta=10_000, rotary_size=4))
+    assert graphdef(nn.RotaryEmbedding(4)) is not graphdef(nn.RotaryEmbedding(4, rotary_size=2))
+    assert graphdef(nn.RotaryEmbedding(4)) is not graphdef(nn.RotaryEmbedding(4, interleaved=True))
     assert graphdef(nn.RotaryEmbedding(4)) is not graphdef(nn.RotaryEmbedding(4, theta=500_000))
 
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"^head_size must be even, for features are turned in pairs, not 3$"):
         nn.RotaryEmbedding(3)
+    with pytest.raises(ValueError, match=r"^rotary_size must be even, for features are turned in pairs, not 3$"):
+        nn.RotaryEmbedding(4, rotary_size=3)
+    with pytest.raises(ValueError, match=r"^rotary_size must be a positive whole number, not 2\.0$"):
+        nn.RotaryEmbedding(4, rotary_size=2.0)
+    with pytest.raises(ValueError, match=r"^rotary_size=6 must not be above head_size=4$"):
+        nn.RotaryEmbedding(4, rotary_size=6)
     with pytest.raises(ValueError, match=r"^theta must be a number greater than 0, not 0$"):
         nn.RotaryEmbedding(2, theta=0)
 

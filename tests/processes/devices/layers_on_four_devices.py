@@ -159,7 +159,7 @@ def test_hidden_states_over_four_devices_in_a_loop(row: Layer) -> None:
     xs, lengths = jax.numpy.stack([x, 2 * x, -x]), np.array([3, 1, 0, 2])
     cell.reset_state()
     want = for_loop(cell, xs)
-    some = None if row.name == "Delay" else nn.RNN(cell, reverse=True, time_major=True)(xs, lengths=lengths)
+    some = nn.RNN(cell, reverse=True, time_major=True)(xs, lengths=lengths)
     with jax.set_mesh(MESH):
         sharded = jax.device_put(xs, NamedSharding(MESH, P(None, "data")))
         runner = nn.RNN(cell, time_major=True)
@@ -172,6 +172,29 @@ def test_hidden_states_over_four_devices_in_a_loop(row: Layer) -> None:
         for out in outs:
             np.testing.assert_allclose(np.asarray(out), np.asarray(want), rtol=2e-4, atol=2e-4)
             assert jax.typeof(out).sharding.spec[1] == "data"
-        if some is not None:
-            again = nn.RNN(cell, reverse=True, time_major=True)(sharded, lengths=lengths)
-            np.testing.assert_allclose(np.asarray(again), np.asarray(some), rtol=2e-4, atol=2e-4)
+        again = nn.RNN(cell, reverse=True, time_major=True)(sharded, lengths=lengths)
+        np.testing.assert_allclose(np.asarray(again), np.asarray(some), rtol=2e-4, atol=2e-4)
+
+
+def test_a_window_while_decoding_over_four_devices() -> None:
+    def run(place: Callable[[np.ndarray], Any]) -> list[Any]:
+        layer = nn.MultiHeadAttention(
+            2, 8, window=3, softcap=2.0, rotary=nn.RotaryEmbedding(4, rotary_size=2), normalize_qk=nn.RMSNorm,
+            attention_dot_general=jax.lax.dot_general, rng=nn.RandomState(0),
+        )  # fmt: skip
+        x, mask = (
+            place(np.asarray(jax.random.normal(jax.random.key(0), (4, 7, 8)))),
+            place(np.ones((4, 1, 1, 20), bool)),
+        )
+        layer.init_cache(4, 20)
+        bias = np.arange(20, dtype=np.float32)[None]
+        step = jit(lambda x: layer(x, decode=True, mask=mask, bias=bias, return_weights=True))
+        found = [step(part) for part in (x[:, :4], x[:, 4:5], x[:, 5:])]
+        return jax.tree.leaves([found, layer.cache.key.value, layer.cache.value.value])
+
+    want = run(np.asarray)
+    with jax.set_mesh(MESH):
+        found = run(lambda x: jax.device_put(x, NamedSharding(MESH, P("data"))))
+    for ours, alone in zip(found, want, strict=True):
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(alone), rtol=2e-4, atol=2e-4)
+        assert jax.typeof(ours).sharding.spec[0] == "data"

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, states, to_predicate
+from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, nodes, states, to_predicate
 from brainstate_graph.extend import StateTree, dotted, locate, note_owners, some
 
 from .._engine.core import Core
@@ -257,11 +257,17 @@ def _by_path(found: FlattedDict) -> _Built:
 
 def _chosen(found: FlattedDict, core: Core) -> _Built:
     """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
-    pairs, build = _by_path(found)
-    names = {path[0] for path in found}
-    if len(names) != 1 or not isinstance(core.touched_graph().root[names.pop()], Node):
-        return pairs, build
-    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in found})
+    roots = {name: item for name, item in core.touched_graph().root.items() if isinstance(item, Node)}
+    wanted = set(found.values())
+    own = {name: {path: s for path, s in states(node).items() if s in wanted} for name, node in roots.items()}
+    models = [name for name in roots if len(own[name]) == len(wanted)]
+    if not models:
+        return _by_path(found)
+    # The function may also reach a part of the model, and what holds more, as an optimizer does. Of two with the same
+    # states, one is the part.
+    model = min(models, key=lambda name: (len(states(roots[name])), -len(nodes(roots[name]))))
+    pairs = [(dotted((model, *path)), state) for path, state in own[model].items()]
+    return pairs, lambda values: FlattedDict({path: next(values) for path in own[model]})
 
 
 def _at_paths(tree: Any, core: Core, argument: str) -> _Built:

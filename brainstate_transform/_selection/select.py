@@ -257,17 +257,39 @@ def _by_path(found: FlattedDict) -> _Built:
 
 def _chosen(found: FlattedDict, core: Core) -> _Built:
     """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
+    models, wanted = _models(core), set(found.values())
+    # What an optimizer holds too belongs to the model, which has fewer states.
+    smallest_last = sorted(reversed(models), key=lambda name: -len(models[name]))
+    home = {state: name for name in smallest_last for state in models[name].values()}
+    placed = {
+        (name, *path): state
+        for name, own in models.items()
+        for path, state in own.items()
+        if state in wanted and home[state] == name
+    }
+    whole = FlattedDict({**placed, **{path: state for path, state in found.items() if state not in home}})
+    pairs, build = _by_path(whole)
+    if len({home.get(state) for state in wanted}) > 1 or len(placed) < len(whole):
+        return pairs, build
+    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in whole})
+
+
+def _models(core: Core) -> dict[str, FlattedDict]:
+    """The states of the nodes that the function knows by a name, without those that are parts of others."""
     roots = {name: item for name, item in core.touched_graph().root.items() if isinstance(item, Node)}
-    wanted = set(found.values())
-    own = {name: {path: s for path, s in states(node).items() if s in wanted} for name, node in roots.items()}
-    models = [name for name in roots if len(own[name]) == len(wanted)]
-    if not models:
-        return _by_path(found)
-    # The function may also reach a part of the model, and what holds more, as an optimizer does. Of two with the same
-    # states, one is the part.
-    model = min(models, key=lambda name: (len(states(roots[name])), -len(nodes(roots[name]))))
-    pairs = [(dotted((model, *path)), state) for path, state in own[model].items()]
-    return pairs, lambda values: FlattedDict({path: next(values) for path in own[model]})
+    if len(roots) == 1:
+        return {name: states(node) for name, node in roots.items()}
+    parts = {name: set(map(id, nodes(node).values())) for name, node in roots.items()}
+    order = list(roots)
+    return {
+        name: states(node)
+        for name, node in roots.items()
+        if not any(
+            id(node) in parts[other] and (id(roots[other]) not in parts[name] or order.index(other) < order.index(name))
+            for other in order
+            if other != name
+        )
+    }
 
 
 def _at_paths(tree: Any, core: Core, argument: str) -> _Built:

@@ -23,15 +23,14 @@ from .._messages.source import name_of, named_like
 from .collector import Collector, Given, collectors
 
 __all__ = [
-    "collected_body", "collected_branches", "collected_lane", "collected_map", "give_collected", "nothing", "uncollected",
+    "collected_body", "collected_branches", "collected_lane", "collected_map", "give_collected", "nothing",
+    "uncollected",
 ]  # fmt: skip
 
 _Body = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def collected_body(
-    f: Any, run: Callable[[_Body, Any, Any], tuple[Any, Any]], init: Any, xs: Any
-) -> tuple[Any, Any]:
+def collected_body(f: Any, run: Callable[[_Body, Any, Any], tuple[Any, Any]], init: Any, xs: Any) -> tuple[Any, Any]:
     """Run a loop over a body ``f(carry, x) -> (carry, y)``, and take what it gives, stacked as `y` is.
 
     Args:
@@ -118,9 +117,7 @@ def collected_lane(fun: Any, number: Any, count: int) -> Callable[..., Any]:
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], stacked) if fits else None
 
     def collecting(*args: Any, **kwargs: Any) -> tuple[Any, list[Given]]:
-        added = [
-            {name: list(map(of_lane, values)) for name, values in collector.due().items()} for collector in active
-        ]
+        added = [{name: list(map(of_lane, values)) for name, values in collector.due().items()} for collector in active]
         return _within(active, added, lambda: fun(*args, **kwargs))
 
     return named_like(collecting, fun)

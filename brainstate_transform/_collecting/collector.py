@@ -131,7 +131,17 @@ _collecting = _Collecting()
 
 
 def collectors() -> tuple[Collector, ...]:
-    """Return the collectors that are active in this thread."""
+    """Return the collectors that are active in this thread.
+
+    Example:
+        >>> from brainstate_transform import Collector, collectors
+        >>> collector = Collector()
+        >>> with collector.active():
+        ...     collectors() == (collector,)
+        True
+        >>> collectors()
+        ()
+    """
     return _collecting.active
 
 

@@ -176,7 +176,9 @@ def _make(
         def run(f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             return lift(rule, named_like(f, body_fun), holds)(init, xs)
 
-        return (run if max_steps is None else functools.partial(collected_body, run=run))(body, init=init_val, xs=None)[0]
+        return (run if max_steps is None else functools.partial(collected_body, run=run))(body, init=init_val, xs=None)[
+            0
+        ]
 
     return named_like(whole, body_fun)
 
@@ -247,9 +249,7 @@ def fori_loop(
         if type(bound) is not int and (jnp.shape(bound) or not jnp.issubdtype(jnp.result_type(bound), jnp.integer)):
             raise TypeError(f"fori_loop: {name}={bound!r} is no whole number")
     known = (np.integer, jax.Array) if collectors() else np.integer
-    lower, upper = (
-        int(b) if isinstance(b, known) and not isinstance(b, Tracer) else b for b in (lower, upper)
-    )
+    lower, upper = (int(b) if isinstance(b, known) and not isinstance(b, Tracer) else b for b in (lower, upper))
     if collectors() and isinstance(lower, int) and isinstance(upper, int):
         return _collected(body_fun, lower, upper, init_val, unroll)
     if unroll is None:

@@ -259,8 +259,10 @@ def _chosen(found: FlattedDict, core: Core) -> _Built:
     """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
     models, wanted = _models(core), set(found.values())
     # What an optimizer holds too belongs to the model, which has fewer states.
-    smallest_last = sorted(reversed(models), key=lambda name: -len(models[name]))
-    home = {state: name for name in smallest_last for state in models[name].values()}
+    home: dict[State[Any], str] = {}
+    for name in sorted(models, key=lambda name: len(models[name])):
+        for state in models[name].values():
+            home.setdefault(state, name)
     placed = {
         (name, *path): state
         for name, own in models.items()

@@ -22,11 +22,13 @@ from brainstate_transform import (
     grad,
     ifelse,
     jit,
-    map as map_elements,
     scan,
     switch,
     vmap,
     while_loop,
+)
+from brainstate_transform import (
+    map as map_elements,
 )
 from tests.tables import each
 
@@ -182,21 +184,28 @@ WAYS = {
     "vmap": (lambda m, x: vmap(m.a)(x), lambda m, x: {"a": stacked(m.a, x)}),
     "vmap of other axes": (
         lambda m, x: vmap(lambda v, w: (m.a(v), m.b(m.b(w))), in_axes=(0, None), out_axes=1)(x, x[0])[0],
-        lambda m, x: {"a": stacked(m.a, x), "b": [stacked(lambda _: m.b(x[0]), x), stacked(lambda _: m.b(m.b(x[0])), x)]},
+        lambda m, x: {
+            "a": stacked(m.a, x),
+            "b": [stacked(lambda _: m.b(x[0]), x), stacked(lambda _: m.b(m.b(x[0])), x)],
+        },
     ),
     "vmap in a loop, and a loop in vmap": (
         lambda m, x: for_loop(lambda t: vmap(lambda v: for_loop(lambda s: m.a(s * t * v), T))(x), T),
         lambda m, x: {"a": stacked(lambda t: stacked(lambda v: stacked(lambda s: m.a(s * t * v), T), x), T)},
     ),
-    "map in blocks": (lambda m, x: map_elements(m.a, jnp.stack([*x, x[0]]), batch_size=2),
-                      lambda m, x: {"a": stacked(m.a, [*x, x[0]])}),
+    "map in blocks": (
+        lambda m, x: map_elements(m.a, jnp.stack([*x, x[0]]), batch_size=2),
+        lambda m, x: {"a": stacked(m.a, [*x, x[0]])},
+    ),
     "fori_loop": (
         lambda m, x: fori_loop(1, 3, lambda i, v: m.a(v) * i, x),
         lambda m, x: {"a": jnp.stack([m.a(x), m.a(m.a(x))])},
     ),
     "no step": (lambda m, x: fori_loop(3, 1, lambda i, v: m.a(v), x), lambda m, x: {"a": jnp.zeros((0, 2, 2))}),
     "bounded_while_loop": (
-        lambda m, x: bounded_while_loop(lambda n: n[1] < 3, lambda n: (m.a(n[0]), n[1] + 1), (x, 0), max_steps=5, base=2)[0],
+        lambda m, x: bounded_while_loop(
+            lambda n: n[1] < 3, lambda n: (m.a(n[0]), n[1] + 1), (x, 0), max_steps=5, base=2
+        )[0],
         lambda m, x: {"a": jnp.stack([m.a(x), m.a(m.a(x)), m.a(m.a(m.a(x))), *[jnp.full((2, 2), jnp.nan)] * 2])},
     ),
     "branch in a loop": (

@@ -61,7 +61,9 @@ WAYS = {
         lambda m, x, d: (m.a(x) + d["a"]) ** 2 + 0 * (d["b"][0] + d["b"][1]),
     ),
     "bounded_while_loop": (
-        lambda m, x: bounded_while_loop(lambda n: n[1] < 2, lambda n: (m.a(n[0]) ** 2, n[1] + 1), (x, 0), max_steps=3)[0],
+        lambda m, x: bounded_while_loop(lambda n: n[1] < 2, lambda n: (m.a(n[0]) ** 2, n[1] + 1), (x, 0), max_steps=3)[
+            0
+        ],
         lambda m, x, d: (m.a((m.a(x) + d["a"][0]) ** 2) + d["a"][1]) ** 2 + 0 * d["a"][2],
     ),
 }
@@ -136,7 +138,11 @@ def test_without_anything_to_add_the_value_is_itself():
         (lambda m, x: m.a(m.a(x)), {"a": X}, r"'a' is computed 2 times, and 1 perturbations are given"),
         (lambda m, x: m.a(x), {"a": [X, X]}, r"'a' is computed 1 times, and 2 perturbations"),
         (lambda m, x: m.a(x), {"a": X[0]}, r"a is f32\[2,2\], to which f32\[2\] cannot be added"),
-        (lambda m, x: nn.sow(m, "h", x), {"h": X}, r"sows 'h', to which nothing can be added: write `perturb\(self, 'h'"),
+        (
+            lambda m, x: nn.sow(m, "h", x),
+            {"h": X},
+            r"sows 'h', to which nothing can be added: write `perturb\(self, 'h'",
+        ),
         (lambda m, x: nn.perturb(m, "a", x), {}, r"Parts has an attribute 'a', and cannot name a value so"),
     ],
 )

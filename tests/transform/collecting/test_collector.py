@@ -1,4 +1,4 @@
-"""What functions give beside their results, without a model around them; with one in tests/nn/models/test_capture.py."""
+"""What functions give beside their results, without a model around them; test_capture.py has one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainstate_graph import State, StructureError
-from brainstate_transform import Collector, collectors, cond, fori_loop, for_loop, grad, jit, scan, vmap, while_loop
+from brainstate_transform import Collector, collectors, cond, for_loop, fori_loop, grad, jit, scan, vmap, while_loop
 from tests.tables import each
 
 XS = jnp.arange(1.0, 4.0)
@@ -21,7 +21,12 @@ def give_square(x):
 
 @each(
     "run",
-    [for_loop, lambda f, xs: jit(lambda xs: for_loop(f, xs))(xs), lambda f, xs: vmap(f)(xs), lambda f, xs: jit(vmap(f))(xs)],
+    [
+        for_loop,
+        lambda f, xs: jit(lambda xs: for_loop(f, xs))(xs),
+        lambda f, xs: vmap(f)(xs),
+        lambda f, xs: jit(vmap(f))(xs),
+    ],
 )
 def test_a_collector_that_is_reached_by_a_global_name(run):
     for _ in range(2):
@@ -29,6 +34,13 @@ def test_a_collector_that_is_reached_by_a_global_name(run):
         with everywhere.active():
             assert run(give_square, XS).tolist() == [2.0, 5.0, 10.0]
         assert [v.tolist() for v in everywhere.values()["square"]] == [[1.0, 4.0, 9.0]]
+
+
+def test_collectors_are_active_in_their_block():
+    one, other = Collector(), Collector()
+    with pytest.raises(ZeroDivisionError), one.active(), other.active():
+        assert collectors() == (one, other)
+        raise ZeroDivisionError
     assert collectors() == ()
 
 
@@ -84,7 +96,7 @@ def test_what_is_added_goes_to_values_in_their_order():
             collector.give("y", 0.0),
             collector.give("other", 0.0),
         )
-    assert tuple(map(lambda x: x if isinstance(x, list) else float(x), out)) == (1.0, (3 * XS).tolist(), 3.0, 0.0, 0.0)
+    assert tuple([x if isinstance(x, list) else float(x) for x in out]) == (1.0, (3 * XS).tolist(), 3.0, 0.0, 0.0)
 
 
 @each(

@@ -67,7 +67,10 @@ def in_ways():
     yield "its state", lambda: total(model) + weight.value.sum()
     yield "a bound method", lambda: (call(X) ** 2).sum()
     yield "a partial", functools.partial(total, net)
-    yield "an optimizer", lambda: total(model) + 0.0 * sum(s.value.sum() for s in optimizer.states(nn.ParamState).values())
+    yield (
+        "an optimizer",
+        lambda: total(model) + 0.0 * sum(s.value.sum() for s in optimizer.states(nn.ParamState).values()),
+    )
     yield "a metric", lambda: (total(model), average.update(values=X))[0]
     yield "two names", lambda: total(model) + total(net)
     yield "jit", lambda: (jit(model)(X) ** 2).sum()

@@ -53,6 +53,7 @@ from ._models.mode import mode, view
 from ._models.surgery import get_at, rewrite
 from ._training.freeze import FrozenParam, freeze, unfreeze
 from ._models.capture import capture, sow
+from ._models.perturb import perturb, perturbed
 from ._models.recorded import recorded
 from ._tools.tabulate import tabulate
 from ._tools.plots import raster_plot, trace_plot

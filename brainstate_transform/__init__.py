@@ -32,7 +32,7 @@ from ._loops.associative import associative_scan
 from ._loops.checkpointed import checkpointed_scan, checkpointed_for_loop
 from ._loops.map import map
 from ._loops.progress import ProgressBar
-from ._loops.collector import Collector, collectors
+from ._collecting.collector import Collector, collectors
 
 # branching
 from ._loops.cond import cond, switch, ifelse

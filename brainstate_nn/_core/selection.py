@@ -11,7 +11,7 @@ from typing import Any
 
 from brainstate_graph import Node, State, states
 from brainstate_graph.extend import locate
-from brainstate_transform import Core, select
+from brainstate_transform import Core, place
 
 from .paths import Path, dotted_names
 
@@ -34,9 +34,10 @@ def selected_states(node: Any, selector: Any, argument: str) -> dict[Path, State
     def reach(model: Any = node) -> Any:
         return model
 
-    # `select` looks at what a function reaches, and its messages name that function
+    # `place` looks at what a function reaches, and its messages name that function. It takes a state that two parts of
+    # the selector name, as a model and its optimizer do.
     reach.__qualname__ = type(node).__name__
-    wanted = set(select(selector, Core(reach), argument).states)
+    wanted = set(place(selector, Core(reach), argument, None, lambda _: False))
     found = {path: state for path, state in states(node).items() if state in wanted}
     for state in wanted.difference(found.values()):
         raise ValueError(f"{argument} names {locate(state)}, which {type(node).__name__} does not hold")

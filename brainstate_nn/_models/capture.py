@@ -12,14 +12,12 @@ from typing import Any, TypeVar
 
 from brainstate_graph import Filter
 from brainstate_graph.extend import locate
-from brainstate_transform import Collector
 
 from .._core.module import Module
-from .._core.paths import dotted_names
-from .intercept import around_of, intercepted
-from .surgery import modules_at
+from .intercept import around_of
+from .recorder import Recorder, recorded_call
 
-__all__ = ["capture", "sow"]
+__all__ = ["capture", "noted_as", "sow"]
 
 T = TypeVar("T")
 
@@ -56,18 +54,12 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
         >>> {path: y.shape for path, y in inner.items()}
         {'layers.0': (5, 8), 'layers.2': (5, 1)}
     """
-    found = modules_at(node, where, below=True)
-    names, modules = dotted_names(list(found)), list(found.values())
-    if where is ... and isinstance(node, Module):
-        names, modules = [*names, ""], [*modules, node]
     run = node if call is None else call
+    recorded = recorded_call(node, where, run)
 
     def capturing(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        # A new one for each call, so that what one call captured is never in the way of the next.
-        recorder = _Recorder(names)
-        with recorder.active(), intercepted(modules, recorder):
-            out = run(*args, **kwargs)
-        given = recorder.values()
+        out, recorder = recorded({}, args, kwargs)
+        given = recorder.collector.values()
         order = sorted(given, key=lambda name: recorder.place_of(name))
         return out, {name: given[name][0] if len(given[name]) == 1 else given[name] for name in order}
 
@@ -95,31 +87,29 @@ def sow(module: Module, name: str, value: T) -> T:
         >>> float(capture(Net())(jnp.array(1.0))[1]["scores"])
         2.0
     """
-    if hasattr(module, name):
-        raise ValueError(f"{locate(module)} has an attribute {name!r}, and cannot sow under this name: choose another")
-    captured = around_of(module)
-    if captured is not None:
-        number, recorder = captured
-        recorder.give(f"{recorder.names[number]}.{name}".lstrip("."), value)
+    noted = noted_as(module, name)
+    if noted is not None:
+        recorder, path = noted
+        if path in recorder.collector.added:
+            raise ValueError(
+                f"{locate(module)} sows {name!r}, to which nothing can be added: write `perturb(self, {name!r}, value)`"
+            )
+        recorder.collector.give(path, value)
     return value
 
 
-class _Recorder(Collector):
-    """Collects what modules return, by their names; "" is that of the model itself, whose result nobody asks for."""
+def noted_as(module: Module, name: str) -> tuple[Recorder, str] | None:
+    """Return what notes a value that a method of a module names, and under which name; None outside of a capture.
 
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self.names = tuple(names)
-
-    def __call__(self, number: int, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        out = run(*args, **kwargs)
-        if self.names[number]:
-            self.give(self.names[number], out)
-        return out
-
-    def place_of(self, name: str) -> tuple[int, bool]:
-        """Return where a name stands: as its module among the others, with what it sowed behind it."""
-        if name in self.names:
-            return self.names.index(name), False
-        owner = name.rpartition(".")[0]
-        return (self.names.index(owner) if owner in self.names else len(self.names)), True
+    Raises:
+        ValueError: The module has an attribute of this name.
+    """
+    if hasattr(module, name):
+        raise ValueError(
+            f"{locate(module)} has an attribute {name!r}, and cannot name a value so too: choose another name"
+        )
+    captured = around_of(module)
+    if captured is None:
+        return None
+    number, recorder = captured
+    return recorder, recorder.name_of(number, name)

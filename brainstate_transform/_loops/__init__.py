@@ -9,7 +9,6 @@ any trace a loop is compiled and kept with the user's function, as by `jit`.  Re
 - ``scan.py``, ``while_loops.py``: the loops.
 - ``nested_scan.py``, ``checkpointed.py``: long loops whose gradient fits into memory.
 - ``branches.py``, ``cond.py``: branches.
-- ``collector.py``: what is given in bodies and branches beside their results.
 - ``associative.py``, ``map.py``: functions that write no state.
 - ``progress.py``: the progress bar.
 """

@@ -18,6 +18,7 @@ from brainstate_graph import Node, State, StateArgumentError
 from brainstate_graph.extend import alike
 
 from .._checks.error_if import jit_error_if
+from .._collecting.collected import collected_branches
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
@@ -25,7 +26,6 @@ from .._jit.eager import compiled_once
 from .._messages.boundary import boundary
 from .._messages.source import named_like
 from .branches import Branches, Branching
-from .collector import collected_branches
 
 __all__ = ["cond", "ifelse", "switch"]
 
@@ -178,7 +178,7 @@ def _branch(branching: Branching, index: Any, funs: _Funs, operands: tuple[Any, 
         return named_like(run, funs[0])
 
     def run(index: Any, *operands: Any) -> Any:
-        return collected_branches(funs, lambda each: _lifted(branching, each)(index, *operands), operands)
+        return collected_branches(funs, lambda each, operands: _lifted(branching, each)(index, *operands), operands)
 
     compiled = compiled_once(funs, branching.name, make)
     return (compiled or run)(index, *operands)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from brainstate_graph import Overlay
 
 from .._checks.layout import element_of
+from .._collecting.collected import collected_map
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -64,7 +65,7 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
         return for_loop(f, *xs)
 
     def mapped(*xs: Any) -> Any:
-        return _in_blocks(f, xs, batch_size)
+        return collected_map(f, lambda f, xs: _in_blocks(f, xs, batch_size), xs)
 
     compiled = compiled_once(f, ("map", batch_size), lambda: named_like(mapped, f))
     return (compiled or mapped)(*xs)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks.layout import Layout, element_of
+from .._collecting.collected import collected_body
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -25,7 +26,6 @@ from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
 from .body import python_steps, trace_body
 from .carry import Carry, Step
-from .collector import collected_body
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
 
@@ -221,7 +221,7 @@ def scan_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
         raise TypeError(f"the body of a loop is a function, not {f!r}")
 
     def loop(init: Any, xs: Any) -> tuple[Any, Any]:
-        return collected_body(f, lambda body: _scan(options, body, init, xs))
+        return collected_body(f, lambda body, init, xs: _scan(options, body, init, xs), init, xs)
 
     return loop
 

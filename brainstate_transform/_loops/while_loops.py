@@ -13,7 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from .._checks.layout import element_of
+from .._collecting.collected import collected_body, nothing, uncollected
+from .._collecting.collector import collectors
 from .._engine.core import Core, Run, without_jit
 from .._engine.lift import lift
 from .._engine.values import NO_STATES, StateValues, Written
@@ -25,6 +29,13 @@ from .carry import Carry
 from .nested_scan import any_lane, check_base, nested_scan
 
 __all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
+
+
+# What runs a step an unknown number of times cannot bring out what it gives to collectors.
+_ENDLESS = (
+    "a loop whose number of steps is not known",
+    "write `bounded_while_loop(cond, body, init, max_steps=n)`, or `scan`",
+)
 
 
 @boundary
@@ -59,10 +70,10 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     return (compiled or _make(_while, cond_fun, body_fun))(init_val)
 
 
-def _while(cond: Core, body: Core, init: Any) -> tuple[Any, Written]:
+def _while(cond: Core, body: Core, init: Any, _: None) -> tuple[Any, Written]:
     step, carry = trace_body(body, init)
     states, last = jax.lax.while_loop(_reading(cond), lambda carry: step(carry, None)[0], carry)
-    return last, states.as_written()
+    return (last, None), states.as_written()
 
 
 @boundary
@@ -105,24 +116,30 @@ def bounded_while_loop(
     return (compiled or make())(init_val)
 
 
-def _bounded(cond: Core, body: Core, init: Any, max_steps: int, base: int) -> tuple[Any, Written]:
-    step, carry = trace_body(body, init)
+def _bounded(cond: Core, body: Core, init: Any, xs: Any, max_steps: int, base: int) -> tuple[Any, Written]:
+    first = jax.tree.map(element_of, xs)
+    step, carry = trace_body(body, init, first)
     holds, _, _ = traced(_reading(cond), carry)  # once, though it is evaluated before each step and each block
 
-    # A value for which the condition is false stays as it is, so that it is false from then on.
-    def one(carry: Carry, _: None) -> tuple[Carry, None]:
-        return jax.lax.cond(holds(carry), lambda carry: step(carry, None)[0], lambda carry: carry, carry), None
+    # What a step gives to collectors; mostly it is nothing, and a block need not be traced to know its shapes.
+    y = jax.eval_shape(step, carry, first)[1]
 
-    def unless_done(block: Any) -> Any:
-        # Under vmap, a condition per lane runs both of its branches: a block is left out when all lanes are done.
-        return lambda carry, xs: jax.lax.cond(any_lane(holds(carry)), block, lambda carry, _: (carry, None), carry, xs)
+    def unless_done(run: Any, holds: Callable[[Carry], Any]) -> Any:
+        def block(carry: Carry, xs: Any) -> tuple[Carry, Any]:
+            ys = jax.eval_shape(run, carry, xs)[1] if jax.tree.leaves(y) else y
+            return jax.lax.cond(holds(carry), run, lambda carry, _: (carry, nothing(ys)), carry, xs)
 
-    (states, last), _ = nested_scan(one, carry, None, max_steps, base, wrap=unless_done)
-    return last, states.as_written()
+        return block
+
+    # A value for which the condition is false stays as it is, so that it is false from then on. Under vmap, a condition
+    # per lane runs both of its branches: a block is left out when all lanes are done.
+    one, anywhere = unless_done(step, holds), lambda carry: any_lane(holds(carry))
+    (states, last), ys = nested_scan(one, carry, xs, max_steps, base, wrap=lambda run: unless_done(run, anywhere))
+    return (last, ys), states.as_written()
 
 
 def _make(
-    loop: Callable[[Core, Core, Any], tuple[Any, Written]],
+    loop: Callable[[Core, Core, Any, Any], tuple[Any, Written]],
     cond_fun: Callable[[Any], Any],
     body_fun: Callable[[Any], Any],
     max_steps: int | None = None,
@@ -130,7 +147,8 @@ def _make(
     """Return the loop over a condition and a body.
 
     Args:
-        loop: Runs it in JAX: ``loop(cond, body, init)`` returns the last value and what was written.
+        loop: Runs it in JAX: ``loop(cond, body, init, xs)`` returns the last value beside what the steps give to
+            collectors, and what was written. There are `xs` where something is added to that.
         cond_fun: The condition.
         body_fun: The body.
         max_steps: The number of steps after which it stops, where it runs in Python.
@@ -139,20 +157,30 @@ def _make(
         if not callable(fun):
             raise TypeError(f"a loop takes two functions, the condition and the body, not {fun!r}")
 
-    def body(init_val: Any, _: None) -> tuple[Any, None]:
-        return body_fun(init_val), None
-
     def rule(body: Core, cond: Core) -> Run:
-        def run(_: StateValues, init: Any, __: None) -> tuple[Any, Written]:
-            if without_jit():
+        def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
+            if without_jit() and not collectors():
                 with contextlib.suppress(jax.errors.ConcretizationTypeError):  # a condition per lane: JAX has to trace
                     return _in_python(cond, body, init, max_steps)
-            return loop(cond, body, init)
+            return loop(cond, body, init, xs)
 
         return run
 
-    lifted = lift(rule, named_like(body, body_fun), cond_fun)
-    return named_like(lambda init_val: lifted(init_val, None), body_fun)
+    def whole(init_val: Any) -> Any:
+        fun = uncollected(body_fun, *_ENDLESS) if max_steps is None else body_fun
+        holds = uncollected(cond_fun, "the condition of a loop", "compute it in the body")
+
+        def body(init_val: Any, _: None) -> tuple[Any, None]:
+            return fun(init_val), None
+
+        def run(f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
+            return lift(rule, named_like(f, body_fun), holds)(init, xs)
+
+        return (run if max_steps is None else functools.partial(collected_body, run=run))(body, init=init_val, xs=None)[
+            0
+        ]
+
+    return named_like(whole, body_fun)
 
 
 def _reading(cond: Core) -> Callable[[Carry], Any]:
@@ -184,7 +212,7 @@ def _in_python(cond: Core, body: Core, init: Any, max_steps: int | None) -> tupl
         while steps != max_steps and holds(carry):
             carry, _ = step(carry, None)
             steps += 1
-        return carry[1], written()
+        return (carry[1], None), written()
 
 
 @boundary
@@ -220,7 +248,10 @@ def fori_loop(
     for name, bound in (("lower", lower), ("upper", upper)):
         if type(bound) is not int and (jnp.shape(bound) or not jnp.issubdtype(jnp.result_type(bound), jnp.integer)):
             raise TypeError(f"fori_loop: {name}={bound!r} is no whole number")
-    lower, upper = (int(b) if isinstance(b, np.integer) else b for b in (lower, upper))
+    known = (np.integer, jax.Array) if collectors() else np.integer
+    lower, upper = (int(b) if isinstance(b, known) and not isinstance(b, Tracer) else b for b in (lower, upper))
+    if collectors() and isinstance(lower, int) and isinstance(upper, int):
+        return _collected(body_fun, lower, upper, init_val, unroll)
     if unroll is None:
         compiled = compiled_once(body_fun, "fori_loop", lambda: _make_fori(body_fun, None))
         return (compiled or _make_fori(body_fun, None))(init_val, lower, upper)
@@ -239,7 +270,7 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
         raise TypeError(f"the body of fori_loop is a function, not {body_fun!r}")
 
     def body(init_val: Any, i: Any) -> tuple[Any, None]:
-        return body_fun(i, init_val), None
+        return uncollected(body_fun, *_ENDLESS)(i, init_val), None
 
     def rule(core: Core) -> Run:
         def run(_: StateValues, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:
@@ -254,6 +285,29 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
 
     lifted = lift(rule, named_like(body, body_fun))
     return named_like(lambda init_val, lower, upper: lifted(init_val, lower, upper), body_fun)
+
+
+def _collected(body_fun: Any, lower: int, upper: int, init_val: Any, unroll: Any) -> Any:
+    """Run the loop as a scan, out of which the steps can bring what they give."""
+    count = max(upper - lower, 0)
+
+    # The index is carried, as by JAX itself: an input of the steps would not be weakly typed.
+    def body(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
+        index, val = carry
+        return (index + 1, body_fun(index, val)), None
+
+    def rule(core: Core) -> Run:
+        def run(_: StateValues, init: Any, xs: Any) -> tuple[Any, Written]:
+            step, carry = trace_body(core, init, jax.tree.map(element_of, xs))
+            (states, last), ys = nested_scan(step, carry, xs, count, count, unroll=unroll or 1)
+            return (last, ys), states.as_written()
+
+        return run
+
+    def run(f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
+        return lift(rule, named_like(f, body_fun))(init, xs)
+
+    return collected_body(named_like(body, body_fun), run, (lower, init_val), None)[0][1]
 
 
 def _count_in_python(core: Core, init: Any, lower: Any, upper: Any) -> tuple[Any, Written]:

@@ -19,6 +19,8 @@ from jax.tree_util import keystr
 from brainstate_graph import Node, Overlay, State
 from brainstate_graph.extend import Journal, declare_late, locate
 
+from .._collecting.collected import collected_lane, give_collected
+from .._collecting.collector import collectors
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.lift import lift
@@ -135,21 +137,21 @@ class _Vmap(NamedTuple):
             states = PerState(before, after, None, {*_axes_named(self.new_states), *jax.tree.leaves(self.out_axes)})
             groups = states.read()
             count = _count(core, self.axis_size, [(in_axes, args), (by_keyword, kwargs)], groups, by_module)
-            lane = _Lane(self, core, states)
+            lane = _Lane(self, core, states, count)
 
-            def mapped(diagnosing: bool) -> tuple[Any, list[StateValues]]:
+            def mapped(diagnosing: bool) -> tuple[tuple[Any, Any], list[StateValues]]:
                 # No partial: JAX asks for the signature, and of a partial that takes 60 microseconds longer.
                 def each(groups: Any, number: Any, args: Any, kwargs: Any) -> Any:
                     return lane(groups, number, args, kwargs, diagnosing)
 
                 axes = (list(groups), 0, in_axes, by_keyword if kwargs else None)
                 return jax.vmap(
-                    each, in_axes=axes, out_axes=(self.out_axes, states.specs), axis_size=count, **self.names
+                    each, in_axes=axes, out_axes=((self.out_axes, 0), states.specs), axis_size=count, **self.names
                 )(*spread_alike(axes, (list(groups.values()), np.arange(count, dtype=np.int32), args, kwargs)))
 
             try:
                 with Journal():  # the attributes that it sets are undone before it is traced again
-                    out, written = mapped(False)
+                    (out, given), written = mapped(False)
             except ValueError:
                 # JAX says that some output differs per lane, and not which. If the user's function came to its end, the
                 # error is about what leaves it: trace once more, to find out.
@@ -158,7 +160,7 @@ class _Vmap(NamedTuple):
                         core.containers.restore()
                     jax.eval_shape(lambda: mapped(True))
                 raise
-            return out, joined(written).as_written()
+            return out, joined([*written, StateValues.read(give_collected(given))]).as_written()
 
         return run
 
@@ -181,20 +183,22 @@ class _Lane:
         rule: What the user gave.
         core: The user's function.
         states: The axes of states.
+        count: The number of lanes.
 
     Attributes:
         ended: Whether the user's function has come to its end.
     """
 
-    def __init__(self, rule: _Vmap, core: Core, states: PerState) -> None:
+    def __init__(self, rule: _Vmap, core: Core, states: PerState, count: int) -> None:
         self._rule = rule
         self._core = core
         self._states = states
+        self._count = count
         self.ended = False
 
     def __call__(
         self, groups: list[StateValues], number: Any, args: Any, kwargs: Any, diagnosing: bool
-    ) -> tuple[Any, list[StateValues]]:
+    ) -> tuple[tuple[Any, Any], list[StateValues]]:
         """Run one lane.
 
         Args:
@@ -205,7 +209,7 @@ class _Lane:
             diagnosing: Whether to look for what differs per lane though it must not.
 
         Returns:
-            The result, and the values that leave the lane, a group for each axis.
+            The result beside what is given to collectors, and the values that leave the lane, a group for each axis.
         """
         given, core, states = joined(groups), self._core, self._states.copy()
         selector = self._rule.new_states
@@ -214,7 +218,11 @@ class _Lane:
         if selector is not None:
             core = copy.copy(core)
             core.fun = self._handing_on(overlay, new, states.after)
+        if collectors():
+            core = copy.copy(core)
+            core.fun = collected_lane(core.fun, number, self._count)
         out, written = core.run(given, args, kwargs, overlay)
+        out, collected = out if collectors() else (out, [])
         values = {**dict(written.items()), **new}
         made = [state for state in values if state not in overlay.writes]
         if not _is_axis(self._rule.out_axes):  # which is of arrays: a module may be returned beside any
@@ -226,7 +234,7 @@ class _Lane:
             shared = {state: value for state, value in values.items() if states.after.get(state) is None}
             self._refuse_batched(out, shared, made, number)
         self.ended = True
-        return with_lanes(out, self._rule.out_axes), states.split(values)
+        return (with_lanes(out, self._rule.out_axes), collected), states.split(values)
 
     def _handing_on(
         self, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]

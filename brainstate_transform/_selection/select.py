@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, states, to_predicate
+from brainstate_graph import FlattedDict, Named, Node, State, TreefyState, nodes, states, to_predicate
 from brainstate_graph.extend import StateTree, dotted, locate, note_owners, some
 
 from .._engine.core import Core
@@ -257,11 +257,41 @@ def _by_path(found: FlattedDict) -> _Built:
 
 def _chosen(found: FlattedDict, core: Core) -> _Built:
     """As `_by_path`; the states of one model have the paths of `states(model)`, however the function came by it."""
-    pairs, build = _by_path(found)
-    names = {path[0] for path in found}
-    if len(names) != 1 or not isinstance(core.touched_graph().root[names.pop()], Node):
+    models, wanted = _models(core), set(found.values())
+    # What an optimizer holds too belongs to the model, which has fewer states.
+    home: dict[State[Any], str] = {}
+    for name in sorted(models, key=lambda name: len(models[name])):
+        for state in models[name].values():
+            home.setdefault(state, name)
+    placed = {
+        (name, *path): state
+        for name, own in models.items()
+        for path, state in own.items()
+        if state in wanted and home[state] == name
+    }
+    whole = FlattedDict({**placed, **{path: state for path, state in found.items() if state not in home}})
+    pairs, build = _by_path(whole)
+    if len({home.get(state) for state in wanted}) > 1 or len(placed) < len(whole):
         return pairs, build
-    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in found})
+    return pairs, lambda values: FlattedDict({path[1:]: next(values) for path in whole})
+
+
+def _models(core: Core) -> dict[str, FlattedDict]:
+    """The states of the nodes that the function knows by a name, without those that are parts of others."""
+    roots = {name: item for name, item in core.touched_graph().root.items() if isinstance(item, Node)}
+    if len(roots) == 1:
+        return {name: states(node) for name, node in roots.items()}
+    parts = {name: set(map(id, nodes(node).values())) for name, node in roots.items()}
+    order = list(roots)
+    return {
+        name: states(node)
+        for name, node in roots.items()
+        if not any(
+            id(node) in parts[other] and (id(roots[other]) not in parts[name] or order.index(other) < order.index(name))
+            for other in order
+            if other != name
+        )
+    }
 
 
 def _at_paths(tree: Any, core: Core, argument: str) -> _Built:

@@ -86,7 +86,7 @@ def test_lanes_and_steps_draw_others():
 
 
 def test_other_states_are_no_arguments():
-    for state in (nn.ParamState(1.0), nn.HiddenState(1.0)):
+    for state in (nn.ParamState(jnp.ones(2)), nn.HiddenState(jnp.ones(2))):
         with pytest.raises(StateArgumentError, match="pass the Node that holds it"):
             jit(lambda s: s.value)(state)
 

@@ -12,10 +12,13 @@ from flax import linen
 import brainstate_nn as nn
 from brainstate_graph import StructureError, TraceContextError, graphdef
 from brainstate_transform import (
+    associative_scan,
+    bounded_while_loop,
     checkpoint,
     checkpointed_for_loop,
     cond,
     for_loop,
+    fori_loop,
     grad,
     ifelse,
     jit,
@@ -23,6 +26,9 @@ from brainstate_transform import (
     switch,
     vmap,
     while_loop,
+)
+from brainstate_transform import (
+    map as map_elements,
 )
 from tests.tables import each
 
@@ -175,6 +181,33 @@ WAYS = {
         lambda m, x: ifelse([x.sum() < 0, True], [m.a, m.a], x),
         lambda m, x: {"a": m.a(x)},
     ),
+    "vmap": (lambda m, x: vmap(m.a)(x), lambda m, x: {"a": stacked(m.a, x)}),
+    "vmap of other axes": (
+        lambda m, x: vmap(lambda v, w: (m.a(v), m.b(m.b(w))), in_axes=(0, None), out_axes=1)(x, x[0])[0],
+        lambda m, x: {
+            "a": stacked(m.a, x),
+            "b": [stacked(lambda _: m.b(x[0]), x), stacked(lambda _: m.b(m.b(x[0])), x)],
+        },
+    ),
+    "vmap in a loop, and a loop in vmap": (
+        lambda m, x: for_loop(lambda t: vmap(lambda v: for_loop(lambda s: m.a(s * t * v), T))(x), T),
+        lambda m, x: {"a": stacked(lambda t: stacked(lambda v: stacked(lambda s: m.a(s * t * v), T), x), T)},
+    ),
+    "map in blocks": (
+        lambda m, x: map_elements(m.a, jnp.stack([*x, x[0]]), batch_size=2),
+        lambda m, x: {"a": stacked(m.a, [*x, x[0]])},
+    ),
+    "fori_loop": (
+        lambda m, x: fori_loop(1, 3, lambda i, v: m.a(v) * i, x),
+        lambda m, x: {"a": jnp.stack([m.a(x), m.a(m.a(x))])},
+    ),
+    "no step": (lambda m, x: fori_loop(3, 1, lambda i, v: m.a(v), x), lambda m, x: {"a": jnp.zeros((0, 2, 2))}),
+    "bounded_while_loop": (
+        lambda m, x: bounded_while_loop(
+            lambda n: n[1] < 3, lambda n: (m.a(n[0]), n[1] + 1), (x, 0), max_steps=5, base=2
+        )[0],
+        lambda m, x: {"a": jnp.stack([m.a(x), m.a(m.a(x)), m.a(m.a(m.a(x))), *[jnp.full((2, 2), jnp.nan)] * 2])},
+    ),
     "branch in a loop": (
         lambda m, x: for_loop(lambda v: cond(v[0] > 0.7, lambda v: nn.sow(m, "n", jnp.int32(3)) * m.a(v), m.b, v), x),
         lambda m, x: {
@@ -210,7 +243,8 @@ def test_the_gradient_through_what_steps_return():
 
 def test_the_layers_of_a_stack():
     stack = nn.Stack(3, lambda: nn.Sequential(nn.Linear(2, 2), nn.tanh))
-    for run in (nn.capture(stack, "layers.*"), jit(nn.capture(stack, "layers.*"))):
+    captured = nn.capture(stack, "layers.layers.*")
+    for run in (captured, jit(captured)):
         for _ in range(2):
             inner = run(X)[1]
             x, want = X, []
@@ -241,7 +275,7 @@ def test_sow_outside_of_a_capture_and_under_a_taken_name():
     net = Parts(lambda m, x: nn.sow(m, "h", x))
     assert net(X) is X
     assert list(nn.capture(net, "a", call=lambda x: net(x))(X)[1]) == []  # the model itself was not chosen
-    with pytest.raises(ValueError, match="Parts has an attribute 'a', and cannot sow under this name"):
+    with pytest.raises(ValueError, match="Parts has an attribute 'a', and cannot name a value so"):
         nn.sow(net, "a", X)
 
 
@@ -251,29 +285,46 @@ def test_branches_that_return_other_shapes():
         nn.capture(net)(X)
 
 
-def test_in_a_loop_without_end_or_inside_a_raw_transform_it_is_refused():
-    class Loop(nn.Module):
-        def __init__(self, how):
-            self.layer = nn.Linear(2, 2)
-            self.how = how
+ENDLESS = (
+    r"`[^`]*` computes 'a', which is captured, and it cannot leave a loop whose number of steps is not known: write "
+    r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture other modules alone"
+)
 
-        def __call__(self, x):
-            return self.how(self.layer)(x)
 
-    for how, error, words in (
+@each(
+    ("how", "error", "words"),
+    [
+        (lambda m, x: while_loop(lambda x: x.sum() < 0, m.a, x), StructureError, ENDLESS),
         (
-            lambda f: lambda x: while_loop(lambda x: x.sum() < 0, f, x),
+            lambda m, x: jit(lambda x: fori_loop(0, jnp.int32(x.sum()), lambda i, x: m.a(x), x))(x),
             StructureError,
-            "makes State 'a captured result'; a loop",
+            ENDLESS,
         ),
-        (lambda f: jax.vmap(lambda x: f(x)), TraceContextError, "State 'a captured result' cannot take a traced value"),
-    ):
-        loop = Loop(how)
-        shape = graphdef(loop)
-        for run in (lambda f: f, jit):
-            with pytest.raises(error, match=words):
-                run(nn.capture(loop))(X)
-            assert graphdef(loop) is shape
+        (
+            lambda m, x: while_loop(lambda x: m.a(x).sum() < 0, lambda x: x + 1, x),
+            StructureError,
+            "it cannot leave the condition of a loop: compute it in the body",
+        ),
+        (
+            lambda m, x: associative_scan(lambda one, other: m.a(one) + other, x),
+            StructureError,
+            "it cannot leave associative_scan, which calls it in no order: write `scan`",
+        ),
+        (
+            lambda m, x: jax.vmap(lambda x: m.a(x))(x),
+            TraceContextError,
+            "cannot take a traced value here.* Use the transform of the same name from brainstate_transform",
+        ),
+        (lambda m, x: for_loop(lambda v: jax.jit(lambda v: m.a(v))(v), x), TraceContextError, "cannot take a traced"),
+    ],
+)
+def test_what_no_value_can_leave_is_refused(how, error, words):
+    net = Parts(how)
+    shape = graphdef(net)
+    for run in (lambda f: f, jit):
+        with pytest.raises(error, match=words):
+            run(nn.capture(net))(X)
+        assert graphdef(net) is shape
 
 
 def test_an_error_leaves_nothing_behind():

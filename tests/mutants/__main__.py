@@ -24,7 +24,10 @@ from typing import NamedTuple
 from tests.mutants.mutant import Mutant
 
 ROOT = pathlib.Path(__file__).parents[2]
-TABLES = tuple(f"tests.mutants.{name}" for name in ("graph", "engine", "places", "transforms", "nn", "layers", "spiking", "attention"))
+TABLES = tuple(
+    f"tests.mutants.{name}"
+    for name in ("graph", "engine", "places", "transforms", "nn", "layers", "spiking", "attention")
+)
 COPIED = ("brainstate_graph", "brainstate_transform", "brainstate_nn", "tests", "pyproject.toml")
 FAILED, BROKEN = 1, 2  # how pytest ends: some tests failed; or it could not even collect them
 

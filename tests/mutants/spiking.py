@@ -94,11 +94,4 @@ MUTANTS = [
         "picked",
         (f"{TESTS}/test_connections.py",),
     ),
-    (
-        "half precision is widened by the promotion that JAX is set to",
-        f"{NN}/_core/inputs.py",
-        '    with jax.numpy_dtype_promotion("standard"):\n        return',
-        "    if True:\n        return",
-        ("tests/laws/test_layers.py::test_dtypes",),
-    ),
 ]

@@ -24,9 +24,9 @@ from ._verbs.metadata import declare_late
 
 __all__ = [
     "FakeState", "HookHandle", "InitHookContext", "MutableWriteHookContext", "ReadHookContext", "RestoreHookContext",
-    "StateDictManager", "WriteHookContext", "add_tag", "clear_hooks", "clear_state_hooks", "flat_mapping", "from_today",
-    "has_hooks", "has_state_hooks", "list_hooks", "list_state_hooks", "nest_mapping", "numel", "register_state_hook",
-    "temporary_hook", "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
+    "StateDictManager", "WriteHookContext", "add_tag", "catch_new_states", "clear_hooks", "clear_state_hooks", "flat_mapping", "from_today",
+    "has_hooks", "has_state_hooks", "list_hooks", "list_state_hooks", "nest_mapping", "nodes", "numel", "register_state_hook",
+    "states", "temporary_hook", "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
 ]  # fmt: skip
 
 
@@ -157,6 +157,14 @@ class StateDictManager(dict[Any, Any]):
         """Return the states of other kinds."""
         return self.filter_by_predicate(lambda _, state: not isinstance(state, kinds))
 
+    def map_values(self, func: Callable[[Any], Any]) -> StateDictManager:
+        """Return the same keys, with a function applied to what stands under each."""
+        return StateDictManager({key: func(item) for key, item in self.items()})
+
+    def map_keys(self, func: Callable[[Any], Any]) -> StateDictManager:
+        """Return the same items, with a function applied to the key of each."""
+        return StateDictManager({func(key): item for key, item in self.items()})
+
     def unique(self) -> StateDictManager:
         """Return each state once, under the first of its keys."""
         first = {id(state): key for key, state in reversed(self.items())}
@@ -237,6 +245,42 @@ def unregister_state_hook(handle: Hook) -> bool:
     return found
 
 
+# ------------------------------------------------------------------------------------------------------------- graphs
+
+
+def catch_new_states(state_tag: str | None = None, state_to_exclude: Any = None) -> Any:
+    """Collect the states that are made in a block, and tag them."""
+    return today.catch_new_states(state_tag, state_to_exclude)
+
+
+def states(node: Any, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+    """Return the live states by path, of those paths whose length is between two numbers where they are given.
+
+    Example:
+        >>> from brainstate_graph import Node, State
+        >>> from brainstate_graph.compat import states
+        >>> class Pair(Node):
+        ...     def __init__(self, inner):
+        ...         self.own, self.inner = State(1.0), inner
+        >>> list(states(Pair(Pair(None)), allowed_hierarchy=(1, 1)))
+        [('own',)]
+    """
+    return _of_length(today.states(node, *filters), allowed_hierarchy)
+
+
+def nodes(node: Any, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+    """Return the nodes by path, of those paths whose length is between two numbers where they are given."""
+    return _of_length(today.nodes(node, *filters), allowed_hierarchy)
+
+
+def _of_length(found: Any, allowed: tuple[int, int] | None) -> Any:
+    if allowed is None:
+        return found
+    if isinstance(found, tuple):
+        return tuple(_of_length(part, allowed) for part in found)
+    return FlattedDict({path: item for path, item in found.items() if allowed[0] <= len(path) <= allowed[1]})
+
+
 # ------------------------------------------------------------------------------------------------------------- trees
 
 
@@ -268,6 +312,7 @@ def _set_value(context: HookContext, value: Any) -> None:
 for _owner, _name, _part in (
     (Hook, "enable", _switch(True)),
     (Hook, "disable", _switch(False)),
+    (Hook, "is_enabled", lambda hook: hook.enabled),
     (HookContext, "operation", property(lambda context: context.kind)),
     (HookContext, "state_name", property(lambda context: context.state.name)),
     (HookContext, "transformed_value", property(lambda context: context.value, _set_value)),

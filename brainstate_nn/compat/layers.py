@@ -41,7 +41,7 @@ def classes_by_rank(base: type, names: str, ranks: tuple[int, ...] = (1, 2, 3), 
 
 
 class Linear(Layer, today.LinearGeneral):
-    """A linear map of the last axis, with sizes as tuples.
+    """A linear map of the last axis, with sizes as tuples, and with a mask of the weights where one is given.
 
     Example:
         >>> from brainstate_nn import compat
@@ -55,6 +55,7 @@ class Linear(Layer, today.LinearGeneral):
         out_size: Any,
         w_init: Any = _KAIMING,
         b_init: Any = _ZEROS,
+        w_mask: Any = None,
         name: str | None = None,
     ) -> None:
         biased = b_init is not None
@@ -65,6 +66,15 @@ class Linear(Layer, today.LinearGeneral):
             w_init=init.as_initializer(w_init),
             b_init=init.as_initializer(b_init if biased else 0.0),
         )
+        mask = None if w_mask is None else init.param(w_mask, self.weight.value.shape)
+        self.w_mask = None if mask is None else today.LongTermState(jnp.asarray(mask))
+
+    def __call__(self, x: Any, **more: Any) -> jax.Array:
+        """Apply the layer, with its weights times `w_mask` where one is given."""
+        if self.w_mask is None:
+            return super().__call__(x, **more)
+        y = jnp.matmul(x, self.weight.value * self.w_mask.value)
+        return y if self.bias is None else y + self.bias.value
 
 
 class _ConvSizes(Sized):

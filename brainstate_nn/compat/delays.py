@@ -93,17 +93,22 @@ class Delay(Module):
                 "`(history, indices, slot, slots) -> value`"
             )
         dt = environ.get_dt()
-        self.update_every = dt if update_every is None else update_every
-        self._every = int(_steps(self.update_every, dt, np.floor)) if update_every is not None else 1
+        self.update_every: Any = dt if update_every is None else update_every
+        self._every = int(_steps(self.update_every, dt, np.floor))
         if self._every < 1:
             raise ValueError(f"update_every must not be shorter than a step of {dt}, and is {update_every}")
         self.target_info = _like(target_info)
         self.init = init
-        self.max_time, self.max_length = 0.0, 1
+        self.max_length = 1
         self.entries: dict[str, Any] = {}
-        self.register_delay(0.0 if time is None else time)
+        self.register_delay(time)
         for name, when in (entries or {}).items():
             self.register_entry(name, *(when if isinstance(when, (tuple, list)) else (when,)))
+
+    @property
+    def max_time(self) -> Any:
+        """The longest time that there is room for."""
+        return (self.max_length - 1) * self.update_every
 
     @call_order(3)
     def init_state(self, batch_size: int | None = None, **_: Any) -> None:
@@ -153,7 +158,6 @@ class Delay(Module):
         steps = _steps(time, self.update_every, np.ceil)
         if np.min(steps) < 0:
             raise ValueError(f"a delay goes back in time, and {time} is negative")
-        self.max_time = max(self.max_time, float(np.max(np.asarray(time))))
         self.max_length = max(self.max_length, int(np.max(steps)) + 1)
         return (int(steps) if steps.ndim == 0 else steps, *map(np.asarray, indices))
 
@@ -206,7 +210,7 @@ class Delay(Module):
         if not isinstance(delay_step, jax.Array) and np.max(np.asarray(delay_step)) >= self.max_length:
             raise ValueError(
                 f"{locate(self)} keeps {self.max_length} values, and not that of {delay_step} steps ago: write a longer"
-                f" `time`, as time={float(np.max(delay_step)) * float(self.update_every):g}"
+                f" `time`, as time={np.max(delay_step) * self.update_every}"
             )
         slot = ((self.write_ptr.value - 1) // self._every - jnp.asarray(delay_step)) % self.max_length
         return jax.tree.map(lambda kept: kept[(slot, *indices)], history)
@@ -304,5 +308,6 @@ def _like(target: Any) -> Any:
 
 
 def _steps(time: Any, dt: Any, rounded: Callable[[Any], Any]) -> np.ndarray:
-    # 0.3 / 0.1 is 3, and not a little less.
-    return rounded(np.round(np.asarray(time, np.float64) / float(dt), 4)).astype(np.int64)
+    # 0.3 / 0.1 is 3, and not a little less. The quotient alone is turned into a number, as times may have a unit.
+    time = np.asarray(time) if isinstance(time, (list, tuple)) else time
+    return rounded(np.round(np.asarray(time / dt, np.float64), 4)).astype(np.int64)

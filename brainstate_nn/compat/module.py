@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 import brainstate_nn as today
 from brainstate_graph import treefy_states
+from brainstate_graph.compat import catch_new_states
 from brainstate_graph.compat import nodes as nodes_of
 from brainstate_graph.compat import states as states_of
 from brainstate_transform import eval_shape, vmap
@@ -41,16 +42,18 @@ class Layer:
         """Call the layer."""
         return self(*args, **kwargs)  # type: ignore[operator] - of the layer that this is mixed into
 
-    def init_all_states(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the hidden states of the whole model, as the function `init_all_states` does."""
-        return today.init_all_states(self, *args, **kwargs)
+    def init_all_states(self, *args: Any, state_tag: str | None = None, **kwargs: Any) -> Any:
+        """Make the hidden states of the whole model, as the function `init_all_states` does, and return them."""
+        with catch_new_states(state_tag) as caught:
+            today.init_all_states(self, *args, **kwargs)
+        return caught
 
     def states(self, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
-        """Return the live states by path, of paths so long alone as the hierarchy allows."""
+        """Return the live states by path, as the function `states` does."""
         return states_of(self, *filters, allowed_hierarchy=allowed_hierarchy)
 
     def nodes(self, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
-        """Return the nodes by path, of paths so long alone as the hierarchy allows."""
+        """Return the nodes by path, as the function `nodes` does."""
         return nodes_of(self, *filters, allowed_hierarchy=allowed_hierarchy)
 
     def state_trees(self, *filters: Any) -> Any:
@@ -59,7 +62,7 @@ class Layer:
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
         """Iterate over the parameters with their names, behind a prefix; without `recurse`, those of this module."""
-        found = self.states(today.ParamState, allowed_hierarchy=None if recurse else (1, 1))
+        found = self.states(today.ParamState, allowed_hierarchy=None if recurse else (0, 0))
         return ((".".join(map(str, (*[prefix] * bool(prefix), *path))), state) for path, state in found.items())
 
     def parameters(self, recurse: bool = True) -> Iterator[Any]:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 import brainstate_nn as today
 
-from . import init
+from .._core.inputs import along_axis
+from . import environ, init
 from .module import Layer, Module, Sized, as_one_size, as_sizes
 
 __all__ = [
@@ -74,7 +75,7 @@ class Linear(Layer, today.LinearGeneral):
         if self.w_mask is None:
             return super().__call__(x, **more)
         y = jnp.matmul(x, self.weight.value * self.w_mask.value)
-        return y if self.bias is None else y + self.bias.value
+        return y if self.bias is None else y + along_axis(self.bias.value, y.ndim)
 
 
 class _ConvSizes(Sized):
@@ -204,8 +205,6 @@ class ByFit(Layer):
     """A layer that asks ``environ.get("fit")`` for its mode; where that is not set, its own `training` holds."""
 
     def __call__(self, x: Any, *, training: bool | None = None, **more: Any) -> Any:
-        from . import environ
-
         if training is None:
             training = bool(environ.get("fit", self.training))  # type: ignore[attr-defined]
         return super().__call__(x, training=training, **more)  # type: ignore[misc] - of the layer that this is mixed into

@@ -16,6 +16,8 @@ from brainstate_graph.compat import nodes as nodes_of
 from brainstate_graph.compat import states as states_of
 from brainstate_transform import eval_shape, vmap
 
+from . import environ
+
 __all__ = [
     "ElementWiseBlock", "EnvironContext", "Layer", "Module", "ParamDescriber", "Sequential", "Sized", "Vmap",
     "as_one_size", "as_sizes", "size_after",
@@ -224,8 +226,6 @@ class EnvironContext(Layer, today.Module):
         self.context = context
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from . import environ
-
         with environ.context(**self.context):
             return self.layer(*args, **kwargs)
 

@@ -15,6 +15,8 @@ from brainstate_graph import nodes, to_predicate
 from brainstate_graph.extend import assign_values
 from brainstate_transform import vmap_new_states
 
+from . import environ
+
 __all__ = [
     "AccuracyMetric", "AverageMetric", "F1ScoreMetric", "PrecisionMetric", "RecallMetric", "WelfordMetric",
     "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters", "exp_euler_step",
@@ -161,8 +163,6 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
         0.36788
     """
     if dt is None:
-        from . import environ
-
         dt = environ.get_dt()
     noise: Any = args[0] if callable(args[0]) else None
     x, *rest = args if noise is None else args[1:]

@@ -8,8 +8,9 @@ here is today's, and comes from the package itself. Importing this file also giv
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import jax
@@ -23,10 +24,10 @@ from ._trees.tree import FlattedDict, NestedDict, TreefyState
 from ._verbs.metadata import declare_late
 
 __all__ = [
-    "FakeState", "HookHandle", "InitHookContext", "MutableWriteHookContext", "ReadHookContext", "RestoreHookContext",
-    "StateDictManager", "WriteHookContext", "add_tag", "clear_hooks", "clear_state_hooks", "flat_mapping", "from_today",
-    "has_hooks", "has_state_hooks", "list_hooks", "list_state_hooks", "nest_mapping", "numel", "register_state_hook",
-    "temporary_hook", "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
+    "FakeState", "HookHandle", "InitHookContext", "MutableWriteHookContext", "NewStateCatcher", "ReadHookContext", "RestoreHookContext",
+    "StateDictManager", "WriteHookContext", "add_tag", "catch_new_states", "clear_hooks", "clear_state_hooks", "flat_mapping", "from_today",
+    "has_hooks", "has_state_hooks", "list_hooks", "list_state_hooks", "nest_mapping", "nodes", "numel", "register_state_hook",
+    "states", "temporary_hook", "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
 ]  # fmt: skip
 
 
@@ -157,6 +158,14 @@ class StateDictManager(dict[Any, Any]):
         """Return the states of other kinds."""
         return self.filter_by_predicate(lambda _, state: not isinstance(state, kinds))
 
+    def map_values(self, func: Callable[[Any], Any]) -> StateDictManager:
+        """Return the same keys, with a function applied to what stands under each."""
+        return StateDictManager({key: func(item) for key, item in self.items()})
+
+    def map_keys(self, func: Callable[[Any], Any]) -> StateDictManager:
+        """Return the same items, with a function applied to the key of each."""
+        return StateDictManager({func(key): item for key, item in self.items()})
+
     def unique(self) -> StateDictManager:
         """Return each state once, under the first of its keys."""
         first = {id(state): key for key, state in reversed(self.items())}
@@ -237,6 +246,81 @@ def unregister_state_hook(handle: Hook) -> bool:
     return found
 
 
+# ------------------------------------------------------------------------------------------------------------- graphs
+
+
+class NewStateCatcher(list[Any]):
+    """The states that were made in a block."""
+
+    def get_states(self) -> list[Any]:
+        """Return them."""
+        return list(self)
+
+    def get_state_values(self) -> list[Any]:
+        """Return their values."""
+        return [state.value for state in self]
+
+    def get_by_tag(self, tag: str) -> list[Any]:
+        """Return those of a tag."""
+        return [state for state in self if tag in (state.tag or ())]
+
+
+@contextlib.contextmanager
+def catch_new_states(state_tag: str | None = None, state_to_exclude: Any = None) -> Generator[NewStateCatcher]:
+    """Collect the states that are made in a block, and tag them.
+
+    Example:
+        >>> from brainstate_graph import State
+        >>> from brainstate_graph.compat import catch_new_states
+        >>> with catch_new_states("fresh") as catcher:
+        ...     made = State(1.0)
+        >>> catcher.get_states() == [made], made.tag
+        (True, frozenset({'fresh'}))
+    """
+    caught = NewStateCatcher()
+    with today.catch_new_states(state_tag, state_to_exclude) as found:
+        try:
+            yield caught
+        finally:
+            caught.extend(found)
+
+
+def states(node: Any, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+    """Return the live states by path.
+
+    Args:
+        node: A node, or a container of them.
+        *filters: As for `states` of today.
+        allowed_hierarchy: The least and the greatest number of nodes, below the first one, in which a state may be;
+            None for any.
+
+    Example:
+        >>> from brainstate_graph import Node, State
+        >>> from brainstate_graph.compat import states
+        >>> class Pair(Node):
+        ...     def __init__(self, inner):
+        ...         self.own, self.inner = [State(1.0)], inner
+        >>> list(states(Pair(Pair(None)), allowed_hierarchy=(1, 1)))
+        [('inner', 'own', 0)]
+    """
+    return _of_levels(today.states(node, *filters), node, allowed_hierarchy)
+
+
+def nodes(node: Any, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+    """Return the nodes by path, as `states` does."""
+    return _of_levels(today.nodes(node, *filters), node, allowed_hierarchy)
+
+
+def _of_levels(found: Any, node: Any, allowed: tuple[int, int] | None) -> Any:
+    if allowed is None:
+        return found
+    if isinstance(found, tuple):
+        return tuple(_of_levels(part, node, allowed) for part in found)
+    known = today.nodes(node)
+    level = {path: sum(path[:n] in known for n in range(1, len(path) + 1)) for path in found}
+    return FlattedDict({path: item for path, item in found.items() if allowed[0] <= level[path] <= allowed[1]})
+
+
 # ------------------------------------------------------------------------------------------------------------- trees
 
 
@@ -268,6 +352,7 @@ def _set_value(context: HookContext, value: Any) -> None:
 for _owner, _name, _part in (
     (Hook, "enable", _switch(True)),
     (Hook, "disable", _switch(False)),
+    (Hook, "is_enabled", lambda hook: hook.enabled),
     (HookContext, "operation", property(lambda context: context.kind)),
     (HookContext, "state_name", property(lambda context: context.state.name)),
     (HookContext, "transformed_value", property(lambda context: context.value, _set_value)),

@@ -71,7 +71,8 @@ class _Activation(ElementWiseBlock):
         for name, value in _bound(self, args, kwargs).items():
             setattr(self, name, value)
 
-    def __call__(self, x: Any) -> Any:
+    def update(self, x: Any) -> Any:
+        """Apply the function."""
         return type(self).fun(x, **{name: getattr(self, name) for name in self.settings.parameters if name != "name"})
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 import brainstate_nn as today
 
-from . import init
+from .._core.inputs import along_axis
+from . import environ, init
 from .module import Layer, Module, Sized, as_one_size, as_sizes
 
 __all__ = [
@@ -41,7 +42,7 @@ def classes_by_rank(base: type, names: str, ranks: tuple[int, ...] = (1, 2, 3), 
 
 
 class Linear(Layer, today.LinearGeneral):
-    """A linear map of the last axis, with sizes as tuples.
+    """A linear map of the last axis, with sizes as tuples, and with a mask of the weights where one is given.
 
     Example:
         >>> from brainstate_nn import compat
@@ -55,6 +56,7 @@ class Linear(Layer, today.LinearGeneral):
         out_size: Any,
         w_init: Any = _KAIMING,
         b_init: Any = _ZEROS,
+        w_mask: Any = None,
         name: str | None = None,
     ) -> None:
         biased = b_init is not None
@@ -65,6 +67,15 @@ class Linear(Layer, today.LinearGeneral):
             w_init=init.as_initializer(w_init),
             b_init=init.as_initializer(b_init if biased else 0.0),
         )
+        mask = None if w_mask is None else init.param(w_mask, self.weight.value.shape)
+        self.w_mask = None if mask is None else today.LongTermState(jnp.asarray(mask))
+
+    def __call__(self, x: Any, **more: Any) -> jax.Array:
+        """Apply the layer, with its weights times `w_mask` where one is given."""
+        if self.w_mask is None:
+            return super().__call__(x, **more)
+        y = jnp.matmul(x, self.weight.value * self.w_mask.value)
+        return y if self.bias is None else y + along_axis(self.bias.value, y.ndim)
 
 
 class _ConvSizes(Sized):
@@ -194,8 +205,6 @@ class ByFit(Layer):
     """A layer that asks ``environ.get("fit")`` for its mode; where that is not set, its own `training` holds."""
 
     def __call__(self, x: Any, *, training: bool | None = None, **more: Any) -> Any:
-        from . import environ
-
         if training is None:
             training = bool(environ.get("fit", self.training))  # type: ignore[attr-defined]
         return super().__call__(x, training=training, **more)  # type: ignore[misc] - of the layer that this is mixed into

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
 import brainstate_nn as today
+from brainstate_graph import treefy_states
+from brainstate_graph.compat import catch_new_states
+from brainstate_graph.compat import nodes as nodes_of
+from brainstate_graph.compat import states as states_of
 from brainstate_transform import eval_shape, vmap
+
+from . import environ
 
 __all__ = [
     "ElementWiseBlock", "EnvironContext", "Layer", "Module", "ParamDescriber", "Sequential", "Sized", "Vmap",
@@ -23,6 +31,10 @@ class ParamDescriber(functools.partial):
 class Layer:
     """What every older layer has, to be mixed into one of ours."""
 
+    name: str | None = None
+    in_size: Any = None
+    out_size: Any = None
+
     @classmethod
     def desc(cls, *args: Any, **kwargs: Any) -> ParamDescriber:
         """Return the class with some of its arguments; a Sequential gives it `in_size`."""
@@ -32,13 +44,60 @@ class Layer:
         """Call the layer."""
         return self(*args, **kwargs)  # type: ignore[operator] - of the layer that this is mixed into
 
-    def init_all_states(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the hidden states of the whole model, as the function `init_all_states` does."""
-        return today.init_all_states(self, *args, **kwargs)
+    def init_all_states(self, *args: Any, state_tag: str | None = None, **kwargs: Any) -> Any:
+        """Make the hidden states of the whole model, as the function `init_all_states` does, and return them."""
+        with catch_new_states(state_tag) as caught:
+            today.init_all_states(self, *args, **kwargs)
+        return caught
+
+    def states(self, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+        """Return the live states by path, as the function `states` does."""
+        return states_of(self, *filters, allowed_hierarchy=allowed_hierarchy)
+
+    def nodes(self, *filters: Any, allowed_hierarchy: tuple[int, int] | None = None) -> Any:
+        """Return the nodes by path, as the function `nodes` does."""
+        return nodes_of(self, *filters, allowed_hierarchy=allowed_hierarchy)
+
+    def state_trees(self, *filters: Any) -> Any:
+        """Return the states as data, level by level, as `treefy_states` does."""
+        return treefy_states(self, *filters)
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """Iterate over the parameters with their names, behind a prefix; without `recurse`, those of this module."""
+        found = self.states(today.ParamState, allowed_hierarchy=None if recurse else (0, 0))
+        return ((".".join(map(str, (*[prefix] * bool(prefix), *path))), state) for path, state in found.items())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        """Iterate over the parameters; without `recurse`, over those of this module."""
+        return (state for _, state in self.named_parameters(recurse=recurse))
+
+    def named_modules(self, prefix: str = "", include_self: bool = True) -> Iterator[tuple[str, Any]]:
+        """Iterate over this module and all below it, with their names behind a prefix."""
+        for name, module in today.Module.named_modules(self):  # type: ignore[arg-type] - what this is mixed into
+            if include_self or name:
+                yield ".".join(part for part in (prefix, name) if part), module
+
+    def modules(self, include_self: bool = True) -> Iterator[Any]:
+        """Iterate over this module and all below it."""
+        return (module for _, module in self.named_modules(include_self=include_self))
 
     def reg_loss(self) -> Any:
         """Return the sum of the penalties of the model, as the function `reg_loss` does."""
         return today.reg_loss(self)
+
+    def named_param_modules(self, allowed_hierarchy: tuple[int, int] | None = None) -> Iterator[tuple[str, Any]]:
+        """Iterate over each `Param` below this module, with its name."""
+        found = self.nodes(lambda _, node: hasattr(node, "is_param_module"), allowed_hierarchy=allowed_hierarchy)
+        return ((".".join(map(str, path)), node) for path, node in found.items())
+
+    def param_modules(self, allowed_hierarchy: tuple[int, int] | None = None) -> Iterator[Any]:
+        """Iterate over each `Param` below this module."""
+        return (node for _, node in self.named_param_modules(allowed_hierarchy))
+
+    @contextlib.contextmanager
+    def param_precompute(self, allowed_hierarchy: tuple[int, int] | None = None) -> Generator[None]:
+        """Do nothing: a compiled program computes the value of a `Param` once, however often it is asked for."""
+        yield
 
     def __rshift__(self, other: Any) -> Any:
         return Sequential(self, other) if callable(other) else NotImplemented
@@ -49,8 +108,6 @@ class Layer:
 
 class Sized(Layer):
     """A layer with sizes of its input and output without the batch, where it was told that of its input."""
-
-    in_size = None
 
     @property
     def out_size(self) -> tuple[int, ...] | None:
@@ -88,7 +145,6 @@ class Module(Layer, today.Module, metaclass=_AnyModule):
     """
 
     update = None  # type: ignore[assignment] - to be defined in place of `__call__`
-    name = None
     _in_size = _out_size = None
 
     def __init__(self, name: str | None = None) -> None:
@@ -170,8 +226,6 @@ class EnvironContext(Layer, today.Module):
         self.context = context
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from . import environ
-
         with environ.context(**self.context):
             return self.layer(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Penalties, constraints, metrics and what else is used around training, by their older names."""
+"""Metrics, and what is done with a whole model, by their older names."""
 
 from __future__ import annotations
 
@@ -15,19 +15,13 @@ from brainstate_graph import nodes, to_predicate
 from brainstate_graph.extend import assign_values
 from brainstate_transform import vmap_new_states
 
+from . import environ
+
 __all__ = [
-    "AccuracyMetric", "AffineT", "AverageMetric", "ChainT", "ClipT", "DelayState", "ElasticNetReg", "ExpT",
-    "F1ScoreMetric", "IdentityT", "L1Reg", "L2Reg", "LogT", "NegSoftplusT", "NegativeT", "OrthogonalReg", "PositiveT",
-    "PrecisionMetric", "RecallMetric", "ScaledSigmoidT", "SigmoidT", "SoftplusT", "TanhT", "WelfordMetric",
+    "AccuracyMetric", "AverageMetric", "F1ScoreMetric", "PrecisionMetric", "RecallMetric", "WelfordMetric",
     "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters", "exp_euler_step",
     "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states", "vmap_reset_all_states",
 ]  # fmt: skip
-
-
-class DelayState(today.ShortTermState):
-    """The kind of the states of a delay."""
-
-    __slots__ = ()
 
 
 # ------------------------------------------------------------------------------------------------------------ metrics
@@ -65,109 +59,13 @@ class F1ScoreMetric(today.F1):
         super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
 
 
-# ---------------------------------------------------------------------------------------------------------- penalties
-
-
-class _Loss:
-    """A penalty that is also called by the name `loss`."""
-
-    def loss(self, value: Any) -> jax.Array:
-        """Return the penalty of an array."""
-        return self(value)  # type: ignore[operator] - of the penalty that this is mixed into
-
-
-class L1Reg(_Loss, today.L1):
-    """`L1`, of weight 1 where none is given."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
-
-
-class L2Reg(_Loss, today.L2):
-    """`L2`, of weight 1 where none is given."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
-
-
-class OrthogonalReg(_Loss, today.Orthogonal):
-    """`Orthogonal`, of weight 1 where none is given."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
-
-
-class ElasticNetReg(_Loss, today.ElasticNet):
-    """`ElasticNet`, with the share of the first weight."""
-
-    def __init__(self, l1_weight: float = 1.0, l2_weight: float = 1.0, alpha: float = 0.5) -> None:
-        super().__init__(alpha * l1_weight, (1.0 - alpha) * l2_weight)
-
-
-# -------------------------------------------------------------------------------------------------------- constraints
-
-AffineT, ChainT = today.Affine, today.Chain
-
-
-def IdentityT() -> today.Transform:
-    """Return the transform that changes nothing."""
-    return today.Affine()
-
-
-def ClipT(lower: float, upper: float) -> today.Transform:
-    """Return `Clip`."""
-    return today.Clip(lower, upper)
-
-
-def SigmoidT(lower: float, upper: float) -> today.Transform:
-    """Return `Sigmoid`."""
-    return today.Sigmoid(lower, upper)
-
-
-def ScaledSigmoidT(lower: float, upper: float, beta: float = 1.0) -> today.Transform:
-    """Return `Sigmoid` of `beta` times its argument."""
-    return today.Chain(today.Affine(beta), today.Sigmoid(lower, upper))
-
-
-def TanhT(lower: float, upper: float) -> today.Transform:
-    """Return the hyperbolic tangent between two numbers, which is `Sigmoid` of twice its argument."""
-    return ScaledSigmoidT(lower, upper, 2.0)
-
-
-def ExpT(lower: float) -> today.Transform:
-    """Return `Exp` above a number."""
-    return today.Chain(today.Exp(), today.Affine(1.0, lower))
-
-
-LogT = ExpT
-
-
-def PositiveT() -> today.Transform:
-    """Return `Exp`."""
-    return today.Exp()
-
-
-def SoftplusT(lower: float) -> today.Transform:
-    """Return `Softplus` above a number."""
-    return today.Chain(today.Softplus(), today.Affine(1.0, lower))
-
-
-def NegSoftplusT(upper: float) -> today.Transform:
-    """Return `Softplus` below a number."""
-    return today.Chain(today.Affine(-1.0), today.Softplus(), today.Affine(-1.0, upper))
-
-
-def NegativeT() -> today.Transform:
-    """Return `Softplus` below 0."""
-    return NegSoftplusT(0.0)
-
-
 # ---------------------------------------------------------------------------------------------------- whole models
 
 
-def count_parameters(module: today.Module) -> int:
-    """Return how many numbers the parameters of a model hold."""
-    return sum(jnp.size(leaf) for state in module.parameters() for leaf in jax.tree.leaves(state.value))
+def count_parameters(module: today.Module, precision: int = 2, return_table: bool = False) -> Any:
+    """Return how many numbers the parameters of a model hold, and before it a table where that is asked for."""
+    total = sum(jnp.size(leaf) for state in module.parameters() for leaf in jax.tree.leaves(state.value))
+    return (today.tabulate(module), total) if return_table else total
 
 
 def clip_grad_norm(grad: Any, max_norm: Any, norm_type: Any = 2.0, return_norm: bool = False) -> Any:
@@ -195,7 +93,7 @@ def assign_state_values(target: Any, *state_by_abs_path: Mapping[Any, Any]) -> t
     return [path for path in given if path not in states], [path for path in states if path not in given]
 
 
-def call_order(level: int = 0) -> Callable[[Any], Any]:
+def call_order(level: int = 0, check_order_boundary: bool = True) -> Callable[[Any], Any]:
     """Let `init_all_states` and its kin call a method after those of lower levels and those without one."""
 
     def mark(fun: Any) -> Any:
@@ -265,18 +163,10 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
         0.36788
     """
     if dt is None:
-        from . import environ
-
         dt = environ.get_dt()
     noise: Any = args[0] if callable(args[0]) else None
-    args = args if noise is None else args[1:]
-    x, *rest = args
-    slope, change = jax.jvp(lambda x: fn(x, *rest, **kwargs), (x,), (jnp.ones_like(x),))
-    z = dt * change
-    # expm1(z) / z is 1 at 0, where its gradient must not be that of 0 / 0.
-    small = jnp.abs(z) < 1e-6
-    factor = jnp.where(small, 1.0 + z / 2, jnp.expm1(z) / jnp.where(small, 1.0, z))
-    x = x + dt * factor * slope
+    x, *rest = args if noise is None else args[1:]
+    drifted = today.exp_euler_step(lambda x: fn(x, *rest, **kwargs), x, dt=float(dt))
     if noise is None:
-        return x
-    return x + jnp.sqrt(dt) * noise(*args, **kwargs) * today.default_rng().normal(jnp.shape(x))
+        return drifted
+    return drifted + jnp.sqrt(dt) * noise(x, *rest, **kwargs) * today.default_rng().normal(jnp.shape(x))

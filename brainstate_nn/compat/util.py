@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any
 
-import flax.struct as struct
 import jax
 from flax.core import FrozenDict, copy, freeze, pop, unfreeze
 from flax.struct import PyTreeNode, dataclass, field
@@ -32,11 +32,14 @@ __getattr__ = _graph.from_today(__name__, _graph)
 flatten_dict = functools.partial(_flatten_dict, sep=".")
 unflatten_dict = functools.partial(_unflatten_dict, sep=".")
 pretty_repr = repr
+struct = sys.modules[__name__]  # what it has is here
+sys.modules[f"{__name__}.struct"] = struct
+sys.modules[f"{__name__}.filter"] = filter  # so that `from brainstate_nn.compat.util.filter import ...` finds it
 _numbers: dict[str, Any] = collections.defaultdict(itertools.count)
 
 
 class DotDict(dict[str, Any]):
-    """A dict whose items are attributes, too.
+    """A dict whose items are attributes, too, and so are those of dicts in it.
 
     Example:
         >>> from brainstate_nn.compat.util import DotDict
@@ -51,8 +54,16 @@ class DotDict(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
+    def __init__(self, *items: Any, **named: Any) -> None:
+        for key, value in dict(*items, **named).items():
+            self[key] = DotDict(value) if type(value) is dict else value
+
     __setattr__ = dict.__setitem__
     __delattr__ = dict.__delitem__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts."""
+        return {key: value.to_dict() if isinstance(value, DotDict) else value for key, value in self.items()}
 
 
 def merge_dicts(*dicts: dict[Any, Any], recursive: bool = True) -> dict[Any, Any]:

@@ -28,8 +28,8 @@ from .arrays import is_key, uncommitted
 from .samplers import Samplers
 
 __all__ = [
-    "Draws", "RandomState", "RandomStreams", "Rng", "as_key", "default_rng", "draws_of_part", "is_one_key", "key_of_call",
-    "own_stream", "seed", "split_key", "stream_of",
+    "Draws", "RandomState", "RandomStreams", "Rng", "as_key", "default_rng", "draws_of_part", "is_one_key",
+    "key_of_call", "own_stream", "seed", "split_key", "stream_of",
 ]  # fmt: skip
 
 # Two threads that make layers must not draw one key from the default stream. A draw may run hooks that draw themselves,

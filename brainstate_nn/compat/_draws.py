@@ -16,8 +16,8 @@ from .._core.random import RandomState, RandomStreams, as_key, split_key
 from .environ import dftype, ditype
 
 __all__ = [
-    "Size", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
-    "until_accepted", "whole",
+    "Size", "chances", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
+    "until_accepted", "whole", "wide",
 ]  # fmt: skip
 
 Size = int | Sequence[int] | None
@@ -53,12 +53,21 @@ def real(dtype: Any) -> Any:
     return dftype() if dtype is None else dtype
 
 
+def wide(dtype: Any) -> Any:
+    """Return the dtype to compute in where fewer than 32 bits are too few: linear algebra has none, and chances lie."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
 def whole(dtype: Any) -> Any:
     return ditype() if dtype is None else dtype
 
 
 def reals(dtype: Any, *arguments: Any) -> list[jax.Array]:
     return [jnp.asarray(each, real(dtype)) for each in arguments]
+
+
+def chances(*arguments: Any) -> list[jax.Array]:
+    return reals(wide(dftype()), *arguments)
 
 
 def moved(sample: jax.Array, loc: Any, scale: Any) -> jax.Array:

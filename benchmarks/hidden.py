@@ -2,10 +2,9 @@
 
 An RNN and a spiking network run through a series from rest, and are trained on it: each call makes the hidden states
 anew, as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so
-that
-its spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options: ``--quick``
-(rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the exit code
-is 0.
+that its spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options:
+``--quick`` (rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the
+exit code is 0.
 """
 
 from __future__ import annotations

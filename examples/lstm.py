@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -47,9 +47,17 @@ def batches(images: np.ndarray, labels: np.ndarray, epochs: int) -> Iterator[tup
                 bar.update()
 
 
-def train(model: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int, rate: float = 5e-3) -> list[float]:
-    """Train in place and return the loss of each step."""
-    schedule = optax.cosine_decay_schedule(rate, epochs * (len(images) // BATCH))
+def train(
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int,
+    rate: float = 5e-3,
+    watch: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Train in place and return the loss of each step; `watch` is called after each epoch."""
+    steps = len(images) // BATCH
+    schedule = optax.cosine_decay_schedule(rate, epochs * steps)
     params = model.states(nn.ParamState)
     optimizer = nn.Optimizer(params, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)))
 
@@ -62,7 +70,12 @@ def train(model: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int,
         optimizer.update(grads)
         return value
 
-    return [float(value) for value in [step(x, y) for x, y in batches(images, labels, epochs)]]
+    losses: list[jax.Array] = []
+    for x, y in batches(images, labels, epochs):
+        losses.append(step(x, y))
+        if len(losses) % steps == 0:
+            watch()
+    return [float(value) for value in losses]
 
 
 def read_aloud(model: RowReader, images: jax.Array) -> jax.Array:

@@ -25,6 +25,7 @@ __all__ = [
     "resharded",
     "resharded_like",
     "spec_of",
+    "spread_as",
     "with_sharding",
     "with_spec",
 ]
@@ -53,6 +54,11 @@ def resharded_like(new: jax.Array, old: jax.Array) -> jax.Array:
     """Bring the new value of a state to the sharding of the old one, which a loop that carries it cannot change."""
     spec = jax.typeof(old).sharding.spec
     return new if jax.typeof(new).sharding.spec == spec else resharded(new, spec, old)
+
+
+def spread_as(part: jax.Array, x: jax.Array) -> jax.Array:
+    """Bring a part of a carry to the sharding of an input of its shape, where that one is spread."""
+    return resharded_like(part, x) if any(jax.typeof(x).sharding.spec) else part
 
 
 def resharded(x: jax.Array, spec: PartitionSpec, beside: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .._core.arguments import as_dtype, as_positive, as_sizes
 from .._core.inputs import promote
+from .._core.sharded import spread_as
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
 from .._recurrent.constants import Constant, Given, as_constant, numbers_in, of_constant
@@ -143,7 +144,7 @@ class HodgkinHuxley(RecurrentCell):
             The new carry, and the spikes: zeros and ones of the shape of `x`.
         """
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * 4)
-        x, v, *gates = promote(x, *parts, dtype=self.dtype)
+        x, v, *gates = promote(x, *[spread_as(part, x) for part in parts], dtype=self.dtype)
         gates = [
             exp_euler_step(lambda gate, opens, closes: opens * (1 - gate) - closes * gate, gate, *of(v), dt=self.dt)
             for gate, of in zip(gates, _RATES, strict=True)

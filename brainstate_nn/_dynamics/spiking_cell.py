@@ -15,6 +15,7 @@ from brainstate_graph import State
 
 from .._core.arguments import as_dtype, as_positive, as_sizes
 from .._core.inputs import promote
+from .._core.sharded import spread_as
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
 from .._recurrent.constants import Constant, Given, as_constant, check_above, numbers_in, of_constant
@@ -106,6 +107,7 @@ class SpikingCell(RecurrentCell):
             The carry after the reset, and the spikes: zeros and ones of the same shape.
         """
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * len(self.hidden_names))
+        parts = [spread_as(part, x) for part in parts]
         wait = parts.pop() if "wait" in self.hidden_names else None
         x, *variables = promote(x, *parts, dtype=self.dtype)
         v, *others = self._move(x, *variables)

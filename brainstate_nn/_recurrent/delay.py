@@ -132,12 +132,11 @@ class Delay(RecurrentCell):
         return jnp.roll(buffer, 1, buffer.ndim - len(self.in_size) - 1), position
 
     def _of_each(self, buffer: jax.Array, position: jax.Array, axis: int) -> jax.Array:
-        """Take out what went in the delay of each feature ago.
+        """Take out what went in the delay of each feature ago: a slot of each, and the one before.
 
-        All slots are compared with the delay, and not two of them gathered: the derivative by the line has all of them
-        anyhow, and a line that is spread over a mesh stays so.
+        Two slots are gathered; to compare all of them with the delay took 80 times as long for 250 slots.
         """
-        like = jax.lax.index_in_dim(buffer, 0, axis)
+        like = jax.lax.index_in_dim(buffer, 0, axis, keepdims=False)
         delay = of_constant(self.delay, like, wide=True)
         # `jnp.clip` has no derivative at its bounds, where a delay of 0 would stay for ever.
         steps = jnp.where(delay < 0, 0.0, jnp.where(delay > self.max_delay, self.max_delay, delay)) / self.dt
@@ -146,11 +145,12 @@ class Delay(RecurrentCell):
         steps = jnp.where(jnp.abs(steps - near) < 1e-4, near + (steps - jax.lax.stop_gradient(steps)), steps)
         whole = jnp.floor(jax.lax.stop_gradient(steps))
         part = (steps - whole).astype(buffer.dtype)
-        slots = jnp.arange(self._slots, dtype=position.dtype).reshape(self._slots, *[1] * len(self.in_size))
-        age = ((position - slots) % self._slots)[(None,) * axis].astype(whole.dtype)
-        # By `where` and not by a product with zero, so that NaN in another slot stays there.
-        parts = jnp.where(age == whole, (1 - part) * buffer, 0) + jnp.where(age == whole + 1, part * buffer, 0)
-        return jnp.sum(parts, axis)
+
+        def ago(steps: jax.Array) -> jax.Array:
+            slots = jnp.broadcast_to((position - steps.astype(jnp.int32)) % self._slots, like.shape)
+            return jnp.take_along_axis(buffer, jnp.expand_dims(slots, axis), axis).squeeze(axis)
+
+        return (1 - part) * ago(whole) + part * ago(whole + 1)
 
     @property
     def _slots(self) -> int:

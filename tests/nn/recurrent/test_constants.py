@@ -107,6 +107,32 @@ def test_one_of_each_lane_and_of_each_layer_of_a_stack():
     assert stack(jnp.ones((4, 3))).shape == (4, 3)
 
 
+@each("name", CELLS)
+def test_in_the_strictest_jax(name):
+    kind, x, options = CELLS[name]
+    usual = {**(constants(kind) if inspect.isclass(kind) else {}), **options}
+    given = {k: nn.ParamState(jnp.full(SIZE, v)) for k, v in usual.items() if k != "max_delay" and v is not None}
+    current = nn.ParamState(jnp.full(SIZE, x))
+
+    def total(cell):
+        carry, y = cell.step(cell.initial_carry(), current.value)
+        return y.sum() + cell.step(carry, current.value)[1].sum()
+
+    with jax.numpy_dtype_promotion("strict"):
+        assert jnp.isfinite(jit(total)(kind(SIZE, **options)))
+        grads = jit(grad(total, nn.ParamState))(kind(SIZE, **(options | given)))
+    assert len(grads) == 1 + len(given)
+    assert all(jnp.isfinite(x).all() for x in grads.values())
+
+
+@each("make", [nn.LIF, nn.ExponentialSynapse])
+def test_a_state_of_whole_numbers(make):
+    with jax.numpy_dtype_promotion("strict"):
+        one, other = (make(2, tau=nn.ParamState(jnp.array([4, 9], dtype))) for dtype in ("int32", "float32"))
+        got, want = (cell.step(cell.initial_carry(), jnp.ones(2)) for cell in (one, other))
+    np.testing.assert_array_equal(got, want)
+
+
 @each("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_kept_from_constants(dtype):
     for cell in (

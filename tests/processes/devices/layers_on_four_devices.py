@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit
 from tests.laws.layers import Layer, layers
+from tests.laws.neurons import NEURONS
 
 MESH = jax.make_mesh((4,), ("data",))  # with explicit axes, as is the default
 
@@ -148,6 +149,19 @@ def test_connections_over_two_axes(number: int) -> None:
     for one_by_one in (jax.lax.map, lambda layer, xs: jax.vmap(layer)(xs)):
         run = jax.shard_map(lambda xs, f=one_by_one: f(layer, xs), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
         np.testing.assert_allclose(np.asarray(run(split)), np.asarray(layer(batch)), rtol=1e-5, atol=1e-5)
+
+
+def test_neurons_whose_features_are_spread_too() -> None:
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    spec = P(None, "data", "model")
+    for row in NEURONS:
+        cell, (x,) = row.make(), row.inputs()
+        xs = jax.numpy.stack([x, 2 * x, -x])
+        want = nn.RNN(cell, time_major=True)(xs)
+        with jax.set_mesh(mesh):
+            out = jit(nn.RNN(cell, time_major=True))(jax.device_put(xs, NamedSharding(mesh, spec)))
+        assert jax.typeof(out).sharding.spec == spec, row.name
+        np.testing.assert_allclose(np.asarray(out), np.asarray(want), rtol=2e-4, atol=2e-4, err_msg=row.name)
 
 
 CELLS = ("LSTMCell", "LIF", "Delay")

@@ -49,16 +49,16 @@ def test_the_pooled_vectors_are_those_of_the_original():
 
 @each("name, module", MODULES.items())
 def test_what_is_written_again_is_equal_to_the_bit(name, module, tmp_path):
-    model, config = module.load(DATA / name, None), hub.read_config(DATA / name)
+    model, config = module.load(DATA / name, None), files.read_config(DATA / name)
     path = tmp_path / name
     module.save(model, path, config, shard=12_000)
-    assert same_bits(hub.read_weights(path), hub.read_weights(DATA / name))
-    assert hub.read_config(path) == config
+    assert same_bits(files.read_weights(path), files.read_weights(DATA / name))
+    assert files.read_config(path) == config
     assert len(list(path.glob("model-*-of-*.safetensors"))) > 1
     # over what is there: one file then, and no shard of before
     module.save(model, path, config)
     assert {p.name for p in path.iterdir()} == {"config.json", "model.safetensors"}
-    assert same_bits(hub.read_weights(path), hub.read_weights(DATA / name))
+    assert same_bits(files.read_weights(path), files.read_weights(DATA / name))
 
 
 # Other names of the same weights, as files of other versions and classes have them.
@@ -94,10 +94,10 @@ OTHER_NAMES = {
 @each("title, row", OTHER_NAMES.items())
 def test_names_of_other_versions_are_read(title, row, tmp_path):
     name, turned, besides = row
-    weights = hub.read_weights(DATA / name)
+    weights = files.read_weights(DATA / name)
     more = {key: weights[value] if isinstance(value, str) else np.asarray(value) for key, value in besides.items()}
     path = tmp_path / title.replace(" ", "_")
-    hub.write(path, hub.read_config(DATA / name), {**{(turned or str)(key): w for key, w in weights.items()}, **more})
+    files.write(path, files.read_config(DATA / name), {**{(turned or str)(key): w for key, w in weights.items()}, **more})
     module = MODULES[name]
     assert same_bits(nn.export_weights(module.load(path, None), "torch", layers=module.FAMILY.layers), weights)
 
@@ -155,7 +155,7 @@ def test_pictures_of_torch_are_refused_with_the_line_to_write():
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_lora_is_trained_and_merged_and_written(name, tmp_path):
     module, model = MODULES[name], clone(loaded(name))
-    weights, tokens = hub.read_weights(DATA / name), jnp.asarray(tokens_of(name)[0])
+    weights, tokens = files.read_weights(DATA / name), jnp.asarray(tokens_of(name)[0])
     nn.add_lora(model, 2, rng=nn.RandomState(0))
     np.testing.assert_array_equal(jit(model)(tokens), jit(loaded(name))(tokens))
     params = model.states(nn.LoRAParam)
@@ -172,7 +172,7 @@ def test_a_lora_is_trained_and_merged_and_written(name, tmp_path):
 
     losses = [float(step()) for _ in range(5)]
     assert losses[-1] < losses[0] - 0.01
-    config = hub.read_config(DATA / name)
+    config = files.read_config(DATA / name)
     with pytest.raises(ValueError, match=r"write `nn\.merge_lora"):
         module.save(model, tmp_path / "refused", config)
     assert not (tmp_path / "refused").exists()
@@ -182,7 +182,7 @@ def test_a_lora_is_trained_and_merged_and_written(name, tmp_path):
     module.save(model, tmp_path / "merged", config)
     again = module.load(tmp_path / "merged")
     np.testing.assert_allclose(jit(again)(tokens), corrected, atol=1e-4)
-    tables = {key for key, w in hub.read_weights(tmp_path / "merged").items() if w.tobytes() == weights[key].tobytes()}
+    tables = {key for key, w in files.read_weights(tmp_path / "merged").items() if w.tobytes() == weights[key].tobytes()}
     linear = {key for key in weights if key.endswith(("proj.weight", "c_attn.weight", "c_fc.weight", "lm_head.weight"))}
     assert tables == set(weights) - linear  # what is no linear layer is the same to the bit
 

@@ -71,8 +71,9 @@ def generate(
         )
     writer = clone(model).eval()
     nn.init_all_states(writer, batch_size=len(tokens), max_length=length)
-    stops = jnp.asarray(np.ravel(() if stop is None else stop), jnp.int32)
-    # As arrays, so that one program serves all choices.
+    given = np.ravel(() if stop is None else stop)
+    stops = np.append(given, np.full(-len(given) % 8 or 8, -1)).astype(np.int32)  # no token is -1
+    # As arrays, and stop tokens by the eight, so that one program serves all choices.
     choice = jnp.float32(temperature), jnp.int32(top_k or np.iinfo(np.int32).max), jnp.float32(top_p)
     keys = jax.random.split(jax.random.key(0) if key is None else key, max_new_tokens)
     written, count = _written(writer, tokens, mask, keys, choice, stops)

@@ -6,7 +6,8 @@ that are called as those of torch where that reads well, and rules for the rest,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,8 +56,9 @@ def load(family: Family, directory: str | Path, dtype: Any = jnp.float32) -> Any
     # Of shapes at first: nothing is drawn that would be overwritten, and what is refused is so before weights are read.
     abstract = nn.abstract(lambda: family.build(config, jnp.float32 if dtype is None else dtype))
     weights = read_weights(directory)
-    model = nn.abstract(lambda: family.build(config, dtype_of(weights))) if dtype is None else abstract
-    nn.import_weights(model, weights, "torch", layers=family.layers, rename=family.rename(model), cast=True)
+    rules = family.rename(abstract)
+    model = nn.abstract(lambda: family.build(config, dtype_of(weights, rules))) if dtype is None else abstract
+    nn.import_weights(model, weights, "torch", layers=family.layers, rename=rules, cast=True)
     return model.eval()
 
 
@@ -92,9 +94,16 @@ def save(family: Family, model: nn.Module, directory: str | Path, config: Config
     write(directory, {**config, **said}, weights, shard)
 
 
-def dtype_of(weights: Mapping[str, np.ndarray]) -> Any:
-    """Return the dtype that all floats among the weights can have without loss."""
-    floats = {array.dtype for array in weights.values() if jnp.issubdtype(array.dtype, jnp.floating)}
+def dtype_of(weights: Mapping[str, np.ndarray], rules: Sequence[tuple[str, str | None]] = ()) -> Any:
+    """Return the dtype that all floats among the weights can have without loss, but for those that rules leave out."""
+    floats = set()
+    for name, array in weights.items():
+        for pattern, new in rules:
+            if new is None and re.search(pattern, name):
+                break
+            name = re.sub(pattern, new or "", name)  # noqa: PLW2901 - as the rules are read one after the other
+        else:
+            floats |= {array.dtype} if jnp.issubdtype(array.dtype, jnp.floating) else set()
     return jnp.result_type(*floats) if floats else jnp.dtype(jnp.float32)
 
 

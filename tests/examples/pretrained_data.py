@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from brainstate_transform import jit
-from examples.pretrained import bert, gpt2, hub, llama, resnet, vit
+from examples.pretrained import bert, files, gpt2, llama, resnet, vit
 
 DATA = Path(__file__).parents[1] / "data" / "pretrained"
 MODULES: dict[str, ModuleType] = {

@@ -62,8 +62,8 @@ def read_weights(directory: str | Path) -> Weights:
                 weights.update((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118 - it is no mapping
         except SafetensorError as error:
             raise ValueError(
-                f"{directory / name} cannot be read as safetensors: {error}; what has some 130 bytes is a pointer of Git "
-                "LFS, and `git lfs pull` gets the file"
+                f"{directory / name} cannot be read as safetensors: {error}; what has some 130 bytes is a pointer of "
+                "Git LFS, and `git lfs pull` gets the file"
             ) from error
     lost = sorted(set(places) - set(weights))
     if lost:

@@ -36,8 +36,8 @@ def generate(
     """Return what the model writes behind each prompt, up to and with the first stop token; the model stays as it is.
 
     Args:
-        model: A model that is called as ``model(tokens, mask=, positions=, decode=True)`` and returns logits. What it has
-            as `vocab_size` and `context` bounds the tokens, and how many there may be.
+        model: A model that is called as ``model(tokens, mask=, positions=, decode=True)`` and returns logits. What it
+            has as `vocab_size` and `context` bounds the tokens, and how many there may be.
         prompts: Lists of tokens, of any lengths.
         max_new_tokens: How many tokens are written at most.
         temperature: What logits are divided by before one is drawn; 0 to take the best one.

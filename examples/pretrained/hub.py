@@ -86,8 +86,8 @@ def save(family: Family, model: nn.Module, directory: str | Path, config: Config
     wrong = sorted(name for name in ours.keys() | wanted if ours.get(name) != wanted.get(name))
     if wrong:
         raise ValueError(
-            f"the configuration is of another model: it has {wrong[0]} of shape {wanted.get(wrong[0])}, and the model of "
-            f"{ours.get(wrong[0])} ({len(wrong)} such); give what `read_config` returned where the model was loaded"
+            f"the configuration is of another model: it has {wrong[0]} of shape {wanted.get(wrong[0])}, and the model "
+            f"of {ours.get(wrong[0])} ({len(wrong)} such); give what `read_config` returned where it was loaded"
         )
     weights = nn.export_weights(model, "torch", layers=family.layers)
     said = {key: str(dtype_of(weights)) for key in ("dtype", "torch_dtype") if key in config}
@@ -101,7 +101,7 @@ def dtype_of(weights: Mapping[str, np.ndarray], rules: Sequence[tuple[str, str |
         for pattern, new in rules:
             if new is None and re.search(pattern, name):
                 break
-            name = re.sub(pattern, new or "", name)  # noqa: PLW2901 - as the rules are read one after the other
+            name = re.sub(pattern, new or "", name)
         else:
             floats |= {array.dtype} if jnp.issubdtype(array.dtype, jnp.floating) else set()
     return jnp.result_type(*floats) if floats else jnp.dtype(jnp.float32)
@@ -130,7 +130,9 @@ def settings(kind: type[S], config: Config, model_type: str, **only: Any) -> S:
     """
     given = config.get("model_type")
     if given != model_type:
-        hint = f": write `from examples.pretrained import {given}` and `{given}.load(directory)`" if given in KNOWN else ""
+        hint = (
+            f": write `from examples.pretrained import {given}` and `{given}.load(directory)`" if given in KNOWN else ""
+        )
         raise ValueError(f"config.json has the model_type {given!r}, and {model_type!r} is read here{hint}")
     only = {"quantization_config": None, **only}
     wrong = [f"{name}={config[name]!r}" for name, value in only.items() if config.get(name, value) != value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,11 @@ from safetensors.numpy import load_file
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_states
 from brainstate_transform import jit
-from examples.pretrained import bert, gpt2, llama, resnet, vit
+from examples.pretrained import bert, gpt2, llama, vit
 from examples.pretrained.command import classify_picture
 from examples.pretrained.files import stop_tokens
 from examples.pretrained.generate import choose, generate, main, padded, positions_of, ranked
-from tests.examples.pretrained_data import DATA, expected, loaded, prompts_of, tokens_of
+from tests.examples.pretrained_data import DATA, MODULES, expected, loaded, prompts_of, tokens_of
 from tests.tables import each
 
 TEXTS = ("gpt2", "llama", "llama_tied")
@@ -138,42 +140,41 @@ def test_the_commands_print_what_the_originals_computed(tmp_path, capsys):
         run(words(*line))
         return capsys.readouterr().out.split()
 
-    name = "llama"  # its first text has no padding, and no stop token
-    line = [DATA / name, *prompts_of(name)[0], "--length", 5]
-    assert printed(lambda given: main(llama.load, llama.__doc__, given), *line) == words(
-        *expected(name)["generated"][0, :5]
-    )
-    tokens = {name: expected(name)["input_ids"][0] for name in ("bert", "bert_classifier", "bert_plain")}
-    for name, text in tokens.items():
-        lines = printed(bert.main, DATA / name, *text)
-        model, text = loaded(name), text[None].astype(np.int32)
-        output = np.asarray(jit(model)(text)[0])  # of one sentence, and that of the directory has two
-        wanted = {
-            "bert": lambda: words(*output.argmax(-1)),
-            "bert_classifier": lambda: [f"LABEL_{output.argmax()}"],
-            "bert_plain": lambda: words(*np.asarray(jnp.linalg.norm(output, axis=-1)).tolist()),
-        }[name]()
-        assert lines[1 : 1 + len(wanted)] == wanted if name == "bert_classifier" else len(lines) == len(wanted)
-        assert name != "bert" or lines == wanted
-    for module, name in ((vit, "vit"), (resnet, "resnet")):
+    # Its first text has no padding, and no stop token.
+    line = [DATA / "llama", *prompts_of("llama")[0], "--length", 5]
+    wanted = words(*expected("llama")["generated"][0, :5])
+    assert printed(partial(main, llama.load, llama.__doc__), *line) == wanted
+
+    # Of one sentence, and that of the directory has two: what the model says of it.
+    text = expected("bert")["input_ids"][0]
+    output = {name: np.asarray(jit(loaded(name))(text[None].astype(np.int32))[0]) for name in ("bert", "bert_plain")}
+    assert printed(bert.main, DATA / "bert", *text) == words(*output["bert"].argmax(-1))
+    lengths = printed(bert.main, DATA / "bert_plain", *text)
+    np.testing.assert_allclose(np.asarray(lengths, float), np.linalg.norm(output["bert_plain"], axis=-1), rtol=1e-5)
+    assert sorted(printed(bert.main, DATA / "bert_classifier", *text)[1::2]) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+    for name in ("vit", "resnet"):
         np.save(tmp_path / "a.npy", expected(name)["pixel_values"][1].transpose(1, 2, 0))
-        lines = printed(lambda given: classify_picture(module.load, "", given), DATA / name, tmp_path / "a.npy")
-        logits = expected(name)["logits"][1]
-        order = np.argsort(-logits)[:5]
+        lines = printed(partial(classify_picture, MODULES[name].load, ""), DATA / name, tmp_path / "a.npy")
+        shares = np.exp(expected(name)["logits"][1])
+        order = np.argsort(-shares)[:5]
         assert lines[1::2] == [f"LABEL_{i}" for i in order]
-        shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-        np.testing.assert_allclose(np.asarray(lines[::2], float), shares[order], atol=1e-3)
+        np.testing.assert_allclose(np.asarray(lines[::2], float), shares[order] / shares.sum(), atol=1e-3)
 
 
 def test_a_command_ends_with_one_line_where_something_is_wrong(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.zeros((3, 32, 32)))
     for run, line, text in (
-        (lambda given: main(gpt2.load, "", given), [DATA / "llama", 1], "write `from examples.pretrained import llama`"),
-        (lambda given: main(gpt2.load, "", given), [DATA / "gpt2", 96], "the model knows 0 to 95"),
-        (lambda given: main(gpt2.load, "", given), [tmp_path, 1], "config.json is missing"),
+        (
+            partial(main, gpt2.load, ""),
+            [DATA / "llama", 1],
+            "write `from examples.pretrained import llama`",
+        ),
+        (partial(main, gpt2.load, ""), [DATA / "gpt2", 96], "the model knows 0 to 95"),
+        (partial(main, gpt2.load, ""), [tmp_path, 1], "config.json is missing"),
         (bert.main, [DATA / "bert", 5, 96], "the model knows 0 to 95"),
-        (lambda given: classify_picture(vit.load, "", given), [DATA / "vit", tmp_path / "a.npy"], "of torch"),
-        (lambda given: classify_picture(vit.load, "", given), [DATA / "vit", tmp_path / "b.npy"], "No such file"),
+        (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "a.npy"], "of torch"),
+        (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "b.npy"], "No such file"),
     ):
         with pytest.raises(SystemExit) as caught:
             run(words(*line))

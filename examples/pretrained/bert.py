@@ -1,10 +1,15 @@
 """BERT (Devlin et al., arXiv:1810.04805) from a directory of Hugging Face: alone, with its masked head, or to classify.
 
 Which of the three it is says ``architectures`` in ``config.json``.
+
+    python -m examples.pretrained.bert DIRECTORY 101 7592 103 102
+
+prints what a classifier says of a text, which word a masked head has for each place, or how long the vectors are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +17,11 @@ import jax
 import jax.numpy as jnp
 
 import brainstate_nn as nn
+from brainstate_transform import jit
 from examples.pretrained import hub
+from examples.pretrained.command import best, command, told
+from examples.pretrained.files import read_config
+from examples.pretrained.generate import padded
 
 
 class Settings(NamedTuple):
@@ -76,6 +85,7 @@ class Bert(nn.Module):
     """
 
     def __init__(self, s: Settings, dtype: Any = jnp.float32, *, pooled: bool = True):
+        self.vocab_size = s.vocab_size
         self.embeddings = Embeddings(s, dtype)
         self.layer = nn.Stack(s.num_hidden_layers, lambda: Layer(s, dtype))
         self.pooler = nn.Linear(s.hidden_size, s.hidden_size, param_dtype=dtype) if pooled else None
@@ -191,3 +201,23 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> Model:
 def save(model: Model, directory: str | Path, config: hub.Config, **options: Any) -> None:
     """Write a model to a directory, as `hub.save` does."""
     hub.save(FAMILY, model, directory, config, **options)
+
+
+def main(line: Sequence[str] | None = None) -> None:
+    """Read a text of tokens from the command line."""
+    parser = command(__doc__ or "")
+    parser.add_argument("tokens", type=int, nargs="+", help="the text")
+    options = parser.parse_args(line)
+    with told(parser):
+        model = load(options.directory)
+        bert = model if isinstance(model, Bert) else model.bert
+        tokens, _ = padded([options.tokens], bert.vocab_size)
+        found = jit(model)(tokens)[0]
+        if isinstance(model, Classifier):
+            print(*best(found, read_config(options.directory)), sep="\n")
+        else:
+            print(*(found.argmax(-1) if isinstance(model, MaskedLM) else jnp.linalg.norm(found, axis=-1)).tolist())
+
+
+if __name__ == "__main__":
+    main()

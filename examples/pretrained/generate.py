@@ -6,9 +6,10 @@ column, and one cache with one length serves all. The padding is masked, and pos
 
 from __future__ import annotations
 
-import argparse
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ import numpy as np
 import brainstate_nn as nn
 from brainstate_graph import clone
 from brainstate_transform import jit, while_loop
+from examples.pretrained.command import command, told
+from examples.pretrained.files import stop_tokens
 
 
 def generate(
@@ -33,7 +36,8 @@ def generate(
     """Return what the model writes behind each prompt, up to and with the first stop token; the model stays as it is.
 
     Args:
-        model: A model that is called as ``model(tokens, mask=, positions=, decode=True)`` and returns logits.
+        model: A model that is called as ``model(tokens, mask=, positions=, decode=True)`` and returns logits. What it
+            has as `vocab_size` and `context` bounds the tokens, and how many there may be.
         prompts: Lists of tokens, of any lengths.
         max_new_tokens: How many tokens are written at most.
         temperature: What logits are divided by before one is drawn; 0 to take the best one.
@@ -43,42 +47,61 @@ def generate(
         key: What random numbers are made of; None if nothing is drawn.
 
     Raises:
-        ValueError: A prompt is empty or, with what is written, longer than the model sees; or an argument is out of its
-            range.
+        TypeError: Tokens are no whole numbers.
+        ValueError: A prompt is empty, has tokens that the model does not know or, with what is written, is longer than
+            it sees; or an argument is out of its range.
     """
+    max_new_tokens = operator.index(max_new_tokens)
     if temperature > 0 and key is None:
         raise ValueError("tokens are drawn at random where `temperature` is above 0: give `key=jax.random.key(0)`")
-    if temperature < 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or max_new_tokens < 1:
+    if not temperature >= 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or max_new_tokens < 1:
         raise ValueError(
             "temperature must be 0 or more, top_p above 0 and up to 1, top_k and max_new_tokens 1 or more, not "
             f"{temperature}, {top_p}, {top_k} and {max_new_tokens}"
         )
-    tokens, mask = padded(prompts)
+    tokens, mask = padded(prompts, getattr(model, "vocab_size", None))
     length = tokens.shape[1] + max_new_tokens
     context = getattr(model, "context", None)
     if context is not None and length > context:
+        room = context - max_new_tokens
+        cure = f"shorten the prompt, as by `prompt[-{room}:]`" if room > 0 else "ask for fewer"
         raise ValueError(
-            f"the longest prompt has {tokens.shape[1]} tokens, with max_new_tokens={max_new_tokens} more than "
-            f"the {context} that the model sees: shorten the prompt, as by `prompt[-{context - max_new_tokens}:]`"
+            f"the longest prompt has {tokens.shape[1]} tokens, with max_new_tokens={max_new_tokens} more than the "
+            f"{context} that the model sees: {cure}"
         )
     writer = clone(model).eval()
     nn.init_all_states(writer, batch_size=len(tokens), max_length=length)
-    stops = jnp.asarray([] if stop is None else [stop] if isinstance(stop, int) else list(stop), jnp.int32)
-    # Not at what they are for no choice: arrays, so that one program serves all of them.
+    given = np.ravel(() if stop is None else stop)
+    stops = np.append(given, np.full(-len(given) % 8 or 8, -1)).astype(np.int32)  # no token is -1
+    # As arrays, and stop tokens by the eight, so that one program serves all choices.
     choice = jnp.float32(temperature), jnp.int32(top_k or np.iinfo(np.int32).max), jnp.float32(top_p)
     keys = jax.random.split(jax.random.key(0) if key is None else key, max_new_tokens)
     written, count = _written(writer, tokens, mask, keys, choice, stops)
     return [row[:n] for row, n in zip(np.asarray(written).tolist(), np.asarray(count).tolist(), strict=True)]
 
 
-def padded(prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+def padded(prompts: Sequence[Sequence[int]], vocab_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return prompts as one array with padding on the left, and where their tokens are."""
-    if not len(prompts) or not all(map(len, prompts)):
+    rows = [np.asarray(prompt) for prompt in prompts]
+    if any(row.ndim != 1 for row in rows):
+        raise ValueError("prompts must be a list of lists of tokens: write `[prompt]` for a single one")
+    if not rows or not all(map(len, rows)):
         raise ValueError("there must be a prompt, and a token in each: begin a text with the first token of the model")
-    longest = max(map(len, prompts))
-    tokens, mask = np.zeros((len(prompts), longest), np.int32), np.zeros((len(prompts), longest), bool)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :], mask[row, longest - len(prompt) :] = prompt, True
+    for number, row in enumerate(rows):
+        if not np.issubdtype(row.dtype, np.integer):
+            raise TypeError(
+                f"prompts[{number}] must have whole numbers, not {row.dtype}: a tokenizer makes them of words"
+            )
+        unknown = row[(row < 0) | (row >= (row.max() + 1 if vocab_size is None else vocab_size))]
+        if len(unknown):
+            raise ValueError(
+                f"prompts[{number}] has the token {unknown[0]}, and the model knows 0 to "
+                f"{'...' if vocab_size is None else vocab_size - 1}: take the tokenizer that belongs to it"
+            )
+    longest = max(map(len, rows))
+    tokens, mask = np.zeros((len(rows), longest), np.int32), np.zeros((len(rows), longest), bool)
+    for at, row in enumerate(rows):
+        tokens[at, longest - len(row) :], mask[at, longest - len(row) :] = row, True
     return tokens, mask
 
 
@@ -140,17 +163,21 @@ def _written(
     return texts, count
 
 
-def main(load: Callable[[Path], nn.Module], doc: str) -> None:
+def main(load: Callable[[Path], Any], doc: str, line: Sequence[str] | None = None) -> None:
     """Continue a prompt of tokens from the command line."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("directory", type=Path, help="where config.json and the weights are")
+    parser = command(doc)
     parser.add_argument("tokens", type=int, nargs="+", help="the prompt")
     parser.add_argument("--length", type=int, default=20, help="how many tokens to write at most (default: 20)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 for the best token (default)")
-    parser.add_argument("--stop", type=int, nargs="*", default=[], help="tokens that end the text")
-    options = parser.parse_args()
-    texts = generate(
-        load(options.directory), [options.tokens], options.length, temperature=options.temperature, stop=options.stop,
-        key=jax.random.key(0),
-    )  # fmt: skip
-    print(*texts[0])
+    parser.add_argument("--top-k", type=int, help="draw from this many best tokens")
+    parser.add_argument("--top-p", type=float, default=1.0, help="draw from the fewest that have this probability")
+    parser.add_argument("--seed", type=int, default=0, help="what random numbers are made of (default: 0)")
+    parser.add_argument("--stop", type=int, nargs="*", help="tokens that end the text (default: as config.json says)")
+    options = parser.parse_args(line)
+    with told(parser):
+        stop = stop_tokens(options.directory) if options.stop is None else options.stop
+        texts = generate(
+            load(options.directory), [options.tokens], options.length, temperature=options.temperature,
+            top_k=options.top_k, top_p=options.top_p, stop=stop, key=jax.random.key(options.seed),
+        )  # fmt: skip
+        print(*texts[0])

@@ -59,10 +59,11 @@ class GPT2(nn.Module):
 
     Attributes:
         context: The number of positions that it has vectors for.
+        vocab_size: The number of tokens that it knows.
     """
 
     def __init__(self, s: Settings, dtype: Any = jnp.float32):
-        self.context = s.n_positions
+        self.context, self.vocab_size = s.n_positions, s.vocab_size
         self.wte = nn.Embedding(s.vocab_size, s.n_embd, param_dtype=dtype)
         self.wpe = nn.Embedding(s.n_positions, s.n_embd, param_dtype=dtype)
         self.h = nn.Stack(s.n_layer, lambda: Block(s, dtype))
@@ -120,8 +121,9 @@ def build(config: hub.Config, dtype: Any) -> GPT2:
     """Return a model with the settings of a configuration."""
     only = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
             "tie_word_embeddings": True}  # fmt: skip
+    s = hub.settings(Settings, config, "gpt2", **only)
     hub.architecture(config, "GPT2LMHeadModel", "GPT2Model")
-    return GPT2(hub.settings(Settings, config, "gpt2", **only), dtype)
+    return GPT2(s, dtype)
 
 
 FAMILY = hub.Family(
@@ -151,4 +153,4 @@ def save(model: GPT2, directory: str | Path, config: hub.Config, **options: Any)
 
 
 if __name__ == "__main__":
-    main(load, __doc__)
+    main(load, __doc__ or "")

@@ -1,4 +1,4 @@
-"""Directories of models as Hugging Face writes them: ``config.json``, and weights in one file or many shards.
+"""What the models here have in common: how one is made of a directory of Hugging Face, and written as one again.
 
 What the names of the weights mean is the business of each model beside this file: it has a list of settings, modules
 that are called as those of torch where that reads well, and rules for the rest, which lead there and back.
@@ -6,26 +6,22 @@ that are called as those of torch where that reads well, and rules for the rest,
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 import brainstate_nn as nn
+from examples.pretrained.files import SHARD, Config, read_config, read_weights, write
 
-Config = dict[str, Any]
-Weights = dict[str, np.ndarray]
 S = TypeVar("S")
 M = TypeVar("M", bound=nn.Module)
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHARD = 5_000_000_000  # bytes: what Hugging Face cuts a model into, so that a shard can be downloaded again alone
+KNOWN = ("bert", "gpt2", "llama", "resnet", "vit")  # the models beside this file, each called as its model_type
 
 
 class Family(NamedTuple):
@@ -49,18 +45,20 @@ def load(family: Family, directory: str | Path, dtype: Any = jnp.float32) -> Any
     Args:
         family: What kind of model it is.
         directory: Where ``config.json`` and the weights are.
-        dtype: The dtype of the parameters; None for that of the file.
+        dtype: The dtype of the parameters; None for that of the files, the widest if they have several.
 
     Raises:
-        ValueError: The configuration asks for what the family has not, or the weights do not fit it.
+        ValueError: The configuration asks for what the family has not, or a file is damaged.
+        GraphError: The weights do not fit the configuration; the message lists all that do not.
         FileNotFoundError: A file is missing.
     """
-    config, weights = read_config(directory), read_weights(directory)
-    if dtype is None:
-        dtype = next(array.dtype for array in weights.values() if jnp.issubdtype(array.dtype, jnp.floating))
-    # Of shapes at first: nothing is drawn that would be overwritten, and no memory is taken twice.
-    model = nn.abstract(lambda: family.build(config, dtype))
-    nn.import_weights(model, weights, "torch", layers=family.layers, rename=family.rename(model), cast=True)
+    config = read_config(directory)
+    # Of shapes at first: nothing is drawn that would be overwritten, and what is refused is so before weights are read.
+    abstract = nn.abstract(lambda: family.build(config, jnp.float32 if dtype is None else dtype))
+    weights = read_weights(directory)
+    rules = family.rename(abstract)
+    model = nn.abstract(lambda: family.build(config, dtype_of(weights, rules))) if dtype is None else abstract
+    nn.import_weights(model, weights, "torch", layers=family.layers, rename=rules, cast=True)
     return model.eval()
 
 
@@ -71,11 +69,12 @@ def save(family: Family, model: nn.Module, directory: str | Path, config: Config
         family: What kind of model it is.
         model: The model, without a LoRA: `nn.merge_lora` puts those into the weights.
         directory: Where to write.
-        config: What ``config.json`` is to say, as `read_config` returned it for the model.
+        config: What ``config.json`` is to say, as `read_config` returned it for the model. Its dtype is written as that
+            of the weights.
         shard: The size of a file in bytes.
 
     Raises:
-        ValueError: The model has a LoRA.
+        ValueError: The model has a LoRA, or is not of this configuration.
         GraphError: A layer is none that the family has.
     """
     if model.states(nn.LoRAParam):
@@ -83,70 +82,35 @@ def save(family: Family, model: nn.Module, directory: str | Path, config: Config
             "the model has a LoRA, for which such files have no place: write `nn.merge_lora(model)` first, or "
             "`nn.save_states(path, model, nn.LoRAParam)` for the corrections alone"
         )
-    weights = nn.export_weights(model, "torch", layers=family.layers)
-    write(directory, config, weights, shard)
-
-
-# --------------------------------------------------------------------------------------------------------- the files
-
-
-def read_config(directory: str | Path) -> Config:
-    """Return what ``config.json`` says."""
-    path = Path(directory) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: give the directory that `save_pretrained` or a download made")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_weights(directory: str | Path) -> Weights:
-    """Return the arrays of all shards by their names in torch."""
-    directory = Path(directory)
-    index = directory / INDEX
-    if index.is_file():
-        places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(places.values()))
-    else:
-        places, files = {}, [SINGLE]
-    lacking = [name for name in files if not (directory / name).is_file()]
-    if lacking:
-        raise FileNotFoundError(
-            f"{directory} has no {', '.join(lacking)}: weights are read from safetensors alone, as a pickle runs the "
-            "code of whoever wrote it; `model.save_pretrained(directory)` of transformers writes them"
+    ours, wanted = shapes_of(model), shapes_of(nn.abstract(lambda: family.build(config, jnp.float32)))
+    wrong = sorted(name for name in ours.keys() | wanted if ours.get(name) != wanted.get(name))
+    if wrong:
+        raise ValueError(
+            f"the configuration is of another model: it has {wrong[0]} of shape {wanted.get(wrong[0])}, and the model "
+            f"of {ours.get(wrong[0])} ({len(wrong)} such); give what `read_config` returned where it was loaded"
         )
-    weights: Weights = {}
-    for name in files:
-        with safe_open(directory / name, "numpy") as file:
-            weights.update((key, file.get_tensor(key)) for key in file.keys())  # noqa: SIM118 - it is no mapping
-    lost = sorted(set(places) - set(weights))
-    if lost:
-        raise ValueError(f"{index} names weights that are in no shard: {', '.join(lost[:4])}")
-    return weights
+    weights = nn.export_weights(model, "torch", layers=family.layers)
+    said = {key: str(dtype_of(weights)) for key in ("dtype", "torch_dtype") if key in config}
+    write(directory, {**config, **said}, weights, shard)
 
 
-def write(directory: str | Path, config: Config, weights: Mapping[str, np.ndarray], shard: int = SHARD) -> None:
-    """Write a configuration and weights, in shards of a size in bytes; one larger weight has a shard to itself."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    shards: list[dict[str, np.ndarray]] = [{}]
-    room = shard
+def dtype_of(weights: Mapping[str, np.ndarray], rules: Sequence[tuple[str, str | None]] = ()) -> Any:
+    """Return the dtype that all floats among the weights can have without loss, but for those that rules leave out."""
+    floats = set()
     for name, array in weights.items():
-        if shards[-1] and array.nbytes > room:
-            shards.append({})
-            room = shard
-        shards[-1][name] = array
-        room -= array.nbytes
-    count = len(shards)
-    names = [SINGLE] if count == 1 else [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
-    for name, arrays in zip(names, shards, strict=True):
-        save_file(arrays, directory / name, {"format": "pt"})  # transformers reads no file without it
-    if count > 1:
-        places = {key: name for name, arrays in zip(names, shards, strict=True) for key in arrays}
-        total = {"total_size": sum(array.nbytes for array in weights.values())}
-        (directory / INDEX).write_text(json.dumps({"metadata": total, "weight_map": places}, indent=2) + "\n")
-    # Of a model that was written here before.
-    for old in {INDEX, *(path.name for path in directory.glob("model*.safetensors"))} - {*names, INDEX * (count > 1)}:
-        (directory / old).unlink(missing_ok=True)
-    (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for pattern, new in rules:
+            if new is None and re.search(pattern, name):
+                break
+            name = re.sub(pattern, new or "", name)
+        else:
+            floats |= {array.dtype} if jnp.issubdtype(array.dtype, jnp.floating) else set()
+    return jnp.result_type(*floats) if floats else jnp.dtype(jnp.float32)
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what is written of a model."""
+    arrays = nn.to_flat_dict(model, (nn.ParamState, nn.BatchState, nn.FrozenParam))
+    return {name: np.shape(array) for name, array in arrays.items()}
 
 
 # ------------------------------------------------------------------------------------------------------ the settings
@@ -164,15 +128,19 @@ def settings(kind: type[S], config: Config, model_type: str, **only: Any) -> S:
     Raises:
         ValueError: The configuration is of another model, or asks for what there is no code for.
     """
-    if config.get("model_type") != model_type:
-        raise ValueError(
-            f"config.json has the model_type {config.get('model_type')!r}, and {model_type!r} is read here"
+    given = config.get("model_type")
+    if given != model_type:
+        hint = (
+            f": write `from examples.pretrained import {given}` and `{given}.load(directory)`" if given in KNOWN else ""
         )
+        raise ValueError(f"config.json has the model_type {given!r}, and {model_type!r} is read here{hint}")
+    only = {"quantization_config": None, **only}
     wrong = [f"{name}={config[name]!r}" for name, value in only.items() if config.get(name, value) != value]
     if wrong:
         wanted = ", ".join(f"{name}={value!r}" for name, value in only.items())
         raise ValueError(f"config.json asks for {', '.join(wrong)}, and there is code for {wanted} alone")
-    return kind(**{name: config[name] for name in kind._fields if name in config})  # type: ignore[attr-defined]
+    # Null says nothing, too.
+    return kind(**{name: config[name] for name in kind._fields if config.get(name) is not None})  # type: ignore[attr-defined]
 
 
 def architecture(config: Config, *known: str) -> str:

@@ -7,6 +7,8 @@ continues a prompt of tokens; the numbers of words are the business of a tokeniz
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +36,7 @@ class Settings(NamedTuple):
     attention_bias: bool = False
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
+    rotary_scaling: nn.LinearRotaryScaling | nn.Llama3RotaryScaling | nn.YarnRotaryScaling | None = None  # see below
 
 
 class GatedMLP(nn.Module):
@@ -76,10 +79,15 @@ class Llama(nn.Module):
     Args:
         s: The settings.
         dtype: The dtype of the parameters.
+
+    Attributes:
+        vocab_size: The number of tokens that it knows.
     """
 
     def __init__(self, s: Settings, dtype: Any = jnp.float32):
-        rotary = nn.RotaryEmbedding(s.head_dim or s.hidden_size // s.num_attention_heads, theta=s.rope_theta)
+        self.vocab_size = s.vocab_size
+        size = s.head_dim or s.hidden_size // s.num_attention_heads
+        rotary = nn.RotaryEmbedding(size, theta=s.rope_theta, scaling=s.rotary_scaling)
         self.embed_tokens = nn.Embedding(s.vocab_size, s.hidden_size, param_dtype=dtype)
         self.layers = nn.Stack(s.num_hidden_layers, lambda: Block(s, rotary, dtype))
         self.norm = nn.RMSNorm(s.hidden_size, epsilon=s.rms_norm_eps, param_dtype=dtype)
@@ -110,16 +118,55 @@ class Llama(nn.Module):
 # ---------------------------------------------------------------------------------------------- names and layouts
 
 
+# What each kind of rotary scaling must be given.
+_NUMBERS = {"linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor"), "yarn": ()}
+
+
+def rotary_scaling(rope: Mapping[str, Any], length: int) -> Any:
+    """Return the scaling of rotary positions that a configuration describes, None for none.
+
+    Args:
+        rope: Its numbers, by the names of `transformers`.
+        length: How many positions the model has by its configuration.
+    """
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind not in ("default", *_NUMBERS) or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise ValueError(
+            f"config.json asks for the rotary positions {dict(rope)}, and there is code for the types default, "
+            f"{', '.join(_NUMBERS)}, and for whole heads alone"
+        )
+    lacking = [name for name in _NUMBERS.get(kind, ()) if rope.get(name) is None]
+    if lacking:
+        raise ValueError(f"config.json has rotary positions of the type {kind!r} without {', '.join(lacking)}")
+    if kind == "default":
+        return None
+    original = rope.get("original_max_position_embeddings") or length
+    factor = rope.get("factor") or length / original
+    if kind == "linear":
+        return nn.LinearRotaryScaling(factor)
+    if kind == "llama3":
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        return nn.Llama3RotaryScaling(factor, original_length=original, low=low, high=high)
+    sharper = rope.get("attention_factor")
+    if sharper is None and rope.get("mscale") and rope.get("mscale_all_dim"):
+        log = math.log(max(factor, 1.0)) / 10.0
+        sharper = (log * rope["mscale"] + 1.0) / (log * rope["mscale_all_dim"] + 1.0)
+    return nn.YarnRotaryScaling(
+        factor, original_length=original, fast=rope.get("beta_fast") or 32.0, slow=rope.get("beta_slow") or 1.0,
+        attention_factor=sharper, truncate=rope.get("truncate", True),
+    )  # fmt: skip
+
+
 def build(config: hub.Config, dtype: Any) -> Llama:
     """Return a model with the settings of a configuration."""
+    s = hub.settings(Settings, config, "llama", pretraining_tp=1)
     hub.architecture(config, "LlamaForCausalLM")
     # transformers 5 puts all about rotary positions into one entry, and former versions had two.
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"config.json asks for rotary positions that are scaled as {kind!r}, and they are not here")
-    flat = {"rope_theta": rope["rope_theta"], **config} if "rope_theta" in rope else config
-    return Llama(hub.settings(Settings, flat, "llama", pretraining_tp=1), dtype)
+    outer = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+    rope = {name: config[name] for name in outer if name in config}
+    rope.update(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    scaling = rotary_scaling(rope, config.get("max_position_embeddings") or 2048)
+    return Llama(s._replace(rope_theta=rope.get("rope_theta") or s.rope_theta, rotary_scaling=scaling), dtype)
 
 
 FAMILY = hub.Family(
@@ -147,4 +194,4 @@ def save(model: Llama, directory: str | Path, config: hub.Config, **options: Any
 
 
 if __name__ == "__main__":
-    main(load, __doc__)
+    main(load, __doc__ or "")

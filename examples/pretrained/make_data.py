@@ -7,6 +7,7 @@ transformers are installed; nothing is downloaded.  The seed is set, so that it 
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 DATA = Path(__file__).parents[2] / "tests" / "data" / "pretrained"
 # Small enough that five models are cut into shards as large ones are, and all is below 3 MB.
@@ -23,8 +24,23 @@ SHARD = "60KB"
 TEXT = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 LLAMA = {**TEXT, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "eos_token_id": 2}
 BERT = {**TEXT, "max_position_embeddings": 40}
+GIVEN = ("input_ids", "attention_mask", "position_ids")
 IMAGE = {"num_channels": 3, "num_labels": 7}
 RESNET = {**IMAGE, "embedding_size": 8, "depths": [1, 2]}
+
+# Of the pairs of a head, some are kept as they are, some divided, and some in between.
+ROPES = {
+    "linear": {"rope_type": "linear", "factor": 3.0},
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 32},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0},
+    "yarn of all positions": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 8.0, "beta_slow": 2.0,
+                              "truncate": False},
+    "yarn of DeepSeek": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "mscale": 1.0,
+                         "mscale_all_dim": 0.5},
+    "yarn without sharpening": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16,
+                                "attention_factor": 1.0},
+}  # fmt: skip
 
 
 def models() -> dict[str, Any]:
@@ -35,10 +51,12 @@ def models() -> dict[str, Any]:
             t.GPT2Config(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=40, eos_token_id=2)
         ),
         "llama": t.LlamaForCausalLM(t.LlamaConfig(**LLAMA, rope_theta=500.0)),
-        # In half precision, with one table for tokens and head, a head size of its own, and biases.
+        # In half precision, with one table for tokens and head, a head size of its own, biases, and the positions of
+        # Llama 3.1.
         "llama_tied": t.LlamaForCausalLM(
             t.LlamaConfig(
-                **LLAMA, head_dim=16, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, hidden_act="gelu"
+                **LLAMA, head_dim=16, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, hidden_act="gelu",
+                rope_parameters={"rope_theta": 500.0, **ROPES["llama3"]},
             )
         ).to(torch.bfloat16),
         "bert": t.BertForMaskedLM(t.BertConfig(**BERT)),
@@ -57,11 +75,12 @@ def models() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def randomise(model: torch.nn.Module) -> None:
+def randomise(model: torch.nn.Module, scale: float) -> None:
     """Give each weight and statistic a value that no constructor gives, so that a swapped one is noticed."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(torch.randn(weight.shape) * 0.15 + ("norm" in name.lower() and name.endswith("weight")))
+            norm = weight.ndim == 1 and name.endswith("weight")
+            weight.copy_(torch.randn(weight.shape) * (scale if weight.ndim > 1 else 0.25) + norm)
         for name, statistic in model.named_buffers():
             if name.endswith("running_mean"):
                 statistic.copy_(torch.randn(statistic.shape) * 0.3)
@@ -83,9 +102,22 @@ def text_of(model: Any, name: str) -> dict[str, torch.Tensor]:
         kept = {name: output[name] for name in ("logits", "last_hidden_state", "pooler_output") if name in output}
         return {**given, **kept}
     given["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-    written = model.generate(**{key: given[key] for key in ("input_ids", "attention_mask")}, max_new_tokens=12,
+    written = model.generate(**{key: given[key] for key in GIVEN[:2]}, max_new_tokens=12,
                              do_sample=False, pad_token_id=0)  # fmt: skip
     return {**given, "logits": model(**given).logits, "generated": written[:, tokens.shape[1] :]}
+
+
+def turned() -> dict[str, torch.Tensor]:
+    """Return the logits of the weights of one Llama with other rotary positions, by their JSON."""
+    given = load_file(DATA / "llama" / "expected.safetensors")
+    kept = {}
+    for rope in ROPES.values():
+        model = transformers.LlamaForCausalLM.from_pretrained(
+            DATA / "llama", rope_parameters={"rope_theta": 500.0, **rope}
+        )
+        with torch.no_grad():
+            kept[json.dumps(rope)] = model(**{key: given[key] for key in GIVEN}).logits
+    return kept
 
 
 def sampled() -> dict[str, torch.Tensor]:
@@ -109,10 +141,11 @@ def main() -> None:
     torch.manual_seed(0)
     shutil.rmtree(DATA, ignore_errors=True)
     for name, model in models().items():
-        randomise(model)
+        randomise(model, 0.5 if name == "gpt2" else 0.25)  # with smaller ones it writes one token for ever
         model.eval().save_pretrained(DATA / name, max_shard_size=SHARD)
         (DATA / name / "generation_config.json").unlink(missing_ok=True)
-        model = model.float()
+        # Read again: `model.float()` would keep rotary frequencies that half precision has rounded.
+        model = type(model).from_pretrained(DATA / name, dtype=torch.float32)
         with torch.no_grad():
             if "vit" in name or "resnet" in name:
                 pixels = torch.randn(2, 3, 32, 32)
@@ -121,6 +154,7 @@ def main() -> None:
                 kept = text_of(model, name)
         save_file({key: value.contiguous() for key, value in kept.items()}, DATA / name / "expected.safetensors")
     save_file(sampled(), DATA / "sampling.safetensors")
+    save_file(turned(), DATA / "rotary.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""A ResNet (He et al., arXiv:1512.03385) from a directory of Hugging Face, to classify pictures."""
+"""A ResNet (He et al., arXiv:1512.03385) from a directory of Hugging Face, to classify pictures.
+
+    python -m examples.pretrained.resnet DIRECTORY picture.npy
+
+prints the best classes of a picture; to cut and scale it is the business of an image processor, such as ``Pillow``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ import numpy as np
 
 import brainstate_nn as nn
 from examples.pretrained import hub
+from examples.pretrained.command import classify_picture
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -126,8 +132,9 @@ class ResNet(nn.Module):
 
 def build(config: hub.Config, dtype: Any) -> ResNet:
     """Return a model with the settings of a configuration."""
+    s = hub.settings(Settings, config, "resnet")
     hub.architecture(config, "ResNetForImageClassification")
-    return ResNet(hub.settings(Settings, config, "resnet"), hub.labels(config), dtype)
+    return ResNet(s, hub.labels(config), dtype)
 
 
 # Counters of 64 bits there, which JAX has only where it was asked for them.
@@ -158,3 +165,7 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> ResNet:
 def save(model: ResNet, directory: str | Path, config: hub.Config, **options: Any) -> None:
     """Write a model to a directory, as `hub.save` does."""
     hub.save(FAMILY, model, directory, config, **options)
+
+
+if __name__ == "__main__":
+    classify_picture(load, __doc__ or "")

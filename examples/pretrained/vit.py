@@ -1,4 +1,9 @@
-"""A vision transformer (Dosovitskiy et al., arXiv:2010.11929) from a directory of Hugging Face, for pictures."""
+"""A vision transformer (Dosovitskiy et al., arXiv:2010.11929) from a directory of Hugging Face, for pictures.
+
+    python -m examples.pretrained.vit DIRECTORY picture.npy
+
+prints the best classes of a picture; to cut and scale it is the business of an image processor, such as ``Pillow``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import jax.numpy as jnp
 
 import brainstate_nn as nn
 from examples.pretrained import hub
+from examples.pretrained.command import classify_picture
 
 
 class Settings(NamedTuple):
@@ -99,8 +105,9 @@ class ViT(nn.Module):
 
 def build(config: hub.Config, dtype: Any) -> ViT:
     """Return a model with the settings of a configuration."""
+    s = hub.settings(Settings, config, "vit", qkv_bias=True)
     hub.architecture(config, "ViTForImageClassification")
-    return ViT(hub.settings(Settings, config, "vit", qkv_bias=True), hub.labels(config), dtype)
+    return ViT(s, hub.labels(config), dtype)
 
 
 FAMILY = hub.Family(
@@ -126,3 +133,7 @@ def load(directory: str | Path, dtype: Any = jnp.float32) -> ViT:
 def save(model: ViT, directory: str | Path, config: hub.Config, **options: Any) -> None:
     """Write a model to a directory, as `hub.save` does."""
     hub.save(FAMILY, model, directory, config, **options)
+
+
+if __name__ == "__main__":
+    classify_picture(load, __doc__ or "")

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from brainstate_transform import jit
-from examples.pretrained import bert, gpt2, hub, llama, resnet, vit
+from examples.pretrained import bert, files, gpt2, llama, resnet, vit
 
 DATA = Path(__file__).parents[1] / "data" / "pretrained"
 MODULES: dict[str, ModuleType] = {
@@ -72,6 +72,6 @@ def same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 def copied(name: str, path: Path, config: dict[str, Any] | None = None) -> Path:
     """A copy of a directory, with other settings."""
     shutil.copytree(DATA / name, path)
-    given = hub.read_config(path)
+    given = files.read_config(path)
     (path / "config.json").write_text(json.dumps({**given, **(config or {})}))
     return path

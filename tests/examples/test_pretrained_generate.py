@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,29 +13,36 @@ from safetensors.numpy import load_file
 import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_states
 from brainstate_transform import jit
-from examples.pretrained.generate import choose, generate, padded, positions_of, ranked
-from tests.examples.pretrained_data import DATA, expected, loaded, prompts_of, tokens_of
+from examples.pretrained import bert, gpt2, llama, vit
+from examples.pretrained.command import classify_picture
+from examples.pretrained.files import stop_tokens
+from examples.pretrained.generate import choose, generate, main, padded, positions_of, ranked
+from tests.examples.pretrained_data import DATA, MODULES, expected, loaded, prompts_of, tokens_of
 from tests.tables import each
 
-TEXTS = ("gpt2", "llama")
+TEXTS = ("gpt2", "llama", "llama_tied")
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@each("name", TEXTS)
 def test_greedy_texts_are_those_of_transformers(name):
     model = loaded(name)
     shape, before = graphdef(model), treefy_states(model)
-    theirs = expected(name)["generated"].tolist()
-    assert generate(model, prompts_of(name), 12) == theirs
+    # It ends a text with the token that config.json says, and fills up with 0.
+    theirs = [row[: row.index(2) + 1] if 2 in row else row for row in expected(name)["generated"].tolist()]
+    assert generate(model, prompts_of(name), 12, stop=stop_tokens(DATA / name)) == theirs
     assert graphdef(model) is shape  # there is no cache in it
     assert jax.tree.all(jax.tree.map(lambda a, b: a is b, before, treefy_states(model)))
-    # The stop token ends the one text, and goes with it; the others go on to it, or to the end.
-    stop = theirs[0][4]
-    ends = [row.index(stop) + 1 if stop in row else 12 for row in theirs]
-    wanted = [row[:end] for row, end in zip(theirs, ends, strict=True)]
-    assert generate(model, prompts_of(name), 12, stop=stop) == wanted
+    # Without any, it goes on; with others, each text ends with the first of them. A number of NumPy is one, too.
+    longer = generate(model, prompts_of(name), 12)
+    assert [row[: len(short)] for row, short in zip(longer, theirs, strict=True)] == theirs
+    assert {len(row) for row in longer} == {12}
+    for stop in (longer[0][4], np.int64(longer[1][2]), [longer[0][4], longer[2][1]]):
+        ends = [next((i + 1 for i, token in enumerate(row) if token in np.ravel(stop)), 12) for row in longer]
+        wanted = [row[:end] for row, end in zip(longer, ends, strict=True)]
+        assert generate(model, prompts_of(name), 12, stop=stop) == wanted
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@each("name", TEXTS)
 def test_token_by_token_the_logits_are_those_of_the_whole_pass(name):
     model, (tokens, mask) = loaded(name), tokens_of(name)
     positions = np.asarray(positions_of(mask))
@@ -101,12 +110,83 @@ WRONG = {
     "nothing to write": ({"max_new_tokens": 0}, "max_new_tokens 1 or more"),
     "an empty prompt": ({"prompts": [[1], []]}, "a token in each"),
     "no prompt": ({"prompts": []}, "there must be a prompt"),
-    "a long prompt": ({"prompts": [[1] * 30]}, r"more than the 40 that the model sees: shorten the prompt"),
+    "a long prompt": ({"prompts": [[1] * 30]}, r"more than the 40 that the model sees: shorten .* `prompt\[-28:\]`"),
+    "a long text": ({"max_new_tokens": 40}, r"more than the 40 that the model sees: ask for fewer"),
+    "a prompt alone": ({"prompts": [1, 2]}, r"write `\[prompt\]` for a single one"),
+    "a token too large": ({"prompts": [[1], [2, 96]]}, r"prompts\[1\] has the token 96, and the model knows 0 to 95"),
+    "a token below 0": ({"prompts": [[-1]]}, r"prompts\[0\] has the token -1"),
+    "words": ({"prompts": [["the"]]}, r"prompts\[0\] must have whole numbers, not <U3: a tokenizer makes them"),
+    "fractions": ({"prompts": [[0.5]]}, r"must have whole numbers, not float64"),
+    "no number": ({"temperature": float("nan")}, "temperature must be 0 or more"),
 }
 
 
 @each("title, row", WRONG.items())
 def test_wrong_arguments_are_refused(title, row):
     options, text = row
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((TypeError, ValueError), match=text):
         generate(loaded("gpt2"), **{"prompts": [[1]], "max_new_tokens": 12, **options})
+
+
+# ------------------------------------------------------------------------------------------------------ the commands
+
+
+def words(*values):
+    return list(map(str, values))
+
+
+def test_the_commands_print_what_the_originals_computed(tmp_path, capsys):
+    def printed(run, *line):
+        run(words(*line))
+        return capsys.readouterr().out.split()
+
+    # Its first text has no padding, and no stop token.
+    line = [DATA / "llama", *prompts_of("llama")[0], "--length", 5]
+    wanted = words(*expected("llama")["generated"][0, :5])
+    assert printed(partial(main, llama.load, llama.__doc__), *line) == wanted
+
+    # Of one sentence, and that of the directory has two: what the model says of it.
+    text = expected("bert")["input_ids"][0]
+    output = {name: np.asarray(jit(loaded(name))(text[None].astype(np.int32))[0]) for name in ("bert", "bert_plain")}
+    assert printed(bert.main, DATA / "bert", *text) == words(*output["bert"].argmax(-1))
+    lengths = printed(bert.main, DATA / "bert_plain", *text)
+    np.testing.assert_allclose(np.asarray(lengths, float), np.linalg.norm(output["bert_plain"], axis=-1), rtol=1e-5)
+    assert sorted(printed(bert.main, DATA / "bert_classifier", *text)[1::2]) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+    for name in ("vit", "resnet"):
+        np.save(tmp_path / "a.npy", expected(name)["pixel_values"][1].transpose(1, 2, 0))
+        lines = printed(partial(classify_picture, MODULES[name].load, ""), DATA / name, tmp_path / "a.npy")
+        shares = np.exp(expected(name)["logits"][1])
+        order = np.argsort(-shares)[:5]
+        assert lines[1::2] == [f"LABEL_{i}" for i in order]
+        np.testing.assert_allclose(np.asarray(lines[::2], float), shares[order] / shares.sum(), atol=1e-3)
+
+
+def test_a_command_ends_with_one_line_where_something_is_wrong(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.zeros((3, 32, 32)))
+    for run, line, text in (
+        (
+            partial(main, gpt2.load, ""),
+            [DATA / "llama", 1],
+            "write `from examples.pretrained import llama`",
+        ),
+        (partial(main, gpt2.load, ""), [DATA / "gpt2", 96], "the model knows 0 to 95"),
+        (partial(main, gpt2.load, ""), [tmp_path, 1], "config.json is missing"),
+        (bert.main, [DATA / "bert", 5, 96], "the model knows 0 to 95"),
+        (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "a.npy"], "of torch"),
+        (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "b.npy"], "No such file"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run(words(*line))
+        assert caught.value.code == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert "error: " in last
+        assert text in last
+
+
+def test_stop_tokens_are_those_of_the_configuration_for_generation(tmp_path):
+    assert stop_tokens(DATA / "llama") == [2]
+    (tmp_path / "config.json").write_text("{}")
+    assert stop_tokens(tmp_path) == []
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [3, 4]}')
+    assert stop_tokens(tmp_path) == [3, 4]

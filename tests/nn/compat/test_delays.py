@@ -35,7 +35,9 @@ def test_a_history_is_a_list_of_all_values(every, before):
     for t, value in enumerate(VALUES):
         line.update(jnp.asarray(value))
         for steps in range(4):
-            np.testing.assert_allclose(line.retrieve_at_step(steps), past(t, steps, every, before), err_msg=f"{t, steps}")
+            np.testing.assert_allclose(
+                line.retrieve_at_step(steps), past(t, steps, every, before), err_msg=f"{t, steps}"
+            )
     line.reset_state()
     assert (line.retrieve_at_step(0) == before).all()
 
@@ -113,7 +115,9 @@ def test_the_past_of_a_batch_and_of_lanes_has_their_shape():
     lanes = Trace()
     compat.vmap_init_all_states(lanes, axis_size=4)
     run = bt.vmap(lambda x: [lanes(x) for _ in range(4)][-1], in_states=nn.ShortTermState)
-    np.testing.assert_allclose(run(jnp.ones((4, 2)) * jnp.arange(4.0)[:, None]), np.tile(np.arange(4.0)[:, None], (1, 2)))
+    np.testing.assert_allclose(
+        run(jnp.ones((4, 2)) * jnp.arange(4.0)[:, None]), np.tile(np.arange(4.0)[:, None], (1, 2))
+    )
 
 
 def test_what_is_called_before_and_after_a_step():

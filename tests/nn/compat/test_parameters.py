@@ -43,7 +43,9 @@ def test_constraints(name, row):
     transform = getattr(compat, name)(*settings)
     np.testing.assert_allclose(transform.forward(jnp.asarray(x, jnp.float32)), expected, rtol=1e-5, atol=1e-6)
     allowed = np.clip(x, -1, 2) if name == "ClipT" else x
-    np.testing.assert_allclose(transform.inverse(transform.forward(jnp.asarray(allowed))), allowed, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        transform.inverse(transform.forward(jnp.asarray(allowed))), allowed, rtol=1e-3, atol=1e-4
+    )
     assert isinstance(transform, nn.Transform) and transform == getattr(compat, name)(*settings)
     assert type(transform) is getattr(compat, name)
 

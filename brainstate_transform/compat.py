@@ -59,7 +59,11 @@ def _spelt(fun: Callable[..., Any], positions: str = "", **old: str) -> Callable
 
 def _init_lanes(module: Any, init_kwargs: Any = None, state_tag: Any = None, axis_size: Any = None) -> Any:
     """Make the states of a module, one value per lane."""
-    return vmap_new_states(lambda: module.init_all_states(**init_kwargs or {}), tag=state_tag, axis_size=axis_size)()
+
+    def make() -> None:
+        module.init_all_states(**init_kwargs or {})
+
+    return vmap_new_states(make, tag=state_tag, axis_size=axis_size)()
 
 
 _WRT = {

@@ -78,7 +78,7 @@ def test_a_history_of_a_tree_has_its_structure():
     for n in range(3):
         line.update({"v": jnp.full(2, float(n)), "n": n})
     found = line.retrieve_at_step(1)
-    assert found["v"].tolist() == [1.0, 1.0] and int(found["n"]) == 1 and found["n"].dtype == int
+    assert found["v"].tolist() == [1.0, 1.0] and int(found["n"]) == 1 and found["n"].dtype == jnp.int32
 
 
 class Trace(compat.Dynamics):

@@ -168,12 +168,27 @@ def test_the_mode_is_that_of_the_environment_and_else_that_of_the_layer():
                     norm(X)
                     assert bool((norm.running_mean.value != before).any()) is training
     assert not (dropout.eval()(jnp.ones(200)) == 0).any()
-    jitted = bt.jit(lambda: compat.Dropout(0.5)(jnp.ones(200)))
-    seen = []
-    for fit in (True, False, True):
-        with compat.environ.context(fit=fit):
-            seen.append(bool((jitted() == 0).any()))
-    assert seen == [True, False, True]
+
+
+held = {"dropout": compat.Dropout(0.5), "chain": compat.Sequential(compat.Linear(2, 200), compat.Dropout(0.5))}
+leaking = compat.EnvironContext(lambda v: compat.exp_euler_step(lambda v: -v, v), rate=1.0)
+READERS = {
+    "a layer that is held": ("fit", (True, False), lambda: (held["dropout"](jnp.ones(200)) == 0).any()),
+    "a layer in another one": ("fit", (True, False), lambda: (held["chain"](jnp.ones(2)) == 0).any()),
+    "a layer that is made": ("fit", (True, False), lambda: (compat.Dropout(0.5)(jnp.ones(200)) == 0).any()),
+    "a class by its name": ("fit", (False, True), lambda: compat.BatchNorm0d(6)(X)[0, 0]),
+    "a step": ("dt", (0.1, 0.5), lambda: compat.exp_euler_step(lambda v: -v, jnp.float32(1.0))),
+    "a step in a context": ("dt", (0.1, 0.5), lambda: leaking(jnp.float32(1.0))),
+}
+
+
+@each("name, row", READERS.items())
+def test_a_setting_that_changes_is_seen_by_what_was_compiled(name, row):
+    setting, values, read = row
+    jitted = bt.jit(read)
+    for value in (*values, values[0]):
+        with compat.environ.context(**{setting: value}):
+            np.testing.assert_allclose(jitted(), read(), rtol=1e-6)
 
 
 @each("kind, shape, shared", [("Dropout1d", (4, 7, 3), (1,)), ("Dropout2d", (4, 5, 6, 3), (1, 2)), ("Dropout3d", (2, 3, 4, 5, 3), (1, 2, 3))])  # fmt: skip  # noqa: E501

@@ -27,9 +27,9 @@ from .ir import cse as common_subexpression_elimination
 from .ir import dce as dead_code_elimination
 
 __all__ = [
-    "GradientTransform", "StateTraceStack", "StatefulMapping", "common_subexpression_elimination", "dead_code_elimination", "fwd_grad",
-    "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat", "shard_map", "vector_grad", "vjp", "vmap", "vmap2",
-    "vmap2_new_states", "vmap_new_states",
+    "GradientTransform", "StateTraceStack", "StatefulMapping", "common_subexpression_elimination",
+    "dead_code_elimination", "fwd_grad", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat", "shard_map",
+    "vector_grad", "vjp", "vmap", "vmap2", "vmap2_new_states", "vmap_new_states",
 ]  # fmt: skip
 
 __getattr__ = from_today(__name__, today, ir)

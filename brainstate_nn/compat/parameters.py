@@ -1,5 +1,6 @@
-"""``Param``, constraints and penalties by their older names; a constraint is called a transform there, and a penalty a
-regularisation."""
+"""``Param``, constraints and penalties by their older names."""
+regularisation.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +221,7 @@ class Param(Module):
     def __init__(
         self,
         value: Any,
-        t: today.Transform = IdentityT(),  # noqa: B008 - never changed
+        t: today.Transform = IdentityT(),
         reg: Any = None,
         precompute: Callable[[Any], Any] | None = None,
         fit: bool = True,

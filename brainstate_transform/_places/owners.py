@@ -70,7 +70,7 @@ def is_nn(item: Any) -> bool:
 
 
 def is_older(item: Any) -> bool:
-    """Tell whether something is a class of the older spellings, which reads what is set for a process where it is made."""
+    """Tell whether something is a class of the older spellings, whose objects may read what is set for a process."""
     return isinstance(item, type) and owner_of(item) is Owner.OURS and reads_settings(item)
 
 

@@ -58,7 +58,8 @@ def test_what_states_have():
     state.add_tag("b")
     assert state.tag == {"a", "b"}
     ref = state.to_state_ref()
-    assert ref.type is State and ref.tag == state.tag
+    assert ref.type is State
+    assert ref.tag == state.tag
     state.update_from_ref(State({"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}).to_state_ref())
     assert float(state.value["w"].sum()) == 0.0
     np.testing.assert_allclose(state.value_call(jnp.cos)["b"], np.ones(3))
@@ -68,16 +69,19 @@ def test_hooks_by_name_and_kind():
     state, log = State(1.0), []
     first = state.register_hook("write_after", lambda context: log.append(context.transformed_value))
     with state.temporary_hook("read", lambda context: log.append(context.operation)):
-        state.value
-        assert state.has_hooks("read") and len(state.list_hooks()) == 2
+        _ = state.value
+        assert state.has_hooks("read")
+        assert len(state.list_hooks()) == 2
     state.value = 2.0
     first.disable()
     state.value = 3.0
     assert not first.is_enabled()
     first.enable()
     state.value = 4.0
-    assert log == ["read", 2.0, 4.0] and state.list_hooks("read") == []
-    assert state.unregister_hook(first) and not state.unregister_hook(first)
+    assert log == ["read", 2.0, 4.0]
+    assert state.list_hooks("read") == []
+    assert state.unregister_hook(first)
+    assert not state.unregister_hook(first)
     state.register_hook("read", print)
     state.clear_hooks()
     assert not state.has_hooks()
@@ -88,8 +92,11 @@ def test_hooks_for_all_states():
     hook = compat.register_state_hook("write_after", lambda context: log.append(context.state_name), name="seen")
     try:
         State(1.0, name="s").value = 2.0
-        assert compat.list_state_hooks("write_after") == [hook] and compat.has_state_hooks() and log == ["s"]
-        assert compat.unregister_state_hook(hook) and not compat.unregister_state_hook(hook)
+        assert compat.list_state_hooks("write_after") == [hook]
+        assert compat.has_state_hooks()
+        assert log == ["s"]
+        assert compat.unregister_state_hook(hook)
+        assert not compat.unregister_state_hook(hook)
     finally:
         compat.clear_state_hooks()
     assert not compat.has_state_hooks()
@@ -115,8 +122,10 @@ def test_a_hierarchy_counts_the_nodes_on_the_way(levels, found):
 def test_states_that_are_made_in_a_block():
     with compat.catch_new_states("fresh", compat.OfType(Kind)) as caught:
         made = Pair()
-    assert [state for state in caught.get_states()] == [made.own] and caught.get_state_values() == [1.0]
-    assert caught.get_by_tag("fresh") == [made.own] and caught.get_by_tag("other") == []
+    assert caught.get_states() == [made.own]
+    assert caught.get_state_values() == [1.0]
+    assert caught.get_by_tag("fresh") == [made.own]
+    assert caught.get_by_tag("other") == []
 
 
 def test_trees_by_level_and_by_path():

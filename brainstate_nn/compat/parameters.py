@@ -1,6 +1,4 @@
 """``Param``, constraints and penalties by their older names."""
-regularisation.
-"""
 
 from __future__ import annotations
 

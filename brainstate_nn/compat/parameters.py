@@ -234,7 +234,7 @@ class Param(Module):
         start = jnp.asarray(value, environ.dftype())
         if reg is not None and precompute is not None:
             reg = _OfPrecomputed(reg, precompute)
-        penalty = {} if reg is None else {"penalty": reg}
+        penalty: dict[str, Any] = {} if reg is None else {"penalty": reg}
         self.val: Any = today.Constrained(start, t, **penalty) if fit else today.LongTermState(t.inverse(start))
 
     def value(self) -> Any:
@@ -269,11 +269,12 @@ class Param(Module):
         """Return a Param as it is, and of an initialiser, an array or a number a `Const`."""
         if data is None and allow_none:
             return None
-        made = data
+        made: Any = data
         if not isinstance(data, Param):
             made = Const(data(init.to_size(sizes), **options) if callable(data) else data)
         if sizes is not None:
-            jnp.broadcast_shapes(jnp.shape(made.value()), init.to_size(sizes))  # which raises where they do not fit
+            shape: Any = init.to_size(sizes)
+            jnp.broadcast_shapes(jnp.shape(made.value()), shape)  # which raises where they do not fit
         return made
 
 

@@ -24,10 +24,11 @@ from ._trees.tree import FlattedDict, NestedDict, TreefyState
 from ._verbs.metadata import declare_late
 
 __all__ = [
-    "FakeState", "HookHandle", "InitHookContext", "MutableWriteHookContext", "NewStateCatcher", "ReadHookContext", "RestoreHookContext",
-    "StateDictManager", "WriteHookContext", "add_tag", "catch_new_states", "clear_hooks", "clear_state_hooks", "flat_mapping", "from_today",
-    "has_hooks", "has_state_hooks", "list_hooks", "list_state_hooks", "nest_mapping", "nodes", "numel", "register_state_hook",
-    "states", "temporary_hook", "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
+    "FakeState", "HookHandle", "InitHookContext", "MutableWriteHookContext", "NewStateCatcher", "ReadHookContext",
+    "RestoreHookContext", "StateDictManager", "WriteHookContext", "add_tag", "catch_new_states", "clear_hooks",
+    "clear_state_hooks", "flat_mapping", "from_today", "has_hooks", "has_state_hooks", "list_hooks",
+    "list_state_hooks", "nest_mapping", "nodes", "numel", "register_state_hook", "states", "temporary_hook",
+    "to_state_ref", "unregister_hook", "unregister_state_hook", "update_from_ref", "value_call",
 ]  # fmt: skip
 
 

@@ -27,9 +27,9 @@ from .ir import cse as common_subexpression_elimination
 from .ir import dce as dead_code_elimination
 
 __all__ = [
-    "GradientTransform", "StateTraceStack", "StatefulMapping", "common_subexpression_elimination", "dead_code_elimination", "fwd_grad",
-    "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat", "shard_map", "vector_grad", "vjp", "vmap", "vmap2",
-    "vmap2_new_states", "vmap_new_states",
+    "GradientTransform", "StateTraceStack", "StatefulMapping", "common_subexpression_elimination",
+    "dead_code_elimination", "fwd_grad", "grad", "hessian", "jacfwd", "jacobian", "jacrev", "remat", "shard_map",
+    "vector_grad", "vjp", "vmap", "vmap2", "vmap2_new_states", "vmap_new_states",
 ]  # fmt: skip
 
 __getattr__ = from_today(__name__, today, ir)
@@ -59,7 +59,11 @@ def _spelt(fun: Callable[..., Any], positions: str = "", **old: str) -> Callable
 
 def _init_lanes(module: Any, init_kwargs: Any = None, state_tag: Any = None, axis_size: Any = None) -> Any:
     """Make the states of a module, one value per lane."""
-    return vmap_new_states(lambda: module.init_all_states(**init_kwargs or {}), tag=state_tag, axis_size=axis_size)()
+
+    def make() -> None:
+        module.init_all_states(**init_kwargs or {})
+
+    return vmap_new_states(make, tag=state_tag, axis_size=axis_size)()
 
 
 _WRT = {

@@ -36,7 +36,7 @@ class AllToAll(Linear):
 
 
 def _others(shape: tuple[int, ...]) -> jax.Array:
-    return 1.0 - jnp.eye(*shape)
+    return 1.0 - jnp.eye(shape[0], shape[1])
 
 
 class OneToOne(Module):
@@ -106,7 +106,8 @@ class SparseLinear(Layer, today.SparseLinear):
 
     def __init__(self, spar_mat: Any, b_init: Any = None, in_size: Any = None, name: str | None = None) -> None:
         start = init.as_initializer(0.0 if b_init is None else b_init)
-        super().__init__(*spar_mat.shape, spar_mat, use_bias=b_init is not None, b_init=start)
+        n_pre, n_post = spar_mat.shape
+        super().__init__(n_pre, n_post, spar_mat, use_bias=b_init is not None, b_init=start)
 
 
 class FixedNumConn(Layer, today.SparseLinear):

@@ -135,7 +135,7 @@ class Delay(Module):
     def _before(self, batch_size: int | None) -> Any:
         lead = (self.max_length,) if batch_size is None else (self.max_length, batch_size)
 
-        def fill(leaf: Any) -> jax.Array:
+        def fill(leaf: Any) -> Any:
             shape = (*lead, *leaf.shape)
             if callable(self.init):
                 return self.init(shape, dtype=leaf.dtype)
@@ -280,8 +280,8 @@ class StateWithDelay(Delay):
         """Begin the history anew."""
         super().reset_state()
 
-    def update(self, *_: Any) -> None:
-        """Put in the value that the state has now."""
+    def update(self, current: Any = None) -> None:
+        """Put in the value that the state has now; what is given is of no use."""
         super().update(self.state.value)
 
 

@@ -24,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class ParamDescriber(functools.partial):
+class ParamDescriber(functools.partial[Any]):
     """A class of modules with some of its arguments: what `desc` returns."""
 
 

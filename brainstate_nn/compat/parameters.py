@@ -1,5 +1,4 @@
-"""``Param``, constraints and penalties by their older names; a constraint is called a transform there, and a penalty a
-regularisation."""
+"""``Param``, constraints and penalties by their older names."""
 
 from __future__ import annotations
 
@@ -187,30 +186,18 @@ class ElasticNetReg(Regularization, today.ElasticNet):
 
 
 @dataclass(frozen=True)
-class _OfValue:
-    """A penalty of what a parameter is used as, where the state holds the free numbers."""
+class _OfPrecomputed:
+    """A penalty of what is made of the constrained array in the end."""
 
     penalty: Callable[[Any], Any]
-    used_as: Callable[[Any], Any]
+    precompute: Callable[[Any], Any]
 
-    def __call__(self, free: Any) -> jax.Array:
-        return self.penalty(self.used_as(free))
-
-
-@dataclass(frozen=True)
-class _UsedAs:
-    """What is made of the free numbers: the transform of them, and then what `precompute` makes of that."""
-
-    transform: today.Transform
-    precompute: Callable[[Any], Any] | None
-
-    def __call__(self, free: Any) -> Any:
-        value = self.transform.forward(free)
-        return value if self.precompute is None else self.precompute(value)
+    def __call__(self, constrained: Any) -> jax.Array:
+        return self.penalty(self.precompute(constrained))
 
 
 class Param(Module):
-    """A parameter as a module: a State of free numbers, whose transform is the value.
+    """A parameter as a module, which holds a `Constrained` state.
 
     Args:
         value: The value to begin with.
@@ -224,7 +211,7 @@ class Param(Module):
         >>> from brainstate_nn import compat
         >>> tau = compat.Param(5.0, t=compat.SoftplusT(1.0), reg=compat.L2Reg(0.1))
         >>> round(float(tau.value()), 4), round(float(tau.reg_loss()), 4), type(tau.val).__name__
-        (5.0, 2.5, 'ParamState')
+        (5.0, 2.5, 'Constrained')
     """
 
     is_param_module = True
@@ -232,7 +219,7 @@ class Param(Module):
     def __init__(
         self,
         value: Any,
-        t: today.Transform = IdentityT(),  # noqa: B008 - never changed
+        t: today.Transform = IdentityT(),
         reg: Any = None,
         precompute: Callable[[Any], Any] | None = None,
         fit: bool = True,
@@ -244,14 +231,16 @@ class Param(Module):
         if reg is not None and not callable(reg):
             raise ValueError(f"reg must be a penalty, such as `L2Reg(1e-3)`, not {reg!r}")
         self.fit, self.t, self.reg, self.precompute = fit, t, reg, precompute
-        self._used_as = _UsedAs(t, precompute)
-        free = t.inverse(jnp.asarray(value, environ.dftype()))
-        penalty = {} if reg is None else {"penalty": _OfValue(reg, self._used_as)}
-        self.val = today.ParamState(free, **penalty) if fit else today.LongTermState(free)
+        start = jnp.asarray(value, environ.dftype())
+        if reg is not None and precompute is not None:
+            reg = _OfPrecomputed(reg, precompute)
+        penalty: dict[str, Any] = {} if reg is None else {"penalty": reg}
+        self.val: Any = today.Constrained(start, t, **penalty) if fit else today.LongTermState(t.inverse(start))
 
     def value(self) -> Any:
         """Return the value."""
-        return self._used_as(self.val.value)
+        value = self.val.constrained if self.fit else self.t.forward(self.val.value)
+        return value if self.precompute is None else self.precompute(value)
 
     cache = value
 
@@ -265,7 +254,11 @@ class Param(Module):
 
     def set_value(self, value: Any) -> None:
         """Give the parameter a value, from which its free numbers follow."""
-        self.val.value = self.t.inverse(jnp.asarray(value, environ.dftype()))
+        new = jnp.asarray(value, environ.dftype())
+        if self.fit:
+            self.val.constrained = new
+        else:
+            self.val.value = self.t.inverse(new)
 
     def clip(self, min_val: Any = None, max_val: Any = None) -> None:
         """Bring the value between two numbers."""
@@ -276,11 +269,12 @@ class Param(Module):
         """Return a Param as it is, and of an initialiser, an array or a number a `Const`."""
         if data is None and allow_none:
             return None
-        made = data
+        made: Any = data
         if not isinstance(data, Param):
             made = Const(data(init.to_size(sizes), **options) if callable(data) else data)
         if sizes is not None:
-            jnp.broadcast_shapes(jnp.shape(made.value()), init.to_size(sizes))  # which raises where they do not fit
+            shape: Any = init.to_size(sizes)
+            jnp.broadcast_shapes(jnp.shape(made.value()), shape)  # which raises where they do not fit
         return made
 
 

@@ -21,7 +21,7 @@ from brainstate_graph.extend import ABSENT
 from . import objects
 from .code import Vocabulary
 from .findings import Findings, Link
-from .owners import Owner, owner_of, reads_settings, stages
+from .owners import Owner, is_older, owner_of, reads_settings, stages
 from .places import Binding, OfThread, Place, Slots
 from .values import is_value
 from .weak_method import WeakMethod, WeakSlots
@@ -196,7 +196,7 @@ class Attributes:
         link = opened.link
         path = f"{link.path}.{name}" if link is not None and link.path else name
         if owner_of(opened.item) is Owner.OURS:
-            ours = isinstance(found, types.ModuleType) and owner_of(found) is Owner.OURS
+            ours = is_older(found) or (isinstance(found, types.ModuleType) and owner_of(found) is Owner.OURS)
             return (
                 [Link(name, path, None, found, None, link, given=True)] if ours or objects.may_be_given(found) else ()
             )

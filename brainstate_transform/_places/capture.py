@@ -38,7 +38,7 @@ from . import objects
 from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
 from .findings import Findings, Link
-from .owners import OPEN, Owner, is_nn, owner_of, package_of, stages
+from .owners import OPEN, Owner, is_nn, is_older, owner_of, package_of, stages
 from .places import Binding, Cell, Items, Known, OfContext, Place, Slots
 from .values import (
     CONTAINERS,
@@ -314,7 +314,7 @@ class Capture:
             yield from self._inside_library([("", other) for other in others], link)
         elif issubclass(kind, type):
             self.found.note(link, by_identity(item))
-            if owner_of(item) is Owner.USER:
+            if owner_of(item) is Owner.USER or is_older(item):
                 self._attributes.open_class(item, link)
         elif (owner := owner_of(kind)) is Owner.OURS:
             self.found.watch(link)

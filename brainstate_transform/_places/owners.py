@@ -9,7 +9,7 @@ import threading
 import types
 from typing import Any
 
-__all__ = ["OPEN", "Owner", "is_nn", "owner_of", "package_of", "reads_settings", "stages"]
+__all__ = ["OPEN", "Owner", "is_nn", "is_older", "owner_of", "package_of", "reads_settings", "stages"]
 
 
 class Owner(enum.Enum):
@@ -67,6 +67,11 @@ def stages(package: str, name: str) -> bool:
 def is_nn(item: Any) -> bool:
     """Tell whether a function or class is a part of what models are written with."""
     return package_of(item) == _OURS[-1]
+
+
+def is_older(item: Any) -> bool:
+    """Tell whether something is a class of the older spellings, whose objects may read what is set for a process."""
+    return isinstance(item, type) and owner_of(item) is Owner.OURS and reads_settings(item)
 
 
 def reads_settings(item: Any) -> bool:

@@ -100,8 +100,8 @@ def test_what_is_written_in_place_of_an_absent_name_is_there(row):
 
 
 def test_an_absent_name_says_where_to_look():
-    with pytest.raises(AttributeError, match=r"brainstate_nn\.compat has no 'Dynamics': docs/migration\.md says"):
-        compat.Dynamics  # noqa: B018
+    with pytest.raises(AttributeError, match=r"brainstate_nn\.compat has no 'AlphaDropout': docs/migration\.md says"):
+        compat.AlphaDropout  # noqa: B018
 
 
 def test_the_page_has_the_tables():

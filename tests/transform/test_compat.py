@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 import brainstate_transform as today
 from brainstate_graph import Node, State
-from brainstate_transform import compat
+from brainstate_transform import BatchAxisError, compat
 from tests.laws.transforms import Net, Param
 from tests.tables import each
 
@@ -47,11 +48,6 @@ def test_vjp():
     assert back(jnp.float32(1.0)) == (3.0, 2.0)  # the weight's, then that of the argument
     assert compat.vjp(lambda x: 3.0 * x, one)[1](jnp.float32(1.0)) == 3.0
     assert compat.vjp(lambda: m(one), grad_states=m.w)[1](jnp.float32(1.0)) == 3.0
-
-
-def test_a_gradient_transform():
-    m = Net(2.0)
-    assert compat.GradientTransform(lambda x: m(x), compat.grad, grad_states=m.w)(one) == 3.0
 
 
 @each("name", ["vmap", "vmap2", "StatefulMapping"])
@@ -97,3 +93,62 @@ def test_remat():
     m = Net(2.0)
     assert today.grad(compat.remat(lambda x: m(x)), m.w)(one) == 3.0
     assert isinstance(m.w, Param)
+
+
+def test_a_derivative_by_a_transform_of_ones_own():
+    w, seen = State(jnp.array([1.0, 2.0])), State(0.0)
+
+    def loss(x):
+        seen.value = seen.value + 1.0
+        return jnp.sum(w.value * x**2), x
+
+    def scaled(pure, argnums, has_aux, by):
+        inner = jax.grad(pure, argnums=argnums, has_aux=has_aux)
+
+        def wrapped(*args):
+            found, aux = inner(*args)
+            return jax.tree.map(lambda leaf: by * leaf, found), aux
+
+        return wrapped
+
+    x = jnp.array([3.0, -1.0])
+    options = {"argnums": 0, "has_aux": True, "return_value": True, "transform_params": {"by": 2.0}}
+    (by_state, by_x), value, aux = compat.GradientTransform(loss, scaled, {"w": w}, **options)(x)
+    np.testing.assert_allclose(by_state["w"], 2 * x**2)
+    np.testing.assert_allclose(by_x, 4 * w.value * x)
+    assert float(value) == 11.0
+    assert aux is not None
+    assert float(seen.value) == 1.0
+    np.testing.assert_allclose(compat.GradientTransform(jnp.sin, jax.jacrev)(x), np.diag(np.cos(x)), rtol=1e-6)
+    with pytest.raises(ValueError, match="does not use these states"):
+        compat.GradientTransform(lambda: 0.0, jax.grad, w)()
+    assert compat.GradientTransform(lambda: 0.0, jax.grad, w, check_states=False)().tolist() == [0.0, 0.0]
+
+
+def test_the_states_of_a_block():
+    a, b, c = State(1.0), State(2.0), State(3.0)
+    with compat.StateTraceStack(name="block") as stack:
+        b.value = a.value
+        _ = c.value, b.value
+        inside = stack.get_write_states()
+    c.value = 4.0
+    assert stack.get_read_states() == (a, c)
+    assert stack.get_write_states() == inside == (b,)
+    with pytest.raises(AttributeError), compat.StateTraceStack() as stack:
+        a.value = a.missing
+    b.value = 2.0
+    assert stack.states == []
+
+
+def test_what_has_no_meaning_here_is_taken():
+    total = State(jnp.zeros(2))
+
+    def add(x):
+        total.value = total.value + x
+        return total.value
+
+    mapped = compat.vmap2(add, state_in_axes={0: total}, state_out_axes={0: total}, unexpected_out_state_mapping="auto")
+    assert mapped(jnp.arange(2.0)).tolist() == [0.0, 1.0]
+    with pytest.raises(BatchAxisError, match="writes a value that differs per lane"):
+        compat.vmap2(add, unexpected_out_state_mapping="ignore")(jnp.arange(2.0))
+    assert float(compat.vector_grad(jnp.square, unit_aware=False)(3.0)) == 6.0

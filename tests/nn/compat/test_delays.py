@@ -31,7 +31,8 @@ def past(t, steps, every=1, before=0.0):
 def test_a_history_is_a_list_of_all_values(every, before):
     line = compat.Delay(jnp.zeros(3), 0.1 * 3 * every, init=before, update_every=None if every == 1 else 0.1 * every)
     line.init_state()
-    assert line.max_length == 4 and line.max_time == pytest.approx(0.3 * every)
+    assert line.max_length == 4
+    assert line.max_time == pytest.approx(0.3 * every)
     for t, value in enumerate(VALUES):
         line.update(jnp.asarray(value))
         for steps in range(4):
@@ -80,7 +81,9 @@ def test_a_history_of_a_tree_has_its_structure():
     for n in range(3):
         line.update({"v": jnp.full(2, float(n)), "n": n})
     found = line.retrieve_at_step(1)
-    assert found["v"].tolist() == [1.0, 1.0] and int(found["n"]) == 1 and found["n"].dtype == int
+    assert found["v"].tolist() == [1.0, 1.0]
+    assert int(found["n"]) == 1
+    assert found["n"].dtype == jnp.int32
 
 
 class Trace(compat.Dynamics):
@@ -102,7 +105,9 @@ def test_the_past_of_a_state_is_read_before_it_is_written():
     now = trace.prefetch("v")
     # The third value before the one that is being made; sums of ones count from 1.
     assert [float(trace(jnp.ones(2))[0]) for _ in range(6)] == [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]
-    assert float(now()[0]) == 6.0 and now.get_item() is trace.v and now.delay.at(0.1)()[0] == 5.0
+    assert float(now()[0]) == 6.0
+    assert now.get_item() is trace.v
+    assert now.delay.at(0.1)()[0] == 5.0
     kept = trace.states(compat.DelayState)
     assert [state.value.shape for state in kept.values()] == [(3, 2)]
     compat.reset_all_states(trace)
@@ -111,7 +116,8 @@ def test_the_past_of_a_state_is_read_before_it_is_written():
 
 def test_the_past_of_a_batch_and_of_lanes_has_their_shape():
     trace = compat.init_all_states(Trace(), 5)
-    assert trace(jnp.ones((5, 2))).shape == (5, 2) and trace.past.state_delay.history.value.shape == (3, 5, 2)
+    assert trace(jnp.ones((5, 2))).shape == (5, 2)
+    assert trace.past.state_delay.history.value.shape == (3, 5, 2)
     lanes = Trace()
     compat.vmap_init_all_states(lanes, axis_size=4)
     run = bt.vmap(lambda x: [lanes(x) for _ in range(4)][-1], in_states=nn.ShortTermState)
@@ -130,9 +136,11 @@ def test_what_is_called_before_and_after_a_step():
     trace.add_after_update("result", lambda out: calls.append(out.shape))
     trace.add_after_update("bare", compat.not_receive_update_output(lambda: calls.append("after")))
     results = [trace(jnp.full(2, 3.0)) for _ in range(5)]
-    assert calls[:4] == ["before", 3.0, (2,), "after"] and len(calls) == 20
+    assert calls[:4] == ["before", 3.0, (2,), "after"]
+    assert len(calls) == 20
     np.testing.assert_array_equal(late(), results[-2])
-    assert trace.has_after_update("bare") and not trace.has_before_update("bare")
+    assert trace.has_after_update("bare")
+    assert not trace.has_before_update("bare")
     with pytest.raises(KeyError, match="has a function 'bare' already"):
         trace.add_after_update("bare", print)
     with pytest.raises(KeyError):
@@ -140,10 +148,10 @@ def test_what_is_called_before_and_after_a_step():
 
 
 @each("make, words", [
-    (lambda: compat.Delay(jnp.zeros(3), -0.1), "a delay goes back in time, and -0.1 is negative"),
-    (lambda: compat.Delay(jnp.zeros(3), 1.0, interp_method="cubic"), "interpolation takes 'linear', 'nearest' or a fun"),
-    (lambda: compat.Delay(jnp.zeros(3), 1.0, update_every=0.01), "update_every must not be shorter than a step of 0.1"),
-    (lambda: compat.Delay(jnp.zeros(3), 1.0).retrieve_at_step(0), r"has no history yet: call `init_all_states\(model\)`"),
+    (lambda: compat.Delay(jnp.zeros(3), -0.1), "a delay goes back in time"),
+    (lambda: compat.Delay(jnp.zeros(3), 1.0, interp_method="cubic"), "interpolation takes 'linear', 'nearest' or"),
+    (lambda: compat.Delay(jnp.zeros(3), 1.0, update_every=0.01), "must not be shorter than a step of 0.1"),
+    (lambda: compat.Delay(jnp.zeros(3), 1.0).retrieve_at_step(0), "has no history yet: call `init_all_states"),
     (lambda: grown(), "was given a longer time after its history was made: call `init_state` once more"),
     (lambda: made().retrieve_at_step(3), "keeps 3 values, and not that of 3 steps ago: write a longer `time`"),
 ])  # fmt: skip

@@ -25,4 +25,5 @@ def test_a_guide_runs(guide):
 def test_a_guide_names_our_packages_where_it_imports_alone(guide):
     lines = guide.read_text().splitlines()
     ours = [line for line in lines if "brainstate_" in line]
-    assert ours and all(re.match(r"(from|import) brainstate_nn(\.compat)?\b", line) for line in ours), ours
+    assert ours
+    assert all(re.match(r"(from|import) brainstate_nn(\.compat)?\b", line) for line in ours), ours

@@ -100,7 +100,8 @@ def test_a_rank_is_the_number_of_spatial_axes_and_a_size_is_that_of_the_result(k
     size = (*(4, 6, 8)[:rank], 2)
     layer = getattr(compat, f"{kind}{rank}d")(2, in_size=size)
     out = layer(jnp.ones((5, *size)))
-    assert layer.out_size == out.shape[1:] and layer(jnp.ones(size)).shape == layer.out_size
+    assert layer.out_size == out.shape[1:]
+    assert layer(jnp.ones(size)).shape == layer.out_size
     assert out.shape[-1] == 2
 
 
@@ -118,32 +119,31 @@ def test_convolutions_with_each_keyword_are_those_of_jax(rank):
         (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"), 2,
     )  # fmt: skip
     np.testing.assert_allclose(layer(x), expected + 0.5, rtol=1e-4, atol=1e-5)
-    assert layer.out_size == expected.shape[1:] and layer.in_size == size
+    assert layer.out_size == expected.shape[1:]
+    assert layer.in_size == size
     turned = getattr(compat, f"ConvTranspose{rank}d")(size, 2, 3, stride=2)
     assert turned(x).shape[1:] == turned.out_size == (*(2 * n for n in size[:-1]), 2)
-    with pytest.raises(ValueError, match="channels are the last axis here; write `jnp.moveaxis"):
+    with pytest.raises(ValueError, match=r"channels are the last axis here; write `jnp\.moveaxis"):
         getattr(compat, f"Conv{rank}d")(size, 6, 3, channel_first=True)
 
 
+def by_group(x, groups):
+    parts = x.reshape(3, groups, -1)
+    return (*(np.repeat(moment(parts, -1), 6 // groups, -1) for moment in (np.mean, np.var)), 1e-6)
+
+
+TWO = compat.init.Constant(2.0)
 NORMS = {
     "BatchNorm0d": (lambda: compat.BatchNorm0d(6, affine=False), lambda x: (x.mean(0), x.var(0), 1e-5)),
     "BatchNorm0d of a scale": (
-        lambda: compat.BatchNorm0d((6,), scale_initializer=compat.init.Constant(2.0), epsilon=1e-3),
+        lambda: compat.BatchNorm0d((6,), scale_initializer=TWO, epsilon=1e-3),
         lambda x: (x.mean(0), x.var(0) / 4, 1e-3 / 4),
     ),
-    "LayerNorm": (lambda: compat.LayerNorm((6,)), lambda x: (x.mean(-1, keepdims=True), x.var(-1, keepdims=True), 1e-6)),
-    "RMSNorm": (lambda: compat.RMSNorm((6,)), lambda x: (0, (x**2).mean(-1, keepdims=True), 1e-6)),
-    "GroupNorm": (
-        lambda: compat.GroupNorm((6,), num_groups=2),
-        lambda x: tuple(
-            np.repeat(f(x.reshape(3, 2, 3), -1), 3, -1) for f in (np.mean, np.var)
-        ) + (1e-6,),
-    ),
-    "GroupNorm by size": (
-        lambda: compat.GroupNorm((6,), num_groups=None, group_size=2),
-        lambda x: tuple(np.repeat(f(x.reshape(3, 3, 2), -1), 2, -1) for f in (np.mean, np.var)) + (1e-6,),
-    ),
-}  # fmt: skip
+    "LayerNorm": (lambda: compat.LayerNorm((6,)), lambda x: (x.mean(-1)[:, None], x.var(-1)[:, None], 1e-6)),
+    "RMSNorm": (lambda: compat.RMSNorm((6,)), lambda x: (0, (x**2).mean(-1)[:, None], 1e-6)),
+    "GroupNorm": (lambda: compat.GroupNorm((6,), num_groups=2), lambda x: by_group(x, 2)),
+    "GroupNorm by size": (lambda: compat.GroupNorm((6,), num_groups=None, group_size=2), lambda x: by_group(x, 3)),
+}
 
 
 @each("name, row", NORMS.items())
@@ -168,20 +168,37 @@ def test_the_mode_is_that_of_the_environment_and_else_that_of_the_layer():
                     norm(X)
                     assert bool((norm.running_mean.value != before).any()) is training
     assert not (dropout.eval()(jnp.ones(200)) == 0).any()
-    jitted = bt.jit(lambda: compat.Dropout(0.5)(jnp.ones(200)))
-    seen = []
-    for fit in (True, False, True):
-        with compat.environ.context(fit=fit):
-            seen.append(bool((jitted() == 0).any()))
-    assert seen == [True, False, True]
 
 
-@each("kind, shape, shared", [("Dropout1d", (4, 7, 3), (1,)), ("Dropout2d", (4, 5, 6, 3), (1, 2)), ("Dropout3d", (2, 3, 4, 5, 3), (1, 2, 3))])  # fmt: skip  # noqa: E501
-def test_dropout_of_channels_drops_whole_ones_and_keeps_the_mean(kind, shape, shared):
-    layer = getattr(compat, kind)(prob=0.5)
+held = {"dropout": compat.Dropout(0.5), "chain": compat.Sequential(compat.Linear(2, 200), compat.Dropout(0.5))}
+leaking = compat.EnvironContext(lambda v: compat.exp_euler_step(lambda v: -v, v), rate=1.0)
+READERS = {
+    "a layer that is held": ("fit", (True, False), lambda: (held["dropout"](jnp.ones(200)) == 0).any()),
+    "a layer in another one": ("fit", (True, False), lambda: (held["chain"](jnp.ones(2)) == 0).any()),
+    "a layer that is made": ("fit", (True, False), lambda: (compat.Dropout(0.5)(jnp.ones(200)) == 0).any()),
+    "a class by its name": ("fit", (False, True), lambda: compat.BatchNorm0d(6)(X)[0, 0]),
+    "a step": ("dt", (0.1, 0.5), lambda: compat.exp_euler_step(lambda v: -v, jnp.float32(1.0))),
+    "a step in a context": ("dt", (0.1, 0.5), lambda: leaking(jnp.float32(1.0))),
+}
+
+
+@each("name, row", READERS.items())
+def test_a_setting_that_changes_is_seen_by_what_was_compiled(name, row):
+    setting, values, read = row
+    jitted = bt.jit(read)
+    for value in (*values, values[0]):
+        with compat.environ.context(**{setting: value}):
+            np.testing.assert_allclose(jitted(), read(), rtol=1e-6)
+
+
+@each("shape", [(4, 7, 3), (4, 5, 6, 3), (2, 3, 4, 5, 3)])
+def test_dropout_of_channels_drops_whole_ones_and_keeps_the_mean(shape):
+    rank = len(shape) - 2
+    layer, shared = getattr(compat, f"Dropout{rank}d")(prob=0.5), tuple(range(1, rank + 1))
     assert layer.prob == 0.5
     out = np.asarray(layer(jnp.ones(shape), training=True))
-    assert set(np.unique(out)) <= {0.0, 2.0} and (np.ptp(out, axis=shared) == 0).all()
+    assert set(np.unique(out)) <= {0.0, 2.0}
+    assert (np.ptp(out, axis=shared) == 0).all()
 
 
 def test_linear_layers_are_products():
@@ -221,7 +238,9 @@ def test_what_is_described_is_made_for_the_size_before_it():
         compat.Linear.desc(out_size=5),
         jnp.tanh,
     )
-    assert net.in_size == (8, 8, 3) and net.out_size == (5,) and net.layers[4].in_size == (64,)
+    assert net.in_size == (8, 8, 3)
+    assert net.out_size == (5,)
+    assert net.layers[4].in_size == (64,)
     assert net(jnp.ones((2, 8, 8, 3))).shape == (2, 5)
     with pytest.raises(ValueError, match=r"layer 1 of Sequential is described by `Linear.desc\(...\)`"):
         compat.Sequential(jnp.tanh, compat.Linear.desc(out_size=5))
@@ -238,4 +257,5 @@ def test_every_older_layer_has_what_older_layers_have():
         for layer in layers
         if layer.__module__.startswith("brainstate_nn.compat") and "Metric" not in layer.__name__
     }
-    assert len(lacking) > 80 and not {key: value for key, value in lacking.items() if value}
+    assert len(lacking) > 80
+    assert not {key: value for key, value in lacking.items() if value}

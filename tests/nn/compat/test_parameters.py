@@ -46,7 +46,8 @@ def test_constraints(name, row):
     np.testing.assert_allclose(
         transform.inverse(transform.forward(jnp.asarray(allowed))), allowed, rtol=1e-3, atol=1e-4
     )
-    assert isinstance(transform, nn.Transform) and transform == getattr(compat, name)(*settings)
+    assert isinstance(transform, nn.Transform)
+    assert transform == getattr(compat, name)(*settings)
     assert type(transform) is getattr(compat, name)
 
 
@@ -55,7 +56,8 @@ def test_penalties(name, row):
     settings, expected = row
     penalty = getattr(compat, name)(*settings)
     np.testing.assert_allclose(penalty.loss(w), expected, rtol=1e-6)
-    assert isinstance(penalty, compat.Regularization) and isinstance(getattr(compat, name)(), compat.Regularization)
+    assert isinstance(penalty, compat.Regularization)
+    assert isinstance(getattr(compat, name)(), compat.Regularization)
     state = nn.ParamState(jnp.asarray(w, jnp.float32), penalty=penalty)
     np.testing.assert_allclose(nn.reg_loss({"w": state}), expected, rtol=1e-6)
 
@@ -77,7 +79,8 @@ def test_a_param_is_trained_by_free_numbers_and_used_by_its_value():
     np.testing.assert_allclose(net.tau.value(), [2.0, 5.0], rtol=1e-6)
     np.testing.assert_allclose(net.tau.val.value, np.log(np.expm1([1.0, 4.0])), rtol=1e-5)
     free = net.states(nn.ParamState)
-    assert ("tau", "val") in free and ("rest", "val") not in free
+    assert ("tau", "val") in free
+    assert ("rest", "val") not in free
     slopes = bt.grad(lambda: net.tau.value().sum(), {"tau": net.tau.val})()["tau"]
     np.testing.assert_allclose(slopes, jax.nn.sigmoid(net.tau.val.value), rtol=1e-5)
     net.tau.set_value(jnp.array([4.0, 9.0]))
@@ -101,7 +104,8 @@ def test_the_penalties_of_a_model_are_those_of_the_values():
 def test_a_param_is_made_of_what_initialisers_give():
     assert compat.Param.init(None) is None
     made = compat.Param.init(compat.init.Constant(2.0), (3,))
-    assert isinstance(made, compat.Const) and made.value().tolist() == [2.0, 2.0, 2.0]
+    assert isinstance(made, compat.Const)
+    assert made.value().tolist() == [2.0, 2.0, 2.0]
     assert compat.Param.init(made, 3) is made
     for wrong in (
         lambda: compat.Param.init(jnp.ones(2), (3,)),

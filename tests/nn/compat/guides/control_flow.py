@@ -2,8 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-
-import brainstate_nn.compat as brainstate
 from brainstate_nn.compat.transform import (
     bounded_while_loop,
     checkpointed_for_loop,
@@ -14,6 +12,8 @@ from brainstate_nn.compat.transform import (
     switch,
     while_loop,
 )
+
+import brainstate_nn.compat as brainstate
 
 account = brainstate.State(jnp.array(10.0))
 
@@ -32,7 +32,8 @@ def spend(amount):
     return cond(account.value >= amount, pay, refuse, amount)
 
 
-assert [bool(spend(a)) for a in (6.0, 6.0, 4.0)] == [True, False, True] and float(account.value) == 0.0
+assert [bool(spend(a)) for a in (6.0, 6.0, 4.0)] == [True, False, True]
+assert float(account.value) == 0.0
 assert [int(switch(i, [lambda x: x, lambda x: 2 * x, lambda x: 3 * x], 5)) for i in range(3)] == [5, 10, 15]
 
 
@@ -72,7 +73,9 @@ def running(carry, x):
 
 
 last, before = scan(running, 0.0, inputs)
-assert float(last) == 7.0 and before.tolist() == [0.0, 1.0, 1.0, 3.0] and float(v.value) == expected[-1] + 7.0
+assert float(last) == 7.0
+assert before.tolist() == [0.0, 1.0, 1.0, 3.0]
+assert float(v.value) == expected[-1] + 7.0
 
 steps = brainstate.State(jnp.array(0))
 
@@ -82,8 +85,10 @@ def halve(x):
     return x / 2
 
 
-assert float(while_loop(lambda x: x > 1.0, halve, 16.0)) == 1.0 and int(steps.value) == 4
-assert float(bounded_while_loop(lambda x: x > 1.0, halve, 16.0, max_steps=10)) == 1.0 and int(steps.value) == 8
+assert float(while_loop(lambda x: x > 1.0, halve, 16.0)) == 1.0
+assert int(steps.value) == 4
+assert float(bounded_while_loop(lambda x: x > 1.0, halve, 16.0, max_steps=10)) == 1.0
+assert int(steps.value) == 8
 
 # A loop inside a gradient: the last value by the factor of the leak.
 decay = brainstate.ParamState(jnp.array(0.5))

@@ -23,7 +23,9 @@ assert [s.name for s in stack.get_write_states()] == ["total"]
 assert float(total.value) == 7.0
 
 jaxpr, states = brainstate.transform.make_jaxpr(work)(x)
-assert len(states) == 2 and "log" in str(jaxpr) and float(total.value) == 7.0
+assert len(states) == 2
+assert "log" in str(jaxpr)
+assert float(total.value) == 7.0
 found = brainstate.transform.StateFinder(work, filter=brainstate.ParamState)(x)
 assert list(found.values()) == [w]
 assert brainstate.transform.eval_shape(work, x).shape == (2,)
@@ -45,7 +47,8 @@ else:
 
 checked = brainstate.transform.checkify(lambda x: jnp.log(x), errors=brainstate.transform.nan_checks)
 error, _ = checked(jnp.array(-1.0))
-assert "nan" in str(error.get()).lower() and checked(jnp.array(1.0))[0].get() is None
+assert "nan" in str(error.get()).lower()
+assert checked(jnp.array(1.0))[0].get() is None
 
 
 def root():
@@ -71,10 +74,12 @@ log = []
 handle = total.register_hook("write_after", lambda ctx: log.append(float(ctx.value)))
 total.value = jnp.array(1.0)
 total.value = jnp.array(2.0)
-assert log == [1.0, 2.0] and total.has_hooks("write_after")
+assert log == [1.0, 2.0]
+assert total.has_hooks("write_after")
 total.unregister_hook(handle)
 total.value = jnp.array(3.0)
-assert log == [1.0, 2.0] and not total.has_hooks()
+assert log == [1.0, 2.0]
+assert not total.has_hooks()
 with brainstate.check_state_value_tree():
     try:
         w.value = (w.value, w.value)
@@ -84,4 +89,6 @@ with brainstate.check_state_value_tree():
         raise AssertionError("another structure was taken")
 with brainstate.catch_new_states("fresh") as catcher:
     made = brainstate.State(jnp.zeros(2))
-assert list(catcher.get_states()) == [made] and "fresh" in made.tag and "weights" in w.tag
+assert list(catcher.get_states()) == [made]
+assert "fresh" in made.tag
+assert "weights" in w.tag

@@ -11,7 +11,8 @@ buffer.register_entry("long", 0.4)
 reader = buffer.access("middle", 0.3)
 buffer.register_entry("each", jnp.array([0.2, 0.4]), jnp.array([0, 1]))
 buffer.init_state()
-assert buffer.max_length == 5 and buffer.history.value.shape == (5, 2)
+assert buffer.max_length == 5
+assert buffer.history.value.shape == (5, 2)
 
 
 def ago(i, steps):
@@ -21,8 +22,10 @@ def ago(i, steps):
 for i in range(9):
     brainstate.environ.set(i=i, t=i * 0.1)
     buffer.update(jnp.array([i, 10.0 * i]))
-    assert float(buffer.at("short")[0]) == ago(i, 1) and float(buffer.at("long")[0]) == ago(i, 4)
-    assert float(reader()[0]) == ago(i, 3) and float(buffer.retrieve_at_step(0)[1]) == 10.0 * i
+    assert float(buffer.at("short")[0]) == ago(i, 1)
+    assert float(buffer.at("long")[0]) == ago(i, 4)
+    assert float(reader()[0]) == ago(i, 3)
+    assert float(buffer.retrieve_at_step(0)[1]) == 10.0 * i
 np.testing.assert_allclose(buffer.at("each"), [6.0, 40.0])
 np.testing.assert_allclose(buffer.retrieve_at_time(0.8 - 0.25), [5.5, 55.0], rtol=1e-4)
 brainstate.environ.pop("i"), brainstate.environ.pop("t")
@@ -81,7 +84,8 @@ class After:
 loop.add_before_update("seen", Before())
 loop.add_after_update("done", After())
 loop(jnp.ones(2))
-assert log == [("before", 1.0), ("after",)] and loop.has_before_update("seen")
+assert log == [("before", 1.0), ("after",)]
+assert loop.has_before_update("seen")
 
 np.random.seed(0)
 dense = jnp.asarray(np.random.rand(4, 3), jnp.float32)

@@ -17,7 +17,8 @@ def count(by):
     return counter.value
 
 
-assert [int(count(2)) for _ in range(3)] == [2, 4, 6] and int(counter.value) == 6
+assert [int(count(2)) for _ in range(3)] == [2, 4, 6]
+assert int(counter.value) == 6
 
 
 class Net(brainstate.nn.Module):
@@ -36,9 +37,11 @@ class Net(brainstate.nn.Module):
 
 net = Net(3, 4, 2)
 x, y = brainstate.random.rand(8, 3), brainstate.random.rand(8, 2)
-assert net(x).shape == (8, 2) and net.out.out_size == (2,)
+assert net(x).shape == (8, 2)
+assert net.out.out_size == (2,)
 params = net.states(brainstate.ParamState)
-assert ("w",) in params and ("out", "weight") in params
+assert ("w",) in params
+assert ("out", "weight") in params
 first = {"w": net.w.value, "b": net.b.value, "v": jnp.full((4, 2), 0.1), "c": jnp.zeros(2)}
 
 
@@ -68,4 +71,5 @@ for _ in range(5):
     plain.append(float(loss))
 np.testing.assert_allclose(losses, plain, rtol=1e-5)
 np.testing.assert_allclose(net.w.value, first["w"], rtol=1e-5)
-assert losses[-1] < losses[0] and int(net.calls.value) == 6
+assert losses[-1] < losses[0]
+assert int(net.calls.value) == 6

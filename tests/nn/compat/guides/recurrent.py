@@ -98,7 +98,8 @@ assert model.cell.h.value.shape == (2, 5)
 
 # Lanes: each has a hidden state, and all share the weights.
 brainstate.nn.vmap_init_all_states(model, axis_size=num_batch, state_tag="lane")
-assert model.cell.h.value.shape == (num_batch, 5) and "lane" in model.cell.h.tag
+assert model.cell.h.value.shape == (num_batch, 5)
+assert "lane" in model.cell.h.tag
 hidden = {0: brainstate.util.filter.OfType(brainstate.HiddenState)}
 lane_step = brainstate.transform.vmap2(model, in_axes=0, state_in_axes=hidden, state_out_axes=hidden)
 lanes = brainstate.transform.for_loop(lane_step, inputs)
@@ -108,4 +109,5 @@ for kind in ("ValinaRNNCell", "GRUCell", "LSTMCell", "MGUCell"):
     cell = getattr(brainstate.nn, kind)(num_in=1, num_out=3)
     brainstate.nn.init_all_states(cell, num_batch)
     out = brainstate.transform.for_loop(cell, inputs)
-    assert out.shape == (num_step, num_batch, 3) and np.isfinite(out).all(), kind
+    assert out.shape == (num_step, num_batch, 3), kind
+    assert np.isfinite(out).all(), kind

@@ -1,12 +1,12 @@
 """A classifier with normalisation, dropout, metrics and clipped gradients, trained by optax."""
 
+import brainstate_nn.compat.nn as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import brainstate_nn.compat as brainstate
-import brainstate_nn.compat.nn as nn
 
 brainstate.random.seed(1)
 labels = jnp.tile(jnp.arange(2), 16)
@@ -79,13 +79,15 @@ np.testing.assert_array_equal(predict(x), predict(x))
 brainstate.environ.set(fit=True)
 drawn = [nn.Dropout(0.5)(jnp.ones(1000)) for _ in range(2)]
 brainstate.environ.pop("fit")
-assert set(np.unique(drawn[0])) == {0.0, 2.0} and (drawn[0] != drawn[1]).any()
+assert set(np.unique(drawn[0])) == {0.0, 2.0}
+assert (drawn[0] != drawn[1]).any()
 
 # A penalty and a constraint of a parameter.
 rate = nn.Param(jnp.array([1.5, 3.0]), t=nn.SoftplusT(1.0), reg=nn.L2Reg(0.1))
 held = nn.Const(jnp.array(2.0))
 np.testing.assert_allclose(rate.value(), [1.5, 3.0], rtol=1e-6)
-assert float(held.value()) == 2.0 and held.fit is False
+assert float(held.value()) == 2.0
+assert held.fit is False
 np.testing.assert_allclose(rate.reg_loss(), 0.1 * (1.5**2 + 3.0**2), rtol=1e-5)
 free = rate.states(brainstate.ParamState)
 slopes = brainstate.transform.grad(lambda: rate.value().sum() + rate.reg_loss(), free)()
@@ -93,4 +95,5 @@ raw = np.log(np.expm1(np.array([0.5, 2.0])))
 expected = (1 + 0.2 * np.array([1.5, 3.0])) / (1 + np.exp(-raw))
 np.testing.assert_allclose(slopes[("val",)], expected, rtol=1e-5)
 free[("val",)].value = free[("val",)].value - 100.0
-assert (rate.value() >= 1.0).all() and jax.tree.leaves(free.to_dict_values())
+assert (rate.value() >= 1.0).all()
+assert jax.tree.leaves(free.to_dict_values())

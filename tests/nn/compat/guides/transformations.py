@@ -5,10 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import brainstate_nn.compat as brainstate
 from brainstate_nn.compat.transform import GradientTransform, checkpoint, grad, hessian, jacrev, jit, vmap, vmap2
 from brainstate_nn.compat.util.filter import OfType
+
+import brainstate_nn.compat as brainstate
 
 
 @jit(static_argnums=1)
@@ -21,7 +21,8 @@ def root(x, n):
     return x ** (1 / n)
 
 
-assert float(power(2.0, 3)) == 8.0 and abs(float(root(8.0, n=3)) - 2.0) < 1e-6
+assert float(power(2.0, 3)) == 8.0
+assert abs(float(root(8.0, n=3)) - 2.0) < 1e-6
 with jax.disable_jit():
     assert float(power(3.0, 2)) == 9.0
 
@@ -35,15 +36,18 @@ def loss(x, y=0.0):
     return jnp.sum(out**2) + y, out
 
 
-value_of = lambda s, x: jnp.sum((s * x) ** 2)  # noqa: E731
+value_of = lambda s, x: jnp.sum((s * x) ** 2)
 x = jnp.array([3.0, -1.0])
 state_grads, arg_grads = grad(loss, grad_states=scale, argnums=0, has_aux=True)(x)[0]
 np.testing.assert_allclose(state_grads, jax.grad(value_of)(scale.value, x), rtol=1e-6)
 np.testing.assert_allclose(arg_grads, jax.grad(value_of, 1)(scale.value, x), rtol=1e-6)
 grads, value, aux = grad(loss, grad_states={"s": scale}, has_aux=True, return_value=True)(x)
-assert sorted(grads) == ["s"] and float(value) == 13.0 and aux.shape == (2,) and float(seen.value) == 2.0
+assert sorted(grads) == ["s"]
+assert float(value) == 13.0
+assert aux.shape == (2,)
+assert float(seen.value) == 2.0
 
-cubes = lambda x: x**3 * scale.value  # noqa: E731
+cubes = lambda x: x**3 * scale.value
 np.testing.assert_allclose(jacrev(cubes, argnums=0)(x), np.diag(3 * x**2 * scale.value), rtol=1e-6)
 np.testing.assert_allclose(brainstate.transform.jacfwd(cubes)(x), np.diag(3 * x**2 * scale.value), rtol=1e-6)
 np.testing.assert_allclose(hessian(lambda x: jnp.sum(x**3))(x), np.diag(6 * x), rtol=1e-6)

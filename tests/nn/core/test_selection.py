@@ -39,7 +39,7 @@ BOTH = {
 }
 
 
-@each("both", list(BOTH), ids=list(BOTH))
+@each("both", ["list", "dict", "model by part"])
 def test_both_are_donated_and_placed(both):
     net, optimizer, step = trained()
     plain_net, _, plain_step = trained()

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from brainstate_graph.extend import describe
+
 from .._core.module import Module
 from .capture import noted_as
 from .recorder import recorded_call
@@ -62,6 +64,7 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
         A function of the perturbations and the arguments of the model, with the result of the model.
 
     Raises:
+        TypeError: The perturbations are no dict, when it is called.
         ValueError: A name or shape is not that of a value, or a list is too long or short, when it is called.
 
     Example:
@@ -81,6 +84,11 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
     recorded = recorded_call(node, ..., run)
 
     def perturbing(perturbations: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(perturbations, Mapping):
+            raise TypeError(
+                f"what `perturbed` returns takes the perturbations first, not {describe(perturbations)}: write "
+                "`perturbed(model)({'layers.0': zeros}, x)`, with the names and shapes that `capture(model)(x)` returns"
+            )
         added = {name: each if isinstance(each, list) else [each] for name, each in perturbations.items()}
         out, recorder = recorded(added, args, kwargs)
         given = recorder.collector.given

@@ -144,8 +144,8 @@ def uncollected(fun: Any, where: str, remedy: str) -> Any:
     if not active:
         return fun
 
-    def refusing(*args: Any) -> Any:
-        out, given = _within(active, _none(active), fun, *args)
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        out, given = _within(active, _none(active), lambda: fun(*args, **kwargs))
         names = [name for each in given for name in each]
         if names:
             raise StructureError(

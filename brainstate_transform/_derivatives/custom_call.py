@@ -19,6 +19,7 @@ from jax.core import Tracer
 from brainstate_graph import Overlay, State
 from brainstate_graph.extend import locate, note_reads
 
+from .._collecting.collected import uncollected
 from .._engine.core import Core
 from .._engine.results import holds_nodes
 from .._engine.retry import Unpassed
@@ -102,7 +103,7 @@ class CustomCall:
         # A twin, as a rule runs in the place of the function: it reaches the same states, and may not change structure,
         # since JAX calls it as often as it likes.
         core = copy.copy(self.core)
-        core.fun = fun
+        core.fun = uncollected(fun, "a function with a rule for its derivative", "call the module outside of it")
         core.frozen = True
         overlay = Overlay()
         out, written = core.run(StateValues.of(self.states, values), args, {}, overlay)

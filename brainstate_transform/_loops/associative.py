@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from .._collecting.collected import uncollected
-from .._collecting.collector import collectors
 from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.user_function import named_like
@@ -53,8 +52,7 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
 
     def rule(core: Core) -> Run:
         def run(_: StateValues, elems: Any) -> tuple[Any, Written]:
-            if collectors():
-                core.fun = uncollected(core.fun, "associative_scan, which calls it in no order", "write `scan`")
+            core.fun = uncollected(core.fun, "associative_scan, which calls it in no order", "write `scan`")
 
             def combine(a: Any, b: Any) -> Any:
                 out, written = core(NO_STATES, a, b)

@@ -16,6 +16,7 @@ from jax.tree_util import keystr
 from brainstate_graph import State
 from brainstate_graph.extend import locate
 
+from .._collecting.collected import uncollected
 from .._engine.core import Core, Run
 from .._engine.errors import BatchAxisError
 from .._engine.retry import RETRIES, Unpassed, never_settled
@@ -163,6 +164,7 @@ class _ShardMap(NamedTuple):
         ) -> tuple[Any, list[StateValues]]:
             given, own = joined(groups), states.copy()
             overlay = own.overlay(axes.shard_number if self.split else None)
+            core.fun = uncollected(core.fun, "shard_map, which has no spec for it", "return it from the function")
             with shared.around(common):
                 out, written = core.run(given, args, kwargs, overlay)
             values = dict(written.items())

@@ -215,12 +215,13 @@ class _Lane:
         selector = self._rule.new_states
         overlay = states.overlay(number if self._rule.split else None, selector if _is_axis(selector) else None)
         new: dict[State[Any], Any] = {}
-        if selector is not None:
-            core = copy.copy(core)
-            core.fun = self._handing_on(overlay, new, states.after)
         if collectors():
             core = copy.copy(core)
             core.fun = collected_lane(core.fun, number, self._count)
+        if selector is not None:
+            handing_on = self._handing_on(core, overlay, new, states.after)
+            core = copy.copy(core)
+            core.fun = handing_on
         out, written = core.run(given, args, kwargs, overlay)
         out, collected = out if collectors() else (out, [])
         values = {**dict(written.items()), **new}
@@ -237,13 +238,13 @@ class _Lane:
         return (with_lanes(out, self._rule.out_axes), collected), states.split(values)
 
     def _handing_on(
-        self, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]
+        self, core: Core, overlay: Overlay, new: dict[State[Any], Any], axes: dict[State[Any], Any]
     ) -> Callable[..., Any]:
         """The user's function, but the states and nodes that it makes leave as themselves.
 
         Their values go to `new`, and their axes to `axes`.
         """
-        core, selector = self._core, self._rule.new_states
+        selector = self._rule.new_states
 
         @functools.wraps(core.fun)
         def handing_on(*args: Any, **kwargs: Any) -> Any:

@@ -221,6 +221,27 @@ MUTANTS = [
         "if made:",
         ("tests/transform/mapping/test_vmap.py",),
     ),
+    (
+        "what is added to a captured value goes to each of its name",
+        f"{HERE}/_collecting/collector.py",
+        "added[len(there)].value",
+        "added[0].value",
+        ("tests/transform/collecting/test_collector.py",),
+    ),
+    (
+        "what a lane gives is not taken out of it",
+        f"{HERE}/_mapping/vmap.py",
+        "StateValues.read(give_collected(given))",
+        "StateValues.read([])",
+        ("tests/transform/collecting/test_collector.py",),
+    ),
+    (
+        "a part that is reached beside its model keeps a name of its own",
+        f"{HERE}/_selection/select.py",
+        "id(node) in parts[other] and",
+        "False and",
+        ("tests/transform/derivatives/test_gradient_keys.py",),
+    ),
     # -- messages
     (
         "frames of the library are shown",

@@ -107,7 +107,7 @@ DRAWING = {
 }
 
 
-@pytest.mark.parametrize("layer", DRAWING)
+@each("layer", list(DRAWING), ids=list(DRAWING))
 def test_what_a_call_is_given_to_draw_from(layer):
     call = DRAWING[layer]
     for name in ("key", "rngs"):

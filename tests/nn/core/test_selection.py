@@ -19,7 +19,7 @@ X = jnp.array([[1.0, -2.0], [0.5, 3.0]])
 
 def trained():
     net = nn.Sequential(nn.Linear(2, 2, rng=nn.RandomState(0)), nn.BatchNorm(2))
-    optimizer = nn.Optimizer(net, optax.adam(0.1))
+    optimizer = nn.Optimizer(net, optax.sgd(0.1, momentum=0.9))
 
     def step(x):
         optimizer.update(grad(lambda: (net(x) ** 2).sum(), nn.ParamState)())
@@ -39,7 +39,7 @@ BOTH = {
 }
 
 
-@each("both", list(BOTH), ids=list(BOTH))
+@each("both", ["list", "dict", "model by part"])
 def test_both_are_donated_and_placed(both):
     net, optimizer, step = trained()
     plain_net, _, plain_step = trained()
@@ -52,7 +52,7 @@ def test_both_are_donated_and_placed(both):
     for _ in range(2):
         plain_step(X)
     for ours, theirs in zip(net.states().values(), plain_net.states().values(), strict=True):
-        np.testing.assert_allclose(ours.value, theirs.value, atol=1e-5)
+        np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-4, atol=1e-5)
         assert ours.value.sharding.mesh.axis_names == ("d",)
 
 

@@ -17,12 +17,14 @@ from brainstate_transform import (
     checkpoint,
     checkpointed_for_loop,
     cond,
+    custom_vjp,
     for_loop,
     fori_loop,
     grad,
     ifelse,
     jit,
     scan,
+    shard_map,
     switch,
     vmap,
     while_loop,
@@ -182,6 +184,10 @@ WAYS = {
         lambda m, x: {"a": m.a(x)},
     ),
     "vmap": (lambda m, x: vmap(m.a)(x), lambda m, x: {"a": stacked(m.a, x)}),
+    "vmap that makes states": (
+        lambda m, x: vmap(lambda v: (m.a(v), nn.Linear(2, 2))[0], new_states=0)(x),
+        lambda m, x: {"a": stacked(m.a, x)},
+    ),
     "vmap of other axes": (
         lambda m, x: vmap(lambda v, w: (m.a(v), m.b(m.b(w))), in_axes=(0, None), out_axes=1)(x, x[0])[0],
         lambda m, x: {
@@ -219,7 +225,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each("way", list(WAYS), ids=list(WAYS))
 def test_in_loops_and_branches(way):
     how, by_hand = WAYS[way]
     net = Parts(how)
@@ -285,6 +291,18 @@ def test_branches_that_return_other_shapes():
         nn.capture(net)(X)
 
 
+MESH = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def with_rule(layer):
+    @custom_vjp
+    def run(x):
+        return layer(x)
+
+    run.defvjp(lambda x: (layer(x), None), lambda _, g: (g,))
+    return run
+
+
 ENDLESS = (
     r"`[^`]*` computes 'a', which is captured, and it cannot leave a loop whose number of steps is not known: write "
     r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture other modules alone"
@@ -309,6 +327,16 @@ ENDLESS = (
             lambda m, x: associative_scan(lambda one, other: m.a(one) + other, x),
             StructureError,
             "it cannot leave associative_scan, which calls it in no order: write `scan`",
+        ),
+        (
+            lambda m, x: shard_map(m.a, mesh=MESH, in_specs=jax.P("d"), out_specs=jax.P("d"))(x),
+            StructureError,
+            "it cannot leave shard_map, which has no spec for it: return it from the function",
+        ),
+        (
+            lambda m, x: with_rule(m.a)(x),
+            StructureError,
+            "it cannot leave a function with a rule for its derivative: call the module outside of it",
         ),
         (
             lambda m, x: jax.vmap(lambda x: m.a(x))(x),

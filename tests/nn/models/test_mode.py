@@ -88,9 +88,6 @@ def evaluated(net):
     return run
 
 
-# What sets and puts back an attribute in the body of a loop is taken for another thread that changes the model.
-
-
 @each(
     "how",
     [

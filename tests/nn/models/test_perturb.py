@@ -69,7 +69,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each("way", list(WAYS), ids=list(WAYS))
 def test_the_gradient_is_that_by_hand(way):
     how, by_hand = WAYS[way]
     net = Parts(how)
@@ -80,8 +80,8 @@ def test_the_gradient_is_that_by_hand(way):
 
     zeros = jax.tree.map(jnp.zeros_like, nn.capture(net)(X)[1])
     want = jax.grad(lambda d: jnp.sum(jnp.sin(by_hand(net, X, d))))(zeros)
+    assert jnp.allclose(nn.perturbed(net)(zeros, X), plain)
     for run in (lambda f: f, jit):
-        assert jnp.allclose(run(nn.perturbed(net))(zeros, X), plain)
         grads = run(grad(nn.perturbed(net, call=loss)))(zeros, X)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, want)
     assert graphdef(net) is shape
@@ -153,6 +153,12 @@ def test_what_does_not_fit_is_refused(how, given, words):
         with pytest.raises(ValueError, match=words):
             run(nn.perturbed(net))(given, X)
     assert graphdef(net) is shape
+
+
+def test_what_is_no_dict_is_refused():
+    for given in (X, [X], None):
+        with pytest.raises(TypeError, match=r"takes the perturbations first, not .*: write `perturbed\(model\)\(\{"):
+            nn.perturbed(Parts(lambda m, x: m.a(x)))(given, X)
 
 
 def test_in_a_loop_without_end_it_is_refused():

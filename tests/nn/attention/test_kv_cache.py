@@ -33,9 +33,7 @@ def whole(layer, x):
     return jit(lambda x: layer(x, is_causal=True))(x)
 
 
-@pytest.mark.parametrize(
-    ("leading", "cuts", "with_rotary"), [((), [4], False), ((2,), [1, 2], True), ((2, 1), [3], True)], ids=str
-)
+@each(("leading", "cuts", "with_rotary"), [((), [4], False), ((2,), [1, 2], True), ((2, 1), [3], True)])
 def test_a_sequence_in_parts_is_the_sequence_at_once(leading, cuts, with_rotary):
     layer = made(rotary=nn.RotaryEmbedding(2) if with_rotary else None)
     x = sample(*leading, LENGTH, 8)

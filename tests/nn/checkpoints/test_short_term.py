@@ -52,7 +52,7 @@ def by_orbax(path, source, *filters):
     return load
 
 
-WAYS = pytest.mark.parametrize("way", [by_file, by_orbax])
+WAYS = each("way", [by_file, by_orbax])
 
 
 @WAYS
@@ -87,7 +87,7 @@ def test_a_file_that_has_them_is_read_by_a_model_that_does_not_ask(tmp_path, way
     # hidden states that the cell has not made yet
     cell, other = nn.Sequential(nn.GRUCell(2, 3)), nn.Sequential(nn.GRUCell(2, 3))
     nn.init_all_states(cell, 4)
-    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells").mkdir(exist_ok=True)
     load = way(tmp_path / "cells", cell, ...)
     assert load(other) == ((), ())
     renamed = nn.Sequential(other[0], nn.GRUCell(2, 3))
@@ -99,7 +99,7 @@ def test_a_state_tree_is_written_without_them_too(tmp_path):
     assert nn.load_states(tmp_path / "tree", model(2.0), Not(nn.ShortTermState)) == ((), ())
 
 
-@each("way", [by_file, by_orbax])
+@WAYS
 def test_a_model_of_hidden_states_alone_is_told(tmp_path, way):
     with pytest.raises(GraphError, match=r"nothing was written: Mine holds hidden states alone.*: write `...` for all"):
         way(tmp_path, Mine(1.0))

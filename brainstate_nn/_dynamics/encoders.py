@@ -66,7 +66,8 @@ def latency_spikes(
         Zeros and ones of shape ``(length, *x.shape)``, in float32.
 
     Raises:
-        ValueError: A number is not between 0 and 1, or `threshold`, `tau`, `dt` or `length` is not positive.
+        ValueError: A number is not between 0 and 1, `threshold`, `tau`, `dt` or `length` is not positive, or
+            `threshold` is not below 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,6 +77,8 @@ def latency_spikes(
         ([0, 2, 0], [1.0, 1.0, 0.0])
     """
     length, dt, threshold = as_size("length", length), as_positive("dt", dt), as_positive("threshold", threshold)
+    if threshold >= 1:
+        raise ValueError(f"threshold must be below 1, the greatest number that there is, not {threshold:g}")
     x = jnp.asarray(x, jnp.float32)
     if not isinstance(x, Tracer) and not bool(np.all((np.asarray(x) >= 0) & (np.asarray(x) <= 1))):
         raise ValueError("x must be numbers between 0 and 1: write `x / x.max()`")

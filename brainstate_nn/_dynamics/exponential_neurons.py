@@ -139,7 +139,7 @@ class AdEx(SpikingCell):
         True
     """
 
-    hidden_names: tuple[str, ...] = ("v", "w")
+    _variables: tuple[str, ...] = ("v", "w")
     w: HiddenState
 
     def __init__(

@@ -33,7 +33,10 @@ def _potassium_opens(v: jax.Array) -> tuple[jax.Array, jax.Array]:
     return 0.1 / exprel(-(v + 55) / 10), 0.125 * jnp.exp(-(v + 65) / 80)
 
 
-_RATES = (_sodium_opens, _sodium_closes, _potassium_opens)
+def _rates(v: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+    # At -1,600 mV, where a mistaken unit leads, the rates leave single precision; no membrane comes to -500.
+    v = jnp.maximum(v, -500.0)
+    return [_sodium_opens(v), _sodium_closes(v), _potassium_opens(v)]
 
 
 class HodgkinHuxley(RecurrentCell):
@@ -130,8 +133,7 @@ class HodgkinHuxley(RecurrentCell):
         """
         dtype = jnp.float32 if self.dtype is None else self.dtype
         v = jnp.broadcast_to(jnp.asarray(numbers_in(self.v_init), dtype), (*batch_shape, *self.in_size))
-        rates = [of(v) for of in _RATES]
-        return (v, *[opens / (opens + closes) for opens, closes in rates])
+        return (v, *[opens / (opens + closes) for opens, closes in _rates(v)])
 
     def step(self, carry: tuple[jax.Array, ...], x: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
         """Compute one step.
@@ -146,8 +148,8 @@ class HodgkinHuxley(RecurrentCell):
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * 4)
         x, v, *gates = promote(x, *[spread_as(part, x) for part in parts], dtype=self.dtype)
         gates = [
-            exp_euler_step(lambda gate, opens, closes: opens * (1 - gate) - closes * gate, gate, *of(v), dt=self.dt)
-            for gate, of in zip(gates, _RATES, strict=True)
+            exp_euler_step(lambda gate, opens, closes: opens * (1 - gate) - closes * gate, gate, *rates, dt=self.dt)
+            for gate, rates in zip(gates, _rates(v), strict=True)
         ]
         new = exp_euler_step(self._slope_of_v, v, x, *gates, dt=self.dt)
         threshold = of_constant(self.threshold, v)

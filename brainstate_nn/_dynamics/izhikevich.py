@@ -57,7 +57,7 @@ class Izhikevich(SpikingCell):
         True
     """
 
-    hidden_names: tuple[str, ...] = ("v", "u")
+    _variables: tuple[str, ...] = ("v", "u")
     u: HiddenState
 
     def __init__(

@@ -137,7 +137,7 @@ class ALIF(SpikingCell):
         (3.0, 1.0)
     """
 
-    hidden_names: tuple[str, ...] = ("v", "a")
+    _variables: tuple[str, ...] = ("v", "a")
     a: HiddenState
 
     def __init__(

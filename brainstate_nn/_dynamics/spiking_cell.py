@@ -11,9 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import State
-
-from .._core.arguments import as_dtype, as_positive, as_sizes
+from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.inputs import promote
 from .._core.sharded import spread_as
 from .._core.states import HiddenState
@@ -27,8 +25,8 @@ __all__ = ["SpikingCell"]
 class SpikingCell(RecurrentCell):
     """The base of neurons: a subclass defines `_move`, and where a spike does more than reset, `_jump`.
 
-    Its variables are `v`, the membrane, and those that `hidden_names` of the class lists behind it. Neurons that are
-    refractory have one more part of the carry, `wait`: the steps for which they are still held.
+    Its variables are `v`, the membrane, and those that `_variables` lists behind it. Neurons that are refractory have
+    one more part of the carry, `wait`: the steps for which they are still held.
 
     Args:
         in_size: The number of neurons, or the shape of the layer without the batch.
@@ -45,7 +43,7 @@ class SpikingCell(RecurrentCell):
     """
 
     v: HiddenState
-    hidden_names: tuple[str, ...] = ("v",)
+    _variables: tuple[str, ...] = ("v",)
 
     def __init__(
         self,
@@ -72,11 +70,15 @@ class SpikingCell(RecurrentCell):
             raise ValueError(f'reset must be "soft" or "hard", not {reset!r}')
         self.reset = reset
         self.refractory: Constant = as_constant("refractory", refractory, self.in_size, least=0.0)
-        if isinstance(self.refractory, State) or self.refractory > 0:
-            self.hidden_names = (*type(self).hidden_names, "wait")
         self.detach_reset = bool(detach_reset)
         self.surrogate, self.slope = as_surrogate(surrogate, slope)
         self.dtype = as_dtype(dtype)
+
+    @property
+    def hidden_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The parts of the carry: `wait` is one where there is a refractory time, which may be set later too."""
+        held = not is_number(self.refractory) or self.refractory > 0
+        return (*self._variables, "wait") if held else self._variables
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> Any:
         """Return the variables before the first step.
@@ -126,7 +128,7 @@ class SpikingCell(RecurrentCell):
 
     def _others(self, v: jax.Array) -> tuple[jax.Array, ...]:
         """Return the other variables before the first step."""
-        return tuple(jnp.zeros_like(v) for _ in type(self).hidden_names[1:])
+        return tuple(jnp.zeros_like(v) for _ in self._variables[1:])
 
     def _move(self, x: jax.Array, *variables: jax.Array) -> tuple[jax.Array, ...]:
         """Return the variables at the end of a step in which nothing spikes."""

@@ -13,9 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainstate_graph import State
-
-from .._core.arguments import as_dtype, as_positive, as_sizes
+from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.inputs import promote
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
@@ -206,7 +204,7 @@ class DualExponentialSynapse(_Synapse):
     def _scale(self, like: jax.Array) -> Any:
         """Return one by the highest value of the difference, at ``t = log(q) * tau_rise * q / (q - 1)``."""
         rise, fall = (of_constant(tau, like, wide=True) for tau in (self.tau_rise, self.tau_decay))
-        traced = isinstance(self.tau_rise, State) or isinstance(self.tau_decay, State)
+        traced = not (is_number(rise) and is_number(fall))
         log, exp = (jnp.log, jnp.exp) if traced else (math.log, math.exp)
         q = fall / rise
         top = log(q) * q / (q - 1)

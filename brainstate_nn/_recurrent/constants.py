@@ -59,7 +59,7 @@ def as_constant(
             raise ValueError(f"{name} must be {meant}, not {value!r}")
         return float(value)
     state = value if isinstance(value, State) else LongTermState(_as_floats(name, value, meant))
-    numbers = _value_of(state)
+    numbers = numbers_in(state)
     if not _broadcasts(jnp.shape(numbers), in_size):
         raise ValueError(f"{name} must be {meant}, or an array of them of shape {in_size}, not {describe(numbers)}")
     # Traced values are not known.
@@ -79,7 +79,10 @@ def check_above(name: str, value: Constant, other: str, lower: Constant) -> None
 
 def numbers_in(constant: Constant) -> Any:
     """Return the number, or the array that the model uses."""
-    return _value_of(constant) if isinstance(constant, State) else constant
+    if isinstance(constant, Constrained):
+        return constant.constrained
+    # An array is none that was given, but one that was set later.
+    return constant.value if isinstance(constant, State) else constant
 
 
 def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
@@ -90,9 +93,9 @@ def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
         like: An array of shape ``(*batch, *in_size)``, whose dtype the result has too.
         wide: Whether to keep single precision, for what is still to be computed with.
     """
-    if not isinstance(constant, State):
+    if is_number(constant):
         return constant
-    value = jnp.asarray(_value_of(constant))
+    value = jnp.asarray(numbers_in(constant))
     # A State of whole numbers is one of constants too, and the strict promotion of JAX makes no float of them.
     wanted = jnp.promote_types(jnp.float32, value.dtype) if jnp.issubdtype(value.dtype, jnp.floating) else jnp.float32
     value = value.astype(wanted if wide else like.dtype)
@@ -102,17 +105,13 @@ def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
 
 def decay(dt: float, tau: Constant, like: jax.Array) -> tuple[Any, Any]:
     """Return ``exp(-dt / tau)`` and one minus that, in the dtype of `like`, or as numbers."""
-    if not isinstance(tau, State):
+    if is_number(tau):
         # In Python: it is a constant of the program.
         left = math.exp(-dt / tau)
         return left, 1 - left
     exponent = -dt / of_constant(tau, like, wide=True)
     # 1 - exp(-x) would have four digits at x = 0.001.
     return jnp.exp(exponent).astype(like.dtype), (-jnp.expm1(exponent)).astype(like.dtype)
-
-
-def _value_of(state: State[Any]) -> Any:
-    return state.constrained if isinstance(state, Constrained) else state.value
 
 
 def _as_floats(name: str, value: Any, meant: str) -> jax.Array:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import State
+from brainstate_graph.extend import locate
 
 from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.sharded import resharded
@@ -103,7 +104,7 @@ class Delay(RecurrentCell):
         x, buffer = _on_same_devices(x.astype(buffer.dtype), buffer, axis)
         buffer = jax.lax.dynamic_update_index_in_dim(buffer, x, position, axis)
 
-        y = self._of_each(buffer, position, axis) if isinstance(self.delay, State) else self._of_all(buffer, position)
+        y = self._of_all(buffer, position) if is_number(self.delay) else self._of_each(buffer, position, axis)
         return (buffer, (position + 1) % self._slots), y
 
     def _of_all(self, buffer: jax.Array, position: jax.Array) -> jax.Array:
@@ -114,6 +115,11 @@ class Delay(RecurrentCell):
             slot = (position - steps) % self._slots
             return jax.lax.dynamic_index_in_dim(buffer, slot, axis, keepdims=False)
 
+        if not 0.0 <= numbers_in(self.delay) <= self.max_delay:
+            raise ValueError(
+                f"{locate(self)} has room for delays from 0 to {self.max_delay:g}, and `delay` is now {self.delay}: "
+                f"make the line with `max_delay={self.delay}`"
+            )
         whole, part = divmod(_steps(numbers_in(self.delay), self.dt), 1.0)
         y = ago(int(whole))
         return (1 - part) * y + part * ago(int(whole) + 1) if part else y

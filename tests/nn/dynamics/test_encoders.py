@@ -50,6 +50,7 @@ def test_latencies_in_a_straight_line_and_of_a_membrane():
         (lambda: nn.poisson_spikes([0.1], 0), "length must be a positive whole number"),
         (lambda: nn.latency_spikes([1.5], 5), "x must be numbers between 0 and 1"),
         (lambda: nn.latency_spikes([0.5], 5, tau=-1.0), "tau must be a number greater than 0"),
+        (lambda: nn.latency_spikes([0.5], 5, threshold=1.0), "threshold must be below 1"),
     ],
 )
 def test_what_cannot_be_encoded_is_told(make, message):

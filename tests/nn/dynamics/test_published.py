@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import brainstate_nn as nn
-from brainstate_transform import for_loop, jit
+from brainstate_transform import for_loop, grad, jit
 from tests.tables import each
 
 
@@ -60,6 +60,13 @@ def test_the_squid_rests_where_its_numbers_say():
     neurons.init_state()
     for_loop(lambda: neurons(jnp.zeros(1)), length=200)
     assert float(neurons.v.value[0]) == pytest.approx(-65.0, abs=0.1)
+
+
+def test_an_absurd_current_leaves_numbers():
+    neurons, x = nn.HodgkinHuxley(4), nn.ParamState(jnp.array([-1e4, -1e6, 1e4, 1e6]))
+    run = lambda: (neurons.init_state(), for_loop(lambda: neurons(x.value), length=20).sum())[1]
+    assert jnp.isfinite(jit(grad(run, x))()).all()
+    assert jnp.isfinite(neurons.v.value).all()
 
 
 # of the source: regular spiking, intrinsically bursting, chattering, fast spiking

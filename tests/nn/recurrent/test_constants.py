@@ -107,6 +107,40 @@ def test_one_of_each_lane_and_of_each_layer_of_a_stack():
     assert stack(jnp.ones((4, 3))).shape == (4, 3)
 
 
+@each(
+    ("name", "constant", "value"),
+    [
+        ("LIF", "tau", 4.0),
+        ("LIF", "refractory", 3.0),
+        ("ALIF", "beta", 0.3),
+        ("AdEx", "refractory", 0.5),
+        ("HodgkinHuxley", "g_k", 30.0),
+        ("DualExponentialSynapse", "tau_decay", 9.0),
+        ("ShortTermPlasticity", "use", 0.3),
+        ("Delay", "delay", 3.5),
+    ],
+)
+def test_a_constant_that_is_set_later_is_as_one_that_was_given(name, constant, value):
+    kind, x, _ = CELLS[name]
+    fixed = {"max_delay": 9.0} if name == "Delay" else {}
+    start = {"delay": 1.0} if name == "Delay" else {}
+    want = run(kind(SIZE, **(fixed | {constant: value})), x)
+    for new in (value, jnp.full(SIZE, value), nn.ParamState(jnp.full(SIZE, value))):
+        cell = kind(SIZE, **(fixed | start))
+        setattr(cell, constant, new)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), run(cell, x), want)
+
+
+def test_a_refractory_time_that_is_set_later_needs_its_state():
+    neurons = nn.LIF(2)
+    neurons.init_state()
+    neurons.refractory = 3.0
+    with pytest.raises(RuntimeError, match="LIF has no hidden state yet: write `init_all_states"):
+        neurons(jnp.ones(2))
+    neurons.init_state()
+    assert for_loop(lambda: neurons(jnp.full(2, 99.0)), length=9)[:, 0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
 @each("name", CELLS)
 def test_in_the_strictest_jax(name):
     kind, x, options = CELLS[name]

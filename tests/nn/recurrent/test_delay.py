@@ -152,6 +152,15 @@ def test_nan_leaves_the_line_when_its_time_is_over():
     assert np.isnan(out).tolist() == [[t in (2, 3), t in (3, 4)] for t in range(7)]
 
 
+def test_a_delay_that_is_set_later_and_has_no_room_is_told():
+    model = nn.Sequential(nn.Delay(2, 1.0))
+    nn.init_all_states(model)
+    model[0].delay = 3.0
+    with pytest.raises(ValueError, match=r"Delay at .*0.* has room for delays from 0 to 1, .*`max_delay=3.0`"):
+        model(jnp.ones(2))
+    assert model[0].position.value == 0
+
+
 @each(
     ("make", "message"),
     [

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 import brainstate_nn as nn
 from brainstate_graph import GraphError, clone, graphdef
 from brainstate_transform import jit, value_and_grad
-from examples.pretrained import bert, files, gpt2, llama
+from examples.pretrained import bert, files, gpt2, llama, resnet, vit
 from examples.pretrained.generate import generate
 from tests.examples.pretrained_data import (
     DATA,
@@ -125,6 +125,33 @@ def test_names_of_other_versions_are_read(title, row, tmp_path):
     )
     module = MODULES[name]
     assert same_bits(nn.export_weights(module.load(path, None), "torch", layers=module.FAMILY.layers), weights)
+
+
+# What their pages on the hub say of them, and what their files there say that is no default.
+PUBLISHED = {
+    "gpt2": (gpt2, {"model_type": "gpt2", "n_ctx": 1024}, 124_439_808),
+    "google-bert/bert-base-uncased": (bert, {"model_type": "bert", "architectures": ["BertForMaskedLM"]}, 109_514_298),
+    "google/vit-base-patch16-224": (vit, {"model_type": "vit", "num_labels": 1000}, 86_567_656),
+    "microsoft/resnet-50": (resnet, {"model_type": "resnet", "num_labels": 1000}, 25_557_032),
+    "meta-llama/Llama-3.2-1B": (
+        llama,
+        {
+            "model_type": "llama", "architectures": ["LlamaForCausalLM"], "head_dim": 64, "hidden_size": 2048,
+            "intermediate_size": 8192, "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
+            "rope_theta": 500000.0, "tie_word_embeddings": True, "vocab_size": 128256, "torch_dtype": "bfloat16",
+            "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                             "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        },
+        1_235_814_400,
+    ),
+}  # fmt: skip
+
+
+@each("name, row", PUBLISHED.items())
+def test_models_of_the_hub_have_as_many_parameters_as_published(name, row):
+    module, config, wanted = row
+    model = nn.abstract(lambda: module.build(config, jnp.bfloat16))
+    assert sum(array.size for array in nn.to_flat_dict(model, nn.ParamState).values()) == wanted
 
 
 # ------------------------------------------------------------------------------------------------- what is refused

@@ -38,7 +38,7 @@ from . import objects
 from .attributes import Attributes
 from .code import WHOLE, Vocabulary, names_in
 from .findings import Findings, Link
-from .owners import OPEN, Owner, is_nn, is_older, owner_of, package_of, stages
+from .owners import OPEN, Owner, is_nn, is_older, owner_of, package_of, reads_settings, stages
 from .places import Binding, Cell, Items, Known, OfContext, Place, Slots
 from .values import (
     CONTAINERS,
@@ -198,7 +198,8 @@ class Capture:
         if owner is Owner.OURS and not (is_nn(fun) or fun.__closure__):  # which reaches only what it was given
             return
         names = names_in(fun.__code__)
-        if owner is not Owner.OURS:  # which looks at no object of the user's by these names, but at modules
+        # By the names in code of ours it looks at no object of the user's, but at modules.
+        if owner is not Owner.OURS or reads_settings(fun):
             self._words.add(names)
         if fun.__name__ not in objects.MAKING:
             self.found.assigned |= names.assigned

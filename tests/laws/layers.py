@@ -263,7 +263,6 @@ LAYERS: list[Layer] = [
           plain=True, whole=True),
     Layer("GlobalAvgPool", lambda s, rng: nn.GlobalAvgPool(), pictures,
           formula(lambda m, v, x: x.mean((1, 2))), plain=True, whole=True),
-    *ATTENTION_LAYERS,
     Layer("Lambda", lambda s, rng: nn.Lambda(jnp.swapaxes, -1, axis2=-2), series,
           formula(lambda m, v, x: x.swapaxes(1, 2)), plain=True, whole=True),
     Layer("Identity", lambda s, rng: nn.Identity(), rows, formula(lambda m, v, x: x), plain=True, whole=True),
@@ -279,6 +278,7 @@ LAYERS: list[Layer] = [
           formula(lambda m, v, x: jnp.tanh(jnp.dot(x, v["layers.0.weight"]) + v["layers.0.bias"][None]))),
     Layer("Stack", lambda s, **o: nn.Stack(3, lambda: nn.Linear(s.width, s.width, b_init=NORMAL, **o)), series,
           formula(_one_after_another)),
+    *ATTENTION_LAYERS,
 ]  # fmt: skip
 
 

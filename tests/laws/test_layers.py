@@ -219,7 +219,7 @@ def test_a_layer_comes_back_from_a_file_as_it_was(tmp_path: pathlib.Path, row: L
 
 
 def test_every_layer_is_in_the_table() -> None:
-    containers = {"Module", "RecurrentCell", "Optimizer", "LinenModule", "EquinoxModule"}
+    containers = {"Module", "RecurrentCell", "Optimizer"}
     public = {
         name for name in dir(nn) if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Module)
     }

@@ -41,9 +41,9 @@ WANT = {"layers.1.v": 1, "layers.1.wait": 2, "layers.2.g": 3}
 def test_states_over_time_in_a_loop(where, names):
     want = by_hand(network())
     net = network()
-    for run in (for_loop, jit(for_loop)):
+    for around in (lambda f: f, jit):
         nn.init_all_states(net)
-        out, seen = run(nn.recorded(net, *where), XS)
+        out, seen = around(lambda xs: for_loop(nn.recorded(net, *where), xs))(XS)
         np.testing.assert_allclose(out, want[0], rtol=1e-5, atol=1e-6)
         assert list(seen) == names
         for name, values in seen.items():
@@ -66,5 +66,7 @@ def test_in_lanes():
 
 
 def test_what_chooses_nothing_is_told():
+    net = nn.LIF(2)
+    nn.init_all_states(net)
     with pytest.raises(ValueError, match="where"):
-        nn.recorded(nn.LIF(2), "*.w")(jnp.ones(2))
+        nn.recorded(net, "*.w")(jnp.ones(2))

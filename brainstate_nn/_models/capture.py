@@ -26,9 +26,9 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
     """Return a function that calls a model and returns also what chosen modules in it returned and sowed.
 
     What is captured are ordinary results: the function may be compiled, mapped, and differentiated. Only calls of
-    ``module(...)`` are seen, no other methods. In a loop along an axis, and in the layers of a Stack, what the steps
-    return comes out stacked; in branches, what the branch that was not taken would have returned is NaN, or zero where
-    there is no NaN.
+    ``module(...)`` are seen, no other methods. In a loop whose number of steps is known, in lanes, and in the layers of
+    a Stack, what the steps return comes out stacked along the first axis; what a branch that was not taken, or a step
+    of `bounded_while_loop` that was not, would have returned is NaN, or zero where there is no NaN.
 
     Args:
         node: The model, or a container of modules.
@@ -42,7 +42,9 @@ def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | Non
 
     Raises:
         ValueError: `where` chooses no module.
-        StructureError: A captured module is called in a loop whose number of steps is not known, as `while_loop` is.
+        StructureError: A captured module is called where its result cannot leave: in a loop whose number of steps is
+            not known, as `while_loop` is, in `associative_scan`, `shard_map`, or a function with a rule for its
+            derivative.
         TypeError: Two branches return captured values of different shapes.
         TraceContextError: It is called inside a transform of JAX itself.
 

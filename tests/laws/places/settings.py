@@ -115,6 +115,14 @@ read: net(1.0)
 set: environ.set(k=V)
 in_a_block: block.enter_context(environ.context(k=V)) <> block.close()
 
+= setting in an older module that is made
+names = {'__name__': 'brainstate_nn.compat.made_here', 'nn': nn, 'environ': environ}
+exec("class Old(nn.Module):\n    def __call__(self, x): return environ.get('k') * x", names)
+Old = names['Old']
+read: Old()(1.0)
+set: environ.set(k=V)
+in_a_block: block.enter_context(environ.context(k=V)) <> block.close()
+
 = setting in a subclass of an older module
 names = {'__name__': 'brainstate_nn.compat.made_here', 'nn': nn, 'environ': environ}
 exec("class Old(nn.Module):\n    def look(self): return environ.get('k')", names)

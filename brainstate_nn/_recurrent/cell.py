@@ -202,8 +202,9 @@ def no_hidden_state(module: Module, x: Any, features: int = 1) -> RuntimeError:
     """Return the error of a module that is called, or reset, before its hidden states are made."""
     shape = jnp.shape(x) if isinstance(x, jax.Array) else ()
     size = _batch_text(shape[: max(len(shape) - features, 0)]) if shape else "batch_size"
+    init = f"init_all_states(model, {size})" if size else "init_all_states(model)"
     return RuntimeError(
-        f"{locate(module)} has no hidden state yet: write `init_all_states(model, {size})` on the whole model, or "
+        f"{locate(module)} has no hidden state yet: write `{init}` on the whole model, or "
         f"`init_state({size})` on this {type(module).__name__}, before the first call"
     )
 

@@ -121,8 +121,7 @@ def _bounded(cond: Core, body: Core, init: Any, xs: Any, max_steps: int, base: i
     step, carry = trace_body(body, init, first)
     holds, _, _ = traced(_reading(cond), carry)  # once, though it is evaluated before each step and each block
 
-    # What a step gives to collectors; mostly it is nothing, and a block need not be traced to know its shapes.
-    y = jax.eval_shape(step, carry, first)[1]
+    y = jax.eval_shape(step, carry, first)[1] if collectors() else None  # what a step gives to them
 
     def unless_done(run: Any, holds: Callable[[Carry], Any]) -> Any:
         def block(carry: Carry, xs: Any) -> tuple[Carry, Any]:
@@ -166,21 +165,42 @@ def _make(
 
         return run
 
+    def body(init_val: Any, _: None) -> tuple[Any, None]:
+        return body_fun(init_val), None
+
+    lifted = lift(rule, named_like(body, body_fun), cond_fun)  # once, so that the next call finds its program
+
+    collecting = _Collecting(rule, cond_fun, body_fun, body, endless=max_steps is None)
+
     def whole(init_val: Any) -> Any:
-        fun = uncollected(body_fun, *_ENDLESS) if max_steps is None else body_fun
-        holds = uncollected(cond_fun, "the condition of a loop", "compute it in the body")
-
-        def body(init_val: Any, _: None) -> tuple[Any, None]:
-            return fun(init_val), None
-
-        def run(f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
-            return lift(rule, named_like(f, body_fun), holds)(init, xs)
-
-        return (run if max_steps is None else functools.partial(collected_body, run=run))(body, init=init_val, xs=None)[
-            0
-        ]
+        return (collecting if collectors() else lifted)(init_val, None)[0]
 
     return named_like(whole, body_fun)
+
+
+class _Collecting:
+    """The loop of `_make` where something is captured: made anew at each call, as what is captured is another thing.
+
+    An object, so that what a program depends on is looked for in the user's functions alone, which the loop names too.
+    """
+
+    __slots__ = ("_body", "_body_fun", "_cond_fun", "_endless", "_rule")
+
+    def __init__(self, rule: Callable[..., Run], cond_fun: Any, body_fun: Any, body: Any, endless: bool) -> None:
+        self._rule = rule
+        self._cond_fun, self._body_fun = cond_fun, body_fun
+        self._body = body
+        self._endless = endless
+
+    def __call__(self, init: Any, xs: None) -> tuple[Any, Any]:
+        if not self._endless:
+            return collected_body(self._body, self._run, init, xs)
+        fun = uncollected(self._body_fun, *_ENDLESS)
+        return self._run(lambda init, _: (fun(init), None), init, xs)
+
+    def _run(self, body: Any, init: Any, xs: Any) -> tuple[Any, Any]:
+        holds = uncollected(self._cond_fun, "the condition of a loop", "compute it in the body")
+        return lift(self._rule, named_like(body, self._body_fun), holds)(init, xs)
 
 
 def _reading(cond: Core) -> Callable[[Carry], Any]:

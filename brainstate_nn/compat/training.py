@@ -21,8 +21,9 @@ from . import environ
 
 __all__ = [
     "AccuracyMetric", "AverageMetric", "ConfusionMatrix", "F1ScoreMetric", "PrecisionMetric", "RecallMetric",
-    "WelfordMetric", "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters", "exp_euler_step",
-    "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states", "vmap_reset_all_states",
+    "WelfordMetric", "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters",
+    "exp_euler_step", "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states",
+    "vmap_reset_all_states",
 ]  # fmt: skip
 
 

@@ -40,8 +40,8 @@ gc.freeze()
 
 # Run by tests/processes, in a process that has as many devices.
 _LARGE = ["processes/devices"]
-collect_ignore = [] if jax.device_count() >= 4 else _LARGE
-collect_ignore += ["nn/compat/guides"]  # scripts, run by the test of that name
+_SCRIPTS = ["nn/compat/guides"]  # run by the test of that name
+collect_ignore = _SCRIPTS if jax.device_count() >= 4 else [*_SCRIPTS, *_LARGE]
 if "ALONE" not in os.environ:  # run by the tests of these names, each in a process of its own
     collect_ignore = [*collect_ignore, "processes/damaged_files.py", "processes/guides.py"]
 

@@ -12,15 +12,18 @@ from jax.flatten_util import ravel_pytree
 
 import brainstate_nn as today
 from brainstate_graph import nodes, to_predicate
+from brainstate_graph.compat import numel
 from brainstate_graph.extend import assign_values
 from brainstate_transform import vmap_new_states
 
+from .._dynamics.exp_euler import exprel
 from . import environ
 
 __all__ = [
-    "AccuracyMetric", "AverageMetric", "F1ScoreMetric", "PrecisionMetric", "RecallMetric", "WelfordMetric",
-    "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters", "exp_euler_step",
-    "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states", "vmap_reset_all_states",
+    "AccuracyMetric", "AverageMetric", "ConfusionMatrix", "F1ScoreMetric", "PrecisionMetric", "RecallMetric",
+    "WelfordMetric", "assign_state_values", "call_all_fns", "call_order", "clip_grad_norm", "count_parameters",
+    "exp_euler_step", "init_all_states", "reset_all_states", "vmap_call_all_fns", "vmap_init_all_states",
+    "vmap_reset_all_states",
 ]  # fmt: skip
 
 
@@ -38,25 +41,37 @@ AverageMetric = today.Average
 WelfordMetric = today.Welford
 
 
-class PrecisionMetric(today.Precision):
-    """`Precision`, whose second argument is the way to take the mean."""
+class _OfClasses:
+    """What is told classes by the name `predictions`, where ours takes them in the place of scores."""
+
+    def update(self, logits: Any = None, labels: Any = None, *, predictions: Any = None, mask: Any = None) -> None:
+        """Take examples in: `predictions` of classes, or scores."""
+        update: Any = super().update  # type: ignore[misc] - of the metric that this is mixed into
+        update(logits if predictions is None else predictions, labels, mask=mask)
+
+
+class _ByClass(_OfClasses):
+    """A metric whose second argument is the way to take the mean over classes; without their number there are two."""
 
     def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
-        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+        init_of_metric: Any = super().__init__  # of the metric that this is mixed into
+        init_of_metric(num_classes, threshold=None if num_classes else 0.5, average=average)
 
 
-class RecallMetric(today.Recall):
-    """`Recall`, whose second argument is the way to take the mean."""
-
-    def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
-        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+class PrecisionMetric(_ByClass, today.Precision):
+    """`Precision`."""
 
 
-class F1ScoreMetric(today.F1):
-    """`F1`, whose second argument is the way to take the mean."""
+class RecallMetric(_ByClass, today.Recall):
+    """`Recall`."""
 
-    def __init__(self, num_classes: int | None = None, average: Any = "macro") -> None:
-        super().__init__(num_classes, threshold=None if num_classes else 0.5, average=average)
+
+class F1ScoreMetric(_ByClass, today.F1):
+    """`F1`."""
+
+
+class ConfusionMatrix(_OfClasses, today.ConfusionMatrix):
+    """`ConfusionMatrix`."""
 
 
 # ---------------------------------------------------------------------------------------------------- whole models
@@ -64,8 +79,9 @@ class F1ScoreMetric(today.F1):
 
 def count_parameters(module: today.Module, precision: int = 2, return_table: bool = False) -> Any:
     """Return how many numbers the parameters of a model hold, and before it a table where that is asked for."""
-    total = sum(jnp.size(leaf) for state in module.parameters() for leaf in jax.tree.leaves(state.value))
-    return (today.tabulate(module), total) if return_table else total
+    sizes = {name: numel(state) for name, state in module.named_parameters()}
+    table = "\n".join(f"{name}: {size:,}" for name, size in sizes.items())
+    return (table, sum(sizes.values())) if return_table else sum(sizes.values())
 
 
 def clip_grad_norm(grad: Any, max_norm: Any, norm_type: Any = 2.0, return_norm: bool = False) -> Any:
@@ -166,7 +182,10 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
         dt = environ.get_dt()
     noise: Any = args[0] if callable(args[0]) else None
     x, *rest = args if noise is None else args[1:]
-    drifted = today.exp_euler_step(lambda x: fn(x, *rest, **kwargs), x, dt=float(dt))
+    x = jnp.asarray(x)
+    # As `exp_euler_step` of today, whose step is a number, where this one may be traced.
+    slope, linear = jax.jvp(lambda x: fn(x, *rest, **kwargs), (x,), (jnp.ones_like(x),))
+    drifted = x + dt * exprel(dt * linear) * slope
     if noise is None:
         return drifted
     return drifted + jnp.sqrt(dt) * noise(x, *rest, **kwargs) * today.default_rng().normal(jnp.shape(x))

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from brainstate_nn.compat import environ, random
 from tests.tables import each
 
 GUIDES = sorted((Path(__file__).parent / "guides").glob("*.py"))
@@ -16,9 +17,12 @@ GUIDES = sorted((Path(__file__).parent / "guides").glob("*.py"))
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_a_guide_runs(guide):
-    # They are written for JAX as it is by default.
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        runpy.run_path(str(guide))
+    # They are written for JAX as it is by default, and a script may leave settings and streams as it likes.
+    try:
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), random.seed_context(0):
+            runpy.run_path(str(guide))
+    finally:
+        environ.reset()
 
 
 @each("guide", GUIDES)

@@ -178,6 +178,11 @@ READERS = {
     "a layer that is made": ("fit", (True, False), lambda: (compat.Dropout(0.5)(jnp.ones(200)) == 0).any()),
     "a class by its name": ("fit", (False, True), lambda: compat.BatchNorm0d(6)(X)[0, 0]),
     "a step": ("dt", (0.1, 0.5), lambda: compat.exp_euler_step(lambda v: -v, jnp.float32(1.0))),
+    "a step that is an array": (
+        "dt",
+        (jnp.float32(0.1), jnp.float32(0.5)),
+        lambda: compat.exp_euler_step(lambda v, t: -v * t, jnp.ones(2), 2.0),
+    ),
     "a step in a context": ("dt", (0.1, 0.5), lambda: leaking(jnp.float32(1.0))),
 }
 

@@ -28,8 +28,8 @@ from .arrays import is_key, uncommitted
 from .samplers import Samplers
 
 __all__ = [
-    "Draws", "RandomState", "RandomStreams", "Rng", "default_rng", "draws_of_part", "is_one_key", "key_of_call",
-    "own_stream", "seed", "split_key", "stream_of",
+    "Draws", "RandomState", "RandomStreams", "Rng", "as_key", "default_rng", "draws_of_part", "is_one_key",
+    "key_of_call", "own_stream", "seed", "split_key", "stream_of",
 ]  # fmt: skip
 
 # Two threads that make layers must not draw one key from the default stream. A draw may run hooks that draw themselves,
@@ -37,7 +37,8 @@ __all__ = [
 _draw_lock = threading.RLock()
 
 
-def _to_key(source: Any) -> jax.Array:
+def as_key(source: Any) -> jax.Array:
+    """Return the typed key of a seed, or the key itself; None is for one from the operating system."""
     if source is None:
         # Parameters that differ between processes end in a hang, or in shards that do not belong together.
         if jax.process_count() > 1:
@@ -97,7 +98,7 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         tag: str | Iterable[str] | None = None,
         **metadata: Any,
     ) -> None:
-        value = seed.value if isinstance(seed, RandomState) else (_to_key(seed), jnp.uint32(0))
+        value = seed.value if isinstance(seed, RandomState) else (as_key(seed), jnp.uint32(0))
         super().__init__(value, name, tag=tag, **metadata)
 
     def split_key(self, n: int | None = None) -> jax.Array:
@@ -128,7 +129,7 @@ class RandomState(Samplers, State[tuple[jax.Array, jax.Array]]):
         Args:
             seed: As for the constructor.
         """
-        self.value = (_to_key(seed), jnp.uint32(0))
+        self.value = (as_key(seed), jnp.uint32(0))
 
     def fork(self) -> RandomState:
         """Return a new stream, independent of this one; one draw."""
@@ -297,7 +298,7 @@ def _default_from(source: int | jax.Array | None) -> RandomState:
                 # Where the first call happens inside a trace or under a mesh, the stream must outlive it; and it is no
                 # new state of what is being made there, so that it is not announced as one.
                 with outside():
-                    value = uncommitted(_to_key(source)), uncommitted(jnp.uint32(0))
+                    value = uncommitted(as_key(source)), uncommitted(jnp.uint32(0))
                     _default = make_state(RandomState, value, (("name", "default_rng"),))
     return _default
 

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import random as jr
 
-from ._draws import Size, check, check_chance, keys, next_key, reals, shape_of, until_accepted, whole
+from ._draws import Size, chances, check, check_chance, keys, next_key, shape_of, until_accepted, whole
 from ._samplers import gamma
-from .environ import dftype
 
 __all__ = [
     "bernoulli", "binomial", "categorical", "geometric", "hypergeometric", "logseries", "multinomial",
@@ -22,7 +21,7 @@ def bernoulli(p: Any = 0.5, size: Size = None, key: Any = None, check_valid: boo
     """Draw True with probability `p`, else False."""
     if check_valid:
         check_chance("p", p)
-    return jr.bernoulli(next_key(key), jnp.asarray(p, dftype()), shape_of(size, p))
+    return jr.bernoulli(next_key(key), *chances(p), shape=shape_of(size, p))
 
 
 def binomial(
@@ -31,13 +30,15 @@ def binomial(
     """Draw the number of successes among `n` trials with probability `p`."""
     if check_valid:
         check_chance("p", p)
-    return jr.binomial(next_key(key), *reals(None, n, p), shape=shape_of(size, n, p)).astype(whole(dtype))
+    return jr.binomial(next_key(key), *chances(n, p), shape=shape_of(size, n, p)).astype(whole(dtype))
 
 
 def negative_binomial(n: Any, p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the number of failures before `n` successes, each of which has probability `p`."""
     first, second = keys(key, 2)
-    rate = gamma(n, (1 - jnp.asarray(p)) / jnp.asarray(p), shape_of(size, n, p), first)
+    shape = shape_of(size, n, p)
+    n, p = chances(n, p)
+    rate = gamma(n, (1 - p) / p, shape, first, p.dtype)
     return poisson(rate, None, second, dtype)
 
 
@@ -49,7 +50,7 @@ def poisson(lam: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = Non
 def geometric(p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the number of trials up to the first success."""
     check("p", p, lambda p: (p > 0) & (p <= 1), "is above 0 and at most 1")
-    return jr.geometric(next_key(key), *reals(None, p), shape=shape_of(size, p), dtype=whole(dtype))
+    return jr.geometric(next_key(key), *chances(p), shape=shape_of(size, p), dtype=whole(dtype))
 
 
 def hypergeometric(
@@ -71,7 +72,7 @@ def hypergeometric(
 def logseries(p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the logarithmic series distribution, by the method of Kemp (Applied Statistics 30, 1981)."""
     shape = shape_of(size, p)
-    (p,) = reals(None, p)
+    (p,) = chances(p)
     u, v = jr.uniform(next_key(key), (2, *shape), p.dtype, jnp.finfo(p.dtype).tiny)
     return (1 + jnp.floor(jnp.log(v) / jnp.log(-jnp.expm1(u * jnp.log1p(-p))))).astype(whole(dtype))
 
@@ -80,7 +81,7 @@ def zipf(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.A
     """Draw from the Zipf distribution, by the method of Devroye (Non-Uniform Random Variate Generation, 1986)."""
     check("a", a, lambda a: a > 1, "is above 1")
     shape, dtype = shape_of(size, a), whole(dtype)
-    (less,) = reals(None, jnp.asarray(a) - 1)
+    (less,) = chances(jnp.asarray(a) - 1)
 
     def propose(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         u, v = jr.uniform(key, (2, *shape), less.dtype, jnp.finfo(less.dtype).tiny)
@@ -98,7 +99,7 @@ def multinomial(
     """Draw how often each class comes among `n` trials."""
     if check_valid:
         check("pvals", pvals, lambda p: p[..., :-1].sum(-1) <= 1 + 1e-6, "has a sum of at most 1")
-    (pvals,) = reals(None, pvals)
+    (pvals,) = chances(pvals)
     batch, size = jnp.broadcast_shapes(jnp.shape(n), pvals.shape[:-1]), shape_of(size)
     # What is asked for stands between the given distributions and their classes.
     trials = jnp.broadcast_to(jnp.asarray(n, pvals.dtype), batch).reshape(*batch, *[1] * len(size))

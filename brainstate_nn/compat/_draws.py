@@ -12,23 +12,27 @@ import numpy as np
 from jax import random as jr
 from jax.core import Tracer
 
-from .._core.random import RandomState, split_key
+from .._core.random import RandomState, RandomStreams, as_key, split_key
 from .environ import dftype, ditype
 
 __all__ = [
-    "Size", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
-    "until_accepted", "whole",
+    "Size", "chances", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
+    "until_accepted", "whole", "wide",
 ]  # fmt: skip
 
 Size = int | Sequence[int] | None
 
 
 def key_of(key: Any) -> jax.Array:
-    """Return a typed key: of a seed, of one, or of the numbers of one, which are of JAX's default algorithm."""
-    if isinstance(key, (jax.Array, np.ndarray)) and key.dtype == np.uint32 and key.ndim == 1:
-        return jr.wrap_key_data(jnp.asarray(key))
-    seed: Any = key
-    return RandomState(seed).value[0]
+    """Return a typed key: of a seed, of one, of the numbers of one, or the next one of a stream."""
+    if isinstance(key, (RandomState, RandomStreams)):
+        return key.split_key()
+    if isinstance(key, (jax.Array, np.ndarray)) and jnp.issubdtype(key.dtype, jnp.integer):
+        if key.size == 1:
+            return jr.key(jnp.reshape(jnp.asarray(key), ()))
+        if key.dtype == np.uint32 and key.ndim == 1:  # nothing tells of which algorithm: it is the default one of JAX
+            return jr.wrap_key_data(jnp.asarray(key))
+    return as_key(key)
 
 
 def next_key(key: Any) -> jax.Array:
@@ -42,11 +46,16 @@ def keys(key: Any, n: int) -> jax.Array:
 def shape_of(size: Size, *arguments: Any) -> tuple[int, ...]:
     if size is None:
         return jnp.broadcast_shapes(*[jnp.shape(each) for each in arguments if each is not None])
-    return tuple(map(operator.index, size)) if isinstance(size, Sequence) else (operator.index(size),)
+    return tuple(map(operator.index, size)) if np.iterable(size) else (operator.index(size),)
 
 
 def real(dtype: Any) -> Any:
     return dftype() if dtype is None else dtype
+
+
+def wide(dtype: Any) -> Any:
+    """Return the dtype to compute in where fewer than 32 bits are too few: linear algebra has none, and chances lie."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def whole(dtype: Any) -> Any:
@@ -55,6 +64,10 @@ def whole(dtype: Any) -> Any:
 
 def reals(dtype: Any, *arguments: Any) -> list[jax.Array]:
     return [jnp.asarray(each, real(dtype)) for each in arguments]
+
+
+def chances(*arguments: Any) -> list[jax.Array]:
+    return reals(wide(dftype()), *arguments)
 
 
 def moved(sample: jax.Array, loc: Any, scale: Any) -> jax.Array:

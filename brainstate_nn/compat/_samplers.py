@@ -17,7 +17,7 @@ import numpy as np
 from jax import random as jr
 from jax.core import Tracer
 
-from ._draws import Size, check, keys, moved, next_key, real, reals, shape_of, until_accepted, whole
+from ._draws import Size, check, keys, moved, next_key, real, reals, shape_of, until_accepted, whole, wide
 
 __all__ = [
     "beta", "chisquare", "choice", "dirichlet", "exponential", "f", "gamma", "gumbel", "laplace", "loggamma",
@@ -148,14 +148,16 @@ def multivariate_normal(
     mean: Any, cov: Any, size: Size = None, method: str = "cholesky", key: Any = None, dtype: Any = None
 ) -> jax.Array:
     """Draw vectors from the normal distribution with a mean and a covariance."""
-    mean, cov = reals(dtype, mean, cov)
+    dtype = real(dtype)
+    mean, cov = reals(wide(dtype), mean, cov)
     shape = None if size is None else shape_of(size)
-    return jr.multivariate_normal(next_key(key), mean, cov, shape, real(dtype), method)
+    return jr.multivariate_normal(next_key(key), mean, cov, shape, wide(dtype), method).astype(dtype)
 
 
 def orthogonal(n: int, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw orthogonal matrices of `n` rows, evenly."""
-    return jr.orthogonal(next_key(key), n, shape_of(size), real(dtype))
+    dtype = real(dtype)
+    return jr.orthogonal(next_key(key), n, shape_of(size), wide(dtype)).astype(dtype)
 
 
 def maxwell(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:

@@ -21,7 +21,6 @@ from ._environment import (
     HOST_DEVICE_COUNT,
     PLATFORM,
     PRECISION,
-    Block,
     EnvironmentState,
     I,
     T,
@@ -29,11 +28,11 @@ from ._environment import (
     environment,
     get,
     get_dt,
-    held_by,
+    in_block,
     list_registered_behaviors,
     lock,
-    of_block,
     pop,
+    put_or_undone,
     register_default_behavior,
     tell,
     unregister_default_behavior,
@@ -130,14 +129,8 @@ def set(
     if host_device_count is not None:
         set_host_device_count(host_device_count)
     with lock:
-        before = dict(env.settings)
-        env.settings.update({name: held_by(name, value) for name, value in settings.items()})
-        try:
+        with put_or_undone(env.settings, settings):
             tell(env, settings)
-        except BaseException:
-            env.settings.clear()
-            env.settings.update(before)
-            raise
         if env is environment and precision is not None:
             jax.config.update("jax_enable_x64", settings[PRECISION] == 64)
 
@@ -188,14 +181,12 @@ def context(*, env: EnvironmentState | None = None, **settings: Any) -> Generato
         settings[PRECISION] = as_precision(settings[PRECISION])
     _check(settings)
     wide = env is environment and PRECISION in settings
-    held = {name: held_by(name, value) for name, value in settings.items()}
     with jax.enable_x64(settings[PRECISION] == 64) if wide else contextlib.nullcontext():
-        token = env.block.set(Block({**of_block(env), **held}))
         try:
-            tell(env, settings)
-            yield all(env=env)
+            with in_block(env, settings):
+                tell(env, settings)
+                yield all(env=env)
         finally:
-            env.block.reset(token)
             around = {name: get(name, None, env=env) for name in settings}
             tell(env, {name: value for name, value in around.items() if value is not None})
 

@@ -1,7 +1,8 @@
 """``random``: functions that draw from the default stream of the process, with the arguments of NumPy.
 
 Each has the size of a result and not its shape, a dtype that is by default that of `environ`, and a `key` in place of
-the next one of the stream.  What a stream is, and how it behaves under transforms, says `RandomState`.
+the next one of the stream: a key, a seed, or another stream.  Streams have these functions as methods.  What a stream
+is, and how it behaves under transforms, says docs/random.md.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random as jr
+from jax.core import Tracer
+
+from brainstate_graph.compat import from_today
 
 from .._core import random as streams
-from .._core.random import RandomState, split_key
+from .._core.random import split_key
 from ._counts import (
     bernoulli,
     binomial,
@@ -75,6 +79,7 @@ from ._samplers import (
     weibull,
     weibull_min,
 )  # fmt: skip
+from ._streams import RandomState, default_rng
 
 __all__ = [
     "RandomState", "bernoulli", "beta", "binomial", "categorical", "chisquare", "choice", "clone_rng", "default_rng",
@@ -92,18 +97,7 @@ random_sample = ranf = sample = random
 t = standard_t
 
 
-def default_rng(seed_or_key: Any = None) -> RandomState:
-    """Return the default stream of the process, or a new one from a seed or a key.
-
-    Example:
-        >>> from brainstate_nn.compat import random
-        >>> random.default_rng() is random.default_rng(), random.default_rng(0) is random.default_rng()
-        (True, False)
-    """
-    return streams.default_rng() if seed_or_key is None else RandomState(seed_or_key)
-
-
-def clone_rng(seed_or_key: Any = None, clone: bool = True) -> RandomState:
+def clone_rng(seed_or_key: Any = None, clone: bool = True) -> Any:
     """Return a stream that is independent of the default one, or one from a seed or a key.
 
     Args:
@@ -115,11 +109,11 @@ def clone_rng(seed_or_key: Any = None, clone: bool = True) -> RandomState:
         >>> random.clone_rng() is random.default_rng()
         False
     """
-    return default_rng().fork() if seed_or_key is None and clone else default_rng(seed_or_key)
+    return default_rng().clone() if seed_or_key is None and clone else default_rng(seed_or_key)
 
 
 def seed(seed_or_key: Any = None) -> None:
-    """Start the default stream anew, and that of NumPy with a seed that is a number.
+    """Start the default stream anew, and that of NumPy with the same number, or the first one of a key.
 
     Args:
         seed_or_key: A whole number, a key, or None for one from the operating system.
@@ -132,9 +126,15 @@ def seed(seed_or_key: Any = None) -> None:
         >>> bool((random.rand(2) == first).all())
         True
     """
-    streams.seed(seed_or_key)
-    if isinstance(seed_or_key, (int, np.integer)):
-        np.random.seed(int(seed_or_key) % 2**32)
+    if seed_or_key is None:
+        streams.seed()
+        return
+    key = key_of(seed_or_key)
+    streams.seed(key)
+    with jax.ensure_compile_time_eval():
+        word = seed_or_key if isinstance(seed_or_key, (int, np.integer)) else jr.key_data(key).ravel()[0]
+    if not isinstance(word, Tracer):
+        np.random.seed(int(word) % 2**32)
 
 
 @contextlib.contextmanager
@@ -152,7 +152,7 @@ def seed_context(seed_or_key: Any) -> Generator[None]:
         ...     bool(random.randn() == first)
         True
     """
-    stream = default_rng()
+    stream = streams.default_rng()
     value, of_numpy = stream.value, np.random.get_state()
     try:
         seed(seed_or_key)
@@ -175,7 +175,7 @@ def get_key() -> jax.Array:
     """
     # A stream is a key and a count, and what is asked for is a key: the stream begins again at the key that it has come
     # to, as `set_key` will have it begin.
-    stream = default_rng()
+    stream = streams.default_rng()
     key, count = stream.value
     key = jnp.where(count == 0, key, jr.fold_in(key, count))
     stream.seed(key)
@@ -200,7 +200,7 @@ def set_key(seed_or_key: Any) -> None:
         >>> from brainstate_nn.compat import random
         >>> random.set_key(random.get_key())
     """
-    default_rng().seed(key_of(seed_or_key))
+    streams.seed(key_of(seed_or_key))
 
 
 def split_keys(n: int) -> jax.Array:
@@ -214,8 +214,9 @@ def split_keys(n: int) -> jax.Array:
     return split_key(n)
 
 
+_absent = from_today(__name__)
+
+
 def __getattr__(name: str) -> Any:
     # The default stream is made when it is asked for, as it starts JAX.
-    if name == "DEFAULT":
-        return default_rng()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return default_rng() if name == "DEFAULT" else _absent(name)

@@ -49,6 +49,7 @@ TYPICAL = {
     "attribute of self": "set",
     "attribute of a class": "set",
     "function in a global": "replaced",
+    "setting": "in_a_block",
 }
 
 
@@ -58,7 +59,8 @@ TYPICAL_OF_BODIES = {
     "global of a function in a sequence": "set",
     "global of a module in a module": "set",
     "precision of numbers": "set",
-    "training": "in_a_block",
+    "time step": "set",
+    "precision that is set": "in_a_block",
     "model in a class": "mode",
     "model by a helper object": "mode",
 }

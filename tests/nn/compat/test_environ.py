@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 
 import jax
@@ -88,6 +89,24 @@ def test_what_a_program_sets_is_set_after_it():
         assert count(x) == x + 1 == environ.get("total")
 
 
+def test_a_loop_sets_what_was_set_before_it():
+    def step(i):
+        environ.set(total=environ.get("total") + i)
+        return environ.get("total")
+
+    environ.set(total=jnp.int32(0))
+    assert bt.for_loop(step, jnp.arange(4)).tolist() == [0, 1, 3, 6]
+    assert environ.get("total") == 6
+
+
+def test_what_raw_jax_keeps_is_told():
+    environ.set(rate=jnp.float32(2))
+    f = jax.jit(lambda x: environ.get("rate") * x)
+    assert f(1.0) == 2.0
+    with pytest.warns(UserWarning, match=r"^Setting .*rate.* is assigned, and .* goes on with the old value"):
+        environ.set(rate=jnp.float32(3))
+
+
 def test_an_error_sets_nothing():
     @bt.jit
     def fails(x):
@@ -127,6 +146,65 @@ def test_blocks_are_left_in_order_and_by_errors():
         assert environ.get("k") == 2
         1 / 0  # noqa: B018
     assert environ.all() == {"precision": 32, "k": 4, "m": 5}
+
+
+def test_arrays_of_a_block_are_its_own():
+    def values():
+        return [float(environ.get(name, -1)) for name in ("t", "a", "b")]
+
+    environ.set(a=jnp.float32(0))
+    for first in (1.0, 2.0):  # the second time in the blocks of the first
+        with environ.context(t=first, a=jnp.float32(first)) as all_of_it:
+            assert (all_of_it["t"], all_of_it["a"]) == (first, first)
+            with environ.context(t=7.0, b=np.float32(8)), environ.context(a=np.float32(9)):
+                assert values() == [7, 9, 8]
+            assert values() == [first, first, -1]
+            with environ.context(t=first, a=jnp.float32(first)), environ.context(t=3.0, a=jnp.float32(4)):
+                assert values() == [3, 4, -1]
+            assert values() == [first, first, -1]
+        assert values() == [-1, 0, -1]
+
+
+@each("inner, outer", [(0.0, -0.0), (True, 1), (1, 1.0), (np.float32(1), 1.0), ("1", 1), ([1], [1]), (2, None)])
+def test_a_block_has_the_values_that_it_was_given(inner, outer):
+    for value in (outer, inner, outer):
+        with environ.context(x=value) as settings:
+            for got in (environ.get("x"), settings["x"]):
+                assert got is value
+
+
+@pytest.mark.graph_cache
+def test_a_call_in_a_block_looks_at_no_graph():
+    net = nn.Sequential(*[nn.Linear(2, 2, rng=nn.RandomState(0)) for _ in range(30)])
+    f, x = bt.jit(lambda x: net(x) * environ.get("t") * (2 if environ.get("fit") else 1)), jnp.ones(2)
+
+    def in_a_block(t):
+        with environ.context(fit=True, t=t):
+            return f(x)
+
+    def after_a_setting(t):
+        environ.set(t=t, fit=True)
+        return f(x)
+
+    for call in (in_a_block, after_a_setting):
+        call(1.0)
+        call(2.0)
+        assert calls_of_python(call, 3.0) < 120  # and 1,127 where the graph is taken apart
+
+
+def calls_of_python(fun, *args):
+    count = 0
+
+    def note(_, event, __):
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        fun(*args)
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def test_a_block_is_that_of_its_thread():
@@ -198,7 +276,7 @@ def test_platform_and_devices():
         (lambda: environ.set(k=2, host_device_count=0), ValueError, "host_device_count takes a positive"),
         (lambda: environ.context(platform="cpu").__enter__(), ValueError, r"write `environ\.set\(platform"),
         (lambda: environ.context(k=2, precision=17).__enter__(), ValueError, "precision takes one of"),
-        (lambda: environ.set(k=2, odd=1), ZeroDivisionError, "division by zero"),
+        (lambda: environ.set(k=2, array=jnp.ones(3), odd=1), ZeroDivisionError, "division by zero"),
         (lambda: environ.context(k=2, odd=1).__enter__(), ZeroDivisionError, "division by zero"),
         (lambda: environ.register_default_behavior("odd", print), ValueError, "replace_if_exist=True"),
         (lambda: environ.register_default_behavior("k", 1), TypeError, "not 1 for 'k'"),
@@ -207,9 +285,11 @@ def test_platform_and_devices():
 def test_an_error_changes_nothing(call, error, words):
     environ.reset()
     environ.register_default_behavior("odd", lambda value: 1 / 0)
-    environ.set(k=1)
+    array = jnp.zeros(2)
+    environ.set(k=1, array=array)
     with pytest.raises(error, match=words):
         call()
+    assert environ.pop("array") is array
     assert environ.all() == {"precision": 32, "k": 1}
     with environ.context(k=3), pytest.raises(ValueError, match="leave the block"):
         environ.pop("k")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import random as jr
 from scipy import stats
 
 import brainstate_nn as nn
@@ -16,60 +18,102 @@ from brainstate_nn.compat import environ, random
 from tests.tables import each
 
 N = 4000
+
+
+class Row(NamedTuple):
+    """A function of `random`: how a stream or the module draws, from which distribution, and by which one of JAX."""
+
+    args: tuple
+    draw: Callable
+    law: Any
+    of_jax: Callable | None = None  # of a key and the arguments; None where JAX has none
+
+
+def row(name, args, law, of_jax=None, **options):
+    return Row(args, lambda where, *args: getattr(where, name)(*args, size=N, **options), law, of_jax)
+
+
 CONTINUOUS = {
-    "rand": (lambda: random.rand(N), stats.uniform()),
-    "random": (lambda: random.random(N), stats.uniform()),
-    "uniform": (lambda: random.uniform(-1, 3, N), stats.uniform(-1, 4)),
-    "randn": (lambda: random.randn(N), stats.norm()),
-    "standard_normal": (lambda: random.standard_normal(N), stats.norm()),
-    "normal": (lambda: random.normal(2, 3, size=N), stats.norm(2, 3)),
-    "truncated_normal": (lambda: random.truncated_normal(-1, 2, N, 0.5, 2), stats.truncnorm(-0.75, 0.75, 0.5, 2)),
-    "lognormal": (lambda: random.lognormal(0.5, 0.3, N), stats.lognorm(0.3, scale=np.exp(0.5))),
-    "maxwell": (lambda: random.maxwell(N), stats.maxwell()),
-    "rayleigh": (lambda: random.rayleigh(2.0, N), stats.rayleigh(scale=2)),
-    "gamma": (lambda: random.gamma(2, 3, N), stats.gamma(2, scale=3)),
-    "standard_gamma": (lambda: random.standard_gamma(2, N), stats.gamma(2)),
-    "loggamma": (lambda: random.loggamma(2.0, N), stats.loggamma(2)),
-    "beta": (lambda: random.beta(2, 3, N), stats.beta(2, 3)),
-    "chisquare": (lambda: random.chisquare(3, N), stats.chi2(3)),
-    "noncentral_chisquare": (lambda: random.noncentral_chisquare(3, 2, N), stats.ncx2(3, 2)),
-    "f": (lambda: random.f(4, 6, N), stats.f(4, 6)),
-    "noncentral_f": (lambda: random.noncentral_f(4, 6, 2, N), stats.ncf(4, 6, 2)),
-    "standard_t": (lambda: random.standard_t(5, N), stats.t(5)),
-    "exponential": (lambda: random.exponential(2.0, N), stats.expon(scale=2)),
-    "standard_exponential": (lambda: random.standard_exponential(N), stats.expon()),
-    "gumbel": (lambda: random.gumbel(1, 2, N), stats.gumbel_r(1, 2)),
-    "laplace": (lambda: random.laplace(1, 2, N), stats.laplace(1, 2)),
-    "logistic": (lambda: random.logistic(1, 2, N), stats.logistic(1, 2)),
-    "standard_cauchy": (lambda: random.standard_cauchy(N), stats.cauchy()),
-    "pareto": (lambda: random.pareto(3.0, N), stats.pareto(3)),
-    "power": (lambda: random.power(3.0, N), stats.powerlaw(3)),
-    "triangular": (lambda: random.triangular(0, 1, 4, N), stats.triang(0.25, 0, 4)),
-    "wald": (lambda: random.wald(2.0, 3.0, N), stats.invgauss(2 / 3, scale=3)),
-    "weibull": (lambda: random.weibull(1.5, N), stats.weibull_min(1.5)),
-    "weibull_min": (lambda: random.weibull_min(1.5, 2.0, N), stats.weibull_min(1.5, scale=2)),
-    "vonmises": (lambda: random.vonmises(0.0, 2.0, N), stats.vonmises(2.0)),
-    "vonmises of a small kappa": (lambda: random.vonmises(0.0, 5e-3, N), stats.vonmises(5e-3)),
-}
-DISCRETE = {
-    "randint": (lambda: random.randint(2, 7, N), stats.randint(2, 7)),
-    "random_integers": (lambda: random.random_integers(2, 6, N), stats.randint(2, 7)),
-    "randint to": (lambda: random.randint(7, size=N), stats.randint(0, 7)),
-    "choice": (
-        lambda: random.choice(5, N, p=[0.1, 0.2, 0.4, 0.2, 0.1]),
-        stats.rv_discrete(values=([0, 1, 2, 3, 4], [0.1, 0.2, 0.4, 0.2, 0.1])),
+    "rand": Row((), lambda where: where.rand(N), stats.uniform(), lambda k: jr.uniform(k, (N,))),
+    "random": row("random", (), stats.uniform(), lambda k: jr.uniform(k, (N,))),
+    "uniform": row(
+        "uniform", (-1.0, 3.0), stats.uniform(-1, 4), lambda k, a, b: jr.uniform(k, (N,), minval=a, maxval=b)
     ),
-    "bernoulli": (lambda: random.bernoulli(0.3, N), stats.bernoulli(0.3)),
-    "binomial": (lambda: random.binomial(9, 0.3, N), stats.binom(9, 0.3)),
-    "negative_binomial": (lambda: random.negative_binomial(4, 0.3, N), stats.nbinom(4, 0.3)),
-    "poisson": (lambda: random.poisson(3.0, N), stats.poisson(3)),
-    "geometric": (lambda: random.geometric(0.3, N), stats.geom(0.3)),
-    "hypergeometric": (lambda: random.hypergeometric(7, 5, 4, N), stats.hypergeom(12, 7, 4)),
-    "logseries": (lambda: random.logseries(0.6, N), stats.logser(0.6)),
-    "zipf": (lambda: random.zipf(2.5, N), stats.zipf(2.5)),
-    "categorical": (lambda: random.categorical(jnp.zeros(3), size=N), stats.randint(0, 3)),
-    "multinomial": (lambda: random.multinomial(9, [0.3, 0.7], N)[:, 0], stats.binom(9, 0.3)),
+    "randn": Row((), lambda where: where.randn(N), stats.norm(), lambda k: jr.normal(k, (N,))),
+    "standard_normal": row("standard_normal", (), stats.norm(), lambda k: jr.normal(k, (N,))),
+    "normal": row("normal", (2.0, 3.0), stats.norm(2, 3), lambda k, a, b: a + b * jr.normal(k, (N,))),
+    "truncated_normal": row(
+        "truncated_normal",
+        (-1.0, 2.0),
+        stats.truncnorm(-0.75, 0.75, 0.5, 2),
+        lambda k, a, b: 0.5 + 2 * jr.truncated_normal(k, (a - 0.5) / 2, (b - 0.5) / 2, (N,)),
+        loc=0.5,
+        scale=2.0,
+    ),
+    "lognormal": row(
+        "lognormal",
+        (0.5, 0.3),
+        stats.lognorm(0.3, scale=np.exp(0.5)),
+        lambda k, a, b: jnp.exp(a + b * jr.normal(k, (N,))),
+    ),
+    "maxwell": row("maxwell", (), stats.maxwell(), lambda k: jr.maxwell(k, (N,))),
+    "rayleigh": row("rayleigh", (2.0,), stats.rayleigh(scale=2), lambda k, a: jr.rayleigh(k, a, (N,))),
+    "gamma": row("gamma", (2.0, 3.0), stats.gamma(2, scale=3), lambda k, a, b: b * jr.gamma(k, a, (N,))),
+    "standard_gamma": row("standard_gamma", (2.0,), stats.gamma(2), lambda k, a: jr.gamma(k, a, (N,))),
+    "loggamma": row("loggamma", (2.0,), stats.loggamma(2), lambda k, a: jr.loggamma(k, a, (N,))),
+    "beta": row("beta", (2.0, 3.0), stats.beta(2, 3), lambda k, a, b: jr.beta(k, a, b, (N,))),
+    "chisquare": row("chisquare", (3.0,), stats.chi2(3), lambda k, a: jr.chisquare(k, a, (N,))),
+    "noncentral_chisquare": row("noncentral_chisquare", (3.0, 2.0), stats.ncx2(3, 2)),
+    "f": row("f", (4.0, 6.0), stats.f(4, 6), lambda k, a, b: jr.f(k, a, b, (N,))),
+    "noncentral_f": row("noncentral_f", (4.0, 6.0, 2.0), stats.ncf(4, 6, 2)),
+    "standard_t": row("standard_t", (5.0,), stats.t(5), lambda k, a: jr.t(k, a, (N,))),
+    "exponential": row("exponential", (2.0,), stats.expon(scale=2), lambda k, a: a * jr.exponential(k, (N,))),
+    "standard_exponential": row("standard_exponential", (), stats.expon(), lambda k: jr.exponential(k, (N,))),
+    "gumbel": row("gumbel", (1.0, 2.0), stats.gumbel_r(1, 2), lambda k, a, b: a + b * jr.gumbel(k, (N,))),
+    "laplace": row("laplace", (1.0, 2.0), stats.laplace(1, 2), lambda k, a, b: a + b * jr.laplace(k, (N,))),
+    "logistic": row("logistic", (1.0, 2.0), stats.logistic(1, 2), lambda k, a, b: a + b * jr.logistic(k, (N,))),
+    "standard_cauchy": row("standard_cauchy", (), stats.cauchy(), lambda k: jr.cauchy(k, (N,))),
+    "pareto": row("pareto", (3.0,), stats.pareto(3), lambda k, a: jr.pareto(k, a, (N,))),
+    "power": row("power", (3.0,), stats.powerlaw(3)),
+    "triangular": row(
+        "triangular", (0.0, 1.0, 4.0), stats.triang(0.25, 0, 4), lambda k, *args: jr.triangular(k, *args, (N,))
+    ),
+    "wald": row("wald", (2.0, 3.0), stats.invgauss(2 / 3, scale=3), lambda k, a, b: b * jr.wald(k, a / b, (N,))),
+    "weibull": row("weibull", (1.5,), stats.weibull_min(1.5), lambda k, a: jr.weibull_min(k, 1.0, a, (N,))),
+    "weibull_min": row(
+        "weibull_min", (1.5, 2.0), stats.weibull_min(1.5, scale=2), lambda k, a, b: jr.weibull_min(k, b, a, (N,))
+    ),
+    "vonmises": row("vonmises", (0.0, 2.0), stats.vonmises(2.0)),
+    "vonmises of a small kappa": row("vonmises", (0.0, 5e-3), stats.vonmises(5e-3)),
 }
+CHANCES = (0.1, 0.2, 0.4, 0.2, 0.1)
+DISCRETE = {
+    "randint": row("randint", (2, 7), stats.randint(2, 7), lambda k, a, b: jr.randint(k, (N,), a, b)),
+    "randint to": row("randint", (7,), stats.randint(0, 7), lambda k, a: jr.randint(k, (N,), 0, a)),
+    "random_integers": row(
+        "random_integers", (2, 6), stats.randint(2, 7), lambda k, a, b: jr.randint(k, (N,), a, b + 1)
+    ),
+    "choice": Row(
+        (jnp.array(CHANCES),), lambda where, p: where.choice(5, N, p=p),
+        stats.rv_discrete(values=(range(5), CHANCES)), lambda k, p: jr.choice(k, 5, (N,), p=p),
+    ),
+    "bernoulli": row("bernoulli", (0.3,), stats.bernoulli(0.3), lambda k, p: jr.bernoulli(k, p, (N,))),
+    "binomial": row("binomial", (9.0, 0.3), stats.binom(9, 0.3), lambda k, n, p: jr.binomial(k, n, p, (N,))),
+    "negative_binomial": row("negative_binomial", (4, 0.3), stats.nbinom(4, 0.3)),
+    "poisson": row("poisson", (3.0,), stats.poisson(3), lambda k, a: jr.poisson(k, a, (N,))),
+    "geometric": row("geometric", (0.3,), stats.geom(0.3), lambda k, p: jr.geometric(k, p, (N,))),
+    "hypergeometric": row("hypergeometric", (7, 5, 4), stats.hypergeom(12, 7, 4)),
+    "logseries": row("logseries", (0.6,), stats.logser(0.6)),
+    "zipf": row("zipf", (2.5,), stats.zipf(2.5)),
+    "categorical": row(
+        "categorical", (jnp.zeros(3),), stats.randint(0, 3), lambda k, logits: jr.categorical(k, logits, shape=(N,))
+    ),
+    "multinomial": Row(
+        (9.0, jnp.array([0.3, 0.7])), lambda where, n, p: where.multinomial(n, p, N)[:, 0], stats.binom(9, 0.3),
+        lambda k, n, p: jr.multinomial(k, n, p, shape=(N, 2))[:, 0],
+    ),
+}  # fmt: skip
+ROWS = CONTINUOUS | DISCRETE
 
 
 @pytest.fixture(autouse=True)
@@ -79,24 +123,77 @@ def _as_it_was():
     environ.reset()
 
 
+def first_draw_of_five(row):
+    """Draw as the fifth draw of a seed, and see that the key was the one of that draw, and no more were taken."""
+    random.seed(1)
+    [random.split_key() for _ in range(4)]
+    sample = row.draw(random, *row.args)
+    assert random.DEFAULT.value[1] == 5
+    if row.of_jax is not None:
+        want = row.of_jax(jr.fold_in(jr.key(1), 4), *row.args)
+        np.testing.assert_allclose(sample, want, rtol=2e-6, atol=1e-6)
+    return sample
+
+
 @each("name", CONTINUOUS)
 def test_distribution(name):
-    draw, want = CONTINUOUS[name]
-    random.seed(1)
-    sample = draw()
+    sample = first_draw_of_five(CONTINUOUS[name])
     assert sample.shape == (N,)
     assert sample.dtype == jnp.float32
-    assert stats.kstest(np.asarray(sample, np.float64), want.cdf).pvalue > 1e-3
+    assert stats.kstest(np.asarray(sample, np.float64), CONTINUOUS[name].law.cdf).pvalue > 1e-3
 
 
 @each("name", DISCRETE)
 def test_distribution_of_whole_numbers(name):
-    draw, want = DISCRETE[name]
-    random.seed(1)
-    sample = np.asarray(draw()).astype(np.int64)
-    p = want.pmf(np.arange(12))
+    sample = np.asarray(first_draw_of_five(DISCRETE[name])).astype(np.int64)
+    p = DISCRETE[name].law.pmf(np.arange(12))
     error = np.bincount(sample, minlength=12)[:12] / N - p
     assert np.all(np.abs(error) <= 4.5 * np.sqrt(p * (1 - p) / N))
+
+
+@each("name", ROWS)
+def test_each_function_is_a_method_of_streams_and_takes_traced_arguments(name):
+    draw, args = ROWS[name].draw, ROWS[name].args
+    random.seed(1)
+    want = draw(random, *args)
+    random.seed(1)
+    for stream in (random.RandomState(1), random.DEFAULT):
+        np.testing.assert_array_equal(draw(stream, *args), want)
+        assert stream.value[1] == 1
+    traced = bt.eval_shape(lambda *args: draw(random, *args), *args)
+    assert (traced.shape, traced.dtype) == (want.shape, want.dtype)
+
+
+@each("name", ["bernoulli", "binomial", "negative_binomial", "geometric", "logseries", "multinomial", "hypergeometric"])
+def test_chances_are_exact_at_a_low_precision(name):
+    random.seed(1)
+    want = ROWS[name].draw(random, *ROWS[name].args)
+    random.seed(1)
+    with environ.context(precision="bf16"):
+        got = ROWS[name].draw(random, *ROWS[name].args)
+    assert got.dtype == (bool if name == "bernoulli" else jnp.int16)
+    assert got.tolist() == want.tolist()
+
+
+@each("precision", [8, 16, "bf16", 64])
+def test_linear_algebra_has_the_precision_that_is_set(precision):
+    with environ.context(precision=precision):
+        q, sample = random.orthogonal(3), random.multivariate_normal(np.zeros(2), np.eye(2))
+        assert q.dtype == sample.dtype == environ.dftype()
+    np.testing.assert_allclose(np.float32(q) @ np.float32(q).T, np.eye(3), atol=0.3 if precision == 8 else 0.02)
+
+
+def test_no_function_is_left_out():
+    others = {
+        "choice", "dirichlet", "multivariate_normal", "orthogonal", "permutation", "rand_like", "randint_like",
+        "randn_like", "random_sample", "ranf", "sample", "shuffle", "t",
+    }  # fmt: skip
+    of_streams = {
+        "RandomState", "clone_rng", "default_rng", "get_key", "get_key_data", "seed", "seed_context", "set_key",
+        "split_key", "split_keys",
+    }  # fmt: skip
+    assert set(random.__all__) == {*ROWS, *others, *of_streams} - {"randint to", "vonmises of a small kappa"}
+    assert not [name for name in others if not hasattr(random.RandomState, name)]
 
 
 def test_vectors_and_matrices():
@@ -129,29 +226,59 @@ def test_shapes_and_dtypes():
     assert random.rand(dtype=jnp.float32).dtype == jnp.float32
 
 
-DRAWS = {
-    "normal": lambda: random.normal(0.0, 1.0, size=2),
-    "shuffle": lambda: random.shuffle(jnp.arange(50)),
-    "zipf": lambda: random.zipf(1.2, 2),
+def draws():
+    """Draw in each way: by a function, by a method, in a loop until all is accepted, in a block, and beside keys."""
+    drawn = {
+        "function": random.permutation(5),
+        "method": random.DEFAULT.normal(0.0, 1.0, size=2),
+        "loop": random.zipf(1.2, 2),
+    }
+    with random.seed_context(5):
+        drawn["block"] = random.rand()
+    return drawn | {"key": random.get_key_data(), "after": random.randn()}
+
+
+def stacked(*trees):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def nothing_drawn():
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), bt.eval_shape(draws))
+
+
+RUNS = {
+    "jit": lambda: stacked(*[once() for _ in range(3)]),
+    "for_loop": lambda: bt.for_loop(lambda _: draws(), jnp.arange(3)),
+    "scan": lambda: bt.scan(lambda carry, _: (carry, draws()), 0.0, jnp.arange(3))[1],
+    "jit_of_loop": lambda: bt.jit(lambda: bt.for_loop(lambda _: draws(), jnp.arange(3)))(),
+    "cond": lambda: stacked(*[bt.cond(i >= 0, draws, nothing_drawn) for i in jnp.arange(3)]),
+    "checkpoint": lambda: stacked(*[bt.checkpoint(draws)() for _ in range(3)]),
+    "derivative": lambda: stacked(
+        *[bt.grad(lambda x: (x, draws()), argnums=0, has_aux=True)(1.0)[1] for _ in range(3)]
+    ),
 }
+once = bt.jit(draws)
 
 
-def eager(draw):
+@each("run", RUNS)
+def test_transforms_draw_what_python_draws(run):
     random.seed(3)
-    return [np.asarray(draw()) for _ in range(3)]
+    want = stacked(*[draws() for _ in range(3)])
+    count = random.DEFAULT.value[1]
+    random.seed(3)
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), RUNS[run](), want)
+    assert random.DEFAULT.value[1] == count
 
 
-@each("name", DRAWS)
-def test_transforms_draw_what_python_draws(name):
-    draw, want = DRAWS[name], eager(DRAWS[name])
-    once = bt.jit(draw)
-    np.testing.assert_allclose(eager(once), want, rtol=1e-6)
+def test_lanes_draw_from_streams_of_their_own():
     random.seed(3)
-    np.testing.assert_allclose(bt.for_loop(lambda _: draw(), jnp.arange(3)), want, rtol=1e-6)
-    random.seed(3)
-    lanes = np.asarray(bt.vmap(lambda _: draw())(jnp.arange(3)))
-    assert len({lane.tobytes() for lane in lanes}) == 3
-    assert nn.default_rng().value[1] == 1
+    got = bt.vmap(lambda _: draws())(jnp.arange(3))
+    assert random.DEFAULT.value[1] == 1
+    want = []
+    for lane in range(3):
+        random.seed(jr.fold_in(jr.fold_in(jr.key(3), 0), lane))
+        want.append(draws())
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), got, stacked(*want))
 
 
 def test_a_derivative_goes_through_a_draw():
@@ -159,40 +286,6 @@ def test_a_derivative_goes_through_a_draw():
     want = random.normal(0.0, 1.0)
     random.seed(3)
     assert bt.grad(lambda scale: random.normal(0.0, scale), argnums=0)(2.0) == want
-
-
-def test_a_seed_repeats_and_a_block_is_left_as_it_was_found():
-    random.seed(5)
-    first, of_numpy = random.rand(), np.random.rand()
-    random.seed(5)
-    with contextlib.suppress(ZeroDivisionError), random.seed_context(5):
-        assert (random.rand(), np.random.rand()) == (first, of_numpy)
-        1 / 0  # noqa: B018
-    assert (random.rand(), np.random.rand()) == (first, of_numpy)
-
-    @bt.jit
-    def inside():
-        with random.seed_context(5):
-            return random.rand()
-
-    before = nn.default_rng().value[1]
-    assert inside() == inside() == first
-    assert nn.default_rng().value[1] == before
-
-
-def test_keys():
-    random.rand()
-    key = random.get_key()
-    assert (jax.random.key_data(key) == random.get_key_data()).all()
-    first = random.rand(2)
-    for again in (key, jax.random.key_data(key)):
-        random.set_key(again)
-        assert (random.rand(2) == first).all()
-    assert random.split_keys(3).shape == random.split_key(3).shape == (3,)
-    assert random.rand(key=key) == random.rand(key=key) != random.rand()
-    assert random.rand(key=0) == jax.random.uniform(jax.random.key(0))
-    assert random.clone_rng(clone=False) is random.default_rng() is random.DEFAULT
-    assert random.default_rng(0).value[1] == random.clone_rng().value[1] == 0
 
 
 @each(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -16,8 +16,8 @@ from .._core.random import RandomState, RandomStreams, as_key, split_key
 from .environ import dftype, ditype
 
 __all__ = [
-    "Size", "chances", "check", "check_chance", "key_of", "keys", "moved", "next_key", "real", "reals", "shape_of",
-    "until_accepted", "whole", "wide",
+    "Size", "chances", "check", "check_chance", "drawn", "key_of", "keys", "moved", "next_key", "real", "reals",
+    "shape_of", "until_accepted", "whole", "wide",
 ]  # fmt: skip
 
 Size = int | Sequence[int] | None
@@ -39,14 +39,30 @@ def next_key(key: Any) -> jax.Array:
     return split_key() if key is None else key_of(key)
 
 
+def drawn(sampler: Callable[..., Any], key: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a sampler of JAX with a key, which is taken after the arguments were computed, and so checked."""
+    return sampler(next_key(key), *args, **kwargs)
+
+
 def keys(key: Any, n: int) -> jax.Array:
     return jr.split(next_key(key), n)
 
 
 def shape_of(size: Size, *arguments: Any) -> tuple[int, ...]:
+    """Return the shape of a result: what is asked for, which has room for the arguments, or else the shape of these."""
+    of_arguments = jnp.broadcast_shapes(*[jnp.shape(each) for each in arguments if each is not None])
     if size is None:
-        return jnp.broadcast_shapes(*[jnp.shape(each) for each in arguments if each is not None])
-    return tuple(map(operator.index, size)) if np.iterable(size) else (operator.index(size),)
+        return of_arguments
+    try:
+        shape = tuple(map(operator.index, size)) if isinstance(size, Iterable) else (operator.index(size),)
+    except TypeError:
+        raise TypeError(f"size takes a whole number or several, not {size!r}: write `size=(2, 3)`") from None
+    if min(shape, default=0) < 0:
+        raise ValueError(f"size takes numbers from 0 on, not {size!r}")
+    axes = zip(reversed(of_arguments), reversed(shape), strict=False)
+    if len(of_arguments) > len(shape) or not all(n in (1, room) for n, room in axes):
+        raise ValueError(f"size={size!r} has no room for arguments of shape {of_arguments}")
+    return shape
 
 
 def real(dtype: Any) -> Any:
@@ -76,9 +92,10 @@ def moved(sample: jax.Array, loc: Any, scale: Any) -> jax.Array:
     return sample if loc is None else sample + jnp.asarray(loc, sample.dtype)
 
 
-def check(name: str, value: Any, holds: Callable[[Any], Any], words: str) -> None:
+def check(name: str, value: Any, holds: Callable[[Any], Any], words: str, shown: Any = None) -> None:
+    """Refuse a value for which something does not hold; `shown` is what the user gave, where that is another."""
     if not isinstance(value, Tracer) and not np.all(holds(np.asarray(value))):
-        raise ValueError(f"{name} {words}, not {value}")
+        raise ValueError(f"{name} {words}, not {value if shown is None else shown}")
 
 
 def check_chance(name: str, p: Any) -> None:

@@ -9,6 +9,7 @@ Arguments that are out of range are refused where their values are known, which 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from jax import random as jr
 from jax.core import Tracer
 
-from ._draws import Size, check, keys, moved, next_key, real, reals, shape_of, until_accepted, whole, wide
+from ._draws import Size, check, drawn, keys, moved, real, reals, shape_of, until_accepted, whole, wide
 
 __all__ = [
     "beta", "chisquare", "choice", "dirichlet", "exponential", "f", "gamma", "gumbel", "laplace", "loggamma",
@@ -34,24 +35,24 @@ __all__ = [
 
 def rand(*dn: int, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw evenly from [0, 1), in the shape of the arguments."""
-    return jr.uniform(next_key(key), dn, real(dtype))
+    return drawn(jr.uniform, key, shape_of(dn), real(dtype))
 
 
 def random(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw evenly from [0, 1)."""
-    return jr.uniform(next_key(key), shape_of(size), real(dtype))
+    return drawn(jr.uniform, key, shape_of(size), real(dtype))
 
 
 def uniform(low: Any = 0.0, high: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw evenly from [low, high)."""
-    return jr.uniform(next_key(key), shape_of(size, low, high), real(dtype), *reals(dtype, low, high))
+    return drawn(jr.uniform, key, shape_of(size, low, high), real(dtype), *reals(dtype, low, high))
 
 
 def randint(low: Any, high: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw whole numbers evenly from [low, high), or from [0, low)."""
     low, high = (0, low) if high is None else (low, high)
     low, high = jnp.asarray(low), jnp.asarray(high)
-    return jr.randint(next_key(key), shape_of(size, low, high), low, high, whole(dtype))
+    return drawn(jr.randint, key, shape_of(size, low, high), low, high, whole(dtype))
 
 
 def random_integers(low: Any, high: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -65,13 +66,13 @@ def choice(a: Any, size: Size = None, replace: bool = True, p: Any = None, key: 
     p = None if p is None else jnp.asarray(p)
     a = a if isinstance(a, (int, jax.Array)) else np.asarray(a)
     if isinstance(a, np.ndarray) and a.dtype.kind not in "biufc":  # texts, which JAX has not
-        return a[np.asarray(jr.choice(next_key(key), len(a), shape_of(size), replace, p))]
-    return jr.choice(next_key(key), a if isinstance(a, int) else jnp.asarray(a), shape_of(size), replace, p)
+        return a[np.asarray(drawn(jr.choice, key, len(a), shape_of(size), replace, p))]
+    return drawn(jr.choice, key, a if isinstance(a, int) else jnp.asarray(a), shape_of(size), replace, p)
 
 
 def permutation(x: Any, axis: int = 0, independent: bool = False, key: Any = None) -> jax.Array:
     """Return `x`, or ``arange(x)``, in random order along an axis."""
-    return jr.permutation(next_key(key), x if isinstance(x, int) else jnp.asarray(x), axis, independent)
+    return drawn(jr.permutation, key, x if isinstance(x, int) else jnp.asarray(x), axis, independent)
 
 
 def shuffle(x: Any, axis: int = 0, key: Any = None) -> jax.Array:
@@ -81,12 +82,12 @@ def shuffle(x: Any, axis: int = 0, key: Any = None) -> jax.Array:
 
 def rand_like(input: Any, *, dtype: Any = None, key: Any = None) -> jax.Array:
     """Draw evenly from [0, 1), in the shape and dtype of an array."""
-    return random(jnp.shape(input), key).astype(jnp.result_type(input) if dtype is None else dtype)
+    return random(jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 def randn_like(input: Any, *, dtype: Any = None, key: Any = None) -> jax.Array:
     """Draw from the normal distribution with mean 0 and variance 1, in the shape and dtype of an array."""
-    return standard_normal(jnp.shape(input), key).astype(jnp.result_type(input) if dtype is None else dtype)
+    return standard_normal(jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 def randint_like(
@@ -99,7 +100,7 @@ def randint_like(
 ) -> jax.Array:
     """Draw whole numbers evenly from [low, high), in the shape and dtype of an array; `high` is its maximum."""
     high = jnp.max(jnp.asarray(input)) if high is None else high
-    return randint(low, high, jnp.shape(input), key).astype(jnp.result_type(input) if dtype is None else dtype)
+    return randint(low, high, jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 # -- normal, and what is made of it ------------------------------------------------------------------------------------
@@ -107,17 +108,17 @@ def randint_like(
 
 def randn(*dn: int, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the normal distribution with mean 0 and variance 1, in the shape of the arguments."""
-    return jr.normal(next_key(key), dn, real(dtype))
+    return drawn(jr.normal, key, shape_of(dn), real(dtype))
 
 
 def standard_normal(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the normal distribution with mean 0 and variance 1."""
-    return jr.normal(next_key(key), shape_of(size), real(dtype))
+    return drawn(jr.normal, key, shape_of(size), real(dtype))
 
 
 def normal(loc: Any = None, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the normal distribution with mean `loc` and standard deviation `scale`."""
-    return moved(jr.normal(next_key(key), shape_of(size, loc, scale), real(dtype)), loc, scale)
+    return moved(drawn(jr.normal, key, shape_of(size, loc, scale), real(dtype)), loc, scale)
 
 
 def truncated_normal(
@@ -135,7 +136,7 @@ def truncated_normal(
         check("upper", upper, lambda upper: upper > np.asarray(lower), "is above lower")
     low, high, loc, scale = reals(dtype, lower, upper, loc, scale)
     shape = shape_of(size, low, high, loc, scale)
-    sample = jr.truncated_normal(next_key(key), (low - loc) / scale, (high - loc) / scale, shape, real(dtype))
+    sample = drawn(jr.truncated_normal, key, (low - loc) / scale, (high - loc) / scale, shape, real(dtype))
     return jnp.clip(moved(sample, loc, scale), low, high)
 
 
@@ -151,24 +152,24 @@ def multivariate_normal(
     dtype = real(dtype)
     mean, cov = reals(wide(dtype), mean, cov)
     shape = None if size is None else shape_of(size)
-    return jr.multivariate_normal(next_key(key), mean, cov, shape, wide(dtype), method).astype(dtype)
+    return drawn(jr.multivariate_normal, key, mean, cov, shape, wide(dtype), method).astype(dtype)
 
 
 def orthogonal(n: int, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw orthogonal matrices of `n` rows, evenly."""
     dtype = real(dtype)
-    return jr.orthogonal(next_key(key), n, shape_of(size), wide(dtype)).astype(dtype)
+    return drawn(jr.orthogonal, key, n, shape_of(size), wide(dtype)).astype(dtype)
 
 
 def maxwell(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the length of a vector of three standard normal numbers."""
-    return jr.maxwell(next_key(key), shape_of(size), real(dtype))
+    return drawn(jr.maxwell, key, shape_of(size), real(dtype))
 
 
 def rayleigh(scale: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the length of a vector of two normal numbers with standard deviation `scale`."""
     scale = 1.0 if scale is None else scale
-    return jr.rayleigh(next_key(key), *reals(dtype, scale), shape=shape_of(size, scale), dtype=real(dtype))
+    return drawn(jr.rayleigh, key, *reals(dtype, scale), shape=shape_of(size, scale), dtype=real(dtype))
 
 
 # -- gamma, and what is made of it -------------------------------------------------------------------------------------
@@ -177,7 +178,7 @@ def rayleigh(scale: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = 
 def gamma(shape: Any, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the gamma distribution."""
     return moved(
-        jr.gamma(next_key(key), *reals(dtype, shape), shape=shape_of(size, shape, scale), dtype=real(dtype)),
+        drawn(jr.gamma, key, *reals(dtype, shape), shape=shape_of(size, shape, scale), dtype=real(dtype)),
         None,
         scale,
     )
@@ -190,26 +191,26 @@ def standard_gamma(shape: Any, size: Size = None, key: Any = None, dtype: Any = 
 
 def loggamma(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the logarithm of what `gamma` draws."""
-    return jr.loggamma(next_key(key), *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
+    return drawn(jr.loggamma, key, *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
 
 
 def beta(a: Any, b: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the beta distribution."""
-    return jr.beta(next_key(key), *reals(dtype, a, b), shape=shape_of(size, a, b), dtype=real(dtype))
+    return drawn(jr.beta, key, *reals(dtype, a, b), shape=shape_of(size, a, b), dtype=real(dtype))
 
 
 def chisquare(df: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
     """Draw from the chi-square distribution with `df` degrees of freedom."""
     if check_valid:
         check("df", df, lambda df: df > 0, "is above 0")
-    return jr.chisquare(next_key(key), *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
+    return drawn(jr.chisquare, key, *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
 
 
 def noncentral_chisquare(df: Any, nonc: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the chi-square distribution that is moved by `nonc`."""
-    first, second = keys(key, 2)
     shape = shape_of(size, df, nonc)
     df, nonc = reals(dtype, df, nonc)
+    first, second = keys(key, 2)
     # A chi-square with two degrees more for each count of a Poisson process.
     counts = jr.poisson(first, nonc / 2, shape).astype(real(dtype))
     return 2 * jr.gamma(second, df / 2 + counts, shape, real(dtype))
@@ -217,26 +218,26 @@ def noncentral_chisquare(df: Any, nonc: Any, size: Size = None, key: Any = None,
 
 def f(dfnum: Any, dfden: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the F distribution."""
-    return jr.f(next_key(key), *reals(dtype, dfnum, dfden), shape=shape_of(size, dfnum, dfden), dtype=real(dtype))
+    return drawn(jr.f, key, *reals(dtype, dfnum, dfden), shape=shape_of(size, dfnum, dfden), dtype=real(dtype))
 
 
 def noncentral_f(dfnum: Any, dfden: Any, nonc: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the F distribution whose numerator is moved by `nonc`."""
-    first, second = keys(key, 2)
     shape = shape_of(size, dfnum, dfden, nonc)
+    first, second = keys(key, 2)
     above = noncentral_chisquare(dfnum, nonc, shape, first, dtype) / jnp.asarray(dfnum, real(dtype))
     return above / (chisquare(dfden, shape, second, dtype) / jnp.asarray(dfden, real(dtype)))
 
 
 def standard_t(df: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from Student's t distribution with `df` degrees of freedom."""
-    return jr.t(next_key(key), *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
+    return drawn(jr.t, key, *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
 
 
 def dirichlet(alpha: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Dirichlet distribution."""
     (alpha,) = reals(dtype, alpha)
-    return jr.dirichlet(next_key(key), alpha, None if size is None else shape_of(size), dtype=real(dtype))
+    return drawn(jr.dirichlet, key, alpha, None if size is None else shape_of(size), dtype=real(dtype))
 
 
 # -- others on the line ------------------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ def dirichlet(alpha: Any, size: Size = None, key: Any = None, dtype: Any = None)
 
 def standard_exponential(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the exponential distribution with mean 1."""
-    return jr.exponential(next_key(key), shape_of(size), real(dtype))
+    return drawn(jr.exponential, key, shape_of(size), real(dtype))
 
 
 def exponential(scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
@@ -254,27 +255,27 @@ def exponential(scale: Any = None, size: Size = None, key: Any = None, dtype: An
 
 def gumbel(loc: Any = None, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Gumbel distribution."""
-    return moved(jr.gumbel(next_key(key), shape_of(size, loc, scale), real(dtype)), loc, scale)
+    return moved(drawn(jr.gumbel, key, shape_of(size, loc, scale), real(dtype)), loc, scale)
 
 
 def laplace(loc: Any = None, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Laplace distribution."""
-    return moved(jr.laplace(next_key(key), shape_of(size, loc, scale), real(dtype)), loc, scale)
+    return moved(drawn(jr.laplace, key, shape_of(size, loc, scale), real(dtype)), loc, scale)
 
 
 def logistic(loc: Any = None, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the logistic distribution."""
-    return moved(jr.logistic(next_key(key), shape_of(size, loc, scale), real(dtype)), loc, scale)
+    return moved(drawn(jr.logistic, key, shape_of(size, loc, scale), real(dtype)), loc, scale)
 
 
 def standard_cauchy(size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Cauchy distribution."""
-    return jr.cauchy(next_key(key), shape_of(size), real(dtype))
+    return drawn(jr.cauchy, key, shape_of(size), real(dtype))
 
 
 def pareto(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Pareto distribution on [1, inf)."""
-    return jr.pareto(next_key(key), *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
+    return drawn(jr.pareto, key, *reals(dtype, a), shape=shape_of(size, a), dtype=real(dtype))
 
 
 def power(a: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
@@ -289,19 +290,19 @@ def triangular(
 ) -> jax.Array:
     """Draw from the triangular distribution."""
     shape = shape_of(size, left, mode, right)
-    return jr.triangular(next_key(key), *reals(dtype, left, mode, right), shape=shape, dtype=real(dtype))
+    return drawn(jr.triangular, key, *reals(dtype, left, mode, right), shape=shape, dtype=real(dtype))
 
 
 def wald(mean: Any, scale: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Wald distribution, which is the inverse normal one."""
     shape = shape_of(size, mean, scale)
     mean, scale = reals(dtype, mean, scale)
-    return scale * jr.wald(next_key(key), mean / scale, shape, real(dtype))
+    return scale * drawn(jr.wald, key, mean / scale, shape, real(dtype))
 
 
 def weibull_min(a: Any, scale: Any = None, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Weibull distribution with exponent `a`, times `scale`."""
-    sample = jr.exponential(next_key(key), shape_of(size, a, scale), real(dtype))
+    sample = drawn(jr.exponential, key, shape_of(size, a, scale), real(dtype))
     return moved(sample ** (1 / jnp.asarray(a, sample.dtype)), None, scale)
 
 
@@ -312,8 +313,15 @@ def weibull(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> ja
 
 def vonmises(mu: Any, kappa: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw angles about `mu`, in [-pi, pi), by the method of Best and Fisher (Applied Statistics 28, 1979)."""
-    shape, dtype = shape_of(size, mu, kappa), real(dtype)
+    shape = shape_of(size, mu, kappa)
     mu, kappa = reals(dtype, mu, kappa)
+    return (drawn(_about_zero, key, kappa, shape) + mu + jnp.pi) % (2 * jnp.pi) - jnp.pi
+
+
+# Compiled once: a loop that is run by itself is compiled at each call, which takes 0.5 s.
+@functools.partial(jax.jit, static_argnums=2)
+def _about_zero(key: jax.Array, kappa: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    dtype = kappa.dtype
     kappa = jnp.maximum(kappa, 1e-4)  # of less, the angles are even
     tau = 1 + jnp.sqrt(1 + 4 * kappa**2)
     rho = (tau - jnp.sqrt(2 * tau)) / (2 * kappa)
@@ -325,6 +333,7 @@ def vonmises(mu: Any, kappa: Any, size: Size = None, key: Any = None, dtype: Any
         z = jnp.cos(jnp.pi * first)
         w = (1 + around * z) / (around + z)
         y = kappa * (around - w)
-        return jnp.sign(sign - 0.5) * jnp.arccos(jnp.clip(w, -1, 1)), jnp.log(y / second) + 1 - y >= 0
+        accepted = (jnp.log(y / second) + 1 - y >= 0) | jnp.isnan(kappa)
+        return jnp.sign(sign - 0.5) * jnp.arccos(jnp.clip(w, -1, 1)), accepted
 
-    return (until_accepted(next_key(key), shape, dtype, propose) + mu + jnp.pi) % (2 * jnp.pi) - jnp.pi
+    return until_accepted(key, shape, dtype, propose)

@@ -30,7 +30,7 @@ def _method(fun: Callable[..., Any]) -> Callable[..., Any]:
         return fun(*given.args, **given.kwargs)
 
     stream = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    draw.__signature__ = signature.replace(parameters=[stream, *signature.parameters.values()])  # type: ignore[attr-defined]
+    draw.__signature__ = signature.replace(parameters=[stream, *signature.parameters.values()])
     draw.__name__, draw.__qualname__, draw.__doc__ = fun.__name__, f"RandomState.{fun.__name__}", fun.__doc__
     return draw
 
@@ -60,15 +60,19 @@ class _Stream(_Draws):
     fork: Any = clone
 
 
-class _AnyStream(type(today.RandomState)):
+class _AnyStream(type):
     """The class of `RandomState` below, for which every stream counts: filters by it find those of our layers too."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        every = (today.RandomState, _Default)
-        return isinstance(instance, every) if cls is RandomState else super().__instancecheck__(instance)
+        every: Any = (today.RandomState, _Default)
+        return isinstance(instance, every) if _means_every(cls) else super().__instancecheck__(instance)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, today.RandomState) if cls is RandomState else super().__subclasscheck__(subclass)
+        return issubclass(subclass, today.RandomState) if _means_every(cls) else super().__subclasscheck__(subclass)
+
+
+def _means_every(cls: type) -> bool:
+    return cls is RandomState
 
 
 class RandomState(_Stream, today.RandomState, metaclass=_AnyStream):
@@ -93,7 +97,7 @@ class RandomState(_Stream, today.RandomState, metaclass=_AnyStream):
         copied = source is None or isinstance(source, today.RandomState)
         super().__init__(source if copied else key_of(source), name, **metadata)
 
-    def seed(self, seed_or_key: Any = None) -> None:
+    def seed(self, seed_or_key: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the stream anew.
 
         Args:

@@ -130,7 +130,8 @@ def first_draw_of_five(row):
     sample = row.draw(random, *row.args)
     assert random.DEFAULT.value[1] == 5
     if row.of_jax is not None:
-        want = row.of_jax(jr.fold_in(jr.key(1), 4), *row.args)
+        # Arrays, as they are for JAX in there, so that both run one compiled program.
+        want = row.of_jax(jr.fold_in(jr.key(1), 4), *[jnp.float32(a) if isinstance(a, float) else a for a in row.args])
         np.testing.assert_allclose(sample, want, rtol=2e-6, atol=1e-6)
     return sample
 
@@ -181,6 +182,14 @@ def test_linear_algebra_has_the_precision_that_is_set(precision):
         q, sample = random.orthogonal(3), random.multivariate_normal(np.zeros(2), np.eye(2))
         assert q.dtype == sample.dtype == environ.dftype()
     np.testing.assert_allclose(np.float32(q) @ np.float32(q).T, np.eye(3), atol=0.3 if precision == 8 else 0.02)
+
+
+@each("name", ROWS)
+def test_a_size_that_is_none_draws_nothing(name):
+    before, fun = random.DEFAULT.value[1], getattr(random, name.split()[0])
+    with pytest.raises(TypeError, match="size takes a whole number or several, not "):
+        fun(1.5) if name in ("rand", "randn") else fun(*ROWS[name].args, size=1.5)
+    assert random.DEFAULT.value[1] == before
 
 
 def test_no_function_is_left_out():
@@ -250,12 +259,9 @@ RUNS = {
     "jit": lambda: stacked(*[once() for _ in range(3)]),
     "for_loop": lambda: bt.for_loop(lambda _: draws(), jnp.arange(3)),
     "scan": lambda: bt.scan(lambda carry, _: (carry, draws()), 0.0, jnp.arange(3))[1],
-    "jit_of_loop": lambda: bt.jit(lambda: bt.for_loop(lambda _: draws(), jnp.arange(3)))(),
-    "cond": lambda: stacked(*[bt.cond(i >= 0, draws, nothing_drawn) for i in jnp.arange(3)]),
-    "checkpoint": lambda: stacked(*[bt.checkpoint(draws)() for _ in range(3)]),
-    "derivative": lambda: stacked(
-        *[bt.grad(lambda x: (x, draws()), argnums=0, has_aux=True)(1.0)[1] for _ in range(3)]
-    ),
+    "cond": lambda: stacked(bt.cond(jnp.array(True), draws, nothing_drawn)),
+    "checkpoint": lambda: stacked(bt.checkpoint(draws)()),
+    "derivative": lambda: stacked(bt.grad(lambda x: (x, draws()), argnums=0, has_aux=True)(1.0)[1]),
 }
 once = bt.jit(draws)
 
@@ -263,10 +269,10 @@ once = bt.jit(draws)
 @each("run", RUNS)
 def test_transforms_draw_what_python_draws(run):
     random.seed(3)
-    want = stacked(*[draws() for _ in range(3)])
-    count = random.DEFAULT.value[1]
+    got, count = RUNS[run](), random.DEFAULT.value[1]
     random.seed(3)
-    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), RUNS[run](), want)
+    want = stacked(*[draws() for _ in got["after"]])
+    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6), got, want)
     assert random.DEFAULT.value[1] == count
 
 
@@ -288,6 +294,26 @@ def test_a_derivative_goes_through_a_draw():
     assert bt.grad(lambda scale: random.normal(0.0, scale), argnums=0)(2.0) == want
 
 
+def test_what_is_no_distribution_ends_all_the_same_where_it_is_traced():
+    a = jnp.array([jnp.nan, 0.5, 1.0, 1.0001, 1e6])
+    drawn = bt.jit(lambda a: random.zipf(a))(a)
+    assert (drawn >= 1).tolist() == [False, False, False, True, True]
+    assert (drawn[:3].tolist(), int(drawn[-1])) == ([-1] * 3, 1)
+    assert jnp.isnan(bt.jit(lambda kappa: random.vonmises(0.0, kappa))(jnp.nan))
+
+
+@each("name", ["zipf", "vonmises", "hypergeometric", "multinomial"])
+def test_a_loop_is_compiled_once(name, caplog):
+    def draw():
+        return ROWS[name].draw(random, *ROWS[name].args)
+
+    draw()
+    caplog.clear()
+    with jax.log_compiles():
+        draw()
+    assert [record.message for record in caplog.records if "ompil" in record.message] == []
+
+
 @each(
     "call, words",
     [
@@ -296,8 +322,12 @@ def test_a_derivative_goes_through_a_draw():
         (lambda: random.power(0.0), "a is above 0"),
         (lambda: random.geometric(0.0), "p is above 0 and at most 1"),
         (lambda: random.zipf(1.0), "a is above 1"),
+        (lambda: random.hypergeometric(2, 3, [1, 6]), r"nsample is at most ngood \+ nbad, not \[1, 6\]"),
         (lambda: random.chisquare(-1), "df is above 0"),
         (lambda: random.truncated_normal(1.0, 0.0), "upper is above lower"),
+        (lambda: random.power(2.0, size=-1), "size takes numbers from 0 on, not -1"),
+        (lambda: random.normal(jnp.zeros(3), size=2), r"size=2 has no room for arguments of shape \(3,\)"),
+        (lambda: random.normal(jnp.zeros((2, 3)), size=3), r"size=3 has no room for arguments of shape \(2, 3\)"),
         (lambda: random.multinomial(3, [0.7, 0.7, 0.1]), "pvals has a sum of at most 1"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import random as jr
 
 from ._draws import Size, chances, check, check_chance, drawn, keys, shape_of, until_accepted, whole
@@ -117,7 +118,7 @@ def multinomial(
     if check_valid:
         check("pvals", pvals, lambda p: p[..., :-1].sum(-1) <= 1 + 1e-6, "has a sum of at most 1")
     (pvals,) = chances(pvals)
-    batch, size = jnp.broadcast_shapes(jnp.shape(n), pvals.shape[:-1]), shape_of(size)
+    batch, size = jnp.broadcast_shapes(np.shape(n), pvals.shape[:-1]), shape_of(size)
     # What is asked for stands between the given distributions and their classes.
     trials = jnp.broadcast_to(jnp.asarray(n, pvals.dtype), batch).reshape(*batch, *[1] * len(size))
     pvals = jnp.broadcast_to(pvals, (*batch, pvals.shape[-1])).reshape(*batch, *[1] * len(size), -1)

@@ -50,7 +50,7 @@ def keys(key: Any, n: int) -> jax.Array:
 
 def shape_of(size: Size, *arguments: Any) -> tuple[int, ...]:
     """Return the shape of a result: what is asked for, which has room for the arguments, or else the shape of these."""
-    of_arguments = jnp.broadcast_shapes(*[jnp.shape(each) for each in arguments if each is not None])
+    of_arguments = jnp.broadcast_shapes(*[np.shape(each) for each in arguments if each is not None])
     if size is None:
         return of_arguments
     try:

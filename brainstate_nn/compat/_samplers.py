@@ -82,12 +82,12 @@ def shuffle(x: Any, axis: int = 0, key: Any = None) -> jax.Array:
 
 def rand_like(input: Any, *, dtype: Any = None, key: Any = None) -> jax.Array:
     """Draw evenly from [0, 1), in the shape and dtype of an array."""
-    return random(jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
+    return random(np.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 def randn_like(input: Any, *, dtype: Any = None, key: Any = None) -> jax.Array:
     """Draw from the normal distribution with mean 0 and variance 1, in the shape and dtype of an array."""
-    return standard_normal(jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
+    return standard_normal(np.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 def randint_like(
@@ -100,7 +100,7 @@ def randint_like(
 ) -> jax.Array:
     """Draw whole numbers evenly from [low, high), in the shape and dtype of an array; `high` is its maximum."""
     high = jnp.max(jnp.asarray(input)) if high is None else high
-    return randint(low, high, jnp.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
+    return randint(low, high, np.shape(input), key).astype(jnp.asarray(input).dtype if dtype is None else dtype)
 
 
 # -- normal, and what is made of it ------------------------------------------------------------------------------------

@@ -230,6 +230,8 @@ def test_shapes_and_dtypes():
     assert random.rand_like(x).shape == random.normal(x).shape == random.randint(0, np.full((2, 3), 4)).shape == (2, 3)
     assert random.normal(size=(4, 1)).shape == (4, 1)
     assert random.randint(3).dtype == jnp.int32
+    assert random.gamma([2, 3], [[1.0], [2.0]]).shape == random.rand_like([[1.0, 2.0], [3.0, 4.0]]).shape == (2, 2)
+    assert random.multinomial([5, 6], [0.2, 0.8]).sum(-1).tolist() == [5, 6]
     environ.set(precision="bf16")
     assert random.rand().dtype == random.normal(0, 1).dtype == random.exponential(2.0).dtype == jnp.bfloat16
     assert random.rand(dtype=jnp.float32).dtype == jnp.float32

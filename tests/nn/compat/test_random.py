@@ -110,7 +110,7 @@ DISCRETE = {
     ),
     "multinomial": Row(
         (9.0, jnp.array([0.3, 0.7])), lambda where, n, p: where.multinomial(n, p, N)[:, 0], stats.binom(9, 0.3),
-        lambda k, n, p: jr.multinomial(k, n, p, shape=(N, 2))[:, 0],
+        lambda k, n, p: jr.multinomial(k, jnp.full(N, n), jnp.broadcast_to(p, (N, 2)))[:, 0],
     ),
 }  # fmt: skip
 ROWS = CONTINUOUS | DISCRETE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -29,8 +28,6 @@ __all__ = [
 
 __getattr__ = _graph.from_today(__name__, _graph)
 
-flatten_dict = functools.partial(_flatten_dict, sep=".")
-unflatten_dict = functools.partial(_unflatten_dict, sep=".")
 pretty_repr = repr
 _numbers: dict[str, Any] = collections.defaultdict(itertools.count)
 
@@ -53,6 +50,16 @@ class DotDict(dict[str, Any]):
 
     __setattr__ = dict.__setitem__
     __delattr__ = dict.__delitem__
+
+
+def flatten_dict(d: dict[str, Any], parent_key: str = "", sep: str = ".") -> dict[str, Any]:
+    """Return the items of a dict of dicts by their paths, below `parent_key`."""
+    return _flatten_dict({parent_key: d} if parent_key else d, sep=sep)
+
+
+def unflatten_dict(d: dict[str, Any], sep: str = ".") -> dict[str, Any]:
+    """Return the dict of dicts that `flatten_dict` has made flat."""
+    return _unflatten_dict(d, sep=sep)
 
 
 def merge_dicts(*dicts: dict[Any, Any], recursive: bool = True) -> dict[Any, Any]:

@@ -108,7 +108,7 @@ def _zipf(key: jax.Array, less: jax.Array, most: int, shape: tuple[int, ...]) ->
     return until_accepted(key, shape, less.dtype, propose)
 
 
-_multinomial = jax.jit(jr.multinomial, static_argnames="shape")
+_multinomial = jax.jit(jr.multinomial)
 
 
 def multinomial(
@@ -120,10 +120,12 @@ def multinomial(
     (pvals,) = chances(pvals)
     batch, size = jnp.broadcast_shapes(np.shape(n), pvals.shape[:-1]), shape_of(size)
     # What is asked for stands between the given distributions and their classes.
-    trials = jnp.broadcast_to(jnp.asarray(n, pvals.dtype), batch).reshape(*batch, *[1] * len(size))
-    pvals = jnp.broadcast_to(pvals, (*batch, pvals.shape[-1])).reshape(*batch, *[1] * len(size), -1)
-    shape: Any = (*batch, *size, pvals.shape[-1])
-    return drawn(_multinomial, key, trials, pvals, shape=shape).astype(whole(dtype))
+    ones, classes = [1] * len(size), pvals.shape[-1]
+    trials = jnp.broadcast_to(jnp.asarray(n, pvals.dtype), batch).reshape(*batch, *ones)
+    pvals = jnp.broadcast_to(pvals, (*batch, classes)).reshape(*batch, *ones, classes)
+    trials = jnp.broadcast_to(trials, (*batch, *size))  # and no `shape`, which JAX has with the classes or without
+    pvals = jnp.broadcast_to(pvals, (*batch, *size, classes))
+    return drawn(_multinomial, key, trials, pvals).astype(whole(dtype))
 
 
 def categorical(logits: Any, axis: int = -1, size: Size = None, key: Any = None) -> jax.Array:

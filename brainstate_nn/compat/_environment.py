@@ -120,7 +120,8 @@ def put(table: dict[str, Any], settings: dict[str, Any]) -> None:
 def put_or_undone(table: dict[str, Any], settings: dict[str, Any]) -> Generator[None]:
     """Put settings into a table, and take them out again if the block fails."""
     before = dict(table)
-    values = [(held, held.value) for held in before.values() if isinstance(held, Setting)]
+    states = [table[name] for name in settings if isinstance(table.get(name), Setting)]
+    values = [(held, held.value) for held in states]  # of these alone, as to read a setting is to depend on it
     try:
         put(table, settings)
         yield
@@ -128,7 +129,8 @@ def put_or_undone(table: dict[str, Any], settings: dict[str, Any]) -> Generator[
         table.clear()
         table.update(before)
         for held, value in values:
-            held.value = value
+            if held.value is not value:
+                held.value = value
         raise
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from brainstate_graph import State
 
 from .._core.random import default_rng
+from ._draws import next_key, real
 from .module import as_sizes as to_size
 
 __all__ = [
@@ -48,14 +50,11 @@ class Initializer:
         self.fun = fun
         self.seed = seed
 
-    def __call__(self, *args: Any, dtype: Any = jnp.float32, **_: Any) -> jax.Array:
+    def __call__(self, *args: Any, dtype: Any = None, **_: Any) -> jax.Array:
         """Return an array of a shape, which is the only argument or follows a key."""
         key, shape, *rest = args if len(args) > 1 else (None, *args)
-        if self.seed is not None:
-            key = jax.random.key(self.seed) if isinstance(self.seed, int) else self.seed
-        elif key is None:
-            key = default_rng().split_key()
-        return self.fun(key, to_size(shape), rest[0] if rest else dtype)
+        key = next_key(key if self.seed is None else self.seed)
+        return self.fun(key, to_size(shape), rest[0] if rest else real(dtype))
 
 
 def Normal(mean: Any = 0.0, scale: Any = 1.0, seed: Any = None) -> Initializer:
@@ -161,7 +160,9 @@ def as_initializer(given: Any) -> Callable[..., Any]:
     return given if len(needed) > 1 else lambda key, shape, dtype: jnp.asarray(given(shape), dtype)
 
 
-def param(parameter: Any, sizes: Any, batch_size: int | None = None, allow_none: bool = True) -> Any:
+def param(
+    parameter: Any, sizes: Any, batch_size: int | None = None, allow_none: bool = True, allow_scalar: bool = True
+) -> Any:
     """Return a first value: what an initialiser gives for a shape, or an array or number as it is.
 
     Args:
@@ -169,16 +170,27 @@ def param(parameter: Any, sizes: Any, batch_size: int | None = None, allow_none:
         sizes: The shape.
         batch_size: The size of an axis to put before it.
         allow_none: Whether None is returned as it is.
+        allow_scalar: Whether a number is.
+
+    Raises:
+        ValueError: An array, or a number, is not of the shape, and cannot be broadcast to it; or None is none.
+
+    Example:
+        >>> from brainstate_nn.compat import init
+        >>> init.param(init.Normal(), (2, 3), batch_size=4).shape, init.param(0.5, (2, 3))
+        ((4, 2, 3), 0.5)
     """
-    if parameter is None and allow_none:
-        return None
+    if parameter is None:
+        if allow_none:
+            return None
+        raise ValueError("the parameter is None: give an initialiser, an array or a number")
     shape: Any = to_size(sizes)
     if callable(parameter):
-        made = as_initializer(parameter)(default_rng().split_key(), shape, jnp.float32)
-        return made if batch_size is None else jnp.broadcast_to(made, (batch_size, *made.shape))
+        shape = shape if batch_size is None else (batch_size, *shape)
+        return as_initializer(parameter)(default_rng().split_key(), shape, real(None))
     value: Any = parameter.value if isinstance(parameter, State) else parameter
-    if jnp.ndim(value) == 0:
+    if np.ndim(value) == 0 and allow_scalar:
         return parameter
-    if jnp.shape(value) != shape:
-        raise ValueError(f"the parameter has shape {jnp.shape(value)}, and {shape} is needed")
+    if np.ndim(value) == 0 or jnp.broadcast_shapes(shape, np.shape(value)) != shape:
+        raise ValueError(f"the parameter has shape {np.shape(value)}, and {shape} is needed")
     return parameter if batch_size is None else jnp.broadcast_to(value, (batch_size, *shape))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import sys
 from collections.abc import Callable
@@ -29,8 +28,6 @@ __all__ = [
 
 __getattr__ = _graph.from_today(__name__, _graph)
 
-flatten_dict = functools.partial(_flatten_dict, sep=".")
-unflatten_dict = functools.partial(_unflatten_dict, sep=".")
 pretty_repr = repr
 struct = sys.modules[__name__]  # what it has is here
 sys.modules[f"{__name__}.struct"] = struct
@@ -64,6 +61,16 @@ class DotDict(dict[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts."""
         return {key: value.to_dict() if isinstance(value, DotDict) else value for key, value in self.items()}
+
+
+def flatten_dict(d: dict[str, Any], parent_key: str = "", sep: str = ".") -> dict[str, Any]:
+    """Return the items of a dict of dicts by their paths, below `parent_key`."""
+    return _flatten_dict({parent_key: d} if parent_key else d, sep=sep)
+
+
+def unflatten_dict(d: dict[str, Any], sep: str = ".") -> dict[str, Any]:
+    """Return the dict of dicts that `flatten_dict` has made flat."""
+    return _unflatten_dict(d, sep=sep)
 
 
 def merge_dicts(*dicts: dict[Any, Any], recursive: bool = True) -> dict[Any, Any]:

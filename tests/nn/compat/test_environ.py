@@ -99,6 +99,13 @@ def test_a_loop_sets_what_was_set_before_it():
     assert environ.get("total") == 6
 
 
+def test_to_set_one_setting_reads_no_other():
+    environ.set(a=jnp.float32(1), b=jnp.float32(2))
+    trace = bt.StatefulFunction(lambda: environ.set(a=jnp.float32(3))).get_state_trace()
+    assert [state.name for state in trace.get_write_states()] == ["a"]
+    assert "b" not in [state.name for state in trace.get_read_states()]
+
+
 def test_what_raw_jax_keeps_is_told():
     environ.set(rate=jnp.float32(2))
     f = jax.jit(lambda x: environ.get("rate") * x)

@@ -14,7 +14,7 @@ from scipy import stats
 
 import brainstate_nn as nn
 import brainstate_transform as bt
-from brainstate_nn.compat import environ, random
+from brainstate_nn.compat import environ, init, random
 from tests.tables import each
 
 N = 4000
@@ -110,7 +110,7 @@ DISCRETE = {
     ),
     "multinomial": Row(
         (9.0, jnp.array([0.3, 0.7])), lambda where, n, p: where.multinomial(n, p, N)[:, 0], stats.binom(9, 0.3),
-        lambda k, n, p: jr.multinomial(k, n, p, shape=(N, 2))[:, 0],
+        lambda k, n, p: jr.multinomial(k, jnp.full(N, n), jnp.broadcast_to(p, (N, 2)))[:, 0],
     ),
 }  # fmt: skip
 ROWS = CONTINUOUS | DISCRETE
@@ -314,6 +314,35 @@ def test_a_loop_is_compiled_once(name, caplog):
     with jax.log_compiles():
         draw()
     assert [record.message for record in caplog.records if "ompil" in record.message] == []
+
+
+# -- what draws first values -------------------------------------------------------------------------------------------
+
+
+@each("seed", [0, jr.key(0), random.RandomState(jr.key(0)), None])
+def test_an_initialiser_draws_with_its_seed_and_the_precision_that_is_set(seed):
+    start = init.Normal(1.0, 0.1, seed=seed)
+    key = jr.key(0) if isinstance(seed, (int, jax.Array)) else jr.fold_in(jr.key(0), 0)
+    random.seed(0)
+    np.testing.assert_allclose(start((2, 3)), 1 + 0.1 * jr.normal(key, (2, 3)), rtol=1e-6)
+    with environ.context(precision="bf16"):
+        assert start((2, 3)).dtype == init.param(start, 3).dtype == jnp.bfloat16
+        assert start(jr.key(0), (2,), jnp.float32).dtype == jnp.float32
+
+
+def test_a_parameter_has_a_shape_and_a_batch():
+    batch = init.param(init.Normal(), 3, batch_size=2)
+    assert batch.shape == (2, 3)
+    assert not jnp.any(batch[0] == batch[1])
+    assert init.param(jnp.ones((1, 3)), (2, 3), batch_size=4).shape == (4, 2, 3)
+    assert (init.param(2.0, 3), init.param(None, 3)) == (2.0, None)
+    for call in (
+        lambda: init.param(2.0, 3, allow_scalar=False),
+        lambda: init.param(None, 3, allow_none=False),
+        lambda: init.param(jnp.ones((2, 3)), 3),
+    ):
+        with pytest.raises(ValueError, match=r"has shape .*, and \(3,\) is needed|parameter is None"):
+            call()
 
 
 @each(

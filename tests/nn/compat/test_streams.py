@@ -55,6 +55,10 @@ def test_keys():
     assert random.rand(key=key) == random.rand(key=key) != random.rand()
     assert random.rand(key=0) == jax.random.uniform(jax.random.key(0))
     assert random.clone_rng(clone=False) is random.default_rng() is random.DEFAULT
+    value, random.DEFAULT.value = random.DEFAULT.value, (jr.key(3), jnp.uint32(0))
+    assert random.rand() == random.RandomState(3).rand()
+    random.DEFAULT.value = value
+    assert nn.default_rng().value is value
     assert random.default_rng(0).value[1] == random.clone_rng().value[1] == 0
 
 

@@ -250,7 +250,7 @@ def _accepted(filter: Any, core: Core, argument: str) -> FlattedDict:
     return FlattedDict({path: state for path, state in whole.items() if state in wanted})
 
 
-def _by_path(found: FlattedDict) -> _Built:
+def _by_path(found: Mapping[tuple[Any, ...], State[Any]]) -> _Built:
     pairs = [(dotted(path), state) for path, state in found.items()]
     return pairs, lambda values: FlattedDict({path: next(values) for path in found})
 
@@ -269,7 +269,7 @@ def _chosen(found: FlattedDict, core: Core) -> _Built:
         for path, state in own.items()
         if state in wanted and home[state] == name
     }
-    whole = FlattedDict({**placed, **{path: state for path, state in found.items() if state not in home}})
+    whole = placed | {path: state for path, state in found.items() if state not in home}
     pairs, build = _by_path(whole)
     if len({home.get(state) for state in wanted}) > 1 or len(placed) < len(whole):
         return pairs, build

@@ -11,24 +11,9 @@ from flax import linen
 import brainstate_nn as nn
 from brainstate_graph import StructureError, graphdef
 from brainstate_transform import bounded_while_loop, cond, for_loop, grad, jit, vmap, while_loop
+from tests.nn.models.test_capture import X
+from tests.nn.models.test_capture_in_loops import Parts, T
 from tests.tables import each
-
-X = jnp.array([[1.0, -2.0], [0.5, 3.0]])
-
-
-class Parts(nn.Module):
-    """Two layers, called as a function of them and the input says."""
-
-    def __init__(self, how):
-        self.a, self.b = nn.Linear(2, 2, rng=nn.RandomState(0)), nn.Linear(2, 2, rng=nn.RandomState(1))
-        self.how = how
-
-    def __call__(self, x):
-        return self.how(self, x)
-
-
-T = jnp.arange(1.0, 4.0)
-N = jnp.arange(2)
 
 
 def each_of(run, *xs):

@@ -1,4 +1,4 @@
-"""What functions give beside their results, without a model around them; test_capture.py has one."""
+"""What functions give beside their results, without a model around them; test_capture_in_loops.py has one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
+from .._core.arguments import as_dtype, as_positive, as_sizes
 from .._core.inputs import promote
 from .._core.sharded import spread_as
 from .._core.states import HiddenState
@@ -75,9 +75,9 @@ class SpikingCell(RecurrentCell):
         self.dtype = as_dtype(dtype)
 
     @property
-    def hidden_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def hidden_names(self) -> tuple[str, ...]:
         """The parts of the carry: `wait` is one where there is a refractory time, which may be set later too."""
-        held = not is_number(self.refractory) or self.refractory > 0
+        held = not isinstance(self.refractory, (int, float)) or self.refractory > 0
         return (*self._variables, "wait") if held else self._variables
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> Any:

@@ -105,7 +105,7 @@ def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
 
 def decay(dt: float, tau: Constant, like: jax.Array) -> tuple[Any, Any]:
     """Return ``exp(-dt / tau)`` and one minus that, in the dtype of `like`, or as numbers."""
-    if is_number(tau):
+    if isinstance(tau, (int, float)):
         # In Python: it is a constant of the program.
         left = math.exp(-dt / tau)
         return left, 1 - left

@@ -100,7 +100,14 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
     A sum in half precision ends at 256 (bfloat16) or 2048 (float16), where adding 1 changes nothing any more.
     """
-    return x.astype(jnp.promote_types(jnp.float32, x.dtype))
+    return x.astype(wide_dtype(x.dtype))
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """Return the dtype that has single precision or more."""
+    # The strict promotion of JAX, which a user may have asked for, has no common dtype of two floats.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(jnp.float32, dtype)
 
 
 def squared_magnitude(x: jax.Array) -> jax.Array:

@@ -40,7 +40,7 @@ class ExpIF(SpikingCell):
         detach_reset: Whether the reset is a constant to the gradient.
         surrogate: The derivative of a spike.
         slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the membrane; None for float32.
+        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
@@ -59,6 +59,8 @@ class ExpIF(SpikingCell):
         >>> (spikes.sum(0) > 0).tolist()
         [False, True]
     """
+
+    _wide = True
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class AdEx(SpikingCell):
         detach_reset: Whether the reset is a constant to the gradient; the adaptation is none.
         surrogate: The derivative of a spike.
         slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the variables; None for float32.
+        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
@@ -139,6 +141,7 @@ class AdEx(SpikingCell):
         True
     """
 
+    _wide = True
     _variables: tuple[str, ...] = ("v", "w")
     w: HiddenState
 

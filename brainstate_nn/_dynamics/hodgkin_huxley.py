@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core.arguments import as_dtype, as_positive, as_sizes
-from .._core.inputs import promote
+from .._core.inputs import promote, wide_dtype
 from .._core.sharded import spread_as
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
@@ -62,7 +62,7 @@ class HodgkinHuxley(RecurrentCell):
         dt: The time of one step; above 0.1 ms the spikes come late.
         surrogate: The derivative of a spike by ``v - threshold``.
         slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the variables; None for float32.
+        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
 
     Attributes:
         v: The membrane, a HiddenState of shape ``(*batch, *in_size)`` that `init_state` makes.
@@ -131,7 +131,7 @@ class HodgkinHuxley(RecurrentCell):
         Returns:
             Four arrays of shape ``(*batch_shape, *in_size)``.
         """
-        dtype = jnp.float32 if self.dtype is None else self.dtype
+        dtype = jnp.float32 if self.dtype is None else wide_dtype(self.dtype)
         v = jnp.broadcast_to(jnp.asarray(numbers_in(self.v_init), dtype), (*batch_shape, *self.in_size))
         return (v, *[opens / (opens + closes) for opens, closes in _rates(v)])
 
@@ -146,7 +146,8 @@ class HodgkinHuxley(RecurrentCell):
             The new carry, and the spikes: zeros and ones of the shape of `x`.
         """
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * 4)
-        x, v, *gates = promote(x, *[spread_as(part, x) for part in parts], dtype=self.dtype)
+        wide = None if self.dtype is None else wide_dtype(self.dtype)
+        x, v, *gates = promote(x, *[spread_as(part, x) for part in parts], dtype=wide)
         gates = [
             exp_euler_step(lambda gate, opens, closes: opens * (1 - gate) - closes * gate, gate, *rates, dt=self.dt)
             for gate, rates in zip(gates, _rates(v), strict=True)
@@ -155,6 +156,7 @@ class HodgkinHuxley(RecurrentCell):
         threshold = of_constant(self.threshold, v)
         passed = surrogate_spike(new - threshold, self.surrogate, self.slope)
         spike = jnp.where(v < threshold, passed, jnp.zeros_like(passed))
+        spike = spike if self.dtype is None else spike.astype(self.dtype)
         return tuple(a.astype(b.dtype) for a, b in zip((new, *gates), parts, strict=True)), spike
 
     def _slope_of_v(self, v: jax.Array, x: jax.Array, m: jax.Array, h: jax.Array, n: jax.Array) -> jax.Array:

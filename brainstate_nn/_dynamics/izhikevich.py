@@ -36,7 +36,7 @@ class Izhikevich(SpikingCell):
         detach_reset: Whether the reset is a constant to the gradient; the recovery is none.
         surrogate: The derivative of a spike.
         slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the variables; None for float32.
+        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
@@ -57,6 +57,7 @@ class Izhikevich(SpikingCell):
         True
     """
 
+    _wide = True
     _variables: tuple[str, ...] = ("v", "u")
     u: HiddenState
 

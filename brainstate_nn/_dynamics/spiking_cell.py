@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
-from .._core.inputs import promote
+from .._core.arguments import as_dtype, as_positive, as_sizes
+from .._core.inputs import promote, wide_dtype
 from .._core.sharded import spread_as
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
@@ -39,11 +39,13 @@ class SpikingCell(RecurrentCell):
         detach_reset: Whether the reset is a constant to the gradient.
         surrogate: The derivative of a spike by ``v - threshold``.
         slope: How steep it is.
-        dtype: The dtype of the variables; None for float32.
+        dtype: The dtype of the spikes, and of the variables where the class does not keep these `_wide`.
     """
 
     v: HiddenState
     _variables: tuple[str, ...] = ("v",)
+    # In mV: at -65 bfloat16 has steps of 0.5, and what a membrane moves by in 0.1 ms would be lost.
+    _wide: bool = False
 
     def __init__(
         self,
@@ -75,9 +77,9 @@ class SpikingCell(RecurrentCell):
         self.dtype = as_dtype(dtype)
 
     @property
-    def hidden_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def hidden_names(self) -> tuple[str, ...]:
         """The parts of the carry: `wait` is one where there is a refractory time, which may be set later too."""
-        held = not is_number(self.refractory) or self.refractory > 0
+        held = not isinstance(self.refractory, (int, float)) or self.refractory > 0
         return (*self._variables, "wait") if held else self._variables
 
     def initial_carry(self, batch_shape: Sequence[int] = ()) -> Any:
@@ -90,7 +92,7 @@ class SpikingCell(RecurrentCell):
             An array of shape ``(*batch_shape, *in_size)``, or a tuple of one for each of `hidden_names`.
         """
         shape = (*batch_shape, *self.in_size)
-        dtype = jnp.float32 if self.dtype is None else self.dtype
+        dtype = jnp.float32 if self.dtype is None else self._dtype_of_variables
         start = getattr(self, "v_rest", self.v_reset) if self.v_init is None else self.v_init
         v = jnp.broadcast_to(jnp.asarray(numbers_in(start), dtype), shape)
         parts = (v, *self._others(v))
@@ -111,7 +113,7 @@ class SpikingCell(RecurrentCell):
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * len(self.hidden_names))
         parts = [spread_as(part, x) for part in parts]
         wait = parts.pop() if "wait" in self.hidden_names else None
-        x, *variables = promote(x, *parts, dtype=self.dtype)
+        x, *variables = promote(x, *parts, dtype=self._dtype_of_variables)
         v, *others = self._move(x, *variables)
         free: Any = True
         if wait is not None:
@@ -124,7 +126,11 @@ class SpikingCell(RecurrentCell):
         kept = [new.astype(old.dtype) for new, old in zip(after, parts, strict=True)]
         if wait is not None:
             kept.append(jnp.where(spike > 0, self._steps_held(v), jnp.maximum(wait - 1, 0)))
-        return (tuple(kept) if len(kept) > 1 else kept[0]), spike
+        return (tuple(kept) if len(kept) > 1 else kept[0]), spike if self.dtype is None else spike.astype(self.dtype)
+
+    @property
+    def _dtype_of_variables(self) -> Any:
+        return wide_dtype(self.dtype) if self._wide and self.dtype is not None else self.dtype
 
     def _others(self, v: jax.Array) -> tuple[jax.Array, ...]:
         """Return the other variables before the first step."""

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from brainstate_graph import Node
+from brainstate_graph import Node, states
 
 from .._core.paths import dotted_names
 from .._core.selection import selected_states
@@ -53,6 +53,9 @@ def recorded(
     run: Callable[..., Any] = node if call is None else call  # pyright: ignore[reportAssignmentType]
 
     def recording(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        if states(node, ShortTermState):
+            # Before the call, that a mistake may leave all as it is; where there are none yet, the call may make them.
+            selected_states(node, where, "where")
         out = run(*args, **kwargs)
         found = selected_states(node, where, "where")
         return out, {name: state.value for name, state in zip(dotted_names(list(found)), found.values(), strict=True)}

@@ -21,6 +21,7 @@ from brainstate_graph.extend import describe
 
 from .._core.arguments import is_number
 from .._core.constraints import Constrained
+from .._core.inputs import at_least_float32
 from .._core.states import LongTermState
 
 __all__ = ["Constant", "Given", "as_constant", "check_above", "decay", "numbers_in", "of_constant"]
@@ -96,16 +97,14 @@ def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
     if is_number(constant):
         return constant
     value = jnp.asarray(numbers_in(constant))
-    # A State of whole numbers is one of constants too, and the strict promotion of JAX makes no float of them.
-    wanted = jnp.promote_types(jnp.float32, value.dtype) if jnp.issubdtype(value.dtype, jnp.floating) else jnp.float32
-    value = value.astype(wanted if wide else like.dtype)
+    value = at_least_float32(value) if wide else value.astype(like.dtype)
     # Broadcasting would do it silently, and raises where the user asked JAX for strict ranks.
     return value.reshape((1,) * (like.ndim - value.ndim) + value.shape)
 
 
 def decay(dt: float, tau: Constant, like: jax.Array) -> tuple[Any, Any]:
     """Return ``exp(-dt / tau)`` and one minus that, in the dtype of `like`, or as numbers."""
-    if is_number(tau):
+    if isinstance(tau, (int, float)):
         # In Python: it is a constant of the program.
         left = math.exp(-dt / tau)
         return left, 1 - left

@@ -41,9 +41,10 @@ WANT = {"layers.1.v": 1, "layers.1.wait": 2, "layers.2.g": 3}
 def test_states_over_time_in_a_loop(where, names):
     want = by_hand(network())
     net = network()
-    for around in (lambda f: f, jit):
+    recording = nn.recorded(net, *where)
+    for run in (lambda: for_loop(recording, XS), jit(lambda: for_loop(recording, XS))):
         nn.init_all_states(net)
-        out, seen = around(lambda xs: for_loop(nn.recorded(net, *where), xs))(XS)
+        out, seen = run()
         np.testing.assert_allclose(out, want[0], rtol=1e-5, atol=1e-6)
         assert list(seen) == names
         for name, values in seen.items():
@@ -66,7 +67,19 @@ def test_in_lanes():
 
 
 def test_what_chooses_nothing_is_told():
-    net = nn.LIF(2)
-    nn.init_all_states(net)
+    net = network()
     with pytest.raises(ValueError, match="where"):
-        nn.recorded(net, "*.w")(jnp.ones(2))
+        nn.recorded(net, "**.w")(jnp.ones(2))
+    assert not net.layers[1].v.value.any()
+
+
+def test_states_that_the_call_makes():
+    net = nn.LIF(2)
+
+    def from_rest(xs):
+        net.init_state()
+        return for_loop(net, xs)
+
+    out, seen = nn.recorded(net, "v", call=from_rest)(jnp.ones((3, 2)))
+    assert out.shape == (3, 2)
+    np.testing.assert_array_equal(seen["v"], net.v.value)

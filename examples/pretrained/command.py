@@ -46,5 +46,16 @@ def classify_picture(load: Callable[[Path], Any], doc: str, line: Sequence[str] 
     parser.add_argument("picture", type=Path, help="a file of NumPy, .npy: (height, width, channels), as scaled for it")
     options = parser.parse_args(line)
     with told(parser):
-        model, pixels = load(options.directory), np.load(options.picture, allow_pickle=False)
+        model, pixels = load(options.directory), picture(options.picture)
         print(*best(jit(model)(jnp.asarray(pixels, jnp.float32)[None])[0], read_config(options.directory)), sep="\n")
+
+
+def picture(path: Path) -> np.ndarray:
+    """Return the array of a file of NumPy."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:  # what is no such file is taken for a pickle
+        raise ValueError(f"{path} is no array of NumPy: write one by `np.save({str(path)!r}, pixels)`") from error
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{path} has several arrays: write one by `np.save`")
+    return found

@@ -50,9 +50,13 @@ def read_weights(directory: str | Path) -> Weights:
     if outside:
         raise ValueError(f"{index} names files that are not beside it: {', '.join(outside)}")
     lacking = [name for name in files if not (directory / name).is_file()]
+    if lacking and places:
+        raise FileNotFoundError(
+            f"{directory} has no {', '.join(lacking)}, which {INDEX} names: get what is missing again"
+        )
     if lacking:
         raise FileNotFoundError(
-            f"{directory} has no {', '.join(lacking)}: weights are read from safetensors alone, as a pickle runs the "
+            f"{directory} has no {SINGLE}: weights are read from safetensors alone, as a pickle runs the "
             "code of whoever wrote it; `model.save_pretrained(directory)` of transformers writes them"
         )
     weights: Weights = {}

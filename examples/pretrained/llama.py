@@ -130,7 +130,7 @@ def rotary_scaling(rope: Mapping[str, Any], length: int) -> Any:
         length: How many positions the model has by its configuration.
     """
     kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind not in ("default", *_NUMBERS) or rope.get("partial_rotary_factor", 1.0) != 1.0:
+    if kind not in ("default", *_NUMBERS) or (rope.get("partial_rotary_factor") or 1.0) != 1.0:
         raise ValueError(
             f"config.json asks for the rotary positions {dict(rope)}, and there is code for the types default, "
             f"{', '.join(_NUMBERS)}, and for whole heads alone"
@@ -161,10 +161,12 @@ def build(config: hub.Config, dtype: Any) -> Llama:
     """Return a model with the settings of a configuration."""
     s = hub.settings(Settings, config, "llama", pretraining_tp=1)
     hub.architecture(config, "LlamaForCausalLM")
-    # transformers 5 puts all about rotary positions into one entry, and former versions had two.
-    outer = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
-    rope = {name: config[name] for name in outer if name in config}
+    # transformers 5 puts all about rotary positions into one entry, and former versions had several.
+    outer = ("rope_theta", "partial_rotary_factor")
+    rope = {name: config.get(name) for name in outer}
     rope.update(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    if config.get("original_max_position_embeddings"):  # comes first there, too
+        rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
     scaling = rotary_scaling(rope, config.get("max_position_embeddings") or 2048)
     return Llama(s._replace(rope_theta=rope.get("rope_theta") or s.rope_theta, rotary_scaling=scaling), dtype)
 

@@ -14,6 +14,7 @@ import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_states
 from brainstate_transform import jit
 from examples.pretrained import bert, gpt2, llama, vit
+from examples.pretrained import generate as writing
 from examples.pretrained.command import classify_picture
 from examples.pretrained.files import stop_tokens
 from examples.pretrained.generate import choose, generate, main, padded, positions_of, ranked
@@ -69,6 +70,25 @@ def test_texts_drawn_at_random():
     # Of one token to draw from, it is that one.
     for few in ({"top_k": 1}, {"top_p": 1e-6}):
         assert generate(model, prompts, 12, temperature=2.0, key=key, **few) == greedy
+
+
+@pytest.mark.counts_traces
+def test_one_program_serves_all_choices(monkeypatch):
+    traced = []
+
+    def counted(*args):
+        traced.append(args)
+        return choose(*args)
+
+    monkeypatch.setattr(writing, "choose", counted)
+    generate(loaded("gpt2"), [[1]], 2)
+    first = len(traced)
+    assert first > 0
+    for options in ({"temperature": 0.5}, {"temperature": 2, "top_k": 3, "top_p": 0.9}, {"stop": 2}, {"stop": [2, 3]}):
+        generate(loaded("gpt2"), [[5]], 2, key=jax.random.key(1), **options)
+    assert len(traced) == first
+    generate(loaded("gpt2"), [[5, 6]], 2)
+    assert len(traced) == 2 * first  # prompts of another length
 
 
 def sampling():
@@ -175,6 +195,7 @@ def test_a_command_ends_with_one_line_where_something_is_wrong(tmp_path, capsys)
         (bert.main, [DATA / "bert", 5, 96], "the model knows 0 to 95"),
         (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "a.npy"], "of torch"),
         (partial(classify_picture, vit.load, ""), [DATA / "vit", tmp_path / "b.npy"], "No such file"),
+        (partial(classify_picture, vit.load, ""), [DATA / "vit", DATA / "vit" / "config.json"], "is no array of NumPy"),
     ):
         with pytest.raises(SystemExit) as caught:
             run(words(*line))

@@ -344,8 +344,13 @@ class Capture:
         elif issubclass(kind, (UserDict, UserList, ChainMap)):
             self.found.watch(link)
             self.found.know_by_attributes(item)
-            for part in item.maps if isinstance(item, ChainMap) else [item.data]:
-                yield self._step(link, link.name, part, Binding(Slots(item), "data"), path=path)
+            if not isinstance(item, ChainMap):
+                yield self._step(link, link.name, item.data, Binding(Slots(item), "data"), path=path)
+                return
+            maps = self._step(link, link.name, item.maps, Binding(Slots(item), "maps"), path=path)
+            self.found.watch(maps)
+            for number, part in enumerate(item.maps):
+                yield self._step(maps, link.name, part, Binding(Items(item.maps), number), path=path)
         else:
             if issubclass(kind, np.ndarray) and not item.dtype.hasobject and item.nbytes <= FEW_BYTES:
                 self.found.note(link, Static(item.copy()), same_bytes(item))

@@ -254,6 +254,8 @@ rebound: cfg = types.MappingProxyType({'k': V})
 cfg = collections.ChainMap({'k': V})
 read: cfg['k']
 set: cfg['k'] = V
+other_dicts: cfg.maps = [{'k': V}]
+in_front: cfg.maps.insert(0, {'k': V}) <> cfg.maps.pop(0)
 
 = item under an integer
 cfg = {0: V}

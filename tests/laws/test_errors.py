@@ -15,7 +15,7 @@ import pytest
 
 from brainstate_graph import Node, State
 from brainstate_transform import debug_nan, jit
-from tests.laws.transforms import ONE_OF_EACH, TRANSFORMS, transforms
+from tests.laws.transforms import ONE_OF_EACH, TRANSFORMS, each_transform
 from tests.tables import each
 
 
@@ -91,7 +91,7 @@ def check(error, operator):
 
 
 @each("around", [lambda f: f, jit], ids=["alone", "in jit"])
-@transforms()
+@each_transform()
 def test_a_wrong_shape_is_told_with_line_module_and_function(wrap, around):
     model = Whole(Wrong.shape)
     error = raised_by(lambda: around(wrap(lambda x: model(x)))(jnp.float32(1.0)))
@@ -99,7 +99,7 @@ def test_a_wrong_shape_is_told_with_line_module_and_function(wrap, around):
     check(error, Wrong.shape)
 
 
-@transforms()
+@each_transform()
 def test_a_traced_condition_is_told_with_line_module_function_and_states(wrap):
     model = Whole(Wrong.condition)
     error = raised_by(lambda: jit(wrap(lambda x: model(x)))(jnp.float32(1.0)))

@@ -23,7 +23,7 @@ import brainstate_nn as nn
 from brainstate_graph import clone, graphdef, treefy_merge, treefy_split, treefy_states
 from brainstate_transform import eval_shape, for_loop, jit, vmap
 from tests.laws.layer import Called, Layer
-from tests.laws.layers import LAYERS, all_layers, layers
+from tests.laws.layers import LAYERS, all_layers
 from tests.laws.sizes import USUAL, Sizes
 from tests.nn.peers import values_of
 from tests.nn.whole import all_bits
@@ -295,7 +295,7 @@ def test_a_split_layer_under_raw_jit_returns_its_states(row: Layer) -> None:
 _called = jit(lambda layer, *inputs: layer(*inputs))  # one program for all lanes, where eager operations are many
 
 
-@layers()
+@all_layers()
 def test_vmap_is_one_call_for_each_lane(row: Layer) -> None:
     layer = row.make(training=False)
     lanes = [row.inputs(seed=seed) for seed in range(2)]
@@ -308,7 +308,7 @@ def test_vmap_is_one_call_for_each_lane(row: Layer) -> None:
     assert_close(out, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), 1e-5)
 
 
-@layers()
+@all_layers()
 def test_a_loop_is_one_call_after_another(row: Layer) -> None:
     layer = row.make()
     other = clone(layer)

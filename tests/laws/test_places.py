@@ -119,7 +119,8 @@ def test_a_place_is_watched_beside_what_the_function_assigns(place):
 
 
 @pytest.mark.counts_traces
-@rows(MODELS)
+@each("place", MODELS, ids=lambda place: place.name)
+@as_it_was()
 def test_a_model_is_watched_wherever_it_is_held(place):
     wrong = wrong_with({change: lambda change=change: seen(place, change, jitted) for change in place.changes})
     assert not wrong, wrong
@@ -139,14 +140,16 @@ def wrong_at(places, *args, **options):
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("way", WAYS)
+@each("way", WAYS)
+@as_it_was()
 def test_a_place_is_watched_however_it_is_read(way):
     wrong = wrong_at(TYPICAL, jitted, WAYS[way])
     assert not wrong, wrong
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("name", MADE)
+@each("name", MADE)
+@as_it_was()
 def test_a_place_is_watched_by_what_is_made_once(name):
     made = MADE[name]
     wrong = wrong_at(TYPICAL_OF_BODIES, made.make, made.way, counts=made.counts)
@@ -200,7 +203,8 @@ def test_what_a_function_changes_itself_traces_nothing(place):
     assert not wrong, wrong
 
 
-@rows(ODD_OBJECTS)
+@each("place", ODD_OBJECTS, ids=lambda place: place.name)
+@as_it_was()
 def test_a_look_falls_over_nothing(place):
     def runs_as_in_python(run):
         scene = Scene(place)
@@ -260,7 +264,8 @@ def change_of(place):
 
 
 @pytest.mark.usefixtures("folder")
-@rows(NOT_WATCHED)
+@each("place", NOT_WATCHED, ids=lambda place: place.name)
+@as_it_was()
 def test_what_is_not_watched_is_told_and_found_by_the_audit(place):
     scene = Scene(place)
     compiled, audited = bt.jit(scene.f), bt.jit(scene.f, audit=True)

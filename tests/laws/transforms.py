@@ -42,6 +42,7 @@ from brainstate_transform import (
     while_loop,
 )
 from brainstate_transform import map as mapped
+from tests.tables import each
 
 
 class Param(State):
@@ -210,13 +211,24 @@ ONE_OF_EACH = (
 
 def transforms(without=(), only=None, in_short=False):
     """One parameter `wrap` for each transform; `in_short` leaves all but one of each sort to `pytest -m exhaustive`."""
+    names = _names(without, only)
+    marks = {name: pytest.mark.exhaustive for name in names if in_short and name not in CORE}
+    params = [pytest.param(TRANSFORMS[name], id=name, marks=marks.get(name, ())) for name in names]
+    return pytest.mark.parametrize("wrap", params)
+
+
+def each_transform():
+    """All transforms in one case, for a law that takes no time."""
+    names = _names((), None)
+    return each("wrap", [TRANSFORMS[name] for name in names], ids=names)
+
+
+def _names(without, only):
     assert set(without) | set(only or ()) <= set(TRANSFORMS)
     names = [name for name in TRANSFORMS if name not in without and (only is None or name in only)]
     if jax.config.jax_check_tracer_leaks or not Snapshot.enabled:  # where everything is slow, one of each sort
         names = [name for name in names if name in CORE]
-    marks = {name: pytest.mark.exhaustive for name in names if in_short and name not in CORE}
-    params = [pytest.param(TRANSFORMS[name], id=name, marks=marks.get(name, ())) for name in names]
-    return pytest.mark.parametrize("wrap", params)
+    return names
 
 
 def twin(node):

@@ -153,7 +153,7 @@ def run(wrap, *looks):
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@each("look", LOOKS.values(), ids=LOOKS)
 def test_a_look_in_a_compiled_function_is_traced_once(look):
     results, runs = run(jit, look)
     expected, _ = run(jit, LOOKS["lambda"])

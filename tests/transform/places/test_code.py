@@ -92,8 +92,8 @@ OWN = {
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("note", OWN.values(), ids=OWN)
-@pytest.mark.parametrize("threads", [0, 1])
+@each("note", OWN.values(), ids=OWN)
+@each("threads", [0, 1])
 def test_a_list_that_the_function_fills_is_its_own_beside_other_threads_too(note, threads):
     runs, log, number, done = Runs(), [[], []], 1, threading.Event()
 

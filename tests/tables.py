@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-__all__ = ["each", "pairs"]
+__all__ = ["each", "first_rows_outside", "pairs"]
+
+_whole: tuple[pathlib.Path, ...] | None = None  # where all rows are run
+
+
+def first_rows_outside(folders: Sequence[pathlib.Path]) -> None:
+    """Run from now on the first row of each table, but all rows of what is in these folders: for ``--one-case``."""
+    global _whole
+    _whole = tuple(folders)
+
+
+def _is_short(file: str) -> bool:
+    return _whole is not None and not any(map(pathlib.Path(file).is_relative_to, _whole))
 
 
 def each(names: str | Sequence[str], rows: Iterable[Any], ids: Any = None) -> Callable[[Any], Any]:
@@ -25,10 +38,13 @@ def each(names: str | Sequence[str], rows: Iterable[Any], ids: Any = None) -> Ca
         parameters = inspect.signature(test).parameters
         assert set(names) <= set(parameters), f"{test.__name__} has no arguments {set(names) - set(parameters)}"
 
+        file = getattr(test, "_file", None) or inspect.unwrap(test).__code__.co_filename  # of a table below it, too
+        short = _is_short(file)
+
         @functools.wraps(test)
         def run(*owner: Any, **fixtures: Any) -> None:
             failed: list[BaseException] = []
-            for number, row in enumerate(rows):
+            for number, row in enumerate(rows[:1] if short else rows):
                 values = (row,) if len(names) == 1 else tuple(row)
                 try:
                     test(*owner, **fixtures, **dict(zip(names, values, strict=True)))
@@ -40,6 +56,7 @@ def each(names: str | Sequence[str], rows: Iterable[Any], ids: Any = None) -> Ca
             if failed:
                 raise failed[0]
 
+        run._file = file  # pyright: ignore[reportFunctionMemberAccess]
         del run.__wrapped__  # in which pytest would look for the arguments
         run.__signature__ = inspect.Signature([p for name, p in parameters.items() if name not in names])
         return run

@@ -97,7 +97,7 @@ class RandomState(_Stream, today.RandomState, metaclass=_AnyStream):
         copied = source is None or isinstance(source, today.RandomState)
         super().__init__(source if copied else key_of(source), name, **metadata)
 
-    def seed(self, seed_or_key: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def seed(self, seed_or_key: Any = None) -> None:
         """Start the stream anew.
 
         Args:

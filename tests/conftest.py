@@ -64,25 +64,18 @@ def _keep_programs(folder: pathlib.Path, tidy: bool) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
 
 
-_FILES_BETWEEN = 4
-_files_since = 0
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Drop what JAX has kept of some files before the next: a worker grew to 4 GB, and a full collection to 0.5 s."""
-    global _files_since
+    """Drop what JAX has kept of one file before the next one: a worker grew to 4 GB, and a full collection to 0.5 s."""
     yield
-    _files_since += 1
-    if _files_since < _FILES_BETWEEN:  # it takes 0.25 seconds
-        return
-    _files_since = 0
     jax.clear_caches()
     gc.collect()
     gc.freeze()  # as above: what libraries have made meanwhile
 
 
-WHOLE = tuple(pathlib.Path(__file__).parent / name for name in ("laws", "public"))
+WHOLE = tuple(
+    pathlib.Path(__file__).parent / name for name in ("laws", "public/test_names.py", "public/test_tables.py")
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,7 +83,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--one-case",
         action="store_true",
-        help="run the first case of each test and the first row of each table, but the laws and public tests whole",
+        help="run the first case of each test and the first row of each table, but the laws and public names whole",
     )
 
 

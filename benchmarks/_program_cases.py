@@ -350,9 +350,9 @@ def toggled_plain() -> Works:
 # ------------------------------------------------------------------------------------------------ hidden states
 
 
-def cells() -> nn.Sequential:
+def cells(width: int = WIDTH) -> nn.Sequential:
     rng = nn.RandomState(0)
-    return nn.Sequential(*[nn.GRUCell(WIDTH, WIDTH, rng=rng) for _ in range(4)])
+    return nn.Sequential(*[nn.GRUCell(width, width, rng=rng) for _ in range(4)])
 
 
 def spiking() -> nn.Sequential:
@@ -365,8 +365,8 @@ def spiking() -> nn.Sequential:
     )
 
 
-def series() -> jax.Array:
-    return jnp.ones((TIME, BATCH, WIDTH))
+def series(width: int = WIDTH, time: int = TIME) -> jax.Array:
+    return jnp.ones((time, BATCH, width))
 
 
 def from_rest(net: nn.Module, x: jax.Array) -> jax.Array:
@@ -375,10 +375,10 @@ def from_rest(net: nn.Module, x: jax.Array) -> jax.Array:
     return for_loop(net, x).mean()
 
 
-def run_from_rest() -> Works:
-    net, x = cells(), series()
+def run_from_rest(width: int = WIDTH, time: int = TIME) -> Works:
+    net, x = cells(width), series(width, time)
     step = jit(lambda x: from_rest(net, x))
-    shape, tree = treefy_split(cells())
+    shape, tree = treefy_split(cells(width))
     values, structure = jax.tree.flatten(tree)
 
     @jax.jit
@@ -390,8 +390,8 @@ def run_from_rest() -> Works:
     return {"with": lambda: step(x), "without": lambda: raw(values, x)[0]}
 
 
-def train_from_rest() -> Works:
-    x = series()
+def train_from_rest(time: int = TIME) -> Works:
+    x = series(time=time)
     step = train_step(spiking(), from_rest)
     params, rest, raw = raw_train_step(spiking(), from_rest)
 

@@ -76,6 +76,10 @@ ROWS = (
     Row("jax.vmap(net)(x)", LAMBDA, 1.1, cases.mapped),
     Row("hidden states made inside, GRU cells", BY_HAND, 1.15, cases.run_from_rest, share=2),
     Row("hidden states made inside, spiking, training", BY_HAND, 1.15, cases.train_from_rest, share=2),
+    # Those two run for 30 microseconds. Whether a thread of JAX falls asleep between two of them, which takes it 20 to
+    # wake, changes from run to run; in steps of a usual length it does not.
+    Row("hidden states made inside, GRU cells of 32, 50 steps", BY_HAND, 1.15, cases.run_from_rest, (32, 50)),
+    Row("hidden states made inside, spiking, training, 50 steps", BY_HAND, 1.15, cases.train_from_rest, (50,)),
     Row("trace, 50 layers", RAW, 1.15, cases.trace_stack, (50,), share=3),
     Row("trace, 50 layers, checkpoint reads a State", RAW, 1.5, cases.trace_stack_with_token, (50,), share=3),
     # 1.06 before JAX's inner caches were told apart; whether it is slower than then, `--against` tells.

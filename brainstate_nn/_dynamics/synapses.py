@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from .._core.arguments import as_dtype, as_positive, as_sizes, is_number
 from .._core.inputs import promote
+from .._core.sharded import spread_as
 from .._core.states import HiddenState
 from .._recurrent.cell import RecurrentCell
 from .._recurrent.constants import Constant, Given, as_constant, check_above, decay, of_constant
@@ -54,6 +55,7 @@ class _Synapse(RecurrentCell):
             The new carry, and the current.
         """
         x, *parts = self._as_step_inputs(carry, x, self.in_size, *[self.in_size] * len(self.hidden_names))
+        parts = [spread_as(part, x) for part in parts]
         x, *variables = promote(x, *parts, dtype=self.dtype)
         after, y = self._move(x, *variables)
         kept: Any = tuple(new.astype(old.dtype) for new, old in zip(after, parts, strict=True))

@@ -328,12 +328,11 @@ def write_values(
     Raises:
         TraceContextError: A value belongs to a JAX trace that does not know of the state.
     """
-    plain = PLAIN.issuperset(map(type, values))
-    if plain and not overlays.busy:  # nothing to check, and nobody to tell: half of the time
+    top = stack.top if overlays.open_overlays else None
+    checked = top is None and PLAIN.issuperset(map(type, values))
+    if checked and not overlays.busy:  # nobody to tell: half of the time
         _store(None, states, values, (), also)
         return
-    top = stack.top if overlays.open_overlays else None
-    checked = top is None and plain
     orphans = [] if checked else _check(states, values, top)
     note_reads(used)
     if top is None:

@@ -101,7 +101,10 @@ class Renewal:
         return untraced_states(self._kinds, self._metas, values)
 
     def storing(self, states: Sequence[State[Any]]) -> list[Iterable[Any]]:
-        """Return what puts the states in their places, for `at_once`; the snapshot holds those of before."""
+        """Return what puts the states in their places, for `at_once`; the snapshot holds those of before.
+
+        As `journal.storing` does, which takes twice as long to sort out what is set and what is deleted.
+        """
         owners = self._owners
         if journal.open_journals:
             for node, name in zip(owners, self._names, strict=True):
@@ -114,7 +117,8 @@ class Renewal:
 
         Args:
             states: The states.
-            since: What `begin` returned. If anything else has changed since, nothing is done.
+            since: What `begin` returned. If one of the nodes was changed again since, nothing is done; a change of
+                another one is found by the next `is_current`.
         """
         now, snapshot, mine = clock.now, self._snapshot, since + 1
         ticks = [node.__graph__.tick for node in snapshot._nodes]

@@ -180,13 +180,14 @@ class Inputs:
             return
         # As a rule none of them is passed: what a call makes at its beginning is nobody's before.
         table, passing, others = self.graph.states, self.key.passing, renewal.renewed.isdisjoint
-        chosen = passing is not None and not others(passing.indices)
-        if chosen and passing is not None:
+        untouched, outcome = True, self.last[0]
+        if passing is not None and not others(passing.indices):
             self._choose(passing)
-        outcome = self.last[0]
+            untouched = False
         if outcome is not None and not (others(outcome.states) and others(outcome.used or ())):
             self.last = outcome, [table[i] for i in outcome.states], [table[i] for i in outcome.used or ()]
-        elif not chosen:
+            untouched = False
+        if untouched:
             self._untouched = renewal, outcome
 
     def _choose(self, passing: Passing) -> None:

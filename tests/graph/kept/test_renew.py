@@ -93,12 +93,23 @@ def test_what_another_thread_sets_meanwhile_is_seen(name):
 
 
 @pytest.mark.parametrize("change", [lambda m: setattr(m, "c", []), lambda m: m.b.w.register_hook("read", print)])
-def test_what_has_ended_meanwhile_is_seen(change):
+def test_a_whole_change_of_another_thread_meanwhile_is_seen(change):
     root = {"model": model()}
     snapshot = Snapshot(root, own_root=True)
     renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
     assert renewal is not None
     put(renewal, [Hidden(0.0) for _ in range(3)], lambda: change(root["model"]))
+    assert not snapshot.is_current()
+
+
+def test_nothing_is_brought_up_to_date_where_one_of_the_nodes_was_changed_again():
+    root = {"model": model()}
+    snapshot = Snapshot(root, own_root=True)
+    renewal = Renewal.of(snapshot, places(snapshot.graphdef), [Hidden] * 3)
+    assert renewal is not None
+    before = list(snapshot.states)
+    assert not put(renewal, [Hidden(0.0) for _ in range(3)], lambda: setattr(root["model"].a, "k", 3))
+    assert all(a is b for a, b in zip(snapshot.states, before, strict=True))
     assert not snapshot.is_current()
 
 

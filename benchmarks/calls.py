@@ -13,13 +13,13 @@ comprehension does not count, as only Python 3.11 runs it in a frame of its own.
 The traced call is the first one of a new step over a new model; the warm call is the third.
 
 Options: ``--top N`` (the N functions of ours that are called most, and all files), ``--tree N`` (who calls whom, as far
-as N calls lie below), ``--warm`` (both for the warm call), ``--ours`` (no peers).  It reports and never fails: the exit
-code is 0.
+as N calls lie below), ``--warm`` (both for the warm call), ``--ours`` (no peers).
 """
 
 from __future__ import annotations
 
 import dis
+import functools
 import importlib
 import importlib.util
 import sys
@@ -35,10 +35,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._report import options
-from ._timing import Work
+from ._arena.claim import PEERS, Absent, Claim, Failed, Row, Works
+from ._arena.command import options, prepare, run
+from ._arena.timing import Number, Work, one_line
 
-__all__ = ["OURS", "PEERS", "TARGETS", "Calls", "System", "count", "counted"]
+__all__ = ["CLAIM", "SYSTEMS", "TARGETS", "Calls", "count", "counted"]
 
 RATE = 0.1
 WIDTHS = (4, 16, 1)
@@ -141,23 +142,7 @@ def folder_of(package: str) -> Path:
 # ------------------------------------------------------------------------------------------------ the step, four times
 
 
-@dataclass(frozen=True)
-class System:
-    """A library that the step is written in.
-
-    Attributes:
-        name: What the table calls it.
-        packages: The packages whose functions count.
-        step: Makes a model and a jitted step over it, from one batch; a call of what it returns is one step.
-    """
-
-    name: str
-    packages: tuple[str, ...]
-    step: Callable[[jax.Array, jax.Array], Work]
-
-    @property
-    def installed(self) -> bool:
-        return all(importlib.util.find_spec(package) for package in self.packages)
+Step = Callable[[jax.Array, jax.Array], Work]  # makes a model and a jitted step over it, whose call is one step
 
 
 def _ours(x: jax.Array, y: jax.Array) -> Work:
@@ -270,63 +255,83 @@ def _brainstate(x: jax.Array, y: jax.Array) -> Work:
     return lambda: step(x, y)
 
 
-OURS = System("ours", ("brainstate_graph", "brainstate_transform", "brainstate_nn"), _ours)
-PEERS = (
-    System("equinox", ("equinox",), _equinox),
-    System("flax nnx", ("flax",), _nnx),
-    System("brainstate", ("brainstate",), _brainstate),
-)
+# By system, the packages whose functions count, and the step.
+SYSTEMS: dict[str, tuple[tuple[str, ...], Step]] = {
+    "ours": (("brainstate_graph", "brainstate_transform", "brainstate_nn"), _ours),
+    "nnx": (("flax",), _nnx),
+    "brainstate": (("brainstate",), _brainstate),
+    "equinox": (("equinox",), _equinox),
+}
 
 
-def counted(system: System) -> tuple[Calls, Calls]:
+@functools.cache
+def counted(system: str) -> tuple[Calls, Calls]:
     """Return the calls of the first call of a new step, and those of a warm one."""
+    packages, make = SYSTEMS[system]
     rng = np.random.default_rng(0)
     x, y = (jnp.asarray(rng.normal(size=(8, width)), jnp.float32) for width in (WIDTHS[0], WIDTHS[-1]))
-    step = system.step(x, y)
-    first = count(step, *system.packages)
+    step = make(x, y)
+    first = count(step, *packages)
     step()
-    return first, count(step, *system.packages)
+    return first, count(step, *packages)
 
 
-# ------------------------------------------------------------------------------------------------ the table
+# ------------------------------------------------------------------------------------------------ the rows
 
 # Of these, some 400 are the call itself and 250 the reading of what the step depends on, each place once.
 TARGETS = {"traced": 700, "files": 50, "warm": 8}
 
-_LINE = "{:<14}{:>8}{:>8}{:>12}{:>11}{:>10}{:>8}"
+
+def numbers(of: Callable[[Calls, Calls], int]) -> Works:
+    found: dict[str, Number | Absent | Failed] = {}
+    for name in SYSTEMS:
+        if name in PEERS and importlib.util.find_spec(PEERS[name]) is None:
+            found[name] = Absent(PEERS[name])
+            continue
+        try:
+            found[name] = Number(of(*counted(name)))
+        except Exception as error:  # one system must not keep the others from being counted
+            found[name] = Failed(one_line(error))
+    return found
 
 
-def _report(system: System) -> tuple[str, Calls, Calls]:
-    first, warm = counted(system)
-    numbers = (len(first), len(first.files), len(first.functions), first.switches, len(warm), len(warm.files))
-    return _LINE.format(system.name, *numbers), first, warm
+ROWS = (
+    Row("calls when it is first traced", numbers, (lambda first, warm: len(first),), TARGETS["traced"], None, "calls"),
+    Row("files that they are in", numbers, (lambda first, warm: len(first.files),), TARGETS["files"], None, "calls"),
+    Row("functions that are called", numbers, (lambda first, warm: len(first.functions),), None, None, "calls"),
+    Row("goings from file to file", numbers, (lambda first, warm: first.switches,), None, None, "calls"),
+    Row("calls when it is warm", numbers, (lambda first, warm: len(warm),), TARGETS["warm"], None, "calls"),
+)
+CLAIM = Claim("calls", "A training step goes through few Python functions of the library", ROWS)
+
+
+def show(calls: Calls, top: int, least: int) -> None:
+    """Print the functions that are called most, and who calls whom."""
+    if top:
+        print("\ncalls  function")
+        print(*(f"{times:5}  {name}" for name, times in calls.functions.most_common(top)), sep="\n")
+        print("\ncalls  file")
+        print(*(f"{times:5}  {name}" for name, times in calls.files.most_common()), sep="\n")
+    if least:
+        print("\n below call", *calls.tree(least), sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = options("calls", __doc__)
+    parser = options(CLAIM, __doc__)
     parser.add_argument("--top", type=int, default=0, metavar="N", help="the N functions of ours that are called most")
     parser.add_argument("--tree", type=int, default=0, metavar="N", help="who calls whom, from N calls on")
     parser.add_argument("--warm", action="store_true", help="--top and --tree for the warm call")
     parser.add_argument("--ours", action="store_true", help="leave the peers out")
     given = parser.parse_args(argv)
-    print(_LINE.format("", "traced", "files", "functions", "switches", "warm", "files"))
-    line, first, warm = _report(OURS)
-    print(line)
-    print(_LINE.format("at most", TARGETS["traced"], TARGETS["files"], "", "", TARGETS["warm"], ""))
-    for peer in () if given.ours else PEERS:
-        try:
-            print(_report(peer)[0] if peer.installed else f"{peer.name:<14}not installed", flush=True)
-        except Exception as error:  # one system must not keep the others from being reported
-            print(f"{peer.name:<14}failed: {type(error).__name__}: {error}", flush=True)
-    shown = warm if given.warm else first
-    if given.top:
-        print("\ncalls  function")
-        print(*(f"{times:5}  {name}" for name, times in shown.functions.most_common(given.top)), sep="\n")
-        print("\ncalls  file")
-        print(*(f"{times:5}  {name}" for name, times in shown.files.most_common()), sep="\n")
-    if given.tree:
-        print("\n below call", *shown.tree(given.tree), sep="\n")
+    if given.ours:
+        for name in PEERS:
+            SYSTEMS.pop(name, None)
+    if not (given.top or given.tree):
+        return run(CLAIM, given)
+    prepare(CLAIM, given.platform)
+    first, warm = counted("ours")
+    show(warm if given.warm else first, given.top, given.tree)
     return 0
 
 

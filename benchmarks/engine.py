@@ -1,196 +1,146 @@
-"""``python -m benchmarks.engine``: what state-aware functions cost beside hand-threaded JAX, one claim per row.
+"""``python -m benchmarks.engine``: what a call of a compiled function costs beside hand-threaded JAX.
 
-Options: ``--quick`` (a few seconds, rougher), ``--rows call step`` (rows whose name contains one of the words),
-``--profile`` (where a call with 3 states spends its time), ``--against REVISION`` (today's packages beside those of a
-revision of git or of a directory, see `_against`).  It reports and never fails: the exit code is 0.
+Calls by the number of states that they read, write or donate, a warm training step, and one read or write of a State.
+``--profile`` shows where a call with 3 states spends its time.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from brainstate_graph import Snapshot
 from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import StateValues
 
-from . import _cases as cases
-from ._against import add_options, compare
-from ._peers import PEERS, works_of
-from ._report import chosen, header, options, ratios
-from ._timing import Work, interleaved
+from ._arena.claim import Claim, Row, Works, of_each
+from ._arena.command import options, prepare, run
+from ._arena.statistics import spread
+from ._arena.table import spell
+from ._arena.timing import Work, timed
+from ._cases import stack_peers, stacks, step_peers, steps
 
-__all__ = ["ROWS", "main"]
+__all__ = ["CLAIM", "main"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One claim.
-
-    Attributes:
-        name: What is claimed to be cheap.
-        target: The greatest ratio to raw JAX that we claim.
-        make: Makes what is timed; the peers have a method of the same name.
-        args: The arguments of `make`.
-        per: How many operations one run is.
-        same: Whether all systems must compute the same first result.
-        share: How much of the time for a row it gets.
-    """
-
-    name: str
-    target: float
-    make: Callable[..., cases.Works]
-    args: tuple[int, ...] = ()
-    per: int = 1
-    same: bool = False
-    share: int = 1
+SYSTEMS = {"ours": steps.Ours, "raw": steps.Raw, "nested dict": steps.Nested, **step_peers.PEER_SYSTEMS}
+STACKS = {"ours": stacks.Ours, "raw": stacks.Raw, **stack_peers.PEER_SYSTEMS}
+# XLA compiles a program of 7,600 outputs for 4 s, so that each further system takes that.
+FEW = {name: SYSTEMS[name] for name in ("ours", "raw", "nested dict")}
+SIZES = (0, 3, 21, 201, 1000, 7600)
+TIMES = 500  # how often one run of a read or a write does it
 
 
+def calling(make: Callable[[int], steps.Step], donate: bool, few: bool, count: int) -> Works:
+    return of_each(FEW if few else SYSTEMS, "calling", functools.partial(make, count), donate)
+
+
+def calls(
+    kind: str, make: Callable[[int], steps.Step], donate: bool, targets: dict[int, float], few_from: int
+) -> list[Row]:
+    """The rows of a kind of call: one for each number of states."""
+    return [
+        Row(
+            f"call, {size:,} states {kind}",
+            functools.partial(calling, make, donate, size >= few_from),
+            (size,),
+            target=targets.get(size),
+            same=True,
+            share=1.0 if size < 1000 else 2.0,
+            quick=size < 1000 and (kind == "written" or size == 201),
+            curve=f"call, states {kind}",
+            size=size,
+        )
+        for size in SIZES
+        if size or kind == "written"
+    ]
+
+
+def partly(used: int, held: int) -> Works:
+    return of_each(SYSTEMS, "partly", used, held)
+
+
+def stepping(layers: int) -> Works:
+    return of_each(STACKS, "stepping", layers)
+
+
+def reads() -> Works:
+    return of_each(STACKS, "reads", TIMES)
+
+
+def writes() -> Works:
+    return of_each(STACKS, "writes", TIMES)
+
+
+WRITTEN = {3: 1.25, 21: 1.1, 201: 1.0, 1000: 1.0, 7600: 1.0}
+OTHERS = {3: 1.5, 21: 1.3, 201: 1.15, 1000: 1.15, 7600: 1.15}
 ROWS = (
-    Row("call, 3 states", 1.5, cases.calling, (3,), same=True),
-    Row("call, 21 states", 1.3, cases.calling, (21,), same=True),
-    Row("call, 201 states", 1.15, cases.calling, (201,), same=True),
-    Row("call, 3 of 1,000 captured states", 3, cases.calling, (3, 1000), same=True),
-    Row("trace, 50-layer step", 1.3, cases.tracing, (50,), share=3),
-    Row("step, 50-layer, warm", 1.1, cases.stepping, same=True),
-    Row("flatten a tree of 7,600 states", 1.5, cases.flattening, (7600,)),
-    Row("split again, 200 states", 3, cases.splitting, (200,)),
-    Row("State.value read", 3, cases.reads, per=cases.TIMES),
-    Row("State.value write", 6, cases.writes, per=cases.TIMES),
+    *calls("written", steps.adding, False, WRITTEN, 10_000),
+    *calls("read", steps.reading, False, OTHERS, 7600),
+    *calls("donated", steps.adding, True, OTHERS, 7600),
+    Row("call, 3 of 1,000 captured states", partly, (3, 1000), target=3, same=True),
+    Row("training step, 50 layers, warm", stepping, (50,), target=1.1, same=True),
+    Row("State.value read", reads, target=3, per=TIMES),
+    Row("State.value write", writes, target=6, per=TIMES),
 )
-
-# Beside older packages only: in these, most of the time that passes goes into XLA.
-FIRST_CALLS = (
-    Row("trace, 2-layer step", math.inf, cases.tracing, (2,)),
-    Row("first call, 2-layer step", math.inf, cases.first_calls, (2,)),
-    Row("first call, 50-layer step", math.inf, cases.first_calls, (50,)),
-)
-
-_LINE = "{:<34}{:>10}{:>10}{:>8}{:>9}{:>9}{:>12}  {}"
+CLAIM = Claim("engine", "A call costs what hand-threaded JAX costs", ROWS, budget_s=2.5, axis="states")
 
 
-def our_work(name: str) -> Work:
-    """Make what is timed of a row, see `compare`."""
-    (row,) = (row for row in ROWS + FIRST_CALLS if row.name == name)
-    return row.make(*row.args)["ours"]
-
-
-def measure(row: Row, peers: list[Any], budget_s: float) -> str:
-    """Return the line of one row."""
-    works = row.make(*row.args)
-    for peer in peers:
-        works |= works_of(peer, row.make.__name__, *row.args)
-    if row.same:
-        first = {name: float(np.asarray(work())) for name, work in works.items()}
-        if not np.allclose(list(first.values()), first["raw"], rtol=1e-4):
-            return f"{row.name:<34}failed: the systems compute different things: {first}"
-    best, rounds = interleaved(works, budget_s)
-    return f"{_LINE.format(row.name, *ratios(best, row.target, row.per))} (best of {rounds})"
-
-
-def table(words: list[str], quick: bool) -> None:
-    """Print the table, a line as soon as it is known."""
-    rows = [row for row in ROWS if chosen(row.name, words)]
-    peers = [peer() for peer in PEERS]
-    print(header())
-    print("Ratio: the least time over many alternating rounds, by that of hand-threaded raw JAX in the same rounds.\n")
-    print(_LINE.format("", "ours", "raw JAX", "ratio", "target", "nnx", "brainstate", "").rstrip())
-    for row in rows:
-        try:
-            line = measure(row, peers, row.share * (1.0 if quick else 6.0))
-        except Exception as error:  # one row must not keep the others from being reported
-            line = f"{row.name:<34}failed: {type(error).__name__}: {error}"
-        print(line, flush=True)
-    print()
-    if any(row.make is cases.tracing for row in rows):
-        print(python_runs())
-    if any(row.make in (cases.calling, cases.stepping) for row in rows):
-        print(nnx_note(peers, 0.5 if quick else 2.0))
-
-
-def python_runs() -> str:
-    try:
-        runs = ", ".join(f"{count} in {what}" for what, count in cases.python_runs().items())
-    except Exception as error:
-        runs = f"failed: {type(error).__name__}: {error}"
-    return f"Runs of the user's Python (claimed: 1, 1, 0): {runs}."
-
-
-def nnx_note(peers: list[Any], budget_s: float) -> str:
-    """The other way to use nnx: bound once to a module by ``nnx.cached_partial``."""
-    for nnx in (peer for peer in peers if peer.name == "nnx"):
-        found = []
-        for name, works in (
-            ("call, 3 states", {**cases.calling(3), "nnx": nnx.calling(3, cached=True)}),
-            ("call, 201 states", {**cases.calling(201), "nnx": nnx.calling(201, cached=True)}),
-            ("step", {**cases.stepping(), "nnx": nnx.stepping(cached=True)}),
-        ):
-            best, _ = interleaved({k: works[k] for k in ("raw", "nnx")}, budget_s)
-            found.append(f"{best['nnx'] / best['raw']:.1f} ({name})")
-        text = "nnx: nnx.jit with the module as argument. Bound once by nnx.cached_partial its ratios are "
-        return text + ", ".join(found) + "."
-    return "nnx is not installed."
-
-
-def profile(budget_s: float) -> None:
-    """Do by hand, in public parts, what a call with 3 states does, and time each part."""
-    bank, x = cases.Bank(3), jnp.array(1.0)
-    works = cases.calling(3)
+def parts() -> dict[str, Work]:
+    """Return in public parts what a call with 3 states does."""
+    bank, x = steps.Bank([steps.Part([], steps.scalars(3))]), jnp.array(1.0)
     snapshot = Snapshot(bank)
     states = snapshot.states
-    values = read_values(states)
-    wrapped = StateValues.read(states)
+    values, wrapped = read_values(states), StateValues.read(states)
 
     @jax.jit
     def through(given: StateValues, x: jax.Array) -> Any:
         out = [value + x for value in given.values]
         return out[0], StateValues(given.which, out)
 
-    parts: cases.Works = {
-        "raw": works["raw"],
-        "ours": works["ours"],
+    make = functools.partial(steps.adding, 3)
+    return {
+        "raw": steps.Raw().calling(make),
+        "ours": steps.Ours().calling(make),
         "look": snapshot.is_current,
         "read": lambda: read_values(states, False),
         "wrapped": lambda: through(wrapped, x),
         "write": lambda: write_values(states, values),
         "nothing": lambda: None,
     }
-    best, rounds = interleaved(parts, budget_s)
-    best = {k: v if k in ("raw", "ours", "wrapped") else max(v - best["nothing"], 0.0) for k, v in best.items()}
+
+
+def profile(budget_s: float) -> None:
+    """Print what each of these parts takes alone."""
+    timing = timed(parts(), budget_s, 60.0)
+    found = {name: spread([seen[name] for seen in timing.rounds if name in seen]).median for name in timing.first}
+    alone = {name: max(found[name] - found["nothing"], 0.0) for name in ("look", "read", "write")}
     lines = {
-        "hand-threaded JAX": best["raw"],
-        "is the graph as it was?": best["look"],
-        "read the values": best["read"],
-        "pass them as StateValues, not a tuple": best["wrapped"] - best["raw"],
-        "write the values": best["write"],
+        "hand-threaded JAX": found["raw"],
+        "is the graph as it was?": alone["look"],
+        "read the values": alone["read"],
+        "pass them as StateValues, not a tuple": found["wrapped"] - found["raw"],
+        "write the values": alone["write"],
     }
-    lines["the rest: frames, freeing the old arrays"] = best["ours"] - sum(lines.values())
-    print(header())
-    print(f"A call with 3 states, the parts each timed alone, best of {rounds} alternating rounds\n")
-    for name, seconds in {**lines, "in all": best["ours"]}.items():
-        print(f"{name:<40}{seconds * 1e6:8.2f} us{seconds / best['ours']:8.0%}")
+    lines["the rest: frames, freeing the old arrays"] = found["ours"] - sum(lines.values())
+    print(f"A call with 3 states, the parts each timed alone, the median of {len(timing.rounds)} rounds\n")
+    for name, seconds in {**lines, "in all": found["ours"]}.items():
+        print(f"{name:<42}{'-' if seconds < 0 else ''}{spell(abs(seconds)):>8}{seconds / found['ours']:8.0%}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = options("engine", __doc__, "one second a row instead of six", rows=True)
+    parser = options(CLAIM, __doc__)
     parser.add_argument("--profile", action="store_true", help="where a call with 3 states spends its time")
-    add_options(parser)
     given = parser.parse_args(argv)
     if given.profile:
+        prepare(CLAIM, given.platform)
         profile(1.0 if given.quick else 6.0)
-    elif given.against:
-        print(header())
-        compare("engine", {row.name: row.per for row in ROWS + FIRST_CALLS if chosen(row.name, given.rows)}, given)
-    else:
-        table(given.rows, given.quick)
-    return 0
+        return 0
+    return run(CLAIM, given)
 
 
 if __name__ == "__main__":

@@ -1,230 +1,129 @@
-"""``python -m benchmarks.graph``: what it costs to take graphs apart and put them together, beside the peers.
+"""``python -m benchmarks.graph``: what it costs to take graphs apart, to put them together and to write to them.
 
-Options: ``--quick`` (a few rounds), ``--rows split merge`` (rows whose name contains one of the words).  It reports and
-never fails: the exit code is 0.
+The model has layers of two states.  *Cold* is a model that nobody has looked at, *again* one that is as it was; raw JAX
+does the like with a nested dict of arrays.  *Growth* is the time per state at 10^5 states by that at 10^3.
 """
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
+import functools
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+from ._arena.claim import Claim, Row, Works, each
+from ._arena.command import options, run
+from ._arena.timing import Clocked, fresh
+from ._cases.models import SYSTEMS, Ours, chain
 
-from brainstate_graph import (
-    Node,
-    State,
-    clone,
-    nodes,
-    states,
-    treefy_merge,
-    treefy_split,
-    treefy_states,
-    update_states,
-)
+__all__ = ["CLAIM", "main"]
 
-from ._graph_models import Ours, systems
-from ._report import chosen, header, options
-from ._timing import interleaved, spell
-
-__all__ = ["main"]
-
-_LINE = "{:<44}{:>10}{:>10}{:>12}{:>10}  {}"
-LAYERS = 1000
+SIZES = (200, 2_000, 20_000, 100_000)
+OURS = {name: SYSTEMS[name] for name in ("ours", "raw")}
 
 
-def fresh(works: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]], rounds: int) -> dict[str, float]:
-    """The least time of each work on an argument that is made anew for each run, the systems taking turns."""
-    best = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, (make, work) in works.items():
-            given = make()
-            gc.collect()
-            gc.disable()
-            try:
-                start = perf_counter()
-                out = work(given)
-                best[name] = min(best[name], perf_counter() - start)
-            finally:
-                gc.enable()
-            del given, out
-    return best
+class Operation:
+    """An operation on a model of a number of states: ``works(system) -> Clocked``, None where a system lacks it.
+
+    Args:
+        name: The verb, a name in the systems of `models`.
+        cold: Whether each run has a model of its own.
+        given: Makes what the verb is called with from a system and a model; the model itself if None.
+    """
+
+    def __init__(self, name: str, cold: bool, given: Callable[[Any, Any], Any] | None = None) -> None:
+        self.name, self.cold, self.given = name, cold, given
+
+    def clocked(self, system: Any, make: Callable[[], Any], per: int) -> Clocked | None:
+        verb = getattr(system, self.name, None)
+        if verb is None:
+            return None
+        given = self.given or (lambda system, model: (model,))
+
+        def prepared() -> Any:
+            return given(system, make())
+
+        if self.cold:
+            return fresh(prepared, lambda args: verb(*args), per=per)
+        kept = prepared()
+        verb(*kept)
+        return fresh(lambda: kept, lambda args: verb(*args), times=3, per=per)
 
 
-def steady(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The least time of one run of each work, many runs in a row, the systems taking turns."""
-    best = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, work in works.items():
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(20):
-                    start = perf_counter()
-                    work()
-                    best[name] = min(best[name], perf_counter() - start)
-            finally:
-                gc.enable()
-    return best
-
-
-def show(name: str, best: dict[str, float], claim: float | None, against: str = "best") -> None:
-    """Print a line: the times, and how many times faster ours is than the best of the others."""
-    others = {k: v for k, v in best.items() if k != "ours"}
-    note = ""
-    if others and claim is not None:
-        gain = min(others.values()) / best["ours"]
-        note = f"{gain:.1f}x faster than the {against}, claimed {claim:g}x: {'ok' if gain >= claim else 'MISSED'}"
-    cells = [spell(best[k]) if k in best else "-" for k in ("ours", "nnx", "brainstate", "equinox")]
-    print(_LINE.format(name, *cells, note).rstrip(), flush=True)
-
-
-def cold_split(rounds: int) -> None:
-    works = {s.name: (lambda s=s: s.model(LAYERS), s.split) for s in systems()}
-    show(f"first split, {LAYERS:,} layers", fresh(works, rounds), 3)
-    kept = Ours()
-    shape = treefy_split(kept.model(LAYERS))[0]
-    best = fresh({"ours": (lambda: kept.model(LAYERS), kept.split)}, rounds)
-    show("  ... of another model of a known shape", best, None)
-    del shape
-
-
-def merge(rounds: int) -> None:
-    works = {}
-    for system in systems():
-        parts = system.split(system.model(LAYERS))
-        works[system.name] = lambda s=system, p=parts: s.merge(p)
-    show(f"merge, {LAYERS:,} layers", steady(works, rounds), 5)
-    best = fresh({s.name: (lambda s=s: s.split(s.model(LAYERS)), s.merge) for s in systems()}, rounds)
-    show("  ... the first of a shape", best, None)
-
-
-def split_again(rounds: int) -> None:
-    works = {}
-    for system in systems():
-        model = system.model(100)
-        works[system.name] = lambda s=system, m=model: s.split(m)
-    show("split of an unchanged model, 200 states", steady(works, rounds), 30)
-
-
-def flattening(rounds: int) -> None:
-    trees = {s.name: s.states(s.model(3800)) for s in systems()}
-    bare = tuple(jax.tree.leaves(trees["ours"]))
-    works = {name: lambda t=tree: jax.tree.flatten(t) for name, tree in trees.items()}
-    best = steady({**works, "tuple": lambda: jax.tree.flatten(bare)}, rounds)
-    show("flatten a tree of 7,600 states", {k: best[k] for k in ("ours", "nnx") if k in best}, 20, "nnx.State")
-    show("  ... the others", {k: best[k] for k in best if k not in ("nnx", "tuple")}, None)
-    ratio = best["ours"] / best["tuple"]
-    print(f"  ... against a bare tuple: {ratio:.2f}, claimed 1.5: {'ok' if ratio <= 1.5 else 'MISSED'}")
-
-
-def jit_call(rounds: int) -> None:
-    tree = treefy_states(Ours().model(3800))
-    plain = tree.to_pure_dict()
-    call = jax.jit(lambda t: jax.tree.leaves(t)[0] + 1.0)
-    run = {"ours": lambda: jax.block_until_ready(call(tree)), "dict": lambda: jax.block_until_ready(call(plain))}
-    best = steady(run, rounds)
-    ratio = best["ours"] / best["dict"]
-    print(
-        f"jax.jit call with that tree: {spell(best['ours'])}, with a nested dict {spell(best['dict'])}; "
-        f"{ratio:.2f}, claimed 0.7: {'ok' if ratio <= 0.7 else 'MISSED'}"
-    )
-
-
-def sizes(_: int) -> None:
-    count = 10_000
-    for what in ("state", "node"):
-        cells, times = {}, {}
-        for system in systems():
-            make = getattr(system, what)
-            if make is None:
-                continue
-            make()
-            gc.collect()
-            tracemalloc.start()
-            start = tracemalloc.get_traced_memory()[0]
-            kept = [make() for _ in range(count)]
-            cells[system.name] = (tracemalloc.get_traced_memory()[0] - start) / count - 8
-            tracemalloc.stop()
-            del kept
-            times[system.name] = make
-        shown = ["-" if k not in cells else f"{cells[k]:.0f} B" for k in ("ours", "nnx", "brainstate", "equinox")]
-        print(_LINE.format(f"memory of a {what}", *shown, "").rstrip())
-        best, _ = interleaved(times, 1.0)
-        show(f"time to make a {what}", best, None)
-
-
-def growth(rounds: int) -> None:
-    """Time per state at 100,000 over that at 1,000, for a chain, and for a model that is wide."""
-
-    class Link(Node):
-        def __init__(self, w: State[Any], next: Node | None) -> None:
-            self.w, self.next = w, next
-
-    def chain(count: int) -> Any:
-        link = None
-        for _ in range(count):
-            link = Link(State(value), link)
-        return link
-
-    value = jnp.ones(())
-    print(f"\nTime per state at 100,000 states over that at 1,000{'':<4}{'chain':>10}{'wide':>10}   claimed 1.5")
-    ratios: dict[str, list[str]] = {}
-    for make in (chain, lambda count: Ours().model(count // 2)):
-        cost: dict[str, list[float]] = {}
-        for count in (1_000, 100_000):
-            repeats = max(3, rounds if count == 1_000 else rounds // 4)
-            model = make(count)
-            shape, tree = treefy_split(model)
-            leaves, treedef = jax.tree.flatten(tree)
-            works: dict[str, Callable[[Any], Any]] = {
-                "split again": lambda _, m=model: treefy_split(m),
-                "merge": lambda _, s=shape, t=tree: treefy_merge(s, t),
-                "clone": lambda _, m=model: clone(m),
-                "update_states": lambda _, m=model, t=tree: update_states(m, t),
-                "states": lambda _, m=model: states(m),
-                "nodes": lambda _, m=model: nodes(m),
-                "split by kind": lambda _, m=model: treefy_split(m, State, ...),
-                "tree.flatten and unflatten": lambda _, d=treedef, x=leaves: jax.tree.unflatten(d, x),
-            }
-            given = {name: (lambda: None, work) for name, work in works.items()}
-            given["first split"] = (lambda make=make, count=count: make(count), treefy_split)
-            for name, seconds in fresh(given, repeats).items():
-                cost.setdefault(name, []).append(seconds / count)
-        for name, (small, large) in cost.items():
-            ratios.setdefault(name, []).append(f"{large / small:.2f}")
-    for name, found in ratios.items():
-        print(f"{name:<55}{found[0]:>10}{found[1]:>10}")
-
-
-ROWS: dict[str, Callable[[int], None]] = {
-    "first split": cold_split,
-    "merge": merge,
-    "split again": split_again,
-    "flatten": flattening,
-    "jit call": jit_call,
-    "size of a state and a node": sizes,
-    "growth": growth,
+OPERATIONS = {
+    "split, cold": Operation("split", cold=True),
+    "split, again": Operation("split", cold=False),
+    "merge, cold": Operation("merge", cold=True, given=lambda system, model: (system.split(model),)),
+    "merge, again": Operation("merge", cold=False, given=lambda system, model: (system.split(model),)),
+    "states, cold": Operation("states", cold=True),
+    "states, again": Operation("states", cold=False),
+    "update": Operation("update", cold=False, given=lambda system, model: (model, system.states(model))),
+    "clone, cold": Operation("clone", cold=True),
+    "clone, again": Operation("clone", cold=False),
 }
+# What others have no like of, or not by one verb.
+FURTHER = {
+    "nodes": Operation("nodes", cold=False),
+    "states by path": Operation("found", cold=False),
+    "split by kind": Operation("by_kind", cold=False),
+}
+# The greatest ratio to a nested dict. Cold, there is a graph to be walked, which `jax.tree` does in C.
+TARGETS = {"split, again": 3.0}
+
+
+def working(operation: Operation, count: int) -> Works:
+    systems = SYSTEMS if count <= 20_000 else OURS
+    return each(systems, lambda system: operation.clocked(system, lambda: system.model(count // 2), 1))
+
+
+def growth(operation: Operation, deep: bool) -> Works:
+    """The time per state of a large model and, as the base, that of a small one."""
+    ours = Ours()
+    works: dict[str, Clocked] = {}
+    for name, count in (("ours", 100_000), ("at 10^3", 1_000)):
+        make = functools.partial(chain, count) if deep else functools.partial(ours.model, count // 2)
+        work = operation.clocked(ours, make, count)
+        assert work is not None
+        works[name] = work
+    return works
+
+
+ROWS = (
+    *(
+        Row(
+            f"{name}, {size:,} states",
+            working,
+            (operation, size),
+            target=TARGETS.get(name),
+            share=1.0 if size <= 20_000 else 2.0,
+            quick=size == 2_000,
+            curve=name,
+            size=size,
+        )
+        for name, operation in OPERATIONS.items()
+        for size in SIZES
+    ),
+    *(
+        Row(
+            f"growth of {name}, {'chain' if deep else 'wide'}",
+            growth,
+            (operation, deep),
+            target=1.3,
+            base="at 10^3",
+            share=2.0,
+            quick=False,
+        )
+        for name, operation in {**OPERATIONS, **FURTHER}.items()
+        for deep in (False, True)
+    ),
+)
+CLAIM = Claim(
+    "graph", "The verbs of a graph cost little, and grow as the model does", ROWS, budget_s=1.0, axis="states"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    given = options("graph", __doc__, "a few rounds", rows=True).parse_args(argv)
-    print(header("equinox"))
-    print("The least time over alternating rounds, without garbage collection.\n")
-    print(_LINE.format("", "ours", "nnx", "brainstate", "equinox", "").rstrip())
-    for name, row in ROWS.items():
-        if chosen(name, given.rows):
-            try:
-                row(4 if given.quick else 20)
-            except Exception as error:  # one row must not keep the others from being reported
-                print(f"{name}: failed: {type(error).__name__}: {error}")
-    return 0
+    return run(CLAIM, options(CLAIM, __doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,12 @@
 
 An RNN and a spiking network run through a series from rest, and are trained on it: each call makes the hidden states
 anew, as the idiom of the reference has it.  The reference ships no neurons (brainstate 0.5.4 has moved them out), so
-that its spiking network is written with its `HiddenState`, as its guides do, in the same equations.  Options:
-``--quick`` (rougher), ``--rows spiking`` (rows whose name contains one of the words).  It reports and never fails: the
-exit code is 0.
+that its spiking network is written with its `HiddenState`, as its guides do, in the same equations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,15 +17,14 @@ import numpy as np
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit, value_and_grad
 
-from ._report import chosen, header, options
-from ._timing import Work, interleaved, spell
+from ._arena.claim import Claim, Row, Works, of_each
+from ._arena.command import options, run
+from ._arena.timing import Work
 
-__all__ = ["main"]
+__all__ = ["CLAIM", "main"]
 
 TIME, BATCH, WIDTH, HIDDEN = 20, 8, 16, 32
 RATE = 1e-2
-TARGET = 1.0
-_LINE = "{:<34}{:>10}{:>12}{:>8}{:>8}  {}"
 Weights = dict[str, np.ndarray]
 
 
@@ -131,38 +127,38 @@ def theirs(spiking: bool, training: bool) -> Work:
     return lambda: step(xs)
 
 
-ROWS: dict[str, tuple[bool, bool]] = {
-    "RNN, run from rest": (False, False),
-    "RNN, trained from rest": (False, True),
-    "spiking, run from rest": (True, False),
-    "spiking, trained from rest": (True, True),
-}
+class Ours:
+    def stepping(self, spiking: bool, training: bool) -> Work:
+        return ours(spiking, training)
 
 
-def measure(name: str, spiking: bool, training: bool, budget_s: float) -> str:
-    """Return the line of one row."""
-    works: dict[str, Callable[[], Any]] = {"ours": ours(spiking, training), "reference": theirs(spiking, training)}
-    first = {who: [float(work()) for _ in range(3)] for who, work in works.items()}
-    if not np.allclose(first["ours"], first["reference"], rtol=1e-3):
-        return f"{name:<34}failed: they compute different things: {first}"
-    best, rounds = interleaved(works, budget_s)
-    ratio = best["ours"] / best["reference"]
-    verdict = "MISSED" if ratio > TARGET else "ok"
-    return _LINE.format(
-        name, spell(best["ours"]), spell(best["reference"]), f"{ratio:.2f}", f"{TARGET:g}", f"{verdict} ({rounds})"
-    )  # fmt: skip
+class Brainstate:
+    def stepping(self, spiking: bool, training: bool) -> Work:
+        return theirs(spiking, training)
+
+
+def stepping(spiking: bool, training: bool) -> Works:
+    return of_each({"ours": Ours, "brainstate": Brainstate}, "stepping", spiking, training)
+
+
+ROWS = tuple(
+    Row(
+        f"{'spiking' if spiking else 'RNN'}, {'trained' if training else 'run'} from rest",
+        stepping,
+        (spiking, training),
+        target=1.0,
+        base="brainstate",
+        same=True,
+    )
+    for spiking in (False, True)
+    for training in (False, True)
+)
+CLAIM = Claim("hidden", f"A step of {TIME} times that makes its hidden states", ROWS, budget_s=3.0)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    given = options("hidden", __doc__, "a second a row instead of ten", rows=True).parse_args(argv)
-    print(header())
-    print(f"A step of {TIME} times, a batch of {BATCH}, {HIDDEN} neurons, that makes its hidden states.\n")
-    print(_LINE.format("", "ours", "reference", "ratio", "target", "").rstrip())
-    for name, (spiking, training) in ROWS.items():
-        if chosen(name, given.rows):
-            print(measure(name, spiking, training, 1.0 if given.quick else 10.0), flush=True)
-    return 0
+    return run(CLAIM, options(CLAIM, __doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

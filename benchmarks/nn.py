@@ -1,12 +1,11 @@
 """``python -m benchmarks.nn``: one Adam step of the GPT of `examples/gpt.py`, its time and its memory.
 
-Beside the step that is written by hand for this model, with donated buffers, and the same model in flax nnx.  Options:
-``--quick`` (rougher), ``--rows small`` (rows whose name contains one of the words).  It reports and never fails: the
-exit code is 0.
+Beside the step that is written by hand for this model, with donated buffers, and the same model in flax nnx.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,18 +19,18 @@ import brainstate_nn as nn
 from brainstate_transform import jit, value_and_grad
 from examples.gpt import CHARACTERS, GPT, Settings, loss_of
 
-from ._gpt_peers import HandWritten, NnxGPT, nnx_step, values_of
-from ._report import chosen, header, options
-from ._timing import interleaved, spell
+from ._arena.claim import Claim, Row, Works
+from ._arena.command import options, run
+from ._arena.timing import Number
+from ._cases.gpt import HandWritten, NnxGPT, nnx_step, values_of
 
-__all__ = ["main"]
+__all__ = ["CLAIM", "by_hand", "bytes_of", "main", "ours"]
 
 TARGET = 1.05
 SIZES = {
     "small: 2 layers of 32, 4 x 16 tokens": Settings(width=32, heads=2, depth=2, context=16, batch=4),
     "medium: 4 layers of 128, 8 x 64 tokens": Settings(width=128, heads=4, depth=4, context=64, batch=8),
 }
-_LINE = "{:<42}{:<8}{:>10}{:>10}{:>8}{:>8}{:>8}  {}"
 
 
 class Candidate(NamedTuple):
@@ -81,6 +80,7 @@ def bytes_of(program: Any) -> int:
     )
 
 
+@functools.cache
 def candidates(settings: Settings) -> dict[str, Candidate]:
     """The three steps, from equal parameters, on one batch."""
     model, tx = GPT(CHARACTERS, settings, nn.RandomState(0)), optax.adam(1e-3)
@@ -94,40 +94,35 @@ def candidates(settings: Settings) -> dict[str, Candidate]:
     }
 
 
-def measure(name: str, settings: Settings, budget_s: float) -> str:
-    """Return the two lines of one size."""
-    found = candidates(settings)
-    first = {who: float(candidate.work()) for who, candidate in found.items()}
-    if not np.allclose(list(first.values()), first["raw"], rtol=1e-4):
-        return f"{name:<42}failed: they compute different things: {first}"
-    best, rounds = interleaved({who: candidate.work for who, candidate in found.items()}, budget_s)
-    memory = {who: bytes_of(candidate.program) for who, candidate in found.items()}
-    return _line(name, "time", best, spell, f"(best of {rounds})") + "\n" + _line("", "memory", memory, _megabytes, "")
+def timing(size: str) -> Works:
+    return {name: candidate.work for name, candidate in candidates(SIZES[size]).items()}
 
 
-def _line(name: str, what: str, found: dict[str, Any], show: Callable[[Any], str], note: str) -> str:
-    ratio, other = found["ours"] / found["raw"], found["nnx"] / found["raw"]
-    note = f"{'MISSED' if ratio > TARGET else 'ok'} {note}".rstrip()
-    return _LINE.format(
-        name, what, show(found["ours"]), show(found["raw"]), f"{ratio:.3f}", f"{TARGET:g}", f"{other:.2f}", note
-    )  # fmt: skip
+def memory(size: str) -> Works:
+    """The most memory that the compiled program takes."""
+    return {name: Number(bytes_of(candidate.program) / 1e6) for name, candidate in candidates(SIZES[size]).items()}
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB"
+ROWS = tuple(
+    Row(
+        f"Adam step of the GPT, {size}: {what}",
+        make,
+        (size,),
+        target=TARGET,
+        unit=unit,
+        same=unit == "s",
+        quick=size.startswith("small"),
+        share=1.0 if unit == "s" else 0.0,
+    )
+    for size in SIZES
+    for what, make, unit in (("time", timing, "s"), ("memory", memory, "MB"))
+)
+CLAIM = Claim("nn", "A step of a GPT with Adam, beside the one that is written by hand for it", ROWS, budget_s=10.0)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    given = options("nn", __doc__, "three seconds a row instead of twenty", rows=True).parse_args(argv)
-    print(header())
-    print("Ratio: the least time over many alternating rounds, and the most memory that the compiled program takes, by")
-    print("those of the step that is written by hand.\n")
-    print(_LINE.format("One Adam step of the GPT", "", "ours", "by hand", "ratio", "target", "nnx", "").rstrip())
-    for name, settings in SIZES.items():
-        if chosen(name, given.rows):
-            print(measure(name, settings, 3.0 if given.quick else 20.0), flush=True)
-    return 0
+    return run(CLAIM, options(CLAIM, __doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

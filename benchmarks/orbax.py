@@ -1,19 +1,17 @@
 """``python -m benchmarks.orbax``: how fast `Checkpoints` saves and loads 256 MB, beside orbax on the bare arrays.
 
-And how much of the writing a training does not wait for.  Options: ``--quick`` (rougher), ``--folder`` (where to write;
-the disk counts).  It reports and never fails: the exit code is 0.
+And what a training waits for that goes on while a step is written: beside the training alone, and the writing alone.
+The disk counts: `TMPDIR` says where the files are written, 1 GB.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import logging
 import os
 import pathlib
-import shutil
 import tempfile
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,13 +22,13 @@ import orbax.checkpoint as ocp
 import brainstate_nn as nn
 from brainstate_transform import for_loop, jit
 
-from ._report import disk_table, header, options
-from ._timing import Work, spell
+from ._arena.claim import OURS, Claim, Row, Works
+from ._arena.command import options, run
+from ._arena.timing import Clocked, Work
 
-__all__ = ["main"]
+__all__ = ["CLAIM", "main"]
 
 TARGET = 1.1  # of the time that orbax takes for the bare arrays
-SIZE = 32 * 2_000_000 * 4
 
 
 def arrays(seed: int) -> dict[str, jax.Array]:
@@ -85,8 +83,39 @@ def load_from_disk(row: Bare) -> Any:
     return row.load()
 
 
-def overlap(ours: Ours, rounds: int) -> None:
-    """Print how long a training and the writing of a step take after each other, and together."""
+class Both:
+    """Orbax on arrays and ours on a model, each with a step that is written.
+
+    The files are in a temporary folder, which goes when they do.
+    """
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        folder = pathlib.Path(self.folder.name)
+        self.bare, self.ours = Bare(folder / "bare"), Ours(folder / "ours")
+        for each in (self.bare, self.ours):
+            each.save()
+
+
+both = functools.cache(Both)
+
+
+def writing() -> Works:
+    return {"orbax": both().bare.save, OURS: both().ours.save}
+
+
+def loading() -> Works:
+    return {"orbax": both().bare.load, OURS: both().ours.load}
+
+
+def loading_from_disk() -> Works:
+    return {
+        name: functools.partial(load_from_disk, each) for name, each in (("orbax", both().bare), (OURS, both().ours))
+    }
+
+
+def training(ours: Ours) -> Work:
+    """Return some steps of a training that write to the model which is saved."""
     x = nn.State(jnp.asarray(np.random.default_rng(0).standard_normal((64, 64), np.float32)))
     weight = ours.model["0"]
 
@@ -103,47 +132,57 @@ def overlap(ours: Ours, rounds: int) -> None:
             step()
         jax.block_until_ready(x.value)
 
-    def timed(*works: Work) -> float:
-        start = time.perf_counter()
-        for work in works:
-            work()
-        return time.perf_counter() - start
+    return train
 
-    train()
-    found = [(timed(train), timed(ours.start), timed(ours.manager.wait_until_finished),
-              timed(ours.start, train, ours.manager.wait_until_finished)) for _ in range(rounds)]  # fmt: skip
-    training, call, rest, both = (min(column) for column in zip(*found, strict=True))
-    print(f"A training of {spell(training)}; a save of {spell(call + rest)}, of which the call takes {spell(call)}.")
-    hidden = (training + call + rest - both) / min(training, call + rest)
-    print(f"Both at once: {spell(both)}, so {hidden:.0%} of the shorter one is hidden.")
+
+def overlapping() -> Works:
+    """A training while a step is written: the base is both after each other."""
+    ours = both().ours
+    train = training(ours)
+
+    def together() -> None:
+        ours.start()
+        train()
+        ours.manager.wait_until_finished()
+
+    def apart() -> None:
+        ours.save()
+        train()
+
+    return {"one after the other": apart, OURS: together}
+
+
+def starting() -> Works:
+    """The part of a save that the training waits for."""
+    ours = both().ours
+
+    def start(clock: Callable[[], float]) -> float:
+        begin = clock()
+        ours.start()
+        passed = clock() - begin
+        ours.manager.wait_until_finished()
+        return passed
+
+    return {"whole save": ours.save, OURS: Clocked(start)}
+
+
+ROWS = (
+    Row("save 256 MB", writing, target=TARGET, base="orbax"),
+    Row("load 256 MB", loading, target=TARGET, base="orbax"),
+    *(
+        [Row("load 256 MB, from the disk", loading_from_disk, target=TARGET, base="orbax", quick=False)]
+        if hasattr(os, "posix_fadvise")
+        else []
+    ),
+    Row("a training while a step is written", overlapping, target=1.0, base="one after the other", quick=False),
+    Row("the call that starts a save", starting, target=0.5, base="whole save", quick=False),
+)
+CLAIM = Claim("orbax", "Checkpoints of a training cost what orbax costs on bare arrays", ROWS, budget_s=12.0)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0."""
-    parser = options("orbax", __doc__, "ten seconds a table instead of sixty")
-    parser.add_argument("--folder", default=None, help="where to write 1 GB; a temporary folder if not given")
-    given = parser.parse_args(argv)
-    logging.getLogger("absl").setLevel("ERROR")  # orbax warns that saving takes all the time
-    folder = pathlib.Path(tempfile.mkdtemp(dir=given.folder))
-    try:
-        rows = {"orbax, bare arrays": Bare(folder / "bare"), "ours": Ours(folder / "ours")}
-        print(header())
-        print(f"Ratio: the least time over many alternating rounds, by that of the first row. {SIZE / 1e6:.0f} MB.\n")
-        budget_s = 10.0 if given.quick else 60.0
-        works = {
-            "Save": {name: row.save for name, row in rows.items()},
-            "Load": {name: row.load for name, row in rows.items()},
-        }
-        if hasattr(os, "posix_fadvise"):
-            works["Load, from the disk"] = {name: functools.partial(load_from_disk, row) for name, row in rows.items()}
-        for what, ways in works.items():
-            disk_table(what, ways, {"ours"}, TARGET, SIZE, budget_s)
-        overlap(rows["ours"], 10 if given.quick else 40)
-        for row in rows.values():
-            row.manager.close()
-    finally:
-        shutil.rmtree(folder)
-    return 0
+    return run(CLAIM, options(CLAIM, __doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

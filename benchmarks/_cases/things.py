@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import brainstate_nn as nn
-from brainstate_graph import treefy_merge, treefy_split
-from brainstate_transform import for_loop, jit, value_and_grad
+from brainstate_transform import jit
 
-from ._cases import RATE, Stack, Works, batch, tracing, weights
-from ._timing import Work
+from .._arena.timing import Work
 
-WIDTH, BATCH, TIME = 8, 4, 5
+WIDTH, BATCH = 8, 4
+
+Pair = dict[str, Work]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def calls_of(fun: Callable[[jax.Array], Any]) -> Work:
 
 def changed(
     make: Callable[[], T], call: Callable[[T], Work], change: Callable[[T], object], dear: bool = False
-) -> Works:
+) -> Pair:
     """Make something twice, of which one is changed before each call.
 
     Args:
@@ -100,18 +100,18 @@ def step_of(trainer: Trainer) -> Work:
     return calls_of(trainer.step)
 
 
-def counter() -> Works:
+def counter() -> Pair:
     def count(trainer: Trainer) -> None:
         trainer.count += 1
 
     return changed(Trainer, step_of, count)
 
 
-def meter() -> Works:
+def meter() -> Pair:
     return changed(lambda: Trainer(meter=Meter()), step_of, lambda trainer: trainer.meter.update(1.0))  # type: ignore[attr-defined]
 
 
-def counted_dict() -> Works:
+def counted_dict() -> Pair:
     def count(held: dict[str, Any]) -> None:
         held["step"] += 1
 
@@ -133,12 +133,12 @@ def chained(count: int) -> Sample:
     return sample
 
 
-def calls(samples: Samples, count: int) -> Works:
+def calls(samples: Samples, count: int) -> Pair:
     """A call of a trainer that holds samples beside its model."""
     return {name: step_of(trainer) for name, trainer in _trainers(samples, count).items()}
 
 
-def first_calls(samples: Samples, count: int) -> Works:
+def first_calls(samples: Samples, count: int) -> Pair:
     """The first call of a new function of such a trainer: traced, compiled and run."""
     return {name: lambda trainer=trainer: step_of(trainer)() for name, trainer in _trainers(samples, count).items()}
 
@@ -158,9 +158,9 @@ def words(count: int) -> list[str]:
     return [f"word{number}" for number in range(count)]
 
 
-def holding(thing: Any) -> Works:
+def holding(thing: Any) -> Pair:
     """A call of a module that holds something which no function reads."""
-    works: Works = {}
+    works: Pair = {}
     for name in ("with", "without"):
         net = small()
         if name == "with":
@@ -169,26 +169,26 @@ def holding(thing: Any) -> Works:
     return works
 
 
-def numbers(count: int) -> Works:
+def numbers(count: int) -> Pair:
     return holding(list(range(count)))
 
 
-def vocabulary(count: int) -> Works:
+def vocabulary(count: int) -> Pair:
     return holding({word: number for number, word in enumerate(words(count))})
 
 
-def set_of_words(count: int) -> Works:
+def set_of_words(count: int) -> Pair:
     return holding(set(words(count)))
 
 
-def numpy_array(count: int) -> Works:
+def numpy_array(count: int) -> Pair:
     return holding(np.zeros(count, np.float32))
 
 
 # ------------------------------------------------------------------------------------------------ ways to call
 
 
-def partners(count: int) -> Works:
+def partners(count: int) -> Pair:
     """One model with several others in turn, as arguments; one run is a call with each."""
 
     def calls(partners: list[nn.Linear]) -> Work:
@@ -238,15 +238,15 @@ def _method(holder: Any) -> Work:
     return lambda: holder.step(x)
 
 
-def slots() -> Works:
+def slots() -> Pair:
     return {"with": _method(slots_by_hand()), "without": _method(dataclass_of(slots=False))}
 
 
-def slots_of_dataclass() -> Works:
+def slots_of_dataclass() -> Pair:
     return {"with": _method(dataclass_of(slots=True)), "without": _method(dataclass_of(slots=False))}
 
 
-def mapped() -> Works:
+def mapped() -> Pair:
     """A module under a raw ``jax.vmap``, itself and in a lambda."""
     rows = jnp.ones((BATCH, 2))
 
@@ -277,14 +277,14 @@ def gains(count: int) -> nn.Sequential:
     return nn.Sequential(*[Gain() for _ in range(count)])
 
 
-def one_attribute(count: int) -> Works:
+def one_attribute(count: int) -> Pair:
     def change(net: nn.Sequential) -> None:
         net.layers[0].slope = 1.0  # type: ignore[attr-defined]
 
     return changed(lambda: gains(count), calls_of, change)
 
 
-def each_attribute(count: int) -> Works:
+def each_attribute(count: int) -> Pair:
     def change(net: nn.Sequential) -> None:
         for layer in net.layers:
             layer.slope = 1.0  # type: ignore[attr-defined]
@@ -292,7 +292,7 @@ def each_attribute(count: int) -> Works:
     return changed(lambda: gains(count), calls_of, change, dear=True)
 
 
-def modes(count: int) -> Works:
+def modes(count: int) -> Pair:
     return changed(lambda: gains(count), calls_of, lambda net: net.eval().train(), dear=True)
 
 
@@ -319,7 +319,7 @@ class Cooler:
         return self.layer(x) / self.temperature
 
 
-def toggled(make: Callable[[], Any]) -> Works:
+def toggled(make: Callable[[], Any]) -> Pair:
     """One run is a call with each of two temperatures; the other side has the second all the time."""
 
     def calls(toggles: bool) -> Work:
@@ -339,214 +339,9 @@ def toggled(make: Callable[[], Any]) -> Works:
     return {"with": calls(toggles=True), "without": calls(toggles=False)}
 
 
-def toggled_attribute() -> Works:
+def toggled_attribute() -> Pair:
     return toggled(Cooled)
 
 
-def toggled_plain() -> Works:
+def toggled_plain() -> Pair:
     return toggled(Cooler)
-
-
-# ------------------------------------------------------------------------------------------------ hidden states
-
-
-def cells(width: int = WIDTH) -> nn.Sequential:
-    rng = nn.RandomState(0)
-    return nn.Sequential(*[nn.GRUCell(width, width, rng=rng) for _ in range(4)])
-
-
-def spiking() -> nn.Sequential:
-    rng = nn.RandomState(0)
-    return nn.Sequential(
-        nn.Linear(WIDTH, 16, rng=rng),
-        nn.LIF(16, tau=10.0),
-        nn.Linear(16, WIDTH, rng=rng),
-        nn.ExponentialSynapse(WIDTH, tau=10.0),
-    )
-
-
-def series(width: int = WIDTH, time: int = TIME) -> jax.Array:
-    return jnp.ones((time, BATCH, width))
-
-
-def from_rest(net: nn.Module, x: jax.Array) -> jax.Array:
-    """Make the hidden states, and run through a series."""
-    nn.init_all_states(net, BATCH)
-    return for_loop(net, x).mean()
-
-
-def run_from_rest(width: int = WIDTH, time: int = TIME) -> Works:
-    net, x = cells(width), series(width, time)
-    step = jit(lambda x: from_rest(net, x))
-    shape, tree = treefy_split(cells(width))
-    values, structure = jax.tree.flatten(tree)
-
-    @jax.jit
-    def raw(values: list[jax.Array], x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        net = treefy_merge(shape, structure.unflatten(values))
-        out = from_rest(net, x)
-        return out, [state.value for state in net.states(nn.HiddenState).values()]
-
-    return {"with": lambda: step(x), "without": lambda: raw(values, x)[0]}
-
-
-def train_from_rest(time: int = TIME) -> Works:
-    x = series(time=time)
-    step = train_step(spiking(), from_rest)
-    params, rest, raw = raw_train_step(spiking(), from_rest)
-
-    def work() -> jax.Array:
-        nonlocal params
-        loss, params, _ = raw(params, rest, x)  # what it hid is made anew
-        return loss
-
-    return {"with": lambda: step(x), "without": work}
-
-
-# ------------------------------------------------------------------------------------------------ training, and traces
-
-Loss = Callable[[Any, jax.Array], jax.Array]
-
-
-def train_step(net: nn.Module, loss_of: Loss) -> Any:
-    """A fresh step of gradient descent."""
-    params = net.states(nn.ParamState)
-
-    def step(x: jax.Array) -> jax.Array:
-        loss, grads = value_and_grad(lambda: loss_of(net, x), params)()
-        for path, grad in grads.items():
-            params[path].value -= RATE * grad
-        return loss
-
-    return jit(step)
-
-
-def raw_train_step(net: nn.Module, loss_of: Loss) -> tuple[list[jax.Array], list[jax.Array], Any]:
-    """The same by hand: the parameters, the other values, and a fresh step of raw JAX; it runs the same layers."""
-    shape, params, rest = treefy_split(net, nn.ParamState, ...)
-    (first, of_params), (others, of_rest) = jax.tree.flatten(params), jax.tree.flatten(rest)
-
-    def pure(params: Any, rest: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-        net = treefy_merge(shape, of_params.unflatten(params), of_rest.unflatten(rest))
-        loss = loss_of(net, x)
-        return loss, jax.tree.leaves(treefy_split(net, nn.ParamState, ...)[2])
-
-    def step(params: Any, rest: Any, x: jax.Array) -> tuple[jax.Array, Any, Any]:
-        (loss, rest), grads = jax.value_and_grad(pure, has_aux=True)(params, rest, x)
-        return loss, [p - RATE * g for p, g in zip(params, grads, strict=True)], rest
-
-    return first, others, jax.jit(step)
-
-
-class Block(nn.Module):
-    def __init__(self, number: int, rng: nn.RandomState) -> None:
-        self.norm = nn.LayerNorm(WIDTH) if number % 2 else nn.BatchNorm(WIDTH)
-        self.linear = nn.Linear(WIDTH, WIDTH, rng=rng)
-        self.dropout = nn.Dropout(0.1, rng=rng)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x + self.dropout(nn.gelu(self.linear(self.norm(x))))
-
-
-class Deep(nn.Module):
-    """Blocks of norms and dropout behind a gate, which a raw ``jax.checkpoint`` is put around."""
-
-    def __init__(self, blocks: int) -> None:
-        rng = nn.RandomState(0)
-        self.gate = nn.ParamState(jnp.ones(WIDTH))
-        self.blocks = [Block(number, rng) for number in range(blocks)]
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-def trace_stack(layers: int) -> Works:
-    works = tracing(layers)
-    return {"with": works["ours"], "without": works["raw"]}
-
-
-def deep_loss(net: Deep, x: jax.Array) -> jax.Array:
-    return jnp.mean(net(net.gate.value * x) ** 2)
-
-
-def deep_loss_reading(net: Deep, x: jax.Array) -> jax.Array:
-    """The body of the checkpoint reads a State, so that JAX's caches have to be told apart from here on."""
-    return jnp.mean(net(jax.checkpoint(lambda x: net.gate.value * x)(x)) ** 2)
-
-
-def deep_loss_passing(net: Deep, x: jax.Array) -> jax.Array:
-    return jnp.mean(net(jax.checkpoint(lambda gate, x: gate * x)(net.gate.value, x)) ** 2)
-
-
-def rows_of_numbers() -> jax.Array:
-    return jnp.asarray(np.random.default_rng(0).normal(size=(BATCH, WIDTH)), jnp.float32)
-
-
-def trace_deep(blocks: int) -> Works:
-    ours, theirs, x = Deep(blocks), Deep(blocks), rows_of_numbers()
-
-    def raw() -> Any:
-        params, rest, step = raw_train_step(theirs, deep_loss)
-        return step.trace(params, rest, x)
-
-    return {"with": lambda: train_step(ours, deep_loss).trace(x), "without": raw}
-
-
-def trace_deep_with_token(blocks: int) -> Works:
-    reading, passing, x = Deep(blocks), Deep(blocks), rows_of_numbers()
-    return {
-        "with": lambda: train_step(reading, deep_loss_reading).trace(x),
-        "without": lambda: train_step(passing, deep_loss_passing).trace(x),
-    }
-
-
-def checkpointed_step(model: Stack) -> Any:
-    """The step of `_cases.our_step`, its first layer in a raw ``jax.checkpoint``."""
-    params = {f"{i}.{k}": getattr(layer, k) for i, layer in enumerate(model.layers) for k in "wb"}
-
-    def loss_of(x: jax.Array, y: jax.Array) -> jax.Array:
-        model.calls.value += 1
-        first, *others = model.layers
-        x = jax.checkpoint(lambda x: first(x))(x)
-        for layer in others:
-            x = layer(x)
-        return jnp.mean((x - y) ** 2)
-
-    def step(x: jax.Array, y: jax.Array) -> jax.Array:
-        loss, grads = value_and_grad(loss_of, params)(x, y)
-        for name, param in params.items():
-            param.value = param.value - RATE * grads[name]
-        return loss
-
-    return jit(step)
-
-
-def raw_checkpointed_step() -> Any:
-    """The step of `_cases.raw_step` with the same checkpoint; its body closes over traced weights."""
-
-    def layer(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
-        return jnp.tanh(x @ w + b)
-
-    def loss_of(params: Any, calls: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (w, b), *others = params
-        x = jax.checkpoint(lambda x: layer(w, b, x))(x)
-        for w, b in others:
-            x = layer(w, b, x)
-        return jnp.mean((x - y) ** 2), calls + 1
-
-    def step(params: Any, calls: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
-        (loss, calls), grads = jax.value_and_grad(loss_of, has_aux=True)(params, calls, x, y)
-        return loss, jax.tree.map(lambda p, g: p - RATE * g, params, grads), calls
-
-    return jax.jit(step)
-
-
-def trace_stack_with_token(layers: int) -> Works:
-    model, (x, y) = Stack(layers), batch()
-    params, calls = weights(layers), jnp.array(0)
-    return {
-        "with": lambda: checkpointed_step(model).trace(x, y),
-        "without": lambda: raw_checkpointed_step().trace(params, calls, x, y),
-    }

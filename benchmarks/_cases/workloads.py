@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import brainstate_transform
 from brainstate_graph import Node, State
 
-__all__ = ["LANES", "NETWORK", "NUMBERS", "OURS", "Library", "Workload", "bank_values", "pure", "user"]
+__all__ = ["LANES", "NETWORK", "NUMBERS", "OURS", "Library", "Workload", "bank_values", "numbers", "of_pure"]
 
 LANES = 4
 
@@ -117,18 +117,37 @@ class Workload(NamedTuple):
     user: Callable[[Any], Callable[[Any], Any]]
 
 
-def network_user(bank: Any) -> Callable[[Any], Any]:
-    apply = network()
+def numbers(count: int) -> Workload:
+    """Return a workload with hardly any arithmetic: what a state costs, and nothing else."""
+    return Workload(f"{count:,} numbers", pure, functools.partial(bank_values, count), user)
+
+
+NUMBERS = numbers(50)
+
+
+def of_pure(
+    name: str, make: Callable[[], Any], values: Callable[[], tuple[list[jax.Array], list[jax.Array]]]
+) -> Workload:
+    """Return the workload of a pure function, which the users of a library call with the values of their states.
+
+    Args:
+        name: Its name.
+        make: Makes a fresh pure function.
+        values: Makes the values of its params and hidden states.
+    """
+    return Workload(name, make, lambda lanes: values(), functools.partial(_user_of, make))
+
+
+def _user_of(make: Callable[[], Any], bank: Any) -> Callable[[Any], Any]:
+    apply = make()
 
     def f(x: Any) -> Any:
-        y, means = apply([s.value for s in bank.params], [s.value for s in bank.hidden], x)
-        for state, value in zip(bank.hidden, means, strict=True):
+        y, new = apply([s.value for s in bank.params], [s.value for s in bank.hidden], x)
+        for state, value in zip(bank.hidden, new, strict=True):
             state.value = value
         return y
 
     return f
 
 
-NETWORK = Workload(f"{LAYERS} layers", network, network_values, network_user)
-# Hardly any arithmetic: what a state costs, and nothing else.
-NUMBERS = Workload("50 numbers", pure, functools.partial(bank_values, 50), user)
+NETWORK = Workload(f"{LAYERS} layers", network, network_values, functools.partial(_user_of, network))

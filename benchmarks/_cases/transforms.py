@@ -8,6 +8,7 @@ called as ours is called: the eager one eagerly, the compiled one under ``jax.ji
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ import numpy as np
 from jax.experimental import checkify as jax_checkify
 from jax.sharding import PartitionSpec
 
-from ._cases import Works
-from ._workloads import LANES, Library, Workload, bank_values, pure, user
+from .._arena.timing import Number, Work
+from .workloads import LANES, OURS, Library, Workload, bank_values
 
-__all__ = ["CASES", "STEPS", "Case", "missing", "nested_trace", "repeated", "traced", "warm"]
+__all__ = ["CASES", "NEST", "STEPS", "TRAINED", "Case", "Closing", "Raw", "brainstate", "ours"]
 
 STEPS = 4
 
@@ -244,16 +245,57 @@ CASES = (
 )  # fmt: skip
 
 
-def missing(library: Library) -> list[str]:
-    """The transforms of the table that a library does not have."""
-    has = set(vars(library.transforms))
-    return [case.name for case in CASES if case.name not in has]
-
-
 # ------------------------------------------------------------------------------------------------ what is timed
 
+# What an eager call is, for those whose case gives it more than `x`.
+_PROGRAMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "while_loop": (_while_of, lambda x: (x, x, 0)),
+    "cond": (_cond_of, lambda x: (x, x)),
+    "switch": (_switch_of, lambda x: (1, x)),
+}
+# ``jit(for_loop(grad(cond)))``, less the ``jit``.
+_INNER = Case("grad of cond", lambda t, f, b: t.grad(_our_cond(t, f, b), b.params), lambda p: _grad(_cond(p)))
 
-def _raw_threaded(call: Any, values: Any, x: Any) -> Callable[[], Any]:
+
+def _loop_loss(pure: Any) -> Any:
+    loop = _scan(pure)
+
+    def loss(params: Any, hidden: Any, xs: Any) -> Any:
+        ys, hidden = loop(params, hidden, xs)
+        return jnp.mean(ys), hidden
+
+    return _grad(loss)
+
+
+# The gradient of a loop, by its name in the libraries.
+TRAINED = Case("grad", lambda t, f, b: t.grad(lambda xs: jnp.mean(t.for_loop(f, xs)), b.params), _loop_loss)
+NEST = Case(
+    "for_loop",
+    lambda t, f, b: lambda xs: t.for_loop(_INNER.ours(t, f, b), xs),
+    lambda p: _scan(_INNER.raw(p)),
+    shape=(STEPS,),
+)
+
+
+class Raw:
+    """The pure function under the transform of JAX, its states threaded by hand."""
+
+    def warm(self, case: Case, work: Workload, compiled: bool) -> Work:
+        call = case.raw(work.pure())
+        return _threaded(jax.jit(call) if compiled else call, work.values(case.lanes), jnp.ones(case.shape))
+
+    def repeated(self, case: Case, work: Workload) -> Work:
+        """A compiled call that takes and returns what an eager one does."""
+        make, given = _PROGRAMS.get(case.name, (case.raw, lambda x: x))
+        return _threaded(jax.jit(make(work.pure())), work.values(case.lanes), given(jnp.ones(case.shape)))
+
+    def traced(self, case: Case, work: Workload) -> Work:
+        params, hidden = work.values(case.lanes)
+        x = jnp.ones(case.shape)
+        return lambda: jax.jit(case.raw(work.pure())).trace(tuple(params), tuple(hidden), x)
+
+
+def _threaded(call: Any, values: Any, x: Any) -> Work:
     params, hidden = tuple(values[0]), tuple(values[1])
 
     def work() -> Any:
@@ -264,69 +306,82 @@ def _raw_threaded(call: Any, values: Any, x: Any) -> Callable[[], Any]:
     return work
 
 
-def warm(case: Case, count: int, compiled: bool, libraries: dict[str, Library]) -> Works:
-    """A call of a transformed function that has been called before."""
-    x = jnp.ones(case.shape)
-    call = case.raw(pure())
-    works = {"raw": _raw_threaded(jax.jit(call) if compiled else call, bank_values(count, case.lanes), x)}
-    for name, library in libraries.items():
-        if not hasattr(library.transforms, case.name):
-            continue
-        bank = library.bank(*bank_values(count, case.lanes))
-        ours = case.ours(library.transforms, user(bank), bank)
-        works[name] = _called(library.transforms.jit(ours) if compiled and not case.compiles else ours, x)
-    return works
+class Closing:
+    """A library whose functions close over their states."""
+
+    def __init__(self, library: Library) -> None:
+        self.transforms, self.bank = library
+
+    def has(self, case: Case) -> bool:
+        return hasattr(self.transforms, case.name)
+
+    def warm(self, case: Case, work: Workload, compiled: bool) -> Work | None:
+        """A call of a transformed function that has been called before."""
+        if not self.has(case):
+            return None
+        bank, x = self.bank(*work.values(case.lanes)), jnp.ones(case.shape)
+        call = case.ours(self.transforms, work.user(bank), bank)
+        if compiled and not case.compiles:
+            call = self.transforms.jit(call)
+        return lambda: call(x)
+
+    def repeated(self, case: Case, work: Workload) -> Work | None:
+        return self.warm(case, work, False)
+
+    def traced(self, case: Case, work: Workload) -> Work | None:
+        """The trace of a function that JAX has never seen, under a transform and ``jit``."""
+        if not self.has(case):
+            return None
+        transforms, bank, x = self.transforms, self.bank(*work.values(case.lanes)), jnp.ones(case.shape)
+        if case.name == "StatefulFunction":
+            return lambda: transforms.StatefulFunction(work.user(bank)).make_jaxpr(x)
+
+        def trace() -> Any:
+            call = case.ours(transforms, work.user(bank), bank)
+            return (call if case.name == "jit" else transforms.jit(lambda x: call(x))).trace(x)
+
+        return trace
+
+    def runs(self, kind: str, depth: int) -> Number | None:
+        """How often Python runs the innermost function of a nest, cold."""
+        t, count = self.transforms, 0
+        bank = self.bank(*bank_values(2, False))
+        if kind == "checkify" and not hasattr(t, "checkify"):
+            return None
+
+        def f(x: Any) -> Any:
+            nonlocal count
+            count += 1
+            bank.hidden[0].value = bank.hidden[0].value + 1.0
+            return x * bank.params[0].value
+
+        nest: Any = f
+        for _ in range(depth):
+            inner = nest
+            if kind == "vmap":
+                nest = t.vmap(inner)
+            elif kind == "checkify":
+                nest = t.checkify(inner)
+            elif kind == "jit(grad)":
+                nest = t.grad(inner, argnums=0)
+            else:
+                nest = lambda xs, inner=inner: t.for_loop(inner, xs)  # noqa: E731
+        batched = kind in ("vmap", "jit(for_loop)")
+        (t.jit(nest) if kind.startswith("jit") else nest)(jnp.ones((2,) * depth if batched else ()))
+        return Number(count)
 
 
-def _called(f: Any, x: Any) -> Callable[[], Any]:
-    return lambda: f(x)
+def ours() -> Closing:
+    return Closing(OURS)
 
 
-def traced(case: Case, work: Workload, libraries: dict[str, Library]) -> Works:
-    """The trace of a function that JAX has never seen, under a transform and ``jit``."""
-    x = jnp.ones(case.shape)
-    values = work.values(case.lanes)
-    works: Works = {"raw": lambda: jax.jit(case.raw(work.pure())).trace(tuple(values[0]), tuple(values[1]), x)}
-    for name, library in libraries.items():
-        if hasattr(library.transforms, case.name):
-            works[name] = _traced(case, work, library, library.bank(*values), x)
-    return works
+def brainstate() -> Closing:
+    """brainstate, the reference system."""
+    module: Any = importlib.import_module("brainstate")
 
+    class Bank(module.graph.Node):
+        def __init__(self, params: Any, hidden: Any) -> None:
+            self.params = [module.ParamState(value) for value in params]
+            self.hidden = [module.State(value) for value in hidden]
 
-def _traced(case: Case, workload: Workload, library: Library, bank: Any, x: Any) -> Callable[[], Any]:
-    transforms = library.transforms
-    if case.name == "StatefulFunction":
-        return lambda: transforms.StatefulFunction(workload.user(bank)).make_jaxpr(x)
-
-    def work() -> Any:
-        ours = case.ours(transforms, workload.user(bank), bank)
-        return (ours if case.name == "jit" else transforms.jit(lambda x: ours(x))).trace(x)
-
-    return work
-
-
-def nested_trace(work: Workload, libraries: dict[str, Library]) -> Works:
-    """The trace of ``jit(for_loop(grad(cond)))``."""
-    values, xs = work.values(False), jnp.ones(STEPS)
-    loss = Case("grad of cond", lambda t, f, b: t.grad(_our_cond(t, f, b), b.params), lambda p: _grad(_cond(p)))
-    case = Case("for_loop", lambda t, f, b: lambda xs: t.for_loop(loss.ours(t, f, b), xs), lambda p: _scan(loss.raw(p)))
-    works: Works = {"raw": lambda: jax.jit(case.raw(work.pure())).trace(tuple(values[0]), tuple(values[1]), xs)}
-    for name, library in libraries.items():
-        works[name] = _traced(case, work, library, library.bank(*values), xs)
-    return works
-
-
-# What an eager call is, for those whose case gives it more than `x`.
-_PROGRAMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "while_loop": (_while_of, lambda x: (x, x, 0)),
-    "cond": (_cond_of, lambda x: (x, x)),
-    "switch": (_switch_of, lambda x: (1, x)),
-}
-
-
-def repeated(case: Case, count: int, libraries: dict[str, Library]) -> Works:
-    """An eager call beside a compiled one of raw JAX that takes and returns the same."""
-    eager = warm(case, count, False, libraries)
-    make, given = _PROGRAMS.get(case.name, (case.raw, lambda x: x))
-    raw = _raw_threaded(jax.jit(make(pure())), bank_values(count, case.lanes), given(jnp.ones(case.shape)))
-    return {**eager, "raw": raw}
+    return Closing(Library(module.transform, Bank))

@@ -1,7 +1,7 @@
 """Steps with a Python number that changes before each: what memory they keep, and when the user is told.
 
 Run in a Python of its own, as memory that earlier programs have given back would hide what is kept:
-``python -m benchmarks._annealing rate 200 60`` takes 200 steps, or as many as it can in 60 seconds, and prints JSON.
+``python -m benchmarks._cases.annealing rate 200 60`` takes 200 steps, or as many as it can in 60 seconds, and prints JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +21,8 @@ import jax.numpy as jnp
 import brainstate_nn as nn
 from brainstate_transform import jit, value_and_grad
 
-from ._timing import resident_mb
+from .._arena.machine import ROOT
+from .._arena.timing import resident_mb
 
 __all__ = ["KINDS", "annealed", "measured"]
 
@@ -134,10 +134,8 @@ def annealed(make: Callable[[], tuple[Any, Setter]], place: str, steps: int, lim
 
 def measured(kind: str, steps: int, limit_s: float) -> dict[str, Any]:
     """Return what `annealed` finds for one of `KINDS` in a Python of its own, and under `passed` for an argument."""
-    command = [sys.executable, "-m", "benchmarks._annealing", kind, str(steps), str(limit_s)]
-    done = subprocess.run(
-        command, cwd=Path(__file__).resolve().parent.parent, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "benchmarks._cases.annealing", kind, str(steps), str(limit_s)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
     return json.loads(done.stdout)

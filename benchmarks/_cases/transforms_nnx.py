@@ -8,17 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._cases import Works
-from ._transform_cases import STEPS, Case
-from ._workloads import Workload, bank_values
+from .._arena.timing import Number, Work
+from .transforms import STEPS, Case
+from .workloads import Workload, bank_values
 
 __all__ = ["Nnx"]
 
 
 class Nnx:
     """flax nnx."""
-
-    name = "nnx"
 
     def __init__(self) -> None:
         self.nnx: Any = importlib.import_module("flax.nnx")
@@ -32,18 +30,7 @@ class Nnx:
                 self.params = nnx.List([nnx.Param(value) for value in params])
                 self.hidden = nnx.List([Hidden(value) for value in hidden])
 
-        def user() -> Any:
-            def f(bank: Any, x: Any) -> Any:
-                y = x
-                for variable in bank.params:
-                    y = y * variable.get_value()
-                for variable in bank.hidden:
-                    variable.set_value(variable.get_value() + y)
-                return y
-
-            return f
-
-        self.Bank, self.user = Bank, user
+        self.Bank = Bank
         carried = nnx.StateAxes({...: nnx.Carry})
         lanes = nnx.StateAxes({Hidden: 0, ...: None})
 
@@ -76,27 +63,27 @@ class Nnx:
             "switch": lambda f: lambda bank, x: nnx.switch(1, [other, f], bank, x),
         }
 
-    def warm(self, case: Case, count: int, compiled: bool) -> Works:
+    def warm(self, case: Case, work: Workload, compiled: bool) -> Work | None:
         """A call of a transformed function that has been called before."""
         if case.name not in self.cases:
-            return {}
-        bank, x = self.Bank(*bank_values(count, case.lanes)), jnp.ones(case.shape)
-        ours = self.cases[case.name](self.user())
+            return None
+        bank, x = self.Bank(*work.values(case.lanes)), jnp.ones(case.shape)
+        ours = self.cases[case.name](self.of(work.pure()))
         if compiled and case.name != "jit":
             ours = self.nnx.jit(lambda bank, x, inner=ours: inner(bank, x))
-        return {self.name: lambda: ours(bank, x)}
+        return lambda: ours(bank, x)
 
-    def traced(self, case: Case, work: Workload) -> Works:
+    def traced(self, case: Case, work: Workload) -> Work | None:
         """The trace of a function that JAX has never seen, under a transform and ``jit``."""
         if case.name not in self.cases:
-            return {}
+            return None
         bank, x = self.Bank(*work.values(case.lanes)), jnp.ones(case.shape)
 
         def trace() -> Any:
             ours = self.cases[case.name](self.of(work.pure()))
             return (ours if case.name == "jit" else self.nnx.jit(lambda bank, x: ours(bank, x))).trace(bank, x)
 
-        return {self.name: trace}
+        return trace
 
     @staticmethod
     def of(pure: Any) -> Any:
@@ -110,7 +97,7 @@ class Nnx:
 
         return f
 
-    def runs(self, kind: str, depth: int) -> int | None:
+    def runs(self, kind: str, depth: int) -> Number | None:
         """How often Python runs the innermost function of a nest, cold."""
         nnx, count = self.nnx, 0
 
@@ -139,4 +126,4 @@ class Nnx:
         else:
             return None
         jax.block_until_ready(bank.hidden[0].get_value())
-        return count
+        return Number(count)

@@ -38,14 +38,16 @@ from typing import Any
 
 import jax
 
-from ._timing import Work, spell
+from .claim import OURS, restrict
+from .machine import ROOT
+from .table import spell
+from .timing import Clocked, Work
 
 __all__ = ["add_options", "compare"]
 
 PACKAGES = ("brainstate_graph", "brainstate_transform", "brainstate_nn")
 WORSE = 1.03
 
-_HERE = Path(__file__).resolve().parent.parent
 _BATCH_S, _BATCHES, _MAKES = 1e-3, 5, 3
 _LINE = "{:<47}{:>10}{:>10}{:>8}{:>16}  {}"
 
@@ -53,11 +55,14 @@ _LINE = "{:<47}{:>10}{:>10}{:>8}{:>16}  {}"
 # ------------------------------------------------------------------------------------------------ in each process
 
 
-def _turn(work: Work, count: int, batches: int) -> float:
+def _turn(work: Work | Clocked, count: int, batches: int) -> float:
     """Return the least time of one run over some batches, in CPU seconds of this thread."""
     gc.collect()  # not between the runs, where it would come to one side by chance
     best = math.inf
     for _ in range(batches):
+        if isinstance(work, Clocked):
+            best = min([best, *(work.run(thread_time) for _ in range(count))])
+            continue
         out: object = None
         start = thread_time()
         for _ in range(count):
@@ -73,10 +78,12 @@ def _answers(folder: str) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_platforms", "cpu")
+    restrict([OURS])
     warnings.simplefilter("ignore")
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not come between the answers
-    work: Work = gc.collect
+    work: Work | Clocked = gc.collect
     for line in sys.stdin:
         answer: Any
         try:
@@ -84,8 +91,9 @@ def _answers(folder: str) -> None:
                 case {"module": module, "row": row}:
                     gc.enable()
                     gc.unfreeze()
-                    work = importlib.import_module(f"benchmarks.{module}").our_work(row)
-                    work()
+                    found = importlib.import_module(f"benchmarks.{module}").CLAIM.row(row)
+                    work = found.make(*found.args)[OURS]
+                    _turn(work, 1, 1)
                     answer = _turn(work, 1, 3)
                     gc.collect()
                     gc.freeze()  # so that a collection before a turn is cheap
@@ -109,12 +117,12 @@ def _copied(source: str, folder: Path) -> Path:
         for package in PACKAGES:
             shutil.copytree(Path(source) / package, folder / package)
     else:
-        made = subprocess.run(["git", "archive", source, *PACKAGES], cwd=_HERE, capture_output=True, check=False)
+        made = subprocess.run(["git", "archive", source, *PACKAGES], cwd=ROOT, capture_output=True, check=False)
         if made.returncode:
             raise SystemExit(f"{source} is neither a directory nor a revision: {made.stderr.decode().strip()}")
         with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
             archive.extractall(folder, filter="data")
-    shutil.copytree(_HERE / "benchmarks", folder / "benchmarks")
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
     return folder
 
 
@@ -124,7 +132,7 @@ class _Process:
     def __init__(self, side: str, folder: Path, compiled: Path) -> None:
         self.side = side
         environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0"}
-        command = [sys.executable, "-m", "benchmarks._against", str(compiled)]
+        command = [sys.executable, "-m", "benchmarks._arena.against", str(compiled)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
@@ -185,13 +193,13 @@ def compare(module: str, rows: dict[str, int], given: argparse.Namespace) -> Non
     """Print how today's packages do beside older ones, a line a row.
 
     Args:
-        module: The benchmark, whose ``our_work(row)`` makes what is timed.
+        module: The module of the claim, in which our candidate of each row is what is timed.
         rows: How many operations one run of each row is, by its name.
         given: The options of `add_options`.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        sides = {"old": _copied(given.against, folder / "old"), "new": _copied(str(_HERE), folder / "new")}
+        sides = {"old": _copied(given.against, folder / "old"), "new": _copied(str(ROOT), folder / "new")}
         processes: list[_Process] = []
         try:
             for side, code in sides.items():

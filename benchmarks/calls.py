@@ -297,9 +297,9 @@ def numbers(of: Callable[[Calls, Calls], int]) -> Works:
 
 ROWS = (
     Row("calls when it is first traced", numbers, (lambda first, warm: len(first),), TARGETS["traced"], None, "calls"),
-    Row("files that they are in", numbers, (lambda first, warm: len(first.files),), TARGETS["files"], None, "calls"),
-    Row("functions that are called", numbers, (lambda first, warm: len(first.functions),), None, None, "calls"),
-    Row("goings from file to file", numbers, (lambda first, warm: first.switches,), None, None, "calls"),
+    Row("files that they are in", numbers, (lambda first, warm: len(first.files),), TARGETS["files"], None, "files"),
+    Row("functions that are called", numbers, (lambda first, warm: len(first.functions),), None, None, "functions"),
+    Row("goings from file to file", numbers, (lambda first, warm: first.switches,), None, None, "goings"),
     Row("calls when it is warm", numbers, (lambda first, warm: len(warm),), TARGETS["warm"], None, "calls"),
 )
 CLAIM = Claim("calls", "A training step goes through few Python functions of the library", ROWS)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.loops``: loops and branches: how many states they carry, how long they are, how deep they nest.
+"""``python -m benchmarks.loops``: loops and branches: how many states they carry, how long and how deep they are.
 
 A loop has to know what its body writes before JAX traces it. So the rows to look at are the traces; a compiled loop is
 the same program as the one by hand.

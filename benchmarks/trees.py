@@ -1,4 +1,4 @@
-"""``python -m benchmarks.trees``: state trees as pytrees, taken apart by ``jax.tree.flatten`` and passed to ``jax.jit``.
+"""``python -m benchmarks.trees``: state trees as pytrees, in ``jax.tree.flatten`` and as arguments of ``jax.jit``.
 
 Raw JAX is a flat tuple of the same arrays; a nested dict is beside it.
 """

@@ -73,7 +73,7 @@ class Row:
         args: The arguments of `make`.
         target: The greatest ratio of ours to the base that is claimed or, without a base, the greatest value of ours.
         base: The candidate that the others are divided by; None where the values themselves are shown.
-        unit: ``s``, ``B``, ``MB``, ``calls`` or ``runs``.
+        unit: ``s``, ``B``, ``MB``, or what is counted.
         per: How many operations one run is.
         same: Whether all candidates must return the same first number.
         share: How much of the time for a row it gets.

@@ -1,4 +1,4 @@
-"""The command line of one claim, ``python -m benchmarks.NAME``, and the lines in which a claim reports to ``python -m benchmarks``.
+"""The command line of one claim, ``python -m benchmarks.NAME``, and the lines that ``python -m benchmarks`` reads.
 
 A claim that is run alone draws a progress bar and its table. With ``--lines`` it prints JSON instead: one line when it
 starts, one for each row, and one at its end.

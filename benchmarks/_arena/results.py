@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
+# Of these, who has less is ahead; how many files a call goes through says how a library is written.
+_LESS_IS_AHEAD = ("s", "B", "MB", "calls", "runs")
 VERDICTS = ("ok", "missed", "failed", "")
 
 
@@ -143,7 +145,7 @@ def _rounded(found: Any) -> Any:
 
 def ahead(row: RowResult) -> dict[str, float]:
     """Return how many times our value each peer's is; below 1 the peer is ahead."""
-    if OURS not in row["systems"]:
+    if OURS not in row["systems"] or row["unit"] not in _LESS_IS_AHEAD:
         return {}
     ours = row["systems"][OURS]["median"]
     return {peer: row["systems"][peer]["median"] / ours for peer in PEERS if ours and peer in row["systems"]}

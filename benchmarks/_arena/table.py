@@ -25,7 +25,7 @@ def console() -> Console:
 def spell(value: float, unit: str = "s") -> str:
     """Write a value with its unit, a time in three digits."""
     if unit != "s":
-        return f"{value:,.0f}" if unit in ("calls", "runs") else f"{value:,.4g} {unit}"
+        return f"{value:,.0f}" if unit not in ("B", "MB") else f"{value:,.4g} {unit}"
     for name, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= size:
             return f"{value / size:.3g} {name}"

@@ -120,7 +120,7 @@ def _no_longer_than(seconds: float) -> Generator[None]:
 
 @contextmanager
 def _collecting_between() -> Generator[None]:
-    """Leave it to the block when garbage is collected, and make that cheap: what is there now is not looked at again."""
+    """Leave it to the block when garbage is collected. What is there now is not looked at again, so that is cheap."""
     gc.collect()
     gc.freeze()
     gc.disable()

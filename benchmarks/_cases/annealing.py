@@ -1,7 +1,8 @@
 """Steps with a Python number that changes before each: what memory they keep, and when the user is told.
 
 Run in a Python of its own, as memory that earlier programs have given back would hide what is kept:
-``python -m benchmarks._cases.annealing rate 200 60`` takes 200 steps, or as many as it can in 60 seconds, and prints JSON.
+``python -m benchmarks._cases.annealing rate 200 60`` takes 200 steps, or as many as it can in 60 seconds, and
+prints JSON.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One model in every system: a stack of layers, each with two arrays and three static attributes.
 
-*Raw JAX* is a nested dict of arrays and the functions of ``jax.tree``: what takes its place there where a model is taken
+*Raw JAX* is a nested dict of arrays and the functions of ``jax.tree``: what takes their place where a model is taken
 apart and put together.
 """
 

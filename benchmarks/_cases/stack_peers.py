@@ -1,4 +1,4 @@
-"""The training steps of `stacks` by other libraries, each as its guides recommend; see `step_peers` for the ways of nnx."""
+"""The steps of `stacks` by other libraries, each as its guides recommend; `step_peers` has the ways of nnx."""
 
 from __future__ import annotations
 

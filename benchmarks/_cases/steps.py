@@ -3,7 +3,7 @@
 A `Step` is a pure function of the values of two kinds of states, those that it reads (*params*) and those that it
 reads and writes (*hidden*).  Each system keeps the values in its own objects, in parts as a model has layers, and calls
 the same function.  *Raw JAX* is what an expert writes by hand for the case: the values in flat tuples, and
-``out, hidden = step(params, hidden, x)`` in the loop.  The same with nested dicts is the usual way, not the fastest one.
+``out, hidden = step(params, hidden, x)`` in the loop.  Nested dicts are the usual way, and not the fastest one.
 """
 
 from __future__ import annotations

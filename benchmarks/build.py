@@ -26,7 +26,7 @@ PYTHON = {name: make for name, make in SYSTEMS.items() if name != "raw"}  # raw 
 
 def making(count: int) -> Works:
     """Make a model."""
-    return each(SYSTEMS, lambda system: fresh(lambda: count // 2, system.model))
+    return each(SYSTEMS, lambda system: fresh(lambda: count // 2, system.model, wait=False))
 
 
 def held(make: Callable[[], Any], count: int) -> float:

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.decode``: a step of a GPT that writes with a cache, of 7,599 parameters and 1,267 other states.
+"""``python -m benchmarks.decode``: a step of a GPT that writes with a cache: 7,599 parameter states.
 
-A server makes such a step for each token, so what passes the states is paid each time.  Raw JAX passes flat tuples; a
-nested dict, as most programs have it, is a row of its own.
+The cache has 1,267 states more. A server makes such a step for each token, so what passes them is paid each time.  Raw
+JAX passes flat tuples; a nested dict, as most programs have it, is a row of its own.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ class Operation:
             return given(system, make())
 
         if self.cold:
-            return fresh(prepared, lambda args: verb(*args), per=per)
+            return fresh(prepared, lambda args: verb(*args), per=per, wait=False)
         kept = prepared()
         verb(*kept)
-        return fresh(lambda: kept, lambda args: verb(*args), times=3, per=per)
+        return fresh(lambda: kept, lambda args: verb(*args), times=3, per=per, wait=False)
 
 
 OPERATIONS = {

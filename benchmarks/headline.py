@@ -122,9 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.headline", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results.json", metavar="FILE")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 where a page is not up to date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing, and say which pages are not up to date")
     given = parser.parse_args(argv)
     found, stale = results.read(given.json), []
     for page in pages():

@@ -305,9 +305,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 1 where the memory has grown. A wrong result is an error."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0, help="for how long (default: 60)")
-    parser.add_argument(
-        "--every", type=float, default=2.0, metavar="SECONDS", help="when a sample is taken (default: 2)"
-    )
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two samples (default: 2)")
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "benchmarks", metavar="FOLDER")
     given = parser.parse_args(argv)
     with bar() as progress:

@@ -54,10 +54,19 @@ TREES: dict[str, Callable[[], Any]] = {
 }
 
 
+def silent(work: Callable[[], Any]) -> Callable[[], None]:
+    """Return a work without a result, whose arrays would be waited for one by one."""
+
+    def run() -> None:
+        work()
+
+    return run
+
+
 def flattening(count: int) -> Works:
     def work(system: Any) -> Callable[[], Any]:
         tree = system.tree(count)
-        return lambda: jax.tree.flatten(tree)
+        return silent(lambda: jax.tree.flatten(tree))
 
     return each(TREES, work)
 
@@ -65,7 +74,7 @@ def flattening(count: int) -> Works:
 def rebuilding(count: int) -> Works:
     def work(system: Any) -> Callable[[], Any]:
         leaves, structure = jax.tree.flatten(system.tree(count))
-        return lambda: jax.tree.unflatten(structure, leaves)
+        return silent(lambda: jax.tree.unflatten(structure, leaves))
 
     return each(TREES, work)
 

@@ -20,7 +20,7 @@ __all__ = [
     "Results",
     "RowResult",
     "SpreadResult",
-    "ahead",
+    "behind",
     "checked",
     "merged",
     "read",
@@ -143,9 +143,9 @@ def _rounded(found: Any) -> Any:
     return [_rounded(value) for value in found] if isinstance(found, list) else found
 
 
-def ahead(row: RowResult) -> dict[str, float]:
-    """Return how many times our value each peer's is; below 1 the peer is ahead."""
-    if OURS not in row["systems"] or row["unit"] not in _LESS_IS_AHEAD:
-        return {}
-    ours = row["systems"][OURS]["median"]
-    return {peer: row["systems"][peer]["median"] / ours for peer in PEERS if ours and peer in row["systems"]}
+def behind(row: RowResult) -> list[str]:
+    """Return the peers that ours is behind by more than 1 %, where the middle halves of both do not overlap."""
+    systems = row["systems"]
+    if OURS not in systems or row["unit"] not in _LESS_IS_AHEAD:
+        return []
+    return [peer for peer in PEERS if peer in systems and systems[peer]["high"] < 0.99 * systems[OURS]["low"]]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from .claim import OURS, PEERS
 from .machine import described
-from .results import ClaimResult, RowResult, ahead
+from .results import ClaimResult, RowResult, behind
 
 __all__ = ["columns", "console", "markdown", "remarks", "shown", "spell", "table_of"]
 
@@ -41,7 +41,7 @@ def columns(rows: Sequence[RowResult]) -> list[str]:
     bases = {row["base"] for row in rows}
     seen = dict.fromkeys(name for row in rows for name in (*row["systems"], *row["absent"], *row["failed"]))
     others = [name for name in seen if name not in bases and name not in (OURS, *PEERS)]
-    return [name for name in PEERS if name in seen] + others
+    return [name for name in PEERS if name in seen and name not in bases] + others
 
 
 def shown(row: RowResult, others: Sequence[str]) -> list[str]:
@@ -69,8 +69,7 @@ def shown(row: RowResult, others: Sequence[str]) -> list[str]:
 
 
 def _verdict(row: RowResult) -> str:
-    behind = [name for name, factor in ahead(row).items() if factor < 1.0]
-    return ", ".join([row["verdict"] or "-", *(f"behind {name}" for name in behind)])
+    return ", ".join([row["verdict"] or "-", *(f"behind {name}" for name in behind(row))])
 
 
 def table_of(result: ClaimResult) -> Table:

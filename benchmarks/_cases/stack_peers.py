@@ -62,7 +62,7 @@ class Nnx:
             graphdef, params, rest = nnx.split(model, nnx.Param, ..., graph=False)
 
             def loss_and_rest(params: Any) -> tuple[jax.Array, Any]:
-                merged = nnx.merge(graphdef, params, rest)
+                merged = nnx.merge(graphdef, params, rest, copy=True)
                 return loss_of(merged, x, y), nnx.state(merged, self.Count, graph=False)
 
             (loss, rest_now), grads = jax.value_and_grad(loss_and_rest, has_aux=True)(params)

@@ -53,7 +53,7 @@ def missing(claims: list[str], found: Results, resume: bool, quick: bool) -> lis
     claims = claims or list(CLAIMS)
     if not resume:
         return claims
-    has = {name for name, result in found["claims"].items() if result["quick"] == quick and "error" not in result}
+    has = {name for name, result in found["claims"].items() if result["quick"] == quick and not result["error"]}
     return [name for name in claims if name not in has]
 
 
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
             if result["machine"]:
                 show(result)
             else:
-                progress.console.print(f"{name} failed: {result.get('error')}")
+                progress.console.print(f"{name} failed: {result['error']}")
             progress.advance(whole)
     drawn = pictures.draw(found, given.pictures)
     print(f"Results: {path}. Pictures: {', '.join(map(str, drawn)) or 'none'}.")

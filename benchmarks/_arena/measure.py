@@ -74,7 +74,8 @@ def result_of(
     rounds = [{**seen, **numbers} for seen in rounds]
     names = dict.fromkeys(name for seen in rounds for name in seen)
     systems = {name: spread([seen[name] / row.per for seen in rounds if name in seen]) for name in names}
-    compared = ratio(rounds, OURS, row.base) if row.base and OURS in systems and row.base in systems else None
+    both = row.base is not None and OURS in systems and row.base in systems and systems[row.base].least > 0
+    compared = ratio(rounds, OURS, row.base) if both else None
     return {
         "name": row.name,
         "unit": row.unit,
@@ -160,4 +161,5 @@ def measure_claim(claim: Claim, effort: Effort, on_row: Callable[[RowResult], ob
         "seconds": time.perf_counter() - start,
         "rows": rows,
         "fits": fits(rows),
+        "error": "",
     }

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from .claim import OURS, PEERS
 
@@ -71,7 +71,7 @@ class RowResult(TypedDict):
 
 
 class ClaimResult(TypedDict):
-    """What was measured for a claim."""
+    """What was measured for a claim; `error` is what ended it early, empty where nothing did."""
 
     title: str
     command: str
@@ -81,7 +81,7 @@ class ClaimResult(TypedDict):
     seconds: float
     rows: list[RowResult]
     fits: dict[str, dict[str, float]]
-    error: NotRequired[str]
+    error: str
 
 
 class Results(TypedDict):

@@ -102,7 +102,7 @@ def remarks(result: ClaimResult) -> list[str]:
         for row in rows
         for name, seconds in row["unfinished"].items()
     ]
-    if "error" in result:
+    if result["error"]:
         lines.append(f"ended early: {result['error']}")
     return lines
 

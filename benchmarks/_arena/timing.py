@@ -153,7 +153,7 @@ def _once(candidate: Work | Clocked) -> float:
     # A second call may trace as well, where the first has made states. Of quick candidates the first calls find cold
     # caches: too few calls to a turn would time the wait at its end.
     enough = 1 if isinstance(candidate, Clocked) else 30
-    while min(seen) < 1.0 and len(seen) < (min(enough, 3) if min(seen) > 1e-2 else enough):
+    while min(seen) < 0.1 and len(seen) < (min(enough, 3) if min(seen) > 1e-2 else enough):
         seen.append(_seconds(candidate, 1))
     return max(min(seen), 1e-7)
 
@@ -181,7 +181,10 @@ def timed(candidates: Mapping[str, Work | Clocked], budget_s: float, limit_s: fl
                 jax.block_until_ready(first[name])
                 once[name] = _once(candidate)
         except _OutOfTime:
-            unfinished[name] = perf_counter() - start
+            if name in first:
+                once[name] = perf_counter() - start
+            else:
+                unfinished[name] = perf_counter() - start
         except Exception as error:  # one system must not keep the others from being measured
             failed[name] = one_line(error)
     works = {name: candidates[name] for name in once}

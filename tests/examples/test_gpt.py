@@ -9,7 +9,7 @@ from flax import nnx
 
 import brainstate_nn as nn
 from benchmarks import nn as benchmark
-from benchmarks._gpt_peers import HandWritten, NnxGPT, nnx_step, values_of
+from benchmarks._cases.gpt import HandWritten, NnxGPT, nnx_step, values_of
 from brainstate_graph import graphdef, treefy_states
 from brainstate_transform import jit
 from examples import gpt

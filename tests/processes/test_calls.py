@@ -11,8 +11,8 @@ from tests.processes.run import output_of
 
 COUNT = """
 import json
-from benchmarks.calls import OURS, TARGETS, counted
-first, warm = counted(OURS)
+from benchmarks.calls import TARGETS, counted
+first, warm = counted("ours")
 print(json.dumps([TARGETS, len(first), len(first.files), len(warm)]))
 """
 

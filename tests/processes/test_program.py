@@ -10,37 +10,37 @@ import warnings
 
 import numpy as np
 
-from benchmarks import _annealing
+from benchmarks._cases import annealing
 from tests.processes.run import output_of
 
 RESULTS = """
 import json
-from benchmarks import _program_cases as cases
-from benchmarks.program import ROWS
+from benchmarks._cases import stacks, traces
+from benchmarks.program import PAIRS
 
 def numbers(out):
     return [] if out is None else [float(x) for x in out.ravel()]
 
 found = {}
-for row in ROWS:
+for row, make in PAIRS:
     if not row.name.startswith("trace"):
-        works = row.make(*[min(size, 3) for size in row.sizes])
+        works = make(*[min(size, 3) for size in row.args])
         works.pop("change", None)
         found[row.name] = {name: [numbers(work()) for _ in range(3)] for name, work in works.items()}
 
-x = cases.rows_of_numbers()
+x = traces.rows_of_numbers()
 for name in ("deep_loss", "deep_loss_reading", "deep_loss_passing"):
-    loss_of = getattr(cases, name)
-    params, rest, raw = cases.raw_train_step(cases.Deep(3), cases.deep_loss)
-    step, ours, theirs = cases.train_step(cases.Deep(3), loss_of), [], []
+    loss_of = getattr(traces, name)
+    params, rest, raw = traces.raw_train_step(traces.Deep(3), traces.deep_loss)
+    step, ours, theirs = traces.train_step(traces.Deep(3), loss_of), [], []
     for _ in range(3):
         loss, params, rest = raw(params, rest, x)
         ours.append(numbers(step(x)))
         theirs.append(numbers(loss))
     found[name] = {"with": ours, "without": theirs}
 
-(x, y), params, calls = cases.batch(), cases.weights(3), 0
-step, raw, ours, theirs = cases.checkpointed_step(cases.Stack(3)), cases.raw_checkpointed_step(), [], []
+(x, y), params, calls = stacks.batch(), stacks.weights(3), 0
+step, raw, ours, theirs = traces.checkpointed_step(stacks.Stack(3)), traces.raw_checkpointed_step(), [], []
 for _ in range(3):
     loss, params, calls = raw(params, calls, x, y)
     ours.append(numbers(step(x, y)))
@@ -52,14 +52,14 @@ print(json.dumps(found))
 TIMES = """
 import json, time
 from dataclasses import asdict
-from benchmarks._timing import medians
-from benchmarks.program import main
+from benchmarks._arena.timing import timed
+from benchmarks.program import CLAIM, main
 sleeping = lambda seconds: lambda: time.sleep(seconds)
-main(["--quick", "--only", "counter"])
+main(["--quick", "--rows", "counter"])
 print(json.dumps([
-    asdict(medians({"short": sleeping(0.002), "long": sleeping(0.01)}, 0.1, 60.0)),
-    asdict(medians({"short": sleeping(0.002), "endless": sleeping(600.0)}, 0.1, 0.5)),
-    asdict(medians({"short": sleeping(0.002), "slow": sleeping(0.3)}, 60.0, 1.2)),
+    asdict(timed({"short": sleeping(0.002), "long": sleeping(0.01)}, 0.1, 60.0)),
+    asdict(timed({"short": sleeping(0.002), "endless": sleeping(600.0)}, 0.1, 0.5)),
+    asdict(timed({"short": sleeping(0.002), "slow": sleeping(0.3)}, 60.0, 1.2)),
 ]))
 """
 
@@ -76,22 +76,22 @@ def test_a_step_with_the_thing_computes_what_the_one_without_computes():
 
 def test_a_row_is_a_line_and_ends_in_time():
     *lines, times = output_of("-c", TIMES).splitlines()
-    (line,) = [line for line in lines if line.startswith("counter on a plain object")]
-    assert line.split()[-1] in ("ok", "MISSED")
+    (line,) = [line for line in lines if "counter on a plain object" in line]
+    assert any(verdict in line for verdict in (" ok ", " missed "))
 
     whole, endless, slow = json.loads(times)
-    assert 0.01 <= whole["seconds"]["long"] < 0.1
-    assert 0.002 <= whole["seconds"]["short"] < 0.1
-    assert whole["rounds"] >= 5
-    assert not whole["cut"]
-    assert (endless["unfinished"], endless["cut"], endless["rounds"]) == ("endless", True, 0)
-    assert 0.4 <= endless["seconds"]["endless"] < 60
-    assert (slow["unfinished"], slow["cut"]) == (None, True)
-    assert 0.3 <= slow["seconds"]["slow"] < 60
+    assert len(whole["rounds"]) >= 5
+    assert all(0.01 <= seen["long"] < 60 for seen in whole["rounds"] if "long" in seen)
+    assert all(0.002 <= seen["short"] < 60 for seen in whole["rounds"])
+    assert not whole["unfinished"]
+    assert 0.4 <= endless["unfinished"]["endless"] < 60
+    assert all(set(seen) == {"short"} for seen in endless["rounds"])
+    assert slow["unfinished"] == {}
+    assert 1 <= len(slow["rounds"]) < 400  # cut off in the middle
 
 
 def test_annealed_steps_run_in_a_python_of_their_own():
-    found = _annealing.measured("module", 3, 120.0)
+    found = annealing.measured("module", 3, 120.0)
     assert found["steps"] == found["passed"]["steps"] == 3
     assert found["passed"]["warned"] is None
 
@@ -106,10 +106,10 @@ def test_what_annealed_steps_keep_and_say():
         if len(kept) == 3:
             warnings.warn("traced again for `training.rate`", stacklevel=2)
 
-    found = _annealing.annealed(lambda: (step, numbers.append), "rate", 4, 60.0)
+    found = annealing.annealed(lambda: (step, numbers.append), "rate", 4, 60.0)
     assert (found["steps"], found["warned"]) == (4, 3)
     assert len(set(numbers)) == 4
     assert 100 < found["kept"] < 200
     kept.clear()
-    assert _annealing.annealed(lambda: (step, numbers.append), "temperature", 4, 60.0)["warned"] is None
-    assert _annealing.annealed(lambda: (step, numbers.append), "rate", 10**6, 0.0)["steps"] == 0
+    assert annealing.annealed(lambda: (step, numbers.append), "temperature", 4, 60.0)["warned"] is None
+    assert annealing.annealed(lambda: (step, numbers.append), "rate", 10**6, 0.0)["steps"] == 0

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 import brainstate_nn as nn
-from benchmarks._gpt_peers import NnxGPT, attention_of_rotated, rotated
+from benchmarks._cases.gpt import NnxGPT, attention_of_rotated, rotated
 from examples.gpt import GPT, Settings
 from tests.nn.interop.frameworks import called, first, last, t_batch_norm, t_conv, t_linear, t_norm
 

@@ -40,15 +40,8 @@ types: $(VENV)/.installed-dev  ## Check the types
 contracts: $(VENV)/.installed-dev  ## Check which file imports which
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-bench  ## Measure the cost of a call against other systems
-	$(BIN)/python -m benchmarks.calls
-	$(BIN)/python -m benchmarks.engine
-	$(BIN)/python -m benchmarks.graph
-	$(BIN)/python -m benchmarks.transforms
-	$(BIN)/python -m benchmarks.program
-	$(BIN)/python -m benchmarks.nn
-	$(BIN)/python -m benchmarks.hidden
-	$(BIN)/python -m benchmarks.checkpoints
+bench: $(VENV)/.installed-bench  ## Measure all claims beside other systems; ARGS=--quick for three minutes
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Remove the environments and all caches
 	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache

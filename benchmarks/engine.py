@@ -50,7 +50,7 @@ def calls(
             target=targets.get(size),
             same=True,
             share=1.0 if size < 1000 else 2.0,
-            quick=size < 1000 and (kind == "written" or size == 201),
+            quick=size < 1000 and (kind == "written" or (kind, size) == ("read", 201)),
             curve=f"call, states {kind}",
             size=size,
         )

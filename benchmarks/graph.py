@@ -95,7 +95,7 @@ ROWS = (
             (operation, size),
             target=TARGETS.get(name),
             share=1.0 if size <= 20_000 else 2.0,
-            quick=size == 2_000,
+            quick=size == 2_000 and (name == "split, cold" or not name.endswith("cold")),
             curve=name,
             size=size,
         )

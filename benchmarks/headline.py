@@ -12,6 +12,7 @@ go to docs/assets.  ``--check`` writes nothing, and says with exit code 1 which 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +20,8 @@ from pathlib import Path
 from ._arena import pictures, results
 from ._arena.claim import OURS, PEERS
 from ._arena.machine import ROOT, described
-from ._arena.results import Results, RowResult
-from ._arena.table import markdown, spell
+from ._arena.results import Results, RowResult, factor
+from ._arena.table import markdown, spell, spell_factor
 
 __all__ = ["HEADLINE", "headline", "main", "pages", "rewritten"]
 
@@ -38,6 +39,7 @@ HEADLINE = (
     ("flatten a tree of 7,600 states", "trees", "flatten a tree, 7,600 states"),
     ("split an unchanged model of 2,000 states", "graph", "split, again, 2,000 states"),
 )
+TITLE = "What it costs beside raw JAX"
 MARKS = re.compile(r"(<!-- benchmarks: ([\w-]+) -->\n)(.*?)(<!-- benchmarks end -->)", re.DOTALL)
 # Pictures of the pages: the curves of these claims, and the headline.
 CURVES = ("engine", "tracing", "graph")
@@ -60,19 +62,12 @@ def headline(found: Results) -> str:
     for label, row in rows.items():
         base = row["systems"].get(row["base"] or "")
         if base is not None:
-            cells = [_times(row, name) for name in (OURS, *peers)]
+            times = [factor(row, name) for name in (OURS, *peers)]
+            cells = ["-" if each is None else spell_factor(each) for each in times]
             lines.append([label, spell(base["median"], row["unit"]), f"**{cells[0]}**", *cells[1:]])
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     machine = next(iter(found["claims"].values()))["machine"]
     return f"{table}\n\n{described(machine)}. `python -m benchmarks` measures all of it, `--quick` in three minutes.\n"
-
-
-def _times(row: RowResult, system: str) -> str:
-    seen, base = row["systems"].get(system), row["systems"][row["base"] or ""]
-    if seen is None:
-        return "-"
-    factor = row["ratio"]["median"] if system == OURS and row["ratio"] else seen["median"] / base["median"]
-    return f"{factor:.2f}" if factor < 10 else f"{factor:,.0f}"
 
 
 def rewritten(text: str, found: Results, page: str) -> str:
@@ -81,7 +76,7 @@ def rewritten(text: str, found: Results, page: str) -> str:
     Args:
         text: The page.
         found: The results.
-        page: Its name, for an error.
+        page: Its path below the repository.
 
     Raises:
         ValueError: A mark names something that is no claim of the results.
@@ -90,7 +85,8 @@ def rewritten(text: str, found: Results, page: str) -> str:
     def table(match: re.Match[str]) -> str:
         begin, name, _, end = match.groups()
         if name == "headline":
-            return f"{begin}\n{headline(found)}\n{end}"
+            picture = f"![{TITLE}]({os.path.relpath(ASSETS / 'headline.png', (ROOT / page).parent)})\n\n"
+            return f"{begin}\n{picture if found['claims'] else ''}{headline(found)}\n{end}"
         if name not in found["claims"]:
             raise ValueError(f"{page}: no results of {name!r}; there are {', '.join(found['claims']) or 'none'}")
         result = found["claims"][name]
@@ -109,7 +105,7 @@ def draw(found: Results, folder: Path) -> Iterable[Path]:
     """Draw the pictures of the pages; yield their files."""
     rows = {label: row for label, row in chosen(found).items() if row["base"] in row["systems"]}
     if rows:
-        pictures.bars(rows, "What it costs beside raw JAX", folder / "headline.png")
+        pictures.bars(rows, TITLE, folder / "headline.png")
         yield folder / "headline.png"
     for name in CURVES:
         if name in found["claims"] and pictures.curves(found["claims"][name], folder / f"{name}.png"):

@@ -39,7 +39,7 @@ ROWS = (
     Row("import brainstate_transform", importing, ("brainstate_transform",), target=1.5, quick=False),
     Row("import brainstate_graph", importing, ("brainstate_graph",), target=1.5, quick=False),
 )
-CLAIM = Claim("imports", "The packages are imported quickly", ROWS, budget_s=15.0)
+CLAIM = Claim("imports", "The packages are imported quickly", ROWS, budget_s=8.0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -168,7 +168,7 @@ def starting() -> Works:
 
 ROWS = (
     Row("save 256 MB", writing, target=TARGET, base="orbax"),
-    Row("load 256 MB", loading, target=TARGET, base="orbax"),
+    Row("load 256 MB", loading, target=TARGET, base="orbax", quick=False),
     *(
         [Row("load 256 MB, from the disk", loading_from_disk, target=TARGET, base="orbax", quick=False)]
         if hasattr(os, "posix_fadvise")

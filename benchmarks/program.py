@@ -41,10 +41,23 @@ def _row(
         # What is surely quick comes first, so that there is something to compare with.
         return {base: made.pop("without"), **{n: work for n, work in made.items() if n != "with"}, OURS: made["with"]}
 
-    quick = share == 1 and not any(size >= MILLION for size in sizes)
+    quick = make in QUICK
     return Row(name, works, sizes, target=target, base=base, per=per, share=share, quick=quick), make
 
 
+# The others take long to be made, or are of one kind with one of these.
+QUICK = (
+    things.counter,
+    things.vocabulary,
+    things.calls_beside_list,
+    things.partners,
+    things.slots,
+    things.one_attribute,
+    things.modes,
+    things.toggled_plain,
+    things.mapped,
+    traces.run_from_rest,
+)
 PAIRS = (
     _row("counter on a plain object", WITHOUT, 1.2, things.counter),
     _row("meter with a number named as a method", WITHOUT, 1.2, things.meter),

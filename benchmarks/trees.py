@@ -5,6 +5,7 @@ Raw JAX is a flat tuple of the same arrays; a nested dict is beside it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ def _of(name: str) -> Callable[[], Any]:
         def __init__(self) -> None:
             self.system = SYSTEMS[name]()
 
+        @functools.cache  # noqa: B019 (each system is made once and kept)
         def tree(self, count: int) -> Any:
             return self.system.states(self.system.model(count // 2))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .claim import OURS, PEERS
-from .results import ClaimResult, Results, RowResult
+from .results import ClaimResult, Results, RowResult, factor
+from .table import spell_factor
 
 __all__ = ["bars", "curves", "draw", "points"]
 
@@ -69,6 +70,8 @@ def curves(result: ClaimResult, path: Path) -> bool:
             panel.plot(sizes, values, marker="o", markersize=3, label=label, **_STYLE.get(name, {"color": "0.6"}))
         unit = "microseconds" if units[curve] == "s" else units[curve]
         panel.set(xscale="log", yscale="log", title=curve, xlabel=result["axis"], ylabel=unit)
+        for axis in (panel.xaxis, panel.yaxis):  # names of the powers of ten alone, as others overlap
+            axis.set_minor_formatter(plt.NullFormatter())
         panel.grid(which="major", color="0.92")
         panel.legend(frameon=False, fontsize=7)
     _save(figure, path)
@@ -82,17 +85,15 @@ def bars(rows: Mapping[str, RowResult], title: str, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.75 + 0.16 * len(names) * len(rows)), layout="constrained")
     place, ticks = 0.0, []
     for row in rows.values():
-        begin, base = place, row["systems"].get(row["base"] or "")
+        begin = place
         for name in names:
-            if base is not None and name in row["systems"]:
-                factor = row["systems"][name]["median"] / base["median"]
+            times = factor(row, name)
+            if times is not None:
                 colour = {key: value for key, value in _STYLE[name].items() if key == "color"}
                 hatch = {"nnx cached": "....", "nnx tree": "////"}.get(name)
-                axes.barh(place, factor, height=0.9, hatch=hatch, edgecolor="white", linewidth=0.0, **colour)
-                axes.text(
-                    factor * 1.04, place, f"{factor:.2g}" if factor < 100 else f"{factor:,.0f}", va="center", size=7
-                )
-            place += 1.0
+                axes.barh(place, times, height=0.9, hatch=hatch, edgecolor="white", linewidth=0.0, **colour)
+                axes.text(times * 1.04, place, spell_factor(times), va="center", size=7)
+                place += 1.0
         ticks.append((begin + place - 1.0) / 2)
         place += 0.8
     axes.axvline(1.0, color="black", linewidth=1)

@@ -22,6 +22,7 @@ __all__ = [
     "SpreadResult",
     "behind",
     "checked",
+    "factor",
     "merged",
     "read",
     "write",
@@ -141,6 +142,17 @@ def _rounded(found: Any) -> Any:
     if isinstance(found, dict):
         return {key: _rounded(value) for key, value in found.items()}
     return [_rounded(value) for value in found] if isinstance(found, list) else found
+
+
+def factor(row: RowResult, system: str) -> float | None:
+    """Return how many times what the base takes a system takes; None where one of them was not measured.
+
+    Ours is compared with the base round by round, the others by their medians.
+    """
+    base, seen = row["systems"].get(row["base"] or ""), row["systems"].get(system)
+    if system == OURS and row["ratio"] is not None:
+        return row["ratio"]["median"]
+    return None if base is None or seen is None or not base["median"] else seen["median"] / base["median"]
 
 
 def behind(row: RowResult) -> list[str]:

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from .claim import OURS, PEERS
 from .machine import described
-from .results import ClaimResult, RowResult, behind
+from .results import ClaimResult, RowResult, behind, factor
 
-__all__ = ["columns", "console", "markdown", "remarks", "shown", "spell", "table_of"]
+__all__ = ["columns", "console", "markdown", "remarks", "shown", "spell", "spell_factor", "table_of"]
 
 _PALE = {"ok": "green", "missed": "bold red", "failed": "bold red", "": "dim"}
 
@@ -32,7 +32,8 @@ def spell(value: float, unit: str = "s") -> str:
     return f"{value * 1e9:.3g} ns"
 
 
-def _factor(value: float) -> str:
+def spell_factor(value: float) -> str:
+    """Write how many times what the base takes."""
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
@@ -58,8 +59,8 @@ def shown(row: RowResult, others: Sequence[str]) -> list[str]:
     cells.append("-" if row["target"] is None else f"{row['target']:g}")
     for name in others:
         if name in systems:
-            value = systems[name]["median"]
-            cells.append(spell(value, unit) if base is None else _factor(value / base["median"]))
+            times = factor(row, name)
+            cells.append(spell(systems[name]["median"], unit) if times is None else spell_factor(times))
         elif name in row["unfinished"]:
             cells.append(f"> {spell(row['unfinished'][name])}")
         else:

@@ -28,7 +28,7 @@ Work = Callable[[], object]
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 400
 _BATCH_S = 1e-3
 _SIT_OUT = 8  # a slow candidate takes part in every eighth round at least
-_PATIENCE = 4  # the least rounds may take so many budgets
+_PATIENCE = 3  # the least rounds may take so many budgets
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def timed(candidates: Mapping[str, Work | Clocked], budget_s: float, limit_s: fl
 
     Args:
         candidates: What to run, by name.
-        budget_s: How long to go on. Five rounds are made even so, unless they take four times as long.
+        budget_s: How long to go on. Five rounds are made even so, unless they take three times as long.
         limit_s: When the first run of a candidate is cut off, and when the rounds are.
 
     Returns:

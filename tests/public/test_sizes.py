@@ -15,6 +15,8 @@ LINES, FILES, FUNCTION = 400, 25, 60
 CORES, CORE_LINES = ("brainstate_graph/_core", "brainstate_transform/_engine"), 4000
 FOLDERS = [
     *PACKAGES,
+    "benchmarks",
+    "tests/benchmarks",
     "tests/laws",
     "tests/graph",
     "tests/transform",

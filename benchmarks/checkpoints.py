@@ -111,7 +111,7 @@ def bare_numpy(path: pathlib.Path, flat: dict[str, jax.Array]) -> Way:
         with np.load(path) as found:
             return [jnp.asarray(found[name]) for name in found]
 
-    return Way(lambda: np.savez(path, **flat), load)
+    return Way(lambda: np.savez(path, **{name: np.asarray(array) for name, array in flat.items()}), load)
 
 
 def works(kind: str, ours: str) -> Works:

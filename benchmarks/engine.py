@@ -99,7 +99,7 @@ def parts() -> dict[str, Work]:
     @jax.jit
     def through(given: StateValues, x: jax.Array) -> Any:
         out = [value + x for value in given.values]
-        return out[0], StateValues(given.which, out)
+        return out[0], StateValues(given.key, out)
 
     make = functools.partial(steps.adding, 3)
     return {

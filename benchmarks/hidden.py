@@ -7,6 +7,7 @@ that its spiking network is written with its `HiddenState`, as its guides do, in
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -46,7 +47,7 @@ def series() -> jax.Array:
 
 def ours(spiking: bool, training: bool) -> Work:
     given = weights()
-    net = nn.Sequential(nn.LIF(HIDDEN) if spiking else nn.RNNCell(HIDDEN, HIDDEN, use_bias=False))
+    net: Any = nn.Sequential(nn.LIF(HIDDEN) if spiking else nn.RNNCell(HIDDEN, HIDDEN, use_bias=False))
     first = nn.Linear(WIDTH, HIDDEN, use_bias=False)
     head = nn.Linear(HIDDEN, WIDTH, use_bias=False)
     first.weight.value, head.weight.value = jnp.asarray(given["ih"]), jnp.asarray(given["head"])
@@ -75,8 +76,7 @@ def ours(spiking: bool, training: bool) -> Work:
 
 
 def theirs(spiking: bool, training: bool) -> Work:
-    import brainstate as bst
-
+    bst: Any = importlib.import_module("brainstate")
     given, leak = weights(), math.exp(-1 / 10)
 
     @jax.custom_jvp

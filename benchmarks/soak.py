@@ -63,7 +63,7 @@ class Sample(NamedTuple):
 class Net(nn.Module):
     def __init__(self, depth: int = 2) -> None:
         rng = nn.RandomState(0)
-        self.layers = [nn.Linear(WIDTH, WIDTH, rng=rng) for _ in range(depth)]
+        self.layers: list[Any] = [nn.Linear(WIDTH, WIDTH, rng=rng) for _ in range(depth)]
         self.slope = 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -112,8 +112,7 @@ def training() -> Turn:
     def turn(number: int) -> None:
         if number % 1000 == 999:
             kept[:] = begun()
-        for _ in range(20):
-            loss = kept[0](inputs(0))
+        loss = [kept[0](inputs(0)) for _ in range(20)][-1]
         must(np.isfinite(loss) and float(loss) <= kept[1] * 1.05, "the loss of a training rises")
 
     return turn
@@ -244,7 +243,7 @@ def soak(seconds: float, every_s: float, on_sample: Callable[[Sample], object]) 
         AssertionError: A result was wrong.
     """
     samples: list[Sample] = []
-    counts = dict.fromkeys(TURNS, 0)
+    counts: dict[str, int] = dict.fromkeys(TURNS, 0)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a number is annealed by name, which is what is done here
         works = turns(Path(folder))

@@ -98,7 +98,7 @@ def _named(seen: Spread) -> SpreadResult:
         "low": float(seen.low),
         "high": float(seen.high),
         "least": float(seen.least),
-        "count": seen.count,
+        "rounds": seen.rounds,
     }
 
 

@@ -82,7 +82,7 @@ def bars(rows: Mapping[str, RowResult], title: str, path: Path) -> None:
     """Draw how many times longer each system takes than the base, for some rows by their label."""
     plt = _pyplot()
     names = [OURS, *(peer for peer in PEERS if any(peer in row["systems"] for row in rows.values()))]
-    figure, axes = plt.subplots(figsize=(8, 0.75 + 0.16 * len(names) * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 0.75 + 0.13 * len(names) * len(rows)), layout="constrained")
     place, ticks = 0.0, []
     for row in rows.values():
         begin = place
@@ -100,7 +100,7 @@ def bars(rows: Mapping[str, RowResult], title: str, path: Path) -> None:
     axes.set(xscale="log", title=title, xlabel="times raw JAX, threaded by hand (log scale; less is better)")
     axes.set_yticks(ticks, list(rows), fontsize=8)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.02)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     hatches = {"nnx cached": "....", "nnx tree": "////"}

@@ -41,7 +41,7 @@ class SpreadResult(TypedDict):
     low: float
     high: float
     least: float
-    count: int
+    rounds: int
 
 
 class RowResult(TypedDict):

@@ -18,14 +18,14 @@ class Spread(NamedTuple):
         low: A quarter of them is below it.
         high: A quarter of them is above it.
         least: The smallest one.
-        count: How many they are.
+        rounds: How many they are.
     """
 
     median: float
     low: float
     high: float
     least: float
-    count: int
+    rounds: int
 
 
 def spread(samples: Sequence[float]) -> Spread:

@@ -7,6 +7,8 @@ computes little, and passes 8,866 states.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,7 @@ def decoding(blocks: int = BLOCKS) -> Step:
 
     count = len(SHAPES)
 
-    def pure(params: list[jax.Array], hidden: list[jax.Array], token: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    def pure(params: Any, hidden: Any, token: Any) -> tuple[jax.Array, list[jax.Array]]:
         table, scale, bias = params[:3]
         at = hidden[0] % LENGTH
         stacked = [_stacked(params[3 + number :: count]) for number in range(count)]

@@ -1,6 +1,6 @@
 """``python -m benchmarks.decode``: a step of a GPT that writes with a cache: 7,599 parameter states.
 
-The cache has 1,267 states more. A server makes such a step for each token, so what passes them is paid each time.  Raw
+The cache has three states more. A server makes such a step for each token, so what passes them is paid each time.  Raw
 JAX passes flat tuples; a nested dict, as most programs have it, is a row of its own.
 """
 
@@ -20,7 +20,7 @@ SYSTEMS = {"ours": steps.Ours, "raw": steps.Raw, "nested dict": steps.Nested}
 
 @functools.cache
 def decode(blocks: int, donate: bool) -> Works:
-    """The step in each system; it is kept, as XLA compiles it for 14 s."""
+    """The step in each system; it is kept, as XLA compiles it for some seconds."""
     systems = SYSTEMS if donate else {**SYSTEMS, **step_peers.PEER_SYSTEMS}
     return of_each(systems, "calling", functools.partial(decoding, blocks), donate)
 

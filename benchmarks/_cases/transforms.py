@@ -37,6 +37,7 @@ class Case(NamedTuple):
         lanes: Whether the hidden states have one value per lane.
         compiles: Whether it compiles by itself, so that there is no eager form to compare.
         same: Whether the first element of what both return is the same number.
+        needs: The name that a library has to have, if it is another one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case(NamedTuple):
     lanes: bool = False
     compiles: bool = False
     same: bool = True
+    needs: str = ""
 
 
 # ------------------------------------------------------------------------------------------------ differentiating
@@ -224,7 +226,7 @@ CASES = (
     Case("jit", lambda t, f, _: t.jit(f), jax.jit, compiles=True),
     Case("StatefulFunction", lambda t, f, _: t.StatefulFunction(f), jax.jit, compiles=True),
     Case("grad", lambda t, f, b: t.grad(f, b.params), _grad),
-    Case("value_and_grad", _our_value_and_grad, _value_and_grad),
+    Case("value_and_grad", _our_value_and_grad, _value_and_grad, needs="grad"),
     Case("jacrev", lambda t, f, b: t.jacrev(f, b.params), lambda pure: jax.jacrev(pure, has_aux=True)),
     Case("jacfwd", lambda t, f, _: t.jacfwd(f), lambda pure: jax.jacfwd(pure, argnums=2, has_aux=True)),
     Case("hessian", lambda t, f, _: t.hessian(f), lambda pure: jax.hessian(pure, argnums=2, has_aux=True)),
@@ -313,7 +315,7 @@ class Closing:
         self.transforms, self.bank = library
 
     def has(self, case: Case) -> bool:
-        return hasattr(self.transforms, case.name)
+        return hasattr(self.transforms, case.needs or case.name)
 
     def warm(self, case: Case, work: Workload, compiled: bool) -> Work | None:
         """A call of a transformed function that has been called before."""

@@ -34,7 +34,7 @@ HEADLINE = (
     ("training step of 50 layers, warm", "engine", "training step, 50 layers, warm"),
     ("its trace", "tracing", "trace, 50 layers"),
     ("its first call", "tracing", "first call, 50 layers"),
-    ("decode step, 7,599 parameter states", "decode", "decode, 7,599 parameter states"),
+    ("decode step, 7,600 parameter states", "decode", "decode, 7,600 parameter states"),
     ("gated cell, 10,000 steps", "loops", "gated cell, 10,000 steps"),
     ("flatten a tree of 7,600 states", "trees", "flatten a tree, 7,600 states"),
     ("split an unchanged model of 2,000 states", "graph", "split, again, 2,000 states"),

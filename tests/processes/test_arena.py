@@ -27,7 +27,7 @@ found = {}
 for name, make in (("adding", steps.adding), ("reading", steps.reading)):
     found[name] = results(of_each(engine.SYSTEMS, "calling", functools.partial(make, 3), False))
 found["donated"] = results(of_each(engine.FEW, "calling", functools.partial(steps.adding, 3), True))
-found["decoding"] = results(of_each(engine.SYSTEMS, "calling", functools.partial(decoder.decoding, 2), False))
+found["decoding"] = results(of_each(engine.SYSTEMS, "calling", functools.partial(decoder.decoding, 2, 2), False))
 found["partly"] = results(of_each(engine.SYSTEMS, "partly", 2, 5))
 found["training"] = results(of_each(engine.STACKS, "stepping", 2))
 for case in loops.LOOPS:

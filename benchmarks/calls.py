@@ -35,9 +35,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._arena.claim import PEERS, Absent, Claim, Failed, Row, Works
+from ._arena.claim import Claim, Row, Works, each
 from ._arena.command import options, prepare, run
-from ._arena.timing import Number, Work, one_line
+from ._arena.timing import Number, Work
 
 __all__ = ["CLAIM", "SYSTEMS", "TARGETS", "Calls", "count", "counted"]
 
@@ -264,6 +264,9 @@ SYSTEMS: dict[str, tuple[tuple[str, ...], Step]] = {
 }
 
 
+_NAMES = {name: functools.partial(str, name) for name in SYSTEMS}
+
+
 @functools.cache
 def counted(system: str) -> tuple[Calls, Calls]:
     """Return the calls of the first call of a new step, and those of a warm one."""
@@ -283,16 +286,7 @@ TARGETS = {"traced": 700, "files": 50, "warm": 8}
 
 
 def numbers(of: Callable[[Calls, Calls], int]) -> Works:
-    found: dict[str, Number | Absent | Failed] = {}
-    for name in SYSTEMS:
-        if name in PEERS and importlib.util.find_spec(PEERS[name]) is None:
-            found[name] = Absent(PEERS[name])
-            continue
-        try:
-            found[name] = Number(of(*counted(name)))
-        except Exception as error:  # one system must not keep the others from being counted
-            found[name] = Failed(one_line(error))
-    return found
+    return each(_NAMES, lambda name: Number(of(*counted(name))))
 
 
 ROWS = (
@@ -324,9 +318,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--warm", action="store_true", help="--top and --tree for the warm call")
     parser.add_argument("--ours", action="store_true", help="leave the peers out")
     given = parser.parse_args(argv)
-    if given.ours:
-        for name in PEERS:
-            SYSTEMS.pop(name, None)
+    given.alone |= given.ours
     if not (given.top or given.tree):
         return run(CLAIM, given)
     prepare(CLAIM, given.platform)

@@ -125,7 +125,7 @@ ROWS = tuple(
     for ours in ("safetensors", "msgpack", "whole model")
 )
 CLAIM = Claim(
-    "checkpoints", "Files of values are written as fast as the libraries write bare arrays", ROWS, budget_s=12.0
+    "checkpoints", "Files of values are written as fast as the libraries write bare arrays", ROWS, budget_s=6.0
 )
 
 

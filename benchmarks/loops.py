@@ -108,7 +108,7 @@ def long() -> list[Row]:
 
 
 ROWS = (*traces(), *nests(), *many(), *long())
-CLAIM = Claim("loops", "Loops cost what they cost in JAX, to trace and to run", ROWS, budget_s=1.0, axis="states")
+CLAIM = Claim("loops", "Loops cost what they cost in JAX, to trace and to run", ROWS, budget_s=0.8, axis="states")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -117,7 +117,7 @@ ROWS = tuple(
     for size in SIZES
     for what, make, unit in (("time", timing, "s"), ("memory", memory, "MB"))
 )
-CLAIM = Claim("nn", "A step of a GPT with Adam, beside the one that is written by hand for it", ROWS, budget_s=10.0)
+CLAIM = Claim("nn", "A step of a GPT with Adam, beside the one that is written by hand for it", ROWS, budget_s=6.0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -177,7 +177,7 @@ ROWS = (
     Row("a training while a step is written", overlapping, target=1.0, base="one after the other", quick=False),
     Row("the call that starts a save", starting, target=0.5, base="whole save", quick=False),
 )
-CLAIM = Claim("orbax", "Checkpoints of a training cost what orbax costs on bare arrays", ROWS, budget_s=12.0)
+CLAIM = Claim("orbax", "Checkpoints of a training cost what orbax costs on bare arrays", ROWS, budget_s=6.0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -107,7 +107,7 @@ WARNED = 3
 
 @functools.cache
 def annealed(kind: str) -> dict[str, Any]:
-    return annealing.measured(kind, STEPS, 60.0)
+    return annealing.measured(kind, STEPS, 30.0)
 
 
 def kept(kind: str) -> Works:

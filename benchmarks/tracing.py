@@ -86,7 +86,7 @@ ROWS = (
         for which, (name, most) in enumerate((("a trace", 1), ("a first call", 1), ("a second call", 0)))
     ),
 )
-CLAIM = Claim("tracing", "A first call costs what it costs by hand", ROWS, budget_s=4.0, axis="layers")
+CLAIM = Claim("tracing", "A first call costs what it costs by hand", ROWS, budget_s=3.0, axis="layers")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -117,7 +117,7 @@ def run_rows() -> list[Row]:
 
 
 ROWS = (*warm_rows(), *trace_rows(), *eager_rows(), *run_rows())
-CLAIM = Claim("transforms", "Each transform costs what it costs in JAX", ROWS, budget_s=1.0)
+CLAIM = Claim("transforms", "Each transform costs what it costs in JAX", ROWS, budget_s=0.6)
 
 
 def main(argv: list[str] | None = None) -> int:

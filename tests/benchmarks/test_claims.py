@@ -58,4 +58,6 @@ def test_what_a_soak_has_grown_by():
     assert soak.grown(samples(warming))["memory"] == 0.0
     leaking = [100.0 + 5 * i for i in range(12)]
     assert soak.grown(samples(leaking))["memory"] == pytest.approx(40.0)
+    assert soak.over(soak.grown(samples(leaking))) == ["memory"]
+    assert soak.over(soak.grown(samples(warming))) == []
     assert soak.grown(samples([100.0]))["memory"] == 0.0

@@ -161,6 +161,7 @@ def _interval(ratios: list[float]) -> tuple[float, float]:
 def _measured(module: str, row: str, processes: list[_Process], rounds: int, per: int) -> tuple[str, float]:
     """Return the line of one row and its ratio."""
     best = {"old": math.inf, "new": math.inf}
+    count = batches = 1
     ratios: list[float] = []
     for number in range(rounds):
         if number % math.ceil(rounds / _MAKES) == 0:

@@ -74,8 +74,9 @@ def result_of(
     rounds = [{**seen, **numbers} for seen in rounds]
     names = dict.fromkeys(name for seen in rounds for name in seen)
     systems = {name: spread([seen[name] / row.per for seen in rounds if name in seen]) for name in names}
-    both = row.base is not None and OURS in systems and row.base in systems and systems[row.base].least > 0
-    compared = ratio(rounds, OURS, row.base) if both else None
+    compared = None
+    if row.base is not None and OURS in systems and row.base in systems and systems[row.base].least > 0:
+        compared = ratio(rounds, OURS, row.base)
     return {
         "name": row.name,
         "unit": row.unit,
@@ -113,7 +114,7 @@ def _verdict(row: Row, systems: Mapping[str, Spread], compared: Spread | None) -
 
 def _different(row: Row, timing: Timing) -> dict[str, str]:
     """Return who computes something else than the base does, where all must compute the same."""
-    if not row.same or row.base not in timing.first:
+    if not row.same or row.base is None or row.base not in timing.first:
         return {}
     expected = _number(timing.first[row.base])
     found = {name: _number(out) for name, out in timing.first.items() if name != row.base}

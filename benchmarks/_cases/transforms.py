@@ -339,7 +339,7 @@ class Closing:
             return lambda: transforms.StatefulFunction(work.user(bank)).make_jaxpr(x)
 
         def trace() -> Any:
-            call = case.ours(transforms, work.user(bank), bank)
+            call: Any = case.ours(transforms, work.user(bank), bank)
             return (call if case.name == "jit" else transforms.jit(lambda x: call(x))).trace(x)
 
         return trace

@@ -3,7 +3,9 @@
 *Body* is the user's function in the form ``(user_carry, x) -> (user_carry, y)``.  All loops have this one.
 
 A state that the body only reads is closed over.  One that it writes has to be carried, and only a trace tells which
-those are.  That trace is kept (`Core.written_by`), so that looking ahead does not run the user's function twice.
+those are.  `run_body` carries all that the body reaches, and JAX takes out of the carry what a step leaves as it was:
+then the loop's own trace is the only one.  Where that does not do, as with a number that becomes an array, the body is
+traced before (`Core.written_by`); that trace is kept, so that looking ahead does not run the user's function twice.
 `trace_body` makes a step of it; `python_steps` makes one where JAX does not compile, and nothing need be known.
 """
 
@@ -17,14 +19,77 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from brainstate_graph import Overlay
-from brainstate_graph.extend import locate, read_values
+from brainstate_graph import Overlay, State
+from brainstate_graph.extend import locate, note_reads, read_values
 
 from .._engine.core import Core
 from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .carry import Carry, Step, adapted, meets_other_floats, sharded_aval, varying_as
 
-__all__ = ["python_steps", "refuse_writes", "trace_body", "traced"]
+__all__ = ["python_steps", "refuse_writes", "run_body", "trace_body", "traced"]
+
+
+class _Missed(Exception):
+    """A step writes a state that is not carried, or changes the type of what is."""
+
+
+def run_body(
+    core: Core, init: Any, x: Any, loop: Callable[[Step, Carry], tuple[Carry, Any]]
+) -> tuple[tuple[Any, Any], Written]:
+    """Run a loop that traces its step once.
+
+    Args:
+        core: The body.
+        init: The first carry of the user.
+        x: The input of one step, or its shapes.
+        loop: Runs the loop in JAX: ``loop(step, carry)`` returns the last carry and what the steps give.
+
+    Returns:
+        The last carry of the user and what the steps give, and what was written.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state or of the carry.
+    """
+    core.frozen = True
+    reached = core.states()
+    carry = StateValues.of(reached, read_values(reached, False)), init
+    if not any(_weak(carry[0])):
+        written: set[State[Any]] = set()
+        used: list[dict[State[Any], Any]] = []
+        try:
+            (states, last), ys = loop(_carrying_all(core, written, used), carry)
+        except _Missed:
+            pass
+        else:
+            note_reads([state for state in reached if state in used[0]])
+            return (last, ys), states.only(written).as_written()
+    (states, last), ys = loop(*trace_body(core, init, x))
+    return (last, ys), states.as_written()
+
+
+def _carrying_all(core: Core, written: set[State[Any]], used: list[Any]) -> Step:
+    """Return the body as a step that carries all states it reaches; it notes which of them it writes and uses."""
+
+    def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
+        states, user_carry = carry
+        overlay = core.overlay()
+        out, new = core.run(states, (user_carry, x), {}, overlay)
+        user_carry, y = _pair(core, out)
+        if not written.union(new.outcome.states).issubset(states.states):
+            raise _Missed
+        written.update(new.outcome.states)
+        used.append({**overlay.reads, **overlay.writes})
+        after = varying_as((states.updated(new), user_carry), carry)
+        if not _same_types(carry, after):
+            raise _Missed
+        return after, y
+
+    return step
+
+
+def _same_types(carry: Carry, after: Carry) -> bool:
+    left, right = jax.tree.flatten(carry), jax.tree.flatten(after)
+    return left[1] == right[1] and list(map(jax.typeof, left[0])) == list(map(jax.typeof, right[0]))
 
 
 def trace_body(core: Core, init: Any, x: Any = None) -> tuple[Step, Carry]:

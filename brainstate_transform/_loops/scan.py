@@ -24,7 +24,7 @@ from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
 from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
-from .body import python_steps, trace_body
+from .body import python_steps, run_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
@@ -261,8 +261,7 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
                     return (last, ys), written()
             # Without a step to run, only a trace can tell what the results look like.
             with jax.disable_jit(False) if without_jit() else contextlib.nullcontext():
-                (states, last), ys = loop(*trace_body(core, init, jax.tree.map(element_of, xs)))
-            return (last, ys), states.as_written()
+                return run_body(core, init, jax.tree.map(element_of, xs), loop)
 
         return run
 

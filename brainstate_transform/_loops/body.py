@@ -34,15 +34,16 @@ class _Missed(Exception):
 
 
 def run_body(
-    core: Core, init: Any, x: Any, loop: Callable[[Step, Carry], tuple[Carry, Any]]
+    core: Core, init: Any, x: Any, loop: Callable[[Step, Carry], tuple[Carry, Any]], once: bool = True
 ) -> tuple[tuple[Any, Any], Written]:
-    """Run a loop that traces its step once.
+    """Run a loop, so that the user's function runs once.
 
     Args:
         core: The body.
         init: The first carry of the user.
         x: The input of one step, or its shapes.
         loop: Runs the loop in JAX: ``loop(step, carry)`` returns the last carry and what the steps give.
+        once: Whether JAX traces the step once in it.
 
     Returns:
         The last carry of the user and what the steps give, and what was written.
@@ -53,7 +54,7 @@ def run_body(
     core.frozen = True
     reached = core.states()
     carry = StateValues.of(reached, read_values(reached, False)), init
-    if not any(_weak(carry[0])):
+    if once and not _may_change_type(carry):
         written: set[State[Any]] = set()
         used: list[dict[State[Any], Any]] = []
         try:
@@ -85,6 +86,17 @@ def _carrying_all(core: Core, written: set[State[Any]], used: list[Any]) -> Step
         return after, y
 
     return step
+
+
+def _may_change_type(carry: Carry) -> bool:
+    """Tell whether a number is carried that may become an array; a Python integer is mostly a counter, which does not.
+
+    It is a guess: where it is wrong, the user's function runs once more.
+    """
+    states, user_carry = (list(map(jax.typeof, jax.tree.leaves(part))) for part in carry)
+    return any(aval.weak_type for aval in states) or any(
+        aval.weak_type and jnp.issubdtype(aval.dtype, jnp.inexact) for aval in user_carry
+    )
 
 
 def _same_types(carry: Carry, after: Carry) -> bool:

@@ -242,8 +242,9 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             count = number_of_steps(xs, options.length, core.__qualname__)
             bar = options.pbar.bar(count) if isinstance(options.pbar, ProgressBar) and count else None
 
+            base = count if options.base is None or without_jit() else options.base
+
             def loop(step: Step, carry: Carry) -> tuple[Carry, Any]:
-                base = count if options.base is None or without_jit() else options.base
                 how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
 
                 def stacking(carry: Carry, x: Any) -> tuple[Carry, Any]:
@@ -261,7 +262,7 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
                     return (last, ys), written()
             # Without a step to run, only a trace can tell what the results look like.
             with jax.disable_jit(False) if without_jit() else contextlib.nullcontext():
-                return run_body(core, init, jax.tree.map(element_of, xs), loop)
+                return run_body(core, init, jax.tree.map(element_of, xs), loop, once=base >= count)
 
         return run
 

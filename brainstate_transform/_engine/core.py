@@ -385,6 +385,11 @@ class StagedCore:
         """Return the outcome behind what a call returned in the place of its number."""
         return number.outcome if type(number) is Written else self.outcomes[len(number)]
 
+    def outcome_of(self, structure: Any) -> Outcome:
+        """Return the outcome of a trace whose result has this structure; without its avals, which take 0.2 ms."""
+        _, written = jax.tree_util.treedef_children(structure)
+        return self.outcome(jax.tree.unflatten(jax.tree_util.treedef_children(written)[1], ()))
+
     def _number(self, outcome: Outcome) -> int:
         with self._numbering:
             if outcome not in self.outcomes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +23,17 @@ from .door import Box, refuse_objects, settle
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 
-__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared", "untraced_states"]
+__all__ = [
+    "State",
+    "declared",
+    "make_state",
+    "make_states",
+    "maybe_state",
+    "redeclared",
+    "set_value",
+    "untraced_states",
+    "value_of",
+]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]
@@ -232,12 +243,13 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
 def untraced_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
     """Make many states where nothing is traced."""
     states = list(map(object.__new__, kinds))
-    for_all(map(_set_value, states, values))  # in C: a third of the time
+    for_all(map(set_value, states, values))  # in C: a third of the time
     for_all(map(_set_meta, states, metas))
     return states
 
 
-_set_value: Any = Box.__dict__["_value"].__set__
+set_value: Any = Box.__dict__["_value"].__set__
+value_of: Any = attrgetter("_value")
 _set_meta: Any = Box.__dict__["_meta"].__set__
 
 

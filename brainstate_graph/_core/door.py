@@ -5,9 +5,8 @@
 *Write*: assign a value; hooks are told, checks are made, and the overlay on top notes it.
 *Settle*: give a new state its first value, where it is made.
 
-Every way to a value goes through these: ``.value``, splitting and merging, copying, and transforms, which read and
-write many states at once.  What a transform carries in and out is no access of the user's code, so the forms for many
-states tell no hook, but for `assign_values`.
+Every way to a value goes through these.  What a transform carries in and out is no access of the user's code, so the
+forms for many states tell no hook, but for `assign_values`.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box", "announce", "assign_values", "copied", "live", "look", "note_reads", "object_in", "read", "read_values",
-    "refuse_foreign", "refuse_objects", "settle", "value_leaves", "write", "write_results", "write_values",
+    "refuse_foreign", "refuse_objects", "set_value", "settle", "value_leaves", "value_of", "write", "write_results", "write_values",
 ]  # fmt: skip
 
 
@@ -63,8 +62,8 @@ class Box(StateBase):
 
 
 # In C, so that values are read and stored `at_once`.  The slot's own setter: a subclass cannot come in between.
-_values_of = attrgetter("_value")
-_set_value: Any = Box.__dict__["_value"].__set__
+value_of = attrgetter("_value")
+set_value: Any = Box.__dict__["_value"].__set__
 
 
 # -- finding a value ---------------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
         if record and overlays.busy:
             constants.note(states := list(states))
         try:
-            return list(map(_values_of, states))
+            return list(map(value_of, states))
         except AttributeError:
             return [live(state) for state in states]
     if record:
@@ -234,19 +233,12 @@ def write(state: State[Any], value: Any, restoring: bool = False) -> None:
         _write_told((state,), (value,), restoring)
         return
     top = stack.top
-    if (
-        top is None
-        or not isinstance(value, Tracer)
-        or not top._trace == get_opaque_trace_state()  # noqa: SIM201 - as in `read`
-        or state in top.births
-        or state.graph_at_home
-        or stack.tree_check
-        or ("checked", True) in state._meta
-    ):
+    plain = not stack.tree_check and not state.graph_at_home and ("checked", True) not in state._meta
+    if top is not None and plain and isinstance(value, Tracer) and at_home(state):
+        top.assigned((state,))  # as `_put` would, in half of its time
+        at_once(map(_update, (top._values, top.writes), ({state: value}, {} if state in top.births else {state: None})))
+    else:
         _put((state,), (value,))
-    else:  # the usual case in a trace, as `_put` would, in half of its time
-        top.assigned((state,))
-        at_once(map(_update, (top._values, top.writes), ({state: value}, {state: None})))
 
 
 _WRITE: tuple[hooks.HookKind, ...] = ("write_before", "write_after")
@@ -308,7 +300,7 @@ def _store(
             state._birth = trace
     if top is None:
         before = [getattr(state, "_value", None) for state in states]
-        at_once(map(_set_value, states, values), *also, holding(before))
+        at_once(map(set_value, states, values), *also, holding(before))
         return
     top.assigned(states)
     news = dict(zip(states, values, strict=True))
@@ -385,7 +377,7 @@ def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Seq
     if overlays.busy or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
     else:
-        for_all(map(_set_value, states, values))
+        for_all(map(set_value, states, values))
 
 
 # -- new states --------------------------------------------------------------------------------------------------------

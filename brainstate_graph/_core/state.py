@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +18,7 @@ from .._tools.operators import Operators
 from .._tools.words import describe
 from . import door
 from . import overlay as overlays
-from .door import Box, refuse_objects, settle
+from .door import Box, refuse_objects, set_value, settle
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 
@@ -248,8 +247,6 @@ def untraced_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], val
     return states
 
 
-set_value: Any = Box.__dict__["_value"].__set__
-value_of: Any = attrgetter("_value")
 _set_meta: Any = Box.__dict__["_meta"].__set__
 
 

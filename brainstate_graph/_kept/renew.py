@@ -15,9 +15,10 @@ from sys import getrefcount
 from typing import Any, NamedTuple
 
 from .._core import foreign, overlay
+from .._core.door import set_value, value_of
 from .._core.overlay import untraced
 from .._core.snapshot import Snapshot
-from .._core.state import State, set_value, untraced_states, value_of
+from .._core.state import State, untraced_states
 from .._records import hooks, journal
 from .._records.clock import clock, raw_fields, stamping
 from .._tools.at_once import holding

@@ -19,18 +19,15 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate, note_reads, read_values
+from brainstate_graph import Overlay
+from brainstate_graph.extend import locate, read_values
 
 from .._engine.core import Core
 from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .carry import Carry, Step, adapted, meets_other_floats, sharded_aval, varying_as
+from .reaching import Beyond, Reaching, reached_by
 
 __all__ = ["python_steps", "refuse_writes", "run_body", "trace_body", "traced"]
-
-
-class _Missed(Exception):
-    """A step writes a state that is not carried, or changes the type of what is."""
 
 
 def run_body(
@@ -51,41 +48,23 @@ def run_body(
     Raises:
         TypeError: The body changes the shape or dtype of a state or of the carry.
     """
-    core.frozen = True
-    reached = core.states()
-    carry = StateValues.of(reached, read_values(reached, False)), init
+    carry = reached_by([core]), init
     if once and not _may_change_type(carry):
-        written: set[State[Any]] = set()
-        used: list[dict[State[Any], Any]] = []
-        try:
-            (states, last), ys = loop(_carrying_all(core, written, used), carry)
-        except _Missed:
-            pass
-        else:
-            note_reads([state for state in reached if state in used[0]])
-            return (last, ys), states.only(written).as_written()
+        body = Reaching(core)
+
+        def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
+            out, states = body(carry[0], carry[1], x)
+            user_carry, y = _pair(core, out)
+            after = varying_as((states, user_carry), carry)
+            if not _same_types(carry, after):
+                raise Beyond
+            return after, y
+
+        with contextlib.suppress(Beyond):
+            (states, last), ys = loop(step, carry)
+            return (last, ys), Reaching.written([body], states)
     (states, last), ys = loop(*trace_body(core, init, x))
     return (last, ys), states.as_written()
-
-
-def _carrying_all(core: Core, written: set[State[Any]], used: list[Any]) -> Step:
-    """Return the body as a step that carries all states it reaches; it notes which of them it writes and uses."""
-
-    def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
-        states, user_carry = carry
-        overlay = core.overlay()
-        out, new = core.run(states, (user_carry, x), {}, overlay)
-        user_carry, y = _pair(core, out)
-        if not written.union(new.outcome.states).issubset(states.states):
-            raise _Missed
-        written.update(new.outcome.states)
-        used.append({**overlay.reads, **overlay.writes})
-        after = varying_as((states.updated(new), user_carry), carry)
-        if not _same_types(carry, after):
-            raise _Missed
-        return after, y
-
-    return step
 
 
 def _may_change_type(carry: Carry) -> bool:

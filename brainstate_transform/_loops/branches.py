@@ -10,13 +10,14 @@ in ``body.py``.  What is spread over a mesh in one branch, or varies over shards
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from brainstate_graph import State
-from brainstate_graph.extend import alike, describe, locate, note_reads, read_values
+from brainstate_graph.extend import alike, describe, locate
 
 from .._checks.avals import both_in_words, first_difference, shapes_of
 from .._checks.layout import Layout
@@ -25,6 +26,7 @@ from .._engine.placeholders import is_placeholder
 from .._engine.values import StateValues, Written
 from .._messages.source import handed
 from .carry import sharded_aval
+from .reaching import Beyond, Reaching, reached_by
 
 __all__ = ["Branches", "Branching", "run_branches"]
 
@@ -45,10 +47,6 @@ class Branching(NamedTuple):
     number: Callable[[Any, int], int]
 
 
-class _Differs(Exception):
-    """A branch returns something else than the first, or writes a state that none was known to reach."""
-
-
 def run_branches(
     branching: Branching, cores: Sequence[Core], index: Any, operands: tuple[Any, ...]
 ) -> tuple[Any, Written]:
@@ -66,57 +64,27 @@ def run_branches(
     Raises:
         TypeError: The branches differ in the shape or dtype of a result or state.
     """
-    for core in cores:
-        core.frozen = True
-    reached = tuple(dict.fromkeys(state for core in cores for state in core.states()))
-    before = StateValues.of(reached, read_values(reached, False))
-    types: list[Any] = []
-    each = {core: _Whole(core, types) for core in cores}  # one function may be several branches
-    try:
-        out, states = branching.traced(index, [each[core].for_jax for core in cores], before, *operands)
-    except _Differs:
-        pass
-    else:
-        touched = {state for branch in each.values() for state in branch.used}
-        note_reads([state for state in reached if state in touched])
-        return out, states.only(state for branch in each.values() for state in branch.written).as_written()
+    states = reached_by(cores)
+    types: list[Any] = []  # of what the branches return, as they are traced
+    each = {core: Reaching(core) for core in cores}  # one function may be several branches
+
+    def for_jax(core: Core) -> Callable[..., tuple[Any, StateValues]]:
+        def branch(states: StateValues, *operands: Any) -> tuple[Any, StateValues]:
+            returned = each[core](states, *operands)
+            leaves, structure = jax.tree.flatten(returned)
+            types.append((structure, [sharded_aval(jax.typeof(leaf)) for leaf in leaves]))
+            if types[-1] != types[0]:
+                raise Beyond
+            return returned
+
+        return handed(branch, core)
+
+    with contextlib.suppress(Beyond):
+        traced = {core: for_jax(core) for core in each}
+        out, states = branching.traced(index, [traced[core] for core in cores], states, *operands)
+        return out, Reaching.written(list(each.values()), states)
     out, states = branching.traced(index, Branches(branching, cores, operands).for_jax(), *operands)
     return out, states.as_written()
-
-
-class _Whole:
-    """A branch that takes and returns all states that any branch reaches.
-
-    Args:
-        core: The branch.
-        types: The structure and avals of what the branches return, once JAX has traced one; shared by all.
-
-    Attributes:
-        for_jax: The branch as JAX takes it.
-        used: The states that it reads or writes, once it is traced.
-        written: Those that it writes.
-    """
-
-    def __init__(self, core: Core, types: list[Any]) -> None:
-        self._core = core
-        self._types = types
-        self.for_jax = handed(lambda states, *operands: self._run(states, operands), core)
-        self.used: Sequence[State[Any]] = ()
-        self.written: Sequence[State[Any]] = ()
-
-    def _run(self, states: StateValues, operands: tuple[Any, ...]) -> tuple[Any, StateValues]:
-        overlay = self._core.overlay()
-        out, new = self._core.run(states, operands, {}, overlay)
-        self.written = new.outcome.states
-        self.used = (*overlay.reads, *overlay.writes)
-        if not set(self.written).issubset(states.states):
-            raise _Differs
-        returned = out, states.updated(new)
-        leaves, structure = jax.tree.flatten(returned)
-        self._types.append((structure, [sharded_aval(jax.typeof(leaf)) for leaf in leaves]))
-        if self._types[-1] != self._types[0]:
-            raise _Differs
-        return returned
 
 
 class _Effect(NamedTuple):

@@ -24,6 +24,7 @@ from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
 from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
+from .._messages.source import handed
 from .body import python_steps, run_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan
@@ -251,6 +252,7 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
                     carry, y = step(carry, x)
                     return carry, with_lanes(y, 0)  # the nodes that it makes and returns are stacked
 
+                handed(stacking, core)
                 if bar is None:
                     return nested_scan(stacking, carry, xs, count, base, **how)
                 (_, last), ys = nested_scan(stacking, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)

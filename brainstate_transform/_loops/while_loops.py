@@ -72,7 +72,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
 
 def _while(cond: Core, body: Core, init: Any, _: None) -> tuple[Any, Written]:
     def loop(step: Step, carry: Carry) -> tuple[Carry, None]:
-        return jax.lax.while_loop(_reading(cond), lambda carry: step(carry, None)[0], carry), None
+        return jax.lax.while_loop(_reading(cond), handed(lambda carry: step(carry, None)[0], body), carry), None
 
     return run_body(body, init, None, loop)
 
@@ -300,8 +300,8 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
                     return _count_in_python(core, init, lower, upper)
 
             def loop(step: Step, carry: Carry) -> tuple[Carry, None]:
-                step_of = lambda i, carry: step(carry, i)[0]  # noqa: E731
-                return jax.lax.fori_loop(lower, upper, step_of, carry, unroll=unroll), None
+                one = handed(lambda i, carry: step(carry, i)[0], core)
+                return jax.lax.fori_loop(lower, upper, one, carry, unroll=unroll), None
 
             (last, _), written = run_body(core, init, jax.eval_shape(jnp.add, lower, upper), loop)
             return last, written

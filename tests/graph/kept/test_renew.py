@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from brainstate_graph import Node, Overlay, Snapshot, State
+from brainstate_graph._kept import renew
 from brainstate_graph._records.clock import stamp
 from brainstate_graph.extend import Journal, Renewal, at_once, fields_of
 
@@ -153,6 +156,12 @@ class Slotted(State):
     __slots__ = ()
 
 
+@pytest.fixture
+def _nothing_listens(monkeypatch):
+    """What other tests have left: states that traces of JAX alone have as constants, and hooks."""
+    monkeypatch.setattr(renew, "overlay", types.SimpleNamespace(busy=()))
+
+
 def renewed(*kinds):
     """A renewal of a model with a state of each kind, which has put states there once, and the model."""
     root = {"model": Cell(**{f"h{number}": kind(0.0) for number, kind in enumerate(kinds)})}
@@ -167,6 +176,7 @@ def renewed(*kinds):
     return renewal, root["model"]
 
 
+@pytest.mark.usefixtures("_nothing_listens")
 def test_states_that_nobody_else_holds_get_the_new_values():
     renewal, model = renewed(Slotted, Slotted)
     before = [id(model.h0), id(model.h1)]
@@ -185,6 +195,7 @@ HOLDERS = {
 }
 
 
+@pytest.mark.usefixtures("_nothing_listens")
 @pytest.mark.parametrize("name", HOLDERS)
 def test_a_state_that_something_else_holds_stays_as_it_is(name):
     renewal, model = renewed(Slotted, Slotted)
@@ -195,6 +206,7 @@ def test_a_state_that_something_else_holds_stays_as_it_is(name):
     assert renewal.again([2.0, 3.0]) is not None
 
 
+@pytest.mark.usefixtures("_nothing_listens")
 def test_a_holder_from_before_the_first_time_counts():
     renewal, model = renewed(Slotted)
     held = model.h0

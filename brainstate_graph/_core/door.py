@@ -5,8 +5,7 @@
 *Write*: assign a value; hooks are told, checks are made, and the overlay on top notes it.
 *Settle*: give a new state its first value, where it is made.
 
-Every way to a value goes through these.  What a transform carries in and out is no access of the user's code, so the
-forms for many states tell no hook, but for `assign_values`.
+Forms for many states tell no hook, as what a transform carries is no access of the user's, but for `assign_values`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box", "announce", "assign_values", "copied", "live", "look", "note_reads", "object_in", "read", "read_values",
-    "refuse_foreign", "refuse_objects", "set_value", "settle", "value_leaves", "value_of", "write", "write_results", "write_values",
+    "refuse_foreign", "refuse_objects", "set_value", "settle", "value_leaves", "value_of", "write", "write_results",
+    "write_values",
 ]  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
 
 def write(state: State[Any], value: Any, restoring: bool = False) -> None:
     """Assign the value of a state, in the overlay on top or in the box; the hooks of the state are told."""
-    if hooks.ever and hooks.told(state, *(_RESTORE if restoring else _WRITE)):
+    if hooks.ever and hooks.told(state, *(("restore",) if restoring else ("write_before", "write_after"))):
         _write_told((state,), (value,), restoring)
         return
     top = stack.top
@@ -239,10 +239,6 @@ def write(state: State[Any], value: Any, restoring: bool = False) -> None:
         at_once(map(_update, (top._values, top.writes), ({state: value}, {} if state in top.births else {state: None})))
     else:
         _put((state,), (value,))
-
-
-_WRITE: tuple[hooks.HookKind, ...] = ("write_before", "write_after")
-_RESTORE: tuple[hooks.HookKind, ...] = ("restore",)
 
 
 def _write_told(states: Sequence[State[Any]], values: Sequence[Any], restoring: bool = False) -> None:

@@ -22,17 +22,7 @@ from .door import Box, refuse_objects, set_value, settle
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 
-__all__ = [
-    "State",
-    "declared",
-    "make_state",
-    "make_states",
-    "maybe_state",
-    "redeclared",
-    "set_value",
-    "untraced_states",
-    "value_of",
-]
+__all__ = ["State", "declared", "make_state", "make_states", "maybe_state", "redeclared", "untraced_states"]
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, Any], ...]

@@ -5,9 +5,7 @@
 *Write*: assign a value; hooks are told, checks are made, and the overlay on top notes it.
 *Settle*: give a new state its first value, where it is made.
 
-Every way to a value goes through these: ``.value``, splitting and merging, copying, and transforms, which read and
-write many states at once.  What a transform carries in and out is no access of the user's code, so the forms for many
-states tell no hook, but for `assign_values`.
+Forms for many states tell no hook, as what a transform carries is no access of the user's, but for `assign_values`.
 """
 
 from __future__ import annotations
@@ -37,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box", "announce", "assign_values", "copied", "live", "look", "note_reads", "object_in", "read", "read_values",
-    "refuse_foreign", "refuse_objects", "settle", "value_leaves", "write", "write_results", "write_values",
+    "refuse_foreign", "refuse_objects", "set_value", "settle", "value_leaves", "value_of", "write", "write_results",
+    "write_values",
 ]  # fmt: skip
 
 
@@ -63,8 +62,8 @@ class Box(StateBase):
 
 
 # In C, so that values are read and stored `at_once`.  The slot's own setter: a subclass cannot come in between.
-_values_of = attrgetter("_value")
-_set_value: Any = Box.__dict__["_value"].__set__
+value_of = attrgetter("_value")
+set_value: Any = Box.__dict__["_value"].__set__
 
 
 # -- finding a value ---------------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ def read_values(states: Iterable[State[Any]], record: bool = True) -> list[Any]:
         if record and overlays.busy:
             constants.note(states := list(states))
         try:
-            return list(map(_values_of, states))
+            return list(map(value_of, states))
         except AttributeError:
             return [live(state) for state in states]
     if record:
@@ -230,14 +229,16 @@ def refuse_objects(state: State[Any], leaves: list[Any]) -> None:
 
 def write(state: State[Any], value: Any, restoring: bool = False) -> None:
     """Assign the value of a state, in the overlay on top or in the box; the hooks of the state are told."""
-    if hooks.ever and hooks.told(state, *(_RESTORE if restoring else _WRITE)):
+    if hooks.ever and hooks.told(state, *(("restore",) if restoring else ("write_before", "write_after"))):
         _write_told((state,), (value,), restoring)
+        return
+    top = stack.top
+    plain = not stack.tree_check and not state.graph_at_home and ("checked", True) not in state._meta
+    if top is not None and plain and isinstance(value, Tracer) and at_home(state):
+        top.assigned((state,))  # as `_put` would, in half of its time
+        at_once(map(_update, (top._values, top.writes), ({state: value}, {} if state in top.births else {state: None})))
     else:
         _put((state,), (value,))
-
-
-_WRITE: tuple[hooks.HookKind, ...] = ("write_before", "write_after")
-_RESTORE: tuple[hooks.HookKind, ...] = ("restore",)
 
 
 def _write_told(states: Sequence[State[Any]], values: Sequence[Any], restoring: bool = False) -> None:
@@ -295,7 +296,7 @@ def _store(
             state._birth = trace
     if top is None:
         before = [getattr(state, "_value", None) for state in states]
-        at_once(map(_set_value, states, values), *also, holding(before))
+        at_once(map(set_value, states, values), *also, holding(before))
         return
     top.assigned(states)
     news = dict(zip(states, values, strict=True))
@@ -372,7 +373,7 @@ def write_results(states: Sequence[State[Any]], values: Sequence[Any], used: Seq
     if overlays.busy or not values or type(values[0]) not in PLAIN:
         write_values(states, values, used)
     else:
-        for_all(map(_set_value, states, values))
+        for_all(map(set_value, states, values))
 
 
 # -- new states --------------------------------------------------------------------------------------------------------

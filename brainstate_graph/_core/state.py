@@ -18,7 +18,7 @@ from .._tools.operators import Operators
 from .._tools.words import describe
 from . import door
 from . import overlay as overlays
-from .door import Box, refuse_objects, settle
+from .door import Box, refuse_objects, set_value, settle
 from .overlay import NO_TRACE, untraced
 from .values import detached, note_checked, refuse_deleted
 
@@ -232,12 +232,11 @@ def make_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values:
 def untraced_states(kinds: Sequence[type[State[Any]]], metas: Sequence[Any], values: Sequence[Any]) -> list[State[Any]]:
     """Make many states where nothing is traced."""
     states = list(map(object.__new__, kinds))
-    for_all(map(_set_value, states, values))  # in C: a third of the time
+    for_all(map(set_value, states, values))  # in C: a third of the time
     for_all(map(_set_meta, states, metas))
     return states
 
 
-_set_value: Any = Box.__dict__["_value"].__set__
 _set_meta: Any = Box.__dict__["_meta"].__set__
 
 

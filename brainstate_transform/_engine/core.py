@@ -1,8 +1,6 @@
 """The core: the pure function of a user's function, ``core(states, *args, **kwargs) -> (out, written)``.
 
 A core runs the user's function in an overlay: given values come in, what was written goes out, and no State is touched.
-A rule hands it to JAX, which traces or runs it like any pure function.
-
 `Core` runs at each call, and its function finds its states where they are.  `StagedCore` is compiled: it gets states of
 a touched graph, and what it wrote leaves as a number.  A trace that is not kept ends in a `Retry`.
 """
@@ -384,6 +382,11 @@ class StagedCore:
     def outcome(self, number: Any) -> Outcome:
         """Return the outcome behind what a call returned in the place of its number."""
         return number.outcome if type(number) is Written else self.outcomes[len(number)]
+
+    def outcome_of(self, structure: Any) -> Outcome:
+        """Return the outcome of a trace whose result has this structure; its avals would take 0.2 ms."""
+        _, (_, number) = map(jax.tree_util.treedef_children, jax.tree_util.treedef_children(structure))
+        return self.outcome(jax.tree.unflatten(number, ()))
 
     def _number(self, outcome: Outcome) -> int:
         with self._numbering:

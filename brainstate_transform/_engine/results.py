@@ -210,9 +210,12 @@ def finished(out: Any, inputs: Inputs) -> tuple[Any, list[Iterable[Any]], Callab
             renewal = _renewal_of(out, graph.snapshot)
             graph.renewal = out.edits, out.made.shape, renewal
         if renewal is not None and (since := renewal.begin()) is not None:
-            values = out.made.values
-            states = renewal.new_states([values[target - 1] for target in out.made.shape.targets])
+            values = [out.made.values[target - 1] for target in out.made.shape.targets]
             result = out.out if isinstance(out.out, ARRAYS) else _with_nodes(out.out, (), graph.objects)
+            loops = renewal.again(values)
+            if loops is not None:
+                return result, loops, None
+            states = renewal.new_states(values)
             loops = renewal.storing(states)
             return result, loops, functools.partial(inputs.renewed, renewal, states, since)
     return *unseal_result(out, graph.objects), None

@@ -176,6 +176,7 @@ class Inputs:
         if not self.graph.renewed(renewal, states, since):
             return
         self._others = None
+        renewal.ended()
         if self._untouched == (renewal, self.last[0]):  # found out before: 0.8 microseconds
             return
         # As a rule none of them is passed: what a call makes at its beginning is nobody's before.

@@ -186,7 +186,7 @@ class JittedFunction(Staged):
                         inputs = whole_inside(inputs)
                         compiled = dispatch.staged(inputs, len(args))
                         traced = compiled.trace(*dispatch.leading(inputs.values(), args, kwargs), *args, **kwargs)
-                        found = traced, self._core.outcome(traced.out_info[1][1])
+                        found = traced, self._core.outcome_of(traced.out_tree)
                     stage, outcome = found
                     trace = trace_of(StateValues(inputs.key, ()), args, kwargs, outcome)
                     info = Info(stage, outcome, inputs, NamedTrace(trace, self.cores[0]))

@@ -89,7 +89,7 @@ class Program:
             raise Unpassed([whole.states[index] for index in used])
         values = self._filled(whole, key.passing, states)
         outs = jaxpr_as_fun(traced.jaxpr)(*jax.tree.leaves((values, args, kwargs)))
-        return jax.tree.unflatten(jax.tree.structure(traced.out_info), outs)
+        return jax.tree.unflatten(traced.out_tree, outs)
 
     def _filled(self, whole: Inputs, passing: Passing, states: StateValues) -> list[Any]:
         """Return the values of the whole graph: those given, and something in place of those that are not used."""
@@ -107,7 +107,7 @@ class Program:
     def look(self, whole: Inputs, args: Any, kwargs: Any) -> tuple[Any, Outcome]:
         """Trace with the whole touched graph, or find that trace; return it, and its outcome."""
         traced = self.whole.trace(StateValues(whole.key, self.shapes(whole)), *args, **kwargs)
-        return traced, self.core.outcome(traced.out_info[1][1])
+        return traced, self.core.outcome_of(traced.out_tree)
 
     def donate(self, donation: Donation) -> None:
         """Let states give their buffers away from now on."""

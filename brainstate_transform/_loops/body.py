@@ -3,7 +3,9 @@
 *Body* is the user's function in the form ``(user_carry, x) -> (user_carry, y)``.  All loops have this one.
 
 A state that the body only reads is closed over.  One that it writes has to be carried, and only a trace tells which
-those are.  That trace is kept (`Core.written_by`), so that looking ahead does not run the user's function twice.
+those are.  `run_body` carries all that the body reaches, and JAX takes out of the carry what a step leaves as it was:
+then the loop's own trace is the only one.  Where that does not do, as with a number that becomes an array, the body is
+traced before (`Core.written_by`); that trace is kept, so that looking ahead does not run the user's function twice.
 `trace_body` makes a step of it; `python_steps` makes one where JAX does not compile, and nothing need be known.
 """
 
@@ -23,8 +25,62 @@ from brainstate_graph.extend import locate, read_values
 from .._engine.core import Core
 from .._engine.values import NO_STATES, StateValues, Written, written_in
 from .carry import Carry, Step, adapted, meets_other_floats, sharded_aval, varying_as
+from .reaching import Beyond, Reaching, reached_by
 
-__all__ = ["python_steps", "refuse_writes", "trace_body", "traced"]
+__all__ = ["python_steps", "refuse_writes", "run_body", "trace_body", "traced"]
+
+
+def run_body(
+    core: Core, init: Any, x: Any, loop: Callable[[Step, Carry], tuple[Carry, Any]], once: bool = True
+) -> tuple[tuple[Any, Any], Written]:
+    """Run a loop, so that the user's function runs once.
+
+    Args:
+        core: The body.
+        init: The first carry of the user.
+        x: The input of one step, or its shapes.
+        loop: Runs the loop in JAX: ``loop(step, carry)`` returns the last carry and what the steps give.
+        once: Whether JAX traces the step once in it.
+
+    Returns:
+        The last carry of the user and what the steps give, and what was written.
+
+    Raises:
+        TypeError: The body changes the shape or dtype of a state or of the carry.
+    """
+    carry = reached_by([core]), init
+    if once and not _may_change_type(carry):
+        body = Reaching(core)
+
+        def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
+            out, states = body(carry[0], carry[1], x)
+            user_carry, y = _pair(core, out)
+            after = varying_as((states, user_carry), carry)
+            if not _same_types(carry, after):
+                raise Beyond
+            return after, y
+
+        with contextlib.suppress(Beyond):
+            (states, last), ys = loop(step, carry)
+            return (last, ys), Reaching.written([body], states)
+    (states, last), ys = loop(*trace_body(core, init, x))
+    return (last, ys), states.as_written()
+
+
+def _may_change_type(carry: Carry) -> bool:
+    """Tell whether a number is carried that may become an array; a Python integer is mostly a counter, which does not.
+
+    It is a guess: where it is wrong, the user's function runs once more.
+    """
+    states, user_carry = (list(map(jax.typeof, jax.tree.leaves(part))) for part in carry)
+    return any(aval.weak_type for aval in states) or any(
+        aval.weak_type and jnp.issubdtype(aval.dtype, jnp.inexact) for aval in user_carry
+    )
+
+
+def _same_types(carry: Carry, after: Carry) -> bool:
+    left, right = jax.tree.flatten(carry), jax.tree.flatten(after)
+    return left[1] == right[1] and list(map(jax.typeof, left[0])) == list(map(jax.typeof, right[0]))
 
 
 def trace_body(core: Core, init: Any, x: Any = None) -> tuple[Step, Carry]:

@@ -1,12 +1,16 @@
 """The branches of one `cond` or `switch`: each returns what any of them writes.
 
-JAX wants all branches to return the same.  So each returns the new values of the union of the states that they write,
-and to know that union, all of them have to be traced before any returns.  The traces are kept, as in ``body.py``.  What
-is spread over a mesh in one branch, or varies over shards, is so in all.
+JAX wants all branches to return the same.  `run_branches` gives each the values of all states that any of them
+reaches, and each returns them all; JAX leaves out what every branch returns as it was.  So each is traced once.
+
+Where their results differ, that does not do.  Then each returns the new values of the union of the states that they
+write, and to know that union, all of them have to be traced before any returns (`Branches`).  The traces are kept, as
+in ``body.py``.  What is spread over a mesh in one branch, or varies over shards, is so in all.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,14 +23,12 @@ from .._checks.avals import both_in_words, first_difference, shapes_of
 from .._checks.layout import Layout
 from .._engine.core import Core
 from .._engine.placeholders import is_placeholder
-from .._engine.values import NO_STATES, StateValues
+from .._engine.values import StateValues, Written
 from .._messages.source import handed
+from .carry import sharded_aval
+from .reaching import Beyond, Reaching, reached_by
 
-__all__ = ["Branches", "Branching"]
-
-# To change the index costs the program a scalar operation in each call, and a state as argument the trace 10
-# microseconds: worth it from about so many states on.
-_MORE = 16
+__all__ = ["Branches", "Branching", "run_branches"]
 
 
 class Branching(NamedTuple):
@@ -37,105 +39,107 @@ class Branching(NamedTuple):
         label: What the user calls branch number so and so.
         traced: Runs it in JAX, given the index, the branches and the operands.
         number: The number of the branch for an index, of so many.
-        swapped: The index for the same branch where the first one and that of a number have changed places.
     """
 
     name: str
     label: Callable[[int], str]
     traced: Callable[..., Any]
     number: Callable[[Any, int], int]
-    swapped: Callable[[Any, int, int], Any]
+
+
+def run_branches(
+    branching: Branching, cores: Sequence[Core], index: Any, operands: tuple[Any, ...]
+) -> tuple[Any, Written]:
+    """Run branches in JAX.
+
+    Args:
+        branching: Of what.
+        cores: The branches.
+        index: Which one is to run.
+        operands: What each is given.
+
+    Returns:
+        The result, and what was written.
+
+    Raises:
+        TypeError: The branches differ in the shape or dtype of a result or state.
+    """
+    states = reached_by(cores)
+    types: list[Any] = []  # of what the branches return, as they are traced
+    each = {core: Reaching(core) for core in cores}  # one function may be several branches
+
+    def for_jax(core: Core) -> Callable[..., tuple[Any, StateValues]]:
+        def branch(states: StateValues, *operands: Any) -> tuple[Any, StateValues]:
+            returned = each[core](states, *operands)
+            leaves, structure = jax.tree.flatten(returned)
+            types.append((structure, [sharded_aval(jax.typeof(leaf)) for leaf in leaves]))
+            if types[-1] != types[0]:
+                raise Beyond
+            return returned
+
+        return handed(branch, core)
+
+    with contextlib.suppress(Beyond):
+        traced = {core: for_jax(core) for core in each}
+        out, states = branching.traced(index, [traced[core] for core in cores], states, *operands)
+        return out, Reaching.written(list(each.values()), states)
+    out, states = branching.traced(index, Branches(branching, cores, operands).for_jax(), *operands)
+    return out, states.as_written()
 
 
 class _Effect(NamedTuple):
-    """What a branch does: the states that it writes, with their new values, and its result; or the shapes of those."""
+    """The shapes of what a branch does: of the new values of the states that it writes, and of its result."""
 
     written: dict[State[Any], Any]
     out: Any
 
 
 class Branches:
-    """The branches of one call.
-
-    All but one are traced before, to know what they write. That one is put first and traced by JAX itself, which begins
-    with it: then all is known. That spares it a trace with its states as arguments, an eighth of the whole for 150 of
-    them, so it is the one that reaches the most states, if they are some more than those of the first.
+    """The branches of one call, traced before they are given to JAX.
 
     Args:
         branching: Of what.
         cores: The branches.
+        operands: What each is given.
 
     Attributes:
-        leader: The number of the branch that JAX traces; it changes places with the first.
+        states: The states that any of them writes.
+
+    Raises:
+        TypeError: The branches differ in the shape or dtype of a result or state.
     """
 
-    def __init__(self, branching: Branching, cores: Sequence[Core]) -> None:
-        self._branching = branching
+    def __init__(self, branching: Branching, cores: Sequence[Core], operands: tuple[Any, ...]) -> None:
         self._cores = cores
-        self._before: dict[Core, StateValues] = {}  # of those that are traced before, the values of what they write
-        self._effects: dict[Core, _Effect] = {}
-        self._states: tuple[State[Any], ...] | None = None
-        self._layouts: list[Layout | None] = []  # of what all branches return, leaf by leaf
-        counts = [len(core.states()) for core in cores]
-        self.leader = counts.index(max(counts)) if max(counts) - counts[0] >= _MORE else 0
+        self._written = {core: core.written_by(*operands) for core in dict.fromkeys(cores)}
+        effects = [
+            _Effect(dict(zip(self._written[core].states, core.looked.values, strict=True)), core.looked.out)
+            for core in cores
+        ]
+        before = StateValues.read(dict.fromkeys(state for effect in effects for state in effect.written))
+        _refuse_mismatch(branching, cores, effects, before)
+        self.states = before.states
+        pairs = list(zip(before.states, before.values, strict=True))
+        each = [(e.out, [e.written.get(state, value) for state, value in pairs]) for e in effects]
+        # Of what all branches return, leaf by leaf.
+        self._layouts = list(map(_common, *map(jax.tree.leaves, each)))
 
-    def trace_others(self, operands: tuple[Any, ...]) -> None:
-        """Trace all branches but the one that JAX begins with."""
-        for number, core in enumerate(self._cores):  # one function may be several branches
-            if number != self.leader:
-                self.trace(core, operands)
-
-    def trace(self, core: Core, operands: tuple[Any, ...]) -> None:
-        """Trace a branch, if it was not yet, to find out what it does."""
-        if core not in self._before:
-            states = self._before[core] = core.written_by(*operands)
-            looked = core.looked
-            self._effects[core] = _Effect(dict(zip(states.states, looked.values, strict=True)), looked.out)
-
-    def in_order(self) -> list[Callable[..., tuple[Any, StateValues]]]:
-        """Return the branches as JAX takes them, two in each other's place."""
-        order = list(self._cores)
-        order[0], order[self.leader] = order[self.leader], order[0]
-        return list(map(self._for_jax, order))
+    def for_jax(self) -> list[Callable[..., tuple[Any, StateValues]]]:
+        """Return them as JAX takes them: each returns what any of them writes."""
+        return list(map(self._for_jax, self._cores))
 
     def _for_jax(self, core: Core) -> Callable[..., tuple[Any, StateValues]]:
         def branch(*operands: Any) -> tuple[Any, StateValues]:
-            first = self._cores[self.leader]
-            if core is first and core not in self._before:
-                core.frozen = True
-                out, written = core(NO_STATES, *operands)
-                self._effects[core] = _Effect(dict(written.items()), out)
-            else:
-                if self._states is None and first not in self._effects:  # JAX has begun with another one
-                    self.trace(first, operands)
-                out, new = core.staged(self._before[core], *operands)
-                written = new.as_written()
+            out, new = core.staged(self._written[core], *operands)
             # Each branch reads in an overlay of its own: what a lane draws from is made where it is read first, and
             # kept there.
             with core.overlay():
-                states = StateValues.read(self.written()).updated(written)
+                states = StateValues.read(self.states).updated(new.as_written())
             leaves, structure = jax.tree.flatten((out, states))
             laid = [x if to is None else to.given_to(x) for x, to in zip(leaves, self._layouts, strict=True)]
             return structure.unflatten(laid)
 
         return handed(branch, core)
-
-    def written(self) -> tuple[State[Any], ...]:
-        """Return the states that any branch writes, when all have been traced.
-
-        Raises:
-            TypeError: The branches differ in the shape or dtype of a result or state.
-        """
-        if self._states is None:
-            effects = [self._effects[core] for core in self._cores]
-            states = StateValues.read(dict.fromkeys(state for effect in effects for state in effect.written))
-            _refuse_mismatch(self._branching, self._cores, effects, states)
-            self._states = tuple(states.states)
-            before = dict(zip(states.states, states.values, strict=True))
-            each = [(e.out, [e.written.get(s, v) for s, v in before.items()]) for e in effects]
-            self._layouts = list(map(_common, *map(jax.tree.leaves, each)))
-            self._effects.clear()  # values of a trace that ends
-        return self._states
 
 
 def _common(*leaves: Any) -> Layout | None:

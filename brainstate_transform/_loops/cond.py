@@ -25,7 +25,7 @@ from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
 from .._messages.boundary import boundary
 from .._messages.source import named_like
-from .branches import Branches, Branching
+from .branches import Branches, Branching, run_branches
 
 __all__ = ["cond", "ifelse", "switch"]
 
@@ -154,21 +154,12 @@ _COND = Branching(
     ("true_fun", "false_fun").__getitem__,
     lambda pred, branches, *operands: jax.lax.cond(pred, *branches, *operands),
     lambda pred, _: 0 if pred else 1,
-    lambda pred, *_: jnp.logical_not(pred),
 )
-
-
-def _swapped(index: Any, number: int, count: int) -> jax.Array:
-    index = jnp.clip(index, 0, count - 1)
-    return jnp.where(index == number, 0, jnp.where(index == 0, number, index))
-
-
 _SWITCH = Branching(
     "switch",
     "branch {}".format,
     jax.lax.switch,
     lambda index, count: min(max(int(index), 0), count - 1),
-    _swapped,
 )
 _IFELSE = _SWITCH._replace(name="ifelse")
 
@@ -191,12 +182,7 @@ def _lifted(branching: Branching, funs: Sequence[Any]) -> Callable[..., Any]:
                 return cores[0](_, *operands)
             if without_jit() and not isinstance(index, Tracer):
                 return _run_one(branching, cores, branching.number(index, len(cores)), operands)
-            branches = Branches(branching, cores)
-            branches.trace_others(operands)
-            if branches.leader:
-                index = branching.swapped(index, branches.leader, len(cores))
-            out, states = branching.traced(index, branches.in_order(), *operands)
-            return out, states.as_written()
+            return run_branches(branching, cores, index, operands)
 
         return run
 
@@ -211,10 +197,7 @@ def _run_one(
     out, written = cores[number](NO_STATES, *operands)
     before = StateValues.read(state for state, _ in written.items())
     if not alike(*jax.eval_shape(lambda *v: v, list(before.values), list(written.values))):
-        branches = Branches(branching, cores)  # only now does it matter what the other branches would do
-        for core in cores:
-            branches.trace(core, operands)
-        branches.written()
+        Branches(branching, cores, operands)  # only now does it matter what the other branches would do
     return out, written
 
 

@@ -24,7 +24,8 @@ from .._engine.values import StateValues, Written
 from .._jit.eager import compiled_once
 from .._mapping.lane_axes import with_lanes
 from .._messages.boundary import boundary
-from .body import python_steps, trace_body
+from .._messages.source import handed
+from .body import python_steps, run_body
 from .carry import Carry, Step
 from .nested_scan import nested_scan
 from .progress import ProgressBar, closing
@@ -242,14 +243,16 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
             count = number_of_steps(xs, options.length, core.__qualname__)
             bar = options.pbar.bar(count) if isinstance(options.pbar, ProgressBar) and count else None
 
+            base = count if options.base is None or without_jit() else options.base
+
             def loop(step: Step, carry: Carry) -> tuple[Carry, Any]:
-                base = count if options.base is None or without_jit() else options.base
                 how: dict[str, Any] = {"reverse": options.reverse, "unroll": options.unroll}
 
                 def stacking(carry: Carry, x: Any) -> tuple[Carry, Any]:
                     carry, y = step(carry, x)
                     return carry, with_lanes(y, 0)  # the nodes that it makes and returns are stacked
 
+                handed(stacking, core)
                 if bar is None:
                     return nested_scan(stacking, carry, xs, count, base, **how)
                 (_, last), ys = nested_scan(stacking, (jnp.int32(0), carry), xs, count, base, watch=bar.watch, **how)
@@ -261,8 +264,7 @@ def _scan(options: LoopOptions, f: Any, init: Any, xs: Any) -> tuple[Any, Any]:
                     return (last, ys), written()
             # Without a step to run, only a trace can tell what the results look like.
             with jax.disable_jit(False) if without_jit() else contextlib.nullcontext():
-                (states, last), ys = loop(*trace_body(core, init, jax.tree.map(element_of, xs)))
-            return (last, ys), states.as_written()
+                return run_body(core, init, jax.tree.map(element_of, xs), loop, once=base >= count)
 
         return run
 

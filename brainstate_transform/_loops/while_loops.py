@@ -24,8 +24,8 @@ from .._engine.values import NO_STATES, StateValues, Written
 from .._jit.eager import compiled_once
 from .._messages.boundary import boundary
 from .._messages.source import handed, named_like
-from .body import python_steps, refuse_writes, trace_body, traced
-from .carry import Carry
+from .body import python_steps, refuse_writes, run_body, trace_body, traced
+from .carry import Carry, Step
 from .nested_scan import any_lane, check_base, nested_scan
 
 __all__ = ["bounded_while_loop", "fori_loop", "while_loop"]
@@ -71,9 +71,10 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
 
 
 def _while(cond: Core, body: Core, init: Any, _: None) -> tuple[Any, Written]:
-    step, carry = trace_body(body, init)
-    states, last = jax.lax.while_loop(_reading(cond), lambda carry: step(carry, None)[0], carry)
-    return (last, None), states.as_written()
+    def loop(step: Step, carry: Carry) -> tuple[Carry, None]:
+        return jax.lax.while_loop(_reading(cond), handed(lambda carry: step(carry, None)[0], body), carry), None
+
+    return run_body(body, init, None, loop)
 
 
 @boundary
@@ -297,9 +298,13 @@ def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[An
             if without_jit():
                 with contextlib.suppress(jax.errors.ConcretizationTypeError):
                     return _count_in_python(core, init, lower, upper)
-            step, carry = trace_body(core, init, jax.eval_shape(jnp.add, lower, upper))
-            states, last = jax.lax.fori_loop(lower, upper, lambda i, carry: step(carry, i)[0], carry, unroll=unroll)
-            return last, states.as_written()
+
+            def loop(step: Step, carry: Carry) -> tuple[Carry, None]:
+                one = handed(lambda i, carry: step(carry, i)[0], core)
+                return jax.lax.fori_loop(lower, upper, one, carry, unroll=unroll), None
+
+            (last, _), written = run_body(core, init, jax.eval_shape(jnp.add, lower, upper), loop)
+            return last, written
 
         return run
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
-from brainstate_graph import Node, Snapshot, State
+from brainstate_graph import Node, Overlay, Snapshot, State
+from brainstate_graph._kept import renew
 from brainstate_graph._records.clock import stamp
-from brainstate_graph.extend import Renewal, at_once, fields_of
+from brainstate_graph.extend import Journal, Renewal, at_once, fields_of
 
 
 class Cell(Node):
@@ -144,3 +147,86 @@ def test_an_attribute_that_gets_two_states_is_no_renewal():
     snapshot = Snapshot(Cell(h=Hidden(1.0)))
     assert Renewal.of(snapshot, [(0, "h"), (0, "h")], [Hidden, Hidden]) is None
     assert Renewal.of(snapshot, [(0, None)], [Hidden]) is None
+
+
+# -- the same states again ---------------------------------------------------------------------------------------------
+
+
+class Slotted(State):
+    __slots__ = ()
+
+
+@pytest.fixture
+def _nothing_listens(monkeypatch):
+    """What other tests have left: states that traces of JAX alone have as constants, and hooks."""
+    monkeypatch.setattr(renew, "overlay", types.SimpleNamespace(busy=()))
+
+
+def renewed(*kinds):
+    """A renewal of a model with a state of each kind, which has put states there once, and the model."""
+    root = {"model": Cell(**{f"h{number}": kind(0.0) for number, kind in enumerate(kinds)})}
+    snapshot = Snapshot(root, own_root=True)
+    where = [(snapshot.graphdef.node_rows[-1], f"h{number}") for number in range(len(kinds))]
+    renewal = Renewal.of(snapshot, where, kinds)
+    assert renewal is not None
+    assert snapshot.is_current()
+    assert put(renewal, [kind(1.0) for kind in kinds])
+    renewal.ended()
+    assert snapshot.is_current()
+    return renewal, root["model"]
+
+
+@pytest.mark.usefixtures("_nothing_listens")
+def test_states_that_nobody_else_holds_get_the_new_values():
+    renewal, model = renewed(Slotted, Slotted)
+    before = [id(model.h0), id(model.h1)]
+    assert renewal.begin() is not None
+    at_once(*renewal.again([2.0, 3.0]))
+    assert [model.h0.value, model.h1.value] == [2.0, 3.0]
+    assert [id(model.h0), id(model.h1)] == before
+
+
+HOLDERS = {
+    "a name": lambda model: model.h1,
+    "a list": lambda model: [model.h1],
+    "a snapshot": Snapshot,
+    "a function": lambda model: lambda state=model.h1: state,
+    "an exception": lambda model: ValueError(model.h1),
+}
+
+
+@pytest.mark.usefixtures("_nothing_listens")
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_state_that_something_else_holds_stays_as_it_is(name):
+    renewal, model = renewed(Slotted, Slotted)
+    held = HOLDERS[name](model)
+    assert renewal.begin() is not None
+    assert renewal.again([2.0, 3.0]) is None
+    del held
+    assert renewal.again([2.0, 3.0]) is not None
+
+
+@pytest.mark.usefixtures("_nothing_listens")
+def test_a_holder_from_before_the_first_time_counts():
+    renewal, model = renewed(Slotted)
+    held = model.h0
+    states = [Slotted(2.0)]
+    assert put(renewal, states)
+    taken = model.h0  # as another thread may, before anyone counts
+    renewal.ended()
+    assert renewal.again([3.0]) is None
+    del taken
+    assert renewal.again([3.0]) is not None
+    assert held.value == 1.0
+
+
+def test_states_with_attributes_of_their_own_are_made_anew():
+    renewal, _ = renewed(Hidden)
+    assert renewal.again([2.0]) is None
+
+
+@pytest.mark.parametrize("around", [Overlay, Journal])
+def test_inside_of_a_trace_or_a_journal_they_are_made_anew(around):
+    renewal, _ = renewed(Slotted)
+    with around():
+        assert renewal.again([2.0]) is None

@@ -134,6 +134,27 @@ def test_states_that_are_made_at_each_call(looks):
     assert (traces.count, looks.count) == (count, 0)
 
 
+def test_a_state_that_the_user_holds_keeps_what_its_call_has_left():
+    net = nn.Sequential(nn.GRUCell(2, 2), nn.GRUCell(2, 2))
+
+    def from_rest(x):
+        nn.init_all_states(net, 3)
+        return for_loop(net, x).mean()
+
+    step = jit(from_rest)
+    held, left, other = [], [], jit(lambda: net.layers[0].h.value.sum())
+    for call in range(12):
+        step(jnp.full((4, 3, 2), float(call)))
+        if call % 3:  # in between nobody holds any
+            held.append(net.layers[call % 2].h)
+            left.append(np.array(held[-1].value))
+        if call % 4 == 0:
+            assert other() == net.layers[0].h.value.sum()
+    assert len(set(map(id, held))) == len(held) == 8
+    assert all(np.array_equal(state.value, value) for state, value in zip(held, left, strict=True))
+    assert len({value.tobytes() for value in left}) == 8
+
+
 def test_states_made_anew_are_let_go():
     m = model()
     step, _ = counted(m)

@@ -99,7 +99,7 @@ def test_annealed_steps_run_in_a_python_of_their_own():
 def test_what_annealed_steps_keep_and_say(monkeypatch):
     kept, numbers = [], []
     # What the process has in use is no measure of so little: the system may take pages back that nobody touches.
-    monkeypatch.setattr(_annealing, "resident_mb", lambda: sum(array.nbytes for array in kept) / 1e6)
+    monkeypatch.setattr(annealing, "resident_mb", lambda: sum(array.nbytes for array in kept) / 1e6)
 
     def step(x):
         kept.append(np.ones(4_000_000))  # 32 MB

@@ -1,7 +1,7 @@
 """Older spellings of states, hooks and graphs, one line each: names of brainstate that mean what ours mean.
 
-They are here for code that is moving over; docs/migration.md lists them beside today's spelling. A name that is not
-here is today's, and comes from the package itself. Importing this file also gives `State` its older methods
+They are here for code that is moving over; docs/coming_from/migration.md lists them beside today's spelling. A name
+that is not here is today's, and comes from the package itself. Importing this file also gives `State` its older methods
 (``state.numel()``), so that the states of every layer have them: each is the function of that name here. Likewise a
 `HookContext` gets `operation`, `state_name` and `transformed_value`, and a `Hook` `enable` and `disable`.
 """
@@ -51,8 +51,8 @@ def from_today(older: str, *packages: Any) -> Callable[[str], Any]:
             if not name.startswith("__") and hasattr(package, name):
                 return getattr(package, name)
         raise AttributeError(
-            f"{older} has no {name!r}: docs/migration.md says of each name of brainstate what to write instead, or why "
-            "there is none"
+            f"{older} has no {name!r}: docs/coming_from/migration.md says of each name of brainstate what to write "
+            "instead, or why there is none"
         )
 
     return find

@@ -340,7 +340,7 @@ def lift(
 
     A rule hands its core to JAX like any pure function, and returns what it makes of the result together with
     `written` as it came back: as an auxiliary output, a carry, or a plain result. Reads need no care, as the core finds
-    the states where they are. See docs/plugins.md, and `check_transform` for whether it is right.
+    the states where they are. See docs/extend/plugins.md, and `check_transform` for whether it is right.
 
     Args:
         rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both are

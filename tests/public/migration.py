@@ -1,4 +1,4 @@
-"""The tables of docs/migration.md, made of docs/migration.toml: ``python -m tests.public.migration`` writes them."""
+"""The tables of docs/coming_from/migration.md, made of the .toml beside it: ``python -m tests.public.migration``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.public.sources import ROOT
 
-PAGE = ROOT / "docs" / "migration.md"
+PAGE = ROOT / "docs" / "coming_from" / "migration.md"
 DATA: dict[str, Any] = tomllib.loads(PAGE.with_suffix(".toml").read_text())
 TABLES: dict[str, Any] = DATA["tables"]
 

@@ -1,4 +1,4 @@
-"""Every code block of the README.md files and of docs/*.md runs, and prints what the page says.
+"""Every code block of the README.md files and of docs/**/*.md runs, and prints what the page says.
 
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
 ``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
@@ -23,7 +23,7 @@ import pytest
 from tests.public.sources import ROOT
 from tests.tables import each
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 class Block(NamedTuple):

@@ -103,7 +103,7 @@ def test_what_is_written_in_place_of_an_absent_name_is_there(row):
 
 
 def test_an_absent_name_says_where_to_look():
-    with pytest.raises(AttributeError, match=r"brainstate_nn\.compat has no 'AlphaDropout': docs/migration\.md says"):
+    with pytest.raises(AttributeError, match=r"compat has no 'AlphaDropout': docs/coming_from/migration\.md says"):
         compat.AlphaDropout  # noqa: B018
 
 

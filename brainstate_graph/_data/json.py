@@ -48,7 +48,7 @@ def to_json(graphdef: GraphDef) -> str:
         graphdef: The shape of a graph.
 
     Returns:
-        The text; docs/guides/graphdef.md describes it.
+        The text; docs/guides/graphdef_json.md describes it.
 
     Raises:
         GraphError: It holds what has no JSON form, such as a lambda; the message has all the paths.

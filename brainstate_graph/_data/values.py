@@ -1,8 +1,8 @@
 """Static values and the rows of a GraphDef as JSON forms: what `json` writes as it is, one form for each value.
 
 Values that are the same (see `static_key`) have the same form, others have not.  ``Encoder`` makes the forms that can
-be read back, which docs/guides/graphdef_json.md lists, and collects whatever has none with its path.  ``BaseEncoder`` is
-what it shares with the fingerprint, which has forms for more, as nobody reads them back.
+be read back, which docs/guides/graphdef_json.md lists, and collects the path of each value that has none.
+``BaseEncoder`` is what it shares with the fingerprint, which has more forms, as they are never read back.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ class MultiHeadAttention(Module):
         dropout: The probability to drop an attention weight while training.
         use_bias: Whether the four projections add a bias.
         rotary: What turns queries and keys by their positions; None for nothing.
-        normalize_qk: What normalises queries and keys before they are turned, to keep large models stable: True for
-            LayerNorm of each head (Dehghani et al., arXiv:2302.05442); a class or function that makes a norm of
-            `head_size`, as RMSNorm, one for queries and one for keys; a norm for both; or a pair of these. A norm is
-            called with an array of shape ``(..., heads, head_size)``.
+        normalize_qk: What normalises queries and keys before they are rotated, to keep large models stable. True for
+            a LayerNorm of each head (Dehghani et al., arXiv:2302.05442). Or a class or function, such as RMSNorm,
+            that makes a norm of `head_size`; it makes one for queries and one for keys. Or a norm for both, or a pair
+            of these. A norm is called with an array of shape ``(..., heads, head_size)``.
         scale: What products of queries and keys are multiplied by; None for ``1 / sqrt(head_size)``.
         softcap: The bound of logits, which are ``softcap * tanh(scale * q k^T / softcap)``; None for no bound.
         window: How many positions a query sees to each side, its own among them; with `is_causal` and `decode` these

@@ -86,9 +86,9 @@ class LinearRotaryScaling(RotaryScaling):
 class Llama3RotaryScaling(RotaryScaling):
     """Divide slow frequencies alone, as Llama 3.1 does (Meta's `llama-models`, ``models/llama3/model.py``).
 
-    A pair that turns more than `high` times in `original_length` positions stays as it is, one that turns less than
-    `low` times is divided by `factor`, and between them the part that stays grows with the turns: interpolation by
-    parts (Peng et al., arXiv:2309.00071, section 3.2).
+    A pair that turns more than `high` times in `original_length` positions keeps its frequency. The frequency of one
+    that turns less than `low` times is divided by `factor`. Between them, the two are interpolated by the number of
+    turns (Peng et al., arXiv:2309.00071, section 3.2).
 
     Args:
         factor: What slow frequencies are divided by: 8 in Llama 3.1, 32 in Llama 3.2.

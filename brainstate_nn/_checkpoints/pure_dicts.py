@@ -167,9 +167,9 @@ def from_flat_dict(
         data: Arrays by name, as from `to_flat_dict`. A state that is held in several places may have any of its names.
         *filters: Which states of `node` the names stand for; None for all.
         strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
-        rename: What a name in the data is in the model: a mapping, a function that returns None for what is to be left
-            out, or pairs of a regular expression and what takes the place of each match (None to leave the name out),
-            applied one after the other.
+        rename: How names in the data become names in the model. A mapping; or a function, which returns None to leave
+            a name out; or pairs of a regular expression and what replaces each match, None to leave the name out. All
+            pairs are applied, in their order.
         cast: True to give floats the float dtype of the model, and whole numbers its integer dtype where they fit.
 
     Returns:

@@ -140,9 +140,9 @@ def import_weights(
         framework: "torch", "linen", "nnx" or "equinox".
         *filters: Which states; none for parameters, frozen or not, and statistics.
         strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
-        rename: What a name in the weights is by the rules: a mapping, a function that returns None for what is to be
-            left out, or pairs of a regular expression and what takes the place of each match (None to leave the name
-            out), applied one after the other. Two names may become one, if their arrays are equal.
+        rename: How names in the weights become names of the rules. A mapping; or a function, which returns None to
+            leave a name out; or pairs of a regular expression and what replaces each match, None to leave the name
+            out. All pairs are applied, in their order. Two names may become one, if their arrays are equal.
         cast: True to give floats the float dtype of the model.
         layers: Rules for classes of layers in this call, as for `register_weights`.
 

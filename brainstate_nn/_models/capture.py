@@ -25,10 +25,10 @@ T = TypeVar("T")
 def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function that calls a model and returns also what chosen modules in it returned and sowed.
 
-    What is captured are ordinary results: the function may be compiled, mapped, and differentiated. Only calls of
-    ``module(...)`` are seen, no other methods. In a loop whose number of steps is known, in lanes, and in the layers of
-    a Stack, what the steps return comes out stacked along the first axis; what a branch that was not taken, or a step
-    of `bounded_while_loop` that was not, would have returned is NaN, or zero where there is no NaN.
+    What is captured are ordinary results: the function may be compiled, mapped, and differentiated. Only calls
+    ``module(...)`` are captured, not those of other methods. In a loop whose number of steps is known, in lanes, and in
+    the layers of a Stack, the results of the steps are stacked along the first axis. The result of a branch that was
+    not taken, or of a step that `bounded_while_loop` did not run, is NaN. For dtypes without NaN it is zero.
 
     Args:
         node: The model, or a container of modules.

@@ -52,9 +52,9 @@ def perturb(module: Module, name: str, value: T) -> T:
 def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function that calls a model, and adds to what modules in it return and `perturb`.
 
-    Its first argument are the perturbations: a dict as `capture` returns it, from dotted path to an array or pytree, or
-    to a list of them where a module is called several times; what is not in it stays as it is. So the gradient by the
-    first argument, at zeros, is that by the values inside.
+    Its first argument is a dict of perturbations as `capture` returns it: from a dotted path to an array or pytree, or
+    to a list of these where a module is called several times. A value that is not in it stays the same. So the gradient
+    by the first argument, at zeros, is the gradient by the values inside.
 
     Args:
         node: The model, or a container of modules.

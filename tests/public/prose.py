@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 __all__ = ["RIDDLES", "Sentence", "of_docstring", "riddles", "sentences"]
 
-#: Patterns of phrases that make a reader stop, and what to write instead. Each is a whole phrase, for its words are good
-#: English elsewhere.
+#: Patterns of phrases that make a reader stop, and what to write instead. They are whole phrases where their words are
+#: good English elsewhere.
 RIDDLES = {
     r"told": "say what shows or passes what",
     r"stands?(?! for\b)": "`is`, `is written`, `is at`",
@@ -126,6 +126,7 @@ def _paragraphs(page: str) -> Iterator[tuple[int, str]]:
         if opening:
             fence = opening[1]
         elif line.lstrip().startswith(("#", ">")):
+            in_list = False
             yield number, line.lstrip("#> ")
         elif line.strip() and not indented and not apart:
             if not held:

@@ -57,12 +57,8 @@ def documented(package: ModuleType) -> Iterator[tuple[str, str]]:
             continue
         members: dict[str, Any] = vars(thing) if inspect.isclass(thing) else {}
         for key, member in {"": thing, **members}.items():
-            text = getattr(member, "__doc__", None)
-            if (
-                (not key.startswith("_") or key == "__call__")
-                and isinstance(text, str)
-                and text != type(member).__doc__
-            ):
+            text, public = getattr(member, "__doc__", None), not key.startswith("_") or key == "__call__"
+            if public and isinstance(text, str) and text != type(member).__doc__:  # which plain values have
                 yield f"{name}.{key}".rstrip("."), text
 
 
@@ -91,6 +87,7 @@ LONG_SENTENCE = "word " * 41 + "end."
         ("See [a page](a%20b.md) and `" + LONG_SENTENCE + "` here.", []),
         ("word et al. " * 21 + "end.", ["line 1: 64 words"]),
         (f"Text:\n\n```python\n{LONG_SENTENCE}\n```\n\n    {LONG_SENTENCE}\n", []),
+        (f"1. An item.\n\n## Code\n\n    {LONG_SENTENCE}\n", []),
         (f"| a | b |\n|---|---|\n| {LONG_SENTENCE} | stands |\n", []),
         (f"<!-- {LONG_SENTENCE}\n stands -->\nIt stands.", ["line 3: 'stands'"]),
         (f"---\ntitle: {LONG_SENTENCE}\n---\n\nThe user is told.", ["line 5: 'told'"]),

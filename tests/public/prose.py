@@ -41,7 +41,12 @@ RIDDLES = {
     r"says? so": "say what it says",
     r"all the same(?=[,.;:])": "`still`",
     r"as it were": "nothing",
-    r"not (?:for )?nothing": "what it is for",
+    r"^Of (?!course)\w+": "begin with the subject",
+    r"(?:is|are) said (?:of|by|with)": "name the part that says it",
+    r"so it is with": "`this also holds for`",
+    r"sees? to it": "`ensures`",
+    r"needs? to be said": "`you need no argument`",
+    r"lies? as": "`has the sharding of`, `has the layout of`",
 }
 
 _RIDDLE = [(re.compile(rf"\b{pattern}(?![\w-])", re.IGNORECASE), instead) for pattern, instead in RIDDLES.items()]

@@ -93,6 +93,7 @@ LONG_SENTENCE = "word " * 41 + "end."
         (f"---\ntitle: {LONG_SENTENCE}\n---\n\nThe user is told.", ["line 5: 'told'"]),
         ("- It *stands\n  here*.\n\n  It **speaks\n  of** it.", ["line 1: 'stands'", "line 4: 'speaks of'"]),
         ("`*` stands for any text, we understand; a stand-in; `stands`.", []),
+        ("Of arrays it takes one. One of these. Of course.", ["line 1: 'Of arrays'"]),
         ("A State is no array. There is no error. It is no longer there.", ["line 1: 'is no'"]),
     ],
 )

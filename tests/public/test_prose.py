@@ -19,7 +19,7 @@ from tests.public.sources import INSIDE, PACKAGES, ROOT, exports
 from tests.tables import each
 
 WORDS, LINES = 40, 200
-DOCS = [page for page in (ROOT / "docs").glob("**/*.md") if not any(part[0] in "_." for part in page.parts)]
+DOCS = [page for page in (ROOT / "docs").glob("**/*.md") if not re.search(r"/[_.]", str(page.relative_to(ROOT)))]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted(DOCS)]
 #: Pages that are looked up and not read from the first line to the last may be long.
 LONG = ("docs/reference/", "docs/changelog", "CONTRIBUTING.md")

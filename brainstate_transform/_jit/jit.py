@@ -104,7 +104,7 @@ class JittedFunction(Staged):
 
     @property
     def unwatched(self) -> tuple[str, ...]:
-        """What the function reads and what is not watched, in words; see docs/guides/transforms.md."""
+        """What the function reads and what is not watched, in words; see docs/guides/dependencies.md."""
         return self.cores[0].touched.unwatched
 
     @property

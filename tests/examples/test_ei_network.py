@@ -61,7 +61,7 @@ def test_irregularity_is_that_of_trains_that_are_known():
     assert irregularity(rng.random((100_000, 3)) < 0.01) == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_whole_network():
     nn.seed(0)
     network = Network()

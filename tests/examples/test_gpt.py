@@ -76,7 +76,7 @@ def test_the_text():
     assert gpt.entropy(np.array([0, 1, 2, 3])) == pytest.approx(np.log(4))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_script(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     gpt.main(

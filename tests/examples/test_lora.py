@@ -26,7 +26,7 @@ def test_the_prose_is_no_source_text():
     assert text.count(" the ") > 100
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_script(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     base = tmp_path / "base.msgpack"

@@ -271,6 +271,7 @@ def test_pictures_of_torch_are_refused_with_the_line_to_write():
 # ------------------------------------------------------------------------------------------------------------ LoRA
 
 
+@pytest.mark.slow
 @each("name", ["gpt2", "llama"])
 def test_a_lora_is_trained_and_merged_and_written(name, tmp_path):
     module, model = MODULES[name], clone(loaded(name))

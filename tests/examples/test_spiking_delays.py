@@ -30,7 +30,7 @@ def test_all_networks_begin_as_one_and_each_trains_what_it_says():
         assert (grads[path] != 0).any(), path
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_keeps_what_it_promises(tmp_path):
     main(tmp_path, quick=True)  # it stops where a claim does not hold
     assert (tmp_path / "spiking_delays.png").stat().st_size > 0

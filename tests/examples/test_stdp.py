@@ -75,7 +75,7 @@ def test_half_of_the_inputs_spike_together_and_all_at_one_rate(monkeypatch):
     np.testing.assert_allclose(found[4:], 0.0, atol=0.04)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_keeps_what_it_promises(tmp_path):
     # It stops where a claim does not hold. Not optimised, as in the tests, it takes eight times as long.
     output_of("-m", "examples.stdp", "--output", tmp_path, JAX_DISABLE_MOST_OPTIMIZATIONS="0", XLA_FLAGS="")

@@ -157,7 +157,7 @@ def test_a_place_is_watched_by_what_is_made_once(name):
 
 
 @pytest.mark.counts_traces
-@pytest.mark.parametrize("anew", [False, True], ids=["named", "fresh"])
+@pytest.mark.parametrize("anew", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["named", "fresh"])
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_place_is_watched_by_what_is_given_a_function(name, anew):
     given = GIVEN[name]

@@ -96,8 +96,10 @@ def test_annealed_steps_run_in_a_python_of_their_own():
     assert found["passed"]["warned"] is None
 
 
-def test_what_annealed_steps_keep_and_say():
+def test_what_annealed_steps_keep_and_say(monkeypatch):
     kept, numbers = [], []
+    # What the process has in use is no measure of so little: the system may take pages back that nobody touches.
+    monkeypatch.setattr(_annealing, "resident_mb", lambda: sum(array.nbytes for array in kept) / 1e6)
 
     def step(x):
         kept.append(np.ones(4_000_000))  # 32 MB
@@ -109,7 +111,7 @@ def test_what_annealed_steps_keep_and_say():
     found = _annealing.annealed(lambda: (step, numbers.append), "rate", 4, 60.0)
     assert (found["steps"], found["warned"]) == (4, 3)
     assert len(set(numbers)) == 4
-    assert 100 < found["kept"] < 200
+    assert found["kept"] == 4 * 32
     kept.clear()
     assert _annealing.annealed(lambda: (step, numbers.append), "temperature", 4, 60.0)["warned"] is None
     assert _annealing.annealed(lambda: (step, numbers.append), "rate", 10**6, 0.0)["steps"] == 0

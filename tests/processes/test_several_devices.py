@@ -56,24 +56,22 @@ except (ValueError, jax.errors.JaxRuntimeError) as error:
     assert output_of("-c", code, XLA_FLAGS=DEVICES.format(2)).strip() == "True"
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "gpt_on_four_devices.py",
-        "meshes_on_four_devices.py",
-        "shardings_on_four_devices.py",
-        "states_on_four_devices.py",
-        "transforms_on_four_devices.py",
-    ],
-)
-def test_files(file):
-    passes(f"processes/devices/{file}", XLA_FLAGS=DEVICES.format(4))
+def test_states_on_four():
+    passes("processes/devices/states_on_four_devices.py", XLA_FLAGS=DEVICES.format(4))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "devices"),
-    [("layers_on_four_devices.py", 4), ("training_on_four_devices.py", 4), ("sharding_on_eight_devices.py", 8)],
+    [
+        ("meshes_on_four_devices.py", 4),
+        ("shardings_on_four_devices.py", 4),
+        ("transforms_on_four_devices.py", 4),
+        ("gpt_on_four_devices.py", 4),
+        ("layers_on_four_devices.py", 4),
+        ("training_on_four_devices.py", 4),
+        ("sharding_on_eight_devices.py", 8),
+    ],
 )
-def test_files_of_models(file, devices):
+def test_files(file, devices):
     passes(f"processes/devices/{file}", XLA_FLAGS=DEVICES.format(devices))

@@ -213,17 +213,17 @@ def test_what_is_no_graph_is_refused_at_the_call(look):
         look(5)
 
 
-def test_a_chain_of_100_000_nodes():
+def test_a_long_chain_of_nodes():
     root = last = Gadget(s=State(0))
-    for i in range(100_000):
+    for i in range(20_000):
         last.next = Gadget(s=State(i))
         last = last.next
     last.end = last.s
-    assert len(states(root)) == len(states(root, allowed_hierarchy=(0, 100_000))) == 100_001
+    assert len(states(root)) == len(states(root, allowed_hierarchy=(0, 20_000))) == 20_001
     assert list(states(root, allowed_hierarchy=(0, 1))) == [("next", "s"), ("s",)]
     assert len(nodes(root, allowed_hierarchy=(10, 19))) == 10
-    assert next(iter_leaf(root))[0] == ("next",) * 100_000 + ("end",)
-    assert len(next(iter_node(root, (50_000, 50_000)))[0]) == 50_000
+    assert next(iter_leaf(root))[0] == ("next",) * 20_000 + ("end",)
+    assert len(next(iter_node(root, (10_000, 10_000)))[0]) == 10_000
 
 
 def test_a_shared_state_is_listed_once_everywhere():

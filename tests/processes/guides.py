@@ -1,7 +1,7 @@
 """The guides that the packages fulfil: what their reader types works, and prints what they show.
 
-guide_pages.py has an example for each code cell of the guides, and docs/guides/jit_notebook.md has the cells of one guide
-as they are.  The guides themselves are not part of this repository; where the environment variable
+guide_pages.py has an example for each code cell of the guides, and docs/guides/jit_notebook.md has the cells of one of
+them as they are.  The guides themselves are not part of this repository; where the environment variable
 ``BRAINSTATE_GUIDES`` names a folder that has them, their own code is run too, under the names of the reference system.
 """
 
@@ -70,13 +70,13 @@ grad {} TreefyState(
   tag=None
 )
 """
+SOFTPLUS = """\
+Array([0.00671535, 0.03505242, 0.17300805, 0.69314724, 1.839675  ,
+       3.368386  , 5.0067153 ], dtype=float32)"""
 # What the guide shows below its cells, in their order: what they print, and their last value.
 SHOWN = [
     ("", ""),
-    (
-        "",
-        "Array([0.00671535, 0.03505242, 0.17300805, 0.69314724, 1.839675  ,\n       3.368386  , 5.0067153 ], dtype=float32)",
-    ),
+    ("", SOFTPLUS),
     ("", ""),
     (MEANS, "(30.0, 12)"),
     ("", "Array([1.3132617, 1.3132617, 1.3132617, 1.3132617], dtype=float32)"),

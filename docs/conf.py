@@ -56,7 +56,7 @@ add_module_names = False
 autodoc_preserve_defaults = True  # `w_init=lecun_normal`, and not the repr of a function
 autodoc_typehints_format = "short"
 autodoc_type_aliases = {name: name for name in ("Initializer", "Rng", "Padding", "Activation", "DotGeneral", "Filter")}
-maximum_signature_line_length = 88
+maximum_signature_line_length = 120
 toc_object_entries_show_parents = "hide"
 default_role = "py:obj"  # `jit` in a docstring is a link, where there is such a name
 napoleon_numpy_docstring = False
@@ -73,6 +73,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "home_page_in_toc": True,
+    "navbar_persistent": [],  # the search is in the sidebar already
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,

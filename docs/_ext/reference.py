@@ -1,8 +1,8 @@
 """Entries of the reference, made from docstrings: ``.. reference:: package`` in a page, and names below it.
 
 A line is one or more names, or ``name: text`` for what has no docstring of ours: a value, or a function of JAX under a
-name of ours. Without any names, the page lists those of the package. A base class or a type in a signature has a private
-name in the code, and is shown by its public one.
+name of ours. Without any names, the page lists those of the package. A base class or a type in a signature is shown by
+its public name, and not by the file that it is in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
+import sphinx.util.inspect
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
@@ -91,6 +92,21 @@ def setup(app: Sphinx) -> dict[str, Any]:
             if shown := public.get(f"{base.__module__}.{base.__qualname__}" if isinstance(base, type) else ""):
                 found[index] = f":py:class:`~{shown}`"
 
+    def signature_of(
+        app: Sphinx, what: str, name: str, item: Any, options: Any, found: str | None, returned: str | None
+    ) -> tuple[str, None] | None:
+        # Module and Node have a `__new__` that takes anything; what a class takes is what its constructor says.
+        constructor = getattr(item, "__init__", None)
+        if what != "class" or not inspect.isfunction(constructor):
+            return None
+        app.emit("autodoc-before-process-signature", constructor, True)
+        aliases = app.config.autodoc_type_aliases
+        signature = sphinx.util.inspect.signature(constructor, bound_method=True, type_aliases=aliases)
+        shown = sphinx.util.inspect.stringify_signature(
+            signature, show_return_annotation=False, unqualified_typehints=True
+        )
+        return shown, None
+
     def source_of(app: Sphinx, module: str, name: str) -> str | None:
         item = getattr(importlib.import_module(module), name.partition(".")[0], None)
         return None if getattr(item, "__module__", "").startswith("brainstate_") else module
@@ -98,5 +114,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("reference", Reference)
     app.connect("missing-reference", missing)
     app.connect("autodoc-process-bases", bases)
+    app.connect("autodoc-process-signature", signature_of)
     app.connect("viewcode-follow-imported", source_of)
     return {"parallel_read_safe": True}

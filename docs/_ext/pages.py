@@ -4,8 +4,8 @@ An index page says what its folder holds, as links. Its toctrees are made of the
 of the links. So a page that its index page does not link to is in no toctree, which Sphinx reports. The home page does
 the same for the folders, and for pages of folders without an index page.
 
-Pages also link to files of the repository, as they are read there. Some of these files are pages of the site, and a link
-to one leads to that page. Any other file is offered for download.
+Pages also link to files of the repository, as they are read there. Some of these files are pages of the site, and a
+link to one leads to that page. Any other file is offered for download.
 """
 
 from __future__ import annotations

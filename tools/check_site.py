@@ -40,7 +40,9 @@ class Page(HTMLParser):
 
 def dead_links(site: Path) -> Iterator[str]:
     """Find links inside the site that lead to no file or no anchor, and what is loaded from outside."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    # In _static are templates of the theme.
+    files = [path for path in sorted(site.rglob("*.html")) if path.relative_to(site).parts[0] != "_static"]
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in files}
     for path, page in pages.items():
         where = path.relative_to(site)
         for link in [*page.links, *page.loads]:

@@ -24,7 +24,7 @@ NEEDED = [f"brainstate_{name}/py.typed" for name in ("graph", "transform", "nn")
 
 def run(*command: object, cwd: Path = ROOT) -> str:
     """Run a command, and return what it prints; end with its output where it fails."""
-    print("+", *command, flush=True)
+    print("+", *(str(word).partition("\n")[0] for word in command), flush=True)
     done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}")

@@ -7,12 +7,13 @@ its public name, and not by the file that it is in.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
-import sphinx.util.inspect
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def listed(lines: list[str]) -> dict[str, str]:
 def entry(package: str, name: str, text: str) -> list[str]:
     """Return the lines of reStructuredText that make one entry."""
     item = getattr(importlib.import_module(package), name)
-    if text or not getattr(item, "__module__", "").startswith("brainstate_"):
+    if text:
         if not callable(item):
             return [f".. py:data:: {name}", "", f"   {text}", ""]
         return [f".. py:function:: {name}{inspect.signature(item)}", "", f"   {text}", ""]
@@ -77,6 +78,24 @@ def public_names() -> dict[str, str]:
     return found
 
 
+def constructor_of(item: type) -> str | None:
+    """Return what a class takes, as its constructor says it in the source, with default values as they are written."""
+    if not inspect.isfunction(item.__init__):
+        return None
+    try:
+        arguments = ast.parse(textwrap.dedent(inspect.getsource(item.__init__))).body[0].args
+    except OSError:  # made by dataclasses
+        return re.sub(r"^\(self(, )?", "(", str(inspect.signature(item.__init__)))
+    del (arguments.posonlyargs or arguments.args)[0]
+    return f"({ast.unparse(arguments)})"
+
+
+def plain(signature: str | None) -> str | None:
+    """Return a signature in which `Any` is that of typing, and not the filter, and aliases of types are their names."""
+    signature = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature or "")
+    return re.sub(r"(?<![\w.~])Any(?!\w)", "~typing.Any", signature) or None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     public = public_names()
@@ -87,33 +106,25 @@ def setup(app: Sphinx) -> dict[str, Any]:
             return None
         return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, text)
 
-    def bases(app: Sphinx, name: str, obj: Any, options: Any, found: list[Any]) -> None:
-        for index, base in enumerate(found):
-            if shown := public.get(f"{base.__module__}.{base.__qualname__}" if isinstance(base, type) else ""):
-                found[index] = f":py:class:`~{shown}`"
+    def bases(app: Sphinx, name: str, item: Any, options: Any, found: list[Any]) -> None:
+        names = {base: f"{base.__module__}.{base.__qualname__}" for base in found if isinstance(base, type)}
+        shown = [f":py:class:`~{public[names[base]]}`" if names.get(base) in public else base for base in found]
+        found[:] = [base for base in shown if not names.get(base, "").startswith("brainstate_")] or [object]
 
-    def signature_of(
+    def signature(
         app: Sphinx, what: str, name: str, item: Any, options: Any, found: str | None, returned: str | None
-    ) -> tuple[str, None] | None:
-        # Module and Node have a `__new__` that takes anything; what a class takes is what its constructor says.
-        constructor = getattr(item, "__init__", None)
-        if what != "class" or not inspect.isfunction(constructor):
-            return None
-        app.emit("autodoc-before-process-signature", constructor, True)
-        aliases = app.config.autodoc_type_aliases
-        signature = sphinx.util.inspect.signature(constructor, bound_method=True, type_aliases=aliases)
-        shown = sphinx.util.inspect.stringify_signature(
-            signature, show_return_annotation=False, unqualified_typehints=True
-        )
-        return shown, None
+    ) -> tuple[str | None, str | None]:
+        # Module and Node have a `__new__` that takes anything, which autodoc would show.
+        arguments = constructor_of(item) if what in ("class", "exception") else None
+        return plain(arguments or found), plain(returned)
 
     def source_of(app: Sphinx, module: str, name: str) -> str | None:
         item = getattr(importlib.import_module(module), name.partition(".")[0], None)
-        return None if getattr(item, "__module__", "").startswith("brainstate_") else module
+        return None if str(getattr(item, "__module__", "")).startswith("brainstate_") else module
 
     app.add_directive("reference", Reference)
     app.connect("missing-reference", missing)
     app.connect("autodoc-process-bases", bases)
-    app.connect("autodoc-process-signature", signature_of)
+    app.connect("autodoc-process-signature", signature)
     app.connect("viewcode-follow-imported", source_of)
     return {"parallel_read_safe": True}

@@ -43,9 +43,11 @@ def entry(package: str, name: str, text: str) -> list[str]:
         return [f".. py:function:: {name}{inspect.signature(item)}", "", f"   {text}", ""]
     if not isinstance(item, type):
         return [f".. autofunction:: {name}", ""]
-    if issubclass(item, BaseException):
-        return [f".. autoexception:: {name}", "   :show-inheritance:", ""]
-    return [f".. autoclass:: {name}", "   :members:", "   :special-members: __call__", "   :show-inheritance:", ""]
+    kind = "exception" if issubclass(item, BaseException) else "class"
+    options = ["   :members:", "   :special-members: __call__"]
+    if item.__bases__ != (object,):
+        options.append("   :show-inheritance:")
+    return [f".. auto{kind}:: {name}", *options, ""]
 
 
 class Reference(SphinxDirective):
@@ -80,6 +82,8 @@ def public_names() -> dict[str, str]:
 
 def constructor_of(item: type) -> str | None:
     """Return what a class takes, as its constructor says it in the source, with default values as they are written."""
+    if item.__init__ is object.__init__:
+        return "()"
     if not inspect.isfunction(item.__init__):
         return None
     try:

@@ -1,6 +1,6 @@
 """Modules, kinds of state, layers, random streams, training and checkpoints: what models are written with."""
 
-from brainstate_graph import State
+from brainstate_graph import State, __version__
 
 from ._core.states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
 from ._recurrent.hidden_groups import HiddenGroupState, HiddenTreeState
@@ -85,5 +85,3 @@ for _kind in (
     # A state tree prints the kinds of its states, as a user would import them.
     _kind.__module__ = __name__
 del _kind
-
-__version__ = "0.1.0"

@@ -1,5 +1,7 @@
 """Every JAX transform, aware of states, by one public recipe."""
 
+from brainstate_graph import __version__
+
 # compiling
 from ._jit.jit import jit, JittedFunction
 from ._jit.stages import Traced, Lowered, Compiled
@@ -70,8 +72,6 @@ from ._conformance.check import check_transform
 
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
-
-__version__ = "0.1.0"
 
 # Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [

@@ -3,6 +3,10 @@
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
 ``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
 the line before it is an HTML comment that says why.
+
+A page that is a notebook has cells, fenced as ``{code-cell} ipython3``.  They run here in the same way, as plain Python
+without IPython's own commands; the site shows what they print and return.  A cell may begin with options, lines that
+start with a colon.  A cell with the tag ``raises-exception`` must raise one.
 """
 
 from __future__ import annotations
@@ -63,6 +67,25 @@ def tidy(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 
 
+def options_of(cell: str) -> list[str]:
+    """The lines at the top of a cell that are no code."""
+    return list(itertools.takewhile(lambda line: line.startswith(":"), cell.splitlines()))
+
+
+def run_block(block: Block, filename: str, module: types.ModuleType) -> str:
+    """Run a block in a module, and return what it prints."""
+    options = options_of(block.code) if block.info.startswith("{code-cell}") else []
+    # As many empty lines above as the page has, so that a traceback names the line of the page.
+    lines = block.code.splitlines()[len(options) :]
+    code = compile("\n" * (block.first + len(options)) + "\n".join(lines), filename, "exec")
+    out = io.StringIO()
+    raises = any("raises-exception" in line for line in options)
+    with contextlib.redirect_stdout(out), pytest.raises(Exception) if raises else contextlib.nullcontext():
+        exec(code, vars(module))
+        jax.effects_barrier()  # jax.debug.print may be late
+    return out.getvalue()
+
+
 def run_page(text: str, filename: str) -> None:
     module = types.ModuleType(re.sub(r"\W", "_", Path(filename).name))  # a module, so that its classes can be pickled
     sys.modules[module.__name__] = module
@@ -70,21 +93,18 @@ def run_page(text: str, filename: str) -> None:
     try:
         for block, following in itertools.zip_longest(blocks, blocks[1:]):
             language, *words = block.info.split() or [""]
-            if language != "python":
+            if language not in ("python", "{code-cell}"):
                 continue
             where = f"{filename}:{block.first}"
             if words == ["no-run"]:
                 before = lines[block.first - 2] if block.first > 1 else ""
                 assert re.match(r"\s*<!--\s*\w.*-->", before), f"{where}: say in a comment above why it is not run"
                 continue
-            assert not words, f"{where}: unknown word behind `python`: {' '.join(words)}"
-            expected, out = printed_by(block, following, text), io.StringIO()
-            with contextlib.redirect_stdout(out):
-                # as many empty lines above as the page has, so that a traceback names the line of the page
-                exec(compile("\n" * block.first + block.code, filename, "exec"), vars(module))
-                jax.effects_barrier()  # jax.debug.print may be late
+            known = [] if language == "python" else ["ipython3"]
+            assert words == known, f"{where}: unknown word behind `{language}`: {' '.join(words)}"
+            expected, printed = printed_by(block, following, text), run_block(block, filename, module)
             if expected is not None:
-                assert tidy(out.getvalue()) == tidy(expected), f"{where} prints something else than the page says"
+                assert tidy(printed) == tidy(expected), f"{where} prints something else than the page says"
     finally:
         del sys.modules[module.__name__]
 
@@ -123,6 +143,22 @@ Words between.
 ```text
 something else
 ```
+
+```{code-cell} ipython3
+:tags: [hide-input]
+
+b = a + 1
+b
+```
+
+```{code-cell} ipython3
+:tags: [raises-exception]
+b / 0
+```
+
+```python
+assert b == 2
+```
 """
 
 
@@ -139,6 +175,9 @@ def test_a_good_page_passes():
         ("<!-- -->\n```python no-run\npass\n```", AssertionError, "say in a comment"),
         ("```python norun\npass\n```", AssertionError, "unknown word"),
         ("```python\npass\n", AssertionError, "does not end"),
+        ("```{code-cell}\npass\n```", AssertionError, "unknown word"),
+        ("```{code-cell} ipython3\n:tags: [hide-input]\ny\n```", NameError, "y"),
+        ("```{code-cell} ipython3\n:tags: [raises-exception]\npass\n```", pytest.fail.Exception, "DID NOT RAISE"),
         ("```python\nx = 1\n```\n```python\ny\n```", NameError, "y"),
     ],
 )

@@ -1,5 +1,6 @@
 """Modules, kinds of state, layers, random streams, training and checkpoints: what models are written with."""
 
+import brainstate_graph.extend as _extend
 from brainstate_graph import State
 
 from ._core.states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
@@ -87,3 +88,7 @@ for _kind in (
 del _kind
 
 __version__ = "0.1.0"
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

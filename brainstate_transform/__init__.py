@@ -1,5 +1,7 @@
 """Every JAX transform, aware of states, by one public recipe."""
 
+import brainstate_graph.extend as _extend
+
 # compiling
 from ._jit.jit import jit, JittedFunction
 from ._jit.stages import Traced, Lowered, Compiled
@@ -101,3 +103,7 @@ __all__ = [
     # errors
     "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "StaleProgramError",
 ]  # fmt: skip
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

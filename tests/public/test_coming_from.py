@@ -1,4 +1,4 @@
-"""Each row of the tables for those who come over: the older line gives what today's does, or its name is absent."""
+"""The spellings of other frameworks: each line gives what ours gives, and each absent name is in the table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 
 import flax
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,16 +22,18 @@ import brainstate_nn as nn
 import brainstate_transform as transform
 import brainstate_transform.ir
 from brainstate_nn import compat
-from tests.public.migration import DATA, PAGE, TABLES, names, page, value_of
+from tests.public.coming_from import FOLDER, PAGES, PARTS, REFERENCE, TABLE, library, listed, marks, page, value_of
+from tests.public.test_docs import blocks_of, printed_by, run_page
 from tests.tables import each
 
-TODAY = {
+OURS = {
     "flax": flax, "graph": graph, "jax": jax, "jnp": jnp, "math": math, "nn": nn, "np": np, "optax": optax,
     "transform": transform,
 }  # fmt: skip
-ROWS = [(table, row["older"]) for table, content in TABLES.items() for row in content["rows"]]
-GIVEN = [(module, name) for module, text in DATA["names"].items() for name in text.split()]
-ABSENT = {name for row in DATA["absent"] for name in names(row)}
+ROWS = [(framework, row["there"]) for framework, content in TABLE.items() for row in content.get("rows", ())]
+GIVEN = [(module, name) for module, text in REFERENCE.items() for name in text.split()]
+ABSENT = {name for row in TABLE["brainstate"]["absent"] for name in listed(row)}
+INSTALLED = {f for f in TABLE if importlib.util.find_spec(library(f)) is not None}
 
 
 def found(module, name):
@@ -41,10 +44,10 @@ def found(module, name):
     return hasattr(owner, name)
 
 
-def assert_same(older, today, how):
+def assert_same(there, here, how):
     if how == "shape":
-        older, today = jax.tree.map(jnp.shape, (older, today))
-    left, right = map(jax.tree.flatten, (older, today))
+        there, here = jax.tree.map(jnp.shape, (there, here))
+    left, right = map(jax.tree.flatten, (there, here))
     assert left[1] == right[1]
     for one, other in zip(left[0], right[0], strict=True):
         if isinstance(one, (jax.Array, np.ndarray, float)):
@@ -53,18 +56,16 @@ def assert_same(older, today, how):
             assert one == other
 
 
-@each("table, older", ROWS)
-def test_the_older_line_gives_what_todays_does(table, older):
-    content = TABLES[table]
-    row = next(row for row in content["rows"] if row["older"] == older)
-    library = content["imports"].split()[1].split(".")[0]
-    runs = importlib.util.find_spec(library) is not None
+@each("framework, there", ROWS)
+def test_the_line_there_gives_what_ours_gives(framework, there):
+    content = TABLE[framework]
+    row = next(row for row in content["rows"] if row["there"] == there)
     results = {}
-    for which in ["older", "today"] if runs else ["today"]:
+    for which in ["there", "here"] if framework in INSTALLED else ["here"]:
         # Each on states of its own, and from the same seed.
         nn.seed(0)
-        scope = dict(TODAY)
-        if runs:
+        scope = dict(OURS)
+        if framework in INSTALLED:
             exec(content["imports"], scope)
         exec(row.get("given", ""), scope)
         with warnings.catch_warnings():
@@ -73,14 +74,15 @@ def test_the_older_line_gives_what_todays_does(table, older):
         if "gives" in row:
             assert_same(results[which], value_of(row["gives"], scope), row.get("same"))
     if "gives" not in row:
-        assert_same(results["older"], results["today"], row.get("same"))
+        assert_same(results["there"], results["here"], row.get("same"))
 
 
-@each("table", TABLES)
-def test_a_line_of_another_library_that_may_be_missing_says_what_it_gives(table):
-    # So that no row is left untested where the library is not installed.
-    known = {"brainstate", "nnx", "equinox"}
-    assert table in known or not [row["older"] for row in TABLES[table]["rows"] if "gives" not in row]
+def test_a_line_of_a_framework_that_may_be_missing_says_what_it_gives():
+    # So that no row is left untested where the framework is not installed.
+    always = {"brainstate", "nnx", "linen", "equinox"}
+    rows = [row for framework in TABLE.keys() - always for row in TABLE[framework].get("rows", ())]
+    assert len(rows) > 10
+    assert not [row["there"] for row in rows if "gives" not in row]
 
 
 @each("module, name", GIVEN)
@@ -94,23 +96,30 @@ def test_what_is_absent_is_a_name_of_the_reference():
     assert known >= ABSENT
 
 
-@each("row", DATA["absent"])
-def test_what_is_written_in_place_of_an_absent_name_is_there(row):
-    for code in row["why"].split("`")[1::2]:
-        if code.startswith(("nn.", "graph.", "transform.")):
-            name = code.split("(")[0].split(".")
-            assert hasattr(TODAY[name[0]], name[1]), code
+def test_the_pages_have_the_tables():
+    on_pages = []
+    for path in PAGES:
+        text = path.read_text()
+        assert page(text) == text, f"write the tables into {path.name}: python -m tests.public.coming_from"
+        on_pages += marks(text)
+    assert sorted(on_pages) == sorted((part, f) for f, content in TABLE.items() for part in PARTS if part in content)
 
 
-def test_an_absent_name_says_where_to_look():
-    with pytest.raises(AttributeError, match=r"compat has no 'AlphaDropout': docs/coming_from/migration\.md says"):
-        compat.AlphaDropout  # noqa: B018
-
-
-def test_the_page_has_the_tables():
-    text = PAGE.read_text()
-    assert page(text) == text, "write the tables into the page: python -m tests.public.migration"
-    assert [f"<!-- table: {table} -->" in text for table in [*TABLES, "absent"]] == [True] * (len(TABLES) + 1)
+@each("name", ["torch", "brainstate"])
+def test_the_program_there_prints_what_the_page_says(name, tmp_path, monkeypatch):
+    # Where the framework is installed; the program beside it is run everywhere, and prints the same.
+    path = FOLDER / f"{name}.md"
+    text = path.read_text()
+    blocks = blocks_of(text)
+    there = [i for i, block in enumerate(blocks) if block.info == "python no-run"]
+    assert there
+    printed = [printed_by(block, following, text) for block, following in zip(blocks, blocks[1:], strict=False)]
+    for i in there:
+        assert printed[i] in [printed[j] for j in range(len(printed)) if j not in there], "ours prints something else"
+    if importlib.util.find_spec(name) is not None:
+        monkeypatch.chdir(tmp_path)
+        for i in there:
+            run_page(f"```python\n{blocks[i].code}\n```\n\n```text\n{printed[i]}\n```", path.name)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("brainstate") is None, reason="the reference is not installed")

@@ -1,9 +1,9 @@
 """Older spellings of states, hooks and graphs, one line each: names of brainstate that mean what ours mean.
 
-They are here for code that is moving over; docs/coming_from/names_brainstate.md lists them beside today's spelling. A name
-that is not here is today's, and comes from the package itself. Importing this file also gives `State` its older methods
-(``state.numel()``), so that the states of every layer have them: each is the function of that name here. Likewise a
-`HookContext` gets `operation`, `state_name` and `transformed_value`, and a `Hook` `enable` and `disable`.
+They are here for code that is moving over; docs/coming_from/names_brainstate.md lists them beside today's spelling. A
+name that is not here is today's, and comes from the package itself. Importing this file also gives `State` its older
+methods (``state.numel()``), so that the states of every layer have them: each is the function of that name here.
+Likewise a `HookContext` gets `operation`, `state_name` and `transformed_value`, and a `Hook` `enable` and `disable`.
 """
 
 from __future__ import annotations

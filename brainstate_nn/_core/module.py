@@ -72,9 +72,8 @@ class Module(Node):
         update = getattr(self, "update", None)
         if update is None:
             name = type(self).__name__
-            remedy = (
-                "rename `forward` to `__call__`" if hasattr(self, "forward") else "define `def __call__(self, x): ...`"
-            )
+            forward = hasattr(self, "forward")  # as torch calls it
+            remedy = "rename `forward` to `__call__`" if forward else "define `def __call__(self, x): ...`"
             raise NotImplementedError(f"{name} cannot be called: {remedy} in the class")
         return update(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/coming_from, made of the spellings that errors answer with: ``python -m tests.public.coming_from``.
+"""The tables of docs/coming_from, made of what errors answer with; ``python -m tests.public.coming_from``.
 
 A page says where a table goes, ``<!-- rows: torch -->``, and ends it with ``<!-- end -->``.
 """

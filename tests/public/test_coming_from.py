@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import math
 import types
 import warnings
@@ -113,7 +114,7 @@ def test_the_program_there_prints_what_the_page_says(name, tmp_path, monkeypatch
     blocks = blocks_of(text)
     there = [i for i, block in enumerate(blocks) if block.info == "python no-run"]
     assert there
-    printed = [printed_by(block, following, text) for block, following in zip(blocks, blocks[1:], strict=False)]
+    printed = [printed_by(block, following, text) for block, following in itertools.pairwise(blocks)]
     for i in there:
         assert printed[i] in [printed[j] for j in range(len(printed)) if j not in there], "ours prints something else"
     if importlib.util.find_spec(name) is not None:

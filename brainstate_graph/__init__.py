@@ -1,5 +1,7 @@
 """Take an object graph apart into plain data, and put it together again."""
 
+import brainstate_graph._tools.spellings as _spellings
+
 from ._core.node import Node
 from ._core.state import State, maybe_state
 from ._verbs.treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
@@ -46,3 +48,7 @@ __all__ = [
 
 # The kinds of states are shown to users by the place from which they are imported.
 State.__module__ = __name__
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _spellings.missing_names(__name__)
+del _spellings

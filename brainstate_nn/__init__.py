@@ -1,5 +1,6 @@
 """Modules, kinds of state, layers, random streams, training and checkpoints: what models are written with."""
 
+import brainstate_graph.extend as _extend
 from brainstate_graph import State, __version__
 
 from ._core.states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
@@ -85,3 +86,7 @@ for _kind in (
     # A state tree prints the kinds of its states, as a user would import them.
     _kind.__module__ = __name__
 del _kind
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

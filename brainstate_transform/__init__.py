@@ -1,5 +1,6 @@
 """Every JAX transform, aware of states, by one public recipe."""
 
+import brainstate_graph.extend as _extend
 from brainstate_graph import __version__
 
 # compiling
@@ -101,3 +102,7 @@ __all__ = [
     # errors
     "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "StaleProgramError",
 ]  # fmt: skip
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

@@ -119,7 +119,7 @@ def live(state: State[Any]) -> Any:
         return state._value
     except AttributeError:
         raise TraceContextError(
-            f"{locate(state)} was made inside a transformed function, and its value did not leave it. "
+            f"{locate(state)} was made inside a transformed function, and its value did not leave that function. "
             "Make the State before the call, or return the Node that holds it from the function."
         ) from None
 

@@ -222,7 +222,7 @@ class GraphDef:
         raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise TypeError(f"a GraphDef does not change: change the node and write `graphdef(node)`, for {name!r}")
+        raise TypeError(f"a GraphDef is immutable, so {name!r} stays: change the node and write `graphdef(node)`")
 
     __delattr__: Any = __setattr__
 

@@ -151,7 +151,7 @@ class Overlay:
 
     def __enter__(self) -> Overlay:
         if self._open:
-            raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
+            raise RuntimeError("this Overlay is already open: make another one, `with Overlay() as overlay:`")
         self._open = True
         self._thread = threading.get_ident()
         self._raw = self.user is None and in_raw_trace()

@@ -117,7 +117,7 @@ class State(Box, Operators, Generic[T]):
         """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
         new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
-            raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
+            raise ValueError(f"{door.locate(self)} must be replaced by a value, not by {new!r}: give `other.value`")
         return make_state(type(self), new, redeclared(self._meta, metadata) if metadata else self._meta)
 
     def copy(self) -> State[T]:
@@ -177,10 +177,12 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
     if tag is not None:
         metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
         if not all(isinstance(t, str) for t in metadata["tag"]):
-            raise TypeError(f"a tag is a string, not {tag!r}")
+            raise TypeError(f"a tag must be a string, not {tag!r}")
     for key, item in metadata.items():
         if _can_change(item):
-            raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
+            raise TypeError(
+                f"the metadata of a State must be immutable: {key} is or holds a list or the like; give a tuple"
+            )
     meta = tuple(sorted(metadata.items()))
     note_checked(meta)
     return meta

@@ -159,5 +159,5 @@ def fingerprint(graphdef: GraphDef) -> str:
     encoder, digest = _Digester(), hashlib.sha256(b"brainstate_graph.GraphDef 1\n")
     for form in encoder.rows(graphdef) if graphdef.rows else [encoder.root(graphdef)]:
         digest.update(dumps(form).encode())
-    encoder.check("there is no fingerprint of what is compared by identity:")
+    encoder.check("a fingerprint cannot be made of what is compared by identity:")
     return digest.hexdigest()[:32]

@@ -107,15 +107,18 @@ class Hook:
         name: str | None,
     ) -> None:
         if kind not in get_args(HookKind):
-            raise ValueError(f"{kind!r} is no kind of hook: use one of {', '.join(get_args(HookKind))}")
+            raise ValueError(f"{kind!r} is not a kind of hook: use one of {', '.join(get_args(HookKind))}")
         if kind == "init" and owner is not None:
-            raise ValueError("a State exists when its hooks are registered: write `register_state_hook('init', ...)`")
+            raise ValueError(
+                "an 'init' hook cannot be registered on a State that exists already: write "
+                "`register_state_hook('init', ...)`"
+            )
         if not callable(callback):
-            raise TypeError(f"a hook is a function of one argument, not {callback!r}")
+            raise TypeError(f"a hook must be a function of one argument, not {callback!r}")
         if on_error not in get_args(OnError):
-            raise ValueError(f"on_error is 'raise' or 'warn', not {on_error!r}")
+            raise ValueError(f"on_error must be 'raise' or 'warn', not {on_error!r}")
         if not isinstance(priority, (int, float)):
-            raise TypeError(f"priority is a number, not {priority!r}")
+            raise TypeError(f"priority must be a number, not {priority!r}")
         self._owner = None if owner is None else weakref.ref(owner)
         self._number = next(_numbers)
         self.kind = kind

@@ -191,7 +191,7 @@ class WithTag(BaseFilter):
 
     def __init__(self, tag: str) -> None:
         if not isinstance(tag, str):
-            raise TypeError(f"a tag is a string, not {tag!r}; for several tags write Any('a', 'b')")
+            raise TypeError(f"a tag must be a string, not {tag!r}; for several tags write Any('a', 'b')")
         self.parts = (tag,)
 
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:

@@ -60,7 +60,9 @@ class PathPrefix(BaseFilter):
             self._count = len(steps_of("PathPrefix", prefix))
             self._dot = prefix + "."
         elif not isinstance(prefix, tuple):
-            raise TypeError(f"a prefix is dotted text or a tuple of keys, not {prefix!r}: `PathPrefix(({prefix!r},))`")
+            raise TypeError(
+                f"a prefix must be dotted text or a tuple of keys, not {prefix!r}: `PathPrefix(({prefix!r},))`"
+            )
         self.parts = (prefix,)
 
     def __call__(self, path: Path, item: Any) -> bool:
@@ -95,7 +97,7 @@ class PathGlob(BaseFilter):
 
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
-            raise TypeError(f"a glob is dotted text, not {pattern!r}: `PathGlob('layers.*.weight')`")
+            raise TypeError(f"a glob must be dotted text, not {pattern!r}: `PathGlob('layers.*.weight')`")
         self._match = compiled("PathGlob", pattern, glob_to_regex(pattern)).fullmatch
         self.parts = (pattern,)
 
@@ -125,7 +127,7 @@ class PathRegex(BaseFilter):
 
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
-            raise TypeError(f"a regular expression is text, not {pattern!r}; its flags stand inside: `(?i)`")
+            raise TypeError(f"a regular expression must be text, not {pattern!r}; write its flags inside: `(?i)`")
         self._match = compiled("PathRegex", pattern, pattern).fullmatch
         self.parts = (pattern,)
 

@@ -56,7 +56,7 @@ class StateTree(Mapping[Any, Any]):
         pairs = list(items.items() if isinstance(items, Mapping) else items)
         for path, _ in pairs:
             if not isinstance(path, tuple):
-                raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
+                raise TypeError(f"a path must be a tuple of keys, not {path!r}: write `{(path,)!r}`")
         layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
         return make_tree(cls, layout, [untreefied(pairs[i][1]) for i in order])
 
@@ -170,11 +170,11 @@ class StateTree(Mapping[Any, Any]):
         return self._with(copy.deepcopy(self._values, memo))
 
     def __delitem__(self, key: Any) -> None:
-        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
+        raise TypeError(f"a {type(self).__name__} is immutable. Write `tree = tree.filter(~PathPrefix(path))`.")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
-            f"a {type(self).__name__} does not change. Write "
+            f"a {type(self).__name__} is immutable. Write "
             f"`tree = tree | {type(self).__name__}.from_flat({{path: value}})`, or map it: `jax.tree.map(f, tree)`."
         )
 
@@ -212,7 +212,7 @@ class NestedDict(StateTree):
             return items.to_nest()
         if not isinstance(items, Mapping):
             raise TypeError(
-                f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
+                f"a NestedDict takes a nested mapping, not {items!r}; for pairs write `NestedDict.from_flat`"
             )
         steps, leaves, found = unnested(items, _parts_of)
         layout, order = Layout.from_steps(steps, leaves, [spec_of(item) for item in found])

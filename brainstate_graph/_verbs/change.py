@@ -76,7 +76,7 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     values = _fitting(chosen, given, path, strict, problems)
     problems.refuse(
         "nothing was written, the state trees do not fit the graph: ",
-        ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
+        ". With `strict=False`, shapes and dtypes may change, and unexpected values are left out" * problems.mild,
     )
     # New states are attached before values are written, as a `__setattr__` may refuse and nothing is written then.
     with _all_or_nothing(place.holder for place in new):
@@ -132,7 +132,7 @@ def _refuse_unknown(
         if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:
             layout = snap.graphdef.layout
             there = some((dotted(layout.path(i)) for i in range(len(layout))), len(layout)) or "no state"
-            raise ValueError(f"nothing was popped: {given!r} names no state; there is {there}")
+            raise ValueError(f"nothing was popped: {given!r} selects no state; the node has {there}")
 
 
 @final
@@ -219,8 +219,8 @@ def _places_of(snap: Snapshot, going: set[int]) -> list[_Place]:
             else:
                 problems.note(partial(_held_at, shape, number, key), f"{{path}} is in a {row.type.__name__}")
     problems.refuse(
-        "nothing was popped, for states can be taken out of attributes and dicts only: ",
-        ". Hold them there, or make the container anew without them, as in `model.items = [...]`",
+        "nothing was popped, because states can be taken out of attributes and dicts only: ",
+        ". Hold them there, or make a new container without them, as in `model.items = [...]`",
     )
     return places
 

@@ -97,10 +97,12 @@ class NodeStates:
         return self.states[0]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a NodeStates does not change: make another, `NodeStates.from_split(...)`, for {name!r}")
+        raise AttributeError(
+            f"a NodeStates is immutable, so {name!r} stays: make another one, `NodeStates.from_split(...)`"
+        )
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a NodeStates does not change: {name!r} stays")
+        raise AttributeError(f"a NodeStates is immutable, so {name!r} stays")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NodeStates, (self._graphdef, self.states)

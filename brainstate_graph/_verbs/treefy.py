@@ -131,7 +131,7 @@ class _NothingKnown:
 
     def __getitem__(self, name: Any) -> Any:
         raise GraphError(
-            "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
+            "the graph refers to parts of an earlier `treefy_split` in its `split_context`: merge both in one "
             "`merge_context`, in the order in which they were split"
         )
 

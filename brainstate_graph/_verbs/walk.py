@@ -196,7 +196,7 @@ def _limited(allowed: tuple[int, float]) -> bool:
         isinstance(allowed, (tuple, list)) and len(allowed) == 2 and all(isinstance(d, (int, float)) for d in allowed)
     )
     if not pair or not 0 <= allowed[0] <= allowed[1]:
-        raise ValueError(f"allowed_hierarchy is the least and the greatest depth, as in (0, 1), not {allowed!r}")
+        raise ValueError(f"allowed_hierarchy must be the least and the greatest depth, as in (0, 1), not {allowed!r}")
     return allowed[0] > 0 or allowed[1] < math.inf
 
 

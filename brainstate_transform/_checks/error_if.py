@@ -54,11 +54,11 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
         1.5
     """
     if not (isinstance(error, (str, BaseException)) or callable(error)):
-        raise TypeError(f"the error of jit_error_if is a text, an exception or a function, not {error!r}")
+        raise TypeError(f"the error of jit_error_if must be a text, an exception or a function, not {error!r}")
     leaves, treedef = jax.tree.flatten((args, kwargs))
     for given in (pred, *leaves):
         if isinstance(given, State):
-            raise StateArgumentError(f"jit_error_if is given {given!r}: give the value, `state.value`")
+            raise StateArgumentError(f"jit_error_if got {given!r}: give the value, `state.value`")
     failed = unvmap(pred, "any")
     indices = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
     arrays = [jax.lax.stop_gradient(leaves[i]) for i in indices]
@@ -171,7 +171,7 @@ def breakpoint_if(pred: Any, **kwargs: Any) -> None:
         6.0
     """
     if isinstance(pred, State):
-        raise StateArgumentError(f"breakpoint_if is given {pred!r}: give the value, `state.value`")
+        raise StateArgumentError(f"breakpoint_if got {pred!r}: give the value, `state.value`")
     wanted = unvmap(pred, "any")
     if isinstance(wanted, Tracer):
         jax.lax.cond(wanted, lambda: jax.debug.breakpoint(**kwargs), lambda: None)

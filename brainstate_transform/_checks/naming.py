@@ -39,7 +39,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
     if fun is None:
         return decorator(named_call, locals())
     if not callable(fun):
-        raise TypeError(f"named_call names a function, not {fun!r}")
+        raise TypeError(f"named_call takes a function, not {fun!r}")
     scope = name if name is not None else getattr(fun, "__name__", None) or type(fun).__name__
     named_scope(scope)  # which checks the name
 

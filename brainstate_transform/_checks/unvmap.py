@@ -58,5 +58,5 @@ def unvmap(x: Any, op: str = "any") -> Any:
     """
     reduced = _WHOLE if op == "none" else _OPERATIONS.get(op)
     if reduced is None:
-        raise ValueError(f"unvmap has no op={op!r}: it takes 'any', 'all', 'max' or 'none'")
+        raise ValueError(f"unvmap does not know op={op!r}: use 'any', 'all', 'max' or 'none'")
     return reduced(jax.lax.stop_gradient(x if isinstance(x, jax.Array) else jnp.asarray(x)))

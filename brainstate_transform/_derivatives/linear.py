@@ -274,10 +274,15 @@ def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any
             "one entry for each positional argument, as `(x,)`"
         )
     if tangents is not None and len(tangents) != len(primals):
-        raise TypeError(f"{name} has {len(primals)} primals and {len(tangents)} tangents: None holds one constant")
+        raise TypeError(
+            f"{name} has {len(primals)} primals and {len(tangents)} tangents: give one tangent each, None to hold one "
+            "constant"
+        )
     if (wrt is None) != (state_tangents is None):
         given, missing = ("state_tangents", "wrt") if wrt is None else ("wrt", "state_tangents")
-        raise TypeError(f"{given} is given for {name} without {missing}: the states, and the direction in which to go")
+        raise TypeError(
+            f"{name} needs {missing} beside {given}: `wrt` names the states, and `state_tangents` is their direction"
+        )
     return None if tangents is None else tuple(n for n, tangent in enumerate(tangents) if tangent is not None)
 
 

@@ -227,7 +227,7 @@ class StateValues:
         new = dict(written.items())
         values = [new.pop(state, value) for state, value in zip(self.states, self.values, strict=True)]
         if new:
-            raise ValueError(f"the function wrote {list(new)}, which it did not write when it was looked at first")
+            raise ValueError(f"the function wrote {list(new)}, which it did not write in its first trace")
         return StateValues(self.key, values)
 
 

@@ -141,7 +141,7 @@ def refuse_writes(core: Core, written: Written, what: str) -> None:
     """
     if written.items():
         names = ", ".join(locate(state) for state, _ in written.items())
-        raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
+        raise ValueError(f"{what} `{core.__qualname__}` writes {names}, but it may only read states")
 
 
 def _pair(core: Core, out: Any) -> tuple[Any, Any]:

@@ -58,7 +58,9 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     if not callable(f):
         raise TypeError(f"map takes a function, not {f!r}")
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size={batch_size!r}: give a positive whole number, or None for one after the other")
+        raise ValueError(
+            f"batch_size={batch_size!r}: give a positive whole number, or None to map one element after the other"
+        )
     if not xs:
         raise ValueError("map needs something to map over: `map(f, xs)`")
     if batch_size is None:

@@ -71,7 +71,7 @@ class ProgressBar:
             if number is not None and number <= 0:
                 raise ValueError(f"{name}={number}: give a positive number")
         if freq is not None and count is not None:
-            raise ValueError(f"freq={freq} and count={count} say the same thing twice: give one of them")
+            raise ValueError(f"freq={freq} and count={count} both set how often the bar moves: give one of them")
         if isinstance(desc, tuple):
             if len(desc) != 2:
                 raise ValueError(f"desc has {len(desc)} entries: give a string, or a format and a function")

@@ -74,7 +74,7 @@ def _refuse_counts(xs: Any, f: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         where = f"xs{jax.tree_util.keystr(path)} of `{getattr(f, '__qualname__', f)}`"
         if isinstance(leaf, range):
-            raise TypeError(f"{where} is {leaf!r}, and a loop runs over arrays: write `jnp.array({leaf!r})`")
+            raise TypeError(f"{where} is {leaf!r}, but a loop runs over arrays: write `jnp.array({leaf!r})`")
         if type(leaf) is int:
             raise ValueError(
                 f"{where} is a scalar: a loop needs an axis to run over; write `length={leaf}`, or `jnp.arange({leaf})`"
@@ -218,7 +218,7 @@ def run_loop(
 def scan_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
     """Return the function ``(init, xs) -> (carry, ys)`` that runs `scan` with these options."""
     if not callable(f):
-        raise TypeError(f"the body of a loop is a function, not {f!r}")
+        raise TypeError(f"the body of a loop must be a function, not {f!r}")
 
     def loop(init: Any, xs: Any) -> tuple[Any, Any]:
         return collected_body(f, lambda body, init, xs: _scan(options, body, init, xs), init, xs)

@@ -267,7 +267,7 @@ def fori_loop(
     """
     for name, bound in (("lower", lower), ("upper", upper)):
         if type(bound) is not int and (jnp.shape(bound) or not jnp.issubdtype(jnp.result_type(bound), jnp.integer)):
-            raise TypeError(f"fori_loop: {name}={bound!r} is no whole number")
+            raise TypeError(f"fori_loop: {name}={bound!r} must be a whole number")
     known = (np.integer, jax.Array) if collectors() else np.integer
     lower, upper = (int(b) if isinstance(b, known) and not isinstance(b, Tracer) else b for b in (lower, upper))
     if collectors() and isinstance(lower, int) and isinstance(upper, int):
@@ -287,7 +287,7 @@ def fori_loop(
 
 def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[Any, Any, Any], Any]:
     if not callable(body_fun):
-        raise TypeError(f"the body of fori_loop is a function, not {body_fun!r}")
+        raise TypeError(f"the body of fori_loop must be a function, not {body_fun!r}")
 
     def body(init_val: Any, i: Any) -> tuple[Any, None]:
         return uncollected(body_fun, *_ENDLESS)(i, init_val), None

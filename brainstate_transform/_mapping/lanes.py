@@ -64,7 +64,7 @@ def check_rngs(rngs: str, where: str) -> None:
         ValueError: It is none; the message says `where` they draw.
     """
     if rngs not in ("split", "share"):
-        raise ValueError(f'rngs={rngs!r}: give "split", for other draws {where}, or "share", for the same')
+        raise ValueError(f'rngs={rngs!r}: give "split" for different draws {where}, or "share" for the same draws')
 
 
 # A read that falls through this overlay has the value of all lanes; `Overlay.enter` is asked what the lane sees of it.

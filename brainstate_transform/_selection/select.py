@@ -338,4 +338,4 @@ def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
 def _none(filter: Any, core: Core, argument: str) -> ValueError:
     found = states(core.touched_graph().root)
     there = some(map(dotted, found), len(found)) or "no state"
-    return ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}")
+    return ValueError(f"{argument}={filter!r} selects no state that `{core.__qualname__}` touches; it touches {there}")

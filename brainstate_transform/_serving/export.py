@@ -109,7 +109,9 @@ class Exported:
     def _check(self, states: Mapping[str, Any]) -> None:
         wanted = self.states_info
         if not isinstance(states, Mapping):
-            raise TypeError(f"the first argument of {self.name!r} is a dict of its states, by the paths {list(wanted)}")
+            raise TypeError(
+                f"the first argument of {self.name!r} must be a dict of its states, by the paths {list(wanted)}"
+            )
         missing = [path for path in wanted if path not in states]
         unknown = [path for path in states if path not in wanted]
         if missing or unknown:

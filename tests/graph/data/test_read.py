@@ -69,7 +69,8 @@ def read(form):
 @each(
     ("form", "words"),
     [
-        (1.5, "not a value"), (2**53, "not a value"), (-(10**30), "not a value"), ([], "not a value"), ([1], "not a value"),
+        (1.5, "not a value"), (2**53, "not a value"), (-(10**30), "not a value"), ([], "not a value"),
+        ([1], "not a value"),
         ({}, "not a value"),
         ({"unknown": 1}, "not a value"), ({"row": 0}, "not a value"), ({"tuple": [], "list": []}, "needs .* beside it"),
         ({"tuple": [], "x": 1}, "needs .* beside it"), ({"defaultdict": []}, "needs .* beside it"),
@@ -108,7 +109,7 @@ def read(form):
         ({"enum": f"{HERE}:never", "member": "x"}, "is not a class"), ({"namedtuple": "builtins:tuple",
         "fields": []}, "is not a namedtuple"),
         ({"namedtuple": f"{HERE}:Mood", "fields": []}, "is not a namedtuple"),
-        ({"namedtuple": f"{HERE}:Point", "fields": [["x", 1]]}, r"has the fields \['x', 'y'\], but the text has \['x'\]"),
+        ({"namedtuple": f"{HERE}:Point", "fields": [["x", 1]]}, r"fields \['x', 'y'\], but the text has \['x'\]"),
         ({"namedtuple": f"{HERE}:Point", "fields": [["y", 1], ["x", 1]]}, "now has the fields"),
         ({"dataclass": f"{HERE}:Point", "fields": [["x", 1]]}, "is not a dataclass"),
         ({"dataclass": f"{HERE}:WithNew", "fields": [["x", 1]]}, "is not a dataclass"),

@@ -302,7 +302,7 @@ DEAR = {
     "in a list": (lambda: [np.zeros(10_000, "f4")], "inner.data.0 (f32[10000], 40.0 kB)", "in a State or pass"),
     "in an object": (lambda: Config([*range(2 * MANY)]), "inner.data (Config with a list of 2,000)", "argument"),
     "beside a state": (lambda: [State(1.0), *range(MANY)], "inner.data (list of 1,001)", "a container of their own"),
-    "beside a node": (lambda: {"n": Gadget(), **pairs()}, "inner.data (dict of 1,001)", "each call compares all of them"),
+    "beside a node": (lambda: {"n": Gadget(), **pairs()}, "inner.data (dict of 1,001)", "compares all of them"),
 }  # fmt: skip
 
 

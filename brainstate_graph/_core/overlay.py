@@ -254,7 +254,7 @@ def untraced() -> bool:
 
 @contextmanager
 def outside() -> Generator[None]:
-    """Leave every overlay of this thread for a moment, to make a State that outlives the trace.
+    """Leave every overlay of this thread inside the block, to make a State that outlives the trace.
 
     Example:
         >>> from brainstate_graph import Overlay, State, outside

@@ -77,7 +77,7 @@ class State(Box, Operators, Generic[T]):
 
     @property
     def value(self) -> T:
-        """The current value: of the trace while one runs, else of the box."""
+        """The current value; while a function is traced, the value in that trace."""
         if overlays.busy:
             return door.read(self)
         try:
@@ -110,7 +110,7 @@ class State(Box, Operators, Generic[T]):
         return MappingProxyType(dict(self._meta))
 
     def restore_value(self, value: T) -> None:
-        """Assign `value` as ``.value`` does, but tell "restore" hooks in place of those for writes."""
+        """Assign `value` as ``.value`` does, but call the "restore" hooks instead of those for writes."""
         door.write(self, value, restoring=True)
 
     def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
@@ -134,7 +134,7 @@ class State(Box, Operators, Generic[T]):
         enabled: bool = True,
         name: str | None = None,
     ) -> Hook:
-        """Register a function that is told of accesses to this state; see `register_state_hook`."""
+        """Register a function that is called at accesses to this state; see `register_state_hook`."""
         return register(self, kind, callback, priority, on_error, enabled, name)
 
     @property
@@ -143,7 +143,7 @@ class State(Box, Operators, Generic[T]):
         return hooks_of(self)
 
     def refuse_replacement(self, name: str, by: Any) -> None:
-        """Raise where an attribute that holds this state is given an array: the state would go without a word."""
+        """Refuse to replace this state by an array in an attribute of a node: the state would be lost."""
         if isinstance(by, State):
             return
         leaves = jax.tree.leaves(by)
@@ -244,7 +244,7 @@ _set_meta: Any = Box.__dict__["_meta"].__set__
 
 
 def maybe_state(item: Any) -> Any:
-    """Return the value of a State, and anything else as it is.
+    """Return the value of a State, and any other object unchanged.
 
     Example:
         >>> from brainstate_graph import State, maybe_state

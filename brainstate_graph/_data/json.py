@@ -51,7 +51,7 @@ def to_json(graphdef: GraphDef) -> str:
         The text; docs/guides/graphdef.md describes it.
 
     Raises:
-        GraphError: It holds what has no JSON form, such as a lambda; the message has all the paths.
+        GraphError: It holds a value that cannot be written as JSON, such as a lambda; the message has all the paths.
 
     Example:
         >>> from brainstate_graph import State, from_json, graphdef, to_json
@@ -71,15 +71,15 @@ def to_json(graphdef: GraphDef) -> str:
 
 
 def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
-    """Read a GraphDef from JSON text, which may come from anybody.
+    """Read a GraphDef from JSON text; reading runs no code that `allow` does not name.
 
     Args:
         text: What `to_json` wrote.
-        allow: What the text may name: classes and functions, and modules or names of modules for all that is defined
-            in them or below. Only these are imported and looked up. Plain types need no mention.
+        allow: The classes and functions that the text may name, or modules (or names of modules) for all that they
+            define. Only these are imported and looked up. Plain types are always allowed.
 
     Returns:
-        The GraphDef: the very object that was written, where that is still alive and holds no array of JAX.
+        The GraphDef. It is the object that was written, if that is still alive and holds no array of JAX.
 
     Raises:
         GraphError: The text is damaged, or names what is not allowed; the message has all the paths.

@@ -23,7 +23,7 @@ _type = type  # which is also the name of a parameter
 
 @final
 class TreefyState:
-    """The plain-data form of one State: a pytree that holds its value and names its kind; it does not change.
+    """The plain-data form of one State: an immutable pytree that holds its value and names its kind.
 
     Args:
         type: The class of the State.
@@ -84,7 +84,7 @@ class TreefyState:
         return dict(self._meta)
 
     def replace(self, value: Any) -> TreefyState:
-        """Return the same with another value."""
+        """Return a copy with another value."""
         return treefy(StateSpec(self._type, self._meta), value)
 
     def copy(self) -> TreefyState:

@@ -17,7 +17,7 @@ def _same(step: Any, key: Any) -> bool:
 
 
 class PathContains(BaseFilter):
-    """Accepts what has this key as one step of its path.
+    """Accepts a state with this key as one step of its path.
 
     Args:
         key: The key; 0 is the first of a list, ``"0"`` a name.
@@ -40,7 +40,7 @@ class PathContains(BaseFilter):
 
 
 class PathPrefix(BaseFilter):
-    """Accepts what stands at this path or below it.
+    """Accepts a state at this path or below it.
 
     Args:
         prefix: Dotted text, in which 0 and ``"0"`` look alike; or a tuple of keys.
@@ -74,7 +74,7 @@ class PathPrefix(BaseFilter):
 
 
 class PathGlob(BaseFilter):
-    """Accepts what has a path of this form.
+    """Accepts a state whose path fits a pattern.
 
     Args:
         pattern: Dotted text that the whole path must fit. Within a step ``*`` stands for any characters, ``?`` for
@@ -106,11 +106,11 @@ class PathGlob(BaseFilter):
 
 
 class PathRegex(BaseFilter):
-    r"""Accepts what has a path whose whole dotted text a regular expression matches.
+    r"""Accepts a state whose whole dotted path matches a regular expression.
 
     Args:
-        pattern: As for ``re.fullmatch``: to find it anywhere in the path, write ``.*`` around it. Flags stand
-            inside: ``(?i)``.
+        pattern: As for ``re.fullmatch``: to find it anywhere in the path, write ``.*`` around it. Write flags
+            inside it: ``(?i)``.
 
     Raises:
         ValueError: It is not a regular expression.

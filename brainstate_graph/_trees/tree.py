@@ -305,7 +305,7 @@ class FlattedDict(StateTree):
         return len(self._values)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values; no path is made for it."""
+        """Return a view of the values, without making the paths."""
         return _Values(self)
 
     def items(self) -> ItemsView[Path, Any]:

@@ -85,7 +85,7 @@ def treefy_split(node: Any, *filters: Filter) -> tuple[Any, ...]:
     Args:
         node: A Node, or a container of them.
         *filters: One tree is returned for each; each state goes to the first that accepts it. Together they must
-            accept all; ``...`` as the last takes the rest. None given: one tree with all.
+            accept all; ``...`` as the last takes the rest. Without filters there is one tree with all states.
 
     Returns:
         ``(graphdef, tree)`` or ``(graphdef, tree1, tree2, ...)``.

@@ -36,13 +36,13 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
         **kwargs: The same by name, for ``str.format``.
 
     Raises:
-        TypeError: `error` is none of these.
-        StateArgumentError: A State is given where its value belongs.
+        TypeError: `error` is something else.
+        StateArgumentError: A State is passed instead of its value.
 
     Note:
-        The exception comes as it is where nothing is traced, and out of `jit` and the other transforms of this package
-        where JAX raises before they return, as on one device; else as a ``jax.errors.JaxRuntimeError`` with its text.
-        Under ``vmap`` both branches of a mapped `cond` run, and so do checks in them.
+        Outside of any trace, and where a transform of this package waits for JAX (as on one device), the exception is
+        raised unchanged. Otherwise JAX raises a ``jax.errors.JaxRuntimeError`` with its text. If several checks of
+        one program fail, one of them is raised. Under ``vmap`` the checks in both branches of a mapped `cond` run.
 
     Example:
         >>> from brainstate_transform import jit, jit_error_if

@@ -17,7 +17,7 @@ __all__ = ["named_call", "named_scope"]
 
 
 def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None) -> Any:
-    """Put what a function computes under a name; states, nodes and all else are as without it.
+    """Give the operations of a function a name in programs and profiles; nothing else changes.
 
     Args:
         fun: Any function or module that can be called; without it, a decorator is returned.
@@ -52,7 +52,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
 
 
 def named_scope(name: str) -> Any:
-    """Put what is computed inside under a name: a context manager, and a decorator of functions.
+    """Give the operations inside a name in programs and profiles: a context manager, and a decorator.
 
     Args:
         name: The name.

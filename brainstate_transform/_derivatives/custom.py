@@ -310,12 +310,12 @@ def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         fun: A function of arrays, which may read and write states; without it, a decorator is returned.
         nondiff_argnums: Positions of arguments that are not differentiated, as in ``jax.custom_vjp``: they may be
             anything, and the backward rule gets them first.
-        wrt: The states that the rule has parts for, by any selector. Where `fun` is differentiated by another float
-            state that it reads, or writes another one, that is an error that names the state. Whole numbers and random
-            streams need no declaration.
+        wrt: The states whose derivatives the rule returns, by any selector. Differentiating `fun` with respect to any
+            other float state that it uses is an error that names the state. Whole numbers and random streams need
+            no declaration.
 
     Returns:
-        A `CustomVJP`, whose ``defvjp(fwd, bwd)`` is to be called before it is used.
+        A `CustomVJP`; call its ``defvjp(fwd, bwd)`` before you use it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -346,7 +346,7 @@ def custom_jvp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         wrt: As for `custom_vjp`.
 
     Returns:
-        A `CustomJVP`, whose ``defjvp(rule)`` is to be called before it is used.
+        A `CustomJVP`; call its ``defjvp(rule)`` before you use it.
 
     Example:
         >>> import jax.numpy as jnp

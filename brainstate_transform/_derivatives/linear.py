@@ -170,11 +170,11 @@ def jvp(
     Args:
         fun: A function that returns arrays and may read and write states; these are written once.
         primals: Its positional arguments, as a tuple or list.
-        tangents: The direction, one entry for each primal with its structure, shapes and dtypes; an entry None holds
-            the primal constant, and so does None instead of all of them.
+        tangents: The direction, one entry for each primal with its structure, shapes and dtypes. None as an entry holds
+            that primal constant; None for `tangents` holds all of them constant.
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
-        wrt: The states that move too, as for `grad`.
-        state_tangents: Their direction, built like the gradient by `wrt`.
+        wrt: The states to differentiate with respect to, as for `grad`.
+        state_tangents: Their direction, in the structure of the gradient with respect to `wrt`.
         allow_unused: As for `grad`.
         **kwargs: Keyword arguments of `fun`, held constant.
 
@@ -183,7 +183,7 @@ def jvp(
 
     Raises:
         TypeError: `primals` is no tuple or list, or a tangent does not fit its primal.
-        ValueError: Nothing moves, or as for `grad`.
+        ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
         >>> from brainstate_graph import State
@@ -234,8 +234,8 @@ def hvp(
         **kwargs: As for `jvp`.
 
     Returns:
-        The product, built like the direction: a tuple as `tangents`, the structure of `state_tangents`, or a pair of
-        both, states first; a primal that is held constant has None. With has_aux, the pair of this and aux.
+        The product, in the structure of the direction: a tuple like `tangents`, the structure of `state_tangents`, or a
+        pair of both, states first. A primal that is held constant has None. With has_aux, the pair of this and aux.
 
     Raises:
         TypeError: The value is no scalar, or as for `jvp`.

@@ -38,7 +38,7 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
         f: A function of as many arguments. Without `batch_size` it may write states, in order; with it only random
             streams, from which each element draws other numbers.
         *xs: Arrays or pytrees with the elements along their first axis.
-        batch_size: How many elements to do at once, by `vmap`, and the rest at the end; None for one after the other.
+        batch_size: How many elements to map at once, by `vmap`; None maps one element after the other.
 
     Returns:
         The stacked results.

@@ -167,7 +167,7 @@ class _Vmap(NamedTuple):
     def _of_modules(self, core: Core, arguments: list[tuple[Any, Any]], named: Mapping[State[Any], Any]) -> Any:
         """Return the axes of states that modules among the arguments have by `in_axes`, see `axes_of_states`.
 
-        An axis for all arguments, as the default is, is for modules too, unless `in_states` speaks of them.
+        One axis for all arguments, as by default, holds for modules too, unless `in_states` names them.
         """
         if self.in_states is not None:
             each = (isinstance(self.in_axes, (tuple, dict)), isinstance(self.in_axes, dict))

@@ -46,16 +46,16 @@ class Selection:
         self._build = build
 
     def gather(self, values: Any) -> Any:
-        """Put one value for each state into the structure of the selector; a state tree there knows its States."""
+        """Put one value for each state into the structure of the selector."""
         tree = self._build(iter(values))
         note_owners(tree, lambda: self._build(iter(self.states)))
         return tree
 
     def scatter(self, tree: Any) -> list[Any]:
-        """Take one value for each state out of the structure of the selector; what `gather` put together.
+        """Take one value for each state out of the structure that `gather` built.
 
         Raises:
-            ValueError: The structure is another one.
+            ValueError: The structure is not that of the selector.
         """
         template = self.gather(range(len(self.states)))
         if isinstance(template, FlattedDict) and isinstance(tree, Mapping) and not isinstance(tree, StateTree):
@@ -66,26 +66,25 @@ class Selection:
 
 
 def select(selector: Any, core: Core, argument: str) -> Selection:
-    """Resolve a selector: what a user writes to name states becomes a list of States.
+    """Resolve a selector: turn what a user writes to name states into a list of States.
 
-    For a rule whose users choose states, called in its `run`, where the graph is that of the call:
-    ``chosen = select(wrt, core, "wrt")``, then ``StateValues.read(chosen.states)`` as input of the core, and
-    ``chosen.gather(values)`` for a result in the structure that the user named them in.
+    It is for a rule whose users choose states. Call it in `run`, where the graph is that of the call:
+    ``chosen = select(wrt, core, "wrt")``. Then ``StateValues.read(chosen.states)`` is the input of the core, and
+    ``chosen.gather(values)`` has the structure of the selector.
 
     Args:
-        selector: A State; a Node, for all its states; text, for the states that have it as tag, stand at or below it as
-            a dotted path, or whose path fits it as a glob; a filter, asked about the states that the function touches
-            and their paths from the node that it reaches; a state tree, for the states at its paths; or a mapping,
-            list, tuple or set of selectors.
+        selector: A State; a Node, for all its states; text, for a tag, a path or a glob, see `Named`; another filter; a
+            state tree, for the states at its paths; or a mapping, list, tuple or set of selectors. Text and filters
+            choose among the states that the function touches, by their paths from the node that it reaches.
         core: The function whose touched graph a filter looks at.
         argument: The user's argument, for messages.
 
     Returns:
-        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by
-        the paths in the model or, where several models hold them, with the function's name for each in front.
+        The selection, in the structure of the selector; a Node, text or filter gives a FlattedDict by path. The paths
+        are those in the model. If several models hold the states, the function's name for the model comes first.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: The selector is something else.
         ValueError: A part of it selects no state, or two parts select the same one.
 
     Example:
@@ -115,7 +114,7 @@ def _selected(selector: Any, core: Core, argument: str) -> _Built:
 
 
 def place(selector: Any, core: Core, argument: str, default: Any, is_place: Callable[[Any], bool]) -> dict[Any, Any]:
-    """Resolve a placed selector: states, each with an axis, a sharding or whatever else the transform gives to it.
+    """Resolve a placed selector: states, each with an axis, a sharding or another place that the transform gives it.
 
     Args:
         selector: None, for no state; a selector, whose states get `default`; ``{place: selector}``; or

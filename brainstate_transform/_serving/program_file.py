@@ -41,7 +41,7 @@ def save_program(
 ) -> None:
     """Write what `export` returned, and the present values of the states, to one file.
 
-    A state that several functions use is written once, whatever they call it; the name is that of the first. The file
+    A state that several functions use is written once, under the name that the first of them has for it. The file
     appears whole or not at all: it is written beside its place and then moved there.
 
     Args:
@@ -53,8 +53,8 @@ def save_program(
 
     Raises:
         TypeError: Something was not made by `export`, or takes or returns a type of tree unknown to ``jax.export``.
-        ValueError: A state was changed in shape since, is changed in shape by a call, or holds no array; or a program
-            is for several devices.
+        ValueError: A state has another shape than at the export, changes its shape in a call, or holds no array; or a
+            program is for several devices.
         ImportError: The library flatbuffers is missing, with which JAX writes programs.
 
     Example:

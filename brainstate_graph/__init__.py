@@ -44,5 +44,7 @@ __all__ = [
     "BrainStateError", "GraphError", "StateArgumentError", "StructureError", "TraceContextError",
 ]  # fmt: skip
 
-# The kinds of states are shown to users by the place from which they are imported.
+# Kinds of states and errors are shown to users by the place from which they are imported.
 State.__module__ = __name__
+for _error in (BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError):
+    _error.__module__ = __name__

@@ -326,7 +326,7 @@ def write_values(
         also: What else is stored in the same step: iterators that run in C, such as `storing` and `filling` return.
 
     Raises:
-        TraceContextError: A value belongs to a JAX trace that does not know of the state.
+        TraceContextError: A value belongs to a JAX trace that does not handle the state.
     """
     top = stack.top if overlays.open_overlays else None
     checked = top is None and PLAIN.issuperset(map(type, values))
@@ -357,7 +357,7 @@ def _check(states: Sequence[State[Any]], values: Sequence[Any], top: Overlay | N
 
 
 def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
-    """Assign values as ``.value = ...`` does, hooks told and checks made, all or none, in one step."""
+    """Assign values as ``.value = ...`` does, with hooks and checks, all or none, in one step."""
     if overlays.busy == overlays.open_overlays:  # no hook and no check anywhere
         write_values(states, values)
     else:

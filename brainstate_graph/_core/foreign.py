@@ -87,7 +87,7 @@ def register_graph_node_type(
         clear: Takes all children out of a node.
 
     Raises:
-        TypeError: `type` is no class, or one that is known already.
+        TypeError: `type` is not a class, or is registered already.
 
     Example:
         >>> from brainstate_graph import State, register_graph_node_type, states

@@ -268,7 +268,7 @@ class GraphDef:
 
     @cached_property
     def node_rows(self) -> tuple[int, ...]:
-        """The row numbers of the nodes that are no foreign ones, in order."""
+        """The row numbers of the nodes that are instances of Node, in order."""
         return tuple([i for i, row in enumerate(self.rows) if row.kind == "node"])
 
     @cached_property

@@ -129,7 +129,7 @@ def refuse_away(state: Any) -> None:
     """
     if not at_home(state):
         raise TraceContextError(
-            f"{locate(state)} cannot advance here: the code runs inside a JAX transform that does not know of states, "
+            f"{locate(state)} cannot advance here: the code runs inside a JAX transform that does not handle states, "
             "such as `jax.vmap`, where all lanes would draw the same. Use the transform of the same name from "
             "brainstate_transform, or draw before and pass the keys: `keys = rng.split_key(n)`."
         )

@@ -199,7 +199,7 @@ def open_overlay() -> Overlay | None:
 
 
 def close_above(overlay: Overlay | None) -> None:
-    """End, as failed, what stands open above an overlay of this thread, where a signal has cut its end short."""
+    """End, as failed, what is open above an overlay of this thread, where a signal has cut its end short."""
     while (top := stack.top) is not None and top is not overlay and top in open_overlays:
         top.close(failed=True)
 

@@ -72,7 +72,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
 
     Args:
         value: Any Python value that is not part of the graph.
-        short: Returns what stands in the key for a value that is too large to be compared by content, else None.
+        short: Returns the part of the key for a value that is too large to be compared by content, else None.
 
     Returns:
         A key; keys of equal values of equal types are equal.

@@ -124,7 +124,7 @@ class Larges:
     """The large things of one graph, which keeps what is known of them.
 
     Attributes:
-        used: The texts of those whose digest was asked for.
+        used: The texts of those whose digest was used.
     """
 
     def __init__(self) -> None:

@@ -233,7 +233,7 @@ class Named(BaseFilter):
 
     @property
     def is_glob(self) -> bool:
-        """Whether it may be a glob, and is no plain path."""
+        """Whether it may be a glob, and not a plain path."""
         return self._match is not None
 
     @property
@@ -347,8 +347,8 @@ def to_predicate(filter: Filter) -> Predicate:
 
     Args:
         filter: A class, a generic of one or a union of several; text, for a tag, a path or a glob; ``...``
-            or True for all; None or False for none; a list or tuple, for what any of its filters accepts; or a
-            predicate, which is returned as it is.
+            or True for all; None or False for none. A list or tuple accepts what any of its filters accepts. A
+            predicate is returned unchanged.
 
     Raises:
         TypeError: It is not a filter.

@@ -49,7 +49,7 @@ class StateTree(Mapping[Any, Any]):
 
         Raises:
             TypeError: A path is not a tuple.
-            GraphError: A path stands twice.
+            GraphError: A path occurs twice.
         """
         if isinstance(items, StateTree):
             return make_tree(cls, items._layout, items._values)
@@ -136,7 +136,7 @@ class StateTree(Mapping[Any, Any]):
 
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
-        """Return one tree with the paths of all; where a path stands in several, the last one wins.
+        """Return one tree with the paths of all; where several have a path, the last one wins.
 
         A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
         """

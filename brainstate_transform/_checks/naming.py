@@ -27,7 +27,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
         The function, which compiles nothing of its own.
 
     Raises:
-        TypeError: `fun` is no function, or `name` no text.
+        TypeError: `fun` is not a function, or `name` is not a text.
 
     Example:
         >>> import jax
@@ -61,7 +61,7 @@ def named_scope(name: str) -> Any:
         What ``jax.named_scope`` returns.
 
     Raises:
-        TypeError: `name` is no text.
+        TypeError: `name` is not a text.
 
     Example:
         >>> import jax

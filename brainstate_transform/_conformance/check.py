@@ -69,7 +69,7 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
         wrap: ``wrap(f) -> g``, where `f` takes a float32 scalar and returns one, and ``g(x)`` runs `f` once under the
             transform and returns what it returns. For a transform of another form, write an adapter:
             ``lambda f: lambda x: for_loop(f, x[None])[0]``.
-        skip: The names of laws that the transform cannot keep by its nature; say why in a comment at the call.
+        skip: The names of laws that the transform cannot keep; say why in a comment at the call.
         writes: Whether the function may write states. If not, the transform must refuse a write.
 
     Returns:

@@ -150,7 +150,7 @@ class CustomVJP(_Custom):
             symbolic_zeros: As in ``jax.custom_vjp``.
 
         Raises:
-            TypeError: One of them is no function.
+            TypeError: One of them is not a function.
         """
         self._define(fwd, bwd, symbolic_zeros=symbolic_zeros)
 
@@ -231,7 +231,7 @@ class CustomJVP(_Custom):
             The rule.
 
         Raises:
-            TypeError: It is no function.
+            TypeError: It is not a function.
         """
         self._define(jvp, symbolic_zeros=symbolic_zeros)
         return jvp

@@ -62,7 +62,7 @@ def grad(
 
     Returns:
         A function with the arguments of `fun` that returns the gradients, keyed as `wrt` is (by path for a Node or
-        a filter); ``(state_grads, argument_grads)`` where both are asked for; then the value; then aux.
+        a filter); ``(state_grads, argument_grads)`` for both; then the value; then aux.
 
     Raises:
         TypeError: A chosen state or argument is not a float, or the value is not a scalar.
@@ -164,7 +164,7 @@ def vector_grad(
         A function whose result has the order and structure of that of `grad`.
 
     Raises:
-        TypeError: An output is no float, or as for `grad`.
+        TypeError: An output is not a float, or as for `grad`.
         ValueError: As for `grad`.
 
     Example:

@@ -70,7 +70,7 @@ def jacrev(
         that of the input leaf. Then the value; then aux. States are written once.
 
     Raises:
-        TypeError: Something that is to be differentiated is no float.
+        TypeError: A chosen state or argument is not a float.
         ValueError: A state of `wrt` is not used by `fun`, or `wrt` selects none.
 
     Example:

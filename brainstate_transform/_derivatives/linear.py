@@ -58,7 +58,7 @@ def vjp(
         called again, mapped, and passed through ``jit``.
 
     Raises:
-        TypeError: A state of `wrt` is no float.
+        TypeError: A state of `wrt` is not a float.
         ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
@@ -131,7 +131,7 @@ def linearize(
         again, mapped, and passed through ``jit``; `fun` is not run again.
 
     Raises:
-        TypeError: A state of `wrt` is no float.
+        TypeError: A state of `wrt` is not a float.
         ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
@@ -170,8 +170,8 @@ def jvp(
     Args:
         fun: A function that returns arrays and may read and write states; these are written once.
         primals: Its positional arguments, as a tuple or list.
-        tangents: The direction, one entry for each primal with its structure, shapes and dtypes. None as an entry holds
-            that primal constant; None for `tangents` holds all of them constant.
+        tangents: The direction, one entry for each primal with its structure, shapes and dtypes. Where an entry
+            is None, the primal stays constant; with None for all of them, all stay constant.
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
         wrt: The states to differentiate with respect to, as for `grad`.
         state_tangents: Their direction, in the structure of the gradient with respect to `wrt`.
@@ -182,7 +182,7 @@ def jvp(
         ``(value, tangent)``, then aux.
 
     Raises:
-        TypeError: `primals` is no tuple or list, or a tangent does not fit its primal.
+        TypeError: `primals` is not a tuple or list, or a tangent does not fit its primal.
         ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
@@ -238,7 +238,7 @@ def hvp(
         pair of both, states first. A primal that is held constant has None. With has_aux, the pair of this and aux.
 
     Raises:
-        TypeError: The value is no scalar, or as for `jvp`.
+        TypeError: The value is not a scalar, or as for `jvp`.
         ValueError: As for `jvp`.
 
     Example:

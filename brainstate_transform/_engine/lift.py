@@ -336,7 +336,7 @@ def lift(
     inputs: Any = None,
     name: str | None = None,
 ) -> Lifted:
-    """Turn a transform of pure functions into one that knows of states.
+    """Turn a transform of pure functions into one that handles states.
 
     A rule passes its core to JAX like any pure function. It returns its result together with `written`, which may leave
     JAX as an auxiliary output, a carry, or a plain result. A rule does nothing for reads: the core finds the states.

@@ -33,7 +33,7 @@ __all__ = ["JittedFunction", "jit"]
 
 
 class JittedFunction(Staged):
-    """A compiled function that knows of states; made by `jit`.
+    """A compiled function that handles states; made by `jit`.
 
     It can be called, and used as a method. ``origin_fun`` is the user's function.
 

@@ -47,7 +47,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         The result of the branch.
 
     Raises:
-        TypeError: `pred` is no scalar, or the branches differ in the shape or dtype of a result or state.
+        TypeError: `pred` is not a scalar, or the branches differ in the shape or dtype of a result or state.
 
     Example:
         >>> from brainstate_graph import State
@@ -81,7 +81,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         The result of the branch.
 
     Raises:
-        TypeError: `index` is no integer, or the branches differ in the shape or dtype of a result or state.
+        TypeError: `index` is not an integer, or the branches differ in the shape or dtype of a result or state.
         ValueError: There are no branches.
 
     Example:
@@ -115,7 +115,7 @@ def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: A
         The result of the branch.
 
     Raises:
-        TypeError: A condition is no scalar, or the branches differ in the shape or dtype of a result or state.
+        TypeError: A condition is not a scalar, or the branches differ in the shape or dtype of a result or state.
         ValueError: The numbers of conditions and branches do not fit, or no condition holds.
 
     Example:

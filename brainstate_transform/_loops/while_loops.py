@@ -53,7 +53,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
         The last value.
 
     Raises:
-        TypeError: The body changes the shape or dtype of a state or of the value, or the condition is no boolean.
+        TypeError: The body changes the shape or dtype of a state or of the value, or the condition is not a boolean.
         ValueError: The condition writes a state.
 
     Example:
@@ -96,7 +96,7 @@ def bounded_while_loop(
 
     Raises:
         TypeError: As for `while_loop`.
-        ValueError: The condition writes a state, or `max_steps` or `base` is no such number.
+        ValueError: The condition writes a state, or `max_steps` or `base` is out of range.
 
     Example:
         >>> from brainstate_transform import bounded_while_loop, grad
@@ -253,7 +253,7 @@ def fori_loop(
         The last value.
 
     Raises:
-        TypeError: The body changes the shape or dtype of a state or of the value, or a bound is no whole number.
+        TypeError: The body changes the shape or dtype of a state or of the value, or a bound is not a whole number.
 
     Example:
         >>> from brainstate_graph import State

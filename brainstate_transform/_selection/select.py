@@ -128,7 +128,7 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
         The place of each selected state.
 
     Raises:
-        TypeError: A part of it is no selector.
+        TypeError: A part of it is not a selector.
         ValueError: A selector selects no state, or two give the same one different places.
 
     Example:

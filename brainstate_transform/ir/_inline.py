@@ -30,7 +30,7 @@ def inline_jit(jaxpr: Any, should_expand: Callable[[JaxprEqn], bool] | None = No
         A program of the same kind that computes the same; `jaxpr` itself where there is nothing to do.
 
     Raises:
-        TypeError: It is no jaxpr, or `should_expand` is no function.
+        TypeError: It is not a jaxpr, or `should_expand` is not a function.
 
     Example:
         >>> import jax

@@ -39,7 +39,7 @@ def optimize_jaxpr(jaxpr: Any, max_iterations: int = 3, optimizations: str | Ite
         is nothing to do.
 
     Raises:
-        TypeError: It is no jaxpr, or `max_iterations` is no integer.
+        TypeError: It is not a jaxpr, or `max_iterations` is not an integer.
         ValueError: An unknown optimization, or less than one iteration.
 
     Example:

@@ -1,8 +1,9 @@
 """Every code block of the README.md files and of docs/**/*.md runs, and prints what the page says.
 
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
-``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
-the line before it is an HTML comment that says why.
+``output`` block that follows such a block is what it prints.  A block fenced as ``python raises`` ends with an error
+or a warning, and the block that follows it is the last line that Python shows of that.  A block fenced as
+``python no-run`` is not run, and the line before it is an HTML comment that says why.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +61,18 @@ def printed_by(block: Block, following: Block | None, text: str) -> str | None:
     return None if any(line.strip() for line in between) else following.code
 
 
+@contextlib.contextmanager
+def raised_by_end(where: str) -> Iterator[None]:
+    """Print the last line of the traceback of the error that ends the block, without the notes below it."""
+    try:
+        yield
+    except Exception as error:
+        error.__notes__ = []
+        print(*traceback.format_exception_only(error), end="")
+    else:
+        raise AssertionError(f"{where} raises nothing")
+
+
 def tidy(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 
@@ -77,9 +91,9 @@ def run_page(text: str, filename: str) -> None:
                 before = lines[block.first - 2] if block.first > 1 else ""
                 assert re.match(r"\s*<!--\s*\w.*-->", before), f"{where}: say in a comment above why it is not run"
                 continue
-            assert not words, f"{where}: unknown word behind `python`: {' '.join(words)}"
+            assert words in ([], ["raises"]), f"{where}: unknown word behind `python`: {' '.join(words)}"
             expected, out = printed_by(block, following, text), io.StringIO()
-            with contextlib.redirect_stdout(out):
+            with contextlib.redirect_stdout(out), raised_by_end(where) if words else contextlib.nullcontext():
                 # as many empty lines above as the page has, so that a traceback names the line of the page
                 exec(compile("\n" * block.first + block.code, filename, "exec"), vars(module))
                 jax.effects_barrier()  # jax.debug.print may be late
@@ -118,6 +132,14 @@ rm everything
 print("not compared", a)
 ```
 
+```python raises
+1 / 0
+```
+
+```text
+ZeroDivisionError: division by zero
+```
+
 Words between.
 
 ```text
@@ -139,6 +161,8 @@ def test_a_good_page_passes():
         ("<!-- -->\n```python no-run\npass\n```", AssertionError, "say in a comment"),
         ("```python norun\npass\n```", AssertionError, "unknown word"),
         ("```python\npass\n", AssertionError, "does not end"),
+        ("```python raises\npass\n```", AssertionError, "bad.md:1 raises nothing"),
+        ("```python raises\n1 / 0\n```\n```text\nKeyError\n```", AssertionError, "prints something else"),
         ("```python\nx = 1\n```\n```python\ny\n```", NameError, "y"),
     ],
 )

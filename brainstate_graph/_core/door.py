@@ -198,8 +198,8 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             return
     if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(
-            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
-            "of states, so the value would outlive its trace. Use the transform of the same name from "
+            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not "
+            "handle states, so the value would outlive its trace. Use the transform of the same name from "
             "brainstate_transform, or split the model first: `graphdef, tree = treefy_split(model)`."
         )
 

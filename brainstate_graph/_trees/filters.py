@@ -261,7 +261,7 @@ class Named(BaseFilter):
             text = self.parts[0]
             by_path = "PathGlob" if is_glob(text) else "PathPrefix"
             raise ValueError(
-                f"{text!r} is a tag of {len(tagged)} states and the path of {len(placed)} others: write "
+                f"{text!r} is the tag of some states ({len(tagged)}) and the path of others ({len(placed)}): write "
                 f"`WithTag({text!r})` or `{by_path}({text!r})`"
             )
         return tagged or placed

@@ -17,7 +17,7 @@ import jax
 from jax.core import Tracer
 
 from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate, note_reads
+from brainstate_graph.extend import describe, locate, note_reads
 
 from .._collecting.collected import uncollected
 from .._engine.core import Core
@@ -196,5 +196,5 @@ def pair_of(out: Any, rule: Callable[..., Any], parts: str) -> tuple[Any, Any]:
         TypeError: It is none; the message says of which `parts`.
     """
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"`{name_of(rule)}` must return a pair {parts}, not {out!r}")
+        raise TypeError(f"`{name_of(rule)}` must return a pair {parts}, not {describe(out)}")
     return out[0], out[1]

@@ -379,5 +379,7 @@ def value_first(has_aux: bool) -> Arrange:
 
 def _value_and_aux(out: Any, core: Core) -> tuple[Any, Any]:
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"with has_aux=True, `{core.__qualname__}` must return a pair (value, aux), not {out!r}")
+        raise TypeError(
+            f"with has_aux=True, `{core.__qualname__}` must return a pair (value, aux), not {describe(out)}"
+        )
     return out[0], out[1]

@@ -172,4 +172,4 @@ def _refuse_mismatch(
                 cure = "all branches must return the same module. Return what is computed with it."
             left, right = both_in_words(left, right)
             at = f" at {path}" if path else ""
-            raise TypeError(f"{names[0]} returns {left}, {names[number]} {right}{at}; {cure}")
+            raise TypeError(f"{names[0]} returns {left}, but {names[number]} returns {right}{at}; {cure}")

@@ -91,7 +91,8 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
             raise ValueError(
-                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over, as "
+                "`jnp.array(xs)` of a list has"
             )
         over = Layout.of(jax.typeof(leaf)).spec[0]
         if over is not None:

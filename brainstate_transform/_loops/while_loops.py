@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from brainstate_graph.extend import describe
+
 from .._checks.layout import element_of
 from .._collecting.collected import collected_body, nothing, uncollected
 from .._collecting.collector import collectors
@@ -217,7 +219,7 @@ def _reading(cond: Core) -> Callable[[Carry], Any]:
 
 def _boolean(cond: Core, pred: Any) -> Any:
     if jax.tree.structure(pred) != jax.tree.structure(0) or jnp.shape(pred) or jnp.result_type(pred) != jnp.bool_:
-        raise TypeError(f"the condition `{cond.__qualname__}` must return a boolean scalar, not {pred!r}")
+        raise TypeError(f"the condition `{cond.__qualname__}` must return a boolean scalar, not {describe(pred)}")
     return pred
 
 

@@ -63,12 +63,13 @@ def printed_by(block: Block, following: Block | None, text: str) -> str | None:
 
 @contextlib.contextmanager
 def raised_by_end(where: str) -> Iterator[None]:
-    """Print the last line of the traceback of the error that ends the block, without the notes below it."""
+    """Print the last line of the traceback of the error that ends the block, with the name of the page for its path."""
+    path = where.rpartition(":")[0]
     try:
         yield
     except Exception as error:
         error.__notes__ = []
-        print(*traceback.format_exception_only(error), end="")
+        print("".join(traceback.format_exception_only(error)).replace(path, Path(path).name), end="")
     else:
         raise AssertionError(f"{where} raises nothing")
 

@@ -207,7 +207,8 @@ def other_fun():
 
 def test_results_that_differ_are_shown_with_the_branches_and_the_path():
     with pytest.raises(
-        TypeError, match=r"`yes_fun` \(true_fun\) returns f32\[2\], `no_fun` \(false_fun\) f32\[3\] at \['a'\]"
+        TypeError,
+        match=r"`yes_fun` \(true_fun\) returns f32\[2\], but `no_fun` \(false_fun\) returns f32\[3\] at \['a'\]",
     ):
         cond(True, yes_fun, no_fun)
     with pytest.raises(

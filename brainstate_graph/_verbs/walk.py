@@ -1,7 +1,7 @@
 """Look at what a graph holds: states, nodes and leaves, each once, by path.
 
-The *depth* of something is the number of nodes on the path under which it is given, without the root: what the root
-holds itself has depth 0, also in its lists and dicts, and a node below the root has one more than the node above it.
+The *depth* of something is the number of nodes on its path, without the root.  What the root holds has depth 0, also in
+its lists and dicts.  A node below the root has one more than the node above it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The one grammar by which users name states: in ``wrt``, ``in_states``, ``out_states``, ``donate_states``, shardings.
 
 *selector*: a State; a Node, for all its states; text, for a tag, a path or a glob; a filter; a state tree; or a
-container of selectors.  *placed selector*: a selector, ``{place: selector}`` or ``{selector: place}``, where a place
-is an axis, a PartitionSpec, or whatever else the transform gives to states.
+container of selectors.
+
+*placed selector*: a selector, ``{place: selector}`` or ``{selector: place}``.  A place is an axis, a PartitionSpec, or
+whatever else the transform gives to states.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def test_results_that_differ_are_shown_with_the_branches_and_the_path():
     ):
         cond(True, yes_fun, no_fun)
     with pytest.raises(
-        TypeError, match=r"`yes_fun` \(branch 0\) .* `other_fun` \(branch 2\) returns \{b: f32\[2\]\}; the branches of switch"
+        TypeError, match=r"`yes_fun` \(branch 0\) .* `other_fun` \(branch 2\) returns \{b: f32\[2\]\}; the branches of"
     ):
         switch(0, [yes_fun, yes_fun, other_fun])
     with pytest.raises(TypeError, match="the branches of ifelse must return the same structure"):

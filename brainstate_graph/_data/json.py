@@ -138,7 +138,7 @@ def _row_form(form: Any, rows: int) -> _RowForm:
         raise GraphError(f"not a row: {shortened(form)}")
     if tag == "state":
         return _RowForm(tag, form, [], [])
-    held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "what holds edges")
+    held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "the field of edges")
     if tag in ("list", "tuple"):
         part = _RowForm(tag, form, list(range(len(held))), held)
     elif all(type(pair) is list and len(pair) == 2 for pair in held):
@@ -187,7 +187,7 @@ class _GraphDefReader:
             if problems:
                 raise listed("the GraphDef cannot be read:", [(at, what) for what, at in problems.items()])
 
-        count = len(needs(forms, list, "what holds rows"))
+        count = len(needs(forms, list, "the field of rows"))
         parts = [attempt(partial("row {}".format, i), _row_form, form, count) for i, form in enumerate(forms)]
         first = attempt(lambda: "root", _row_number, root, count)
         check()

@@ -90,11 +90,11 @@ class Decoder:
 
     def several(self, forms: Any) -> list[Any]:
         """Return the values of a list of forms."""
-        return [self.value(form) for form in needs(forms, list, "what holds values")]
+        return [self.value(form) for form in needs(forms, list, "the field of values")]
 
     def pairs(self, forms: Any) -> dict[Any, Any]:
         """Return the mapping of a list of pairs of forms."""
-        pairs = needs(forms, list, "what holds pairs")
+        pairs = needs(forms, list, "the field of pairs")
         made: dict[Any, Any] = {}
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2:
@@ -148,7 +148,7 @@ class Decoder:
         return made
 
     def _ellipsis(self, form: Any) -> Any:
-        return needs(form, type(None), "what stands with 'ellipsis'") or ...
+        return needs(form, type(None), "the value of 'ellipsis'") or ...
 
     def _defaultdict(self, forms: Any, factory: Any) -> defaultdict[Any, Any]:
         return defaultdict(self.factory(factory), self.pairs(forms))

@@ -2,8 +2,8 @@
 
 *Place*: where Python finds a thing by a name, and where another may be put: a variable, an attribute, an item.
 *Step*: what one thing leads to.  A function leads to what its closure, its defaults and the globals in its code hold.
-A method leads to its object, and a partial to its arguments.  A plain object leads to those of its attributes, and of the
-members of its class, that the code names.  Objects of Python or of a library lead to the functions in them alone.
+A method leads to its object, and a partial to its arguments.  A plain object leads to those of its attributes, and of
+the members of its class, that the code names.  Objects of Python or of a library lead to the functions in them alone.
 
 `Capture` follows the steps from a function to all that its program depends on:
 

@@ -54,7 +54,7 @@ BAD = [
     (table([]), "row 0: not a row"), (table({"what": 1}), "row 0: not a row"),
     (table({"list": [], "x": 1}), "row 0: not a row"),
     (table({"known": 0, "of": "tests.laws.graphs:Gadget"}), "row 0: not a row"),
-    (table({"list": 1}), "row 0: what holds edges"),
+    (table({"list": 1}), "row 0: the field of edges must be a list"),
     (table({"list": [{"row": 1}]}), "number 1"), (table({"list": [{"row": True}]}), "number True"),
     (table({"list": [{"row": 0, "x": 1}]}), "number 0"), (table({"list": [{"row": "0"}]}), "number '0'"),
     (table({"list": [{"row": 10**30}]}), "no row has the number"), (table({"list": []},

@@ -46,8 +46,10 @@ __all__ = [
     "BrainStateError", "GraphError", "StateArgumentError", "StructureError", "TraceContextError",
 ]  # fmt: skip
 
-# The kinds of states are shown to users by the place from which they are imported.
+# Kinds of states and errors are shown to users by the place from which they are imported.
 State.__module__ = __name__
+for _error in (BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError):
+    _error.__module__ = __name__
 
 # Names of other frameworks answer with the spelling here.
 __getattr__ = _spellings.missing_names(__name__)

@@ -74,6 +74,10 @@ from ._conformance.check import check_transform
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
+# Errors are shown to users by the place from which they are imported.
+for _error in (BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError):
+    _error.__module__ = __name__
+
 # Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [
     # compiling

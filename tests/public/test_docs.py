@@ -1,8 +1,9 @@
 """Every code block of the README.md files and of docs/**/*.md runs, and prints what the page says.
 
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
-``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
-the line before it is an HTML comment that says why.
+``output`` block that follows such a block is what it prints.  A block fenced as ``python raises`` ends with an error
+or a warning, and the block that follows it is the last line that Python shows of that.  A block fenced as
+``python no-run`` is not run, and the line before it is an HTML comment that says why.
 
 A page that is a notebook has cells, fenced as ``{code-cell} ipython3``.  They run here in the same way, as plain Python
 without IPython's own commands; the site shows what they print and return.  A cell may begin with options, lines that
@@ -18,8 +19,9 @@ import re
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -63,6 +65,19 @@ def printed_by(block: Block, following: Block | None, text: str) -> str | None:
     return None if any(line.strip() for line in between) else following.code
 
 
+@contextlib.contextmanager
+def raised_by_end(where: str) -> Iterator[None]:
+    """Print the last line of the traceback of the error that ends the block, with the name of the page for its path."""
+    path = where.rpartition(":")[0]
+    try:
+        yield
+    except Exception as error:
+        error.__notes__ = []
+        print("".join(traceback.format_exception_only(error)).replace(path, Path(path).name), end="")
+    else:
+        raise AssertionError(f"{where} raises nothing")
+
+
 def tidy(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 
@@ -79,8 +94,12 @@ def run_block(block: Block, filename: str, module: types.ModuleType) -> str:
     lines = block.code.splitlines()[len(options) :]
     code = compile("\n" * (block.first + len(options)) + "\n".join(lines), filename, "exec")
     out = io.StringIO()
-    raises = any("raises-exception" in line for line in options)
-    with contextlib.redirect_stdout(out), pytest.raises(Exception) if raises else contextlib.nullcontext():
+    ending: Any = contextlib.nullcontext()
+    if block.info == "python raises":
+        ending = raised_by_end(f"{filename}:{block.first}")
+    elif any("raises-exception" in line for line in options):
+        ending = pytest.raises(Exception)
+    with contextlib.redirect_stdout(out), ending:
         exec(code, vars(module))
         jax.effects_barrier()  # jax.debug.print may be late
     return out.getvalue()
@@ -100,8 +119,8 @@ def run_page(text: str, filename: str) -> None:
                 before = lines[block.first - 2] if block.first > 1 else ""
                 assert re.match(r"\s*<!--\s*\w.*-->", before), f"{where}: say in a comment above why it is not run"
                 continue
-            known = [] if language == "python" else ["ipython3"]
-            assert words == known, f"{where}: unknown word behind `{language}`: {' '.join(words)}"
+            known = [[], ["raises"]] if language == "python" else [["ipython3"]]
+            assert words in known, f"{where}: unknown word behind `{language}`: {' '.join(words)}"
             expected, printed = printed_by(block, following, text), run_block(block, filename, module)
             if expected is not None:
                 assert tidy(printed) == tidy(expected), f"{where} prints something else than the page says"
@@ -136,6 +155,14 @@ rm everything
 
 ```python
 print("not compared", a)
+```
+
+```python raises
+1 / 0
+```
+
+```text
+ZeroDivisionError: division by zero
 ```
 
 Words between.
@@ -178,6 +205,8 @@ def test_a_good_page_passes():
         ("```{code-cell}\npass\n```", AssertionError, "unknown word"),
         ("```{code-cell} ipython3\n:tags: [hide-input]\ny\n```", NameError, "y"),
         ("```{code-cell} ipython3\n:tags: [raises-exception]\npass\n```", pytest.fail.Exception, "DID NOT RAISE"),
+        ("```python raises\npass\n```", AssertionError, "bad.md:1 raises nothing"),
+        ("```python raises\n1 / 0\n```\n```text\nKeyError\n```", AssertionError, "prints something else"),
         ("```python\nx = 1\n```\n```python\ny\n```", NameError, "y"),
     ],
 )

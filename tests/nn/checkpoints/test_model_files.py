@@ -81,7 +81,7 @@ def test_what_is_not_allowed_is_neither_imported_nor_made(tmp_path, monkeypatch)
     with pytest.raises(GraphError) as caught:
         nn.load_model(path)
     assert str(caught.value) == (
-        f"{path}: this is no GraphDef that could be read:\n  at (root): the file names tests.laws.layer:Called, "
+        f"{path}: the GraphDef cannot be read:\n  at (root): the file names tests.laws.layer:Called, "
         'which is not allowed. If you trust the file, write `load_model(path, allow=[..., "tests.laws.layer"])`'
     )
     assert isinstance(nn.load_model(path, ["tests.laws.layer"]), Called)

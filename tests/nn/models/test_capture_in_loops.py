@@ -208,8 +208,8 @@ def with_rule(layer):
 
 
 ENDLESS = (
-    r"`[^`]*` computes 'a', which is captured, and it cannot leave a loop whose number of steps is not known: write "
-    r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture other modules alone"
+    r"`[^`]*` computes 'a', which is captured, but it cannot leave a loop whose number of steps is not known: write "
+    r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture only other modules"
 )
 
 

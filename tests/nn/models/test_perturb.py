@@ -148,5 +148,5 @@ def test_what_is_no_dict_is_refused():
 
 def test_in_a_loop_without_end_it_is_refused():
     net = Parts(lambda m, x: while_loop(lambda x: x.sum() < 0, lambda x: nn.perturb(m, "h", x), x))
-    with pytest.raises(StructureError, match="'h', which is captured, and it cannot leave a loop"):
+    with pytest.raises(StructureError, match="'h', which is captured, but it cannot leave a loop"):
         nn.perturbed(net)({"h": X}, X)

@@ -200,7 +200,7 @@ def test_refusals():
         TypeError, match=r"RandomState at Dropout\.rng has no average, for it holds key<fry>: choose by"
     ):
         nn.EMA(nn.Dropout(0.5), 0.9, wrt=nn.RandomState)
-    with pytest.raises(ValueError, match="selects no state of what `Sequential` touches"):
+    with pytest.raises(ValueError, match="selects no state that `Sequential` touches"):
         nn.EMA(model, 0.9, wrt="nothing")
     with pytest.raises(
         TypeError, match=r"params must be .*, not int: write `EMA\(model.states\(ParamState\), 0.999\)`"

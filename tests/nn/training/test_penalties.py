@@ -159,7 +159,7 @@ def test_refusals():
             make(-1.0)
     with pytest.raises(ValueError, match="l2 is a number, 0 or more, not nan"):
         nn.ElasticNet(1.0, float("nan"))
-    with pytest.raises(ValueError, match="where='wieght' selects no state of what `Sequential` touches"):
+    with pytest.raises(ValueError, match="where='wieght' selects no state that `Sequential` touches"):
         nn.penalise(model, "wieght", nn.L2(1.0))
     with pytest.raises(TypeError, match="penalty must be a function of an array, not float: write `L2"):
         nn.penalise(model, "**.weight", 0.1)

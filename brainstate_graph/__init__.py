@@ -50,6 +50,7 @@ __all__ = [
 State.__module__ = __name__
 for _error in (BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError):
     _error.__module__ = __name__
+del _error
 
 # Names of other frameworks answer with the spelling here.
 __getattr__ = _spellings.missing_names(__name__)

@@ -77,6 +77,7 @@ from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, No
 # Errors are shown to users by the place from which they are imported.
 for _error in (BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError):
     _error.__module__ = __name__
+del _error
 
 # Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [

@@ -30,11 +30,11 @@ def test_every_text_is_the_output_of_code_above_it(page):
     text = page.read_text()
     blocks = blocks_of(text)
     quoted = [block for block in blocks if block.info in ("text", "output")]
-    pairs = list(itertools.pairwise([*blocks, None]))
-    checked = [after for block, after in pairs if block.info.startswith("python") and printed_by(block, after, text)]
-    assert quoted == checked
-    silent = [block for block, after in pairs if block.info == "python raises" and not printed_by(block, after, text)]
+    code = [(block, after) for block, after in itertools.pairwise(blocks) if block.info.startswith("python")]
+    assert quoted == [after for block, after in code if printed_by(block, after, text)]
+    silent = [block for block, after in code if block.info == "python raises" and not printed_by(block, after, text)]
     assert not silent, "an error without its text"
+    assert blocks[-1].info != "python raises", "an error without its text"
 
 
 def test_every_class_of_errors_is_raised_on_a_page():

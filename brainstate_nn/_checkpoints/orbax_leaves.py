@@ -68,7 +68,7 @@ def to_stored(leaves: Mapping[tuple[str, ...], Any]) -> tuple[dict[str, Any], di
     by_name = {dotted_name(keys): leaf for keys, leaf in leaves.items()}
     problems = [f"{name} {why}" for name, leaf in by_name.items() if (why := _refusal(leaf))]
     if problems:
-        raise GraphError(f"the states cannot be saved, nothing was written:  {'; '.join(problems)}")
+        raise GraphError(f"the states cannot be saved, nothing was written: {'; '.join(problems)}")
     local = {name: x for name, x in by_name.items() if not isinstance(x, jax.Array) or is_process_local(x)}
     if others := names_that_differ(local):
         raise GraphError(

@@ -53,7 +53,7 @@ def as_key(source: Any) -> jax.Array:
         # The raw form is refused and not wrapped: nothing tells for which algorithm its numbers are.
         if source.dtype == jnp.uint32 and source.ndim:
             raise TypeError(
-                "a RandomState takes a typed key, not the numbers of one: write "
+                "a RandomState takes a typed key: write "
                 "`RandomState(jax.random.wrap_key_data(key))`"
             )
     if isinstance(source, bool) or not isinstance(source, (int, np.integer)):

@@ -151,7 +151,7 @@ def sharded_states(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) ->
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise GraphError(
-            f"{type(node).__name__} cannot be laid out by these rules, nothing was moved:  "
+            f"{type(node).__name__} cannot be laid out by these rules, nothing was moved: "
             f"{'; '.join(problems[:_SHOWN] + more)}"
         )
     return [

@@ -254,7 +254,7 @@ class Net(nn.Module):
         ((X,), {"bias": 1j * X[..., :5]}, r"takes real numbers for `bias`, not c64\[3,5,5\]$"),
         ((X,), {"bias": "alibi"}, "takes an array for `bias`, not a str"),
         ((X,), {"bias": X[:, :4]}, r"takes a `bias` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not f32\[3,4,8\]"),
-        ((X,), {"mask": MASK[:2]}, r"takes a `mask` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not bool\[2,4,5,5\]"),
+        ((X,), {"mask": MASK[:2]}, r"a `mask` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not bool\[2,4,5,5\]"),
         ((X,), {"mask": MASK[..., 0]}, r"takes a `mask` of shape .* not bool\[3,4,5\]"),
         ((X,), {"mask": MASK[0, 0, 0]}, r"takes a `mask` of shape .* not bool\[5\]"),
         ((X[0],), {"mask": MASK}, r"takes a `mask` of shape \(4, 5, 5\), .* not bool\[3,4,5,5\]"),

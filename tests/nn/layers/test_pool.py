@@ -101,7 +101,7 @@ def test_global_average_and_flatten():
          r"^max_pool has a window of \(2, 2\), which is longer than `x`, f32\[1,4,3\]$"),
         (lambda: nn.Flatten(1.5), r"first_axis must be the number of an axis, not 1\.5"),
         (lambda: nn.Flatten(1, None), r"last_axis must be the number of an axis, not None"),
-        (lambda: nn.max_pool(jnp.ones((4, 3)), (2, 2)), r"pooling over 2 axes .* and then the channels, not shape \(4, 3\)"),
+        (lambda: nn.max_pool(jnp.ones((4, 3)), (2, 2)), r"over 2 axes .* then the channels, not shape \(4, 3\)"),
     ],
 )  # fmt: skip
 def test_errors(make, text):

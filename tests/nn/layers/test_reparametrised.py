@@ -312,7 +312,7 @@ def test_half_precision_is_kept(kind):
     [
         (lambda: nn.SpectralNorm(jnp.tanh), r"layer must be a Module, not .*: write `SpectralNorm\(Linear\(2, 3\)\)`"),
         (lambda: nn.WeightNorm(None), r"layer must be a Module, not NoneType: write `WeightNorm\(Linear\(2, 3\)\)`"),
-        (lambda: nn.WeightNorm(nn.Linear(2, 3), names="kernel"), r"names: Linear has no state 'kernel'; it has bias, weight"),
+        (lambda: nn.WeightNorm(nn.Linear(2, 3), names="kernel"), r"Linear has no state 'kernel'; it has bias, weight"),
         (lambda: nn.WeightNorm(nn.Lambda(jnp.tanh)), r"names: Lambda has no state 'weight'; it has none"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=()), r"names must name at least one State .*, not \(\)"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=("weight", "weight")), r"names must name .* each once"),

@@ -132,7 +132,7 @@ def test_shared_layers_and_other_kinds_of_state_are_left_or_met_once():
 
 def test_x64_is_never_switched_on():
     before = jax.config.jax_enable_x64
-    with pytest.raises(ValueError, match="compute_dtype is float64, which JAX has off: write `jax.config"):
+    with pytest.raises(ValueError, match=r"compute_dtype is float64, which JAX has off: write `jax\.config\.update\("):
         nn.Policy(compute_dtype="float64")
     assert jax.config.jax_enable_x64 == before
     with jax.enable_x64(True):

@@ -287,13 +287,17 @@ class MultiHeadAttention(Module):
         """Refuse arguments of a call that do not go with each other, or with the layer."""
         if key is not None and (decode or positions is not None):
             used = "decode" if decode else "positions"
-            raise ValueError(f"{locate(self)} takes `{used}` where a sequence sees itself, without a `key` of its own")
+            raise ValueError(
+                f"{locate(self)} takes `{used}` in self-attention only: leave out `key`, or leave out `{used}`"
+            )
         if positions is not None and self.rotary is None:
-            raise ValueError(f"{locate(self)} has no `rotary` that would use `positions`")
+            raise ValueError(
+                f"{locate(self)} has no `rotary` to use `positions`: leave them out, or make the layer with `rotary=`"
+            )
         if return_weights and not is_usual(self.attention_fn):
             raise ValueError(
-                f"{locate(self)} has an `attention_fn` of its own, whose weights are not seen: leave out "
-                "`return_weights`, or `attention_fn`"
+                f"{locate(self)} cannot return the weights of its `attention_fn`: leave out `return_weights`, or make "
+                "the layer without `attention_fn`"
             )
 
     def _cache_for(self, query: jax.Array) -> KVCache:
@@ -314,8 +318,9 @@ class MultiHeadAttention(Module):
             )
         if count > cache.max_length or cache.has_room(count) is False:
             raise ValueError(
-                f"{locate(self)} has room for {cache.max_length} positions in its cache, of which "
-                f"{cache.length.value} are filled: `query` with {count} more is too long"
+                f"{locate(self)} has room for {cache.max_length} positions in its cache, of which {cache.length.value} "
+                f"are filled, and `query` has {count} more: call `reset_state()`, or make a longer cache with "
+                "`init_cache`"
             )
         return cache
 

@@ -68,7 +68,7 @@ class RotaryEmbedding(Module):
         self.head_size = as_size("head_size", head_size)
         name, size = ("head_size", head_size) if rotary_size is None else ("rotary_size", rotary_size)
         if as_size(name, size) % 2:
-            raise ValueError(f"{name} must be even, for features are turned in pairs, not {size}")
+            raise ValueError(f"{name} must be even, because features are rotated in pairs, not {size}")
         if size > head_size:
             raise ValueError(f"rotary_size={rotary_size} must not be above head_size={head_size}")
         # One spelling of one meaning, so that programs are shared.
@@ -97,7 +97,7 @@ class RotaryEmbedding(Module):
         shape = (1,) * (len(full) - 1) + positions.shape if positions.ndim == 1 else positions.shape
         if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
             raise ValueError(
-                f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, which is "
+                f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, not "
                 f"{describe(positions)}"
             )
         size = self.rotary_size or self.head_size
@@ -120,7 +120,7 @@ class RotaryEmbedding(Module):
 def _refuse_misfit(scaling: Any, head_size: int, theta: float) -> None:
     """Refuse what gives no frequencies for heads of this size."""
     if not callable(scaling) or isinstance(scaling, type):
-        hint = "name its numbers: " if isinstance(scaling, Mapping) else ""
+        hint = "pass its numbers by name: " if isinstance(scaling, Mapping) else ""
         raise TypeError(
             "scaling must be a function (head_size, theta) -> frequencies, not "
             f"{scaling.__name__ if isinstance(scaling, type) else type(scaling).__name__}: {hint}"

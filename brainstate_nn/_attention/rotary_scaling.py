@@ -113,7 +113,7 @@ class Llama3RotaryScaling(RotaryScaling):
         self.original_length = as_size("original_length", original_length)
         self.low, self.high = as_positive("low", low), as_positive("high", high)
         if self.low >= self.high:
-            raise ValueError(f"high must be above low, which is {low}, not {high}")
+            raise ValueError(f"high must be above low={low}, not {high}")
 
     def _kept(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
         turns = self.original_length * frequencies / (2.0 * math.pi)
@@ -159,7 +159,7 @@ class YarnRotaryScaling(RotaryScaling):
         self.original_length = as_size("original_length", original_length)
         self.fast, self.slow = as_positive("fast", fast), as_positive("slow", slow)
         if self.slow >= self.fast:
-            raise ValueError(f"fast must be above slow, which is {slow}, not {fast}")
+            raise ValueError(f"fast must be above slow={slow}, not {fast}")
         if attention_factor is None:
             attention_factor = 0.1 * math.log(max(self.factor, 1.0)) + 1.0
         self.attention_factor = as_positive("attention_factor", attention_factor)
@@ -168,7 +168,7 @@ class YarnRotaryScaling(RotaryScaling):
     def _kept(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
         half = len(frequencies)
         if theta <= 1.0:
-            raise ValueError(f"theta must be greater than 1 for YaRN, which counts wavelengths, not {theta}")
+            raise ValueError(f"theta must be greater than 1 for YaRN, not {theta}")
 
         def pair_with(turns: float) -> float:
             """Return the pair that turns so often, where ``theta ** (-pair / half)`` is its frequency."""

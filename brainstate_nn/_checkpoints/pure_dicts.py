@@ -189,7 +189,7 @@ def from_flat_dict(
         LoadReport(missing=('bias',), unexpected=())
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f"data is a dictionary of arrays by name, not a {type(data).__name__}")
+        raise TypeError(f"data must be a dictionary of arrays by name, not a {type(data).__name__}")
     if filters:
         refuse_nothing(node, filters, "nothing is loaded")
     problems: list[str] = []
@@ -257,7 +257,7 @@ def from_pure_dict(
         pairs = list(_walk((), data))
         flat = dict(zip(dotted_names([path for path, _ in pairs]), [leaf for _, leaf in pairs], strict=True))
     else:
-        raise TypeError(f"data is made of dictionaries, lists and arrays, as from `to_pure_dict`, not {data!r}")
+        raise TypeError(f"data must be made of dictionaries, lists and arrays, as from `to_pure_dict`, not {data!r}")
     return from_flat_dict(node, flat, *filters, strict=strict, rename=rename, cast=cast)
 
 
@@ -290,7 +290,7 @@ def names_by_new_name(data: Iterable[str], rename: Rename | None, problems: list
         if name is None:
             continue
         if name in given:
-            problems.append(f"{given[name]} and {old} are both renamed {name}")
+            problems.append(f"{given[name]} and {old} are both renamed to {name}")
         given[name] = old
     return given
 
@@ -343,7 +343,7 @@ def renaming(rename: Rename | None) -> Callable[[str], str | None]:
         pairs = [(re.compile(pattern), instead) for pattern, instead in rename]
     except (TypeError, ValueError, re.error) as error:
         raise TypeError(
-            "rename is a mapping of names, a function, or pairs of a regular expression and what takes its place, as "
+            "rename must be a mapping of names, a function, or pairs of a regular expression and its replacement, as "
             f'in `rename=[(r"^h\\.", "blocks.")]`: {error}'
         ) from error
 
@@ -369,7 +369,7 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
     if lost:
         return lost[0]  # of which `replacement` says so
     if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
-        problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
+        problems.append(f"{' and '.join(present)} are one state in the model, but differ in the data")
     return first
 
 

@@ -41,7 +41,7 @@ def _library() -> Any:
         import safetensors
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError("files of safetensors need that library: `pip install 'safetensors>=0.8'`") from error
+        raise ImportError("files of safetensors need its library: run `pip install 'safetensors>=0.8'`") from error
     return safetensors
 
 
@@ -53,8 +53,8 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], t
     # Readers refuse a longer one, and so would we: better now than when the model is needed.
     if header > _LARGEST_HEADER:
         raise GraphError(
-            f"{os.fspath(path)} was not written: names and texts take {header} bytes, and readers of safetensors take "
-            f"{_LARGEST_HEADER}; save a `.msgpack` file"
+            f"{os.fspath(path)} was not written: names and texts take {header} bytes, but readers of safetensors "
+            f"take at most {_LARGEST_HEADER}: save a `.msgpack` file"
         )
     with whole_file(path) as temporary:
         library.numpy.save_file(dict(arrays), temporary, dict(texts))

@@ -32,8 +32,8 @@ def to_save(node_or_tree: Any, filters: Sequence[Filter]) -> tuple[Filter, ...]:
     there = node_or_tree.to_flat() if is_tree else states(node_or_tree)
     if not there.filter(Not(ShortTermState)):
         raise GraphError(
-            f"nothing was written: {type(node_or_tree).__name__} holds hidden states alone, which are left out unless "
-            "a filter asks for them: write `...` for all states"
+            f"nothing was written: {type(node_or_tree).__name__} holds only hidden states, which are left out "
+            "without a filter: write `...` for all states"
         )
     return (Not(ShortTermState),)
 

@@ -43,8 +43,8 @@ def as_key(source: Any) -> jax.Array:
         # Parameters that differ between processes end in a hang, or in shards that do not belong together.
         if jax.process_count() > 1:
             raise ValueError(
-                f"without a seed each of the {jax.process_count()} processes would draw numbers of its own: write "
-                "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` where they are to differ"
+                f"without a seed, each of the {jax.process_count()} processes would draw different numbers: write "
+                "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` if they must differ"
             )
         return jax.random.key(secrets.randbits(32))
     if isinstance(source, jax.Array):
@@ -52,7 +52,10 @@ def as_key(source: Any) -> jax.Array:
             return source
         # The raw form is refused and not wrapped: nothing tells for which algorithm its numbers are.
         if source.dtype == jnp.uint32 and source.ndim:
-            raise TypeError("a RandomState takes a typed key: write `RandomState(jax.random.wrap_key_data(key))`")
+            raise TypeError(
+                "a RandomState takes a typed key: write "
+                "`RandomState(jax.random.wrap_key_data(key))`"
+            )
     if isinstance(source, bool) or not isinstance(source, (int, np.integer)):
         raise TypeError(
             f"a RandomState is made from a whole number, a typed key or None, not {type(source).__name__}: write "
@@ -160,7 +163,9 @@ class RandomStreams(Samplers, Node):
     def __init__(self, default: int | jax.Array | RandomState | None = None, **streams: Any) -> None:
         for name, source in {"default": default, **streams}.items():
             if hasattr(type(self), name):
-                raise ValueError(f"a stream cannot be named {name!r}, which RandomStreams has for itself")
+                raise ValueError(
+                    f"a stream cannot be named {name!r}, because RandomStreams has an attribute of this name"
+                )
             setattr(self, name, source if isinstance(source, RandomState) else RandomState(source))
 
     def __call__(self) -> jax.Array:

@@ -85,7 +85,7 @@ def states_at(model: Any, paths: tuple[Path, ...], user: str) -> list[State[Any]
     missing = [path for path in paths if path not in found]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {', '.join(dotted_names(missing))}, of which the {user} was made"
+            f"{type(model).__name__} has no {', '.join(dotted_names(missing))}, for which the {user} was made"
         )
     return [found[path] for path in paths]
 

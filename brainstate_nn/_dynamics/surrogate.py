@@ -118,7 +118,7 @@ def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
     elif callable(kind):
         usual = 1.0
     else:
-        raise ValueError(f"a surrogate is one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
+        raise ValueError(f"a surrogate must be one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
     return kind, usual if slope is None else as_positive("slope", slope)
 
 

@@ -235,7 +235,7 @@ def _library(name: str, package: str) -> Any:
 
 def _refuse_others(module: Any, kind: type, library: str, example: str) -> None:
     if not isinstance(module, kind):
-        raise TypeError(f"{module!r} is no module of {library}: write `{example}`")
+        raise TypeError(f"{module!r} is not a module of {library}: write `{example}`")
 
 
 def _zeros(tree: Any) -> Any:

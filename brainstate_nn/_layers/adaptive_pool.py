@@ -36,8 +36,8 @@ def _pooled(x: jax.Array, output_size: OutputSize, reduce: Reduce, caller: Node 
     sizes = _as_output_size(output_size)
     if x.ndim <= len(sizes) or 0 in x.shape[-len(sizes) - 1 : -1]:
         raise ValueError(
-            f"{caller_name(caller)} needs {len(sizes)} spatial axes with elements and then the channels of `x`, "
-            f"which is {describe(x)}"
+            f"{caller_name(caller)} needs `x` with {len(sizes)} spatial axes, none of them empty, and then the "
+            f"channels, not {describe(x)}"
         )
     for axis, size in enumerate(sizes, x.ndim - len(sizes) - 1):
         if size is not None and size != x.shape[axis]:

@@ -68,7 +68,7 @@ class Sequential(Module):
         """
         for name in kwargs:
             if not _takes(self, name):
-                raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers has")
+                raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers takes")
         for index, layer in enumerate(self.layers):
             own = {name: value for name, value in kwargs.items() if _takes(layer, name)}
             x = layer(x, **draws_of_part(own, index))

@@ -134,8 +134,8 @@ class ConvTranspose(Convolution):
             )
         if any(more) and isinstance(self.padding, str):
             raise ValueError(
-                f"output_padding={output_padding!r} goes with numbers for padding, not with {self.padding!r}, whose "
-                "result has a length of its own"
+                f"output_padding={output_padding!r} needs numbers for padding, not {self.padding!r}, which "
+                "sets the length of the result by itself"
             )
         return more
 
@@ -163,7 +163,10 @@ class ConvTranspose(Convolution):
         for axis, (n, stride, extent) in enumerate(zip(x.shape[1:-1], self.stride, self._extents, strict=True)):
             low, length = self._begin(axis, n)
             if n and length < 1:
-                raise ValueError(f"{locate(self)} cuts off by its padding all that there is of `x`, {describe(x)}")
+                raise ValueError(
+                    f"{locate(self)} has a padding that cuts off the whole result for `x`, {describe(x)}: write a "
+                    "smaller padding"
+                )
             wrap = (0, 0)
             # The input goes around: it gets as many elements more, on either side, as the window reaches.
             if self.padding == "CIRCULAR":

@@ -80,7 +80,8 @@ class Convolution(Module):
         self.conv_general_dilated = as_function("conv_general_dilated", conv_general_dilated)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels} without rest"
+                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels} without a "
+                "remainder"
             )
         self._check()
         shape = (*self.kernel_size, *self._channels())

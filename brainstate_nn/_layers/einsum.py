@@ -123,7 +123,7 @@ class Einsum(Module):
             return y
         if bias.shape != terms.of_bias(self.weight_shape):
             raise ValueError(
-                f"{locate(self)} has a bias of shape {bias.shape}, and the result of `equation` {terms.equation!r} has "
+                f"{locate(self)} has a bias of shape {bias.shape}, but the result of `equation` {terms.equation!r} has "
                 f"axes of sizes {terms.of_bias(self.weight_shape)} from the weight"
             )
         return y + bias.astype(y.dtype).reshape(terms.beside(self.weight_shape, y.ndim))
@@ -148,15 +148,15 @@ class Einsum(Module):
     def _check(self, x: jax.Array, terms: _Terms) -> None:
         if x.ndim != len(terms.input) and not (terms.open and x.ndim > len(terms.input)):
             raise ValueError(
-                f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` in "
-                f"{terms.equation!r}, and it is {describe(x)}"
+                f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` for "
+                f"{terms.equation!r}, not {describe(x)}"
             )
         sizes = dict(zip(terms.weight, self.weight_shape, strict=True))
         for letter, size in zip(terms.input, terms.of_input(x.shape), strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise ValueError(
-                    f"{locate(self)} expects {sizes[letter]} elements along {letter!r} of `x` in {terms.equation!r}, "
-                    f"and it is {describe(x)}"
+                    f"{locate(self)} expects {sizes[letter]} elements along {letter!r} of `x` for {terms.equation!r}, "
+                    f"not {describe(x)}"
                 )
 
 
@@ -229,7 +229,7 @@ def _terms(equation: str, rank: int) -> _Terms:
     if len(set(weight)) < len(weight) or len(set(result)) < len(result):
         problems.append("names an axis of the weight or of the result twice")
     if new := [letter for letter in result if letter not in names + weight]:
-        problems.append(f"has {', '.join(map(repr, new))} in the result alone")
+        problems.append(f"has {', '.join(map(repr, new))} only in the result")
     if ("..." in found[1]) != ("..." in found[3]):
         problems.append("has `...` in only one of the input and the result")
     if problems:

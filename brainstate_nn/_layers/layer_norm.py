@@ -147,7 +147,7 @@ class RMSNorm(_OverFeatures):
         shape = self._set_sizes(num_features)
         self.scale_offset = as_finite("scale_offset", scale_offset)
         if self.scale_offset and not use_scale:
-            raise ValueError(f"scale_offset={scale_offset} is added to `weight`, which use_scale=False leaves out")
+            raise ValueError(f"scale_offset={scale_offset} needs `weight`, which use_scale=False leaves out")
         if w_init is None:
             w_init = jax.nn.initializers.constant(1.0 - self.scale_offset)
         self._make(shape, epsilon, w_init if use_scale else None, None, dtype, param_dtype, rng)

@@ -132,5 +132,5 @@ def with_contracted(
         x = as_input(x, layer, size=size, axis=one)
     axes = tuple(one % x.ndim for one in axis)
     if len(set(axes)) != len(axes):
-        raise ValueError(f"{locate(layer)} has two names for one axis in {axis} of `x`, which is {describe(x)}")
+        raise ValueError(f"{locate(layer)} names one axis of `x` twice in axis={axis}: `x` is {describe(x)}")
     return x, axes

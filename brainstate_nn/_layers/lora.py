@@ -153,7 +153,7 @@ class LoRA(Module):
         by_base = self.base(x) if out_sharding is None else self.base(x, out_sharding=out_sharding)
         if jnp.shape(by_base) != y.shape:
             raise ValueError(
-                f"{locate(self)} corrects {describe(by_base)}, the result of its base, by {describe(y)}: give `base` "
+                f"{locate(self)} cannot add {describe(y)} to the result of its base, {describe(by_base)}: give `base` "
                 "the same sizes"
             )
         return by_base + y.astype(by_base.dtype)
@@ -238,12 +238,11 @@ def add_lora(
     taken = RefMap([(layer, None) for path, layer in linear.items() if chosen(path, layer)])
     if not linear:
         raise ValueError(
-            f"there is no linear layer below {type(model).__name__} that could get a LoRA; over a single one write "
-            "`LoRA(..., base=layer)`"
+            f"{type(model).__name__} holds no linear layer for a LoRA; for a single layer write `LoRA(..., base=layer)`"
         )
     if not taken:
         names = ", ".join(map(dotted_name, linear))
-        raise ValueError(f"where chooses none of the linear layers below {type(model).__name__}, which are {names}")
+        raise ValueError(f"where chooses none of the linear layers of {type(model).__name__}, which are {names}")
 
     def corrected_layer(layer: Any) -> LoRA:
         return LoRA(
@@ -276,7 +275,7 @@ def merge_lora(model: Module) -> list[str]:
         (True, 0)
     """
     if not any(path for path in nodes(model, LoRA)):
-        raise ValueError(f"there is no LoRA below {type(model).__name__}; of a single one take `layer.merge()`")
+        raise ValueError(f"{type(model).__name__} holds no LoRA; to merge a single layer write `layer.merge()`")
     return list(rewrite(model, LoRA, LoRA.merge))
 
 

@@ -67,7 +67,7 @@ class _Reparametrised(Module):
         for name in self.names:
             if name not in by_name:
                 raise ValueError(
-                    f"names: {type(layer).__name__} has no {name!r}, but {', '.join(by_name) or 'nothing'}"
+                    f"names: {type(layer).__name__} has no state {name!r}; it has {', '.join(by_name) or 'none'}"
                 )
         chosen = [by_name[name] for name in self.names]
         if not chosen or len(set(chosen)) < len(chosen):
@@ -189,8 +189,7 @@ class SpectralNorm(_Reparametrised):
         for name, state in zip(self.names, chosen, strict=True):
             if jnp.ndim(state.value) < 2:
                 raise ValueError(
-                    f"names: SpectralNorm divides by the singular value of a matrix, and {name!r} is "
-                    f"{describe(state.value)}"
+                    f"names: SpectralNorm needs weights of two axes or more, but {name!r} is {describe(state.value)}"
                 )
             dtype = wide_dtype(state.value.dtype)
             u = jax.random.normal(stream_of(rng, "params").split_key(), state.value.shape[-1:], dtype)

@@ -64,7 +64,7 @@ def refuse_short_input(window: Sequence[int], x: jax.Array, y: jax.Array, rank: 
     # JAX makes an empty array of it, which fails far from here.
     if 0 in y.shape[-rank - 1 : -1] and 0 not in x.shape[-rank - 1 : -1]:
         raise ValueError(
-            f"{caller_name(caller)} has a window of {tuple(window)}, which is longer than `x`, which is {describe(x)}"
+            f"{caller_name(caller)} has a window of {tuple(window)}, which is longer than `x`, {describe(x)}"
         )
 
 

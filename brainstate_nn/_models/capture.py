@@ -94,7 +94,8 @@ def sow(module: Module, name: str, value: T) -> T:
         recorder, path = noted
         if path in recorder.collector.added:
             raise ValueError(
-                f"{locate(module)} sows {name!r}, to which nothing can be added: write `perturb(self, {name!r}, value)`"
+                f"{locate(module)} sows {name!r}, and `perturbed` cannot add to it: write `perturb(self, {name!r}, "
+                "value)`"
             )
         recorder.collector.give(path, value)
     return value
@@ -108,7 +109,7 @@ def noted_as(module: Module, name: str) -> tuple[Recorder, str] | None:
     """
     if hasattr(module, name):
         raise ValueError(
-            f"{locate(module)} has an attribute {name!r}, and cannot name a value so too: choose another name"
+            f"{locate(module)} has an attribute {name!r}, so a value cannot have this name: choose another name"
         )
     captured = around_of(module)
     if captured is None:

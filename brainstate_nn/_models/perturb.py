@@ -86,7 +86,7 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
     def perturbing(perturbations: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(perturbations, Mapping):
             raise TypeError(
-                f"what `perturbed` returns takes the perturbations first, not {describe(perturbations)}: write "
+                f"a function of `perturbed` takes a dict of perturbations first, not {describe(perturbations)}: write "
                 "`perturbed(model)({'layers.0': zeros}, x)`, with the names and shapes that `capture(model)(x)` returns"
             )
         added = {name: each if isinstance(each, list) else [each] for name, each in perturbations.items()}
@@ -95,10 +95,10 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
         for name, each in added.items():
             if name not in given:
                 names = ", ".join(sorted(given)) or "nothing"
-                raise ValueError(f"{name!r} is no value to add to: {type(node).__name__} computes {names}")
+                raise ValueError(f"there is no value {name!r} to add to: {type(node).__name__} computes {names}")
             if len(given[name]) != len(each):
                 raise ValueError(
-                    f"{name!r} is computed {len(given[name])} times, and {len(each)} perturbations are given: write a "
+                    f"{name!r} is computed {len(given[name])} times, but {len(each)} perturbations are given: write a "
                     "list of one for each time"
                 )
         return out

@@ -185,7 +185,7 @@ class RecurrentCell(Module):
             want = () if last is None else (*batch, *last)
             if part.shape != want:
                 raise ValueError(
-                    f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, and its {name} is "
+                    f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, but its {name} is "
                     f"{describe(part)}: write `init_state({_batch_text(batch)})`, or `initial_carry({batch})`"
                 )
         return x, *given

@@ -117,8 +117,8 @@ class Delay(RecurrentCell):
 
         if not 0.0 <= numbers_in(self.delay) <= self.max_delay:
             raise ValueError(
-                f"{locate(self)} has room for delays from 0 to {self.max_delay:g}, and `delay` is now {self.delay}: "
-                f"make the line with `max_delay={self.delay}`"
+                f"{locate(self)} has room for delays from 0 to {self.max_delay:g}, but `delay` is now {self.delay}: "
+                f"make the layer with `max_delay={self.delay}`"
             )
         whole, part = divmod(_steps(numbers_in(self.delay), self.dt), 1.0)
         y = ago(int(whole))
@@ -173,18 +173,18 @@ def _longest(given: Given, delay: Constant, longest: float | None) -> float:
     if longest is None:
         if isinstance(given, State):
             raise ValueError(
-                "a delay in a State may grow, and the line has room for no more than `max_delay`: write "
+                "a delay in a State may change, so the layer needs the longest delay to make room for: write "
                 "`max_delay=20.0`"
             )
         found = numbers_in(delay)
         if isinstance(found, Tracer):
-            raise ValueError("the longest of a traced delay is not known: write `max_delay=20.0`")
+            raise ValueError("the values of a traced delay are not known, so give the longest: write `max_delay=20.0`")
         return float(np.max(np.asarray(found)))
     if not is_number(longest) or not 0.0 <= longest < math.inf:
         raise ValueError(f"max_delay must be a number that is not negative, not {longest!r}")
     found = numbers_in(delay)
     if not isinstance(found, Tracer) and np.max(np.asarray(found)) > longest:
-        raise ValueError(f"delay must not be longer than max_delay, which is {longest:g}, and has {np.max(found):g}")
+        raise ValueError(f"delay must not be longer than max_delay={longest:g}, but has {np.max(found):g}")
     return float(longest)
 
 

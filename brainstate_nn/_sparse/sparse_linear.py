@@ -84,8 +84,8 @@ class SparseLinear(Module):
             if shared_weight or w_init is not None:
                 given = "shared_weight=True" if shared_weight else "w_init"
                 raise ValueError(
-                    f"connections has weights, and {given} says others: write `connections=(pre, post)`, or of a "
-                    "matrix `matrix != 0`"
+                    f"connections has weights, and {given} sets them too: write `connections=(pre, post)`, or for a "
+                    "matrix `connections=matrix != 0`"
                 )
             values = jnp.asarray(weights, as_param_dtype(param_dtype))
             w_init = lambda key, shape, dtype: values  # noqa: E731
@@ -130,7 +130,7 @@ def _as_connections(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray
         raise TypeError("connections must be known outside of jit and other transforms: pass arrays of NumPy") from None
     for name, side, size in (("pre", pre, in_size), ("post", post, out_size)):
         if side.ndim != 1 or (side.size and not np.issubdtype(side.dtype, np.integer)):
-            raise TypeError(f"connections must be two vectors of indices, and `{name}` is {side.dtype}{[*side.shape]}")
+            raise TypeError(f"connections must be two vectors of indices, but `{name}` is {side.dtype}{[*side.shape]}")
         if side.size and not 0 <= side.min() <= side.max() < size:
             wrong = side[(side < 0) | (side >= size)][0]
             raise ValueError(f"connections has {wrong} in `{name}`, where indices go from 0 to {size - 1}")

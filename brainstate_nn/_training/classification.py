@@ -95,7 +95,7 @@ class _ByClass(Metric):
                 f"`{type(self).__name__}(num_classes=10)` or `{type(self).__name__}(threshold=0.0)`"
             )
         if average not in ("macro", "micro", None):
-            raise ValueError(f'average is "macro", "micro" or None, not {average!r}')
+            raise ValueError(f'average must be "macro", "micro" or None, not {average!r}')
         self.num_classes = 2 if num_classes is None else as_size("num_classes", num_classes)
         self.threshold = _as_threshold(threshold)
         self.average = average
@@ -263,7 +263,7 @@ class ConfusionMatrix(Metric):
 
 def _as_threshold(threshold: Any) -> float | None:
     if threshold is not None and (not is_number(threshold)):
-        raise TypeError(f"threshold is a number that a logit must reach, or None, not {threshold!r}")
+        raise TypeError(f"threshold must be a number that a logit has to reach, or None, not {threshold!r}")
     return None if threshold is None else float(threshold)
 
 
@@ -282,7 +282,7 @@ def _classes(
             f"{locate(metric)} needs {wanted} `labels` for `logits`; they are {describe(labels)} and {describe(logits)}"
         )
     if classes and num_classes is not None and logits.shape[-1] != num_classes:
-        raise ValueError(f"{locate(metric)} has {num_classes} classes, not those of `logits`, {describe(logits)}")
+        raise ValueError(f"{locate(metric)} has {num_classes} classes, but `logits` is {describe(logits)}")
     if classes:
         logits = jnp.argmax(logits, -1)
     elif scores:

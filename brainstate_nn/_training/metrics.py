@@ -92,7 +92,7 @@ class _OfNumbers(Metric):
 
     def __init__(self, argname: str = "values") -> None:
         if not isinstance(argname, str) or not argname.isidentifier() or argname == "mask":
-            raise ValueError(f"argname is the name of an argument, not {argname!r}")
+            raise ValueError(f"argname must be the name of an argument, not {argname!r}")
         self.argname = argname
         super().__init__()
 
@@ -247,7 +247,9 @@ class MultiMetric(Metric):
             if not isinstance(metric, Metric):
                 raise TypeError(f"{name} must be a metric, not {type(metric).__name__}: write `{name}=Average()`")
             if hasattr(type(self), name) or name == "names":
-                raise ValueError(f"a metric cannot be named {name!r}, which MultiMetric has for itself")
+                raise ValueError(
+                    f"a metric cannot be named {name!r}, because MultiMetric has an attribute of this name"
+                )
             setattr(self, name, metric)
         self.names = tuple(metrics)
         super().__init__()
@@ -271,7 +273,7 @@ class MultiMetric(Metric):
         for name, arguments in wanted.items():
             missing = [argument for argument, needed in arguments.items() if needed and argument not in named]
             if missing:
-                raise TypeError(f"{locate(self)} needs `{missing[0]}`, for its metric {name}")
+                raise TypeError(f"{locate(self)} needs `{missing[0]}` for its metric {name}")
         unknown = set(named).difference(*wanted.values())
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
@@ -293,9 +295,9 @@ class MultiMetric(Metric):
         """Return the masks by the names of metrics that take one."""
         for name in masks:
             if name not in wanted:
-                raise ValueError(f"{locate(self)} holds no metric {name!r} for its mask; there is {', '.join(wanted)}")
+                raise ValueError(f"{locate(self)} holds no metric {name!r} for its mask; it has {', '.join(wanted)}")
             if "mask" not in wanted[name]:
-                raise TypeError(f"{locate(self)} has a mask for its metric {name}, which takes none")
+                raise TypeError(f"{locate(self)} got a mask for its metric {name}, which takes no mask")
         return masks
 
     def compute(self) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
     if not isinstance(model, Node):
         raise TypeError(f"model must be a Module, which keeps the rule, not {type(model).__name__}: penalise each part")
     if isinstance(where, (State, Node, list, tuple, dict)):
-        raise TypeError(f"where is a filter, text or a class of states, not {type(where).__name__}")
+        raise TypeError(f"where must be a filter, text or a class of states, not {type(where).__name__}")
     selected_states(model, where, "where")
     # A tuple, which is static: equal rules make one structure.
     rules = (*fields_of(model).get("_penalties", ()), (where, penalty))

@@ -84,7 +84,8 @@ class Policy:
             name, _, dtype = (word.strip() for word in part.partition("="))
             if name not in _PARTS or not dtype or _PARTS[name] in given:
                 raise ValueError(
-                    f"{part.strip()!r} is no part of a policy: write `params=float32,compute=bfloat16,output=float32`"
+                    f"{part.strip()!r} is not a part of a policy: write "
+                    "`params=float32,compute=bfloat16,output=float32`"
                 )
             given[_PARTS[name]] = dtype
         return cls(**given)
@@ -137,7 +138,7 @@ def _as_float(name: str, dtype: Any) -> Any:
         raise TypeError(f"{name} must be a float dtype such as jnp.bfloat16, not {dtype!r}")
     # JAX would take float32 in silence.
     if jax.dtypes.canonicalize_dtype(found) != found:
-        raise ValueError(f"{name} is {found}, for which JAX must be asked first: set `jax_enable_x64`")
+        raise ValueError(f"{name} is {found}, which JAX has off: write `jax.config.update('jax_enable_x64', True)`")
     return found
 
 

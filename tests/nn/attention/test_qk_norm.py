@@ -62,7 +62,7 @@ def test_what_is_said_of_the_layer_holds_for_norms_that_take_it():
     [
         ("rms", "not 'rms'"),
         (2.0, "not 2.0"),
-        (lambda size: jnp.ones(size), "not what gives a ArrayImpl"),
+        (lambda size: jnp.ones(size), "not a function that returns a ArrayImpl"),
         ((nn.RMSNorm, 1), "not 1"),
     ],
 )

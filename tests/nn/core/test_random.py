@@ -397,7 +397,9 @@ def test_forked_streams_are_independent_under_the_same_names():
 
 def test_names_that_streams_cannot_have():
     for name in ("fork", "graph_invisible_attrs"):
-        with pytest.raises(ValueError, match=f"a stream cannot be named '{name}', which RandomStreams has for itself"):
+        with pytest.raises(
+            ValueError, match=f"a stream cannot be named '{name}', because RandomStreams has an attribute of this name"
+        ):
             nn.RandomStreams(0, **{name: 1})
     with pytest.raises(TypeError, match="rng takes a RandomState or RandomStreams, not int: write `rng=RandomState"):
         nn.Linear(2, 3, rng=0)

@@ -185,7 +185,7 @@ def test_sow_outside_of_a_capture_and_under_a_taken_name():
     net = Parts(lambda m, x: nn.sow(m, "h", x))
     assert net(X) is X
     assert list(nn.capture(net, "a", call=lambda x: net(x))(X)[1]) == []  # the model itself was not chosen
-    with pytest.raises(ValueError, match="Parts has an attribute 'a', and cannot name a value so"):
+    with pytest.raises(ValueError, match="Parts has an attribute 'a', so a value cannot have this name"):
         nn.sow(net, "a", X)
 
 

@@ -248,12 +248,15 @@ def test_a_name_is_refused_that_no_module_has_a_use_for():
         net = nn.Sequential(nn.Linear(2, 2), Sized(), {"a": Sized()} and Sized())
         before = graphdef(net)
         with pytest.raises(
-            TypeError, match=r"'batchsize' of `\w+_all_states` is of no use .*there is 'batch_size', 'depth'"
+            TypeError,
+            match=r"`\w+_all_states` got 'batchsize', which no module of \w+ takes: they take 'batch_size', 'depth'",
         ):
             verb(net, batchsize=3)
         assert graphdef(net) is before
         verb(net, batch_size=3, depth=2)
-    with pytest.raises(TypeError, match=r"'batch_size', 'x' of .* module of Linear: no module here takes any"):
+    with pytest.raises(
+        TypeError, match=r"got 'batch_size', 'x', which no module of Linear takes: they take no arguments"
+    ):
         nn.init_all_states(nn.Linear(2, 2), batch_size=3, x=1)
 
 

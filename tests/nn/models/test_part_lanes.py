@@ -133,7 +133,7 @@ def test_a_part_is_seen_as_one():
     [
         (lambda layer: 1 / 0, ZeroDivisionError, "division"),
         (lambda layer: None, TypeError, r"what replaces the Linear at layers\.own must be a module"),
-        (lambda layer: OUTSIDE, ValueError, r"Stack holds ParamState.* make it inside of the function, or put"),
+        (lambda layer: OUTSIDE, ValueError, r"Stack holds ParamState.* make it inside of the function, or replace"),
         (lambda layer: nn.Linear(4, 4) if float(layer.weight.value.sum()) else layer, TypeError, "[Tt]rac"),
     ],
 )

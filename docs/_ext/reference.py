@@ -89,7 +89,8 @@ def constructor_of(item: type) -> str | None:
     try:
         arguments = ast.parse(textwrap.dedent(inspect.getsource(item.__init__))).body[0].args
     except OSError:  # made by dataclasses
-        return re.sub(r"^\(self(, )?", "(", str(inspect.signature(item.__init__)))
+        text = re.sub(r"^\(self(, )?", "(", str(inspect.signature(item.__init__))).removesuffix(" -> None")
+        return re.sub(r": '([^']+)'", r": \1", text)  # annotations are texts
     del (arguments.posonlyargs or arguments.args)[0]
     return f"({ast.unparse(arguments)})"
 

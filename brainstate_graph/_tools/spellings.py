@@ -106,9 +106,8 @@ def is_words(meant: str) -> bool:
 @functools.cache
 def _table() -> dict[str, Any]:
     """Return the content for each framework, as the head of ``spellings.toml`` describes it."""
-    return tomllib.loads(
-        importlib.resources.files("brainstate_graph._tools").joinpath("spellings.toml").read_text("utf-8")
-    )
+    file = importlib.resources.files("brainstate_graph._tools") / "spellings.toml"
+    return tomllib.loads(file.read_text("utf-8"))
 
 
 @functools.cache

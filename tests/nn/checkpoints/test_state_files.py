@@ -419,7 +419,7 @@ def test_names_and_texts_that_files_have_for_themselves(tmp_path):
     ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"brainstate_nn": ""})
     with pytest.raises(
-        TypeError, match=r"metadata is a dictionary of texts, such as `{\"format\": \"pt\"}`, not 'a': 1"
+        TypeError, match=r"metadata must map texts to texts, as in `{\"format\": \"pt\"}`, not 'a' to 1"
     ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"a": 1})
     assert os.listdir(tmp_path) == []

@@ -290,7 +290,7 @@ def test_the_shards_of_hugging_face(tmp_path):
 @each(
     ("change", "text"),
     [
-        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json has there"),
+        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json lists there"),
         (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is not a file in the same folder"),
         (
             lambda m: {**m, "bias": "model.safetensors.index.json"},
@@ -394,7 +394,7 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
         nn.save_states(path, model)
     for text in (
         "the states cannot be saved, nothing was written: ",
-        "text is a str, and a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
+        "text is a str, but a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
         "shape is a shape without a value: initialise or load the model first",
         "gone was donated, so its value is gone",
         "thing.0 is a object, and",

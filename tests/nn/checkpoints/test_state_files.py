@@ -397,10 +397,10 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
         "text is a str, but a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
         "shape is a shape without a value: initialise or load the model first",
         "gone was donated, so its value is gone",
-        "thing.0 is a object, and",
+        "thing.0 is a object, but",
         "when has the dtype <M8[Y], which a file cannot hold: cast it",
         "big has the dtype >f4, which a file cannot hold: cast it",
-        "mask is a MaskedArray, and",
+        "mask is a MaskedArray, but",
         r"'\ud800' is not a name that a file can hold: rename the attribute or key",
     ):
         assert text in str(caught.value)

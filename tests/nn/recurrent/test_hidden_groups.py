@@ -53,7 +53,7 @@ def test_wrong_members_change_nothing(wrong, error, words):
 def test_bad_groups():
     with pytest.raises(ValueError, match="axis of members"):
         nn.HiddenGroupState(jnp.ones(3))
-    with pytest.raises(ValueError, match="one name for each of the 3 members"):
+    with pytest.raises(ValueError, match="one for each of the 3 members"):
         group(names=("v", "w"))
     with pytest.raises(ValueError, match="one for each"):
         group(names=("v", "v", "w"))

@@ -71,13 +71,13 @@ class MultiHeadAttention(Module):
             are the last ones (Beltagy et al., arXiv:2004.05150). None for all.
         attention_fn: What is called as ``(query, key, value, mask=, is_causal=)`` in place of JAX's function, and with
             its names `bias`, `scale` and `local_window_size` where there is a bias, a scale or a window.
-        w_init: The initialiser of the weights, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of the biases.
+        w_init: The initialiser of the weights, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of the biases; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the projections, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that the projections add up in and return; None for `dtype`.
-        dot_general: What computes the projections in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the projections, such as a quantiser's; None for `jax.lax.dot_general`.
         attention_dot_general: The same for the two products between them, of queries with keys and of weights with
             values, which are then computed step by step; None for those of `attention_fn`.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
@@ -93,7 +93,7 @@ class MultiHeadAttention(Module):
         cache: KVCache made by `init_cache`, or None.
 
     Raises:
-        TypeError: `normalize_qk` makes no norm, or what should be a function is none.
+        TypeError: `normalize_qk` does not make a norm, or another argument is not a function.
         ValueError: A size, `scale`, `softcap` or `window` is not positive, heads do not divide, or `dropout`, `softcap`
             or `attention_dot_general` is given with another `attention_fn`, whose weights are not seen.
 
@@ -349,7 +349,7 @@ class MultiHeadAttention(Module):
             k: Keys.
             v: Values.
             call: What the layer was called with.
-            window: How many positions a query sees, where these are where they stand in the arrays; None for all.
+            window: How many positions a query sees, counted by their places in the arrays; None for all.
         """
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]

@@ -28,8 +28,8 @@ class RotaryEmbedding(Module):
 
     Args:
         head_size: The number of features of a head, an even number unless `rotary_size` is given.
-        rotary_size: How many features of a head are turned, the first ones, an even number, in place of `head_size` in
-            what is said of pairs; None for all. (`rotary_dim`, or `partial_rotary_factor` times the size, elsewhere.)
+        rotary_size: How many features of a head are turned, the first ones: an even number, which replaces `head_size`
+            above; None for all. (`rotary_dim`, or `partial_rotary_factor` times the size, elsewhere.)
         interleaved: Whether neighbours are the pairs, features ``2 i`` and ``2 i + 1``, as in GPT-J, GLM and Cohere.
         theta: The base of the wavelengths; the longest is ``2 pi theta`` positions, nearly.
         scaling: What gives other frequencies: `LinearRotaryScaling`, `Llama3RotaryScaling`, `YarnRotaryScaling`, or a
@@ -38,7 +38,7 @@ class RotaryEmbedding(Module):
             that, too.
 
     Raises:
-        TypeError: `scaling` is no function.
+        TypeError: `scaling` is not a function.
         ValueError: A size is odd, `rotary_size` is above `head_size`, `theta` is not positive, or `scaling` does not
             give one number for each pair.
 

@@ -51,7 +51,7 @@ def save_contents(
         **more: Texts of ours, such as the shape of a model.
 
     Raises:
-        GraphError: A leaf cannot stand in a file; the message lists all, and nothing was written.
+        GraphError: A file cannot hold a leaf; the message lists all, and nothing was written.
     """
     texts = _texts(metadata)
     _check_leaves(flat)
@@ -122,7 +122,7 @@ def _crc32_of_texts(texts: Mapping[str, str]) -> str:
 
 
 class Contents(Mapping[str, Any]):
-    """The leaves in an open file by name, each read, checked and made when it is asked for.
+    """The leaves in an open file by name, each read, checked and made when it is looked up.
 
     Args:
         path: The name of the file.

@@ -32,7 +32,7 @@ _NUMBERS: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "com
 
 
 def refusal(leaf: Any) -> str | None:
-    """Say why a leaf cannot stand in a file, and what to do; None where it can."""
+    """Say why a file cannot hold a leaf, and what to do; None where it can."""
     if isinstance(leaf, Tracer):
         return "is being traced: save outside of the compiled function"
     if isinstance(leaf, jax.ShapeDtypeStruct):

@@ -51,7 +51,7 @@ class Checkpoints:
     method, and each writes and reads the parts of the arrays that it has.
 
     Args:
-        directory: Where the steps go; it is made if need be. All processes see the same one.
+        directory: The directory of the steps, made where it does not exist. All processes see the same one.
         max_to_keep: How many steps to keep, the latest; None for all.
         checksums: False to neither write nor check any. To check, all files are gone through once more, from memory
             where it has room for them.
@@ -114,8 +114,8 @@ class Checkpoints:
     ) -> bool:
         """Take the values of states, and write them in the background.
 
-        The values are those of now, whatever becomes of the states while they are written. An error in the background
-        is raised by the next call of `save`, `wait_until_finished` or `close`.
+        The values are those of now: the states may change while they are written. An error in the background is raised
+        by the next call of `save`, `wait_until_finished` or `close`.
 
         Args:
             step: The number of the step, larger than those before.
@@ -219,7 +219,8 @@ class Checkpoints:
         """Make the model of a step, without the code that made it; `restore` is for one that is there already.
 
         The step holds what is needed where a whole model was saved, and each of its settings has a form in a file:
-        an Optimizer has not, so save ``{"net": net, "optimizer": optimizer}`` to go on, and `net` to hand on.
+        an Optimizer has not. So save ``{"net": net, "optimizer": optimizer}`` to continue a training, and `net` to
+        publish.
 
         Args:
             step: The number; None for the latest.

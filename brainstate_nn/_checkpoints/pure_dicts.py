@@ -1,7 +1,7 @@
 """Pure dictionaries: a model as plain dictionaries of arrays with string keys, and strictly back in.
 
 The names are the paths, ``layers.0.weight``, so a checkpoint reads like everybody's. A value that is a tree of arrays
-has a name for each of them, and a state that is held in several places stands once. Structure comes from the live
+has a name for each of them, and a state that is held in several places has one name. Structure comes from the live
 model, never from the data. All files and checkpoints of this package go through these dictionaries.
 """
 
@@ -166,7 +166,8 @@ def from_flat_dict(
         node: A Node, or a container of them.
         data: Arrays by name, as from `to_flat_dict`. A state that is held in several places may have any of its names.
         *filters: Which states of `node` the names stand for; None for all.
-        strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
+        strict: False to load what both have, and to return the names of the rest. Shapes and dtypes must fit in any
+            case.
         rename: How names in the data become names in the model. A mapping; or a function, which returns None to leave
             a name out; or pairs of a regular expression and what replaces each match, None to leave the name out. All
             pairs are applied, in their order.

@@ -1,6 +1,6 @@
 """Arrays and texts in the safetensors format, read one by one.
 
-A file begins with a JSON header of names, dtypes, shapes and offsets, so each array is read when it is asked for. What
+A file begins with a JSON header of names, dtypes, shapes and offsets, so each array is read when it is looked up. What
 the names and texts mean is the business of `container`.
 """
 
@@ -61,7 +61,7 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], t
 
 
 class SafetensorsFile(Mapping[str, np.ndarray[Any, Any]]):
-    """The arrays of an open file by name, each read when it is asked for.
+    """The arrays of an open file by name, each read when it is looked up.
 
     The library checks the header; the bytes are read here, since it gives NumPy no dtypes of 8 bits, and so that JAX on
     a CPU takes them over without a copy.

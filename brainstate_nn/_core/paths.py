@@ -154,7 +154,7 @@ def _key_of(entry: Any) -> Any:
 
 
 def alias_paths(shape: GraphDef) -> dict[Path, Path]:
-    """Return the other paths of what stands in several places: for each the path where the state is met first.
+    """Return the other paths of what is in several places: for each the path where the state is met first.
 
     Not those that lead through the root or another object above themselves, of which there is no end.
     """

@@ -52,10 +52,7 @@ def as_key(source: Any) -> jax.Array:
             return source
         # The raw form is refused and not wrapped: nothing tells for which algorithm its numbers are.
         if source.dtype == jnp.uint32 and source.ndim:
-            raise TypeError(
-                "a RandomState takes a typed key: write "
-                "`RandomState(jax.random.wrap_key_data(key))`"
-            )
+            raise TypeError("a RandomState takes a typed key: write `RandomState(jax.random.wrap_key_data(key))`")
     if isinstance(source, bool) or not isinstance(source, (int, np.integer)):
         raise TypeError(
             f"a RandomState is made from a whole number, a typed key or None, not {type(source).__name__}: write "
@@ -244,8 +241,8 @@ def key_of_call(layer: Any, own: RandomState | None, name: str, key: Draws, rngs
 def draws_of_part(given: dict[str, Any], index: Any) -> dict[str, Any]:
     """Return the keywords of one of several layers: with a key of its own, since one key draws the same for all.
 
-    Streams move on by themselves; and what is no key, as the keys of attention, is for all as it is. What was not given
-    is left out, so that a layer need not know of both names.
+    Streams advance by themselves. What is not a random key, such as the keys of attention, goes to all as it is. What
+    was not given is left out, so that a layer may have one of the two names.
     """
     names = {name for name in ("key", "rngs") if name in given}
     own = {name: jax.random.fold_in(given[name], index) for name in names if is_one_key(given[name])}

@@ -43,7 +43,7 @@ class fully_sharded:  # noqa: N801 - it is written and read as a function, and i
     """The spec that splits the largest dimension of each array that can be split evenly, as in FSDP or ZeRO.
 
     Of equal dimensions it takes the last. An array that has no such dimension is replicated. Of the layers of a Stack,
-    or the members of an ensemble, each array is split by itself: the axis along which they stand is left whole.
+    or the members of an ensemble, each array is split by itself: the axis of layers or members is left whole.
 
     Args:
         axis: The axis of the mesh, or several as a tuple.

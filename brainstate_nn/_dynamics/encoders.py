@@ -39,7 +39,7 @@ def poisson_spikes(rates: Any, length: int, *, dt: float = 1.0, rng: Rng = None)
     """
     length, dt = as_size("length", length), as_positive("dt", dt)
     chance = jnp.asarray(rates, jnp.float32) * dt
-    # A rounding of 1000 * 0.001 is no mistake of the user's.
+    # A rounding of 1000 * 0.001 is not a mistake of the user.
     if not isinstance(chance, Tracer) and not bool(np.all((np.asarray(chance) >= 0) & (np.asarray(chance) <= 1.0001))):
         raise ValueError(
             f"rates must be between 0 and 1 / dt, which is {1 / dt:g}: write a smaller dt, with more steps"

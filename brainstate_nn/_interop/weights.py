@@ -1,8 +1,7 @@
 """``export_weights`` and ``import_weights``: weights to and from torch, flax linen, flax nnx and equinox, by name.
 
 Only arrays change hands. A model of the other framework is neither made nor understood, and torch need not be
-installed. The rules of each framework stand in a file of its own; rules for other layers are added by
-`register_weights`.
+installed. The rules of each framework are in a file of its own; rules for other layers are added by `register_weights`.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def export_weights(
 
     Returns:
         What `like` is, with the weights; without it a flat dictionary of NumPy arrays, which nothing else holds. A tied
-        weight stands there under each of its names, as in the `state_dict` of torch.
+        weight has an entry for each of its names, as in the `state_dict` of torch.
 
     Raises:
         GraphError: A layer has no counterpart, or `like` has other names, shapes or dtypes; the message lists all.
@@ -139,7 +138,8 @@ def import_weights(
             dictionary of arrays, flat with dotted names or nested.
         framework: "torch", "linen", "nnx" or "equinox".
         *filters: Which states; none for parameters, frozen or not, and statistics.
-        strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
+        strict: False to load what both have, and to return the names of the rest. Shapes and dtypes must fit in any
+            case.
         rename: How names in the weights become names of the rules. A mapping; or a function, which returns None to
             leave a name out; or pairs of a regular expression and what replaces each match, None to leave the name
             out. All pairs are applied, in their order. Two names may become one, if their arrays are equal.
@@ -226,7 +226,7 @@ def register_weights(framework: str, layer: type, rule: WeightRule) -> None:
 
     Raises:
         ValueError: There is no such framework.
-        TypeError: `layer` is no class.
+        TypeError: `layer` is not a class.
 
     Example:
         >>> import jax.numpy as jnp

@@ -45,13 +45,14 @@ class ConvTranspose(Convolution):
         transpose_kernel: Whether `weight` is that of the `Conv` whose transpose this is: its window is reversed and
             its channels exchanged, as in torch. Otherwise it is used as it is.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jax.lax.conv_general_dilated` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        conv_general_dilated: What is called in place of `jax.lax.conv_general_dilated`, as a quantiser; None for that.
+        conv_general_dilated: The function that computes the convolution, such as a quantiser's; None for that of
+            `jax.lax`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -154,7 +155,7 @@ class ConvTranspose(Convolution):
         return jnp.swapaxes(weight, -1, -3).reshape((*window, self.in_channels // groups, self.out_channels))
 
     def _placed(self, x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """Let the window move by single steps over the input, whose elements stand `stride` apart.
+        """Let the window move by single steps over the input, whose elements are `stride` apart.
 
         What is left to find is where it begins, and where it ends for the result to have its length.
         """

@@ -109,7 +109,7 @@ class Convolution(Module):
         if len(leading) != 1:
             x = x.reshape((math.prod(leading), *x.shape[-rank - 1 :]))
         x, movement = self._placed(x)
-        # XLA is told where batch, channels and spatial axes stand: no array is transposed
+        # XLA gets the places of batch, channels and spatial axes: no array is transposed
         last_first = (0, rank + 1, *range(1, rank + 1))
         y = convolve(
             self,

@@ -28,7 +28,7 @@ __all__ = ["Einsum"]
 
 
 class Einsum(Module):
-    """The product of an input and a weight that an equation of `jnp.einsum` names, plus an offset.
+    """The product of an input and a weight by an equation of `jnp.einsum`, plus an offset.
 
     Args:
         equation: As ``"btd,dhk->bthk"``: the axes of the input, those of the weight, and those of the result; each a
@@ -36,14 +36,14 @@ class Einsum(Module):
         weight_shape: The shape of `weight`.
         bias_shape: The shape of `bias`, which has the axes that the result has from the weight, in the order of the
             result; None for no bias.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``, not kept. It makes a matrix,
-            what is summed over by all the rest, which is then reshaped: so its fan-in is what reaches an output.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default. It
+            makes a matrix, the summed axes by all others, which is then reshaped. So its fan-in is the size of the sum.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the product, as `jnp.einsum` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the product, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -51,7 +51,7 @@ class Einsum(Module):
         bias: ParamState of shape `bias_shape`, or None.
 
     Raises:
-        ValueError: The equation is none, or does not fit the shapes.
+        ValueError: The equation is invalid, or does not fit the shapes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -104,7 +104,7 @@ class Einsum(Module):
 
         Args:
             x: An array with the axes that the equation names.
-            equation: Another equation for this call, as to use the weight the other way round.
+            equation: Another equation for this call, such as one that uses the weight transposed.
             out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
 
         Returns:
@@ -169,7 +169,7 @@ class _Terms(NamedTuple):
         weight: The letters of the weight.
         result: The letters of the result.
         open: Whether input and result have further axes, ``...``.
-        before: How many letters stand before the further axes of the input, and of the result.
+        before: How many letters are before the further axes of the input, and of the result.
     """
 
     equation: str

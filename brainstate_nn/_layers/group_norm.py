@@ -47,10 +47,10 @@ class GroupNorm(_OverSpace):
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -123,10 +123,10 @@ class InstanceNorm(_OverSpace):
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

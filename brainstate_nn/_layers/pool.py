@@ -256,14 +256,14 @@ class GlobalAvgPool(Module):
 
 
 class Flatten(Module):
-    """Make one axis of all axes from `first_axis` to `last_axis`.
+    """A layer that joins all axes from `first_axis` to `last_axis` to one.
 
     Args:
         first_axis: The first axis to join; 1 keeps a batch axis.
         last_axis: The last axis to join; it may count from the end, as the first may.
 
     Raises:
-        ValueError: An axis is no whole number.
+        ValueError: An axis is not a whole number.
 
     Example:
         >>> import jax.numpy as jnp

@@ -2,7 +2,7 @@
 
 A deep model of equal blocks is then traced and compiled as one block. The layers are taken apart once, when the Stack
 is made, and one of them is put together again from its slice of the values in each step of a `scan`. What the layers
-share is taken out before, so that it is neither stacked nor copied. Layers that differ stand in a `Sequential`.
+share is taken out before, so that it is neither stacked nor copied. Layers that differ belong in a `Sequential`.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _common(layers: Sequence[Module]) -> list[Any]:
 
 
 def _older(layer: Module, since: int, made: list[State[Any]]) -> list[Any]:
-    """Return what the only layer holds that was there before `build` made it: by that it is known to be shared."""
+    """Return what a single layer holds that existed before `build` made it, and is shared for that reason."""
     new = set(made)
     items = flatten(layer).objects
     old = [s for s in items if isinstance(s, State) and s not in new]

@@ -58,7 +58,7 @@ def refuse_short_input(window: Sequence[int], x: jax.Array, y: jax.Array, rank: 
         window: The window, for the message.
         x: The input.
         y: The result.
-        rank: How many spatial axes stand before the last one.
+        rank: How many spatial axes are before the last one.
         caller: The layer, or the name of the function.
     """
     # JAX makes an empty array of it, which fails far from here.

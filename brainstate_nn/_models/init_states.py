@@ -32,7 +32,7 @@ def init_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
     """Call ``init_state(*args, **kwargs)`` of every module of a model.
 
     Each module is called once, in the order of its attributes, those that it holds before itself. All get the same
-    arguments: what a module has no use for it takes as ``**kwargs``. A name that is of use to none is refused.
+    arguments: a module takes those that it does not use as ``**kwargs``. A name that no module takes is refused.
 
     Args:
         node: A module, or a container of them.

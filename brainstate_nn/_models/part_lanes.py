@@ -1,7 +1,7 @@
-"""The lanes that parts of a model stand in: those of the members of an ensemble, and of the layers of a Stack.
+"""The lanes that parts of a model are in: those of the members of an ensemble, and of the layers of a Stack.
 
 Who puts something else in the place of a part does so in each lane. How many lanes there are around a part its states
-tell, without those that come from a Stack inside of it; of a part without states, what stands around it.
+tell, without those that come from a Stack inside of it; for a part without states, the parts around it.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
         A function of the perturbations and the arguments of the model, with the result of the model.
 
     Raises:
-        TypeError: The perturbations are no dict, when it is called.
+        TypeError: The perturbations are not a dict, when it is called.
         ValueError: A name or shape is not that of a value, or a list is too long or short, when it is called.
 
     Example:

@@ -29,7 +29,7 @@ def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
         path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself. Or a tuple, as trees have it.
 
     Raises:
-        TypeError: The path is no text.
+        TypeError: The path is not a text.
         KeyError: There is nothing; the message lists the paths that are most like it.
 
     Example:
@@ -68,7 +68,7 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
             hold the old part, or be the old part itself, which is then left.
 
     Returns:
-        What was put in, by the dotted path where the old part stood.
+        The new parts, by the dotted paths of the old ones.
 
     Raises:
         ValueError: `where` chooses nothing; the message lists what is most like it. Or what is put into a Stack holds a

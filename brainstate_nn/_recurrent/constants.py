@@ -87,7 +87,7 @@ def numbers_in(constant: Constant) -> Any:
 
 
 def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
-    """Return a constant as a number or as an array that stands along the last axes of `like`.
+    """Return a constant as a number, or as an array along the last axes of `like`.
 
     Args:
         constant: What `as_constant` returned.

@@ -26,7 +26,7 @@ __all__ = ["Delay"]
 class Delay(RecurrentCell):
     """A delay line: the output is the input of `delay` ago, and zero before there was one.
 
-    The last inputs are kept in a ring, of which one slot is written in each step. A delay that is no whole number of
+    The last inputs are kept in a ring, of which one slot is written in each step. A delay between whole numbers of
     steps is interpolated between the two steps around it, and that has a derivative by the delay: a ParamState is
     trained.
 
@@ -99,7 +99,7 @@ class Delay(RecurrentCell):
             The new carry, and the delayed input, of the shape of `x`.
         """
         x, buffer, position = self._as_step_inputs(carry, x, self.in_size, (self._slots, *self.in_size), None)
-        # The slots stand behind the batch axes, where the line has one axis more than the input.
+        # The slots are behind the batch axes, where the line has one axis more than the input.
         axis = x.ndim - len(self.in_size)
         x, buffer = _on_same_devices(x.astype(buffer.dtype), buffer, axis)
         buffer = jax.lax.dynamic_update_index_in_dim(buffer, x, position, axis)
@@ -125,7 +125,7 @@ class Delay(RecurrentCell):
         return (1 - part) * y + part * ago(int(whole) + 1) if part else y
 
     def hold(self, before: Any, after: Any) -> tuple[jax.Array, jax.Array]:
-        """Return the line of a sequence that has ended: it stands still, so its slots move with the position of all.
+        """Return the line of a sequence that has ended: its delays stay, so its slots move with the position.
 
         Args:
             before: The carry before the step.

@@ -61,7 +61,9 @@ class HiddenGroupState(HiddenState):
         if jnp.ndim(self.value) < 2:
             raise ValueError(f"a {type(self).__name__} needs an axis of members: shape (*varshape, members)")
         if names is not None and (len(self.names) != self.num_state or len(set(self.names)) < len(self.names)):
-            raise ValueError(f"names must have one name for each of the {self.num_state} members, not {self.names}")
+            raise ValueError(
+                f"names must be different names, one for each of the {self.num_state} members, not {self.names}"
+            )
 
     @property
     def num_state(self) -> int:

@@ -34,11 +34,12 @@ class SparseLinear(Module):
             `jax.experimental.sparse`, of booleans or of the first weights. Connections that are listed twice add up.
         shared_weight: Whether all connections have one weight, and not one each.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; None for the weights of
-            `connections`, or else normal ones whose variance is one over the mean number of connections to a neuron.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``. None for the weights of
+            `connections`, or else for normal weights whose variance is one over the mean number of connections to a
+            neuron.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -49,7 +50,7 @@ class SparseLinear(Module):
         ends: LongTermState that says how many connections come from each neuron and those before it.
 
     Raises:
-        ValueError: A size is not positive, an index is none, or first weights are given twice.
+        ValueError: A size is not positive, an index is out of range, or first weights are given twice.
         TypeError: `connections` is nothing of the above.
 
     Example:

@@ -1,7 +1,7 @@
 """Metrics: results that are gathered over many batches, in states of their own.
 
-So an evaluation step may be compiled, mapped and saved like any function of a model. ``Metric`` is the base for metrics
-of one's own; those of classifiers stand in `classification`.
+So an evaluation step may be compiled, mapped and saved like any function of a model. ``Metric`` is the base for your
+own metrics; those of classifiers are in `classification`.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class MultiMetric(Metric):
         **metrics: The metrics.
 
     Raises:
-        TypeError: One of them is none.
+        TypeError: One of them is not a metric.
         ValueError: A name is that of a method.
 
     Example:
@@ -313,8 +313,8 @@ class MultiMetric(Metric):
 def mask_of_values(mask: Any, values: jax.Array, metric: Metric) -> jax.Array:
     """Return which values count, in their shape, or raise with the path of the metric.
 
-    A mask of fewer axes stands along the first ones. Broadcasting would put it along the last ones, and where the
-    batch is as long as the sequence, without a word.
+    A mask of fewer axes is for the first ones. Broadcasting would use it along the last ones, silently where the batch
+    is as long as the sequence.
     """
     if mask is None:
         return mask_like(jnp.ones(values.shape, bool), values)

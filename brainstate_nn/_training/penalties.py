@@ -152,7 +152,7 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
         The model itself.
 
     Raises:
-        ValueError: No state of the model is meant.
+        ValueError: `where` selects no state of the model.
         TypeError: `penalty` cannot be called, or `where` names live states.
 
     Example:
@@ -179,9 +179,8 @@ def reg_loss(model: Any) -> jax.Array:
     """Return the sum of all penalties of a model.
 
     They are those that states have as metadata, ``ParamState(value, penalty=L2(1e-4))``, and those of `penalise`, on
-    the model and on modules in it. A state that stands in several places counts once for each penalty. Of a Constrained
-    state it is the constrained array that counts. The layers of a Stack, and the members of an ensemble, count one by
-    one.
+    the model and on modules in it. A state in several places counts once for each penalty. Of a Constrained state it is
+    the constrained array that counts. The layers of a Stack, and the members of an ensemble, count one by one.
 
     Args:
         model: A module, or a container of them.

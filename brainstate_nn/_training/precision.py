@@ -28,7 +28,7 @@ _SHORT = {"f64": "float64", "f32": "float32", "full": "float32", "f16": "float16
 
 @dataclass(frozen=True)
 class Policy:
-    """Three dtypes of a model in mixed precision (Micikevicius et al., arXiv:1710.03740).
+    """The three dtypes of a model in mixed precision (Micikevicius et al., arXiv:1710.03740).
 
     Layers of normalisation gather their statistics in float32 whatever they compute in. No setting of JAX changes.
 
@@ -38,8 +38,8 @@ class Policy:
         output_dtype: The dtype of `cast_to_output`; None for the one of the parameters.
 
     Raises:
-        TypeError: One of them is no float dtype.
-        ValueError: One of them is float64, which JAX has not been asked for.
+        TypeError: One of them is not a float dtype.
+        ValueError: One of them is float64, and `jax_enable_x64` is off.
 
     Example:
         >>> import jax.numpy as jnp
@@ -117,15 +117,15 @@ class Policy:
         return model
 
     def cast_to_param(self, tree: T) -> T:
-        """Cast the floats of a pytree to `param_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `param_dtype`; all else stays."""
         return _cast(tree, self.param_dtype)
 
     def cast_to_compute(self, tree: T) -> T:
-        """Cast the floats of a pytree to `compute_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `compute_dtype`; all else stays."""
         return _cast(tree, self.compute_dtype)
 
     def cast_to_output(self, tree: T) -> T:
-        """Cast the floats of a pytree to `output_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `output_dtype`; all else stays."""
         return _cast(tree, self.output_dtype)
 
 

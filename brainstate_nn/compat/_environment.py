@@ -293,7 +293,7 @@ def register_default_behavior(
         env: Which settings; None for those of the process.
 
     Raises:
-        TypeError: The name is no text, or the function cannot be called.
+        TypeError: The name is not a text, or the function cannot be called.
         ValueError: Another is registered.
 
     Example:

@@ -35,7 +35,7 @@ class DelayState(today.ShortTermState):
 
 
 class Delay(Module):
-    """The last values of something, as many as the longest time that is asked for.
+    """The last values of something, for the longest time that an entry needs.
 
     Args:
         target_info: What the values are like: a pytree of arrays, or of what has their `shape` and `dtype`.

@@ -266,7 +266,7 @@ def set_host_device_count(n: int) -> None:
         n: How many.
 
     Raises:
-        ValueError: It is no positive whole number.
+        ValueError: It is not a positive whole number.
         RuntimeError: JAX has computed already.
 
     Example:

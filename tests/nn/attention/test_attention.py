@@ -197,7 +197,7 @@ X = jnp.ones((3, 5, 8))
         ({"out_size": 0}, "^out_size must be a positive whole number"),
         ({"head_size": "2"}, "^head_size must be a positive whole number"),
         ({"dropout": 1.5}, "^dropout must be the probability to drop an attention weight, between 0 and 1, not 1.5$"),
-        ({"dropout": 0.1, "attention_fn": max}, "^dropout needs the weights of attention attention_fn"),
+        ({"dropout": 0.1, "attention_fn": max}, "^dropout needs the weights of attention"),
         (
             {"rotary": nn.RotaryEmbedding(4)},
             r"^rotary must be made for heads of 2 features.*write `rotary=RotaryEmbedding\(2",
@@ -205,7 +205,7 @@ X = jnp.ones((3, 5, 8))
         ({"rotary": True}, "^rotary must be made for heads of 2 features, not True"),
         ({"scale": 0.0}, "^scale must be a number greater than 0, not 0.0$"),
         ({"softcap": -1}, "^softcap must be a number greater than 0, not -1$"),
-        ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the weights of attention attention_fn"),
+        ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the weights of attention"),
         (
             {"attention_dot_general": jax.lax.dot_general, "attention_fn": max},
             "^attention_dot_general needs the weights of attention",
@@ -230,7 +230,9 @@ def test_the_constructor_checks(options, message):
 
 def test_what_chooses_the_program_is_no_array():
     for name in ("is_causal", "decode", "return_weights"):
-        with pytest.raises(TypeError, match=rf"^MultiHeadAttention takes True or False for `{name}`, not .*inside, or"):
+        with pytest.raises(
+            TypeError, match=rf"^MultiHeadAttention takes True or False for `{name}`, not .*as a constant, or"
+        ):
             jit(made())(X, **{name: True})
 
 
@@ -254,7 +256,7 @@ class Net(nn.Module):
         ((X,), {"bias": 1j * X[..., :5]}, r"takes real numbers for `bias`, not c64\[3,5,5\]$"),
         ((X,), {"bias": "alibi"}, "takes an array for `bias`, not a str"),
         ((X,), {"bias": X[:, :4]}, r"takes a `bias` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not f32\[3,4,8\]"),
-        ((X,), {"mask": MASK[:2]}, r"a `mask` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not bool\[2,4,5,5\]"),
+        ((X,), {"mask": MASK[:2]}, r"takes a `mask` of shape \(3, 4, 5, 5\), .*shape \(5, 5\), not bool\[2,4,5,5\]"),
         ((X,), {"mask": MASK[..., 0]}, r"takes a `mask` of shape .* not bool\[3,4,5\]"),
         ((X,), {"mask": MASK[0, 0, 0]}, r"takes a `mask` of shape .* not bool\[5\]"),
         ((X[0],), {"mask": MASK}, r"takes a `mask` of shape \(4, 5, 5\), .* not bool\[3,4,5,5\]"),

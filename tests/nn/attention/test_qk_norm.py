@@ -76,7 +76,7 @@ def test_a_norm_that_does_not_fit_is_told_with_its_path():
         (nn.RMSNorm(8), r"^RMSNorm at Sequential\.layers\.0\.query_norm expects 8 features .* f32\[2,5,4,2\]"),
         (
             nn.Lambda(jnp.sum, -1),
-            r"^MultiHeadAttention at Sequential\.layers\.0 has a `query_norm` that makes f32",
+            r"^MultiHeadAttention at Sequential\.layers\.0 has a `query_norm` that turns f32",
         ),
     ]:
         net = nn.Sequential(made(normalize_qk=norm))

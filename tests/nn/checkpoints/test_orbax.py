@@ -75,7 +75,7 @@ def test_a_round_trip_is_exact(tmp_path, make):
 
 
 REFUSED = [
-    (lambda: nn.State("text"), "x is a str, and a file holds arrays and numbers"),
+    (lambda: nn.State("text"), "x is a str, but a file holds arrays and numbers"),
     (lambda: nn.State({"a": [object()]}), "x.a.0 is a object"),
     (lambda: nn.State(jax.ShapeDtypeStruct((2,), jnp.float32)), "x is a shape without a value"),
     (lambda: nn.State(np.array(["a"])), "x has the dtype <U1"),

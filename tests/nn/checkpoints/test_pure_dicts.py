@@ -189,7 +189,7 @@ def test_renames(rename):
 def test_renames_that_cannot_be():
     model = nn.Linear(2, 3)
     flat = nn.to_flat_dict(model)
-    with pytest.raises(GraphError, match=r"bias and weight are both renamed bias; .*; missing: weight"):
+    with pytest.raises(GraphError, match=r"bias and weight are both renamed to bias; .*; missing: weight"):
         nn.from_flat_dict(model, flat, rename=lambda name: "bias")
     for rename in (3, ["ab(", ("a", "b", "c")], [("(", "")]):
         with pytest.raises(

@@ -290,7 +290,7 @@ def test_the_shards_of_hugging_face(tmp_path):
 @each(
     ("change", "text"),
     [
-        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json has there"),
+        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json lists there"),
         (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is not a file in the same folder"),
         (
             lambda m: {**m, "bias": "model.safetensors.index.json"},
@@ -394,13 +394,13 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
         nn.save_states(path, model)
     for text in (
         "the states cannot be saved, nothing was written: ",
-        "text is a str, and a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
+        "text is a str, but a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
         "shape is a shape without a value: initialise or load the model first",
         "gone was donated, so its value is gone",
-        "thing.0 is a object, and",
+        "thing.0 is a object, but",
         "when has the dtype <M8[Y], which a file cannot hold: cast it",
         "big has the dtype >f4, which a file cannot hold: cast it",
-        "mask is a MaskedArray, and",
+        "mask is a MaskedArray, but",
         r"'\ud800' is not a name that a file can hold: rename the attribute or key",
     ):
         assert text in str(caught.value)
@@ -419,7 +419,7 @@ def test_names_and_texts_that_files_have_for_themselves(tmp_path):
     ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"brainstate_nn": ""})
     with pytest.raises(
-        TypeError, match=r"metadata is a dictionary of texts, such as `{\"format\": \"pt\"}`, not 'a': 1"
+        TypeError, match=r"metadata must map texts to texts, as in `{\"format\": \"pt\"}`, not 'a' to 1"
     ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"a": 1})
     assert os.listdir(tmp_path) == []

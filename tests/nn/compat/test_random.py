@@ -353,7 +353,7 @@ def test_a_parameter_has_a_shape_and_a_batch():
         (lambda: random.power(0.0), "a must be above 0"),
         (lambda: random.geometric(0.0), "p must be above 0 and at most 1"),
         (lambda: random.zipf(1.0), "a must be above 1"),
-        (lambda: random.hypergeometric(2, 3, [1, 6]), r"nsample is at most ngood \+ nbad, not \[1, 6\]"),
+        (lambda: random.hypergeometric(2, 3, [1, 6]), r"nsample must be at most ngood \+ nbad, not \[1, 6\]"),
         (lambda: random.chisquare(-1), "df must be above 0"),
         (lambda: random.truncated_normal(1.0, 0.0), "upper must be above lower"),
         (lambda: random.power(2.0, size=-1), "size takes numbers of 0 or more, not -1"),

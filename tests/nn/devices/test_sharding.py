@@ -183,8 +183,8 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_moved():
         "layers.0.weight is f32[8,6], and 6 is not a multiple of the 4 devices along 'model'; "
         "layers.1.bias is f32[4], which has fewer axes than ('data', ('model', 'data')); "
         "layers.1.bias has ('data', ('model', 'data')), where 'data' splits more than one dimension; "
-        "layers.1.weight has P('modle',), and the mesh has no axis 'modle', only 'data', 'model' (say what a name "
-        "stands for by `axes={'modle': 'data'}`)"
+        "layers.1.weight has P('modle',), but the mesh has no axis 'modle', only 'data', 'model' (map the "
+        "name to an axis, `axes={'modle': 'data'}`)"
     )
 
 

@@ -92,7 +92,7 @@ def test_groups_by_their_size_are_those_of_nnx():
 @each(
     "groups, size, told",
     [
-        (2, 3, r"num_groups=2 and group_size=3 say the same: give one, as in `GroupNorm\(None, 6, group_size=3\)`"),
+        (2, 3, r"num_groups=2 excludes group_size=3: give one of them, as in `GroupNorm\(None, 6, group_size=3\)`"),
         (None, 4, "group_size=4 must divide num_features=6 without a remainder"),
         (None, 0, "group_size must be a positive whole number, not 0"),
         (None, None, "num_groups must be a positive whole number, not None"),

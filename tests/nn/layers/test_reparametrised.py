@@ -316,7 +316,7 @@ def test_half_precision_is_kept(kind):
         (lambda: nn.WeightNorm(nn.Lambda(jnp.tanh)), r"names: Lambda has no state 'weight'; it has none"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=()), r"names must name at least one State .*, not \(\)"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=("weight", "weight")), r"names must name .* each once"),
-        (lambda: nn.SpectralNorm(nn.Linear(2, 3), names="bias"), r"names: .* of a matrix, and 'bias' is f32\[3\]"),
+        (lambda: nn.SpectralNorm(nn.Linear(2, 3), names="bias"), r"names: .* two axes or more, but 'bias' is f32\[3\]"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), n_steps=0), r"n_steps must be a positive whole number, not 0"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), epsilon=-1), r"epsilon must be a number greater than 0, not -1"),
         (lambda: nn.WeightNorm(nn.Linear(2, 3), epsilon=0), r"epsilon must be a number greater than 0, not 0"),

@@ -120,8 +120,8 @@ def test_without_anything_to_add_the_value_is_itself():
         (lambda m, x: m.a(x), {"aa": 0.0}, r"(?m)there is no value 'aa' to add to: Parts computes a$"),
         (lambda m, x: m.a(x), {"b": 0.0}, r"(?m)there is no value 'b' to add to: Parts computes a$"),
         (lambda m, x: x, {"b": 0.0}, r"(?m)Parts computes nothing$"),
-        (lambda m, x: m.a(m.a(x)), {"a": X}, r"'a' is computed 2 times, and 1 perturbations are given"),
-        (lambda m, x: m.a(x), {"a": [X, X]}, r"'a' is computed 1 times, and 2 perturbations"),
+        (lambda m, x: m.a(m.a(x)), {"a": X}, r"'a' is computed 2 times, but 1 perturbations are given"),
+        (lambda m, x: m.a(x), {"a": [X, X]}, r"'a' is computed 1 times, but 2 perturbations"),
         (lambda m, x: m.a(x), {"a": X[0]}, r"a is f32\[2,2\], to which f32\[2\] cannot be added"),
         (
             lambda m, x: nn.sow(m, "h", x),

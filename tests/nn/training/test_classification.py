@@ -157,7 +157,7 @@ class Holder(nn.Module):
         (
             lambda h: h.f1.update(jnp.ones((2, 4)), jnp.zeros(2, int)),
             ValueError,
-            r"F1 at Holder\.f1 has 3 classes, not",
+            r"F1 at Holder\.f1 has 3 classes, but",
         ),
         (
             lambda h: h.accuracy.update(jnp.ones((2, 4)), jnp.zeros((2, 4), int)),

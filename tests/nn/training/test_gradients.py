@@ -152,7 +152,7 @@ def test_a_cell_of_a_notebook_that_is_run_again():
 def test_two_parameters_of_one_model_are_not_exchanged():
     a, b = nn.Linear(2, 2), nn.Linear(2, 2)
     optimizer = nn.Optimizer([a, b], optax.sgd(0.1))
-    with pytest.raises(GraphError, match=r"that for 0\.bias is of .*the optimizer moves"):
+    with pytest.raises(GraphError, match=r"the one for 0\.bias is of .*the optimizer moves"):
         optimizer.update(grad(lambda: loss_of(a) + loss_of(b), [b, a])())
     optimizer.update(grad(lambda: loss_of(a) + loss_of(b), [a, b])())
 

@@ -311,7 +311,7 @@ def test_masks_that_no_metric_takes_change_nothing():
     before = treefy_states(metrics)
     for name, kind, words in (
         ("c", ValueError, "no metric 'c' for its mask; it has a, b"),
-        ("b", TypeError, "takes none"),
+        ("b", TypeError, "which takes no mask"),
     ):
         with pytest.raises(kind, match=words):
             metrics.update(x=jnp.ones(3), mask={"a": jnp.ones(3, bool), name: jnp.ones(3, bool)})

@@ -110,7 +110,7 @@ class Stack(Module):
             # Equal shapes are one object, so that identity tells.
             if shape is not shapes[0]:
                 raise ValueError(
-                    f"the layers of a Stack may differ only in the values of their states, but layer {index}  is not "
+                    f"the layers of a Stack may differ only in the values of their states, but layer {index} is not "
                     f"like layer 0: {diff(shapes[0], shape)}"
                 )
         stacked = list(map(_stacked, zip(*states, strict=True)))
@@ -247,7 +247,7 @@ def _stacked(states: Sequence[State[Any]]) -> Any:
     for index, value in enumerate(values):
         if describe(value) != describe(values[0]):
             raise ValueError(
-                f"the layers of a Stack may differ only in the values of their states, but layer {index}  has "
+                f"the layers of a Stack may differ only in the values of their states, but layer {index} has "
                 f"{locate(states[index])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
             )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)

@@ -176,7 +176,7 @@ def test_entries_are_found_by_name():
     line = made()
     line.register_entry("now", None)
     assert line.at("now").shape == (3,)
-    with pytest.raises(KeyError, match="there is no entry 'late', but 'now'"):
+    with pytest.raises(KeyError, match="there is no entry 'late'; there are 'now'"):
         line.at("late")
     with pytest.raises(KeyError, match="'now' is registered already"):
         line.register_entry("now", 0.1)

@@ -206,7 +206,7 @@ def test_metadata_that_do_not_fit_are_told_by_path():
 
 
 def test_an_unknown_axis_of_fully_sharded():
-    with pytest.raises(GraphError, match=r"bias has P\('fsdp',\), and the mesh has no axis 'fsdp'"):
+    with pytest.raises(GraphError, match=r"bias has P\('fsdp',\), but the mesh has no axis 'fsdp'"):
         specs(nn.Linear(8, 8), nn.fully_sharded("fsdp"))
 
 

@@ -205,7 +205,7 @@ def test_two_weights_of_one_name_are_refused():
 
     net = Odd(nn.Linear(2, 3, use_bias=False))
     setattr(net, "0", nn.Linear(2, 3, use_bias=False))
-    with pytest.raises(GraphError, match=r"0.weight and layers.0.weight would both be 0.weight"):
+    with pytest.raises(GraphError, match=r"0.weight and layers.0.weight would both be named 0.weight"):
         nn.export_weights(net, "torch")
 
 
@@ -356,7 +356,7 @@ def test_shapes_and_keys_are_no_weights():
 # ---------------------------------------------------------------------------------------------------------- refusals
 
 REFUSED = [
-    ("linen", nn.MGUCell(2, 3), r"the model is a MGUCell that linen cannot have: linen's MGUCell multiplies by"),
+    ("linen", nn.MGUCell(2, 3), r"the model is a MGUCell, which linen does not have: linen's MGUCell multiplies by"),
     ("torch", nn.SpectralNorm(nn.Linear(2, 3)), "torch keeps two singular vectors"),
     ("equinox", nn.SpectralNorm(nn.Linear(2, 3)), "equinox keeps two singular vectors"),
     ("nnx", nn.PReLU(3), "flax's PReLU has one slope"),

@@ -77,7 +77,7 @@ def test_another_equation_for_a_call():
     turned = x[:, :3] @ biased.weight.value.T + biased.bias.value[None]
     np.testing.assert_allclose(biased(x[:, :3], equation="bk,dk->bd"), turned, rtol=1e-5)
     with pytest.raises(
-        ValueError, match=r"^Einsum has a bias of shape \(3,\), and the result of `equation` 'b,dk->bdk'"
+        ValueError, match=r"^Einsum has a bias of shape \(3,\), but the result of `equation` 'b,dk->bdk'"
     ):
         biased(x[:, 0], equation="b,dk->bdk")
     with pytest.raises(

@@ -267,7 +267,7 @@ def test_what_is_of_use_to_one_is_given_to_all():
     net = nn.Sequential(nn.Stack(2, lambda: nn.GRUCell(2, 2)), Sized())
     nn.init_all_states(net, batch_size=3, depth=2)  # the layers of the Stack have no use for the depth
     assert net.layers[1].h.value.shape == (2, 3)
-    with pytest.raises(TypeError, match=r"'bach' of"):
+    with pytest.raises(TypeError, match="got 'bach', which no module of Sequential takes"):
         nn.init_all_states(nn.Sequential(nn.Stack(2, lambda: nn.GRUCell(2, 2))), bach=3)
     nn.reset_all_states(nn.init_all_states(Sized(), depth=2), depth=2)
 
@@ -286,5 +286,5 @@ def test_a_decorated_method():
         init_state = logged(Sized.init_state)
 
     assert nn.init_all_states(Logged(), batch_size=3).h.value.shape == (1, 3)
-    with pytest.raises(TypeError, match="'bach' of"):
+    with pytest.raises(TypeError, match="got 'bach', which no module of Logged takes"):
         nn.init_all_states(Logged(), bach=3)

@@ -154,7 +154,7 @@ def test_what_was_stacked_by_hand_has_to_say_so():
     model.layers.own.weight = nn.ParamState(jnp.ones((3, 4, 4)))
     before = graphdef(model)
     with pytest.raises(
-        ValueError, match=r"Stack\.layers\.own\.weight is one for all layers .* `ParamState\(value, lane_ndim="
+        ValueError, match=r"Stack\.layers\.own\.weight has the values of all layers .* `ParamState\(value, lane_ndim="
     ):
         nn.add_lora(model, 2)
     assert graphdef(model) is before

@@ -10,7 +10,7 @@ ARGS   ?=
 BIN := $(VENV)/bin
 PACKAGES := brainstate_graph brainstate_transform brainstate_nn
 
-.PHONY: help demo test lint format types contracts bench clean
+.PHONY: help demo test docs package lint format types contracts bench clean
 .DEFAULT_GOAL := help
 # A failed installation must not look like a finished one.
 .DELETE_ON_ERROR:
@@ -24,6 +24,13 @@ demo: $(VENV)/.installed-demo  ## Train a small network on handwritten digits
 
 test: $(VENV)/.installed-test  ## Run the tests (all but the slow ones), the doctests and the docs
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+docs: $(VENV)/.installed-docs  ## Build the site of the documentation below build/site, and check its links
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/site
+	$(BIN)/python -m tools.check_site build/site
+
+package: $(VENV)/.installed-package  ## Build a wheel and an sdist, and try them in an environment of their own
+	$(BIN)/python -m tools.package
 
 lint: $(VENV)/.installed-dev  ## Check the style of the sources
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Take an object graph apart into plain data, and put it together again."""
 
+import brainstate_graph._tools.spellings as _spellings
+
 from ._core.node import Node
 from ._core.state import State, maybe_state
 from ._verbs.treefy import treefy_split, treefy_merge, treefy_states, clone, graphdef
@@ -44,5 +46,12 @@ __all__ = [
     "BrainStateError", "GraphError", "StateArgumentError", "StructureError", "TraceContextError",
 ]  # fmt: skip
 
-# The kinds of states are shown to users by the place from which they are imported.
+# Kinds of states and errors are shown to users by the place from which they are imported.
 State.__module__ = __name__
+for _error in (BrainStateError, GraphError, StateArgumentError, StructureError, TraceContextError):
+    _error.__module__ = __name__
+del _error
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _spellings.missing_names(__name__)
+del _spellings

@@ -1,9 +1,9 @@
 """Older spellings of states, hooks and graphs, one line each: names of brainstate that mean what ours mean.
 
-They are here for code that is moving over; docs/migration.md lists them beside today's spelling. A name that is not
-here is today's, and comes from the package itself. Importing this file also gives `State` its older methods
-(``state.numel()``), so that the states of every layer have them: each is the function of that name here. Likewise a
-`HookContext` gets `operation`, `state_name` and `transformed_value`, and a `Hook` `enable` and `disable`.
+They are here for code that is moving over; docs/coming_from/names_brainstate.md lists them beside today's spelling. A
+name that is not here is today's, and comes from the package itself. Importing this file also gives `State` its older
+methods (``state.numel()``), so that the states of every layer have them: each is the function of that name here.
+Likewise a `HookContext` gets `operation`, `state_name` and `transformed_value`, and a `Hook` `enable` and `disable`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import brainstate_graph as today
 
 from ._core.state import State
 from ._records.hooks import Hook, HookContext, HookKind, hooks_of_all, register
+from ._tools.spellings import name_here
 from ._trees.tree import FlattedDict, NestedDict, TreefyState
 from ._verbs.metadata import declare_late
 
@@ -50,10 +51,9 @@ def from_today(older: str, *packages: Any) -> Callable[[str], Any]:
         for package in packages:
             if not name.startswith("__") and hasattr(package, name):
                 return getattr(package, name)
-        raise AttributeError(
-            f"{older} has no {name!r}: docs/migration.md says of each name of brainstate what to write instead, or why "
-            "there is none"
-        )
+        instead = None if name.startswith("_") else name_here(name, older)
+        instead = instead or "docs/coming_from/names_brainstate.md lists the names of brainstate"
+        raise AttributeError(f"{older} has no {name!r}: {instead}")
 
     return find
 

@@ -27,6 +27,7 @@ from ._tools.constants import under_jax_alone
 from ._tools.definition import definition_order
 from ._tools.frames import is_hidden
 from ._tools.identity import by_identity
+from ._tools.spellings import keyword_here, missing_names, name_here
 from ._tools.tokens import Shelf, here, leases, tokenless
 from ._tools.warn import warn
 from ._tools.whole_file import whole_file
@@ -71,10 +72,13 @@ __all__ = [
     "hooks_key",
     "in_raw_trace",
     "is_hidden",
+    "keyword_here",
     "leases",
     "locate",
     "make_state",
     "make_states",
+    "missing_names",
+    "name_here",
     "new_node",
     "node_in",
     "note_owners",

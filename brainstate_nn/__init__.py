@@ -1,6 +1,7 @@
 """Modules, kinds of state, layers, random streams, training and checkpoints: what models are written with."""
 
-from brainstate_graph import State
+import brainstate_graph.extend as _extend
+from brainstate_graph import State, __version__
 
 from ._core.states import LongTermState, ShortTermState, ParamState, BatchState, HiddenState
 from ._recurrent.hidden_groups import HiddenGroupState, HiddenTreeState
@@ -86,4 +87,6 @@ for _kind in (
     _kind.__module__ = __name__
 del _kind
 
-__version__ = "0.1.0"
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

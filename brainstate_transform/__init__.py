@@ -1,5 +1,8 @@
 """Every JAX transform, aware of states, by one public recipe."""
 
+import brainstate_graph.extend as _extend
+from brainstate_graph import __version__
+
 # compiling
 from ._jit.jit import jit, JittedFunction
 from ._jit.stages import Traced, Lowered, Compiled
@@ -71,7 +74,10 @@ from ._conformance.check import check_transform
 # errors
 from ._engine.errors import BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError
 
-__version__ = "0.1.0"
+# Errors are shown to users by the place from which they are imported.
+for _error in (BatchAxisError, ConformanceError, LostStateError, NonFiniteError, StaleProgramError):
+    _error.__module__ = __name__
+del _error
 
 # Without `map`, which `import *` would put in the place of the one of Python.
 __all__ = [
@@ -101,3 +107,7 @@ __all__ = [
     # errors
     "BatchAxisError", "ConformanceError", "LostStateError", "NonFiniteError", "StaleProgramError",
 ]  # fmt: skip
+
+# Names of other frameworks answer with the spelling here.
+__getattr__ = _extend.missing_names(__name__)
+del _extend

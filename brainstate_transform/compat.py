@@ -1,7 +1,7 @@
 """Older spellings, one line each: names and keywords of brainstate that mean what ours mean.
 
-They are here for code that is moving over; docs/migration.md lists them beside today's spelling. A name that is not
-here is today's, and comes from the package itself.
+They are here for code that is moving over; docs/coming_from/names_brainstate.md lists them beside today's spelling. A
+name that is not here is today's, and comes from the package itself.
 """
 
 from __future__ import annotations

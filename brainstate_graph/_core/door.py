@@ -118,7 +118,7 @@ def live(state: State[Any]) -> Any:
         return state._value
     except AttributeError:
         raise TraceContextError(
-            f"{locate(state)} was made inside a transformed function, and its value did not leave it. "
+            f"{locate(state)} was made inside a transformed function, and its value did not leave that function. "
             "Make the State before the call, or return the Node that holds it from the function."
         ) from None
 
@@ -197,8 +197,8 @@ def refuse_foreign(state: State[Any], value: Any) -> None:
             return
     if not at_home(state) or (stack.top is None and get_opaque_trace_state() == NO_TRACE):
         raise TraceContextError(
-            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not know "
-            "of states, so the value would outlive its trace. Use the transform of the same name from "
+            f"{locate(state)} cannot take a traced value here: the code runs inside a JAX transform that does not "
+            "handle states, so the value would outlive its trace. Use the transform of the same name from "
             "brainstate_transform, or split the model first: `graphdef, tree = treefy_split(model)`."
         )
 
@@ -327,7 +327,7 @@ def write_values(
         also: What else is stored in the same step: iterators that run in C, such as `storing` and `filling` return.
 
     Raises:
-        TraceContextError: A value belongs to a JAX trace that does not know of the state.
+        TraceContextError: A value belongs to a JAX trace that does not handle the state.
     """
     top = stack.top if overlays.open_overlays else None
     checked = top is None and PLAIN.issuperset(map(type, values))
@@ -358,7 +358,7 @@ def _check(states: Sequence[State[Any]], values: Sequence[Any], top: Overlay | N
 
 
 def assign_values(states: Sequence[State[Any]], values: Sequence[Any]) -> None:
-    """Assign values as ``.value = ...`` does, hooks told and checks made, all or none, in one step."""
+    """Assign values as ``.value = ...`` does, with hooks and checks, all or none, in one step."""
     if overlays.busy == overlays.open_overlays:  # no hook and no check anywhere
         write_values(states, values)
     else:

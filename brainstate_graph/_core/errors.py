@@ -6,24 +6,23 @@ __all__ = ["BrainStateError", "GraphError", "StateArgumentError", "StructureErro
 
 
 class BrainStateError(Exception):
-    """The base of every error that this project raises on its own account."""
+    """The base of the error classes of these packages: catch it to catch all of them."""
 
 
 class TraceContextError(BrainStateError):
-    """A value of one trace was about to reach a state of another, or a state outlived its trace."""
+    """A traced value was about to leave its trace through a state, or a state was used after its trace had ended."""
 
 
 class GraphError(BrainStateError, ValueError):
-    """A graph holds something that cannot be taken apart, or data that does not fit a graph."""
+    """A graph holds something that cannot be split into data, or data do not fit the graph that they are given to."""
 
 
 class StructureError(BrainStateError, ValueError):
-    """A function changes the structure of its graph where only values can be changed."""
+    """A function changes the structure of its model where only the values of states can change."""
 
 
 class StateArgumentError(BrainStateError, TypeError, ValueError):
     """A bare State was passed to, or returned from, a transformed function.
 
-    It is both a TypeError and a ValueError, because the guides promise the one and the
-    reference system raises the other.
+    It is both a TypeError and a ValueError, so that code written for brainstate catches it either way.
     """

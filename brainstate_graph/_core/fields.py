@@ -1,11 +1,11 @@
-"""``Fields``: the attribute dictionary of a node, once somebody asked for it.
+"""``Fields``: the attribute dictionary of a node, once code outside has it.
 
-``vars(node)``, ``functools.wraps``, ``jax.vmap(node)``, a Protocol and a cached property ask for it.  Most only look,
-and a look is no change.  Who writes to it sets an attribute.  So a node hands out a dictionary that notes and stamps
-what is written to it, as ``node.name = value`` does, and that is its own from then on: nobody has to compare it with
-what it was, and C code, which reads past any method, finds the attributes in it.
+``vars(node)``, ``functools.wraps``, ``jax.vmap(node)``, a Protocol and a cached property take it.  Most only read it,
+and a look changes nothing.  But a write to it sets an attribute.  So a node returns a dictionary that notes and stamps
+each write, as ``node.name = value`` does.  From then on it is the dictionary of the node.  So it need not be compared
+with what it was, and C code, which reads past any method, finds the attributes in it.
 
-A node that nobody asked keeps the dictionary that Python gave it; an attribute is read and set as fast in either.
+Any other node keeps the dictionary that Python gave it; an attribute is read and set as fast in either.
 """
 
 from __future__ import annotations

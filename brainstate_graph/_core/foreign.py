@@ -61,7 +61,7 @@ class ForeignType(NamedTuple):
 def refuse_equal_keys(kind: type[Any], keys: Sequence[Any]) -> None:
     """Raise if two children of an object have one key: an edge is known by its key."""
     if len({static_key(key) for key in keys}) < len(keys):
-        raise GraphError(f"a {kind.__name__} flattens to children of equal keys {keys}")
+        raise GraphError(f"a {kind.__name__} flattens to children with equal keys {keys}")
 
 
 _registry: dict[type[Any], ForeignType] = {}
@@ -87,7 +87,7 @@ def register_graph_node_type(
         clear: Takes all children out of a node.
 
     Raises:
-        TypeError: `type` is no class, or one that is known already.
+        TypeError: `type` is not a class, or is registered already.
 
     Example:
         >>> from brainstate_graph import State, register_graph_node_type, states
@@ -112,11 +112,11 @@ def register_graph_node_type(
     if type in _registry:
         raise TypeError(f"{type.__name__} is registered already")
     if type.__module__ == "builtins" or issubclass(type, (State, Node)):
-        raise TypeError(f"{type.__name__} is known to every graph: register a class of your own")
+        raise TypeError(f"{type.__name__} is a built-in type of graphs: register a class of your own")
     foreign = ForeignType(flatten, set_key, pop_key, create_empty, clear)
     for name, function in foreign._asdict().items():
         if not callable(function):
-            raise TypeError(f"{name} of {type.__name__} is a function, not {function!r}")
+            raise TypeError(f"{name} of {type.__name__} must be a function, not {function!r}")
     _registry[type] = foreign
     registered += 1
     clock.tick()  # what was split before is looked at again

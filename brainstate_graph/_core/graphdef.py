@@ -222,7 +222,7 @@ class GraphDef:
         raise TypeError("a GraphDef is made from a graph: write `graphdef(node)` or `treefy_split(node)`")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise TypeError(f"a GraphDef does not change: change the node and write `graphdef(node)`, for {name!r}")
+        raise TypeError(f"a GraphDef is immutable, so {name!r} stays: change the node and write `graphdef(node)`")
 
     __delattr__: Any = __setattr__
 
@@ -268,7 +268,7 @@ class GraphDef:
 
     @cached_property
     def node_rows(self) -> tuple[int, ...]:
-        """The row numbers of the nodes that are no foreign ones, in order."""
+        """The row numbers of the nodes that are instances of Node, in order."""
         return tuple([i for i, row in enumerate(self.rows) if row.kind == "node"])
 
     @cached_property

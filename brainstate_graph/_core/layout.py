@@ -186,7 +186,7 @@ class Layout:
             index_of[step] = i
             spec_of[step] = specs[i] or spec_of.get(step)
         if twice and not last_wins:
-            raise GraphError("; ".join(f"the path {trie.path_to(step)!r} stands twice" for step in twice))
+            raise GraphError("; ".join(f"the path {trie.path_to(step)!r} occurs twice" for step in twice))
         parents, keys, old = trie.in_order()
         new = {-1: -1, **{step: i for i, step in enumerate(old)}}
         kept = sorted(index_of, key=new.__getitem__)
@@ -314,7 +314,9 @@ class _Trie:
         try:
             hash(key)
         except TypeError:
-            raise TypeError(f"a key of a state tree is hashable, not {key!r} as in {self.path_to(step)!r}") from None
+            raise TypeError(
+                f"the keys of a state tree must be hashable, not {key!r} as in {self.path_to(step)!r}"
+            ) from None
 
     def in_order(self) -> tuple[list[int], list[Any], list[int]]:
         """Return the steps in pre-order with siblings in their order: parents, keys, and the number that each had."""

@@ -113,8 +113,8 @@ def tell_constants(states: Iterable[Any]) -> None:
     for name, assigned in constants.changing(states):
         more = f" and {len(assigned) - 1} more" if len(assigned) > 1 else ""
         warnings.warn(
-            f"{locate(assigned[0])}{more} is assigned, and `{name}` goes on with the old value when it is called "
-            "again: it was compiled outside of any transform of brainstate_transform, with the value as a constant. "
+            f"{locate(assigned[0])}{more} was assigned, but `{name}` keeps the old value: it was compiled "
+            "outside of any transform of brainstate_transform, with the value as a constant. "
             "Use the transform of the same name, `from brainstate_transform import jit`, or pass the values: "
             "`graphdef, tree = treefy_split(model)`.",
             stacklevel=level_of_user(),
@@ -129,8 +129,8 @@ def refuse_away(state: Any) -> None:
     """
     if not at_home(state):
         raise TraceContextError(
-            f"{locate(state)} cannot move on here: the code runs inside a JAX transform that does not know of states, "
-            "as `jax.vmap`, where all lanes would draw the same. Use the transform of the same name from "
+            f"{locate(state)} cannot advance here: the code runs inside a JAX transform that does not handle states, "
+            "such as `jax.vmap`, where all lanes would draw the same. Use the transform of the same name from "
             "brainstate_transform, or draw before and pass the keys: `keys = rng.split_key(n)`."
         )
 

@@ -58,14 +58,15 @@ class Node(NodeBase):
             raise TypeError(f"{cls.__name__} is a Node, whose attributes must be in its dictionary: remove `__slots__`")
         if isinstance(cls.graph_invisible_attrs, str):
             raise TypeError(
-                f"{cls.__name__}.graph_invisible_attrs is a tuple of names: write `({cls.graph_invisible_attrs!r},)`"
+                f"{cls.__name__}.graph_invisible_attrs must be a tuple of names: write "
+                f"`({cls.graph_invisible_attrs!r},)`"
             )
         for name, value in vars(cls).items():
             if _is_part(value):
                 kind = type(value).__name__
                 raise TypeError(
-                    f"{cls.__name__}.{name} is a {kind} of the class, which no split of an object sees: set it in the "
-                    f"constructor, `self.{name} = ...`"
+                    f"{cls.__name__}.{name} is a {kind} of the class, and no split of an object finds it there: set it "
+                    f"in the constructor, `self.{name} = ...`"
                 )
         _reserve(cls)
 
@@ -167,8 +168,8 @@ def _refuse_to_hide(cls: type[Node], name: str, value: Any) -> None:
         map(_is_part, jax.tree.leaves(value))
     ):
         raise TypeError(
-            f"`{name}` of {cls.__name__} is {'a setting' if setting else 'a method'}, which this "
-            f"{type(value).__name__} would hide: give the attribute another name, such as `self.{name}_ = ...`"
+            f"`{name}` of {cls.__name__} is {'a setting' if setting else 'a method'}, and this "
+            f"{type(value).__name__} would hide it: give the attribute another name, such as `self.{name}_ = ...`"
         )
 
 

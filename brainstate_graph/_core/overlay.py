@@ -151,7 +151,7 @@ class Overlay:
 
     def __enter__(self) -> Overlay:
         if self._open:
-            raise RuntimeError("this Overlay is open already: make another one, `with Overlay() as overlay:`")
+            raise RuntimeError("this Overlay is already open: make another one, `with Overlay() as overlay:`")
         self._open = True
         self._thread = threading.get_ident()
         self._raw = self.user is None and in_raw_trace()
@@ -199,7 +199,7 @@ def open_overlay() -> Overlay | None:
 
 
 def close_above(overlay: Overlay | None) -> None:
-    """End, as failed, what stands open above an overlay of this thread, where a signal has cut its end short."""
+    """End, as failed, what is open above an overlay of this thread, where a signal has cut its end short."""
     while (top := stack.top) is not None and top is not overlay and top in open_overlays:
         top.close(failed=True)
 
@@ -254,7 +254,7 @@ def untraced() -> bool:
 
 @contextmanager
 def outside() -> Generator[None]:
-    """Leave every overlay of this thread for a moment, to make a State that outlives the trace.
+    """Leave every overlay of this thread inside the block, to make a State that outlives the trace.
 
     Example:
         >>> from brainstate_graph import Overlay, State, outside

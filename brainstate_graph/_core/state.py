@@ -77,7 +77,7 @@ class State(Box, Operators, Generic[T]):
 
     @property
     def value(self) -> T:
-        """The current value: of the trace while one runs, else of the box."""
+        """The current value; while a function is traced, the value in that trace."""
         if overlays.busy:
             return door.read(self)
         try:
@@ -110,14 +110,14 @@ class State(Box, Operators, Generic[T]):
         return MappingProxyType(dict(self._meta))
 
     def restore_value(self, value: T) -> None:
-        """Assign `value` as ``.value`` does, but tell "restore" hooks in place of those for writes."""
+        """Assign `value` as ``.value`` does, but call the "restore" hooks instead of those for writes."""
         door.write(self, value, restoring=True)
 
     def replace(self, value: T = _KEEP, **metadata: Any) -> State[T]:
         """Return a new state of the same kind with another value, name, tag or metadata; None takes one away."""
         new = detached(door.copied(self)) if value is _KEEP else value
         if isinstance(new, State):
-            raise ValueError(f"{door.locate(self)} is replaced by a value, not by {new!r}: give `other.value`")
+            raise ValueError(f"{door.locate(self)} must be replaced by a value, not by {new!r}: give `other.value`")
         return make_state(type(self), new, redeclared(self._meta, metadata) if metadata else self._meta)
 
     def copy(self) -> State[T]:
@@ -134,7 +134,7 @@ class State(Box, Operators, Generic[T]):
         enabled: bool = True,
         name: str | None = None,
     ) -> Hook:
-        """Register a function that is told of accesses to this state; see `register_state_hook`."""
+        """Register a function that is called at accesses to this state; see `register_state_hook`."""
         return register(self, kind, callback, priority, on_error, enabled, name)
 
     @property
@@ -143,7 +143,7 @@ class State(Box, Operators, Generic[T]):
         return hooks_of(self)
 
     def refuse_replacement(self, name: str, by: Any) -> None:
-        """Raise where an attribute that holds this state is given an array: the state would go without a word."""
+        """Refuse to replace this state by an array in an attribute of a node: the state would be lost."""
         if isinstance(by, State):
             return
         leaves = jax.tree.leaves(by)
@@ -177,10 +177,12 @@ def declared(name: str | None, tag: str | Iterable[str] | None, metadata: dict[s
     if tag is not None:
         metadata["tag"] = frozenset((tag,)) if isinstance(tag, str) else frozenset(tag)
         if not all(isinstance(t, str) for t in metadata["tag"]):
-            raise TypeError(f"a tag is a string, not {tag!r}")
+            raise TypeError(f"a tag must be a string, not {tag!r}")
     for key, item in metadata.items():
         if _can_change(item):
-            raise TypeError(f"metadata of a State cannot change: {key} is or holds a list or the like; give a tuple")
+            raise TypeError(
+                f"the metadata of a State must be immutable: {key} is or holds a list or the like; give a tuple"
+            )
     meta = tuple(sorted(metadata.items()))
     note_checked(meta)
     return meta
@@ -241,7 +243,7 @@ _set_meta: Any = Box.__dict__["_meta"].__set__
 
 
 def maybe_state(item: Any) -> Any:
-    """Return the value of a State, and anything else as it is.
+    """Return the value of a State, and any other object unchanged.
 
     Example:
         >>> from brainstate_graph import State, maybe_state

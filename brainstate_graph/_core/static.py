@@ -72,7 +72,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
 
     Args:
         value: Any Python value that is not part of the graph.
-        short: Returns what stands in the key for a value that is too large to be compared by content, else None.
+        short: Returns the part of the key for a value that is too large to be compared by content, else None.
 
     Returns:
         A key; keys of equal values of equal types are equal.
@@ -153,7 +153,7 @@ def _key_of_array(value: Any) -> Hashable:
 def _hidden(item: Any, function: Any = None) -> GraphError:
     cure = "Hold it in an attribute of a Node, or in a list, tuple or dict."
     if function is not None:
-        cure = f"Make the {type(function).__name__} that speaks of it inside of the method that calls it."
+        cure = f"Make the {type(function).__name__} that names it inside of the method that calls it."
     return GraphError(f"a {type(item).__name__} is hidden where the graph cannot see it. {cure}")
 
 

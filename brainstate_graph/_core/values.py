@@ -27,7 +27,7 @@ __all__ = [
 
 
 def aval_of(leaf: Any) -> tuple[Any, ...]:
-    """Return the shape and dtype of a leaf of a value; of what is no array and no number its class.
+    """Return the shape and dtype of a leaf of a value; of any other leaf its class.
 
     Example:
         >>> import jax.numpy as jnp

@@ -36,7 +36,7 @@ def shortened(form: Any) -> str:
 def dtype_form(dtype: np.dtype[Any]) -> Any:
     """Return the form of a dtype: its text, or a list of its fields."""
     if dtype.hasobject:
-        raise GraphError(f"a dtype of Python objects ({dtype}) has no form")
+        raise GraphError(f"a dtype of Python objects ({dtype}) cannot be written as data")
     try:
         of_numpy = dtype.type.__module__ != "ml_dtypes"
         form = (_lists(dtype.descr) if dtype.names is not None else dtype.str) if of_numpy else dtype.name
@@ -44,7 +44,7 @@ def dtype_form(dtype: np.dtype[Any]) -> Any:
             return form
     except ValueError:  # fields that overlap; a GraphError is one too
         pass
-    raise GraphError(f"the dtype {dtype} has no form")
+    raise GraphError(f"the dtype {dtype} cannot be written as data")
 
 
 def _lists(descr: Any) -> Any:
@@ -56,17 +56,17 @@ def dtype_of(form: Any) -> np.dtype[Any]:
     try:
         return np.lib.format.descr_to_dtype(_descr(form))
     except (TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
-        raise GraphError(f"no dtype: {shortened(form)}: {error}") from None
+        raise GraphError(f"not a dtype: {shortened(form)}: {error}") from None
 
 
 def _descr(form: Any) -> Any:
     """Return the form of a dtype with tuples where NumPy has them: fields, names with a title, and shapes."""
     if isinstance(form, str):
         if not _DTYPE_NAME.fullmatch(form):
-            raise ValueError("there is none of this name")
+            raise ValueError("there is no dtype of this name")
         return form
     if not isinstance(form, list) or not form:
-        raise ValueError("it is a text, or a list of fields")
+        raise ValueError("a dtype must be a text, or a list of fields")
     return [(_field_name(name), _descr(of), *map(_shape, shape)) for name, of, *shape in form]
 
 
@@ -74,27 +74,27 @@ def _field_name(form: Any) -> Any:
     if isinstance(form, list) and all(isinstance(text, str) for text in form):
         return tuple(form)  # the title and the name
     if not isinstance(form, str):
-        raise ValueError("the name of a field is a text")
+        raise ValueError("the name of a field must be a text")
     return form
 
 
 def _shape(form: Any) -> tuple[int, ...]:
     if not isinstance(form, list) or len(form) > 32 or any(type(n) is not int or n < 0 for n in form):
-        raise GraphError(f"no shape: {shortened(form)}")
+        raise GraphError(f"not a shape: {shortened(form)}")
     return tuple(form)
 
 
 def array_form(array: np.ndarray[Any, Any]) -> Any:
     """Return the form of a NumPy array: dtype, shape, data."""
     if not array.dtype.itemsize and array.size > 1:
-        raise GraphError(f"the dtype {array.dtype} has no form")
+        raise GraphError(f"the dtype {array.dtype} cannot be written as data")
     return [dtype_form(array.dtype), list(array.shape), base64.b64encode(array.tobytes()).decode("ascii")]
 
 
 def array_of(form: Any) -> np.ndarray[Any, Any]:
     """Return the array of a form: read-only, as large as the data are, and no larger."""
     if not isinstance(form, list) or len(form) != 3:
-        raise GraphError("an array is a list of dtype, shape and data")
+        raise GraphError("an array must be a list of dtype, shape and data")
     dtype, shape = dtype_of(form[0]), _shape(form[1])
     try:
         # The data are there before the array: its size is theirs, whatever shape the file claims.
@@ -104,11 +104,11 @@ def array_of(form: Any) -> np.ndarray[Any, Any]:
             raise ValueError(f"{len(data)} bytes do not make the shape {shape} of dtype {dtype}")
         array = np.ndarray(shape, dtype, buffer=data)
     except (TypeError, ValueError) as error:
-        raise GraphError(f"no data of an array: {error}") from None
+        raise GraphError(f"these are not the data of an array: {error}") from None
     if dtype.kind == "b" and array.view("u1").max(initial=0) > 1:
-        raise GraphError("the bytes of a bool are 0 or 1")
+        raise GraphError("the bytes of a bool must be 0 or 1")
     if dtype.kind == "U" and data and np.frombuffer(data, dtype.str[0] + "u4").max() > 0x10FFFF:
-        raise GraphError("the text of an array is no text")
+        raise GraphError("the bytes of an array of texts are not text")
     return array
 
 
@@ -117,14 +117,16 @@ def scalar_form(scalar: np.generic) -> Any:
     dtype, _, data = array_form(np.asarray(scalar))  # of texts the dtype of a scalar does not fit its data
     back = scalar_of([dtype, data])
     if type(back) is not type(scalar) or back.tobytes() != scalar.tobytes():
-        raise GraphError(f"this scalar of type {type(scalar).__name__} has no form: use one of a sized type")
+        raise GraphError(
+            f"this scalar of type {type(scalar).__name__} cannot be written as data: use one of a sized type"
+        )
     return [dtype, data]
 
 
 def scalar_of(form: Any) -> np.generic:
     """Return the NumPy scalar of a form."""
     if not isinstance(form, list) or len(form) != 2:
-        raise GraphError("a scalar is a list of dtype and data")
+        raise GraphError("a scalar must be a list of dtype and data")
     scalar: Any = array_of([form[0], [], form[1]])[()]
     return scalar
 
@@ -132,22 +134,22 @@ def scalar_of(form: Any) -> np.generic:
 def jax_array_form(array: jax.Array) -> Any:
     """Return the form of an array of JAX: dtype, shape, data, and whether its type is weak."""
     if jnp.issubdtype(array.dtype, jax.dtypes.extended):
-        raise GraphError(f"an array of dtype {array.dtype} has no form: hold it in a State")
+        raise GraphError(f"an array of dtype {array.dtype} cannot be written as data: hold it in a State")
     if not array.is_fully_addressable:
-        raise GraphError("an array of several processes has no form: hold it in a State")
+        raise GraphError("an array of several processes cannot be written as data: hold it in a State")
     weak = bool(array.weak_type)
     if weak and array.ndim:
-        raise GraphError("an array of weak type has no form: give it a dtype, `jnp.asarray(x, x.dtype)`")
+        raise GraphError("an array of weak type cannot be written as data: give it a dtype, `jnp.asarray(x, x.dtype)`")
     try:
         return [*array_form(np.asarray(array)), weak]
     except RuntimeError as error:  # given away to a compiled function
-        raise GraphError(f"the array has no data any more: {error}") from None
+        raise GraphError(f"the array was deleted, and its data with it: {error}") from None
 
 
 def jax_array_of(form: Any) -> jax.Array:
     """Return the array of JAX of a form: a new one each time."""
     if not isinstance(form, list) or len(form) != 4 or type(form[3]) is not bool:
-        raise GraphError("an array of JAX is a list of dtype, shape, data and whether its type is weak")
+        raise GraphError("an array of JAX must be a list of dtype, shape, data and whether its type is weak")
     data = array_of(form[:3])
     if form[3] and (data.ndim or type(data.item()) not in (int, float, complex)):
         raise GraphError("the type of such an array cannot be weak")
@@ -155,7 +157,7 @@ def jax_array_of(form: Any) -> jax.Array:
         with jax.ensure_compile_time_eval():
             array = jnp.asarray(data.item() if form[3] else data)
     except TypeError as error:
-        raise GraphError(f"no array of JAX: {error}") from None
+        raise GraphError(f"not an array of JAX: {error}") from None
     if array.dtype != data.dtype:
         raise GraphError(f"an array of JAX of dtype {data.dtype} needs `jax.config.update('jax_enable_x64', True)`")
     return array

@@ -136,9 +136,9 @@ def _filled(cell: Any) -> bool:
 def fingerprint(graphdef: GraphDef) -> str:
     """Return a digest of a GraphDef that is the same in every process and on every machine.
 
-    Equal GraphDefs have equal fingerprints, different ones different, but for what is known by name or by content
-    here and by identity there: classes, functions and arrays of JAX. Two lambdas of the same code are one, and their
-    code is that of one version of Python.
+    Equal GraphDefs have equal fingerprints, and different ones have different fingerprints. Classes and functions count
+    by name and arrays of JAX by content, where a GraphDef compares them by identity. Two lambdas with the same code
+    count as one, and their code depends on the version of Python.
 
     Args:
         graphdef: The shape of a graph.
@@ -159,5 +159,5 @@ def fingerprint(graphdef: GraphDef) -> str:
     encoder, digest = _Digester(), hashlib.sha256(b"brainstate_graph.GraphDef 1\n")
     for form in encoder.rows(graphdef) if graphdef.rows else [encoder.root(graphdef)]:
         digest.update(dumps(form).encode())
-    encoder.check("there is no fingerprint of what is compared by identity:")
+    encoder.check("a fingerprint cannot be made of what is compared by identity:")
     return digest.hexdigest()[:32]

@@ -24,10 +24,10 @@ __all__ = ["register_where_imported", "register_with_flax"]
 
 
 def register_with_flax() -> None:
-    """Tell ``flax.serialization`` how state trees are written and read; a second call changes nothing.
+    """Make ``flax.serialization`` write and read state trees; a second call changes nothing.
 
-    Without it ``to_state_dict`` returns a tree as it is, and ``to_bytes`` refuses it. Where flax was imported before
-    this package, no call is needed.
+    Without it ``to_state_dict`` returns a tree unchanged, and ``to_bytes`` refuses it. If flax was imported before this
+    package, no call is needed.
 
     Raises:
         ImportError: flax is not installed.

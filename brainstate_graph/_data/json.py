@@ -48,10 +48,10 @@ def to_json(graphdef: GraphDef) -> str:
         graphdef: The shape of a graph.
 
     Returns:
-        The text; docs/graphdef.md describes it.
+        The text; docs/guides/graphdef_json.md describes it.
 
     Raises:
-        GraphError: It holds what has no JSON form, such as a lambda; the message has all the paths.
+        GraphError: It holds a value that cannot be written as JSON, such as a lambda; the message has all the paths.
 
     Example:
         >>> from brainstate_graph import State, from_json, graphdef, to_json
@@ -71,15 +71,15 @@ def to_json(graphdef: GraphDef) -> str:
 
 
 def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
-    """Read a GraphDef from JSON text, which may come from anybody.
+    """Read a GraphDef from JSON text; reading runs no code that `allow` does not name.
 
     Args:
         text: What `to_json` wrote.
-        allow: What the text may name: classes and functions, and modules or names of modules for all that is defined
-            in them or below. Only these are imported and looked up. Plain types need no mention.
+        allow: The classes and functions that the text may name, or modules (or names of modules) for all that they
+            define. Only these are imported and looked up. Plain types are always allowed.
 
     Returns:
-        The GraphDef: the very object that was written, where that is still alive and holds no array of JAX.
+        The GraphDef. It is the object that was written, if that is still alive and holds no array of JAX.
 
     Raises:
         GraphError: The text is damaged, or names what is not allowed; the message has all the paths.
@@ -97,20 +97,20 @@ def from_json(text: str, allow: Iterable[Any] = ()) -> GraphDef:
     try:
         return _read(text, reader)
     except RecursionError:
-        raise GraphError("the text is no GraphDef: it is nested too deeply") from None
+        raise GraphError("the text is not a GraphDef: it is nested too deeply") from None
 
 
 def _read(text: str, reader: _GraphDefReader) -> GraphDef:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise GraphError(f"the text is no JSON: {error}") from None
+        raise GraphError(f"the text is not JSON: {error}") from None
     if type(data) is not dict or data.get("format") != _FORMAT:
-        raise GraphError(f'the text is no GraphDef: it does not begin with {{"format": "{_FORMAT}"')
+        raise GraphError(f'the text is not a GraphDef: it does not begin with {{"format": "{_FORMAT}"')
     if type(data.get("version")) is not int or data["version"] != _VERSION:
         raise GraphError(f"the text is of version {shortened(data.get('version'))}; this package reads {_VERSION}")
     if data.keys() != {"format", "version", "root", "rows"}:
-        raise GraphError(f"a GraphDef has format, version, root and rows, not {shortened(data)}")
+        raise GraphError(f"a GraphDef must have format, version, root and rows, not {shortened(data)}")
     return reader.graphdef(data["root"], data["rows"])
 
 
@@ -135,16 +135,16 @@ class _BareRow(NamedTuple):
 def _row_form(form: Any, rows: int) -> _RowForm:
     tag = next((key for key in form if key in _BESIDES), None) if type(form) is dict else None
     if tag is None or form.keys() != {tag, *_BESIDES[tag]}:
-        raise GraphError(f"no row: {shortened(form)}")
+        raise GraphError(f"not a row: {shortened(form)}")
     if tag == "state":
         return _RowForm(tag, form, [], [])
-    held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "what holds edges")
+    held = needs(form["edges" if "edges" in _BESIDES[tag] else tag], list, "the field of edges")
     if tag in ("list", "tuple"):
         part = _RowForm(tag, form, list(range(len(held))), held)
     elif all(type(pair) is list and len(pair) == 2 for pair in held):
         part = _RowForm(tag, form, [pair[0] for pair in held], [pair[1] for pair in held])
     else:
-        raise GraphError("a key and its edge are a list of two")
+        raise GraphError("a key and its edge must be a list of two")
     for edge in part.edges:
         _row_number(edge, rows)
     return part
@@ -185,9 +185,9 @@ class _GraphDefReader:
 
         def check() -> None:
             if problems:
-                raise listed("this is no GraphDef that could be read:", [(at, what) for what, at in problems.items()])
+                raise listed("the GraphDef cannot be read:", [(at, what) for what, at in problems.items()])
 
-        count = len(needs(forms, list, "what holds rows"))
+        count = len(needs(forms, list, "the field of rows"))
         parts = [attempt(partial("row {}".format, i), _row_form, form, count) for i, form in enumerate(forms)]
         first = attempt(lambda: "root", _row_number, root, count)
         check()
@@ -220,7 +220,7 @@ class _GraphDefReader:
             return Const.of(value)
         flat = flatten(value).graphdef  # what is followed cannot be a value
         if not isinstance(flat.root, Const):
-            raise GraphError(f"a {type(value).__name__} is a row of its own")
+            raise GraphError(f"a {type(value).__name__} must be a row of its own")
         return flat.root
 
     def _row(self, part: _RowForm) -> _BareRow:
@@ -255,20 +255,20 @@ class _GraphDefReader:
                 raise GraphError(f"{kind.__name__} has the children {self._fields[kind]}, not {keys}")
             return _BareRow(tag, kind, keys, treedef_of(kind, self.values.value(form["data"]), keys))
         if keys != fields_of_tuple(kind):
-            raise GraphError(f"{kind.__name__} has now the fields {fields_of_tuple(kind)}, and had {keys}")
+            raise GraphError(f"{kind.__name__} now has the fields {fields_of_tuple(kind)}, but the text has {keys}")
         return _BareRow(tag, kind, keys)
 
     def _class(self, name: Any, base: type[Any]) -> type[Any]:
         kind = self.values.type_of(name)
         if not issubclass(kind, base) or (base is Node and issubclass(kind, State)) or inspect.isabstract(kind):
-            raise GraphError(f"{name} is no {base.__name__}")
+            raise GraphError(f"{name} is not a {base.__name__}")
         return kind
 
     def _metadata(self, forms: Any) -> tuple[Any, ...]:
         meta = self.values.pairs(forms)
         names = list(meta)
         if not all(type(name) is str for name in names) or names != sorted(names):
-            raise GraphError("the metadata of a state are sorted by name")
+            raise GraphError("the metadata of a state must be sorted by name")
         for name, value in meta.items():
             if isinstance(value, (list, dict, set, np.ndarray)) or (name == "tag" and type(value) is not frozenset):
                 raise GraphError(f"{name} of a state cannot be a {type(value).__name__}")
@@ -302,7 +302,7 @@ def _path(number: int, above: dict[int, tuple[int, Any]], *more: Any) -> str:
 
 def _check_names(kind: type[Any], names: tuple[Any, ...]) -> type[Any]:
     if not all(type(name) is str for name in names) or list(names) != sorted(names):
-        raise GraphError("the attributes of a node are sorted by name")
+        raise GraphError("the attributes of a node must be sorted by name")
     if hidden := set(names).intersection(kind.graph_invisible_attrs):
         raise GraphError(f"{min(hidden)} of {kind.__name__} is not part of the graph")
     return kind
@@ -311,7 +311,7 @@ def _check_names(kind: type[Any], names: tuple[Any, ...]) -> type[Any]:
 def _check_tuple(edges: Sequence[Edge]) -> None:
     values = tuple(edge.value for edge in edges if isinstance(edge, Const))
     if len(values) == len(edges) and isinstance(flatten(values).graphdef.root, Const):
-        raise GraphError("a tuple of values is a value, and no row")
+        raise GraphError("a tuple of values must be a value, not a row")
 
 
 def _check_cycles(rows: Sequence[_BareRow], edges: Sequence[Sequence[Edge]]) -> None:

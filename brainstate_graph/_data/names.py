@@ -119,7 +119,7 @@ class Allowed:
 
     def __init__(self, allow: Iterable[Any]) -> None:
         if isinstance(allow, str):
-            raise TypeError(f"`allow` is a list: write `allow=[{allow!r}]`")
+            raise TypeError(f"`allow` must be a list: write `allow=[{allow!r}]`")
         self._things: dict[str, Any] = {name: thing for thing in _ALWAYS if (name := name_of(thing)) is not None}
         self._roots: set[str] = set()  # modules, and classes with theirs
         for item in allow:
@@ -141,7 +141,7 @@ class Allowed:
             GraphError: It is not allowed, or not there.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise GraphError(f"{str(name)[:60]!r} is no name of a class or function")
+            raise GraphError(f"{str(name)[:60]!r} is not the name of a class or function")
         if name not in self._things:
             self._things[name] = self._look_up(name)
         return self._things[name]
@@ -156,7 +156,7 @@ class Allowed:
         # Importing runs code, so it comes after the check of what is allowed.
         if module not in sys.modules:
             if "__main__" in module.split("."):
-                raise GraphError(f"{name} stands in a program, which is not run to read a file")
+                raise GraphError(f"{name} belongs to a program, which is not run to read a file")
             try:
                 importlib.import_module(module)
             except Exception as error:
@@ -165,5 +165,5 @@ class Allowed:
         if thing is None:
             raise GraphError(f"there is no {qualname} in {module}")
         if (real := name_of(thing)) != name:
-            raise GraphError(f"{name} is not defined there" + (f", it is {real}" if real else ""))
+            raise GraphError(f"{name} is not defined there" + (f": its name is {real}" if real else ""))
         return thing

@@ -24,7 +24,7 @@ _LEAF = jax.tree.structure(0)
 def treedef_of(kind: type[Any], data: Any, keys: tuple[Any, ...]) -> Any:
     """Return the treedef of one level of a registered pytree, whose class makes an object of it, and it of that."""
     if issubclass(kind, _NO_PYTREES) or kind.__module__ in ("builtins", "collections") or hasattr(kind, "_fields"):
-        raise GraphError(f"a {kind.__name__} is no row of this kind")
+        raise GraphError(f"a {kind.__name__} is not a row of this kind")
     try:
         treedef = PyTreeDef.from_node_data_and_children(default_registry, (kind, data), [_LEAF] * len(keys))
     except RuntimeError:
@@ -35,7 +35,7 @@ def treedef_of(kind: type[Any], data: Any, keys: tuple[Any, ...]) -> Any:
     except Exception:  # whatever the code of a class does with data that are not its own
         same = False
     if not same:
-        raise GraphError(f"no {kind.__name__} has these children and data")
+        raise GraphError(f"a {kind.__name__} cannot have these children and data")
     return treedef
 
 

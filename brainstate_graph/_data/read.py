@@ -32,7 +32,7 @@ Made = tuple[Callable[..., Any], tuple[str, ...]]
 def needs(form: Any, kind: type[Any], what: str) -> Any:
     """Return a part of a form, which must be of this type."""
     if type(form) is not kind:
-        raise GraphError(f"{what} is a {kind.__name__}, not {shortened(form)}")
+        raise GraphError(f"{what} must be a {kind.__name__}, not {shortened(form)}")
     return form
 
 
@@ -64,20 +64,20 @@ class Decoder:
         parts: dict[str, Any] = form if type(form) is dict else {}
         tag = next((key for key in parts if key in self._forms), None)
         if tag is None:
-            raise GraphError(f"no value: {shortened(form)}")
+            raise GraphError(f"not a value: {shortened(form)}")
         make, more = self._forms[tag]
         if parts.keys() != {tag, *more}:
-            raise GraphError(f"{tag!r} stands with {list(more)}, not with {shortened(form)}")
+            raise GraphError(f"{tag!r} needs {list(more)} beside it, not {shortened(form)}")
         # Counted here, as the limit of Python's own stack depends on who calls.
         if self._depth == NESTING:
-            raise GraphError(f"values lie more than {NESTING} deep within each other")
+            raise GraphError(f"values are nested more than {NESTING} deep")
         self._depth += 1
         try:
             return make(self, parts[tag], *(parts[key] for key in more))
         except GraphError:
             raise
         except (TypeError, ValueError, OverflowError, AttributeError) as error:  # what Python makes nothing of
-            raise GraphError(f"no {tag}: {error}") from None
+            raise GraphError(f"invalid {tag}: {error}") from None
         finally:
             self._depth -= 1
 
@@ -85,20 +85,20 @@ class Decoder:
         """Return the class of this name."""
         found = self.find(name)
         if not isinstance(found, type):
-            raise GraphError(f"{name} is no class")
+            raise GraphError(f"{name} is not a class")
         return found
 
     def several(self, forms: Any) -> list[Any]:
         """Return the values of a list of forms."""
-        return [self.value(form) for form in needs(forms, list, "what holds values")]
+        return [self.value(form) for form in needs(forms, list, "the field of values")]
 
     def pairs(self, forms: Any) -> dict[Any, Any]:
         """Return the mapping of a list of pairs of forms."""
-        pairs = needs(forms, list, "what holds pairs")
+        pairs = needs(forms, list, "the field of pairs")
         made: dict[Any, Any] = {}
         for pair in pairs:
             if type(pair) is not list or len(pair) != 2:
-                raise GraphError(f"a key and its value are a list of two, not {shortened(pair)}")
+                raise GraphError(f"a key and its value must be a list of two, not {shortened(pair)}")
             key, value = map(self.value, pair)
             try:
                 made[key] = value
@@ -111,31 +111,31 @@ class Decoder:
     def _named(self, forms: Any, names: tuple[str, ...], of: type[Any]) -> list[Any]:
         fields = self.pairs(forms)
         if tuple(fields) != names:
-            raise GraphError(f"{of.__name__} has now the fields {list(names)}, and had {list(fields)}")
+            raise GraphError(f"{of.__name__} now has the fields {list(names)}, but the text has {list(fields)}")
         return list(fields.values())
 
     def _int(self, form: Any) -> int:
         value = int(needs(form, str, "a large number"), 16)
         if abs(value) < EXACT_IN_JSON or hex(value) != form:
-            raise GraphError(f"no large number: {shortened(form)}")
+            raise GraphError(f"not a large number: {shortened(form)}")
         return value
 
     # Only the text that is written is read, here and below: equal values have one form, and one fingerprint.
     def _float(self, form: Any) -> float:
         value = float(needs(form, str, "a float"))
         if repr(value) != form:
-            raise GraphError(f"no float: {shortened(form)}")
+            raise GraphError(f"not a float: {shortened(form)}")
         return value
 
     def _complex(self, form: Any) -> complex:
         if type(form) is not list or len(form) != 2:
-            raise GraphError(f"a complex number is a list of two, not {shortened(form)}")
+            raise GraphError(f"a complex number must be a list of two, not {shortened(form)}")
         return complex(*map(self._float, form))
 
     def _bytes(self, form: Any) -> bytes:
         data = bytes.fromhex(needs(form, str, "bytes"))
         if data.hex() != form:
-            raise GraphError(f"no bytes: {shortened(form)}")
+            raise GraphError(f"not bytes: {shortened(form)}")
         return data
 
     def _utf8(self, form: Any) -> str:
@@ -148,7 +148,7 @@ class Decoder:
         return made
 
     def _ellipsis(self, form: Any) -> Any:
-        return needs(form, type(None), "what stands with 'ellipsis'") or ...
+        return needs(form, type(None), "the value of 'ellipsis'") or ...
 
     def _defaultdict(self, forms: Any, factory: Any) -> defaultdict[Any, Any]:
         return defaultdict(self.factory(factory), self.pairs(forms))
@@ -157,18 +157,18 @@ class Decoder:
         """Return the default factory of a defaultdict."""
         factory = self.value(form)
         if factory is not None and not callable(factory):
-            raise GraphError("a default factory is a function")
+            raise GraphError("a default factory must be a function")
         return factory
 
     def _slice(self, forms: Any) -> slice:
         if len(ends := self.several(forms)) != 3:
-            raise GraphError("a slice has start, stop and step")
+            raise GraphError("a slice needs start, stop and step")
         return slice(*ends)
 
     def _range(self, *forms: Any) -> range:
         ends = [self.value(form) for form in forms]
         if any(type(end) is not int for end in ends) or not ends[2]:
-            raise GraphError("a range has whole numbers for start, stop and step, and its step is not 0")
+            raise GraphError("a range needs whole numbers for start, stop and step, and a step that is not 0")
         return range(*ends)
 
     def _decimal(self, form: Any) -> Decimal:
@@ -177,7 +177,7 @@ class Decoder:
         except InvalidOperation:
             value = None
         if value is None or str(value) != form:
-            raise GraphError(f"no decimal number: {shortened(form)}")
+            raise GraphError(f"not a decimal number: {shortened(form)}")
         return value
 
     def _namespace(self, forms: Any) -> types.SimpleNamespace:
@@ -186,19 +186,19 @@ class Decoder:
     def _partial(self, function: Any, args: Any, keywords: Any) -> functools.partial[Any]:
         called = self.value(function)
         if not callable(called):
-            raise GraphError("what a partial calls is no function")
+            raise GraphError("what a partial calls must be a function")
         return functools.partial(called, *self.several(args), **_keywords(self.pairs(keywords)))
 
     def _method(self, function: Any, owner: Any) -> types.MethodType:
         called = self.value(function)
         if not isinstance(called, types.FunctionType):
-            raise GraphError("a method is of a function")
+            raise GraphError("a method must be made of a function")
         return types.MethodType(called, self.value(owner))
 
     def _partition_spec(self, forms: Any) -> Any:
         axes = self.several(forms)
         if not only_names(axes):
-            raise GraphError("a PartitionSpec has names of axes")
+            raise GraphError("a PartitionSpec must have names of axes")
         return PartitionSpec(*axes)
 
     def _enum(self, name: Any, member: Any) -> Any:
@@ -215,7 +215,7 @@ class Decoder:
     def _dataclass(self, name: Any, forms: Any) -> Any:
         kind = self.type_of(name)
         if not dataclasses.is_dataclass(kind) or kind.__new__ is not object.__new__:
-            raise GraphError(f"{name} is no dataclass")
+            raise GraphError(f"{name} is not a dataclass")
         names = tuple(field.name for field in dataclasses.fields(kind))
         values = self._named(forms, names, kind)
         made = object.__new__(kind)
@@ -259,7 +259,7 @@ class Decoder:
 
 def _keywords(items: dict[Any, Any]) -> dict[str, Any]:
     if not all(type(key) is str for key in items):
-        raise GraphError("a keyword is a text")
+        raise GraphError("a keyword must be a text")
     return items
 
 
@@ -267,5 +267,5 @@ def fields_of_tuple(kind: type[Any]) -> tuple[str, ...]:
     """Return the fields of a namedtuple class."""
     fields = getattr(kind, "_fields", None)
     if not issubclass(kind, tuple) or type(fields) is not tuple:
-        raise GraphError(f"{kind.__name__} is no namedtuple")
+        raise GraphError(f"{kind.__name__} is not a namedtuple")
     return fields

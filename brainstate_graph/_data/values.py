@@ -1,8 +1,8 @@
 """Static values and the rows of a GraphDef as JSON forms: what `json` writes as it is, one form for each value.
 
 Values that are the same (see `static_key`) have the same form, others have not.  ``Encoder`` makes the forms that can
-be read back, which docs/graphdef.md lists, and collects whatever has none with its path.  ``BaseEncoder`` is what it
-shares with the fingerprint, which has forms for more, as nobody reads them back.
+be read back, which docs/guides/graphdef_json.md lists, and collects the path of each value that has none.
+``BaseEncoder`` is what it shares with the fingerprint, which has more forms, as they are never read back.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ def why_unnamed(thing: Any) -> str:
     claimed = claimed_name(thing)
     if claimed is None:
         return (
-            f"a value of type {type(thing).__name__} has no form: hold a number, a text, a tuple, a NumPy array, an "
-            "enum member, a dataclass or a named function"
+            f"a value of type {type(thing).__name__} cannot be written as data: hold a number, a text, a tuple, a "
+            "NumPy array, an enum member, a dataclass or a named function"
         )
     module, qualname = claimed
     if "<lambda>" in qualname:
         return "a lambda has no name to find it by: write a `def` at the top level of a module"
     if "<locals>" in qualname:
         return f"{qualname} of {module} is local to a function: define it at the top level of the module"
-    return f"{qualname} is not what stands under that name in {module}: keep it there, at the top level"
+    return f"{qualname} is not what {module} has under that name: keep it there, at the top level"
 
 
 class BaseEncoder(abc.ABC):
@@ -169,7 +169,7 @@ class BaseEncoder(abc.ABC):
         """Return the form of a static value."""
         # By exact type: what derives from one of these types may hold more than it shows.
         if self._depth == NESTING:
-            return self.refuse(f"values lie more than {NESTING} deep within each other: make some of them Nodes")
+            return self.refuse(f"values are nested more than {NESTING} deep: make some of them Nodes")
         self._depth += 1
         try:
             return self._by_type.get(type(value), BaseEncoder._by_class)(self, value)
@@ -216,7 +216,7 @@ class BaseEncoder(abc.ABC):
 
     def _of_partition_spec(self, value: Any) -> Any:
         if not only_names(value.partitions) or PartitionSpec(*value.partitions) != value:
-            raise GraphError("only a PartitionSpec of names of axes has a form")
+            raise GraphError("only a PartitionSpec of names of axes can be written as data")
         return {"partition_spec": self._all(value.partitions)}
 
     def _by_class(self, value: Any) -> Any:
@@ -235,7 +235,9 @@ class BaseEncoder(abc.ABC):
             return {"namedtuple": self.name(kind), "fields": self._pairs(dict(zip(kind._fields, value, strict=True)))}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             if kind.__new__ is not object.__new__:
-                raise GraphError(f"a {kind.__name__} is more than a dataclass: it has a `__new__` of its own")
+                raise GraphError(
+                    f"a {kind.__name__} cannot be written as data: it is a dataclass with a `__new__` of its own"
+                )
             fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
             return {"dataclass": self.name(kind), "fields": self._pairs(fields)}
         found = name_of(value)
@@ -293,7 +295,7 @@ class Encoder(BaseEncoder):
 
     def static_data(self, row: Row) -> Any:
         if issubclass(row.type, (StateTree, TreefyState)):
-            return self.refuse(f"a {row.type.__name__} has no form: hold its values in States")
+            return self.refuse(f"a {row.type.__name__} cannot be written as data: hold its values in States")
         return self.value(row.extra.node_data()[1])
 
     def other(self, value: Any, why: str) -> Any:
@@ -313,5 +315,5 @@ def only_names(axes: Iterable[Any]) -> bool:
 def _same_type(form: Any, dtype: np.dtype[Any]) -> Any:
     # np.longlong and np.int64 are equal, and of two types
     if isinstance(form, str) and type(np.dtype(form)) is not type(dtype):
-        raise GraphError(f"the dtype {dtype!r} of C has no form: use one of a sized type")
+        raise GraphError(f"the dtype {dtype!r} of C cannot be written as data: use one of a sized type")
     return form

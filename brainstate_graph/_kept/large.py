@@ -124,7 +124,7 @@ class Larges:
     """The large things of one graph, which keeps what is known of them.
 
     Attributes:
-        used: The texts of those whose digest was asked for.
+        used: The texts of those whose digest was used.
     """
 
     def __init__(self) -> None:
@@ -192,17 +192,17 @@ def _price(path: str, text: str, seconds: float) -> str:
             "the attribute in `graph_invisible_attrs` of the class."
         )
     return (
-        f"{path} ({text}) is part of the programs that are compiled with the model: it was gone through to tell it "
-        f"from others, {1000 * seconds:.0f} ms, which is done again for each one that takes its place. {cure}"
+        f"{path} ({text}) is part of the programs that are compiled with the model. To read it all took "
+        f"{1000 * seconds:.0f} ms, and takes as long again for each new object in its place. {cure}"
     )
 
 
 def _price_beside(path: str, kind: str, count: int) -> str:
     """Return the warning for plain items beside nodes or states."""
     return (
-        f"{path} ({kind} of {count:,}) holds nodes or states among plain items: all of them are part of the programs "
-        "that are compiled with the model, and looked at in each call. Hold the nodes and states in a container of "
-        "their own."
+        f"{path} ({kind} of {count:,}) holds nodes or states among plain items. All items are part of the programs "
+        "that are compiled with the model, and each call compares all of them. Hold the nodes and states in a "
+        "container of their own."
     )
 
 

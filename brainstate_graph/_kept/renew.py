@@ -126,7 +126,7 @@ class Renewal:
         self._alone = held if self._alone is None else list(map(min, held, self._alone))
 
     def new_states(self, values: Sequence[Any]) -> list[State[Any]]:
-        """Make the states, after `begin` has told that nothing is traced."""
+        """Make the states, after `begin` has returned that nothing is traced."""
         return untraced_states(self._kinds, self._metas, values)
 
     def storing(self, states: Sequence[State[Any]]) -> list[Iterable[Any]]:

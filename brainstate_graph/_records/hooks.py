@@ -35,7 +35,7 @@ OnError = Literal["raise", "warn"]
 
 
 class HookContext:
-    """What a hook is told.
+    """The argument of a hook: the state that is accessed, and its values.
 
     Attributes:
         state: The State.
@@ -83,8 +83,8 @@ class Hook:
         kind: When it is called.
         callback: The function.
         priority: Higher ones are called first.
-        on_error: "raise", or "warn" to go on.
-        name: What it is shown by; None for the name of the function.
+        on_error: "raise", or "warn" to continue after an exception in the hook.
+        name: The name in messages; None for the name of the function.
 
     Example:
         >>> from brainstate_graph import State
@@ -107,15 +107,18 @@ class Hook:
         name: str | None,
     ) -> None:
         if kind not in get_args(HookKind):
-            raise ValueError(f"{kind!r} is no kind of hook: use one of {', '.join(get_args(HookKind))}")
+            raise ValueError(f"{kind!r} is not a kind of hook: use one of {', '.join(get_args(HookKind))}")
         if kind == "init" and owner is not None:
-            raise ValueError("a State exists when its hooks are registered: write `register_state_hook('init', ...)`")
+            raise ValueError(
+                "an 'init' hook cannot be registered on a State that exists already: write "
+                "`register_state_hook('init', ...)`"
+            )
         if not callable(callback):
-            raise TypeError(f"a hook is a function of one argument, not {callback!r}")
+            raise TypeError(f"a hook must be a function of one argument, not {callback!r}")
         if on_error not in get_args(OnError):
-            raise ValueError(f"on_error is 'raise' or 'warn', not {on_error!r}")
+            raise ValueError(f"on_error must be 'raise' or 'warn', not {on_error!r}")
         if not isinstance(priority, (int, float)):
-            raise TypeError(f"priority is a number, not {priority!r}")
+            raise TypeError(f"priority must be a number, not {priority!r}")
         self._owner = None if owner is None else weakref.ref(owner)
         self._number = next(_numbers)
         self.kind = kind
@@ -136,7 +139,7 @@ class Hook:
         clock.tick()
 
     def remove(self) -> None:
-        """Call the hook no more; it may have been removed already."""
+        """Remove the hook; a second call changes nothing."""
         _change(self, remove=True)
 
     def __enter__(self) -> Self:
@@ -210,13 +213,13 @@ def register_state_hook(
     enabled: bool = True,
     name: str | None = None,
 ) -> Hook:
-    """Register a function that is told of what happens to every State of the process.
+    """Register a function that is called at each access to any State of the process.
 
     Args:
         kind: "init" after a State was constructed, "read", "write_before", "write_after" or "restore".
         callback: Called with a `HookContext`. In "write_before" it may assign ``context.value``, or raise to refuse.
         priority: Higher ones are called first; those of a state come after those for all.
-        on_error: "raise" lets an exception of the function out, and a write is undone; "warn" goes on.
+        on_error: "raise" lets an exception of the function out and undoes the write; "warn" makes it a warning.
         enabled: Whether it is called.
         name: What it is shown by; None for the name of the function.
 
@@ -224,7 +227,7 @@ def register_state_hook(
         The hook, to be switched by ``enabled``, removed by ``remove()``, or used as a context manager.
 
     Raises:
-        ValueError: No such kind.
+        ValueError: There is no such kind of hook.
         TypeError: The callback cannot be called.
 
     Example:

@@ -96,7 +96,7 @@ class Journal:
     def close(self, failed: bool) -> None:
         """End the block, if it has not ended yet.
 
-        A signal may come before or into `__exit__`. So where a journal or an overlay stands around what must not be
+        A signal may come before or into `__exit__`. So where a journal or an overlay surrounds what must not be
         half done, the code around it catches the exception and calls this: one signal does not come in the way of both.
 
         Args:

@@ -44,7 +44,7 @@ class Member(NamedTuple):
     """One line of an object.
 
     Attributes:
-        label: What stands before the value.
+        label: The text before the value.
         steps: What the step to it adds to a path.
         code: What the step is in Python; None where there is no such code.
         value: What is there.
@@ -85,14 +85,14 @@ class Appearance(NamedTuple):
         type: Its class.
         members: Gives its lines, in order; called only if they are shown.
         held: All that it leads to, shown or not.
-        opening: What stands before the lines.
-        closing: What stands behind them.
+        opening: The text before the lines.
+        closing: The text after them.
         size: How many lines `members` gives, where that is known without giving them.
         value: What a state holds, for the counts.
         counted_as: The name under which it is counted.
         mark: What is equal for two appearances of one object; None where that is the identity of the object.
         shared: Whether a second time it is only named; a tuple is shown again.
-        boxed: Whether it stands out on a page.
+        boxed: Whether it has a box on a page.
 
     Example:
         >>> from brainstate_graph import Node

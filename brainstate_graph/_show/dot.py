@@ -57,7 +57,7 @@ def to_dot(graph: Any, *, max_nodes: int = 200) -> str:
         <BLANKLINE>
     """
     if max_nodes < 1:
-        raise ValueError(f"max_nodes is {max_nodes}; draw one node at least")
+        raise ValueError(f"max_nodes={max_nodes}: give the number of nodes to draw, at least 1")
     if isinstance(graph, GraphDef):
         return _Drawing(graph, {}).text(max_nodes)
     snap = snapshot(graph)

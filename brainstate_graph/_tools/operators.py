@@ -59,10 +59,8 @@ class _Words:
     def __str__(self) -> str:
         if not self._text:
             state, written, instead, more = self._parts
-            text = (
-                f"{state._in_words()} is no array, it holds one in `.value`: in place of `{written}` write `{instead}`"
-            )
-            self._text = text + more
+            text = f"{state._in_words()} is not an array: it holds one in `.value`. "
+            self._text = text + f"Instead of `{written}` write `{instead}`" + more
         return self._text
 
     def __repr__(self) -> str:
@@ -82,10 +80,10 @@ class Operators:
     Example:
         >>> import jax.numpy as jnp
         >>> from brainstate_graph import State
-        >>> State(2.0, name="gain") * 3.0
+        >>> State(2.0, name="g") * 3.0
         Traceback (most recent call last):
         ...
-        TypeError: State 'gain' is no array, it holds one in `.value`: in place of `state * x` write `state.value * x`
+        TypeError: State 'g' is not an array: it holds one in `.value`. Instead of `state * x` write `state.value * x`
     """
 
     __slots__ = ()

@@ -20,7 +20,7 @@ class RefMap(MutableMapping[Any, V]):
         items: A mapping, or pairs of a key and its value.
 
     Raises:
-        KeyError: When an object is looked up that is no key.
+        KeyError: The object that is looked up is not a key.
 
     Example:
         >>> from brainstate_graph import RefMap

@@ -1,4 +1,4 @@
-"""``Token``: it tells what JAX has kept of a function in one run of a user's function from what it has kept elsewhere.
+"""``Token``: the key under which JAX keeps the traces that it makes in one run of a user's function.
 
 JAX keeps the trace of a function that it stages (the body of a ``lax.scan``, a function under ``jax.checkpoint`` or
 ``jax.jit``) by the identity of that function.  What the function reads besides its arguments is a *constant* of that
@@ -6,9 +6,9 @@ trace.  If it reads a State, another run would find the old value, and no error 
 the values of its contexts as well, and one of them is ours: while a user's function runs in an overlay, its value is a
 token.
 
-A token on which no State has become a constant is *clean*, and serves one run after the other: the traces of the
-functions of ``jax.numpy`` and ``jax.nn`` are kept under it too, and to trace them anew for each run would make tracing
-three times slower.  A token that is not clean ends with the run, or when a State that is such a constant is written.
+A token on which no State has become a constant is *clean*, and serves one run after the other.  Traces of functions of
+``jax.numpy`` and ``jax.nn`` are kept under it too: to trace them again in each run would make tracing three times
+slower.  A token that is not clean ends with the run, or when a State that is such a constant is written.
 
 What else such a trace depends on, as a global number, shows in no context of JAX either.  A function in whose runs JAX
 keeps traces of user functions has a *shelf* of tokens: one for each key of its program.

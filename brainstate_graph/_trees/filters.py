@@ -119,7 +119,7 @@ def _code(part: AnyType) -> str:
 
 
 class Everything(BaseFilter):
-    """Accepts all; ``...`` and True are short for it.
+    """Accepts every state; ``...`` and True are short for it.
 
     Example:
         >>> from brainstate_graph import Everything
@@ -137,7 +137,7 @@ class Everything(BaseFilter):
 
 
 class Nothing(BaseFilter):
-    """Accepts none; None and False are short for it.
+    """Accepts no state; None and False are short for it.
 
     Example:
         >>> from brainstate_graph import Nothing
@@ -191,7 +191,7 @@ class WithTag(BaseFilter):
 
     def __init__(self, tag: str) -> None:
         if not isinstance(tag, str):
-            raise TypeError(f"a tag is a string, not {tag!r}; for several tags write Any('a', 'b')")
+            raise TypeError(f"a tag must be a string, not {tag!r}; for several tags write Any('a', 'b')")
         self.parts = (tag,)
 
     def __call__(self, path: tuple[AnyType, ...], item: AnyType) -> bool:
@@ -200,10 +200,10 @@ class WithTag(BaseFilter):
 
 
 class Named(BaseFilter):
-    """Accepts a state that has this tag, or what stands at or below this path, or whose path fits this glob.
+    """Accepts a state by text: its tag, a path at or above it, or a glob that its path fits.
 
-    Text is short for it, in every verb that takes a filter. Where it is a tag of some states and the path of others, a
-    verb refuses it: then write `WithTag`, `PathPrefix` or `PathGlob`.
+    Every function that takes a filter takes text for it. Text that is a tag of some states and the path of others is an
+    error: then write `WithTag`, `PathPrefix` or `PathGlob`.
 
     Args:
         text: A tag, a dotted path, or a glob as for `PathGlob`.
@@ -233,7 +233,7 @@ class Named(BaseFilter):
 
     @property
     def is_glob(self) -> bool:
-        """Whether it may be a glob, and is no plain path."""
+        """Whether it may be a glob, and not a plain path."""
         return self._match is not None
 
     @property
@@ -252,7 +252,7 @@ class Named(BaseFilter):
         return self._below is not None and f"{text_of(path)}.".startswith(self._below)
 
     def one_meaning(self, tagged: Set[AnyType], placed: Set[AnyType]) -> Set[AnyType]:
-        """Return what it names, given what has it as a tag and what stands there.
+        """Return the states that it names, from those with this tag and those at this path.
 
         Raises:
             ValueError: Those are not the same.
@@ -261,7 +261,7 @@ class Named(BaseFilter):
             text = self.parts[0]
             by_path = "PathGlob" if is_glob(text) else "PathPrefix"
             raise ValueError(
-                f"{text!r} is a tag of {len(tagged)} states and the path of {len(placed)} others: write "
+                f"{text!r} is the tag of some states ({len(tagged)}) and the path of others ({len(placed)}): write "
                 f"`WithTag({text!r})` or `{by_path}({text!r})`"
             )
         return tagged or placed
@@ -288,7 +288,7 @@ class _Combined(BaseFilter):
 
 
 class Any(_Combined):
-    """Accepts what one of the filters accepts; a list or tuple is short for it.
+    """Accepts a state that at least one of the filters accepts; a list or tuple is short for it.
 
     Example:
         >>> from brainstate_graph import Any, PathContains
@@ -303,7 +303,7 @@ class Any(_Combined):
 
 
 class All(_Combined):
-    """Accepts what every one of the filters accepts.
+    """Accepts a state that every one of the filters accepts.
 
     Example:
         >>> from brainstate_graph import All, PathContains
@@ -318,7 +318,7 @@ class All(_Combined):
 
 
 class Not(_Combined):
-    """Accepts what the filter does not.
+    """Accepts a state that the filter does not accept.
 
     Example:
         >>> from brainstate_graph import Not, PathContains
@@ -347,8 +347,8 @@ def to_predicate(filter: Filter) -> Predicate:
 
     Args:
         filter: A class, a generic of one or a union of several; text, for a tag, a path or a glob; ``...``
-            or True for all; None or False for none; a list or tuple, for what any of its filters accepts; or a
-            predicate, which is returned as it is.
+            or True for all; None or False for none. A list or tuple accepts what any of its filters accepts. A
+            predicate is returned unchanged.
 
     Raises:
         TypeError: It is not a filter.

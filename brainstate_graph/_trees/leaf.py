@@ -23,7 +23,7 @@ _type = type  # which is also the name of a parameter
 
 @final
 class TreefyState:
-    """The plain-data form of one State: a pytree that holds its value and names its kind; it does not change.
+    """The plain-data form of one State: an immutable pytree that holds its value and names its kind.
 
     Args:
         type: The class of the State.
@@ -45,7 +45,7 @@ class TreefyState:
 
     def __init__(self, type: type[State[Any]], value: Any, **metadata: Any) -> None:
         if not isinstance(type, _type) or not issubclass(type, State):
-            raise TypeError(f"a TreefyState has a class of states and a value, not {type!r}: `TreefyState(State, 1.0)`")
+            raise TypeError(f"a TreefyState takes a class of states first, not {type!r}: `TreefyState(State, 1.0)`")
         name, tag = metadata.pop("name", None), metadata.pop("tag", None)
         self._type = type
         self._value = value
@@ -64,7 +64,7 @@ class TreefyState:
     @value.setter
     def value(self, value: Any) -> None:
         raise AttributeError(
-            "a TreefyState does not change, nor does the tree that showed it. Write `ref = ref.replace(value)`, "
+            "a TreefyState is immutable, and so is the tree that holds it. Write `ref = ref.replace(value)`, "
             "and `tree = tree | NestedDict.from_flat({path: value})` for a tree."
         )
 
@@ -84,7 +84,7 @@ class TreefyState:
         return dict(self._meta)
 
     def replace(self, value: Any) -> TreefyState:
-        """Return the same with another value."""
+        """Return a copy with another value."""
         return treefy(StateSpec(self._type, self._meta), value)
 
     def copy(self) -> TreefyState:

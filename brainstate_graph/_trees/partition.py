@@ -34,7 +34,7 @@ def partition(
     predicates = [to_predicate(f) for f in filters]
     for earlier, later in itertools.pairwise(predicates):
         if isinstance(earlier, Everything) and not isinstance(later, Everything):
-            raise ValueError("`...` takes all that is left, so it stands last among the filters")
+            raise ValueError("`...` takes all states that are left, so it must be the last filter")
     meant = {text: _meant(text, layout, item_of) for text in _texts(predicates)}
     # Paths are made only where a filter looks at them: in a deep model they are long.
     by_path = any([asks_for_path(predicate) for predicate in predicates if not isinstance(predicate, Named)])

@@ -17,7 +17,7 @@ def _same(step: Any, key: Any) -> bool:
 
 
 class PathContains(BaseFilter):
-    """Accepts what has this key as one step of its path.
+    """Accepts a state with this key as one step of its path.
 
     Args:
         key: The key; 0 is the first of a list, ``"0"`` a name.
@@ -40,7 +40,7 @@ class PathContains(BaseFilter):
 
 
 class PathPrefix(BaseFilter):
-    """Accepts what stands at this path or below it.
+    """Accepts a state at this path or below it.
 
     Args:
         prefix: Dotted text, in which 0 and ``"0"`` look alike; or a tuple of keys.
@@ -60,7 +60,9 @@ class PathPrefix(BaseFilter):
             self._count = len(steps_of("PathPrefix", prefix))
             self._dot = prefix + "."
         elif not isinstance(prefix, tuple):
-            raise TypeError(f"a prefix is dotted text or a tuple of keys, not {prefix!r}: `PathPrefix(({prefix!r},))`")
+            raise TypeError(
+                f"a prefix must be dotted text or a tuple of keys, not {prefix!r}: `PathPrefix(({prefix!r},))`"
+            )
         self.parts = (prefix,)
 
     def __call__(self, path: Path, item: Any) -> bool:
@@ -72,7 +74,7 @@ class PathPrefix(BaseFilter):
 
 
 class PathGlob(BaseFilter):
-    """Accepts what has a path of this form.
+    """Accepts a state whose path fits a pattern.
 
     Args:
         pattern: Dotted text that the whole path must fit. Within a step ``*`` stands for any characters, ``?`` for
@@ -95,7 +97,7 @@ class PathGlob(BaseFilter):
 
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
-            raise TypeError(f"a glob is dotted text, not {pattern!r}: `PathGlob('layers.*.weight')`")
+            raise TypeError(f"a glob must be dotted text, not {pattern!r}: `PathGlob('layers.*.weight')`")
         self._match = compiled("PathGlob", pattern, glob_to_regex(pattern)).fullmatch
         self.parts = (pattern,)
 
@@ -104,11 +106,11 @@ class PathGlob(BaseFilter):
 
 
 class PathRegex(BaseFilter):
-    r"""Accepts what has a path whose whole dotted text a regular expression matches.
+    r"""Accepts a state whose whole dotted path matches a regular expression.
 
     Args:
-        pattern: As for ``re.fullmatch``: to find it anywhere in the path, write ``.*`` around it. Flags stand
-            inside: ``(?i)``.
+        pattern: As for ``re.fullmatch``: to find it anywhere in the path, write ``.*`` around it. Write flags
+            inside it: ``(?i)``.
 
     Raises:
         ValueError: It is not a regular expression.
@@ -125,7 +127,7 @@ class PathRegex(BaseFilter):
 
     def __init__(self, pattern: str) -> None:
         if not isinstance(pattern, str):
-            raise TypeError(f"a regular expression is text, not {pattern!r}; its flags stand inside: `(?i)`")
+            raise TypeError(f"a regular expression must be text, not {pattern!r}; write its flags inside: `(?i)`")
         self._match = compiled("PathRegex", pattern, pattern).fullmatch
         self.parts = (pattern,)
 

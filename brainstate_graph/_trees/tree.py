@@ -49,14 +49,14 @@ class StateTree(Mapping[Any, Any]):
 
         Raises:
             TypeError: A path is not a tuple.
-            GraphError: A path stands twice.
+            GraphError: A path occurs twice.
         """
         if isinstance(items, StateTree):
             return make_tree(cls, items._layout, items._values)
         pairs = list(items.items() if isinstance(items, Mapping) else items)
         for path, _ in pairs:
             if not isinstance(path, tuple):
-                raise TypeError(f"a path is a tuple of keys, not {path!r}: write `{(path,)!r}`")
+                raise TypeError(f"a path must be a tuple of keys, not {path!r}: write `{(path,)!r}`")
         layout, order = Layout.from_paths([p for p, _ in pairs], [spec_of(v) for _, v in pairs])
         return make_tree(cls, layout, [untreefied(pairs[i][1]) for i in order])
 
@@ -136,7 +136,7 @@ class StateTree(Mapping[Any, Any]):
 
     @classmethod
     def merge(cls: type[S], first: StateTree, /, *rest: StateTree) -> S:
-        """Return one tree with the paths of all; where a path stands in several, the last one wins.
+        """Return one tree with the paths of all; where several have a path, the last one wins.
 
         A plain value that takes the place of a state's takes its kind and metadata too, as in `update_states`.
         """
@@ -170,11 +170,11 @@ class StateTree(Mapping[Any, Any]):
         return self._with(copy.deepcopy(self._values, memo))
 
     def __delitem__(self, key: Any) -> None:
-        raise TypeError(f"a {type(self).__name__} does not change. Write `tree = tree.filter(~PathPrefix(path))`.")
+        raise TypeError(f"a {type(self).__name__} is immutable. Write `tree = tree.filter(~PathPrefix(path))`.")
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
-            f"a {type(self).__name__} does not change. Write "
+            f"a {type(self).__name__} is immutable. Write "
             f"`tree = tree | {type(self).__name__}.from_flat({{path: value}})`, or map it: `jax.tree.map(f, tree)`."
         )
 
@@ -212,7 +212,7 @@ class NestedDict(StateTree):
             return items.to_nest()
         if not isinstance(items, Mapping):
             raise TypeError(
-                f"a NestedDict is made of a nested mapping, not of {items!r}; pairs: `NestedDict.from_flat`"
+                f"a NestedDict takes a nested mapping, not {items!r}; for pairs write `NestedDict.from_flat`"
             )
         steps, leaves, found = unnested(items, _parts_of)
         layout, order = Layout.from_steps(steps, leaves, [spec_of(item) for item in found])
@@ -305,7 +305,7 @@ class FlattedDict(StateTree):
         return len(self._values)
 
     def values(self) -> ValuesView[Any]:
-        """Return a view of the values; no path is made for it."""
+        """Return a view of the values, without making the paths."""
         return _Values(self)
 
     def items(self) -> ItemsView[Path, Any]:

@@ -41,14 +41,14 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     """Write the values of state trees to the live states at the same paths; all or none.
 
     States that no tree names keep their values. A value fits if it has the tree structure, shapes and dtypes of the
-    current one; a Python number fits an array without axes and takes its dtype; a state that holds None takes
-    anything. A state that is held in several places may be named by any of its paths.
+    current one. A Python number fits an array without axes and takes its dtype; a state that holds None takes any
+    value. A state that is held in several places may be named by any of its paths.
 
     Args:
         node: A Node, or a container of them.
-        *trees: State trees, or dicts, nested or by path, of values or States. Where a path stands in several, the
+        *trees: State trees, or dicts, nested or by path, of values or States. Where several name a path, the
             last one wins.
-        strict: False to let shapes and dtypes change, and to leave out what the graph has no state for.
+        strict: False to let shapes and dtypes change, and to ignore values for which the graph has no state.
         allow_new: True to attach States, also those in a state tree, where a node or dict of the graph has nothing.
 
     Raises:
@@ -76,7 +76,7 @@ def update_states(node: Any, *trees: Any, strict: bool = True, allow_new: bool =
     values = _fitting(chosen, given, path, strict, problems)
     problems.refuse(
         "nothing was written, the state trees do not fit the graph: ",
-        ". With `strict=False`, shapes and dtypes may change, and what is unexpected is left out" * problems.mild,
+        ". With `strict=False`, shapes and dtypes may change, and unexpected values are left out" * problems.mild,
     )
     # New states are attached before values are written, as a `__setattr__` may refuse and nothing is written then.
     with _all_or_nothing(place.holder for place in new):
@@ -94,12 +94,12 @@ def pop_states(node: Any, *filters: Filter) -> Any:
 
     Returns:
         A FlattedDict from the path to the live State; a tuple of them for two filters or more. A state that was held
-        in several places stands once, under the path where it is met first.
+        in several places comes once, under the first path that leads to it.
 
     Raises:
-        GraphError: Some of the states is in a list, tuple or other container that would close the gap; the message
-            lists all, and nothing is removed.
-        ValueError: There is no filter, or a text names no state.
+        GraphError: A state is in a list, tuple or other container, from which none can be removed; the message lists
+            all, and nothing is removed.
+        ValueError: There is no filter, or a text selects no state.
 
     Example:
         >>> from brainstate_graph import State, pop_states
@@ -132,7 +132,7 @@ def _refuse_unknown(
         if isinstance(given, str) and not chosen and not selected(snap, (given,), exhaustive=False)[0][1]:
             layout = snap.graphdef.layout
             there = some((dotted(layout.path(i)) for i in range(len(layout))), len(layout)) or "no state"
-            raise ValueError(f"nothing was popped: {given!r} names no state; there is {there}")
+            raise ValueError(f"nothing was popped: {given!r} selects no state; the node has {there}")
 
 
 @final
@@ -219,8 +219,8 @@ def _places_of(snap: Snapshot, going: set[int]) -> list[_Place]:
             else:
                 problems.note(partial(_held_at, shape, number, key), f"{{path}} is in a {row.type.__name__}")
     problems.refuse(
-        "nothing was popped, for states can be taken out of attributes and dicts only: ",
-        ". Hold them there, or make the container anew without them, as in `model.items = [...]`",
+        "nothing was popped, because states can be taken out of attributes and dicts only: ",
+        ". Hold them there, or make a new container without them, as in `model.items = [...]`",
     )
     return places
 

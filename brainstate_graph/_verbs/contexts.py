@@ -188,7 +188,7 @@ class _Merged(dict[Name, Any]):
 def split_context() -> Generator[SplitContext]:
     """Open a context in which several graphs are split, with the nodes and states that they share kept shared.
 
-    A list or dict that two of the graphs hold becomes two; what one split holds by itself is kept as ever.
+    A list or dict that two of the graphs hold becomes two lists or dicts.
 
     Returns:
         A context manager that gives a SplitContext; call its ``treefy_split``.

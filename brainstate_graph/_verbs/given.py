@@ -92,7 +92,7 @@ def _in_its_place(graphdef: GraphDef, path: Path) -> str:
     lookup, edge = EdgeLookup(graphdef), graphdef.root
     for length, key in enumerate(path):
         if isinstance(edge, int) and graphdef.rows[edge].kind == "state":
-            return f" (part of the value of the state {dotted(path[:length])}, which is given as a whole)"
+            return f" (part of the value of the state {dotted(path[:length])}, whose whole value must be given)"
         following = lookup.below(edge, key)
         if following is None:
             return ""

@@ -21,7 +21,7 @@ def catch_new_states(tag: str | None = None, exclude: Filter = None) -> Generato
 
     Args:
         tag: A tag to add to each.
-        exclude: Which not to collect or tag, asked with the path ``()``.
+        exclude: A filter for states that are neither collected nor tagged; it gets the path ``()``.
 
     Yields:
         The list that is filled.

@@ -37,7 +37,7 @@ Merge = Callable[[MergeContext, Any, Any, Any], Any]
 class NodeStates:
     """The plain-data form of one node inside a pytree: its shape, which is static, and its state trees.
 
-    It does not change. `graph_to_tree` makes it, `tree_to_graph` makes the node again.
+    It is immutable. `graph_to_tree` makes it, `tree_to_graph` makes the node again.
 
     Attributes:
         states: The state trees, a tuple.
@@ -97,10 +97,12 @@ class NodeStates:
         return self.states[0]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a NodeStates does not change: make another, `NodeStates.from_split(...)`, for {name!r}")
+        raise AttributeError(
+            f"a NodeStates is immutable, so {name!r} stays: make another one, `NodeStates.from_split(...)`"
+        )
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a NodeStates does not change: {name!r} stays")
+        raise AttributeError(f"a NodeStates is immutable, so {name!r} stays")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NodeStates, (self._graphdef, self.states)
@@ -133,15 +135,15 @@ def graph_to_tree(
     Args:
         tree: A pytree with Nodes and States among its leaves.
         prefix: A prefix of the pytree, such as ``in_axes``, for `split_fn` and for the check.
-        split_fn: ``split_fn(ctx, path, prefix, item)`` returns what stands for a Node or State; it calls
-            ``ctx.treefy_split``. Without it that is a NodeStates with one state tree.
-        check_aliasing: Whether one node or state must not stand under two different prefixes.
+        split_fn: ``split_fn(ctx, path, prefix, item)`` calls ``ctx.treefy_split`` and returns the data for a Node or
+            State. By default that is a NodeStates with one state tree.
+        check_aliasing: Whether one node or state under two different prefixes is an error.
 
     Returns:
         The pytree, with a NodeStates for each Node and State, and the live states by path.
 
     Raises:
-        GraphError: A node or state stands under two different prefixes; the message lists all.
+        GraphError: A node or state is under two different prefixes; the message lists all.
         ValueError: The prefix does not fit the pytree.
 
     Example:
@@ -177,8 +179,8 @@ def tree_to_graph(tree: Any, /, *, prefix: Any = None, merge_fn: Merge | None = 
     Args:
         tree: A pytree with NodeStates.
         prefix: A prefix of the pytree, for `merge_fn`.
-        merge_fn: ``merge_fn(ctx, path, prefix, item)`` returns what a NodeStates stands for; it calls
-            ``ctx.treefy_merge``. Without it that is all its state trees merged.
+        merge_fn: ``merge_fn(ctx, path, prefix, item)`` calls ``ctx.treefy_merge`` and returns the object for a
+            NodeStates. By default all its state trees are merged.
 
     Returns:
         The pytree, with a Node or State for each NodeStates.

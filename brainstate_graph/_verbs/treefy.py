@@ -85,7 +85,7 @@ def treefy_split(node: Any, *filters: Filter) -> tuple[Any, ...]:
     Args:
         node: A Node, or a container of them.
         *filters: One tree is returned for each; each state goes to the first that accepts it. Together they must
-            accept all; ``...`` as the last takes the rest. None given: one tree with all.
+            accept all; ``...`` as the last takes the rest. Without filters there is one tree with all states.
 
     Returns:
         ``(graphdef, tree)`` or ``(graphdef, tree1, tree2, ...)``.
@@ -131,7 +131,7 @@ class _NothingKnown:
 
     def __getitem__(self, name: Any) -> Any:
         raise GraphError(
-            "the graph refers to what an earlier `treefy_split` of its `split_context` took apart: merge both in one "
+            "the graph refers to parts of an earlier `treefy_split` in its `split_context`: merge both in one "
             "`merge_context`, in the order in which they were split"
         )
 

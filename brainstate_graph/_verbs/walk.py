@@ -1,7 +1,7 @@
 """Look at what a graph holds: states, nodes and leaves, each once, by path.
 
-The *depth* of something is the number of nodes on the path under which it is given, without the root: what the root
-holds itself has depth 0, also in its lists and dicts, and a node below the root has one more than the node above it.
+The *depth* of something is the number of nodes on its path, without the root.  What the root holds has depth 0, also in
+its lists and dicts.  A node below the root has one more than the node above it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def states(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _
             it holds has depth 1.
 
     Returns:
-        A FlattedDict from path to State; a tuple of them for two filters or more. A shared state stands once, under
-        the path where it is met first.
+        A FlattedDict from path to State; a tuple of them for two filters or more. A shared state comes once, under
+        the first path that leads to it.
 
     Example:
         >>> from brainstate_graph import State, states
@@ -91,7 +91,7 @@ def nodes(node: Any, *filters: Filter, allowed_hierarchy: tuple[int, float] = _A
 
 
 def iter_node(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterator[tuple[Path, Any]]:
-    """Iterate over the nodes of a graph with their paths, in the order of `nodes`; the paths are made as you go.
+    """Iterate over the nodes of a graph with their paths, in the order of `nodes`.
 
     Args:
         node: A Node, or a container of them.
@@ -113,17 +113,17 @@ def iter_node(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterato
 
 
 def iter_leaf(node: Any, allowed_hierarchy: tuple[int, float] = _ALL) -> Iterator[tuple[Path, Any]]:
-    """Iterate over all that a graph holds and that holds nothing itself: states, arrays and plain values.
+    """Iterate over the leaves of a graph with their paths: states, arrays and plain values.
 
-    A state comes once, under the path where it is met first; a plain value comes wherever it stands. A tuple of plain
-    values, as a shape, is one leaf; None and empty containers are none.
+    A state comes once, under the first path that leads to it; a plain value comes once for each place that holds it. A
+    tuple of plain values, such as a shape, is one leaf. None and empty containers are not leaves.
 
     Args:
         node: A Node, or a container of them.
         allowed_hierarchy: The least and the greatest depth, as for `states`.
 
     Returns:
-        An iterator of ``(path, leaf)`` over the graph as it was at the call; the paths are made as you go.
+        An iterator of ``(path, leaf)`` over the graph as it was at the call. A path is made when it is reached.
 
     Example:
         >>> from brainstate_graph import Node, State, iter_leaf
@@ -196,7 +196,7 @@ def _limited(allowed: tuple[int, float]) -> bool:
         isinstance(allowed, (tuple, list)) and len(allowed) == 2 and all(isinstance(d, (int, float)) for d in allowed)
     )
     if not pair or not 0 <= allowed[0] <= allowed[1]:
-        raise ValueError(f"allowed_hierarchy is the least and the greatest depth, as in (0, 1), not {allowed!r}")
+        raise ValueError(f"allowed_hierarchy must be the least and the greatest depth, as in (0, 1), not {allowed!r}")
     return allowed[0] > 0 or allowed[1] < math.inf
 
 

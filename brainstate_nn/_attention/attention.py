@@ -61,23 +61,23 @@ class MultiHeadAttention(Module):
         dropout: The probability to drop an attention weight while training.
         use_bias: Whether the four projections add a bias.
         rotary: What turns queries and keys by their positions; None for nothing.
-        normalize_qk: What normalises queries and keys before they are turned, to keep large models stable: True for
-            LayerNorm of each head (Dehghani et al., arXiv:2302.05442); a class or function that makes a norm of
-            `head_size`, as RMSNorm, one for queries and one for keys; a norm for both; or a pair of these. A norm is
-            called with an array of shape ``(..., heads, head_size)``.
+        normalize_qk: What normalises queries and keys before they are rotated, to keep large models stable. True for
+            a LayerNorm of each head (Dehghani et al., arXiv:2302.05442). Or a class or function, such as RMSNorm,
+            that makes a norm of `head_size`; it makes one for queries and one for keys. Or a norm for both, or a pair
+            of these. A norm is called with an array of shape ``(..., heads, head_size)``.
         scale: What products of queries and keys are multiplied by; None for ``1 / sqrt(head_size)``.
         softcap: The bound of logits, which are ``softcap * tanh(scale * q k^T / softcap)``; None for no bound.
         window: How many positions a query sees to each side, its own among them; with `is_causal` and `decode` these
             are the last ones (Beltagy et al., arXiv:2004.05150). None for all.
         attention_fn: What is called as ``(query, key, value, mask=, is_causal=)`` in place of JAX's function, and with
             its names `bias`, `scale` and `local_window_size` where there is a bias, a scale or a window.
-        w_init: The initialiser of the weights, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of the biases.
+        w_init: The initialiser of the weights, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of the biases; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the projections, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that the projections add up in and return; None for `dtype`.
-        dot_general: What computes the projections in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the projections, such as a quantiser's; None for `jax.lax.dot_general`.
         attention_dot_general: The same for the two products between them, of queries with keys and of weights with
             values, which are then computed step by step; None for those of `attention_fn`.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
@@ -93,7 +93,7 @@ class MultiHeadAttention(Module):
         cache: KVCache made by `init_cache`, or None.
 
     Raises:
-        TypeError: `normalize_qk` makes no norm, or what should be a function is none.
+        TypeError: `normalize_qk` does not make a norm, or another argument is not a function.
         ValueError: A size, `scale`, `softcap` or `window` is not positive, heads do not divide, or `dropout`, `softcap`
             or `attention_dot_general` is given with another `attention_fn`, whose weights are not seen.
 
@@ -287,13 +287,17 @@ class MultiHeadAttention(Module):
         """Refuse arguments of a call that do not go with each other, or with the layer."""
         if key is not None and (decode or positions is not None):
             used = "decode" if decode else "positions"
-            raise ValueError(f"{locate(self)} takes `{used}` where a sequence sees itself, without a `key` of its own")
+            raise ValueError(
+                f"{locate(self)} takes `{used}` in self-attention only: leave out `key`, or leave out `{used}`"
+            )
         if positions is not None and self.rotary is None:
-            raise ValueError(f"{locate(self)} has no `rotary` that would use `positions`")
+            raise ValueError(
+                f"{locate(self)} has no `rotary` to use `positions`: leave them out, or make the layer with `rotary=`"
+            )
         if return_weights and not is_usual(self.attention_fn):
             raise ValueError(
-                f"{locate(self)} has an `attention_fn` of its own, whose weights are not seen: leave out "
-                "`return_weights`, or `attention_fn`"
+                f"{locate(self)} cannot return the weights of its `attention_fn`: leave out `return_weights`, or make "
+                "the layer without `attention_fn`"
             )
 
     def _cache_for(self, query: jax.Array) -> KVCache:
@@ -314,8 +318,9 @@ class MultiHeadAttention(Module):
             )
         if count > cache.max_length or cache.has_room(count) is False:
             raise ValueError(
-                f"{locate(self)} has room for {cache.max_length} positions in its cache, of which "
-                f"{cache.length.value} are filled: `query` with {count} more is too long"
+                f"{locate(self)} has room for {cache.max_length} positions in its cache, of which {cache.length.value} "
+                f"are filled, and `query` has {count} more: call `reset_state()`, or make a longer cache with "
+                "`init_cache`"
             )
         return cache
 
@@ -344,7 +349,7 @@ class MultiHeadAttention(Module):
             k: Keys.
             v: Values.
             call: What the layer was called with.
-            window: How many positions a query sees, where these are where they stand in the arrays; None for all.
+            window: How many positions a query sees, counted by their places in the arrays; None for all.
         """
         q, k, v = promote(q, k, v, dtype=self.dtype)
         leading = q.shape[:-3]

@@ -34,10 +34,10 @@ def as_heads(
     heads, features = as_size("num_heads", num_heads), as_size("in_size", in_size)
     kv_heads = heads if num_kv_heads is None else as_size("num_kv_heads", num_kv_heads)
     if heads % kv_heads:
-        raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without rest")
+        raise ValueError(f"num_kv_heads={num_kv_heads} must divide num_heads={num_heads} without a remainder")
     if head_size is None and features % heads:
         raise ValueError(
-            f"num_heads={num_heads} must divide in_size={in_size} without rest, or give the size of a head: "
+            f"num_heads={num_heads} must divide in_size={in_size} without a remainder, or give the size of a head: "
             "write `head_size=64`"
         )
     return heads, features, kv_heads, features // heads if head_size is None else as_size("head_size", head_size)
@@ -55,13 +55,16 @@ def refuse_misfits(head_size: int, rotary: Any, attention_fn: Any, dropout: Any,
     """
     if rotary is not None and getattr(rotary, "head_size", None) != head_size:
         raise ValueError(
-            f"rotary must turn heads of {head_size} features, and is {rotary!r}: write "
+            f"rotary must be made for heads of {head_size} features, not {rotary!r}: write "
             f"`rotary=RotaryEmbedding({head_size})`"
         )
     drops = as_fraction("dropout", dropout, "the probability to drop an attention weight")
     for name, given in {"dropout": drops or None, **others}.items():
         if given is not None and not is_usual(attention_fn):
-            raise ValueError(f"{name} needs the usual attention_fn, for the weights of another are not seen")
+            raise ValueError(
+                f"{name} needs the weights of attention, which another attention_fn does not return: leave out one of "
+                "them"
+            )
     if not callable(attention_fn):
         raise TypeError(
             "attention_fn must be a function (query, key, value, *, mask, is_causal) -> array, not "
@@ -78,8 +81,8 @@ def as_flag(layer: Module, name: str, flag: Any) -> bool:
     """Return what chooses the program as a bool, or raise: no array can choose it."""
     if not isinstance(flag, (bool, np.bool_)):
         raise TypeError(
-            f"{locate(layer)} takes True or False for `{name}`, not {describe(flag)}: where a function is "
-            "compiled, write it inside, or name it in `static_argnames`"
+            f"{locate(layer)} takes True or False for `{name}`, not {describe(flag)}: in a compiled "
+            "function write it as a constant, or name it in `static_argnames`"
         )
     return bool(flag)
 
@@ -97,7 +100,7 @@ def as_inputs(layer: Module, query: Any, key: Any, value: Any, sizes: tuple[int,
     in_size, kv_size = sizes
     query = as_input(query, layer, "query", size=in_size, rank=2)
     if key is None and value is not None:
-        raise ValueError(f"{locate(layer)} was given `value` without `key`: give both, or `key` for both")
+        raise ValueError(f"{locate(layer)} got `value` without `key`: give both, or `key` alone for both")
     name = "query" if key is None else "key"
     key = as_input(query if key is None else key, layer, name, size=kv_size, rank=2)
     value = key if value is None else as_input(value, layer, "value", size=kv_size, rank=2)
@@ -105,7 +108,7 @@ def as_inputs(layer: Module, query: Any, key: Any, value: Any, sizes: tuple[int,
         if given != wanted:
             other = "query" if name == "key" else "key"
             raise ValueError(
-                f"{locate(layer)} takes a `{name}` whose axes fit those of `{other}`, which is "
+                f"{locate(layer)} takes a `{name}` whose axes fit `{other}`, which is "
                 f"{describe(query if name == 'key' else key)}, not {describe(key if name == 'key' else value)}"
             )
     return query, key, value
@@ -121,9 +124,9 @@ def as_pattern(layer: Module, mask: Any, full: tuple[int, ...]) -> jax.Array | N
     """
     if mask is None:
         return None
-    meaning = "a boolean `mask`, True where a query may see a key, which is {}"
+    meaning = "a boolean `mask`, True where a query may see a key, not {}"
     number = not isinstance(mask, (str, bytes)) and jnp.issubdtype(getattr(mask, "dtype", bool), jnp.floating)
-    mask = as_mask(mask, layer, meaning + (": what is added to logits is `bias`" if number else ""))
+    mask = as_mask(mask, layer, meaning + (": numbers to add to logits are for `bias`" if number else ""))
     return _with_all_axes(layer, "mask", mask, full)
 
 
@@ -133,8 +136,8 @@ def as_bias(layer: Module, bias: Any, full: tuple[int, ...]) -> jax.Array | None
         return None
     bias = as_input(bias, layer, "bias")
     if bias.dtype == bool or jnp.issubdtype(bias.dtype, jnp.complexfloating):
-        hint = ": where a query may see a key is `mask`" if bias.dtype == bool else ""
-        raise TypeError(f"{locate(layer)} adds real numbers to logits for `bias`, which is {describe(bias)}{hint}")
+        hint = ": booleans are for `mask`" if bias.dtype == bool else ""
+        raise TypeError(f"{locate(layer)} takes real numbers for `bias`, not {describe(bias)}{hint}")
     return _with_all_axes(layer, "bias", bias, full)
 
 
@@ -147,7 +150,7 @@ def _with_all_axes(layer: Module, name: str, given: jax.Array, full: tuple[int, 
     if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
         raise ValueError(
             f"{locate(layer)} takes a `{name}` of shape {full}, with 1 where it is the same along an axis, or of "
-            f"{full[-2:]}, and not {describe(given)}"
+            f"shape {full[-2:]}, not {describe(given)}"
         )
     return given.reshape(shape)
 

@@ -111,8 +111,8 @@ class KVCache(Node):
     def extended(self, key: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return all keys and values with new ones among them; the cache stays as it is.
 
-        A single new position is in its slot. Of a ring, several new ones stand behind all slots: what they will be
-        written over is still seen by the first of them.
+        A single new position is in its slot. Several new positions of a ring come after all slots, because the first of
+        them still sees what the last will overwrite.
 
         Args:
             key: An array of shape ``(*batch_size, count, num_heads, head_size)``.
@@ -190,8 +190,8 @@ class KVCache(Node):
         return jnp.where(positions >= self.length.value, behind, slots) if self._stand_behind(count) else slots
 
     def reset(self) -> None:
-        """Begin anew; what stands in the arrays is seen no more."""
-        # The arrays stay: what stands behind the length is masked, and overwritten in time.
+        """Begin anew: no query sees the old positions any more."""
+        # The arrays stay: what is behind the length is masked, and overwritten in time.
         self.length.value = jnp.zeros_like(self.length.value)
 
 
@@ -199,7 +199,7 @@ def _alike(cached: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Bring what a cache has and what comes new to one sharding, as explicit axes ask for.
 
     It is that of the cache, if it is spread over some axes; else that of the new positions, with all positions in one
-    place: a cache that was made before its batch lies as the batch does.
+    place: a cache that was made before its batch gets the sharding of the batch.
     """
     ours, theirs = jax.typeof(cached).sharding, jax.typeof(new).sharding
     if ours == theirs or not (on_explicit_axes(cached) or on_explicit_axes(new)):

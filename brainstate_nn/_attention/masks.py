@@ -90,7 +90,7 @@ def combine_masks(*masks: jax.Array | None) -> jax.Array | None:
     rank = max(mask.ndim for mask in given)
     for mask in given:
         if mask.dtype != bool:
-            raise TypeError(f"a mask is boolean, True where a query may see a key, not {mask.dtype}")
+            raise TypeError(f"a mask must be boolean, True where a query may see a key, not {mask.dtype}")
         if mask.ndim not in (2, rank):
             raise ValueError(
                 f"masks of shapes {[m.shape for m in given]} do not fit each other: give each an axis for the heads, "

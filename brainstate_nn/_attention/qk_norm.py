@@ -32,7 +32,9 @@ def norms_of(given: Any, head_size: int, **options: Any) -> tuple[Module | None,
     """
     pair = given if isinstance(given, (tuple, list)) else (given, given)
     if len(pair) != 2:
-        raise ValueError(f"normalize_qk must be one norm, or two, of queries and of keys, not {len(pair)}")
+        raise ValueError(
+            f"normalize_qk must be one norm, or a pair of norms for queries and keys, not {len(pair)} norms"
+        )
     query, key = (_norm_of(one, head_size, options) for one in pair)
     return query, key
 
@@ -44,9 +46,9 @@ def _norm_of(given: Any, head_size: int, options: dict[str, Any]) -> Module | No
         return given
     made = given(head_size, **_taken(given, options)) if callable(given) else given
     if not isinstance(made, Module):
-        of = f"what gives a {type(made).__name__}" if callable(given) else repr(given)
+        of = f"a function that returns a {type(made).__name__}" if callable(given) else repr(given)
         raise TypeError(
-            "normalize_qk must be True, a norm, what makes one of the number of features, or a pair of these, not "
+            "normalize_qk must be True, a norm, a function that makes a norm of a size, or a pair of these, not "
             f"{of}: write `normalize_qk=RMSNorm`"
         )
     return made
@@ -76,5 +78,7 @@ def normalised(layer: Module, name: str, norm: Module | None, x: jax.Array) -> j
         return x
     y = as_input(norm(x), layer, name)
     if y.shape != x.shape:
-        raise ValueError(f"{locate(layer)} has a `{name}` that makes {describe(y)} of {describe(x)}: keep the shape")
+        raise ValueError(
+            f"{locate(layer)} has a `{name}` that turns {describe(x)} into {describe(y)}: a norm must keep the shape"
+        )
     return y

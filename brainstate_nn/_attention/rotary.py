@@ -28,8 +28,8 @@ class RotaryEmbedding(Module):
 
     Args:
         head_size: The number of features of a head, an even number unless `rotary_size` is given.
-        rotary_size: How many features of a head are turned, the first ones, an even number, in place of `head_size` in
-            what is said of pairs; None for all. (`rotary_dim`, or `partial_rotary_factor` times the size, elsewhere.)
+        rotary_size: How many features of a head are turned, the first ones: an even number, which replaces `head_size`
+            above; None for all. (`rotary_dim`, or `partial_rotary_factor` times the size, elsewhere.)
         interleaved: Whether neighbours are the pairs, features ``2 i`` and ``2 i + 1``, as in GPT-J, GLM and Cohere.
         theta: The base of the wavelengths; the longest is ``2 pi theta`` positions, nearly.
         scaling: What gives other frequencies: `LinearRotaryScaling`, `Llama3RotaryScaling`, `YarnRotaryScaling`, or a
@@ -38,7 +38,7 @@ class RotaryEmbedding(Module):
             that, too.
 
     Raises:
-        TypeError: `scaling` is no function.
+        TypeError: `scaling` is not a function.
         ValueError: A size is odd, `rotary_size` is above `head_size`, `theta` is not positive, or `scaling` does not
             give one number for each pair.
 
@@ -68,7 +68,7 @@ class RotaryEmbedding(Module):
         self.head_size = as_size("head_size", head_size)
         name, size = ("head_size", head_size) if rotary_size is None else ("rotary_size", rotary_size)
         if as_size(name, size) % 2:
-            raise ValueError(f"{name} must be even, for features are turned in pairs, not {size}")
+            raise ValueError(f"{name} must be even, because features are rotated in pairs, not {size}")
         if size > head_size:
             raise ValueError(f"rotary_size={rotary_size} must not be above head_size={head_size}")
         # One spelling of one meaning, so that programs are shared.
@@ -97,7 +97,7 @@ class RotaryEmbedding(Module):
         shape = (1,) * (len(full) - 1) + positions.shape if positions.ndim == 1 else positions.shape
         if len(shape) != len(full) or any(a not in (1, b) for a, b in zip(shape, full, strict=True)):
             raise ValueError(
-                f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, which is "
+                f"{locate(self)} takes `positions` of shape {full[-1:]} or {full} for this input, not "
                 f"{describe(positions)}"
             )
         size = self.rotary_size or self.head_size
@@ -120,7 +120,7 @@ class RotaryEmbedding(Module):
 def _refuse_misfit(scaling: Any, head_size: int, theta: float) -> None:
     """Refuse what gives no frequencies for heads of this size."""
     if not callable(scaling) or isinstance(scaling, type):
-        hint = "name its numbers: " if isinstance(scaling, Mapping) else ""
+        hint = "pass its numbers by name: " if isinstance(scaling, Mapping) else ""
         raise TypeError(
             "scaling must be a function (head_size, theta) -> frequencies, not "
             f"{scaling.__name__ if isinstance(scaling, type) else type(scaling).__name__}: {hint}"

@@ -86,9 +86,9 @@ class LinearRotaryScaling(RotaryScaling):
 class Llama3RotaryScaling(RotaryScaling):
     """Divide slow frequencies alone, as Llama 3.1 does (Meta's `llama-models`, ``models/llama3/model.py``).
 
-    A pair that turns more than `high` times in `original_length` positions stays as it is, one that turns less than
-    `low` times is divided by `factor`, and between them the part that stays grows with the turns: interpolation by
-    parts (Peng et al., arXiv:2309.00071, section 3.2).
+    A pair that turns more than `high` times in `original_length` positions keeps its frequency. The frequency of one
+    that turns less than `low` times is divided by `factor`. Between them, the two are interpolated by the number of
+    turns (Peng et al., arXiv:2309.00071, section 3.2).
 
     Args:
         factor: What slow frequencies are divided by: 8 in Llama 3.1, 32 in Llama 3.2.
@@ -113,7 +113,7 @@ class Llama3RotaryScaling(RotaryScaling):
         self.original_length = as_size("original_length", original_length)
         self.low, self.high = as_positive("low", low), as_positive("high", high)
         if self.low >= self.high:
-            raise ValueError(f"high must be above low, which is {low}, not {high}")
+            raise ValueError(f"high must be above low={low}, not {high}")
 
     def _kept(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
         turns = self.original_length * frequencies / (2.0 * math.pi)
@@ -159,7 +159,7 @@ class YarnRotaryScaling(RotaryScaling):
         self.original_length = as_size("original_length", original_length)
         self.fast, self.slow = as_positive("fast", fast), as_positive("slow", slow)
         if self.slow >= self.fast:
-            raise ValueError(f"fast must be above slow, which is {slow}, not {fast}")
+            raise ValueError(f"fast must be above slow={slow}, not {fast}")
         if attention_factor is None:
             attention_factor = 0.1 * math.log(max(self.factor, 1.0)) + 1.0
         self.attention_factor = as_positive("attention_factor", attention_factor)
@@ -168,7 +168,7 @@ class YarnRotaryScaling(RotaryScaling):
     def _kept(self, frequencies: np.ndarray, theta: float) -> np.ndarray:
         half = len(frequencies)
         if theta <= 1.0:
-            raise ValueError(f"theta must be greater than 1 for YaRN, which counts wavelengths, not {theta}")
+            raise ValueError(f"theta must be greater than 1 for YaRN, not {theta}")
 
         def pair_with(turns: float) -> float:
             """Return the pair that turns so often, where ``theta ** (-pair / half)`` is its frequency."""

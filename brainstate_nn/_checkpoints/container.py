@@ -51,7 +51,7 @@ def save_contents(
         **more: Texts of ours, such as the shape of a model.
 
     Raises:
-        GraphError: A leaf cannot stand in a file; the message lists all, and nothing was written.
+        GraphError: A file cannot hold a leaf; the message lists all, and nothing was written.
     """
     texts = _texts(metadata)
     _check_leaves(flat)
@@ -84,9 +84,11 @@ def _texts(metadata: Mapping[str, str] | None) -> dict[str, str]:
     texts = dict(metadata or {})
     for key, text in texts.items():
         if not (isinstance(key, str) and isinstance(text, str)):
-            raise TypeError(f'metadata is a dictionary of texts, such as `{{"format": "pt"}}`, not {key!r}: {text!r}')
+            raise TypeError(f'metadata must map texts to texts, as in `{{"format": "pt"}}`, not {key!r} to {text!r}')
         if key == _OURS:
-            raise ValueError(f"metadata cannot have the key {key!r}, which files of this package have for themselves")
+            raise ValueError(
+                f"metadata cannot have the key {key!r}, which this package writes itself: choose another key"
+            )
     return texts
 
 
@@ -94,9 +96,9 @@ def _check_leaves(flat: Mapping[str, Any]) -> None:
     problems = [f"{name} {why}" for name, leaf in flat.items() if (why := refusal(leaf))]
     for name in flat:
         if name == mp.METADATA:
-            problems.append(f"{name} is a name that files have for themselves: rename the attribute")
+            problems.append(f"{name} is a name that this package writes itself: rename the attribute")
         elif not _is_text(name):
-            problems.append(f"{name!r} is no text that a file can hold: rename the attribute or key")
+            problems.append(f"{name!r} is not a name that a file can hold: rename the attribute or key")
     if problems:
         raise GraphError("the states cannot be saved, nothing was written: " + "; ".join(problems))
 
@@ -120,7 +122,7 @@ def _crc32_of_texts(texts: Mapping[str, str]) -> str:
 
 
 class Contents(Mapping[str, Any]):
-    """The leaves in an open file by name, each read, checked and made when it is asked for.
+    """The leaves in an open file by name, each read, checked and made when it is looked up.
 
     Args:
         path: The name of the file.
@@ -143,7 +145,7 @@ class Contents(Mapping[str, Any]):
         self._ours = _OURS in texts
         # A file of ours whose texts were moved to another name would be read without any check.
         if not self._ours and (any(_HEAD in text for text in texts.values()) or any(map(_is_ours, arrays))):
-            raise unreadable(path, "its texts are not where they belong")
+            raise unreadable(path, "the texts of this package are under another name")
         if self._ours:
             self.more = _read_texts(path, texts)
         self.kinds: dict[str, str] = self._part("kinds", str)
@@ -157,7 +159,7 @@ class Contents(Mapping[str, Any]):
     def _part(self, name: str, of: type[Any]) -> dict[str, Any]:
         part = self.more.pop(name, {})
         if type(part) is not dict or not all(type(item) is of for item in part.values()):
-            raise unreadable(self._path, f"its {name} are none")
+            raise unreadable(self._path, f"its {name} are invalid")
         return part
 
     def __getitem__(self, name: str) -> Any:
@@ -170,7 +172,7 @@ class Contents(Mapping[str, Any]):
                 array = _of_dtype(array, self._dtypes[name])
             # NumPy takes any byte for a truth value, and XLA computes with it.
             if isinstance(array, np.ndarray) and array.dtype == np.bool_ and array.view(np.uint8).max(initial=0) > 1:
-                raise ValueError("a truth value is neither 0 nor 1")
+                raise ValueError("a bool is neither 0 nor 1")
             return from_array(array, self.kinds.get(name, ""))
         except (ValueError, TypeError, OverflowError) as error:
             raise unreadable(self._path, f"{name}: {error}") from error
@@ -196,7 +198,7 @@ def _is_ours(name: str) -> bool:
 
 def _of_dtype(array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     if dtype not in DTYPES or array.dtype != np.uint8 or array.shape[-1:] != (DTYPES[dtype].itemsize,):
-        raise ValueError(f"{array.dtype}{list(array.shape)} cannot be bytes of {dtype!r}")
+        raise ValueError(f"{array.dtype}{list(array.shape)} cannot be read as bytes of {dtype!r}")
     return array.reshape(-1).view(DTYPES[dtype]).reshape(array.shape[:-1])
 
 
@@ -206,7 +208,7 @@ def _read_texts(path: str, texts: Mapping[str, str]) -> dict[str, Any]:
         raise unreadable(path, "the checksum of its texts is wrong")
     ours = read_json(path, text)
     if type(ours) is not dict or ours.pop("format", None) != _OURS or ours.pop("version", None) != _VERSION:
-        raise ValueError(f"{path} is of another version; this package reads {_VERSION}")
+        raise ValueError(f"{path} has another version of the format; this package reads version {_VERSION}")
     return ours
 
 
@@ -249,15 +251,15 @@ def open_contents(path: str | os.PathLike[str]) -> Iterator[Any]:
 def _open(path: str, stack: contextlib.ExitStack, part: bool = False) -> Any:
     # Opening a pipe would wait for somebody to write.
     if not stat.S_ISREG(os.stat(path).st_mode):
-        hint = ": name the file in it; what orbax wrote is restored by `Checkpoints`" * os.path.isdir(path)
-        raise ValueError(f"{path} is {'a folder' if os.path.isdir(path) else 'no file'}{hint}")
+        hint = ": name the file in it, or restore a step of orbax with `Checkpoints`" * os.path.isdir(path)
+        raise ValueError(f"{path} is {'a folder' if os.path.isdir(path) else 'not a file'}{hint}")
     file = stack.enter_context(open(path, "rb"))  # noqa: SIM115
     head = file.read(9)
     file.seek(0)
     # An index is JSON from its first byte. As the length of a header that would be far longer than the file.
     if head.lstrip()[:1] == b"{" and int.from_bytes(head[:8], "little") > os.fstat(file.fileno()).st_size:
         if part:
-            raise ValueError(f"{path} is an index of files, and part of another")
+            raise ValueError(f"{path} is an index of files, but another index lists it as a file")
         return _open_index(file.read(), path, stack)
     if head[8:] == b"{":
         arrays = st.SafetensorsFile(file, path)
@@ -272,10 +274,10 @@ def _open(path: str, stack: contextlib.ExitStack, part: bool = False) -> Any:
 
 # The first byte of a map, after the specification of msgpack.
 _MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
-_PICKLE = "a pickle, which may run any code when it is read: save it again as safetensors where it comes from"
+_PICKLE = "a pickle, which may run any code when it is read: save it as safetensors with the library that wrote it"
 _OTHERS: Iterable[tuple[bytes, str]] = (
     (b"PK\3\4", "a zip archive, as `np.savez`, `torch.save` and `save_program` write: not a file of `save_states`"),
-    (b"\x89HDF", "of HDF5, as Keras writes: not a file of `save_states`"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes: not a file of `save_states`"),
     *((bytes([0x80, protocol]), _PICKLE) for protocol in range(2, 6)),
 )
 
@@ -284,20 +286,20 @@ def _open_index(text: bytes, path: str, stack: contextlib.ExitStack) -> _Shards:
     try:
         file_of = read_json(path, text)["weight_map"]
         if not all(isinstance(file, str) for file in file_of.values()):
-            raise TypeError("a value is no name of a file")
+            raise TypeError("a value is not the name of a file")
     except (LookupError, TypeError, AttributeError) as error:
-        raise unreadable(path, f"it is no index of files: {error}") from error
+        raise unreadable(path, f"it is not an index of files: {error}") from error
     folder = os.path.dirname(path)
     files: dict[str, Contents] = {}
     for file in dict.fromkeys(file_of.values()):
         # A name that leads out of the folder could make a program read, and report on, any file.
         if os.path.basename(file) != file or file in ("", ".", "..") or "\0" in file:
-            raise ValueError(f"{path} names {file!r}, which is no file beside it")
+            raise ValueError(f"{path} names {file!r}, which is not a file in the same folder")
         try:
             files[file] = _open(os.path.join(folder, file), stack, part=True)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{path} names {file!r}, which is not beside it") from error
+            raise FileNotFoundError(f"{path} names {file!r}, which is missing in its folder") from error
     for name, file in file_of.items():
         if name not in files[file]:
-            raise ValueError(f"{os.path.join(folder, file)} has no {name}, which {path} has there")
+            raise ValueError(f"{os.path.join(folder, file)} has no {name}, which {path} lists there")
     return _Shards({name: files[file] for name, file in file_of.items()})

@@ -26,13 +26,15 @@ def check_is_json(name: str, value: Any) -> None:
     if type(value) is dict:
         for key, item in value.items():
             if type(key) is not str:
-                raise TypeError(f"{name} has the key {key!r}, and in JSON a key is a string: write `str(key)`")
+                raise TypeError(f"{name} has the key {key!r}, but a key in JSON is a string: write `str(key)`")
             check_is_json(f"{name}[{key!r}]", item)
     elif type(value) is list:
         for i, item in enumerate(value):
             check_is_json(f"{name}[{i}]", item)
     elif not (value is None or type(value) in (bool, int, float, str)):
-        raise TypeError(f"{name} is of type {type(value).__name__}, which JSON has not: write `float(...)` or a list")
+        raise TypeError(
+            f"{name} is of type {type(value).__name__}, which JSON does not have: write `float(...)` or a list"
+        )
 
 
 def json_and_crc32(value: Any) -> tuple[str, int]:

@@ -32,7 +32,7 @@ _NUMBERS: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "com
 
 
 def refusal(leaf: Any) -> str | None:
-    """Say why a leaf cannot stand in a file, and what to do; None where it can."""
+    """Say why a file cannot hold a leaf, and what to do; None where it can."""
     if isinstance(leaf, Tracer):
         return "is being traced: save outside of the compiled function"
     if isinstance(leaf, jax.ShapeDtypeStruct):
@@ -43,12 +43,16 @@ def refusal(leaf: Any) -> str | None:
         if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
             return "is spread over several processes: save it with `Checkpoints`"
         if is_key(leaf):
-            return None if isinstance(jax.random.key_impl(leaf), str) else "is of an algorithm without a name"
+            return (
+                None
+                if isinstance(jax.random.key_impl(leaf), str)
+                else "is a random key of an algorithm without a name, which a file cannot hold"
+            )
     elif type(leaf) in _NUMBERS.values():
         return None
     elif not isinstance(leaf, np.generic) and type(leaf) not in (np.ndarray, np.memmap):
         kind = type(leaf).__name__
-        return f"is a {kind}, and a file holds arrays and numbers: make it an attribute, or leave it out by a filter"
+        return f"is a {kind}, but a file holds arrays and numbers: make it an attribute, or leave it out by a filter"
     if leaf.dtype not in _KNOWN or not leaf.dtype.isnative:
         return f"has the dtype {leaf.dtype.str}, which a file cannot hold: cast it"
     return None

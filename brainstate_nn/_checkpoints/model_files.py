@@ -101,20 +101,22 @@ def load_model(path: str | os.PathLike[str], allow: Iterable[Any] = ()) -> Any:
     allowed = allowed_names(allow)
     with open_contents(path) as contents:
         if "graphdef" not in contents.more:
-            raise ValueError(f"{path} holds states without their model: make it, and `load_states(path, model)`")
+            raise ValueError(
+                f"{path} holds states without their model: make the model, and write `load_states(path, model)`"
+            )
         texts = [str(contents.more.get(name)) for name in ("graphdef", "trees")]
         try:
             shape, trees = (from_json(text, allowed) for text in texts)
             return merged_model(shape, trees, contents)
         except GraphError as error:
-            told = str(error).replace("from_json(text, ", "load_model(path, ")
-            raise GraphError(f"{os.fspath(path)}: {told}") from None
+            text = str(error).replace("from_json(text, ", "load_model(path, ")
+            raise GraphError(f"{os.fspath(path)}: {text}") from None
 
 
 def allowed_names(allow: Iterable[Any]) -> list[Any]:
     """Return what a file may name: what every file may, and what the user lists."""
     if isinstance(allow, (str, type)) or not isinstance(allow, Iterable):
-        raise TypeError(f"`allow` is a list: write `allow=[{allow!r}]`")
+        raise TypeError(f"`allow` must be a list: write `allow=[{allow!r}]`")
     return [*_allowed_always(), *allow]
 
 
@@ -196,8 +198,8 @@ def _trees_by_name(trees: GraphDef) -> dict[str, Any]:
         depths.append(depths[above + 1] + 1)
     # A part that is shared makes no tree: JAX would take it apart once for each place, 2^60 times in a small file.
     if max(depths) > _NESTING or len(trees.targets) >= len(trees.rows):
-        raise GraphError("the trees of its states are none")
+        raise GraphError("its trees of states are invalid")
     found = treefy_merge(trees, FlattedDict.from_flat([(trees.path(row), 0) for row in trees.state_rows]))
     if type(found) is not dict or not all(type(name) is str for name in found):
-        raise GraphError("the trees of its states have no names")
+        raise GraphError("its trees of states have no names")
     return found

@@ -70,13 +70,13 @@ def read_msgpack(file: BufferedReader, path: str) -> tuple[dict[str, Any], dict[
     try:
         tree = unpacker.unpack()
         if not isinstance(tree, dict):
-            raise ValueError(f"it holds a {type(tree).__name__}, and no arrays by name")
+            raise ValueError(f"it holds a {type(tree).__name__}, not arrays by name")
         # Two maps one after the other: which one is meant?
         if unpacker.read_bytes(1):
-            raise ValueError("something follows its end")
+            raise ValueError("there are bytes after its end")
         texts = tree.pop(METADATA, {})
         if not (isinstance(texts, dict) and all(isinstance(t, str) for item in texts.items() for t in item)):
-            raise ValueError(f"{METADATA} holds no texts")
+            raise ValueError(f"{METADATA} does not hold texts")
         return _flat(tree), texts
     except msgpack.OutOfData as error:
         raise unreadable(path, "it is cut off") from error
@@ -115,7 +115,7 @@ def _from_extension(code: int, data: bytes) -> Any:
     if code == 2:
         real, imag = msgpack.unpackb(data, max_array_len=2)
         if type(real) is not float or type(imag) is not float:
-            raise ValueError("a complex number is no pair of floats")
+            raise ValueError("a complex number must be a pair of floats")
         return complex(real, imag)
     if code not in (1, 3):
         raise ValueError(f"it has an object of the unknown type {code}")
@@ -123,16 +123,16 @@ def _from_extension(code: int, data: bytes) -> Any:
     head = msgpack.Unpacker(max_array_len=64)
     head.feed(data[:_HEAD])
     if head.read_array_header() != 3:
-        raise ValueError("an array has a shape, a dtype and bytes")
+        raise ValueError("an array must have a shape, a dtype and bytes")
     shape, dtype = head.unpack(), head.unpack()
     if not (isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)):
-        raise ValueError("the shape of an array is no list of lengths")
+        raise ValueError("the shape of an array must be a list of lengths")
     if dtype not in DTYPES:
         raise ValueError(f"an array has the dtype {dtype!r:.40}, which is not supported")
     size = math.prod(shape) * DTYPES[dtype].itemsize
     start = len(data) - size
     if start < 0 or data[head.tell() : start] != _head_of_bytes(size):
-        raise ValueError(f"an array of {dtype}{shape} has not {size} bytes")
+        raise ValueError(f"an array of {dtype}{shape} does not have {size} bytes")
     array = empty_bytes(size)
     array[:] = np.frombuffer(data, np.uint8, offset=start) if size else 0
     array = array.view(DTYPES[dtype]).reshape(shape)
@@ -151,10 +151,10 @@ def _joined(chunked: dict[Any, Any]) -> np.ndarray[Any, Any]:
     """Return an array that flax has split, because msgpack holds 4 GiB at most."""
     parts = [chunked[part] for part in ("shape", "chunks") if isinstance(chunked.get(part), dict)]
     if len(chunked) != 3 or len(parts) != 2:
-        raise ValueError("an array in parts has a shape and the parts")
+        raise ValueError("an array in parts must have a shape and its parts")
     shape, chunks = ([part[str(i)] for i in range(len(part))] for part in parts)
     if not chunks or not all(isinstance(chunk, np.ndarray) and chunk.dtype == chunks[0].dtype for chunk in chunks):
-        raise ValueError("the parts of an array are not of one dtype")
+        raise ValueError("the parts of an array must have one dtype")
     if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) != sum(chunk.size for chunk in chunks):
         raise ValueError("the parts of an array do not fill its shape")
     return np.concatenate([chunk.reshape(-1) for chunk in chunks]).reshape(shape)

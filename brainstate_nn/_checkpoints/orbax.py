@@ -51,7 +51,7 @@ class Checkpoints:
     method, and each writes and reads the parts of the arrays that it has.
 
     Args:
-        directory: Where the steps go; it is made if need be. All processes see the same one.
+        directory: The directory of the steps, made where it does not exist. All processes see the same one.
         max_to_keep: How many steps to keep, the latest; None for all.
         checksums: False to neither write nor check any. To check, all files are gone through once more, from memory
             where it has room for them.
@@ -93,7 +93,9 @@ class Checkpoints:
             keep = None if max_to_keep is None else ocp.checkpoint_managers.LatestN(max_to_keep)
             options = ocp.CheckpointManagerOptions(preservation_policy=keep)
         elif max_to_keep is not None:
-            raise TypeError("max_to_keep is one of the options: write it there, `preservation_policy=LatestN(3)`")
+            raise TypeError(
+                "max_to_keep cannot be given beside options: write `preservation_policy=LatestN(3)` in the options"
+            )
         path = os.fspath(directory)
         self.directory = path if "://" in path else os.path.abspath(path)
         handlers = {"states": SummedHandler(checksums), "about": ocp.JsonCheckpointHandler()}
@@ -112,8 +114,8 @@ class Checkpoints:
     ) -> bool:
         """Take the values of states, and write them in the background.
 
-        The values are those of now, whatever becomes of the states while they are written. An error in the background
-        is raised by the next call of `save`, `wait_until_finished` or `close`.
+        The values are those of now: the states may change while they are written. An error in the background is raised
+        by the next call of `save`, `wait_until_finished` or `close`.
 
         Args:
             step: The number of the step, larger than those before.
@@ -217,7 +219,8 @@ class Checkpoints:
         """Make the model of a step, without the code that made it; `restore` is for one that is there already.
 
         The step holds what is needed where a whole model was saved, and each of its settings has a form in a file:
-        an Optimizer has not, so save ``{"net": net, "optimizer": optimizer}`` to go on, and `net` to hand on.
+        an Optimizer has not. So save ``{"net": net, "optimizer": optimizer}`` to continue a training, and `net` to
+        publish.
 
         Args:
             step: The number; None for the latest.
@@ -245,8 +248,8 @@ class Checkpoints:
         info = self._read_info(step)
         if info["graphdef"] is None:
             raise ValueError(
-                f"step {step} in {self.directory} holds states without their model, so make it, and `restore(model)`: "
-                f"{info['no_graphdef']}"
+                f"step {step} in {self.directory} holds states without their model: make the model, and write "
+                f"`restore(model)`. There is no model because {info['no_graphdef']}"
             )
         records: dict[str, StoredLeaf] = info["leaves"]
         kinds = {name: record.kind for name, record in records.items()}
@@ -255,10 +258,10 @@ class Checkpoints:
             shape, trees = (from_json(info[name], allowed) for name in ("graphdef", "trees"))
             return merged_model(shape, trees, leaves)
         except GraphError as error:
-            told = str(error).replace("from_json(text, ", f"load_model({step}, ")
-            if "has no array" in told:
-                told += ". Hidden states are saved where they are asked for: `save(step, model, ...)`"
-            raise GraphError(f"step {step} in {self.directory}: {told}") from None
+            text = str(error).replace("from_json(text, ", f"load_model({step}, ")
+            if "has no array" in text:
+                text += ". To save hidden states too, write `save(step, model, ...)`"
+            raise GraphError(f"step {step} in {self.directory}: {text}") from None
 
     def latest_step(self) -> int | None:
         """Return the number of the latest step, or None."""
@@ -305,7 +308,7 @@ class Checkpoints:
         if step is None:
             return steps[-1]
         if step not in steps:
-            raise FileNotFoundError(f"there is no step {step} in {self.directory}, but {', '.join(map(str, steps))}")
+            raise FileNotFoundError(f"there is no step {step} in {self.directory}; it has {', '.join(map(str, steps))}")
         return operator.index(step)
 
     def _read_info(self, step: int) -> dict[str, Any]:
@@ -369,7 +372,7 @@ def _orbax() -> Any:
     try:
         import orbax.checkpoint
     except ImportError as error:
-        raise ImportError("Checkpoints are written by orbax: `pip install orbax-checkpoint`") from error
+        raise ImportError("Checkpoints needs orbax: run `pip install orbax-checkpoint`") from error
     return orbax.checkpoint
 
 

@@ -120,13 +120,13 @@ def _read_sums(directory: Any) -> dict[str, list[int]]:
         return {}
     for part in ("process_" + name.removeprefix(PARTS) for name in names if name.startswith(PARTS)):
         if f"{SUMS}{part}" not in sums or f"{SUMS}all" not in sums:
-            raise Damaged(f"the checksums of {directory.name} are gone")
+            raise Damaged(f"the checksums of {directory.name} are missing")
     wanted: dict[str, list[int]] = {}
     for name in sums:
         wanted.update(json.loads((directory / name).read_text()))
     for name, (size, *_) in wanted.items():
         if _size(directory / name) != size:
-            raise Damaged(f"the file {directory.name}/{name} has lost a part")
+            raise Damaged(f"the file {directory.name}/{name} is shorter or longer than what was written")
     return wanted
 
 

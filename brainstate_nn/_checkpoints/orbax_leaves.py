@@ -68,11 +68,11 @@ def to_stored(leaves: Mapping[tuple[str, ...], Any]) -> tuple[dict[str, Any], di
     by_name = {dotted_name(keys): leaf for keys, leaf in leaves.items()}
     problems = [f"{name} {why}" for name, leaf in by_name.items() if (why := _refusal(leaf))]
     if problems:
-        raise GraphError(f"a checkpoint cannot hold all of it, nothing was written: {'; '.join(problems)}")
+        raise GraphError(f"the states cannot be saved, nothing was written: {'; '.join(problems)}")
     local = {name: x for name, x in by_name.items() if not isinstance(x, jax.Array) or is_process_local(x)}
     if others := names_that_differ(local):
         raise GraphError(
-            f"nothing was written, for each process has a value of its own, and these differ: {', '.join(others)}. "
+            f"nothing was written, because the processes have different values here: {', '.join(others)}. "
             "Give all processes one seed, `nn.seed(0)`, or leave these states out by a filter"
         )
     arrays: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def _refusal(leaf: Any) -> str | None:
     if (why := refusal(leaf)) and not _is_spread(leaf):
         return why
     if hasattr(leaf, "dtype") and not is_key(leaf) and not _is_known(leaf.dtype):
-        return f"has the dtype {leaf.dtype}, which orbax does not know: cast it"
+        return f"has the dtype {leaf.dtype}, which orbax does not support: cast it"
     return None
 
 

@@ -1,7 +1,7 @@
 """Pure dictionaries: a model as plain dictionaries of arrays with string keys, and strictly back in.
 
 The names are the paths, ``layers.0.weight``, so a checkpoint reads like everybody's. A value that is a tree of arrays
-has a name for each of them, and a state that is held in several places stands once. Structure comes from the live
+has a name for each of them, and a state that is held in several places has one name. Structure comes from the live
 model, never from the data. All files and checkpoints of this package go through these dictionaries.
 """
 
@@ -166,10 +166,11 @@ def from_flat_dict(
         node: A Node, or a container of them.
         data: Arrays by name, as from `to_flat_dict`. A state that is held in several places may have any of its names.
         *filters: Which states of `node` the names stand for; None for all.
-        strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
-        rename: What a name in the data is in the model: a mapping, a function that returns None for what is to be left
-            out, or pairs of a regular expression and what takes the place of each match (None to leave the name out),
-            applied one after the other.
+        strict: False to load what both have, and to return the names of the rest. Shapes and dtypes must fit in any
+            case.
+        rename: How names in the data become names in the model. A mapping; or a function, which returns None to leave
+            a name out; or pairs of a regular expression and what replaces each match, None to leave the name out. All
+            pairs are applied, in their order.
         cast: True to give floats the float dtype of the model, and whole numbers its integer dtype where they fit.
 
     Returns:
@@ -189,7 +190,7 @@ def from_flat_dict(
         LoadReport(missing=('bias',), unexpected=())
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f"data is a dictionary of arrays by name, not a {type(data).__name__}")
+        raise TypeError(f"data must be a dictionary of arrays by name, not a {type(data).__name__}")
     if filters:
         refuse_nothing(node, filters, "nothing is loaded")
     problems: list[str] = []
@@ -257,7 +258,7 @@ def from_pure_dict(
         pairs = list(_walk((), data))
         flat = dict(zip(dotted_names([path for path, _ in pairs]), [leaf for _, leaf in pairs], strict=True))
     else:
-        raise TypeError(f"data is made of dictionaries, lists and arrays, as from `to_pure_dict`, not {data!r}")
+        raise TypeError(f"data must be made of dictionaries, lists and arrays, as from `to_pure_dict`, not {data!r}")
     return from_flat_dict(node, flat, *filters, strict=strict, rename=rename, cast=cast)
 
 
@@ -290,7 +291,7 @@ def names_by_new_name(data: Iterable[str], rename: Rename | None, problems: list
         if name is None:
             continue
         if name in given:
-            problems.append(f"{given[name]} and {old} are both renamed {name}")
+            problems.append(f"{given[name]} and {old} are both renamed to {name}")
         given[name] = old
     return given
 
@@ -343,7 +344,7 @@ def renaming(rename: Rename | None) -> Callable[[str], str | None]:
         pairs = [(re.compile(pattern), instead) for pattern, instead in rename]
     except (TypeError, ValueError, re.error) as error:
         raise TypeError(
-            "rename is a mapping of names, a function, or pairs of a regular expression and what takes its place, as "
+            "rename must be a mapping of names, a function, or pairs of a regular expression and its replacement, as "
             f'in `rename=[(r"^h\\.", "blocks.")]`: {error}'
         ) from error
 
@@ -369,7 +370,7 @@ def _take(names: list[str], given: dict[str, str], data: Mapping[str, Any], prob
     if lost:
         return lost[0]  # of which `replacement` says so
     if len(items) > 1 and not all(other is first or _same_bits(first, other) for other in rest):
-        problems.append(f"{' and '.join(present)} are one state in the model, and differ in the data")
+        problems.append(f"{' and '.join(present)} are one state in the model, but differ in the data")
     return first
 
 

@@ -1,6 +1,6 @@
 """Arrays and texts in the safetensors format, read one by one.
 
-A file begins with a JSON header of names, dtypes, shapes and offsets, so each array is read when it is asked for. What
+A file begins with a JSON header of names, dtypes, shapes and offsets, so each array is read when it is looked up. What
 the names and texts mean is the business of `container`.
 """
 
@@ -41,7 +41,7 @@ def _library() -> Any:
         import safetensors
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError("files of safetensors need that library: `pip install 'safetensors>=0.8'`") from error
+        raise ImportError("files of safetensors need its library: run `pip install 'safetensors>=0.8'`") from error
     return safetensors
 
 
@@ -53,15 +53,15 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Mapping[str, Any], t
     # Readers refuse a longer one, and so would we: better now than when the model is needed.
     if header > _LARGEST_HEADER:
         raise GraphError(
-            f"{os.fspath(path)} was not written: names and texts take {header} bytes, and readers of safetensors take "
-            f"{_LARGEST_HEADER}; save a `.msgpack` file"
+            f"{os.fspath(path)} was not written: names and texts take {header} bytes, but readers of safetensors "
+            f"take at most {_LARGEST_HEADER}: save a `.msgpack` file"
         )
     with whole_file(path) as temporary:
         library.numpy.save_file(dict(arrays), temporary, dict(texts))
 
 
 class SafetensorsFile(Mapping[str, np.ndarray[Any, Any]]):
-    """The arrays of an open file by name, each read when it is asked for.
+    """The arrays of an open file by name, each read when it is looked up.
 
     The library checks the header; the bytes are read here, since it gives NumPy no dtypes of 8 bits, and so that JAX on
     a CPU takes them over without a copy.

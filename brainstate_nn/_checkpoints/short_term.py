@@ -1,8 +1,8 @@
 """What a checkpoint leaves out unless asked: states that are made anew for each sequence or batch.
 
 A hidden state has the size of the batch that was at hand, and a cache what was written last, so neither belongs to what
-was trained. Without filters they are neither written nor read, and a file that has them, from earlier or since it was
-asked for them, is read all the same. Filters are taken at their word: ``...`` asks for all states.
+was trained. Without filters they are neither written nor read, and a file that has them is read without them. Filters
+change that: ``...`` selects all states.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def to_save(node_or_tree: Any, filters: Sequence[Filter]) -> tuple[Filter, ...]:
     there = node_or_tree.to_flat() if is_tree else states(node_or_tree)
     if not there.filter(Not(ShortTermState)):
         raise GraphError(
-            f"nothing was written: {type(node_or_tree).__name__} holds hidden states alone, which are left out unless "
-            "a filter asks for them: write `...` for all states"
+            f"nothing was written: {type(node_or_tree).__name__} holds only hidden states, which are left out "
+            "without a filter: write `...` for all states"
         )
     return (Not(ShortTermState),)
 

@@ -36,8 +36,8 @@ def save_states(
         metadata: Texts for other readers, such as ``{"format": "pt"}``.
 
     Raises:
-        GraphError: Two paths would have one name, or a value is no array, random key or number; the message lists all
-            of these. Or there is no state to save. Nothing was written.
+        GraphError: Two paths would have one name, or a value is not an array, random key or number; the message lists
+            all of these. Or there is no state to save. Nothing was written.
 
     Example:
         >>> import os, tempfile

@@ -70,9 +70,9 @@ def without_checksum(written: Any) -> dict[str, Any]:
     """
     info = dict(written)
     if info.pop("crc32", None) != json_and_crc32(info)[1]:
-        raise ValueError("what it says about itself is not what was written")
+        raise ValueError("the information beside its arrays is not what was written")
     if info["format"] != _FORMAT:
-        raise ValueError(f"its format is {info['format']}, and this version reads {_FORMAT}")
+        raise ValueError(f"its format is {info['format']}, but this version reads {_FORMAT}")
     leaves = [StoredLeaf(tuple(keys), kind, dtype, tuple(shape)) for keys, kind, dtype, shape in info["leaves"]]
     info["leaves"] = {dotted_name(leaf.keys): leaf for leaf in leaves}
     return info
@@ -85,5 +85,5 @@ def check_metadata(metadata: Any) -> None:
         TypeError: It has such a part.
     """
     if not isinstance(metadata, dict):
-        raise TypeError(f"metadata is a dictionary, not of type {type(metadata).__name__}")
+        raise TypeError(f"metadata must be a dictionary, not of type {type(metadata).__name__}")
     check_is_json("metadata", metadata)

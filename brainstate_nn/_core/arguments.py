@@ -38,7 +38,7 @@ def is_whole(value: Any) -> bool:
 def as_fraction(name: str, value: Any, meaning: str) -> float:
     """Return a number between 0 and 1, or raise with its name and meaning."""
     if not is_number(value) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {meaning}, between 0 and 1, not {value!r}")
+        raise ValueError(f"{name} must be {meaning}, between 0 and 1, not {value!r}")
     return float(value)
 
 

@@ -230,7 +230,7 @@ class Chain(Transform):
         *transforms: The transforms.
 
     Raises:
-        TypeError: One of them is none.
+        TypeError: One of them is not a Transform.
 
     Example:
         >>> from brainstate_nn import Affine, Chain, Softplus
@@ -263,7 +263,7 @@ class Constrained(ParamState):
     """A parameter whose values are those of a transform.
 
     `value` is the free array: what gradients, optimisers, averages and checkpoints are about. `constrained` is what the
-    model is to use. So a layer that reads `value`, as those of this package do, knows nothing of the constraint. It is
+    model is to use. So a layer that reads `value`, as those of this package do, does not apply the constraint. It is
     one of each layer of a Stack, and of each member of an ensemble.
 
     Args:
@@ -274,7 +274,7 @@ class Constrained(ParamState):
         **metadata: Anything hashable to travel with the state.
 
     Raises:
-        TypeError: `transform` is none.
+        TypeError: `transform` is not a Transform.
         ValueError: No free array gives this value.
 
     Example:

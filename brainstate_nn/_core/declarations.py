@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from brainstate_graph.extend import keyword_here
+
 __all__ = ["awaits_constructor", "make_constructors", "refuse_unknown_keywords"]
 
 _lock = threading.RLock()
@@ -67,22 +69,25 @@ def make_constructors(cls: type[Any], settings: tuple[str, ...]) -> None:
 
 
 def refuse_unknown_keywords(cls: type[Any], keywords: Iterable[str]) -> None:
-    """Raise for a keyword that the constructor of a class does not take, and say what is meant: ``strides`` for stride.
+    """Raise for a keyword that the constructor of a class does not take, and say what to write: ``strides`` for stride.
 
     Args:
         cls: The class.
         keywords: The names.
 
     Raises:
-        TypeError: As Python would, which does not say what there is.
+        TypeError: As Python would, and with the keyword to write: that of the table of other frameworks' spellings,
+            else the one that is spelt most alike.
     """
     known = _keywords(cls.__init__)
     if known is None:
         return
     for name in keywords:
         if name not in known:
-            meant = difflib.get_close_matches(name, known, 1)
-            instead = f"write `{meant[0]}=`" if meant else f"it takes {', '.join(known) or 'none'}"
+            instead = keyword_here(name, known)
+            if instead is None:
+                meant = difflib.get_close_matches(name, known, 1)
+                instead = f"write `{meant[0]}=`" if meant else f"it takes {', '.join(known) or 'none'}"
             raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}: {instead}")
 
 

@@ -35,7 +35,7 @@ def as_input(
         rank: How many axes there must be at least.
 
     Raises:
-        TypeError: It is no array of numbers.
+        TypeError: It is not an array of numbers.
         ValueError: It has too few axes, or another number of features.
     """
     # JAX refuses most of these too, in errors that know nothing of layers.
@@ -116,7 +116,7 @@ def squared_magnitude(x: jax.Array) -> jax.Array:
 
 
 def along_axis(vector: jax.Array, ndim: int, axis: int = -1) -> jax.Array:
-    """Shape a vector so that it stands along `axis` of an array with `ndim` axes.
+    """Shape a vector so that it is along `axis` of an array with `ndim` axes.
 
     Broadcasting would do it silently for the last axis, and raises where the user asked JAX for strict ranks.
     """

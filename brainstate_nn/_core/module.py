@@ -71,9 +71,10 @@ class Module(Node):
         """Run `update`, where the subclass defines that in place of `__call__`."""
         update = getattr(self, "update", None)
         if update is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} cannot be called: define `def __call__(self, x): ...` in the class"
-            )
+            name = type(self).__name__
+            forward = hasattr(self, "forward")  # as torch calls it
+            remedy = "rename `forward` to `__call__`" if forward else "define `def __call__(self, x): ...`"
+            raise NotImplementedError(f"{name} cannot be called: {remedy} in the class")
         return update(*args, **kwargs)
 
     def states(self, *filters: Filter) -> Any:

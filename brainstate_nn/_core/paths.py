@@ -136,7 +136,7 @@ def refuse_nothing(node: Any, filters: Sequence[Filter], verb: str) -> None:
     if texts or (filters and not there.filter(AnyOf(*filters))):
         given = ", ".join(map(repr, texts or filters))
         names = some(map(dotted_name, there), len(there))
-        raise GraphError(f"{verb}: {given} selects no state of {type(node).__name__}; there is {names}")
+        raise GraphError(f"{verb}: {given} selects no state of {type(node).__name__}; its states are {names}")
 
 
 def leaf_paths(path: Path, value: Any) -> tuple[list[Path], list[Any], Any]:
@@ -154,7 +154,7 @@ def _key_of(entry: Any) -> Any:
 
 
 def alias_paths(shape: GraphDef) -> dict[Path, Path]:
-    """Return the other paths of what stands in several places: for each the path where the state is met first.
+    """Return the other paths of what is in several places: for each the path where the state is met first.
 
     Not those that lead through the root or another object above themselves, of which there is no end.
     """

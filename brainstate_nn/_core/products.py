@@ -29,10 +29,10 @@ def as_element_type(dtype: Any) -> Any:
 
 
 def as_function(name: str, function: Any) -> Any:
-    """Return a function that stands in for one of `jax.lax`, or None, or raise with the name of the argument."""
+    """Return a function that replaces one of `jax.lax`, or None, or raise with the name of the argument."""
     if isinstance(function, type) or not (function is None or callable(function)):
         given = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
-        raise TypeError(f"{name} must be a function that is called as jax.lax.{_usual(name)} is, or None, not {given}")
+        raise TypeError(f"{name} must be a function with the arguments of jax.lax.{_usual(name)}, or None, not {given}")
     return function
 
 

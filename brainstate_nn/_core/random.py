@@ -43,8 +43,8 @@ def as_key(source: Any) -> jax.Array:
         # Parameters that differ between processes end in a hang, or in shards that do not belong together.
         if jax.process_count() > 1:
             raise ValueError(
-                f"without a seed each of the {jax.process_count()} processes would draw numbers of its own: write "
-                "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` where they are to differ"
+                f"without a seed, each of the {jax.process_count()} processes would draw different numbers: write "
+                "`nn.seed(0)` or `RandomState(0)`, or `RandomState(jax.process_index())` if they must differ"
             )
         return jax.random.key(secrets.randbits(32))
     if isinstance(source, jax.Array):
@@ -160,7 +160,9 @@ class RandomStreams(Samplers, Node):
     def __init__(self, default: int | jax.Array | RandomState | None = None, **streams: Any) -> None:
         for name, source in {"default": default, **streams}.items():
             if hasattr(type(self), name):
-                raise ValueError(f"a stream cannot be named {name!r}, which RandomStreams has for itself")
+                raise ValueError(
+                    f"a stream cannot be named {name!r}, because RandomStreams has an attribute of this name"
+                )
             setattr(self, name, source if isinstance(source, RandomState) else RandomState(source))
 
     def __call__(self) -> jax.Array:
@@ -239,8 +241,8 @@ def key_of_call(layer: Any, own: RandomState | None, name: str, key: Draws, rngs
 def draws_of_part(given: dict[str, Any], index: Any) -> dict[str, Any]:
     """Return the keywords of one of several layers: with a key of its own, since one key draws the same for all.
 
-    Streams move on by themselves; and what is no key, as the keys of attention, is for all as it is. What was not given
-    is left out, so that a layer need not know of both names.
+    Streams advance by themselves. What is not a random key, such as the keys of attention, goes to all as it is. What
+    was not given is left out, so that a layer may have one of the two names.
     """
     names = {name for name in ("key", "rngs") if name in given}
     own = {name: jax.random.fold_in(given[name], index) for name in names if is_one_key(given[name])}

@@ -27,7 +27,7 @@ def selected_states(node: Any, selector: Any, argument: str) -> dict[Path, State
         argument: What the user calls the selector, for messages.
 
     Raises:
-        TypeError: It is no selector.
+        TypeError: It is not a selector.
         ValueError: It selects no state, or one that the node does not hold.
     """
 
@@ -54,7 +54,7 @@ def parameters_by_path(params: Any, wrt: Any, example: str) -> dict[Path, State[
 
     Raises:
         TypeError: `params` is something else.
-        ValueError: There is no such state, or one State stands under two paths.
+        ValueError: There is no such state, or one State has two paths.
     """
     if isinstance(params, Node) or (isinstance(params, (list, tuple, dict)) and _holds_a_node(params)):
         return selected_states(params, wrt, "wrt")
@@ -85,7 +85,7 @@ def states_at(model: Any, paths: tuple[Path, ...], user: str) -> list[State[Any]
     missing = [path for path in paths if path not in found]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {', '.join(dotted_names(missing))}, of which the {user} was made"
+            f"{type(model).__name__} has no {', '.join(dotted_names(missing))}, for which the {user} was made"
         )
     return [found[path] for path in paths]
 

@@ -3,7 +3,7 @@
 A kind is a class of `State` that adds a name and no behaviour. A filter for one kind accepts those below it too, so the
 classes form a tree, and users add kinds of their own to it. Its two main branches are `LongTermState`, which outlives a
 sequence or a batch (parameters, statistics), and `ShortTermState`, which is made anew for each. Kinds that belong to
-one layer or tool stand beside that (`CacheState`, `MetricState`, `OptState`).
+one layer or tool are defined beside that (`CacheState`, `MetricState`, `OptState`).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def gathered(node: Any, *filters: Filter, axes: str | Sequence[str] | None = Non
     """Let states be whole on each device inside a ``with`` block, where they are spread over an explicit mesh.
 
     On explicit axes JAX asks how a batch over the devices and a weight over the same devices go together. This is the
-    answer of FSDP: the weight is gathered before it is used, and its gradient is spread as the weight is. On other
-    axes JAX sees to it by itself, and the block changes nothing.
+    answer of FSDP: the weight is gathered before it is used, and its gradient is spread as the weight is. On other axes
+    JAX gathers by itself, and the block changes nothing.
 
     Args:
         node: A Node, or a container of them: the model in the loss, or a block in its `__call__`.

@@ -43,7 +43,7 @@ class fully_sharded:  # noqa: N801 - it is written and read as a function, and i
     """The spec that splits the largest dimension of each array that can be split evenly, as in FSDP or ZeRO.
 
     Of equal dimensions it takes the last. An array that has no such dimension is replicated. Of the layers of a Stack,
-    or the members of an ensemble, each array is split by itself: the axis along which they stand is left whole.
+    or the members of an ensemble, each array is split by itself: the axis of layers or members is left whole.
 
     Args:
         axis: The axis of the mesh, or several as a tuple.
@@ -120,7 +120,7 @@ def sharded_states(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) ->
         TypeError: An argument is something else.
     """
     if not isinstance(mesh, (Mesh, AbstractMesh)):
-        raise TypeError(f"mesh is a Mesh, such as `jax.make_mesh((8,), ('data',))`, not {type(mesh).__name__}")
+        raise TypeError(f"mesh must be a Mesh, such as `jax.make_mesh((8,), ('data',))`, not {type(mesh).__name__}")
     ordered = list(_as_rules(rules))
     found = state_arrays(node)
     selecting = {
@@ -151,7 +151,8 @@ def sharded_states(node: Any, mesh: AnyMesh, rules: Rules, axes: Axes | None) ->
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise GraphError(
-            f"{type(node).__name__} cannot be laid out so, nothing was moved: {'; '.join(problems[:_SHOWN] + more)}"
+            f"{type(node).__name__} cannot be laid out by these rules, nothing was moved: "
+            f"{'; '.join(problems[:_SHOWN] + more)}"
         )
     return [
         ShardedState(
@@ -214,7 +215,7 @@ def _as_rules(rules: Rules) -> Iterator[_Rule]:
 
 def _bad_rules(rules: Any) -> TypeError:
     return TypeError(
-        "rules are a mapping from a path, glob or filter to a PartitionSpec, as in "
+        "rules must be a mapping from a path, glob or filter to a PartitionSpec, as in "
         f"`{{'**.weight': P(None, 'model')}}`, or one spec for all, not {rules!r}"
     )
 
@@ -259,7 +260,9 @@ def _spec(
     if callable(given) and not isinstance(given, PartitionSpec):
         given = given(name, leaf, mesh)
     if not isinstance(given, (PartitionSpec, tuple, type(None))):
-        return PartitionSpec(), [f"is given {given!r}, which is no PartitionSpec, no tuple of names and not None"]
+        return PartitionSpec(), [
+            f"is given {given!r}, which is neither a PartitionSpec, nor a tuple of names, nor None"
+        ]
     split = [_in_mesh(entry, axes) for entry in given or ()]
     flat = [axis for entry in split for axis in entry]
     shape = jax.numpy.shape(leaf)
@@ -269,8 +272,8 @@ def _spec(
     for axis in dict.fromkeys(flat):
         if axis not in mesh.axis_names:
             wrong.append(
-                f"has {given!r}, and the mesh has no axis {axis!r}, only {_listed(mesh.axis_names)} (say what a name "
-                f"stands for by `axes={{{axis!r}: {mesh.axis_names[0]!r}}}`)"
+                f"has {given!r}, but the mesh has no axis {axis!r}, only {_listed(mesh.axis_names)} (map the "
+                f"name to an axis, `axes={{{axis!r}: {mesh.axis_names[0]!r}}}`)"
             )
         elif flat.count(axis) > 1:
             wrong.append(f"has {given!r}, where {axis!r} splits more than one dimension")
@@ -278,7 +281,7 @@ def _spec(
         count = math.prod(mesh.shape[axis] for axis in entry)
         if size % count:
             wrong.append(
-                f"is {describe(leaf)}, and {size} is no multiple of the {count} devices along {_listed(entry)}"
+                f"is {describe(leaf)}, and {size} is not a multiple of the {count} devices along {_listed(entry)}"
             )
     return spec_of(split), wrong
 

@@ -39,9 +39,11 @@ def poisson_spikes(rates: Any, length: int, *, dt: float = 1.0, rng: Rng = None)
     """
     length, dt = as_size("length", length), as_positive("dt", dt)
     chance = jnp.asarray(rates, jnp.float32) * dt
-    # A rounding of 1000 * 0.001 is no mistake of the user's.
+    # A rounding of 1000 * 0.001 is not a mistake of the user.
     if not isinstance(chance, Tracer) and not bool(np.all((np.asarray(chance) >= 0) & (np.asarray(chance) <= 1.0001))):
-        raise ValueError(f"rates must be from 0 to 1 / dt, which is {1 / dt:g}: with a smaller dt there are more steps")
+        raise ValueError(
+            f"rates must be between 0 and 1 / dt, which is {1 / dt:g}: write a smaller dt, with more steps"
+        )
     key = stream_of(rng, "spikes").split_key()
     return jax.random.bernoulli(key, jnp.minimum(chance, 1.0)[None], (length, *chance.shape)).astype(jnp.float32)
 
@@ -78,7 +80,7 @@ def latency_spikes(
     """
     length, dt, threshold = as_size("length", length), as_positive("dt", dt), as_positive("threshold", threshold)
     if threshold >= 1:
-        raise ValueError(f"threshold must be below 1, the greatest number that there is, not {threshold:g}")
+        raise ValueError(f"threshold must be below 1, the greatest value of x, not {threshold:g}")
     x = jnp.asarray(x, jnp.float32)
     if not isinstance(x, Tracer) and not bool(np.all((np.asarray(x) >= 0) & (np.asarray(x) <= 1))):
         raise ValueError("x must be numbers between 0 and 1: write `x / x.max()`")

@@ -29,25 +29,25 @@ class ExpIF(SpikingCell):
         in_size: The number of neurons, or the shape of the layer without the batch.
         tau: The time constant of the membrane. This and all constants below may be numbers, arrays with one for each
             neuron, or states.
-        delta: How sharp the rise is.
-        v_rise: Where it begins.
+        delta: The slope factor of the exponential current, in mV; smaller is sharper.
+        v_rise: The value of the membrane where the exponential rise begins, in mV.
         dt: The time of one step.
-        threshold: Where a neuron has spiked.
-        v_rest: Where the membrane goes without input.
-        v_reset: Where it is put by a spike.
-        v_init: Where it starts; None for `v_rest`.
-        refractory: For how long a neuron is held after a spike.
-        detach_reset: Whether the reset is a constant to the gradient.
+        threshold: The value of the membrane at which a neuron spikes.
+        v_rest: The value that the membrane approaches without input.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_rest`.
+        refractory: How long, in ms, the membrane keeps its value after a spike.
+        detach_reset: Whether gradients take the reset for a constant.
         surrogate: The derivative of a spike.
-        slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
+        slope: The slope of the surrogate, in 1 / mV; None for its usual one.
+        dtype: The dtype of the spikes; None for float32. The variables are float32 at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
         wait: As for `LIF`.
 
     Raises:
-        ValueError: A constant or a size is not what it must be.
+        ValueError: A constant or a size is out of its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,21 +105,21 @@ class AdEx(SpikingCell):
         in_size: The number of neurons, or the shape of the layer without the batch.
         tau: The time constant of the membrane. This and all constants below may be numbers, arrays with one for each
             neuron, or states.
-        delta: How sharp the rise is.
-        v_rise: Where it begins.
+        delta: The slope factor of the exponential current, in mV; smaller is sharper.
+        v_rise: The value of the membrane where the exponential rise begins, in mV.
         tau_w: The time constant of the adaptation.
         a: How much the adaptation follows the membrane.
         b: How much a spike adds to it.
         dt: The time of one step.
-        threshold: Where a neuron has spiked.
-        v_rest: Where the membrane goes without input.
-        v_reset: Where it is put by a spike.
-        v_init: Where it starts; None for `v_rest`.
-        refractory: For how long a neuron is held after a spike; the adaptation goes on.
-        detach_reset: Whether the reset is a constant to the gradient; the adaptation is none.
+        threshold: The value of the membrane at which a neuron spikes.
+        v_rest: The value that the membrane approaches without input.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_rest`.
+        refractory: How long, in ms, the membrane keeps its value after a spike; the adaptation goes on.
+        detach_reset: Whether gradients take the reset for a constant; the adaptation is not one.
         surrogate: The derivative of a spike.
-        slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
+        slope: The slope of the surrogate, in 1 / mV; None for its usual one.
+        dtype: The dtype of the spikes; None for float32. The variables are float32 at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
@@ -127,7 +127,7 @@ class AdEx(SpikingCell):
         wait: As for `LIF`.
 
     Raises:
-        ValueError: A constant or a size is not what it must be.
+        ValueError: A constant or a size is out of its range.
 
     Example:
         >>> import jax.numpy as jnp

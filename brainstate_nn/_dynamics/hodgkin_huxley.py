@@ -50,28 +50,29 @@ class HodgkinHuxley(RecurrentCell):
 
     Args:
         in_size: The number of neurons, or the shape of the layer without the batch.
-        c: The capacitance. This and all constants below may be numbers, arrays with one for each neuron, or states.
-        g_na: The conductance of sodium where all gates are open.
-        g_k: That of potassium.
-        g_leak: That of the leak.
-        e_na: Where the current of sodium turns.
-        e_k: Where that of potassium does.
-        e_leak: Where that of the leak does.
-        threshold: What the membrane passes in a spike.
-        v_init: Where it starts, with the gates as they are there in the long run.
-        dt: The time of one step; above 0.1 ms the spikes come late.
+        c: The capacitance, in microfarad for each square centimetre. This and all constants below may be numbers,
+            arrays with one for each neuron, or states.
+        g_na: The maximal conductance of sodium, in mS for each square centimetre.
+        g_k: The maximal conductance of potassium.
+        g_leak: The conductance of the leak.
+        e_na: The reversal potential of sodium, in mV.
+        e_k: The reversal potential of potassium.
+        e_leak: The reversal potential of the leak.
+        threshold: The value that the membrane passes from below in a spike, in mV.
+        v_init: The first value of the membrane, in mV; the gates start at their steady state there.
+        dt: The time of one step, in ms; above 0.1 the spikes come late.
         surrogate: The derivative of a spike by ``v - threshold``.
-        slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
+        slope: The slope of the surrogate, in 1 / mV; None for its usual one.
+        dtype: The dtype of the spikes; None for float32. The variables are float32 at least.
 
     Attributes:
         v: The membrane, a HiddenState of shape ``(*batch, *in_size)`` that `init_state` makes.
-        m: How far the sodium channels are opened.
-        h: How far they are not closed again.
-        n: How far the potassium channels are opened.
+        m: The activation of the sodium channels, between 0 and 1.
+        h: Their inactivation: 1 for none.
+        n: The activation of the potassium channels.
 
     Raises:
-        ValueError: A constant or a size is not what it must be.
+        ValueError: A constant or a size is out of its range.
 
     Example:
         >>> import jax.numpy as jnp

@@ -24,19 +24,19 @@ class Izhikevich(SpikingCell):
 
     Args:
         in_size: The number of neurons, or the shape of the layer without the batch.
-        a: How fast the recovery is. This and all constants below may be numbers, arrays with one for each neuron, or
-            states. The usual ones make regular spikes.
+        a: The rate of the recovery, in 1 / ms. This and all constants below may be numbers, arrays with one for each
+            neuron, or states. The defaults make regular spikes.
         b: How much the recovery follows the membrane.
         d: How much a spike adds to the recovery.
         dt: The time of one step.
-        threshold: Where a neuron has spiked.
-        v_reset: Where the membrane is put by a spike.
-        v_init: Where it starts; None for `v_reset`. The recovery starts at `b` times that.
-        refractory: For how long a neuron is held after a spike; the recovery goes on.
-        detach_reset: Whether the reset is a constant to the gradient; the recovery is none.
+        threshold: The value of the membrane at which a neuron spikes.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_reset`. The recovery starts at `b` times that.
+        refractory: How long, in ms, the membrane keeps its value after a spike; the recovery goes on.
+        detach_reset: Whether gradients take the reset for a constant; the recovery is not one.
         surrogate: The derivative of a spike.
-        slope: How steep it is, in 1 / mV.
-        dtype: The dtype of the spikes; None for float32, in which the variables are kept at least.
+        slope: The slope of the surrogate, in 1 / mV; None for its usual one.
+        dtype: The dtype of the spikes; None for float32. The variables are float32 at least.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.
@@ -44,7 +44,7 @@ class Izhikevich(SpikingCell):
         wait: As for `LIF`.
 
     Raises:
-        ValueError: A constant or a size is not what it must be.
+        ValueError: A constant or a size is out of its range.
 
     Example:
         >>> import jax.numpy as jnp

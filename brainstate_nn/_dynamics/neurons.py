@@ -32,16 +32,16 @@ class LIF(SpikingCell):
         in_size: The number of neurons, or the shape of the layer without the batch.
         tau: The time constant of the membrane, in the unit of `dt`.
         dt: The time of one step.
-        threshold: Where a neuron spikes.
-        v_rest: Where the membrane goes without input.
-        v_reset: Where it is put by a spike.
-        v_init: Where it starts; None for `v_rest`.
-        reset: `"soft"` subtracts ``threshold - v_reset`` from it and keeps what is above the threshold, `"hard"` puts
-            it at `v_reset`.
-        refractory: For how long a neuron is held where the reset put it, in whole steps.
-        detach_reset: Whether the reset is a constant to the gradient, which trains better (Zenke and Vogels, 2021).
+        threshold: The value of the membrane at which a neuron spikes.
+        v_rest: The value that the membrane approaches without input.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_rest`.
+        reset: `"soft"` subtracts ``threshold - v_reset`` from the membrane and keeps what is above the threshold;
+            `"hard"` sets it to `v_reset`.
+        refractory: How long a neuron keeps its value after a spike, in the unit of `dt`, rounded up to whole steps.
+        detach_reset: Whether gradients take the reset for a constant, which trains better (Zenke and Vogels, 2021).
         surrogate: The derivative of a spike by ``v' - threshold``, as for `surrogate_spike`.
-        slope: How steep it is, as for `surrogate_spike`.
+        slope: The slope of the surrogate; None for its usual one.
         dtype: The dtype of the membrane; None for float32.
 
     Attributes:
@@ -50,7 +50,7 @@ class LIF(SpikingCell):
 
     Raises:
         ValueError: `tau`, `dt` or a size is not positive, the threshold is not above `v_reset`, or `reset` or
-            `surrogate` is none.
+            `surrogate` is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -104,19 +104,19 @@ class ALIF(SpikingCell):
     Args:
         in_size: As for `LIF`, and so are all constants below but the next two.
         tau_a: The time constant of the adaptation.
-        beta: How much the threshold rises by a spike.
+        beta: How much a spike raises the threshold.
         tau: The time constant of the membrane.
         dt: The time of one step.
-        threshold: Where a neuron spikes that did not for a long time.
-        v_rest: Where the membrane goes without input.
-        v_reset: Where it is put by a spike.
-        v_init: Where it starts; None for `v_rest`.
+        threshold: The value of the membrane at which a neuron spikes that was silent for a long time.
+        v_rest: The value that the membrane approaches without input.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_rest`.
         reset: `"soft"` subtracts ``threshold - v_reset``, `"hard"` puts the membrane at `v_reset`.
-        refractory: For how long a neuron is held after a spike.
-        detach_reset: Whether the reset is a constant to the gradient; the adaptation is none.
+        refractory: How long a neuron keeps its value after a spike, as for `LIF`.
+        detach_reset: Whether gradients take the reset for a constant; the adaptation is not one.
         surrogate: The derivative of a spike.
-        slope: How steep it is.
-        dtype: The dtype of the variables.
+        slope: The slope of the surrogate; None for its usual one.
+        dtype: The dtype of the variables; None for float32.
 
     Attributes:
         v: The membrane, a HiddenState that `init_state` makes.

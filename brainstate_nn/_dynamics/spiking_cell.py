@@ -1,6 +1,6 @@
 """``SpikingCell``: the base of neurons that spike at a threshold, are reset, and may be refractory.
 
-A subclass says how its variables move in a step, and what a spike does to those that are no membrane.
+A subclass says how its variables move in a step, and what a spike does to those beside the membrane.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class SpikingCell(RecurrentCell):
     Args:
         in_size: The number of neurons, or the shape of the layer without the batch.
         dt: The time of one step.
-        threshold: Where a neuron spikes.
-        v_reset: Where it is put by a spike.
-        v_init: Where the membrane starts; None for `v_rest`, or `v_reset` where there is none.
+        threshold: The value of the membrane at which a neuron spikes.
+        v_reset: The value of the membrane after a spike.
+        v_init: The first value of the membrane; None for `v_rest`, or `v_reset` where there is none.
         reset: `"soft"` or `"hard"`.
-        refractory: For how long a neuron is held after a spike; 0 for not at all.
-        detach_reset: Whether the reset is a constant to the gradient.
+        refractory: How long a neuron keeps its value after a spike, in the unit of `dt`; 0 for not at all.
+        detach_reset: Whether gradients take the reset for a constant.
         surrogate: The derivative of a spike by ``v - threshold``.
-        slope: How steep it is.
+        slope: The slope of the surrogate; None for its usual one.
         dtype: The dtype of the spikes, and of the variables where the class does not keep these `_wide`.
     """
 

@@ -56,7 +56,7 @@ _KINDS: Mapping[str, tuple[Derivative, float]] = {
 def surrogate_spike(
     x: jax.Array, kind: str | Derivative = "arctan", slope: float | jax.Array | None = None
 ) -> jax.Array:
-    """Return 1 where `x` is zero or more and 0 elsewhere, with a stated derivative in place of none.
+    """Return 1 where `x` is zero or more and 0 elsewhere, with a surrogate as its derivative.
 
     The derivative is ``slope * d(slope * x)``, where `d` and the usual slope are:
 
@@ -76,8 +76,7 @@ def surrogate_spike(
     ==================  ===============================  =====  ==================================================
 
     Each encloses an area of one, whatever the slope: the surrogate, too, goes from 0 to 1. (Some sources scale theirs
-    otherwise.) A surrogate is no derivative of the output: second derivatives are those of `d`, for what they are
-    worth.
+    otherwise.) A surrogate is not the derivative of the output, so a second derivative is that of `d` alone.
 
     Args:
         x: An array of any shape: how far above its threshold a neuron is.
@@ -86,7 +85,7 @@ def surrogate_spike(
             one, and 1 for a function. It changes no spike, so the gradient by it is zero.
 
     Returns:
-        Zeros and ones of the shape of `x`, in its dtype, or in float32 where that is no float.
+        Zeros and ones of the shape of `x`, in its dtype, or in float32 where that is not a float.
 
     Raises:
         ValueError: There is no such kind, or the slope is not greater than zero.
@@ -118,7 +117,7 @@ def as_surrogate(kind: Any, slope: Any) -> tuple[Any, float]:
     elif callable(kind):
         usual = 1.0
     else:
-        raise ValueError(f"a surrogate is one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
+        raise ValueError(f"a surrogate must be one of {', '.join(_KINDS)}, or a function of an array, not {kind!r}")
     return kind, usual if slope is None else as_positive("slope", slope)
 
 

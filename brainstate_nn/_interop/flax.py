@@ -29,19 +29,21 @@ _KERNEL = {"weight": "kernel"}
 
 def _prelu(layer: PReLU) -> Mapping[Any, Any]:
     if layer.num_parameters > 1:
-        raise ValueError("flax's PReLU has one slope, and this one has one for each feature")
+        raise ValueError("flax's PReLU has one slope, but this one has a slope for each feature")
     return {"weight": reshaped("negative_slope", (), (1,))}
 
 
 def _lora(layer: LoRA) -> Mapping[Any, Any]:
     if layer.scale != 1.0:
-        raise ValueError(f"nnx's LoRA has no scale, and this one has {layer.scale}: call `merge_lora(model)` first")
+        raise ValueError(
+            f"nnx's LoRA has no scale, but this one has the scale {layer.scale}: call `merge_lora(model)` first"
+        )
     return {"base": "base_module"}
 
 
 def _wrapper(layer: WeightNorm | SpectralNorm, own: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if layer.names != ("weight",) or not isinstance(layer.layer, (Linear, LinearGeneral, Convolution)):
-        raise ValueError("flax normalises the `kernel` of a linear layer or convolution, and this one something else")
+        raise ValueError("flax normalises only the `kernel` of a linear layer or convolution")
     return {"layer": "layer_instance", **own}
 
 
@@ -108,7 +110,7 @@ def _inner_bias_of_linen(cell: GRUCell) -> Mapping[Any, Any]:
 def _no_inner_bias(cell: GRUCell) -> Mapping[Any, Any]:
     def to_theirs(bias: np.ndarray, bias_hn: np.ndarray) -> np.ndarray:
         if np.any(bias_hn != 0):
-            raise ValueError("nnx's GRUCell has no bias in the product with the reset gate, and `bias_hn` is not zero")
+            raise ValueError("nnx's GRUCell has no bias in the product with the reset gate, but `bias_hn` is not zero")
         return bias
 
     def to_ours(bias: np.ndarray) -> Any:

@@ -47,7 +47,7 @@ def arrays_of(item: Any, framework: str) -> FrameworkArrays:
     elif framework == "equinox" and not isinstance(item, Mapping):
         return _equinox(item)
     if not isinstance(item, Mapping):
-        raise TypeError(f"weights of {framework} are a dictionary of arrays, not a {type(item).__name__}")
+        raise TypeError(f"weights of {framework} must be a dictionary of arrays, not a {type(item).__name__}")
     # The parameters alone, without their collection.
     if framework == "linen" and "params" not in item and not any(str(key).startswith("params.") for key in item):
         inner = arrays_of({"params": item}, framework)

@@ -119,8 +119,8 @@ def match_weights(
         lacking = [name for name in wanted if name not in arrays]
         if lacking:
             problems.append(
-                f"{_below(path, lacking[0])} goes together with {_below(path, next(iter(arrays)))}, and is not "
-                "among the weights that are chosen"
+                f"{_below(path, lacking[0])} belongs together with {_below(path, next(iter(arrays)))}, but the "
+                "filters do not choose it"
             )
         else:
             first = arrays[wanted[0]]
@@ -183,8 +183,8 @@ class _RuleBook:
                 self._asked[id(layer)] = None
                 name = type(layer).__name__
                 self._problems.append(
-                    f"{dotted_name(path) or 'the model'} is a {name} that {self._framework} cannot have: {error}; "
-                    f"write `layers={{{name}: {{}}}}` for the names that it has here"
+                    f"{dotted_name(path) or 'the model'} is a {name}, which {self._framework} does not have: {error}; "
+                    f"write `layers={{{name}: {{}}}}` to keep its own names"
                 )
         return self._asked[id(layer)]
 

@@ -1,7 +1,7 @@
 """``from_linen`` and ``from_equinox``: whole modules of flax linen and equinox as modules of a model here.
 
 Their code runs as it is; their arrays are states, which optimizers, checkpoints and transforms know as any others. To
-carry weights into layers of ours, see `import_weights`. Both libraries are imported when they are asked for.
+carry weights into layers of ours, see `import_weights`. Both libraries are imported at the first use.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def from_linen(module: Any, *args: Any, rng: Rng = None, streams: Sequence[str] 
 
     Raises:
         ImportError: flax is not installed.
-        TypeError: `module` is no module of linen.
+        TypeError: `module` is not a module of linen.
 
     Example:
         >>> import jax.numpy as jnp
@@ -135,7 +135,7 @@ def from_equinox(module: Any, state: Any = None, *, call: Callable[..., Any] | N
 
     Raises:
         ImportError: equinox is not installed.
-        TypeError: `module` is no module of equinox.
+        TypeError: `module` is not a module of equinox.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
@@ -235,7 +235,7 @@ def _library(name: str, package: str) -> Any:
 
 def _refuse_others(module: Any, kind: type, library: str, example: str) -> None:
     if not isinstance(module, kind):
-        raise TypeError(f"{module!r} is no module of {library}: write `{example}`")
+        raise TypeError(f"{module!r} is not a module of {library}: write `{example}`")
 
 
 def _zeros(tree: Any) -> Any:

@@ -37,6 +37,6 @@ def scale_of_weight_norm(layer: WeightNorm, what: str, *names: str) -> list[Weig
     """
     inner = layer.layer
     if not isinstance(inner, (Linear, Conv)) or layer.names != ("weight",) or layer.axis != -1 or layer.scale is None:
-        raise ValueError(f"{what} is understood over `weight` of a Linear or Conv, with a scale and axis=-1")
+        raise ValueError(f"{what} needs `weight` of a Linear or Conv, a scale, and axis=-1")
     axes = 0 if isinstance(inner, Linear) else len(inner.kernel_size)
     return [reshaped(name, (-1, 1, *[1] * axes), (-1,)) for name in names]

@@ -150,7 +150,7 @@ def _weight_norm(layer: WeightNorm) -> Mapping[Any, Any]:
 
 def _spectral_norm(layer: SpectralNorm) -> Mapping[Any, Any]:
     raise ValueError(
-        "torch keeps two singular vectors and divides by what they give; ours goes one step further in each call"
+        "torch keeps two singular vectors and divides by their estimate, but this layer improves its own in each call"
     )
 
 

@@ -98,7 +98,7 @@ def beside_zeros(spelling: WeightMap, names: Sequence[str], shape: tuple[int, ..
     def to_ours(*theirs: np.ndarray) -> Any:
         for name, other in zip(names, theirs[len(own) :], strict=True):
             if np.any(other != 0):
-                raise ValueError(f"{name} is not zero, and the layer has no place for it")
+                raise ValueError(f"{name} is not zero, but the layer has no state for it")
         return spelling.to_ours(*theirs[: len(own)])
 
     return WeightMap((*own, *names), to_theirs, to_ours)

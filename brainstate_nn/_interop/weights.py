@@ -1,8 +1,7 @@
 """``export_weights`` and ``import_weights``: weights to and from torch, flax linen, flax nnx and equinox, by name.
 
 Only arrays change hands. A model of the other framework is neither made nor understood, and torch need not be
-installed. The rules of each framework stand in a file of its own; rules for other layers are added by
-`register_weights`.
+installed. The rules of each framework are in a file of its own; rules for other layers are added by `register_weights`.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def export_weights(
 
     Returns:
         What `like` is, with the weights; without it a flat dictionary of NumPy arrays, which nothing else holds. A tied
-        weight stands there under each of its names, as in the `state_dict` of torch.
+        weight has an entry for each of its names, as in the `state_dict` of torch.
 
     Raises:
         GraphError: A layer has no counterpart, or `like` has other names, shapes or dtypes; the message lists all.
@@ -72,7 +71,7 @@ def export_weights(
         {'0.bias': (3,), '0.weight': (3, 2)}
     """
     if like is None and rename is not None:
-        raise TypeError("rename is about the names of `like`: give it, or rename the keys of what is returned")
+        raise TypeError("rename changes names of `like`: give `like`, or rename the keys of the result")
     if filters:
         refuse_nothing(model, filters, "no weights were exported")
     problems: list[str] = []
@@ -102,7 +101,7 @@ def export_weights(
         _raise_any(problems, failed)
         return {name: array for name, (array, _) in new.items()}
     problems += [
-        f"{name} has no place in `like`, which has no {_all(lacking)}"
+        f"{name} has no place in `like`, which does not have {_all(lacking)}"
         for name, lacking in unplaced.items()
         if name not in placed
     ]
@@ -111,12 +110,12 @@ def export_weights(
         for old in olds:
             there = target.arrays[old]
             if name not in new:
-                problems.append(f"{old} in `like` gets nothing")
+                problems.append(f"{old} in `like` gets no value")
                 continue
             array, ours = new[name]
             filling[old] = _as_dtype(array, there.dtype, cast)
             if aval_text(filling[old]) != aval_text(there):
-                problems.append(f"{old} is {aval_text(there)} in `like`, and {aval_text(array)} of {_all(ours)}")
+                problems.append(f"{old} is {aval_text(there)} in `like`, but {aval_text(array)} from {_all(ours)}")
     _raise_any(problems, failed)
     return target.filled(filling)
 
@@ -139,10 +138,11 @@ def import_weights(
             dictionary of arrays, flat with dotted names or nested.
         framework: "torch", "linen", "nnx" or "equinox".
         *filters: Which states; none for parameters, frozen or not, and statistics.
-        strict: False to load what both have, and to be told of the rest. Shapes and dtypes must fit all the same.
-        rename: What a name in the weights is by the rules: a mapping, a function that returns None for what is to be
-            left out, or pairs of a regular expression and what takes the place of each match (None to leave the name
-            out), applied one after the other. Two names may become one, if their arrays are equal.
+        strict: False to load what both have, and to return the names of the rest. Shapes and dtypes must fit in any
+            case.
+        rename: How names in the weights become names of the rules. A mapping; or a function, which returns None to
+            leave a name out; or pairs of a regular expression and what replaces each match, None to leave the name
+            out. All pairs are applied, in their order. Two names may become one, if their arrays are equal.
         cast: True to give floats the float dtype of the model.
         layers: Rules for classes of layers in this call, as for `register_weights`.
 
@@ -183,13 +183,13 @@ def import_weights(
         used.update(conversion.names)
         present.update(match.ours)
         olds = [names[name] for name in conversion.names]
-        with _noting(problems, f"{_all(match.ours)} cannot be made of {_all([old for old, *_ in olds])}"):
+        with _noting(problems, f"{_all(match.ours)} cannot be made from {_all([old for old, *_ in olds])}"):
             arrays = [_common_array(given, same, problems) for same in olds]
             # The shapes that theirs must have, found by the way there of zeros of our shapes.
             wanted = conversion.to_theirs([_zeros(live[name]) for name in match.ours])
             fits = [np.shape(array) == np.shape(want) for array, want in zip(arrays, wanted, strict=True)]
             problems += [
-                f"{old[0]} is {aval_text(array)}, and {aval_text(want)} would be {_all(match.ours)}"
+                f"{old[0]} is {aval_text(array)}, but {_all(match.ours)} needs {aval_text(want)}"
                 for old, array, want, fit in zip(olds, arrays, wanted, fits, strict=True)
                 if not fit
             ]
@@ -199,13 +199,13 @@ def import_weights(
                     dtype = getattr(live[name], "dtype", array.dtype)
                     if array.dtype != dtype and not cast:
                         problems.append(
-                            f"{name} is {dtype} in the model, and {array.dtype} as {_all([old for old, *_ in olds])}: "
-                            "give `cast=True`"
+                            f"{name} is {dtype} in the model, but {array.dtype} in {_all([old for old, *_ in olds])}: "
+                            "write `cast=True`"
                         )
     unexpected = tuple(old for name, olds in names.items() if name not in used for old in olds)
     if strict:
         problems += [
-            f"missing: {n}, which is made of {_all(lacking)}" for n, lacking in absent.items() if n not in present
+            f"missing: {n}, which is made from {_all(lacking)}" for n, lacking in absent.items() if n not in present
         ]
         problems += [f"unexpected: {name}" for name in unexpected]
     _raise_any(problems, "the weights do not fit the model, nothing was written")
@@ -226,7 +226,7 @@ def register_weights(framework: str, layer: type, rule: WeightRule) -> None:
 
     Raises:
         ValueError: There is no such framework.
-        TypeError: `layer` is no class.
+        TypeError: `layer` is not a class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -249,7 +249,7 @@ def _rules(framework: str) -> dict[type, WeightRule]:
 
 def _checked(layer: Any) -> type:
     if not isinstance(layer, type):
-        raise TypeError(f"a rule is for a class of layers, such as Linear, not {layer!r}")
+        raise TypeError(f"a rule must be for a class of layers, such as Linear, not {layer!r}")
     return layer
 
 
@@ -263,7 +263,7 @@ def _matches(
         for name in match.conversions[0].names:
             other = owner.setdefault(name, match)
             if other.ours != match.ours:
-                problems.append(f"{_all(other.ours)} and {_all(match.ours)} would both be {name}")
+                problems.append(f"{_all(other.ours)} and {_all(match.ours)} would both be named {name}")
     return matches
 
 
@@ -296,15 +296,15 @@ def _common_array(given: Mapping[str, Any], names: list[str], problems: list[str
     """Return the array of these names, which are one in the model."""
     first, *others = arrays = [_host(given[name]) for name in names]
     if any(aval_text(other) != aval_text(first) or other.tobytes() != first.tobytes() for other in others):
-        problems.append(f"{_all(names)} are one in the model, and differ")
+        problems.append(f"{_all(names)} are one state in the model, but differ here")
     return arrays[0]
 
 
 def _host(array: Any) -> np.ndarray:
     if isinstance(array, jax.ShapeDtypeStruct):
-        raise ValueError("there are shapes, and no values")
+        raise ValueError("it holds shapes, not values")
     if isinstance(array, jax.Array) and is_key(array):
-        raise ValueError("random keys are of JAX only")
+        raise ValueError("random keys exist only in JAX")
     if not isinstance(array, (np.ndarray, jax.Array)) and hasattr(array, "__dlpack__"):
         # A tensor of torch, which NumPy cannot take where it is bfloat16.
         array = jnp.from_dlpack(array)

@@ -59,15 +59,15 @@ _quarter: Initializer = jax.nn.initializers.constant(0.25)
 
 
 class PReLU(Module):
-    """Return ``x`` where it is not negative, ``weight * x`` elsewhere (He et al., arXiv:1502.01852).
+    """The parametric ReLU: ``x`` where it is not negative, ``weight * x`` elsewhere (He et al., arXiv:1502.01852).
 
     Args:
         num_parameters: 1 for one slope, or the number of features, for one slope each.
         axis: The axis of the features.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept. The
-            default is 0.25, as in torch; flax takes 0.01.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; the constant 0.25 by default,
+            as in torch (0.01 in flax).
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameter.
+        param_dtype: The dtype of the parameter; float32 by default.
         rng: The stream that gives the key, or streams with `params`; None for the default one.
 
     Attributes:

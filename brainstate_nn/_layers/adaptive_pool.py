@@ -36,8 +36,8 @@ def _pooled(x: jax.Array, output_size: OutputSize, reduce: Reduce, caller: Node 
     sizes = _as_output_size(output_size)
     if x.ndim <= len(sizes) or 0 in x.shape[-len(sizes) - 1 : -1]:
         raise ValueError(
-            f"{caller_name(caller)} needs {len(sizes)} spatial axes with elements and then the channels of `x`, "
-            f"which is {describe(x)}"
+            f"{caller_name(caller)} needs `x` with {len(sizes)} spatial axes, none of them empty, and then the "
+            f"channels, not {describe(x)}"
         )
     for axis, size in enumerate(sizes, x.ndim - len(sizes) - 1):
         if size is not None and size != x.shape[axis]:
@@ -72,7 +72,7 @@ def _greatest(x: jax.Array, axis: int, inside: Any) -> jax.Array:
 
 
 def adaptive_avg_pool(x: jax.Array, output_size: OutputSize) -> jax.Array:
-    """Return the means of as many windows as are asked for, added up in at least single precision.
+    """Return the means of `output_size` windows, added up in at least single precision.
 
     The windows are those of torch: number ``i`` of ``m`` over ``n`` elements begins with element ``floor(i n / m)`` and
     ends before ``ceil((i + 1) n / m)``.
@@ -103,7 +103,7 @@ def _average(x: jax.Array, output_size: OutputSize, caller: Node | str) -> jax.A
 
 
 def adaptive_max_pool(x: jax.Array, output_size: OutputSize) -> jax.Array:
-    """Return the greatest elements of as many windows as are asked for; the windows are those of `adaptive_avg_pool`.
+    """Return the greatest elements of `output_size` windows, those of `adaptive_avg_pool`.
 
     Args:
         x: An array of shape ``(..., *spatial, channels)``.

@@ -37,11 +37,11 @@ class BatchNorm(Normalisation):
         epsilon: Added to the variance.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         axis_name: A mapped axis, or several, over which to gather the statistics too, for data in parallel.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

@@ -68,7 +68,7 @@ class Sequential(Module):
         """
         for name in kwargs:
             if not _takes(self, name):
-                raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers has")
+                raise TypeError(f"{locate(self)} got `{name}`, an argument that none of its layers takes")
         for index, layer in enumerate(self.layers):
             own = {name: value for name, value in kwargs.items() if _takes(layer, name)}
             x = layer(x, **draws_of_part(own, index))
@@ -143,7 +143,8 @@ class Lambda(Module):
 
     Args:
         fun: The function, called as ``fun(x, *args, **kwargs)``.
-        *args: Further arguments. States and modules among them are parts of the graph; what is no array is static.
+        *args: Further arguments. States and modules among them are parts of the graph; all others but arrays are
+            static.
         **kwargs: The same by name.
 
     Raises:
@@ -173,7 +174,7 @@ class Lambda(Module):
 
 
 class Identity(Module):
-    """Return the input: a layer that stands in for another one.
+    """The layer that returns its input, to put in the place of another layer.
 
     Args:
         *args: Not used, so that the class may be put in the place of another.
@@ -191,7 +192,7 @@ class Identity(Module):
         pass
 
     def __call__(self, x: Any, *, training: bool | None = None, key: Draws = None, rngs: Draws = None) -> Any:
-        """Return `x`; `training`, `key` and `rngs` are there for the layer that it stands in for."""
+        """Return `x`; other layers use `training`, `key` and `rngs`."""
         return x
 
 
@@ -207,13 +208,13 @@ class MLP(Module):
         final_activation: What follows the last layer; None for nothing.
         dropout: The probability to drop an element after each activation.
         use_bias: Whether the layers add a bias.
-        w_init: The initialiser of the weights, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of the biases.
+        w_init: The initialiser of the weights, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of the biases; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params` and `dropout`; None for the default one.
 
     Attributes:

@@ -35,13 +35,14 @@ class Conv(Convolution):
             the padding is that of the input so made. Not with "CIRCULAR", "REFLECT" and "REPLICATE".
         groups: Into how many groups the channels are divided, each seeing only its own.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jax.lax.conv_general_dilated` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        conv_general_dilated: What is called in place of `jax.lax.conv_general_dilated`, as a quantiser; None for that.
+        conv_general_dilated: The function that computes the convolution, such as a quantiser's; None for that of
+            `jax.lax`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

@@ -45,13 +45,14 @@ class ConvTranspose(Convolution):
         transpose_kernel: Whether `weight` is that of the `Conv` whose transpose this is: its window is reversed and
             its channels exchanged, as in torch. Otherwise it is used as it is.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jax.lax.conv_general_dilated` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        conv_general_dilated: What is called in place of `jax.lax.conv_general_dilated`, as a quantiser; None for that.
+        conv_general_dilated: The function that computes the convolution, such as a quantiser's; None for that of
+            `jax.lax`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -134,8 +135,8 @@ class ConvTranspose(Convolution):
             )
         if any(more) and isinstance(self.padding, str):
             raise ValueError(
-                f"output_padding={output_padding!r} goes with numbers for padding, not with {self.padding!r}, whose "
-                "result has a length of its own"
+                f"output_padding={output_padding!r} needs numbers for padding, not {self.padding!r}, which "
+                "sets the length of the result by itself"
             )
         return more
 
@@ -154,7 +155,7 @@ class ConvTranspose(Convolution):
         return jnp.swapaxes(weight, -1, -3).reshape((*window, self.in_channels // groups, self.out_channels))
 
     def _placed(self, x: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """Let the window move by single steps over the input, whose elements stand `stride` apart.
+        """Let the window move by single steps over the input, whose elements are `stride` apart.
 
         What is left to find is where it begins, and where it ends for the result to have its length.
         """
@@ -163,7 +164,10 @@ class ConvTranspose(Convolution):
         for axis, (n, stride, extent) in enumerate(zip(x.shape[1:-1], self.stride, self._extents, strict=True)):
             low, length = self._begin(axis, n)
             if n and length < 1:
-                raise ValueError(f"{locate(self)} cuts off by its padding all that there is of `x`, {describe(x)}")
+                raise ValueError(
+                    f"{locate(self)} has a padding that cuts off the whole result for `x`, {describe(x)}: write a "
+                    "smaller padding"
+                )
             wrap = (0, 0)
             # The input goes around: it gets as many elements more, on either side, as the window reaches.
             if self.padding == "CIRCULAR":

@@ -80,7 +80,8 @@ class Convolution(Module):
         self.conv_general_dilated = as_function("conv_general_dilated", conv_general_dilated)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels} without rest"
+                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels} without a "
+                "remainder"
             )
         self._check()
         shape = (*self.kernel_size, *self._channels())
@@ -108,7 +109,7 @@ class Convolution(Module):
         if len(leading) != 1:
             x = x.reshape((math.prod(leading), *x.shape[-rank - 1 :]))
         x, movement = self._placed(x)
-        # XLA is told where batch, channels and spatial axes stand: no array is transposed
+        # XLA gets the places of batch, channels and spatial axes: no array is transposed
         last_first = (0, rank + 1, *range(1, rank + 1))
         y = convolve(
             self,

@@ -28,7 +28,7 @@ __all__ = ["Einsum"]
 
 
 class Einsum(Module):
-    """The product of an input and a weight that an equation of `jnp.einsum` names, plus an offset.
+    """The product of an input and a weight by an equation of `jnp.einsum`, plus an offset.
 
     Args:
         equation: As ``"btd,dhk->bthk"``: the axes of the input, those of the weight, and those of the result; each a
@@ -36,14 +36,14 @@ class Einsum(Module):
         weight_shape: The shape of `weight`.
         bias_shape: The shape of `bias`, which has the axes that the result has from the weight, in the order of the
             result; None for no bias.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``, not kept. It makes a matrix,
-            what is summed over by all the rest, which is then reshaped: so its fan-in is what reaches an output.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default. It
+            makes a matrix, the summed axes by all others, which is then reshaped. So its fan-in is the size of the sum.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the product, as `jnp.einsum` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the product, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -51,7 +51,7 @@ class Einsum(Module):
         bias: ParamState of shape `bias_shape`, or None.
 
     Raises:
-        ValueError: The equation is none, or does not fit the shapes.
+        ValueError: The equation is invalid, or does not fit the shapes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -104,7 +104,7 @@ class Einsum(Module):
 
         Args:
             x: An array with the axes that the equation names.
-            equation: Another equation for this call, as to use the weight the other way round.
+            equation: Another equation for this call, such as one that uses the weight transposed.
             out_sharding: The sharding of the result, a NamedSharding or PartitionSpec, where JAX cannot tell it.
 
         Returns:
@@ -123,7 +123,7 @@ class Einsum(Module):
             return y
         if bias.shape != terms.of_bias(self.weight_shape):
             raise ValueError(
-                f"{locate(self)} has a bias of shape {bias.shape}, and the result of `equation` {terms.equation!r} has "
+                f"{locate(self)} has a bias of shape {bias.shape}, but the result of `equation` {terms.equation!r} has "
                 f"axes of sizes {terms.of_bias(self.weight_shape)} from the weight"
             )
         return y + bias.astype(y.dtype).reshape(terms.beside(self.weight_shape, y.ndim))
@@ -148,15 +148,15 @@ class Einsum(Module):
     def _check(self, x: jax.Array, terms: _Terms) -> None:
         if x.ndim != len(terms.input) and not (terms.open and x.ndim > len(terms.input)):
             raise ValueError(
-                f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` in "
-                f"{terms.equation!r}, and it is {describe(x)}"
+                f"{locate(self)} expects {'at least ' if terms.open else ''}{len(terms.input)} axes of `x` for "
+                f"{terms.equation!r}, not {describe(x)}"
             )
         sizes = dict(zip(terms.weight, self.weight_shape, strict=True))
         for letter, size in zip(terms.input, terms.of_input(x.shape), strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise ValueError(
-                    f"{locate(self)} expects {sizes[letter]} elements along {letter!r} of `x` in {terms.equation!r}, "
-                    f"and it is {describe(x)}"
+                    f"{locate(self)} expects {sizes[letter]} elements along {letter!r} of `x` for {terms.equation!r}, "
+                    f"not {describe(x)}"
                 )
 
 
@@ -169,7 +169,7 @@ class _Terms(NamedTuple):
         weight: The letters of the weight.
         result: The letters of the result.
         open: Whether input and result have further axes, ``...``.
-        before: How many letters stand before the further axes of the input, and of the result.
+        before: How many letters are before the further axes of the input, and of the result.
     """
 
     equation: str
@@ -229,7 +229,7 @@ def _terms(equation: str, rank: int) -> _Terms:
     if len(set(weight)) < len(weight) or len(set(result)) < len(result):
         problems.append("names an axis of the weight or of the result twice")
     if new := [letter for letter in result if letter not in names + weight]:
-        problems.append(f"has {', '.join(map(repr, new))} in the result alone")
+        problems.append(f"has {', '.join(map(repr, new))} only in the result")
     if ("..." in found[1]) != ("..." in found[3]):
         problems.append("has `...` in only one of the input and the result")
     if problems:

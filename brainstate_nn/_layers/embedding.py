@@ -23,29 +23,30 @@ _unit_length: Initializer = jax.nn.initializers.variance_scaling(1.0, "fan_out",
 
 
 class Embedding(Module):
-    """A table of vectors, of which a call takes those with the given numbers.
+    """A table of vectors: a call looks vectors up by their numbers.
 
-    A number that is no row gives a vector of nan, where indexing an array in JAX would give the last row for one that
-    is too large, and count a negative one from the end.
+    A number outside of the table gives a vector of nan. (Indexing an array in JAX gives the last row for a number that
+    is too large, and counts a negative one from the end.)
 
     Args:
         num_embeddings: The number of vectors.
         features: The size of each.
-        padding_idx: A row that stands for nothing: it gives zeros, whatever the table holds, and has no gradient.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept. The default is
-            normal with the deviation ``1 / sqrt(features)``, as in flax; torch takes 1, GPT-2 0.02.
+        padding_idx: The number of a row for padding: it gives zeros, whatever the table holds, and has no gradient;
+            None for no such row.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``. The default is normal with
+            standard deviation ``1 / sqrt(features)``, as in flax (1 in torch, 0.02 in GPT-2).
         dtype: The dtype of the result; None for that of the parameter.
-        param_dtype: The dtype of the parameter.
+        param_dtype: The dtype of the parameter; float32 by default.
         precision: The precision of the product in `attend`, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that `attend` adds up in and returns; None for `dtype`.
-        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the product, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the key, or streams with `params`; None for the default one.
 
     Attributes:
         weight: ParamState of shape ``(num_embeddings, features)``.
 
     Raises:
-        ValueError: A size is not positive, or `padding_idx` is no row.
+        ValueError: A size is not positive, or `padding_idx` is not the number of a row.
 
     Example:
         >>> import jax.numpy as jnp

@@ -47,10 +47,10 @@ class GroupNorm(_OverSpace):
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -87,13 +87,13 @@ class GroupNorm(_OverSpace):
     ) -> None:
         if group_size is not None and num_groups is not None:
             raise ValueError(
-                f"num_groups={num_groups} and group_size={group_size} say the same: give one, as in "
+                f"num_groups={num_groups} excludes group_size={group_size}: give one of them, as in "
                 f"`GroupNorm(None, {num_features}, group_size={group_size})`"
             )
         name, number = ("num_groups", num_groups) if group_size is None else ("group_size", group_size)
         size, features = as_size(name, number), as_size("num_features", num_features)
         if features % size:
-            raise ValueError(f"{name}={number} must divide num_features={num_features} without rest")
+            raise ValueError(f"{name}={number} must divide num_features={num_features} without a remainder")
         self.num_groups = size if group_size is None else features // size
         self.num_features = features
         inits = w_init if use_scale else None, b_init if use_bias else None
@@ -123,10 +123,10 @@ class InstanceNorm(_OverSpace):
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

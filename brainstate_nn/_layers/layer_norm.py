@@ -48,10 +48,10 @@ class LayerNorm(_OverFeatures):
         epsilon: Added to the variance; 1e-5 as in torch, where flax has 1e-6.
         use_bias: Whether to add `bias` afterwards.
         use_scale: Whether to multiply by `weight` afterwards.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; ones by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -110,10 +110,10 @@ class RMSNorm(_OverFeatures):
         epsilon: Added to the mean of the squares; 1e-6 as in flax, where torch has the resolution of the dtype.
         use_scale: Whether to multiply by `weight` afterwards.
         scale_offset: What is added to `weight` before it multiplies: 1 in Gemma, whose weights begin, and decay, at 0.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept. None for one with
-            which the layer multiplies by 1.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; None for the constant
+            ``1 - scale_offset``.
         dtype: The dtype of the result; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the key, or streams with `params`; None for the default one.
 
     Attributes:
@@ -147,7 +147,7 @@ class RMSNorm(_OverFeatures):
         shape = self._set_sizes(num_features)
         self.scale_offset = as_finite("scale_offset", scale_offset)
         if self.scale_offset and not use_scale:
-            raise ValueError(f"scale_offset={scale_offset} is added to `weight`, which use_scale=False leaves out")
+            raise ValueError(f"scale_offset={scale_offset} needs `weight`, which use_scale=False leaves out")
         if w_init is None:
             w_init = jax.nn.initializers.constant(1.0 - self.scale_offset)
         self._make(shape, epsilon, w_init if use_scale else None, None, dtype, param_dtype, rng)

@@ -28,13 +28,13 @@ class Linear(Module):
         in_size: The number of input features.
         out_size: The number of output features.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the product, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

@@ -30,16 +30,17 @@ class LinearGeneral(Module):
     Args:
         in_size: The sizes of the axes that are contracted, one or several.
         out_size: The sizes of the new axes, one or several.
-        axis: Where the axes of `in_size` stand in the input, in their order.
+        axis: The axes of the input that have the sizes `in_size`, in the same order; the last one by default.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``, not kept. It makes a matrix,
-            all inputs by all outputs, which is then reshaped: so its fan-in is what reaches an output.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``; LeCun normal by default. It
+            makes a matrix, all inputs by all outputs, which is then reshaped. So its fan-in is the number of all
+            inputs.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the product, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the product in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the product, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -132,5 +133,5 @@ def with_contracted(
         x = as_input(x, layer, size=size, axis=one)
     axes = tuple(one % x.ndim for one in axis)
     if len(set(axes)) != len(axes):
-        raise ValueError(f"{locate(layer)} has two names for one axis in {axis} of `x`, which is {describe(x)}")
+        raise ValueError(f"{locate(layer)} names one axis of `x` twice in axis={axis}: `x` is {describe(x)}")
     return x, axes

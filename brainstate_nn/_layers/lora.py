@@ -61,14 +61,14 @@ class LoRA(Module):
         base: The layer that is corrected, a module or function; None for none.
         axis: The axes of the input features.
         alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
-        a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `lora_b`.
+        a_init: The initialiser of `lora_a`, a function ``(key, shape, dtype) -> array``; He uniform by default.
+        b_init: The initialiser of `lora_b`; zeros by default.
         dtype: The dtype to compute the correction in; None for the one that JAX's promotion gives. With a base, the
             result has the dtype of the base's.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and the result has; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -153,7 +153,7 @@ class LoRA(Module):
         by_base = self.base(x) if out_sharding is None else self.base(x, out_sharding=out_sharding)
         if jnp.shape(by_base) != y.shape:
             raise ValueError(
-                f"{locate(self)} corrects {describe(by_base)}, the result of its base, by {describe(y)}: give `base` "
+                f"{locate(self)} cannot add {describe(y)} to the result of its base, {describe(by_base)}: give `base` "
                 "the same sizes"
             )
         return by_base + y.astype(by_base.dtype)
@@ -164,7 +164,7 @@ class LoRA(Module):
         The base stays as it is.
 
         Raises:
-            TypeError: The base is no Linear or LinearGeneral.
+            TypeError: The base is neither a Linear nor a LinearGeneral.
         """
         if not isinstance(self.base, (Linear, LinearGeneral)):
             raise TypeError(
@@ -206,8 +206,8 @@ def add_lora(
         where: Which of the Linear and LinearGeneral layers: all, or a class, a path or glob as
             ``"layers.*.attention.*"``, a function of the path, a tuple, and the layer, or another filter.
         alpha: The numerator of ``scale = alpha / rank``; None for a scale of 1.
-        a_init: The initialiser of `lora_a`, any callable ``(key, shape, dtype) -> array``; not kept.
-        b_init: The initialiser of `lora_b`.
+        a_init: The initialiser of `lora_a`, a function ``(key, shape, dtype) -> array``; He uniform by default.
+        b_init: The initialiser of `lora_b`; zeros by default.
         param_dtype: The dtype of the new parameters; None for that of the weight that each corrects.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
@@ -238,12 +238,11 @@ def add_lora(
     taken = RefMap([(layer, None) for path, layer in linear.items() if chosen(path, layer)])
     if not linear:
         raise ValueError(
-            f"there is no linear layer below {type(model).__name__} that could get a LoRA; over a single one write "
-            "`LoRA(..., base=layer)`"
+            f"{type(model).__name__} holds no linear layer for a LoRA; for a single layer write `LoRA(..., base=layer)`"
         )
     if not taken:
         names = ", ".join(map(dotted_name, linear))
-        raise ValueError(f"where chooses none of the linear layers below {type(model).__name__}, which are {names}")
+        raise ValueError(f"where chooses none of the linear layers of {type(model).__name__}, which are {names}")
 
     def corrected_layer(layer: Any) -> LoRA:
         return LoRA(
@@ -276,7 +275,7 @@ def merge_lora(model: Module) -> list[str]:
         (True, 0)
     """
     if not any(path for path in nodes(model, LoRA)):
-        raise ValueError(f"there is no LoRA below {type(model).__name__}; of a single one take `layer.merge()`")
+        raise ValueError(f"{type(model).__name__} holds no LoRA; to merge a single layer write `layer.merge()`")
     return list(rewrite(model, LoRA, LoRA.merge))
 
 
@@ -294,7 +293,7 @@ def _check_base(base: Any, own: tuple[tuple[int, ...], ...]) -> None:
 
 
 def _without_features(sharding: Any, kept: int) -> Any:
-    """Return the sharding of what stands between the matrices: that of the result in the first `kept` axes."""
+    """Return the sharding of what is between the matrices: that of the result in the first `kept` axes."""
     if sharding is None:
         return None
     return with_spec(sharding, jax.sharding.PartitionSpec(*getattr(sharding, "spec", sharding)[:kept]))

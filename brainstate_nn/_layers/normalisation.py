@@ -42,9 +42,7 @@ def mask_of_elements(mask: Any, x: jax.Array, layer: Module, axis: int = -1) -> 
     if mask.ndim == x.ndim - 1:
         mask = jnp.expand_dims(mask, axis)
     if mask.ndim != x.ndim or any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True)):
-        raise ValueError(
-            f"{locate(layer)} has a `mask`, {describe(given)}, that does not fit `x`, which is {describe(x)}"
-        )
+        raise ValueError(f"{locate(layer)} takes a `mask` that fits `x`, which is {describe(x)}, not {describe(given)}")
     return mask
 
 

@@ -44,7 +44,10 @@ def _reduce(
     steps = sizes if strides is None else as_sizes_per_axis("strides", strides, rank)
     pads = as_padding(padding, rank, _PADDINGS)
     if x.ndim <= rank:
-        raise ValueError(f"pooling over {rank} axes needs these and then the channels; the input has shape {x.shape}")
+        raise ValueError(
+            f"pooling over {rank} axes needs an input with {rank} spatial axes and then the channels, not shape "
+            f"{x.shape}"
+        )
     lead = (1,) * (x.ndim - rank - 1)
     # XLA takes padding for every axis; batch and channels have none.
     if not isinstance(pads, str):
@@ -253,14 +256,14 @@ class GlobalAvgPool(Module):
 
 
 class Flatten(Module):
-    """Make one axis of all axes from `first_axis` to `last_axis`.
+    """A layer that joins all axes from `first_axis` to `last_axis` to one.
 
     Args:
         first_axis: The first axis to join; 1 keeps a batch axis.
         last_axis: The last axis to join; it may count from the end, as the first may.
 
     Raises:
-        ValueError: An axis is no whole number.
+        ValueError: An axis is not a whole number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -279,7 +282,7 @@ class Flatten(Module):
         first, last = (axis + x.ndim if axis < 0 else axis for axis in (self.first_axis, self.last_axis))
         if not 0 <= first <= last < x.ndim:
             raise ValueError(
-                f"{locate(self)} joins the axes {self.first_axis} to {self.last_axis}, which `x` has not in this "
-                f"order: it is {describe(x)}"
+                f"{locate(self)} cannot join the axes {self.first_axis} to {self.last_axis} of `x`, which is "
+                f"{describe(x)}"
             )
         return x.reshape((*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))

@@ -1,7 +1,7 @@
 """``SpectralNorm`` and ``WeightNorm``: a layer that runs with weights computed from those that it keeps.
 
-The layer itself is wrapped and knows nothing of it: while it is called, its weights have other values in an overlay.
-For a parameter that is computed in every use, by whatever layer, see `Constrained`.
+The layer itself is wrapped and stays as it is: while it is called, its weights have other values in an overlay. For a
+parameter that is computed in every use, by whatever layer, see `Constrained`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["SpectralNorm", "WeightNorm"]
 class _Signature:
     """The signature of a wrapper as an attribute, where `inspect` looks for it.
 
-    A wrapper takes what its layer takes, so that `Sequential` hands on to it no argument that the layer has not.
+    A wrapper takes what its layer takes, so that `Sequential` passes it only arguments that the layer has.
     """
 
     def __get__(self, wrapper: Any, owner: type) -> inspect.Signature | None:
@@ -42,8 +42,8 @@ class _Signature:
 class _Reparametrised(Module):
     """The abstract base of both: while the layer is called, some of its parameters have other values.
 
-    These stand in an overlay of this thread, so that nothing is ever assigned to the parameters and nothing has to be
-    put back. A subclass defines the call and `_signature`.
+    These are in an overlay of this thread, so that nothing is ever assigned to the parameters and nothing has to be put
+    back. A subclass defines the call and `_signature`.
     """
 
     layer: Module
@@ -67,7 +67,7 @@ class _Reparametrised(Module):
         for name in self.names:
             if name not in by_name:
                 raise ValueError(
-                    f"names: {type(layer).__name__} has no {name!r}, but {', '.join(by_name) or 'nothing'}"
+                    f"names: {type(layer).__name__} has no state {name!r}; it has {', '.join(by_name) or 'none'}"
                 )
         chosen = [by_name[name] for name in self.names]
         if not chosen or len(set(chosen)) < len(chosen):
@@ -156,7 +156,7 @@ class SpectralNorm(_Reparametrised):
         u: For each name a BatchState of shape ``(columns,)``, float32: the right singular vector so far.
 
     Raises:
-        TypeError: The layer is none.
+        TypeError: The layer is not a Module.
         ValueError: A name is not that of a state with two axes or more, or a number is not positive.
 
     Example:
@@ -189,8 +189,7 @@ class SpectralNorm(_Reparametrised):
         for name, state in zip(self.names, chosen, strict=True):
             if jnp.ndim(state.value) < 2:
                 raise ValueError(
-                    f"names: SpectralNorm divides by the singular value of a matrix, and {name!r} is "
-                    f"{describe(state.value)}"
+                    f"names: SpectralNorm needs weights of two axes or more, but {name!r} is {describe(state.value)}"
                 )
             dtype = wide_dtype(state.value.dtype)
             u = jax.random.normal(stream_of(rng, "params").split_key(), state.value.shape[-1:], dtype)
@@ -267,7 +266,7 @@ class WeightNorm(_Reparametrised):
         scale: For each name a ParamState of shape ``(size of the axis,)``, or ``()``; None without `use_scale`.
 
     Raises:
-        TypeError: The layer is none.
+        TypeError: The layer is not a Module.
         ValueError: A name is not that of a state with such an axis and others, or `epsilon` is not positive.
 
     Example:

@@ -2,7 +2,7 @@
 
 A deep model of equal blocks is then traced and compiled as one block. The layers are taken apart once, when the Stack
 is made, and one of them is put together again from its slice of the values in each step of a `scan`. What the layers
-share is taken out before, so that it is neither stacked nor copied. Layers that differ stand in a `Sequential`.
+share is taken out before, so that it is neither stacked nor copied. Layers that differ belong in a `Sequential`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Stack(Module):
     ) -> None:
         n = as_size("n", n)
         if not callable(build):
-            raise TypeError(f"build is a function that returns a layer, not {build!r}: write `lambda: Linear(8, 8)`")
+            raise TypeError(
+                f"build must be a function that returns a layer, not {build!r}: write `lambda: Linear(8, 8)`"
+            )
         self.checkpoint, self.policy = _remat(checkpoint, policy)
         # To tell what `build` made from what was there before, where a single layer cannot be compared with another.
         since = now()
@@ -100,7 +102,7 @@ class Stack(Module):
             layers = [build() for _ in range(n)]
         for layer in layers:
             if not isinstance(layer, Module):
-                raise TypeError(f"build returned {layer!r}, which is no Module")
+                raise TypeError(f"build must return a Module, not {layer!r}")
         self.n = n
         self.shared: list[Any] = _common(layers) if n > 1 else _older(layers[0], since, made)
         shapes, states = zip(*map(self._taken_apart, layers), strict=True)
@@ -108,8 +110,8 @@ class Stack(Module):
             # Equal shapes are one object, so that identity tells.
             if shape is not shapes[0]:
                 raise ValueError(
-                    f"the layers of a Stack differ in the values of states only, but layer {index} is not like "
-                    f"layer 0: {diff(shapes[0], shape)}"
+                    f"the layers of a Stack may differ only in the values of their states, but layer {index} is not "
+                    f"like layer 0: {diff(shapes[0], shape)}"
                 )
         stacked = list(map(_stacked, zip(*states, strict=True)))
         one = read_values(states[0])
@@ -226,10 +228,10 @@ def _remat(given: Any, policy: Any) -> tuple[bool, Any]:
         return True, given
     if not isinstance(given, (bool, np.bool_)):
         raise TypeError(
-            f"checkpoint is True, False or a policy such as `jax.checkpoint_policies.dots_saveable`, not {given!r}"
+            f"checkpoint must be True, False or a policy such as `jax.checkpoint_policies.dots_saveable`, not {given!r}"
         )
     if policy is not None and not given:
-        raise ValueError("a policy says what `checkpoint` stores: write `checkpoint=True, policy=...`")
+        raise ValueError("policy needs `checkpoint`: write `checkpoint=True, policy=...`")
     return bool(given), policy
 
 
@@ -245,7 +247,7 @@ def _stacked(states: Sequence[State[Any]]) -> Any:
     for index, value in enumerate(values):
         if describe(value) != describe(values[0]):
             raise ValueError(
-                f"the layers of a Stack differ in the values of states only, but layer {index} has "
+                f"the layers of a Stack may differ only in the values of their states, but layer {index} has "
                 f"{locate(states[index])}, which is {describe(value)}, where layer 0 has {describe(values[0])}"
             )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *values)
@@ -264,7 +266,7 @@ def _common(layers: Sequence[Module]) -> list[Any]:
 
 
 def _older(layer: Module, since: int, made: list[State[Any]]) -> list[Any]:
-    """Return what the only layer holds that was there before `build` made it: by that it is known to be shared."""
+    """Return what a single layer holds that existed before `build` made it, and is shared for that reason."""
     new = set(made)
     items = flatten(layer).objects
     old = [s for s in items if isinstance(s, State) and s not in new]

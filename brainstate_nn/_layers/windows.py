@@ -58,13 +58,13 @@ def refuse_short_input(window: Sequence[int], x: jax.Array, y: jax.Array, rank: 
         window: The window, for the message.
         x: The input.
         y: The result.
-        rank: How many spatial axes stand before the last one.
+        rank: How many spatial axes are before the last one.
         caller: The layer, or the name of the function.
     """
     # JAX makes an empty array of it, which fails far from here.
     if 0 in y.shape[-rank - 1 : -1] and 0 not in x.shape[-rank - 1 : -1]:
         raise ValueError(
-            f"{caller_name(caller)} has a window of {tuple(window)}, which is longer than `x`, which is {describe(x)}"
+            f"{caller_name(caller)} has a window of {tuple(window)}, which is longer than `x`, {describe(x)}"
         )
 
 

@@ -25,10 +25,10 @@ T = TypeVar("T")
 def capture(node: Any, where: Filter = ..., /, *, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function that calls a model and returns also what chosen modules in it returned and sowed.
 
-    What is captured are ordinary results: the function may be compiled, mapped, and differentiated. Only calls of
-    ``module(...)`` are seen, no other methods. In a loop whose number of steps is known, in lanes, and in the layers of
-    a Stack, what the steps return comes out stacked along the first axis; what a branch that was not taken, or a step
-    of `bounded_while_loop` that was not, would have returned is NaN, or zero where there is no NaN.
+    What is captured are ordinary results: the function may be compiled, mapped, and differentiated. Only calls
+    ``module(...)`` are captured, not those of other methods. In a loop whose number of steps is known, in lanes, and in
+    the layers of a Stack, the results of the steps are stacked along the first axis. The result of a branch that was
+    not taken, or of a step that `bounded_while_loop` did not run, is NaN. For dtypes without NaN it is zero.
 
     Args:
         node: The model, or a container of modules.
@@ -94,7 +94,8 @@ def sow(module: Module, name: str, value: T) -> T:
         recorder, path = noted
         if path in recorder.collector.added:
             raise ValueError(
-                f"{locate(module)} sows {name!r}, to which nothing can be added: write `perturb(self, {name!r}, value)`"
+                f"{locate(module)} sows {name!r}, and `perturbed` cannot add to it: write `perturb(self, {name!r}, "
+                "value)`"
             )
         recorder.collector.give(path, value)
     return value
@@ -108,7 +109,7 @@ def noted_as(module: Module, name: str) -> tuple[Recorder, str] | None:
     """
     if hasattr(module, name):
         raise ValueError(
-            f"{locate(module)} has an attribute {name!r}, and cannot name a value so too: choose another name"
+            f"{locate(module)} has an attribute {name!r}, so a value cannot have this name: choose another name"
         )
     captured = around_of(module)
     if captured is None:

@@ -32,7 +32,7 @@ def init_all_states(node: N, /, *args: Any, **kwargs: Any) -> N:
     """Call ``init_state(*args, **kwargs)`` of every module of a model.
 
     Each module is called once, in the order of its attributes, those that it holds before itself. All get the same
-    arguments: what a module has no use for it takes as ``**kwargs``. A name that is of use to none is refused.
+    arguments: a module takes those that it does not use as ``**kwargs``. A name that no module takes is refused.
 
     Args:
         node: A module, or a container of them.
@@ -183,7 +183,7 @@ def _call_all(method: str, node: Any, args: tuple[Any, ...], kwargs: dict[str, A
             inspect.signature(call).bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(
-                f"{method} of {locate(call.__self__)} cannot be called with these arguments, which all modules get: "
+                f"{method} of {locate(call.__self__)} cannot be called with the arguments that all modules get: "
                 f"{error}. Let it take the others too: `def {method}(self, batch_size=None, **kwargs)`"
             ) from None
     token = _asked.set(True)
@@ -209,10 +209,10 @@ def _refuse_unused(method: str, node: Any, kwargs: dict[str, Any]) -> None:
     unused = [name for name in kwargs if not any(_has_use_for(call, name) for call in calls)]
     if unused:
         known = sorted({name for call in calls for name in _named(call)})
-        there = f"there is {', '.join(map(repr, known))}" if known else "no module here takes any"
+        there = f"they take {', '.join(map(repr, known))}" if known else "they take no arguments by name"
         raise TypeError(
-            f"{', '.join(map(repr, unused))} of `{method.removesuffix('_state')}_all_states` is of no use to any "
-            f"module of {type(node).__name__}: {there}"
+            f"`{method.removesuffix('_state')}_all_states` got {', '.join(map(repr, unused))}, which no module of "
+            f"{type(node).__name__} takes: {there}"
         )
 
 

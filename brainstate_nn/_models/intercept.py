@@ -1,8 +1,8 @@
 """``intercepted``: step between the caller of a module and its ``__call__``, for chosen modules and for a block.
 
-While it lasts, the chosen modules are of a subclass of their class, which hands each call on. Nothing stands in the way
-of other modules, or of these at other times. Since the class is part of the structure, a function that was compiled for
-the model as it is finds another program, and finds the first one again afterwards.
+While it lasts, the chosen modules are of a subclass of their class, which passes each call. Other modules, and these at
+other times, are called as ever. Since the class is part of the structure, a function that was compiled for the model as
+it is finds another program, and finds the first one again afterwards.
 """
 
 from __future__ import annotations

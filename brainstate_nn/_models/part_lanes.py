@@ -1,7 +1,7 @@
-"""The lanes that parts of a model stand in: those of the members of an ensemble, and of the layers of a Stack.
+"""The lanes that parts of a model are in: those of the members of an ensemble, and of the layers of a Stack.
 
 Who puts something else in the place of a part does so in each lane. How many lanes there are around a part its states
-tell, without those that come from a Stack inside of it; of a part without states, what stands around it.
+tell, without those that come from a Stack inside of it; for a part without states, the parts around it.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class PartLanes:
         for state in states(new).values() if around else ():
             if state not in own and not lane_axes(state):
                 raise ValueError(
-                    f"what takes the place of a part of {locate(around[-1][1])} holds {locate(state)}, which was there "
-                    "before and is none of the layers': make it inside of the function, or put a Sequential of "
-                    "`unstack()` in the place of the Stack"
+                    f"the new part of {locate(around[-1][1])} holds {locate(state)}, which existed before and does not "
+                    "belong to the layers: make it inside of the function, or replace the Stack by a Sequential of "
+                    "its `unstack()`"
                 )
         return new
 
@@ -74,8 +74,8 @@ class PartLanes:
         for state, count in own.items():
             if count < sum(state not in common for common in shared):
                 raise ValueError(
-                    f"{locate(state)} is one for all layers of a Stack and does not say so: make it with the number of "
-                    f"axes that one layer has, `{type(state).__name__}(value, lane_ndim=1)`"
+                    f"{locate(state)} has the values of all layers of a Stack, but does not declare how many axes one "
+                    f"layer has: write `{type(state).__name__}(value, lane_ndim=1)`, with that number"
                 )
 
     def _sizes(self, path: Path, around: Stacks) -> tuple[int, ...]:

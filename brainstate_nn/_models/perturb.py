@@ -52,9 +52,9 @@ def perturb(module: Module, name: str, value: T) -> T:
 def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function that calls a model, and adds to what modules in it return and `perturb`.
 
-    Its first argument are the perturbations: a dict as `capture` returns it, from dotted path to an array or pytree, or
-    to a list of them where a module is called several times; what is not in it stays as it is. So the gradient by the
-    first argument, at zeros, is that by the values inside.
+    Its first argument is a dict of perturbations as `capture` returns it: from a dotted path to an array or pytree, or
+    to a list of these where a module is called several times. A value that is not in it stays the same. So the gradient
+    by the first argument, at zeros, is the gradient by the values inside.
 
     Args:
         node: The model, or a container of modules.
@@ -64,7 +64,7 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
         A function of the perturbations and the arguments of the model, with the result of the model.
 
     Raises:
-        TypeError: The perturbations are no dict, when it is called.
+        TypeError: The perturbations are not a dict, when it is called.
         ValueError: A name or shape is not that of a value, or a list is too long or short, when it is called.
 
     Example:
@@ -86,7 +86,7 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
     def perturbing(perturbations: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(perturbations, Mapping):
             raise TypeError(
-                f"what `perturbed` returns takes the perturbations first, not {describe(perturbations)}: write "
+                f"a function of `perturbed` takes a dict of perturbations first, not {describe(perturbations)}: write "
                 "`perturbed(model)({'layers.0': zeros}, x)`, with the names and shapes that `capture(model)(x)` returns"
             )
         added = {name: each if isinstance(each, list) else [each] for name, each in perturbations.items()}
@@ -95,10 +95,10 @@ def perturbed(node: Any, /, *, call: Callable[..., Any] | None = None) -> Callab
         for name, each in added.items():
             if name not in given:
                 names = ", ".join(sorted(given)) or "nothing"
-                raise ValueError(f"{name!r} is no value to add to: {type(node).__name__} computes {names}")
+                raise ValueError(f"there is no value {name!r} to add to: {type(node).__name__} computes {names}")
             if len(given[name]) != len(each):
                 raise ValueError(
-                    f"{name!r} is computed {len(given[name])} times, and {len(each)} perturbations are given: write a "
+                    f"{name!r} is computed {len(given[name])} times, but {len(each)} perturbations are given: write a "
                     "list of one for each time"
                 )
         return out

@@ -29,7 +29,7 @@ def recorded(
     Args:
         node: The model.
         where: Which of its states: a dotted path or glob, as ``"neurons.v"`` or ``"**.v"``; a class; a tag; a State; or
-            another filter. Those of a sequence by default. It is asked at each call, so that `init_all_states` may
+            another filter. Those of a sequence by default. States are looked up at each call, so `init_all_states` may
             come later.
         call: What is called in place of the model, such as a method of it.
 

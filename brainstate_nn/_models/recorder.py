@@ -76,7 +76,7 @@ class Recorder(Node):
         return f"{self.names[number]}.{name}".lstrip(".")
 
     def place_of(self, name: str) -> tuple[int, bool]:
-        """Return where a name stands: as its module among the others, with what it sowed behind it."""
+        """Return the place of a name: as its module among the others, with what it sowed behind it."""
         if name in self.names:
             return self.names.index(name), False
         owner = name.rpartition(".")[0]

@@ -29,7 +29,7 @@ def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
         path: The dotted path, as in ``"layers.0.weight"``; ``""`` for the node itself. Or a tuple, as trees have it.
 
     Raises:
-        TypeError: The path is no text.
+        TypeError: The path is not a text.
         KeyError: There is nothing; the message lists the paths that are most like it.
 
     Example:
@@ -40,7 +40,7 @@ def get_at(node: Any, path: str | tuple[Any, ...], /) -> Any:
     """
     if not isinstance(path, str):
         text = dotted(path) if isinstance(path, tuple) else "layers.0"
-        raise TypeError(f"path is dotted text, not {path!r}: write `get_at(model, {text!r})`")
+        raise TypeError(f"path must be dotted text, not {path!r}: write `get_at(model, {text!r})`")
     found = node
     path = path if isinstance(path, str) else ".".join(map(str, path))
     for step in path.split(".") if path else ():
@@ -68,7 +68,7 @@ def rewrite(node: Any, where: Filter, fn: Callable[[Any], Any], /) -> dict[str, 
             hold the old part, or be the old part itself, which is then left.
 
     Returns:
-        What was put in, by the dotted path where the old part stood.
+        The new parts, by the dotted paths of the old ones.
 
     Raises:
         ValueError: `where` chooses nothing; the message lists what is most like it. Or what is put into a Stack holds a
@@ -240,7 +240,7 @@ def _check_replacement(old: Any, new: Any, path: str) -> None:
     if isinstance(new, State) != isinstance(old, State) or not (isinstance(new, (Node, State)) or callable(new)):
         raise TypeError(
             f"what replaces the {type(old).__name__} at {path} must be {wanted}, not {new!r}: return the part itself "
-            "to leave it"
+            "to keep it"
         )
 
 
@@ -262,7 +262,7 @@ def _paths_in(node: Any) -> list[str]:
 
 def _nearest(path: str, known: list[str]) -> str:
     near = difflib.get_close_matches(path, known, n=3, cutoff=0.3)
-    return f"; there is {', '.join(near)}" if near else f"; it holds {', '.join(known[:5]) or 'nothing'}"
+    return f"; the nearest are {', '.join(near)}" if near else f"; it holds {', '.join(known[:5]) or 'nothing'}"
 
 
 def _advice(where: Any, node: Any) -> str:

@@ -58,7 +58,7 @@ class RecurrentCell(Module):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of the input, the last ones, are no batch axes: those of `in_size`, and 1 without it."""
+        """How many last axes of the input are features: those of `in_size`, or 1 without it."""
         size = getattr(self, "in_size", None)
         return len(size) if isinstance(size, tuple) else 1
 
@@ -122,7 +122,7 @@ class RecurrentCell(Module):
             **others: What `reset_all_states` gives to other modules.
 
         Raises:
-            RuntimeError: There is none yet.
+            RuntimeError: There are no hidden states yet.
         """
         states = [self._state(name) for name in self.hidden_names]
         if batch_size is None:
@@ -185,7 +185,7 @@ class RecurrentCell(Module):
             want = () if last is None else (*batch, *last)
             if part.shape != want:
                 raise ValueError(
-                    f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, and its {name} is "
+                    f"{locate(self)} needs a carry of shape {want} for `x`, which is {describe(x)}, but its {name} is "
                     f"{describe(part)}: write `init_state({_batch_text(batch)})`, or `initial_carry({batch})`"
                 )
         return x, *given

@@ -1,6 +1,6 @@
 """``RNNCell``, ``GRUCell``, ``MGUCell`` and ``LSTMCell``: recurrent cells, with the gates side by side in one matrix.
 
-One product of the input and one of the hidden features serve all gates. The gates stand in torch's order, so that a
+One product of the input and one of the hidden features serve all gates. The gates are in torch's order, so that a
 checkpoint of torch needs only transposes and the sum of its two biases.
 """
 
@@ -117,16 +117,16 @@ class RNNCell(_Cell):
     Args:
         in_size: The number of input features.
         hidden_size: The number of hidden features, which are the output.
-        activation: The function around the sum.
+        activation: The function of the sum; tanh by default.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight_ih`, any callable ``(key, shape, dtype) -> array``; not kept.
+        w_init: The initialiser of `weight_ih`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
         recurrent_init: The initialiser of `weight_hh`; an orthogonal matrix by default.
-        b_init: The initialiser of `bias`.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -172,16 +172,16 @@ class GRUCell(_Cell):
     Args:
         in_size: The number of input features.
         hidden_size: The number of hidden features, which are the output.
-        activation: The function around the sum of `n`.
+        activation: The function of the sum in `n`; tanh by default.
         use_bias: Whether to add `bias` and `bias_hn`.
-        w_init: The initialiser of `weight_ih`, any callable ``(key, shape, dtype) -> array``; not kept.
+        w_init: The initialiser of `weight_ih`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
         recurrent_init: The initialiser of `weight_hh`; an orthogonal matrix for each gate by default.
-        b_init: The initialiser of `bias` and `bias_hn`.
+        b_init: The initialiser of `bias` and `bias_hn`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -236,16 +236,16 @@ class MGUCell(_Cell):
     Args:
         in_size: The number of input features.
         hidden_size: The number of hidden features, which are the output.
-        activation: The function around the sum of `n`.
+        activation: The function of the sum in `n`; tanh by default.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight_ih`, any callable ``(key, shape, dtype) -> array``; not kept.
+        w_init: The initialiser of `weight_ih`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
         recurrent_init: The initialiser of `weight_hh`; an orthogonal matrix for each half by default.
-        b_init: The initialiser of `bias`.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -296,16 +296,16 @@ class LSTMCell(_Cell):
     Args:
         in_size: The number of input features.
         hidden_size: The number of hidden features, which are the output.
-        activation: The function around the sum of `g` and around `c'`.
+        activation: The function of the sum in `g`, and of `c'`; tanh by default.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight_ih`, any callable ``(key, shape, dtype) -> array``; not kept.
+        w_init: The initialiser of `weight_ih`, a function ``(key, shape, dtype) -> array``; LeCun normal by default.
         recurrent_init: The initialiser of `weight_hh`; an orthogonal matrix for each gate by default.
-        b_init: The initialiser of `bias`.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         precision: The precision of the products, as `jnp.dot` takes it; None for JAX's default.
         preferred_element_type: The dtype that products are added up in, and gates computed in; None for `dtype`.
-        dot_general: What computes the products in place of `jax.lax.dot_general`, as a quantiser; None for that.
+        dot_general: The function that computes the products, such as a quantiser's; None for `jax.lax.dot_general`.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:

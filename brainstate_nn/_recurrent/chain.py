@@ -1,7 +1,7 @@
 """The pure face of one cell, and of several in a row: a `Sequential` with cells in it is a cell for `RNN`.
 
 A cell is what has `step` and `initial_carry`, and such a `Sequential`. Its carry is the tuple of the carries of its
-cells. Whatever stands between them, as a Linear or a Dropout, is called in each step.
+cells. Other layers between them, such as a Linear or a Dropout, are called in each step.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def first_carry(cell: Any, batch: Sequence[int]) -> Any:
 
 
 def num_feature_axes(cell: Any) -> int:
-    """Return how many axes of the input, the last ones, are no batch axes: in a chain those of its first cell."""
+    """Return how many last axes of the input are features: in a chain those of its first cell."""
     return num_feature_axes(next(filter(is_cell, cell))) if _is_chain(cell) else getattr(cell, "num_feature_axes", 1)
 
 

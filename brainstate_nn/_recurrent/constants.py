@@ -66,7 +66,7 @@ def as_constant(
     # Traced values are not known.
     if not isinstance(numbers, Tracer) and not fits(numbers).all():
         wrong = float(np.asarray(numbers, np.float64)[~fits(numbers)].ravel()[0])
-        raise ValueError(f"{name} must be {meant}, and has {wrong:g}")
+        raise ValueError(f"{name} must be {meant}, but has {wrong:g}")
     return state
 
 
@@ -75,7 +75,7 @@ def check_above(name: str, value: Constant, other: str, lower: Constant) -> None
     high, low = numbers_in(value), numbers_in(lower)
     if not isinstance(high, Tracer) and not isinstance(low, Tracer) and not bool(np.all(np.asarray(high > low))):
         shown = [x if isinstance(x, float) else np.asarray(x).tolist() for x in (low, high)]
-        raise ValueError(f"{name} must be above {other}, which is {shown[0]}, and is {shown[1]}")
+        raise ValueError(f"{name} must be above {other}={shown[0]}, not {shown[1]}")
 
 
 def numbers_in(constant: Constant) -> Any:
@@ -87,7 +87,7 @@ def numbers_in(constant: Constant) -> Any:
 
 
 def of_constant(constant: Constant, like: jax.Array, wide: bool = False) -> Any:
-    """Return a constant as a number or as an array that stands along the last axes of `like`.
+    """Return a constant as a number, or as an array along the last axes of `like`.
 
     Args:
         constant: What `as_constant` returned.

@@ -26,7 +26,7 @@ __all__ = ["Delay"]
 class Delay(RecurrentCell):
     """A delay line: the output is the input of `delay` ago, and zero before there was one.
 
-    The last inputs are kept in a ring, of which one slot is written in each step. A delay that is no whole number of
+    The last inputs are kept in a ring, of which one slot is written in each step. A delay between whole numbers of
     steps is interpolated between the two steps around it, and that has a derivative by the delay: a ParamState is
     trained.
 
@@ -99,7 +99,7 @@ class Delay(RecurrentCell):
             The new carry, and the delayed input, of the shape of `x`.
         """
         x, buffer, position = self._as_step_inputs(carry, x, self.in_size, (self._slots, *self.in_size), None)
-        # The slots stand behind the batch axes, where the line has one axis more than the input.
+        # The slots are behind the batch axes, where the line has one axis more than the input.
         axis = x.ndim - len(self.in_size)
         x, buffer = _on_same_devices(x.astype(buffer.dtype), buffer, axis)
         buffer = jax.lax.dynamic_update_index_in_dim(buffer, x, position, axis)
@@ -117,15 +117,15 @@ class Delay(RecurrentCell):
 
         if not 0.0 <= numbers_in(self.delay) <= self.max_delay:
             raise ValueError(
-                f"{locate(self)} has room for delays from 0 to {self.max_delay:g}, and `delay` is now {self.delay}: "
-                f"make the line with `max_delay={self.delay}`"
+                f"{locate(self)} has room for delays from 0 to {self.max_delay:g}, but `delay` is now {self.delay}: "
+                f"make the layer with `max_delay={self.delay}`"
             )
         whole, part = divmod(_steps(numbers_in(self.delay), self.dt), 1.0)
         y = ago(int(whole))
         return (1 - part) * y + part * ago(int(whole) + 1) if part else y
 
     def hold(self, before: Any, after: Any) -> tuple[jax.Array, jax.Array]:
-        """Return the line of a sequence that has ended: it stands still, so its slots move with the position of all.
+        """Return the line of a sequence that has ended: its delays stay, so its slots move with the position.
 
         Args:
             before: The carry before the step.
@@ -173,18 +173,18 @@ def _longest(given: Given, delay: Constant, longest: float | None) -> float:
     if longest is None:
         if isinstance(given, State):
             raise ValueError(
-                "a delay in a State may grow, and the line has room for no more than `max_delay`: write "
+                "a delay in a State may change, so the layer needs the longest delay to make room for: write "
                 "`max_delay=20.0`"
             )
         found = numbers_in(delay)
         if isinstance(found, Tracer):
-            raise ValueError("the longest of a traced delay is not known: write `max_delay=20.0`")
+            raise ValueError("the values of a traced delay are not known, so give the longest: write `max_delay=20.0`")
         return float(np.max(np.asarray(found)))
     if not is_number(longest) or not 0.0 <= longest < math.inf:
         raise ValueError(f"max_delay must be a number that is not negative, not {longest!r}")
     found = numbers_in(delay)
     if not isinstance(found, Tracer) and np.max(np.asarray(found)) > longest:
-        raise ValueError(f"delay must not be longer than max_delay, which is {longest:g}, and has {np.max(found):g}")
+        raise ValueError(f"delay must not be longer than max_delay={longest:g}, but has {np.max(found):g}")
     return float(longest)
 
 

@@ -103,7 +103,7 @@ class FixedDropout(Module):
         # Broadcasting one mask over another batch would give two examples the same mask.
         if x.shape != kept.shape:
             raise ValueError(
-                f"{locate(self)} has a mask of shape {kept.shape}, and got for `x` an array that is {describe(x)}: "
+                f"{locate(self)} has a mask of shape {kept.shape}, which does not fit `x`, {describe(x)}: "
                 "write `init_state(batch_size)` for this batch"
             )
         if rate == 0.0 or not (self.training if training is None else training):

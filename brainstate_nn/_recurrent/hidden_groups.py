@@ -61,7 +61,9 @@ class HiddenGroupState(HiddenState):
         if jnp.ndim(self.value) < 2:
             raise ValueError(f"a {type(self).__name__} needs an axis of members: shape (*varshape, members)")
         if names is not None and (len(self.names) != self.num_state or len(set(self.names)) < len(self.names)):
-            raise ValueError(f"{len(self.names)} names, {self.names}, for {self.num_state} members: one for each")
+            raise ValueError(
+                f"names must be different names, one for each of the {self.num_state} members, not {self.names}"
+            )
 
     @property
     def num_state(self) -> int:
@@ -118,9 +120,9 @@ class HiddenGroupState(HiddenState):
                 raise ValueError(f"{locate(self)} has no member {member!r}; there are {', '.join(names)}")
             return names.index(member)
         if not isinstance(member, int) or isinstance(member, bool):
-            raise TypeError(f"a member of {locate(self)} is named by its place or name, not by {member!r}")
+            raise TypeError(f"a member of {locate(self)} must be given by its position or name, not by {member!r}")
         if not -self.num_state <= member < self.num_state:
-            raise ValueError(f"{locate(self)} has {self.num_state} members, and none at {member}")
+            raise ValueError(f"{locate(self)} has {self.num_state} members, and no member {member}")
         return member
 
 

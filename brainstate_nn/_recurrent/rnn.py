@@ -31,20 +31,21 @@ class RNN(Module):
     behind are zero, and what the input holds behind has no influence, be it NaN. (In flax.nnx the outputs behind the
     end go on.) In reverse, each sequence starts at its own end.
 
-    Several cells one after another in each step are a `Sequential` of them. What stands between them is called in each
-    step: a Dropout draws a mask for each, as between the layers of torch. The carry is then a tuple with one for each
-    cell.
+    Several cells one after another in each step are a `Sequential` of them. Other layers between them are called in
+    each step: a Dropout draws a mask for each, as between the layers of torch. The carry is then a tuple with one for
+    each cell.
 
     Args:
         cell: A `RecurrentCell`, or another module with ``step(carry, x) -> (carry, y)`` and
             ``initial_carry(batch_shape)``, or a `Sequential` with such cells.
         reverse: Whether to go from the last step to the first.
-        keep_order: In reverse, whether the outputs stand where their inputs do; otherwise in the order of computation.
+        keep_order: In reverse, whether each output is at the place of its input; otherwise outputs are in the order of
+            computation.
         time_major: Whether the time axis is the first one, and not the last of those in front of the features.
         unroll: How many steps of the loop are compiled as one, as in ``jax.lax.scan``.
 
     Raises:
-        TypeError: `cell` is no cell, or a layer of a `Sequential` hides one inside.
+        TypeError: `cell` is not a cell, or a layer of a `Sequential` hides one inside.
         ValueError: `unroll` is not positive.
 
     Example:
@@ -173,7 +174,7 @@ class Bidirectional(Module):
         backward: The `RNN` with the second.
 
     Raises:
-        TypeError: One is no cell, or `merge` no function.
+        TypeError: One is not a cell, or `merge` is not a function.
         ValueError: An `RNN` that is given goes in the wrong direction, or has its time axis elsewhere.
 
     Example:

@@ -131,7 +131,9 @@ def fixed_number(
     # A neuron beyond the end of the other side has no one of its own number there.
     left_out = 0 if include_self else 1
     if number > others - left_out:
-        raise ValueError(f"number must be at most {others - left_out}, the neurons to choose from, and is {number}")
+        raise ValueError(
+            f"number must be at most {others - left_out}, the number of neurons to choose from, not {number}"
+        )
     generator = _generator(rng)
     chosen = np.empty((rows, number), np.int32)
     for row in range(rows):

@@ -34,11 +34,12 @@ class SparseLinear(Module):
             `jax.experimental.sparse`, of booleans or of the first weights. Connections that are listed twice add up.
         shared_weight: Whether all connections have one weight, and not one each.
         use_bias: Whether to add `bias`.
-        w_init: The initialiser of `weight`, any callable ``(key, shape, dtype) -> array``; None for the weights of
-            `connections`, or else normal ones whose variance is one over the mean number of connections to a neuron.
-        b_init: The initialiser of `bias`.
+        w_init: The initialiser of `weight`, a function ``(key, shape, dtype) -> array``. None for the weights of
+            `connections`, or else for normal weights whose variance is one over the mean number of connections to a
+            neuron.
+        b_init: The initialiser of `bias`; zeros by default.
         dtype: The dtype to compute in; None for the one that JAX's promotion gives.
-        param_dtype: The dtype of the parameters.
+        param_dtype: The dtype of the parameters; float32 by default.
         rng: The stream that gives the keys, or streams with `params`; None for the default one.
 
     Attributes:
@@ -49,7 +50,7 @@ class SparseLinear(Module):
         ends: LongTermState that says how many connections come from each neuron and those before it.
 
     Raises:
-        ValueError: A size is not positive, an index is none, or first weights are given twice.
+        ValueError: A size is not positive, an index is out of range, or first weights are given twice.
         TypeError: `connections` is nothing of the above.
 
     Example:
@@ -84,8 +85,8 @@ class SparseLinear(Module):
             if shared_weight or w_init is not None:
                 given = "shared_weight=True" if shared_weight else "w_init"
                 raise ValueError(
-                    f"connections has weights, and {given} says others: write `connections=(pre, post)`, or of a "
-                    "matrix `matrix != 0`"
+                    f"connections has weights, and {given} sets them too: write `connections=(pre, post)`, or for a "
+                    "matrix `connections=matrix != 0`"
                 )
             values = jnp.asarray(weights, as_param_dtype(param_dtype))
             w_init = lambda key, shape, dtype: values  # noqa: E731
@@ -130,7 +131,7 @@ def _as_connections(given: Any, in_size: int, out_size: int) -> tuple[np.ndarray
         raise TypeError("connections must be known outside of jit and other transforms: pass arrays of NumPy") from None
     for name, side, size in (("pre", pre, in_size), ("post", post, out_size)):
         if side.ndim != 1 or (side.size and not np.issubdtype(side.dtype, np.integer)):
-            raise TypeError(f"connections must be two vectors of indices, and `{name}` is {side.dtype}{[*side.shape]}")
+            raise TypeError(f"connections must be two vectors of indices, but `{name}` is {side.dtype}{[*side.shape]}")
         if side.size and not 0 <= side.min() <= side.max() < size:
             wrong = side[(side < 0) | (side >= size)][0]
             raise ValueError(f"connections has {wrong} in `{name}`, where indices go from 0 to {size - 1}")

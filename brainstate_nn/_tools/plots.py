@@ -69,7 +69,9 @@ def trace_plot(values: Any, *, dt: float = 1.0, axes: Any = None) -> Any:
     arrays = {name: np.asarray(array) for name, array in named.items()}
     for name, array in arrays.items():
         if array.ndim < 1:
-            raise ValueError(f"values{f' of {name}' if name else ''} must have the axes (time, *neurons), not none")
+            raise ValueError(
+                f"values{f' of {name}' if name else ''} must have the axes (time, *neurons), not be a single number"
+            )
     axes = _axes(axes)
     for name, array in arrays.items():
         for line in axes.plot(dt * np.arange(len(array)), array.reshape(len(array), -1))[:1]:

@@ -24,7 +24,7 @@ Mean = Literal["macro", "micro"] | None
 
 
 class Accuracy(Metric):
-    """The part of the examples that are classified as their labels say.
+    """Accuracy: the fraction of the examples whose predicted class is their label.
 
     Args:
         threshold: For two classes, what a logit must reach to mean True: 0.0 is a probability of 1/2. None for more
@@ -60,7 +60,7 @@ class Accuracy(Metric):
         Args:
             logits: Scores of shape ``(..., classes)``, or of the shape of `labels` where there is a threshold; or
                 classes, as whole numbers of the shape of `labels`.
-            labels: Whole numbers, or True and False. One that is no class counts as wrong.
+            labels: Whole numbers, or True and False. A label that is not a class counts as wrong.
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
         predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold)
@@ -95,7 +95,7 @@ class _ByClass(Metric):
                 f"`{type(self).__name__}(num_classes=10)` or `{type(self).__name__}(threshold=0.0)`"
             )
         if average not in ("macro", "micro", None):
-            raise ValueError(f'average is "macro", "micro" or None, not {average!r}')
+            raise ValueError(f'average must be "macro", "micro" or None, not {average!r}')
         self.num_classes = 2 if num_classes is None else as_size("num_classes", num_classes)
         self.threshold = _as_threshold(threshold)
         self.average = average
@@ -110,7 +110,7 @@ class _ByClass(Metric):
         Args:
             logits: Scores of shape ``(..., num_classes)``, or of the shape of `labels` where there is a threshold; or
                 classes, as whole numbers of the shape of `labels`.
-            labels: Whole numbers, or True and False. An example whose label is no class is left out.
+            labels: Whole numbers, or True and False. An example whose label is not a class is left out.
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
         predicted, labels, counted = _classes(self, logits, labels, mask, self.threshold, self.num_classes)
@@ -142,10 +142,10 @@ class _ByClass(Metric):
 
 
 class Precision(_ByClass):
-    """The part of the examples that were said to be of a class which are of it.
+    """Precision: the fraction of the examples predicted as a class that have it as their label.
 
     Args:
-        num_classes: How many classes there are; None for two, told apart by a threshold.
+        num_classes: The number of classes; None for two, with a threshold.
         threshold: For two classes, what a logit must reach to mean True: 0.0 is a probability of 1/2.
         average: ``"macro"`` for the mean over the classes, ``"micro"`` for all examples together, None for each class.
 
@@ -166,10 +166,10 @@ class Precision(_ByClass):
 
 
 class Recall(_ByClass):
-    """The part of the examples of a class which were said to be of it.
+    """Recall: the fraction of the examples with a class as their label that are predicted as it.
 
     Args:
-        num_classes: How many classes there are; None for two, told apart by a threshold.
+        num_classes: The number of classes; None for two, with a threshold.
         threshold: For two classes, what a logit must reach to mean True: 0.0 is a probability of 1/2.
         average: ``"macro"`` for the mean over the classes, ``"micro"`` for all examples together, None for each class.
 
@@ -190,10 +190,10 @@ class Recall(_ByClass):
 
 
 class F1(_ByClass):
-    """The harmonic mean of precision and recall.
+    """F1: the harmonic mean of precision and recall.
 
     Args:
-        num_classes: How many classes there are; None for two, told apart by a threshold.
+        num_classes: The number of classes; None for two, with a threshold.
         threshold: For two classes, what a logit must reach to mean True: 0.0 is a probability of 1/2.
         average: ``"macro"`` for the mean over the classes, ``"micro"`` for all examples together, None for each class.
 
@@ -214,14 +214,14 @@ class F1(_ByClass):
 
 
 class ConfusionMatrix(Metric):
-    """The number of examples of each class that were said to be of each.
+    """The confusion matrix: how often each class was predicted for each label.
 
     Args:
         num_classes: How many classes there are.
 
     Attributes:
-        counts: A MetricState of shape ``(num_classes, num_classes)``: a row for each label, a column for each class
-            that was said; uint32, which overflows at 4,294,967,296 in one place.
+        counts: A MetricState of shape ``(num_classes, num_classes)``: a row for each label, a column for each predicted
+            class; uint32, which overflows at 4,294,967,296 in one place.
 
     Example:
         >>> import jax.numpy as jnp
@@ -247,7 +247,7 @@ class ConfusionMatrix(Metric):
 
         Args:
             logits: Scores of shape ``(..., num_classes)``; or classes, as whole numbers of the shape of `labels`.
-            labels: Whole numbers. An example whose label is no class is left out.
+            labels: Whole numbers. An example whose label is not a class is left out.
             mask: Which examples count, an array of bool for the first axes of `labels`.
         """
         n = self.num_classes
@@ -263,7 +263,7 @@ class ConfusionMatrix(Metric):
 
 def _as_threshold(threshold: Any) -> float | None:
     if threshold is not None and (not is_number(threshold)):
-        raise TypeError(f"threshold is a number that a logit must reach, or None, not {threshold!r}")
+        raise TypeError(f"threshold must be a number that a logit has to reach, or None, not {threshold!r}")
     return None if threshold is None else float(threshold)
 
 
@@ -282,7 +282,7 @@ def _classes(
             f"{locate(metric)} needs {wanted} `labels` for `logits`; they are {describe(labels)} and {describe(logits)}"
         )
     if classes and num_classes is not None and logits.shape[-1] != num_classes:
-        raise ValueError(f"{locate(metric)} has {num_classes} classes, not those of `logits`, {describe(logits)}")
+        raise ValueError(f"{locate(metric)} has {num_classes} classes, but `logits` is {describe(logits)}")
     if classes:
         logits = jnp.argmax(logits, -1)
     elif scores:
@@ -291,7 +291,7 @@ def _classes(
 
 
 def _counts(classes: jax.Array, counted: jax.Array, number: int) -> jax.Array:
-    """Count each class among the examples that count; what is no class is dropped."""
+    """Count each class among the examples that count; other numbers are dropped."""
     # What does not count, and a negative class, which would count from the end, go beyond the last one, and are
     # dropped.
     classes = jnp.where(counted & (classes >= 0), classes, number)

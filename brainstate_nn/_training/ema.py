@@ -63,7 +63,7 @@ class EMA(Follower):
 
     Raises:
         ValueError: There is no such state, or `decay` is not between 0 and 1.
-        TypeError: A state holds no floats.
+        TypeError: A state does not hold floats.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""Exact sums: counts that do not overflow and float32 sums that do not stand still, each in an array of two words.
+"""Exact sums: counts that do not overflow and float32 sums that keep growing, each in an array of two words.
 
 A metric of a whole evaluation adds up more than one word holds: an int32 overflows after 2e9 pixels, and a float32 sum
-of ones stays at 16,777,216, where adding 1 changes nothing. JAX has no 64-bit types unless it is asked for them.
+of ones stays at 16,777,216, where adding 1 changes nothing. JAX has no 64-bit types unless `jax_enable_x64` is on.
 """
 
 from __future__ import annotations

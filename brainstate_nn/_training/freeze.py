@@ -1,7 +1,7 @@
 """``freeze`` and ``unfreeze``: parameters that are held, and not trained.
 
 A frozen parameter is a state of another kind in the place of the trained one. So every filter for parameters leaves it
-out, whatever optimizer or transform it is given to, and nothing has to be told which ones to skip.
+out, and no optimizer or transform needs a list of what to skip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ N = TypeVar("N")
 
 
 class FrozenParam(LongTermState):
-    """A parameter that is not trained, made by `freeze`; no `ParamState`, so that no filter for those selects it.
+    """A parameter that is not trained, made by `freeze`. It is not a `ParamState`, so filters for those leave it out.
 
     Its metadata are those of the parameter, with `kind` for its class where that is another one than ParamState.
 
@@ -48,11 +48,11 @@ _trained: weakref.WeakKeyDictionary[FrozenParam, ParamState] = weakref.WeakKeyDi
 
 
 def freeze(node: N, /, *which: Any) -> N:
-    """Take parameters out of training: a FrozenParam with the same value stands in every place of each.
+    """Take parameters out of training: a FrozenParam with the same value replaces each, in all its places.
 
     What differentiates or moves ParamStates leaves them alone from then on, and their names in a checkpoint stay the
     same. An Optimizer that was made before refuses to go on, for the model has other parameters: make one for those
-    that are left. After `unfreeze` the first one continues. Statistics and dropout are no parameters: for those see
+    that are left. After `unfreeze` the first one continues. Statistics and dropout are not parameters: for those see
     `mode`.
 
     Args:

@@ -68,9 +68,9 @@ def _refuse_others(given: Mapping[Path, _Gradient], params: Mapping[Path, State[
         owner = given[path].owner if path in given else None
         if owner is not None and owner is not state:
             raise GraphError(
-                f"these gradients are of another model: that for {dotted_name(path)} is of {_named(owner)}, and the "
+                f"these gradients are of another model: the one for {dotted_name(path)} is of {_named(owner)}, but the "
                 f"optimizer moves {_named(state)}. Differentiate with respect to what it moves, or make an Optimizer "
-                "for the other model; to move these by them all the same, give them by path alone: "
+                "for the other model. To use them anyway, give them by path alone: "
                 "`optimizer.update(grads.to_pure_dict())`."
             )
 

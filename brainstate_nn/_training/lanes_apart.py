@@ -23,7 +23,7 @@ __all__ = ["lanes_apart", "lanes_together"]
 def lanes_apart(states: Mapping[Path, State[Any]], values: Iterable[Any]) -> Iterator[tuple[Path, Any]]:
     """Iterate over values for states by path, those with lanes once for each lane.
 
-    The number of the lane stands in the path before the name of the state, so that masks by the ends of names hold.
+    The number of the lane is in the path before the name of the state, so that masks by the ends of names hold.
     """
     for (path, state), value in zip(states.items(), values, strict=True):
         yield from _apart(path, value, lane_axes(state), lane_sizes(state))

@@ -1,7 +1,7 @@
 """Metrics: results that are gathered over many batches, in states of their own.
 
-So an evaluation step may be compiled, mapped and saved like any function of a model. ``Metric`` is the base for metrics
-of one's own; those of classifiers stand in `classification`.
+So an evaluation step may be compiled, mapped and saved like any function of a model. ``Metric`` is the base for your
+own metrics; those of classifiers are in `classification`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _OfNumbers(Metric):
 
     def __init__(self, argname: str = "values") -> None:
         if not isinstance(argname, str) or not argname.isidentifier() or argname == "mask":
-            raise ValueError(f"argname is the name of an argument, not {argname!r}")
+            raise ValueError(f"argname must be the name of an argument, not {argname!r}")
         self.argname = argname
         super().__init__()
 
@@ -230,7 +230,7 @@ class MultiMetric(Metric):
         **metrics: The metrics.
 
     Raises:
-        TypeError: One of them is none.
+        TypeError: One of them is not a metric.
         ValueError: A name is that of a method.
 
     Example:
@@ -247,7 +247,9 @@ class MultiMetric(Metric):
             if not isinstance(metric, Metric):
                 raise TypeError(f"{name} must be a metric, not {type(metric).__name__}: write `{name}=Average()`")
             if hasattr(type(self), name) or name == "names":
-                raise ValueError(f"a metric cannot be named {name!r}, which MultiMetric has for itself")
+                raise ValueError(
+                    f"a metric cannot be named {name!r}, because MultiMetric has an attribute of this name"
+                )
             setattr(self, name, metric)
         self.names = tuple(metrics)
         super().__init__()
@@ -271,7 +273,7 @@ class MultiMetric(Metric):
         for name, arguments in wanted.items():
             missing = [argument for argument, needed in arguments.items() if needed and argument not in named]
             if missing:
-                raise TypeError(f"{locate(self)} needs `{missing[0]}`, for its metric {name}")
+                raise TypeError(f"{locate(self)} needs `{missing[0]}` for its metric {name}")
         unknown = set(named).difference(*wanted.values())
         if unknown:
             raise TypeError(f"{locate(self)} holds no metric that takes `{min(unknown)}`")
@@ -293,9 +295,9 @@ class MultiMetric(Metric):
         """Return the masks by the names of metrics that take one."""
         for name in masks:
             if name not in wanted:
-                raise ValueError(f"{locate(self)} holds no metric {name!r} for its mask; there is {', '.join(wanted)}")
+                raise ValueError(f"{locate(self)} holds no metric {name!r} for its mask; it has {', '.join(wanted)}")
             if "mask" not in wanted[name]:
-                raise TypeError(f"{locate(self)} has a mask for its metric {name}, which takes none")
+                raise TypeError(f"{locate(self)} got a mask for its metric {name}, which takes no mask")
         return masks
 
     def compute(self) -> dict[str, Any]:
@@ -311,8 +313,8 @@ class MultiMetric(Metric):
 def mask_of_values(mask: Any, values: jax.Array, metric: Metric) -> jax.Array:
     """Return which values count, in their shape, or raise with the path of the metric.
 
-    A mask of fewer axes stands along the first ones. Broadcasting would put it along the last ones, and where the
-    batch is as long as the sequence, without a word.
+    A mask of fewer axes is for the first ones. Broadcasting would use it along the last ones, silently where the batch
+    is as long as the sequence.
     """
     if mask is None:
         return mask_like(jnp.ones(values.shape, bool), values)

@@ -50,7 +50,8 @@ class OptState(LongTermState):
 class _ModelThen:
     """The module when the optimizer was made, to notice that it has other states now.
 
-    It is no tuple: messages look for the path of a state in tuples, and would lead to the model through the optimizer.
+    It is not a tuple: messages look for the path of a state in tuples, and would lead to the model through the
+    optimizer.
     """
 
     model: Node
@@ -59,7 +60,7 @@ class _ModelThen:
 
 
 class Optimizer(Module, Follower):
-    """Moves parameters by gradients, with any transformation of optax.
+    """An optimizer: moves parameters by gradients, with any transformation of optax.
 
     Parameters and optimiser state are read and written as all states are, so `update` works inside a traced function.
     A parameter that a model holds in several places is one state: it is moved once. What optax keeps for a parameter
@@ -82,7 +83,7 @@ class Optimizer(Module, Follower):
         tx: The transformation.
 
     Raises:
-        ValueError: There is no parameter, or one State stands under two paths.
+        ValueError: There is no parameter, or one State has two paths.
         TypeError: An argument is something else.
 
     Example:
@@ -134,7 +135,7 @@ class Optimizer(Module, Follower):
         Args:
             grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
                 path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
-            *more: Nothing; an optimizer knows its parameters.
+            *more: Must be empty: the optimizer holds its parameters.
             **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:

@@ -152,7 +152,7 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
         The model itself.
 
     Raises:
-        ValueError: No state of the model is meant.
+        ValueError: `where` selects no state of the model.
         TypeError: `penalty` cannot be called, or `where` names live states.
 
     Example:
@@ -167,7 +167,7 @@ def penalise(model: N, where: Any, penalty: Penalty) -> N:
     if not isinstance(model, Node):
         raise TypeError(f"model must be a Module, which keeps the rule, not {type(model).__name__}: penalise each part")
     if isinstance(where, (State, Node, list, tuple, dict)):
-        raise TypeError(f"where is a filter, text or a class of states, not {type(where).__name__}")
+        raise TypeError(f"where must be a filter, text or a class of states, not {type(where).__name__}")
     selected_states(model, where, "where")
     # A tuple, which is static: equal rules make one structure.
     rules = (*fields_of(model).get("_penalties", ()), (where, penalty))
@@ -179,9 +179,8 @@ def reg_loss(model: Any) -> jax.Array:
     """Return the sum of all penalties of a model.
 
     They are those that states have as metadata, ``ParamState(value, penalty=L2(1e-4))``, and those of `penalise`, on
-    the model and on modules in it. A state that stands in several places counts once for each penalty. Of a Constrained
-    state it is the constrained array that counts. The layers of a Stack, and the members of an ensemble, count one by
-    one.
+    the model and on modules in it. A state in several places counts once for each penalty. Of a Constrained state it is
+    the constrained array that counts. The layers of a Stack, and the members of an ensemble, count one by one.
 
     Args:
         model: A module, or a container of them.

@@ -28,7 +28,7 @@ _SHORT = {"f64": "float64", "f32": "float32", "full": "float32", "f16": "float16
 
 @dataclass(frozen=True)
 class Policy:
-    """Three dtypes of a model in mixed precision (Micikevicius et al., arXiv:1710.03740).
+    """The three dtypes of a model in mixed precision (Micikevicius et al., arXiv:1710.03740).
 
     Layers of normalisation gather their statistics in float32 whatever they compute in. No setting of JAX changes.
 
@@ -38,8 +38,8 @@ class Policy:
         output_dtype: The dtype of `cast_to_output`; None for the one of the parameters.
 
     Raises:
-        TypeError: One of them is no float dtype.
-        ValueError: One of them is float64, which JAX has not been asked for.
+        TypeError: One of them is not a float dtype.
+        ValueError: One of them is float64, and `jax_enable_x64` is off.
 
     Example:
         >>> import jax.numpy as jnp
@@ -84,7 +84,8 @@ class Policy:
             name, _, dtype = (word.strip() for word in part.partition("="))
             if name not in _PARTS or not dtype or _PARTS[name] in given:
                 raise ValueError(
-                    f"{part.strip()!r} is no part of a policy: write `params=float32,compute=bfloat16,output=float32`"
+                    f"{part.strip()!r} is not a part of a policy: write "
+                    "`params=float32,compute=bfloat16,output=float32`"
                 )
             given[_PARTS[name]] = dtype
         return cls(**given)
@@ -116,15 +117,15 @@ class Policy:
         return model
 
     def cast_to_param(self, tree: T) -> T:
-        """Cast the floats of a pytree to `param_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `param_dtype`; all else stays."""
         return _cast(tree, self.param_dtype)
 
     def cast_to_compute(self, tree: T) -> T:
-        """Cast the floats of a pytree to `compute_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `compute_dtype`; all else stays."""
         return _cast(tree, self.compute_dtype)
 
     def cast_to_output(self, tree: T) -> T:
-        """Cast the floats of a pytree to `output_dtype`; what is no float array stays."""
+        """Cast the floats of a pytree to `output_dtype`; all else stays."""
         return _cast(tree, self.output_dtype)
 
 
@@ -137,7 +138,7 @@ def _as_float(name: str, dtype: Any) -> Any:
         raise TypeError(f"{name} must be a float dtype such as jnp.bfloat16, not {dtype!r}")
     # JAX would take float32 in silence.
     if jax.dtypes.canonicalize_dtype(found) != found:
-        raise ValueError(f"{name} is {found}, for which JAX must be asked first: set `jax_enable_x64`")
+        raise ValueError(f"{name} is {found}, which JAX has off: write `jax.config.update('jax_enable_x64', True)`")
     return found
 
 

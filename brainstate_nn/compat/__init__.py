@@ -2,7 +2,7 @@
 
 ``from brainstate_nn import compat as brainstate`` stands for ``import brainstate``: it has the kinds of state, and
 `nn`, `graph`, `transform`, `random`, `environ`, `util`, `mixin` and `typing`. The layers are here too. A name that is
-not here is today's. docs/migration.md lists all, and says of each absent one why.
+not here is today's. docs/coming_from/names_brainstate.md lists all, and says of each absent one why.
 
 - ``module.py``: `update`, ``>>``, `desc`, sizes as tuples.
 - ``activations.py``, ``layers.py``, ``norms.py``, ``pools.py``: layers.

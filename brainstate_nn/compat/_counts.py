@@ -51,7 +51,7 @@ def poisson(lam: Any = 1.0, size: Size = None, key: Any = None, dtype: Any = Non
 
 def geometric(p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw the number of trials up to the first success."""
-    check("p", p, lambda p: (p > 0) & (p <= 1), "is above 0 and at most 1")
+    check("p", p, lambda p: (p > 0) & (p <= 1), "must be above 0 and at most 1")
     return drawn(jr.geometric, key, *chances(p), shape=shape_of(size, p), dtype=whole(dtype))
 
 
@@ -61,7 +61,7 @@ def hypergeometric(
     """Draw how many of `nsample` things that are taken of ``ngood + nbad`` are good."""
     shape = shape_of(size, ngood, nbad, nsample)
     good, bad, taken = jnp.asarray(ngood), jnp.asarray(nbad), jnp.asarray(nsample)
-    check("nsample", taken - good - bad, lambda missing: missing <= 0, "is at most ngood + nbad", nsample)
+    check("nsample", taken - good - bad, lambda missing: missing <= 0, "must be at most ngood + nbad", nsample)
     return drawn(_good_ones, key, good, bad, taken, shape).astype(whole(dtype))
 
 
@@ -86,7 +86,7 @@ def logseries(p: Any, size: Size = None, key: Any = None, dtype: Any = None) -> 
 
 def zipf(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax.Array:
     """Draw from the Zipf distribution, by the method of Devroye (Non-Uniform Random Variate Generation, 1986)."""
-    check("a", a, lambda a: a > 1, "is above 1")
+    check("a", a, lambda a: a > 1, "must be above 1")
     shape, dtype = shape_of(size, a), whole(dtype)
     (less,) = chances(jnp.asarray(a) - 1)
     return drawn(_zipf, key, less, jnp.iinfo(dtype).max, shape).astype(dtype)
@@ -116,7 +116,7 @@ def multinomial(
 ) -> jax.Array:
     """Draw how often each class comes among `n` trials."""
     if check_valid:
-        check("pvals", pvals, lambda p: p[..., :-1].sum(-1) <= 1 + 1e-6, "has a sum of at most 1")
+        check("pvals", pvals, lambda p: p[..., :-1].sum(-1) <= 1 + 1e-6, "must have a sum of at most 1")
     (pvals,) = chances(pvals)
     batch, size = jnp.broadcast_shapes(np.shape(n), pvals.shape[:-1]), shape_of(size)
     # What is asked for stands between the given distributions and their classes.

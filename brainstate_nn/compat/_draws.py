@@ -58,10 +58,10 @@ def shape_of(size: Size, *arguments: Any) -> tuple[int, ...]:
     except TypeError:
         raise TypeError(f"size takes a whole number or several, not {size!r}: write `size=(2, 3)`") from None
     if min(shape, default=0) < 0:
-        raise ValueError(f"size takes numbers from 0 on, not {size!r}")
+        raise ValueError(f"size takes numbers of 0 or more, not {size!r}")
     axes = zip(reversed(of_arguments), reversed(shape), strict=False)
     if len(of_arguments) > len(shape) or not all(n in (1, room) for n, room in axes):
-        raise ValueError(f"size={size!r} has no room for arguments of shape {of_arguments}")
+        raise ValueError(f"size={size!r} does not fit arguments of shape {of_arguments}")
     return shape
 
 
@@ -99,7 +99,7 @@ def check(name: str, value: Any, holds: Callable[[Any], Any], words: str, shown:
 
 
 def check_chance(name: str, p: Any) -> None:
-    check(name, p, lambda p: (p >= 0) & (p <= 1), "is between 0 and 1")
+    check(name, p, lambda p: (p >= 0) & (p <= 1), "must be between 0 and 1")
 
 
 def until_accepted(key: jax.Array, shape: tuple[int, ...], dtype: Any, propose: Callable[[jax.Array], Any]) -> Any:

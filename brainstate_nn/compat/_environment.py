@@ -257,7 +257,7 @@ def pop(key: str, default: Any = MISSING, *, env: EnvironmentState | None = None
     """
     env = env or environment
     if key in of_block(env):
-        raise ValueError(f"the setting {key!r} is that of a block: leave the block before `environ.pop({key!r})`")
+        raise ValueError(f"the setting {key!r} belongs to a block: leave the block before `environ.pop({key!r})`")
     if key in env.settings:
         return given(env.settings.pop(key))
     return get(key, default, env=env)
@@ -293,7 +293,7 @@ def register_default_behavior(
         env: Which settings; None for those of the process.
 
     Raises:
-        TypeError: The name is no text, or the function cannot be called.
+        TypeError: The name is not a text, or the function cannot be called.
         ValueError: Another is registered.
 
     Example:
@@ -305,7 +305,7 @@ def register_default_behavior(
     """
     env = env or environment
     if not isinstance(key, str) or not callable(behavior):
-        raise TypeError(f"a behavior is a function for the name of a setting, not {behavior!r} for {key!r}")
+        raise TypeError(f"register a function for the name of a setting, not {behavior!r} for {key!r}")
     if key in env.behaviors and not replace_if_exist:
         raise ValueError(f"the setting {key!r} has a behavior already: write `replace_if_exist=True` to replace it")
     env.behaviors[key] = behavior

@@ -133,7 +133,7 @@ def truncated_normal(
 ) -> jax.Array:
     """Draw from the normal distribution with mean `loc` and standard deviation `scale`, between two bounds."""
     if check_valid and not isinstance(lower, Tracer):
-        check("upper", upper, lambda upper: upper > np.asarray(lower), "is above lower")
+        check("upper", upper, lambda upper: upper > np.asarray(lower), "must be above lower")
     low, high, loc, scale = reals(dtype, lower, upper, loc, scale)
     shape = shape_of(size, low, high, loc, scale)
     sample = drawn(jr.truncated_normal, key, (low - loc) / scale, (high - loc) / scale, shape, real(dtype))
@@ -202,7 +202,7 @@ def beta(a: Any, b: Any, size: Size = None, key: Any = None, dtype: Any = None) 
 def chisquare(df: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
     """Draw from the chi-square distribution with `df` degrees of freedom."""
     if check_valid:
-        check("df", df, lambda df: df > 0, "is above 0")
+        check("df", df, lambda df: df > 0, "must be above 0")
     return drawn(jr.chisquare, key, *reals(dtype, df), shape=shape_of(size, df), dtype=real(dtype))
 
 
@@ -281,7 +281,7 @@ def pareto(a: Any, size: Size = None, key: Any = None, dtype: Any = None) -> jax
 def power(a: Any, size: Size = None, key: Any = None, dtype: Any = None, check_valid: bool = True) -> jax.Array:
     """Draw from [0, 1] with density ``a * x**(a - 1)``."""
     if check_valid:
-        check("a", a, lambda a: a > 0, "is above 0")
+        check("a", a, lambda a: a > 0, "must be above 0")
     return jnp.exp(-exponential(None, shape_of(size, a), key, dtype) / jnp.asarray(a, real(dtype)))
 
 

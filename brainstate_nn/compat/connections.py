@@ -147,9 +147,9 @@ class FixedNumConn(Layer, today.SparseLinear):
         conn_init: str = "vmap",
     ) -> None:
         if efferent_target != "post":
-            raise ValueError(f"efferent_target={efferent_target!r}: connections go from a neuron, 'post'")
+            raise ValueError(f"efferent_target must be 'post', not {efferent_target!r}")
         if not 0.0 <= afferent_ratio <= 1.0 or (isinstance(conn_num, float) and not 0.0 <= conn_num <= 1.0):
-            raise ValueError(f"afferent_ratio={afferent_ratio} and a float conn_num={conn_num} are shares from 0 to 1")
+            raise ValueError(f"afferent_ratio={afferent_ratio} and a float conn_num={conn_num} must be between 0 and 1")
         n_pre, n_post = as_one_size(in_size), as_one_size(out_size)
         self.conn_num = int(n_post * conn_num) if isinstance(conn_num, float) else conn_num
         draws: Any = np.random if seed is None else np.random.RandomState(seed)

@@ -35,7 +35,7 @@ class DelayState(today.ShortTermState):
 
 
 class Delay(Module):
-    """The last values of something, as many as the longest time that is asked for.
+    """The last values of something, for the longest time that an entry needs.
 
     Args:
         target_info: What the values are like: a pytree of arrays, or of what has their `shape` and `dtype`.
@@ -96,7 +96,7 @@ class Delay(Module):
         self.update_every: Any = dt if update_every is None else update_every
         self._every = int(_steps(self.update_every, dt, np.floor))
         if self._every < 1:
-            raise ValueError(f"update_every must not be shorter than a step of {dt}, and is {update_every}")
+            raise ValueError(f"update_every must be at least dt={dt}, not {update_every}")
         self.target_info = _like(target_info)
         self.init = init
         self.max_length = 1
@@ -157,7 +157,7 @@ class Delay(Module):
             return None
         steps = _steps(time, self.update_every, np.ceil)
         if np.min(steps) < 0:
-            raise ValueError(f"a delay goes back in time, and {time} is negative")
+            raise ValueError(f"a delay must not be negative, but is {time}")
         self.max_length = max(self.max_length, int(np.max(steps)) + 1)
         return (int(steps) if steps.ndim == 0 else steps, *map(np.asarray, indices))
 
@@ -187,7 +187,7 @@ class Delay(Module):
             KeyError: There is none of this name.
         """
         if entry not in self.entries:
-            raise KeyError(f"there is no entry {entry!r}, but {', '.join(map(repr, self.entries)) or 'none'}")
+            raise KeyError(f"there is no entry {entry!r}; there are {', '.join(map(repr, self.entries)) or 'none'}")
         return self.retrieve_at_step(*self.entries[entry] or (0,))
 
     def retrieve_at_step(self, delay_step: Any, *indices: Any) -> Any:
@@ -204,13 +204,11 @@ class Delay(Module):
             raise ValueError(f"{locate(self)} has no history yet: call `init_all_states(model)`, or its `init_state`")
         history = self.history.value
         if jax.tree.leaves(history)[0].shape[0] != self.max_length:
-            raise ValueError(
-                f"{locate(self)} was given a longer time after its history was made: call `init_state` once more"
-            )
+            raise ValueError(f"{locate(self)} got a longer time after its history was made: call `init_state` again")
         if not isinstance(delay_step, jax.Array) and np.max(np.asarray(delay_step)) >= self.max_length:
             raise ValueError(
-                f"{locate(self)} keeps {self.max_length} values, and not that of {delay_step} steps ago: write a longer"
-                f" `time`, as time={np.max(delay_step) * self.update_every}"
+                f"{locate(self)} keeps {self.max_length} values, too few for {delay_step} steps ago: write a longer"
+                f" `time`, as in time={np.max(delay_step) * self.update_every}"
             )
         slot = ((self.write_ptr.value - 1) // self._every - jnp.asarray(delay_step)) % self.max_length
         return jax.tree.map(lambda kept: kept[(slot, *indices)], history)

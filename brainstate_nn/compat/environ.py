@@ -176,7 +176,7 @@ def context(*, env: EnvironmentState | None = None, **settings: Any) -> Generato
     env = env or environment
     for name in (PLATFORM, HOST_DEVICE_COUNT):
         if name in settings:
-            raise ValueError(f"{name} holds for the process, and not for a block: write `environ.set({name}=...)`")
+            raise ValueError(f"{name} is a setting of the process, not of a block: write `environ.set({name}=...)`")
     if PRECISION in settings:
         settings[PRECISION] = as_precision(settings[PRECISION])
     _check(settings)
@@ -266,7 +266,7 @@ def set_host_device_count(n: int) -> None:
         n: How many.
 
     Raises:
-        ValueError: It is no positive whole number.
+        ValueError: It is not a positive whole number.
         RuntimeError: JAX has computed already.
 
     Example:

@@ -192,5 +192,5 @@ def param(
     if np.ndim(value) == 0 and allow_scalar:
         return parameter
     if np.ndim(value) == 0 or jnp.broadcast_shapes(shape, np.shape(value)) != shape:
-        raise ValueError(f"the parameter has shape {np.shape(value)}, and {shape} is needed")
+        raise ValueError(f"the parameter must have the shape {shape}, not {np.shape(value)}")
     return parameter if batch_size is None else jnp.broadcast_to(value, (batch_size, *shape))

@@ -133,11 +133,11 @@ class _Conv(_ConvSizes):
 
 
 class Conv1d(_Conv, today.Conv1d):
-    """A convolution over one spatial axis, told the size ``(length, channels)`` of an input."""
+    """A convolution over one spatial axis, made with the size ``(length, channels)`` of an input."""
 
 
 class Conv2d(_Conv, today.Conv2d):
-    """A convolution over two spatial axes, told the size ``(height, width, channels)`` of an input.
+    """A convolution over two spatial axes, made with the size ``(height, width, channels)`` of an input.
 
     Example:
         >>> from brainstate_nn import compat
@@ -147,19 +147,19 @@ class Conv2d(_Conv, today.Conv2d):
 
 
 class Conv3d(_Conv, today.Conv3d):
-    """A convolution over three spatial axes, told the size of an input."""
+    """A convolution over three spatial axes, made with the size of an input."""
 
 
 class ConvTranspose1d(_ConvSizes, today.ConvTranspose1d):
-    """A transposed convolution over one spatial axis, told the size of an input."""
+    """A transposed convolution over one spatial axis, made with the size of an input."""
 
 
 class ConvTranspose2d(_ConvSizes, today.ConvTranspose2d):
-    """A transposed convolution over two spatial axes, told the size of an input."""
+    """A transposed convolution over two spatial axes, made with the size of an input."""
 
 
 class ConvTranspose3d(_ConvSizes, today.ConvTranspose3d):
-    """A transposed convolution over three spatial axes, told the size of an input."""
+    """A transposed convolution over three spatial axes, made with the size of an input."""
 
 
 class Embedding(Layer, today.Embedding):
@@ -211,7 +211,7 @@ class ByFit(Layer):
 
 
 class _ByKept:
-    """What is told the probability to keep an element, `prob`, where ours has the rate at which they are dropped."""
+    """What has the probability to keep an element, `prob`, where ours has the rate at which they are dropped."""
 
     rate: float
 

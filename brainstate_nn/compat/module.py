@@ -96,7 +96,7 @@ class Layer:
 
     @contextlib.contextmanager
     def param_precompute(self, allowed_hierarchy: tuple[int, int] | None = None) -> Generator[None]:
-        """Do nothing: a compiled program computes the value of a `Param` once, however often it is asked for."""
+        """Do nothing: a compiled program computes the value of a `Param` once, however often it is read."""
         yield
 
     def __rshift__(self, other: Any) -> Any:
@@ -107,7 +107,7 @@ class Layer:
 
 
 class Sized(Layer):
-    """A layer with sizes of its input and output without the batch, where it was told that of its input."""
+    """A layer with sizes of its input and output without the batch, where it was made with that of its input."""
 
     @property
     def out_size(self) -> tuple[int, ...] | None:

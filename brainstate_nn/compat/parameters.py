@@ -204,7 +204,7 @@ class Param(Module):
         t: The transform.
         reg: The penalty of the value, which the `reg_loss` of the model adds.
         precompute: What is made of the value in the end.
-        fit: Whether it is trained; else it is no ParamState, and has no penalty.
+        fit: Whether it is trained; else it is not a ParamState, and has no penalty.
         enable_cache_logging: Of no effect.
 
     Example:

@@ -117,7 +117,7 @@ class _CircularPad(_Pad):
 
 
 class _ReflectionPad(_Pad):
-    """Padding by what stands behind the first and last elements, mirrored."""
+    """Padding by the elements next to the first and last ones, mirrored."""
 
     mode = "reflect"
 
@@ -154,7 +154,7 @@ ZeroPad1d, ZeroPad2d, ZeroPad3d = classes_by_rank(_Pad, "ZeroPad{}d", module=__n
 
 
 class Flatten(Sized, today.Flatten):
-    """`Flatten` from its first axis on; told the size of one example, it counts the axes of that.
+    """`Flatten` from its first axis on; with the size of one example, it counts the axes of that.
 
     Example:
         >>> import jax.numpy as jnp

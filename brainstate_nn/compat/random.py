@@ -2,7 +2,7 @@
 
 Each has the size of a result and not its shape, a dtype that is by default that of `environ`, and a `key` in place of
 the next one of the stream: a key, a seed, or another stream.  Streams have these functions as methods.  What a stream
-is, and how it behaves under transforms, says docs/random.md.
+is, and how it behaves under transforms, says docs/guides/random.md.
 """
 
 from __future__ import annotations

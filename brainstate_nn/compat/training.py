@@ -42,7 +42,7 @@ WelfordMetric = today.Welford
 
 
 class _OfClasses:
-    """What is told classes by the name `predictions`, where ours takes them in the place of scores."""
+    """What gets classes by the name `predictions`, where ours takes them in the place of scores."""
 
     def update(self, logits: Any = None, labels: Any = None, *, predictions: Any = None, mask: Any = None) -> None:
         """Take examples in: `predictions` of classes, or scores."""
@@ -78,7 +78,7 @@ class ConfusionMatrix(_OfClasses, today.ConfusionMatrix):
 
 
 def count_parameters(module: today.Module, precision: int = 2, return_table: bool = False) -> Any:
-    """Return how many numbers the parameters of a model hold, and before it a table where that is asked for."""
+    """Return how many numbers the parameters of a model hold, after a table of them with `return_table`."""
     sizes = {name: numel(state) for name, state in module.named_parameters()}
     table = "\n".join(f"{name}: {size:,}" for name, size in sizes.items())
     return (table, sum(sizes.values())) if return_table else sum(sizes.values())
@@ -110,7 +110,7 @@ def assign_state_values(target: Any, *state_by_abs_path: Mapping[Any, Any]) -> t
 
 
 def call_order(level: int = 0, check_order_boundary: bool = True) -> Callable[[Any], Any]:
-    """Let `init_all_states` and its kin call a method after those of lower levels and those without one."""
+    """Let `init_all_states` and similar functions call a method after those of lower levels and those without one."""
 
     def mark(fun: Any) -> Any:
         fun.call_order = level
@@ -168,7 +168,7 @@ def exp_euler_step(fn: Callable[..., Any], *args: Any, dt: Any = None, **kwargs:
 
     Args:
         fn: The derivative, which treats each element of `x` by itself.
-        *args: Its arguments; before them may stand a second function, the size of the noise.
+        *args: Its arguments; a second function may come before them, the size of the noise.
         dt: The length of the step; None for ``environ.get_dt()``.
         **kwargs: Its keyword arguments.
 

@@ -103,7 +103,7 @@ def not_instance_eval(*cls: type) -> Callable[[Any], bool]:
 
 
 def clear_buffer_memory(platform: str | None = None, array: bool = True, compilation: bool = False) -> None:
-    """Delete all arrays of a platform, and the programs that JAX keeps; whoever holds one cannot use it any more."""
+    """Delete all arrays of a platform, and the programs that JAX keeps; a deleted array cannot be used any more."""
     if array:
         for one in jax.live_arrays(platform):
             one.delete()

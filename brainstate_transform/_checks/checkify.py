@@ -37,9 +37,9 @@ def check(pred: Any, msg: str, *fmt_args: Any, debug: bool = False, **fmt_kwargs
 
     Args:
         pred: A boolean scalar that must hold.
-        msg: What is wrong if it does not; formatted by ``str.format``.
+        msg: The message if it does not hold; formatted by ``str.format``.
         *fmt_args: Arrays or numbers for the text.
-        debug: As in JAX: whether the check is left out where `checkify` is not around it.
+        debug: As in JAX: whether to skip the check outside of `checkify`.
         **fmt_kwargs: The same by name.
 
     Example:
@@ -61,7 +61,8 @@ def checkify(fun: Callable[..., Any] | None = None, errors: Any = user_checks) -
         errors: Which checks: a set like `user_checks`, for calls of `check`, or several joined by ``|``.
 
     Returns:
-        A function that returns ``(error, out)``; ``error.throw()`` raises. What `fun` writes is written in any case.
+        A function that returns ``(error, out)``; ``error.throw()`` raises. What `fun` writes is written
+        also if a check fails.
 
     Example:
         >>> from brainstate_graph import State

@@ -106,8 +106,8 @@ def _place(error: Any, nodes: Sequence[weakref.ref[Node]]) -> str:
 def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: Any) -> None:
     """Run a function to see whether a NaN or infinite number reaches its result or a state that it writes.
 
-    No state changes and no random stream advances. The function runs twice where layers of one class have to be told
-    apart. A NaN that the function masks is none.
+    No state changes and no random stream advances. To name the right one of several layers of one class, the function
+    runs twice. A NaN that the function masks does not count.
 
     Args:
         fun: The function.

@@ -36,13 +36,13 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
         **kwargs: The same by name, for ``str.format``.
 
     Raises:
-        TypeError: `error` is none of these.
-        StateArgumentError: A State is given where its value belongs.
+        TypeError: `error` is something else.
+        StateArgumentError: A State is passed instead of its value.
 
     Note:
-        The exception comes as it is where nothing is traced, and out of `jit` and the other transforms of this package
-        where JAX raises before they return, as on one device; else as a ``jax.errors.JaxRuntimeError`` with its text.
-        Under ``vmap`` both branches of a mapped `cond` run, and so do checks in them.
+        Outside of any trace, and where a transform of this package waits for JAX (as on one device), the exception is
+        raised unchanged. Otherwise JAX raises a ``jax.errors.JaxRuntimeError`` with its text. If several checks of
+        one program fail, one of them is raised. Under ``vmap`` the checks in both branches of a mapped `cond` run.
 
     Example:
         >>> from brainstate_transform import jit, jit_error_if
@@ -54,11 +54,11 @@ def jit_error_if(pred: Any, error: Any, *args: Any, **kwargs: Any) -> None:
         1.5
     """
     if not (isinstance(error, (str, BaseException)) or callable(error)):
-        raise TypeError(f"the error of jit_error_if is a text, an exception or a function, not {error!r}")
+        raise TypeError(f"the error of jit_error_if must be a text, an exception or a function, not {error!r}")
     leaves, treedef = jax.tree.flatten((args, kwargs))
     for given in (pred, *leaves):
         if isinstance(given, State):
-            raise StateArgumentError(f"jit_error_if is given {given!r}: give the value, `state.value`")
+            raise StateArgumentError(f"jit_error_if got {given!r}: give the value, `state.value`")
     failed = unvmap(pred, "any")
     indices = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
     arrays = [jax.lax.stop_gradient(leaves[i]) for i in indices]
@@ -171,7 +171,7 @@ def breakpoint_if(pred: Any, **kwargs: Any) -> None:
         6.0
     """
     if isinstance(pred, State):
-        raise StateArgumentError(f"breakpoint_if is given {pred!r}: give the value, `state.value`")
+        raise StateArgumentError(f"breakpoint_if got {pred!r}: give the value, `state.value`")
     wanted = unvmap(pred, "any")
     if isinstance(wanted, Tracer):
         jax.lax.cond(wanted, lambda: jax.debug.breakpoint(**kwargs), lambda: None)

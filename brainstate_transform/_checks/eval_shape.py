@@ -28,13 +28,13 @@ def eval_shape(fun: Callable[..., Any], *args: Any, return_state_shapes: bool = 
     Args:
         fun: A function that may use states.
         *args: Its arguments: arrays, ``jax.ShapeDtypeStruct`` or modules.
-        return_state_shapes: Whether to return the states that `fun` uses too.
+        return_state_shapes: Whether to return the shapes of the states that `fun` uses, too.
         **kwargs: Its keyword arguments.
 
     Returns:
-        The result with a ``jax.ShapeDtypeStruct`` for each array. A module that `fun` makes and returns comes back with
-        them as the values of its states, and may be an argument of `eval_shape` again. With `return_state_shapes` a
-        pair: a dict from each used State to what its value is afterwards, and the result.
+        The result with a ``jax.ShapeDtypeStruct`` for each array. A module that `fun` makes and returns has them as the
+        values of its states, and may be an argument of `eval_shape` again. With `return_state_shapes` a pair: a dict
+        from each used State to the shapes of its new value, and the result.
 
     Example:
         >>> import jax.numpy as jnp

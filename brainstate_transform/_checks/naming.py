@@ -17,7 +17,7 @@ __all__ = ["named_call", "named_scope"]
 
 
 def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None) -> Any:
-    """Put what a function computes under a name; states, nodes and all else are as without it.
+    """Give the operations of a function a name in programs and profiles; nothing else changes.
 
     Args:
         fun: Any function or module that can be called; without it, a decorator is returned.
@@ -27,7 +27,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
         The function, which compiles nothing of its own.
 
     Raises:
-        TypeError: `fun` is no function, or `name` no text.
+        TypeError: `fun` is not a function, or `name` is not a text.
 
     Example:
         >>> import jax
@@ -39,7 +39,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
     if fun is None:
         return decorator(named_call, locals())
     if not callable(fun):
-        raise TypeError(f"named_call names a function, not {fun!r}")
+        raise TypeError(f"named_call takes a function, not {fun!r}")
     scope = name if name is not None else getattr(fun, "__name__", None) or type(fun).__name__
     named_scope(scope)  # which checks the name
 
@@ -52,7 +52,7 @@ def named_call(fun: Callable[..., Any] | None = None, *, name: str | None = None
 
 
 def named_scope(name: str) -> Any:
-    """Put what is computed inside under a name: a context manager, and a decorator of functions.
+    """Give the operations inside a name in programs and profiles: a context manager, and a decorator.
 
     Args:
         name: The name.
@@ -61,7 +61,7 @@ def named_scope(name: str) -> Any:
         What ``jax.named_scope`` returns.
 
     Raises:
-        TypeError: `name` is no text.
+        TypeError: `name` is not a text.
 
     Example:
         >>> import jax

@@ -62,9 +62,11 @@ class StateFinder:
             ("usage", usage, ("all", "read", "write", "both")), ("return_type", return_type, ("dict", "list", "tuple")),
         ):  # fmt: skip
             if option not in known:
-                raise ValueError(f"StateFinder has no {name}={option!r}: it takes one of {', '.join(map(repr, known))}")
+                raise ValueError(
+                    f"StateFinder does not know {name}={option!r}: use one of {', '.join(map(repr, known))}"
+                )
         if key_fn is not None and not callable(key_fn):
-            raise TypeError(f"key_fn of StateFinder is a function of an index and a State, not {key_fn!r}")
+            raise TypeError(f"key_fn of StateFinder must be a function of an index and a State, not {key_fn!r}")
         self.fn = fn
         self.filter = filter
         self.usage = usage

@@ -37,18 +37,18 @@ _WHOLE = _over_lanes(lambda x: x)
 def unvmap(x: Any, op: str = "any") -> Any:
     """Reduce an array over all its elements and all lanes of the enclosing ``vmap``; the result is not mapped.
 
-    So a branch on it stays a branch under ``vmap``, and a check on it runs once.
+    A branch on the result stays a branch under ``vmap``, and a check on it runs once.
 
     Args:
         x: An array or number.
         op: ``"any"``, ``"all"`` or ``"max"``; or ``"none"`` for `x` with the lanes of each ``vmap`` as a leading axis:
-            its shape is another one under ``vmap``, so it is for callbacks.
+            its shape depends on ``vmap``, so it is for callbacks.
 
     Returns:
         A scalar, or an array with ``"none"``. No derivative goes through it.
 
     Raises:
-        ValueError: `op` is none of these.
+        ValueError: `op` is something else.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -58,5 +58,5 @@ def unvmap(x: Any, op: str = "any") -> Any:
     """
     reduced = _WHOLE if op == "none" else _OPERATIONS.get(op)
     if reduced is None:
-        raise ValueError(f"unvmap has no op={op!r}: it takes 'any', 'all', 'max' or 'none'")
+        raise ValueError(f"unvmap does not know op={op!r}: use 'any', 'all', 'max' or 'none'")
     return reduced(jax.lax.stop_gradient(x if isinstance(x, jax.Array) else jnp.asarray(x)))

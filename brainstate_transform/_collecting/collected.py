@@ -149,8 +149,8 @@ def uncollected(fun: Any, where: str, remedy: str) -> Any:
         names = [name for each in given for name in each]
         if names:
             raise StructureError(
-                f"`{name_of(fun)}` computes {names[0]!r}, which is captured, and it cannot leave {where}: {remedy}, or "
-                "capture other modules alone"
+                f"`{name_of(fun)}` computes {names[0]!r}, which is captured, but it cannot leave {where}: {remedy}, or "
+                "capture only other modules"
             )
         return out
 
@@ -193,7 +193,7 @@ def _union(each: Sequence[list[Given]]) -> list[Given]:
                     if one != other:
                         left, right = both_in_words(one, other)
                         raise TypeError(
-                            f"two branches give {name} as {left} and {right}, and one program has one shape"
+                            f"two branches give {name} as {left} and {right}: give it the same shape in all branches"
                         )
                 there += shapes[len(there) :]
     return list[Given](found)

@@ -32,7 +32,7 @@ class _Collecting(threading.local):
 class Collector(Node):
     """Values by name, given while a function runs; a name that is given several values has a list of them.
 
-    It takes them from transforms, loops, branches and lanes of this package where the function reaches it.
+    It collects them through the transforms, loops, branches and lanes of this package.
 
     Args:
         added: What is added to values before they are taken: for each name a list, of which the first is for the first
@@ -60,7 +60,7 @@ class Collector(Node):
         self.probes = [_probe()]
 
     def give(self, name: str, value: Any) -> Any:
-        """Take a value; return it, with what is added to it.
+        """Collect a value under a name; return it, with what is added to it.
 
         Raises:
             TraceContextError: The code runs inside a transform of JAX itself, which lets no state out.
@@ -82,7 +82,7 @@ class Collector(Node):
 
     @contextmanager
     def active(self) -> Generator[None]:
-        """In the block, loops, branches and lanes that run in this thread bring out what is given in them."""
+        """Collect in this block what is given in loops, branches and lanes that this thread runs."""
         before = _collecting.active
         _collecting.active = (*before, self)
         try:

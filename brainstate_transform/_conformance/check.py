@@ -69,15 +69,15 @@ def check_transform(wrap: Wrap, *, skip: Iterable[str] = (), writes: bool = True
         wrap: ``wrap(f) -> g``, where `f` takes a float32 scalar and returns one, and ``g(x)`` runs `f` once under the
             transform and returns what it returns. For a transform of another form, write an adapter:
             ``lambda f: lambda x: for_loop(f, x[None])[0]``.
-        skip: The names of laws that the transform does not keep by its nature; say why where you call it.
-        writes: Whether the function may write states. Where not, it only reads, and a write must be refused.
+        skip: The names of laws that the transform cannot keep; say why in a comment at the call.
+        writes: Whether the function may write states. If not, the transform must refuse a write.
 
     Returns:
-        The names of the laws that it was run through, each of which it keeps.
+        The names of the laws that were checked.
 
     Raises:
         ConformanceError: It breaks one or more; the text has a line for each, with what was expected and found.
-        ValueError: A name in `skip` is no law.
+        ValueError: A name in `skip` is not a law.
 
     Example:
         >>> import jax

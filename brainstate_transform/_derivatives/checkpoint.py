@@ -30,11 +30,11 @@ def checkpoint(
     Args:
         fun: A function that may read and write states; without it, a decorator is returned.
         prevent_cse: As in ``jax.checkpoint``.
-        policy: As in ``jax.checkpoint``: which intermediates are stored after all.
+        policy: As in ``jax.checkpoint``: which intermediate values are stored.
         static_argnums: Positions of arguments that are static, counted as the user sees them.
 
     Returns:
-        The function that knows of states. What it writes is written once.
+        The function, aware of states. Each write happens once.
 
     Example:
         >>> import jax.numpy as jnp

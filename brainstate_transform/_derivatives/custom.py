@@ -26,7 +26,7 @@ from .._engine.core import Core, Run
 from .._engine.lift import lift
 from .._engine.lifted import Lifted
 from .._engine.placeholders import unseal
-from .._engine.retry import RETRIES, Unpassed
+from .._engine.retry import RETRIES, Unpassed, never_settled
 from .._engine.user_function import code_of, decorator
 from .._engine.values import StateValues, Written
 from .._messages.boundary import boundary
@@ -50,7 +50,7 @@ class _Custom(abc.ABC):
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int], wrt: Any) -> None:
         if not callable(fun):
-            raise TypeError(f"expected a function to give a derivative, not {fun!r}")
+            raise TypeError(f"expected a function to define a derivative for, not {fun!r}")
         self.__wrapped__ = fun
         functools.update_wrapper(self, fun, updated=())
         self.__qualname__ = name_of(fun)
@@ -90,16 +90,14 @@ class _Custom(abc.ABC):
                 note_reads((*call.declared, *call.used))
                 note_possible_reads(call.states)  # JAX gets all of them, and a rule that it runs later may read any
                 return out, written
-            raise RuntimeError(f"`{core.__qualname__}` reaches other states each time that it is traced")
+            raise never_settled(core.__qualname__, ())
 
         return run
 
     @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._lifted is None:
-            raise AttributeError(
-                f"`{self.__qualname__}` has no rule for its derivative yet: call its {self._definition}"
-            )
+            raise AttributeError(f"`{self.__qualname__}` has no derivative rule yet: call its {self._definition}")
         return self._lifted(*self._by_position(args, kwargs))
 
     def _by_position(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -113,8 +111,8 @@ class _Custom(abc.ABC):
         bound.apply_defaults()
         if bound.kwargs:
             raise TypeError(
-                f"`{self.__qualname__}` has a rule for its derivative, which gets the arguments by position: "
-                f"{', '.join(map(repr, bound.kwargs))} must not be for keywords alone"
+                f"`{self.__qualname__}` has a derivative rule, which gets the arguments by position: "
+                f"{', '.join(map(repr, bound.kwargs))} must not be keyword-only"
             )
         return bound.args
 
@@ -152,7 +150,7 @@ class CustomVJP(_Custom):
             symbolic_zeros: As in ``jax.custom_vjp``.
 
         Raises:
-            TypeError: One of them is no function.
+            TypeError: One of them is not a function.
         """
         self._define(fwd, bwd, symbolic_zeros=symbolic_zeros)
 
@@ -233,7 +231,7 @@ class CustomJVP(_Custom):
             The rule.
 
         Raises:
-            TypeError: It is no function.
+            TypeError: It is not a function.
         """
         self._define(jvp, symbolic_zeros=symbolic_zeros)
         return jvp
@@ -312,12 +310,12 @@ def custom_vjp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         fun: A function of arrays, which may read and write states; without it, a decorator is returned.
         nondiff_argnums: Positions of arguments that are not differentiated, as in ``jax.custom_vjp``: they may be
             anything, and the backward rule gets them first.
-        wrt: The states that the rule has parts for, by any selector. Where `fun` is differentiated by another float
-            state that it reads, or writes another one, that is an error that names the state. Whole numbers and random
-            streams need no declaration.
+        wrt: The states whose derivatives the rule returns, by any selector. Differentiating `fun` with respect to any
+            other float state that it uses is an error that names the state. Whole numbers and random streams need
+            no declaration.
 
     Returns:
-        A `CustomVJP`, whose ``defvjp(fwd, bwd)`` is to be called before it is used.
+        A `CustomVJP`; call its ``defvjp(fwd, bwd)`` before you use it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -348,7 +346,7 @@ def custom_jvp(fun: Callable[..., Any] | None = None, nondiff_argnums: Sequence[
         wrt: As for `custom_vjp`.
 
     Returns:
-        A `CustomJVP`, whose ``defjvp(rule)`` is to be called before it is used.
+        A `CustomJVP`; call its ``defjvp(rule)`` before you use it.
 
     Example:
         >>> import jax.numpy as jnp

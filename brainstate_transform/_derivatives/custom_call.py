@@ -17,7 +17,7 @@ import jax
 from jax.core import Tracer
 
 from brainstate_graph import Overlay, State
-from brainstate_graph.extend import locate, note_reads
+from brainstate_graph.extend import describe, locate, note_reads
 
 from .._collecting.collected import uncollected
 from .._engine.core import Core
@@ -65,7 +65,7 @@ class CustomCall:
         for position, value in zip(positions, self.nondiff, strict=True):
             if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
                 raise TypeError(
-                    f"argument {position} of `{core.__qualname__}` is in nondiff_argnums, and traced here: leave it "
+                    f"argument {position} of `{core.__qualname__}` is in nondiff_argnums, but is traced here: leave it "
                     "out of nondiff_argnums, and let the rule ignore it"
                 )
         self.used: dict[State[Any], None] = {}
@@ -113,7 +113,7 @@ class CustomCall:
         if strays and self.ended:
             raise TypeError(
                 f"`{name_of(fun)}` uses {', '.join(map(locate, strays))} in a way that cannot be seen beforehand, and "
-                f"`{core.__qualname__}` does not: let it close over the object that holds the state"
+                f"`{core.__qualname__}` does not use it: let the rule close over the object that holds the state"
             )
         if strays:
             raise Unpassed(strays)
@@ -148,18 +148,18 @@ class CustomCall:
         """
         name = self.core.__qualname__
         if holds_nodes(out):
-            raise TypeError(f"`{name}` returns a Node, and is differentiated by a rule: return arrays")
+            raise TypeError(f"`{name}` returns a Node, but a function with a derivative rule must return arrays")
         by = [s for s in self.used if perturbed[s] and s not in self.declared]
         if by:
             raise TypeError(
-                f"`{name}` uses {', '.join(map(locate, by))}, by which it is being differentiated, and its rule has no "
-                f"{derivative} for that: declare it, `{declaration}`, and return one"
+                f"`{name}` is being differentiated with respect to {', '.join(map(locate, by))}, but its rule returns "
+                f"no {derivative} for that: declare it, `{declaration}`, and return one"
             )
         of = [s for s, value in written.items() if has_derivative(value) and s not in self.declared]
         if of:
             raise TypeError(
                 f"`{name}` is being differentiated and writes {', '.join(map(locate, of))}, whose new value depends "
-                f"on what it is given, and its rule has no {derivative} for that: declare it, `{declaration}`"
+                f"on the inputs, but its rule has no {derivative} for that: declare it, `{declaration}`"
             )
 
 
@@ -179,8 +179,8 @@ class NoStates(Overlay):
     def enter(self, state: State[Any], value: Any) -> Any:
         """Refuse a read, at the line of the user that reads."""
         raise TypeError(
-            f"the backward rule `{self._rule}` uses {locate(state)}. It runs later, when the state may be another: "
-            "return what it needs from the forward rule, among the residuals."
+            f"the backward rule `{self._rule}` uses {locate(state)}. It runs later, when the state may have another "
+            "value: return what it needs from the forward rule, among the residuals."
         )
 
     def refuse_writes(self) -> None:
@@ -196,5 +196,5 @@ def pair_of(out: Any, rule: Callable[..., Any], parts: str) -> tuple[Any, Any]:
         TypeError: It is none; the message says of which `parts`.
     """
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"`{name_of(rule)}` must return a pair {parts}, not {out!r}")
+        raise TypeError(f"`{name_of(rule)}` must return a pair {parts}, not {describe(out)}")
     return out[0], out[1]

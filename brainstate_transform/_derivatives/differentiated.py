@@ -130,7 +130,7 @@ class Variables(NamedTuple):
         states, count = self.selection is not None, len(self.positions)
         if len(tangents) != states + count:
             expected = f"{'one for the states and ' if states else ''}{count} for the arguments"
-            raise TypeError(f"expected tangents as chosen, {expected}, and got {len(tangents)}")
+            raise TypeError(f"expected {states + count} tangents, {expected}, and got {len(tangents)}")
         first = self.scatter_states(tangents[0], "the first tangent") if states else StateValues.of((), [])
         return first, list(tangents[states:])
 
@@ -144,7 +144,7 @@ class Variables(NamedTuple):
         try:
             return StateValues.of(self.selection.states, self.selection.scatter(tree))
         except ValueError as error:
-            raise TypeError(f"{name} is not built like `wrt`, as gradients are: {error}") from None
+            raise TypeError(f"{name} must have the structure of `wrt`, as gradients have: {error}") from None
 
 
 def check_argnums(argnums: Any) -> None:
@@ -178,7 +178,9 @@ def _positions(argnums: Any, core: Core, count: int) -> tuple[int, ...]:
             f"argnums={argnums!r}, but `{core.__qualname__}` was called with {count + core.bound} positional arguments"
         )
     if any(n < 0 for n in positions):
-        raise TypeError(f"argument 0 of `{core.__qualname__}` is the object whose method it is: differentiate others")
+        raise TypeError(
+            f"argument 0 of `{core.__qualname__}` is `self`, the object of the bound method: choose other arguments"
+        )
     if len(set(positions)) < len(positions):
         raise ValueError(f"argnums={argnums!r} names one argument of `{core.__qualname__}` twice")
     return tuple(positions)
@@ -307,9 +309,9 @@ def scalar_valued(differentiated: Differentiated) -> Callable[..., Any]:
         if len(leaves) != 1 or leaves[0] is not value or jnp.ndim(value):
             shown = f"a {type(value).__name__}" if len(leaves) != 1 or leaves[0] is not value else describe(value)
             raise TypeError(
-                f"`{differentiated.core.__qualname__}` returns {shown}, and a gradient is of a scalar: return the sum "
-                "or mean, return other results as auxiliary output, `(value, aux)` with has_aux=True, or use jacrev "
-                "or vector_grad"
+                f"`{differentiated.core.__qualname__}` returns {shown}, but only a scalar has a gradient: return the "
+                "sum or mean, return other results as auxiliary output, `(value, aux)` with has_aux=True, or use "
+                "jacrev or vector_grad"
             )
         return value, riding
 
@@ -377,5 +379,7 @@ def value_first(has_aux: bool) -> Arrange:
 
 def _value_and_aux(out: Any, core: Core) -> tuple[Any, Any]:
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"with has_aux=True, `{core.__qualname__}` must return a pair (value, aux), not {out!r}")
+        raise TypeError(
+            f"with has_aux=True, `{core.__qualname__}` must return a pair (value, aux), not {describe(out)}"
+        )
     return out[0], out[1]

@@ -55,17 +55,17 @@ def grad(
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
         holomorphic: As in ``jax.grad``.
         allow_int: As in ``jax.grad``; for states too.
-        allow_unused: Whether states of `wrt` that `fun` does not use get zeros, and are no error.
+        allow_unused: Whether states of `wrt` that `fun` does not use get zeros instead of an error.
         return_value: Also return the value, after the gradient: ``(grads, value)``.
-        debug_nan: Raise a `NonFiniteError`, with the operation and the line to blame, where a NaN or infinite number is
-            in the gradients, the value or a written state.
+        debug_nan: Raise a `NonFiniteError` where a NaN or infinite number is in the gradients, the value or a written
+            state; it names the operation and the line.
 
     Returns:
         A function with the arguments of `fun` that returns the gradients, keyed as `wrt` is (by path for a Node or
-        a filter); ``(state_grads, argument_grads)`` where both are asked for; then the value; then aux.
+        a filter); ``(state_grads, argument_grads)`` for both; then the value; then aux.
 
     Raises:
-        TypeError: Something that is to be differentiated is no float, or the value is no scalar.
+        TypeError: A chosen state or argument is not a float, or the value is not a scalar.
         ValueError: A state of `wrt` is not used by `fun`, or `wrt` selects none.
 
     Example:
@@ -164,7 +164,7 @@ def vector_grad(
         A function whose result has the order and structure of that of `grad`.
 
     Raises:
-        TypeError: An output is no float, or as for `grad`.
+        TypeError: An output is not a float, or as for `grad`.
         ValueError: As for `grad`.
 
     Example:
@@ -218,7 +218,7 @@ def fwd_grad(
         key: A typed random key, for the same directions in each call, or a function without arguments that returns
             one, called once in each call, such as ``rng.split_key`` of a random stream.
         samples: The number of directions.
-        clip: The largest size of a directional derivative; larger ones are cut.
+        clip: The largest size of a directional derivative; larger ones are clipped.
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
         allow_unused: As for `grad`.
         return_value: Also return the value, after the gradient.

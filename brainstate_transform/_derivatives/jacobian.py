@@ -70,7 +70,7 @@ def jacrev(
         that of the input leaf. Then the value; then aux. States are written once.
 
     Raises:
-        TypeError: Something that is to be differentiated is no float.
+        TypeError: A chosen state or argument is not a float.
         ValueError: A state of `wrt` is not used by `fun`, or `wrt` selects none.
 
     Example:
@@ -159,11 +159,10 @@ def hessian(
         return_value: Also return the value, after the Hessian.
 
     Returns:
-        A function that returns, at each leaf of the value, what `grad` would return, and at each leaf of this the
-        same again: ``h[p][q]`` is the second derivative by the states at paths `p` and `q` (a state that holds a tree
-        has it in between). With `wrt` and `argnums`
-        both levels are pairs, so ``h[0][p][1]`` is by the state at `p` and the argument. Then the value; then aux.
-        For a product with a vector, `hvp` is cheaper.
+        A function that returns a nest of two gradients at each leaf of the value: ``h[p][q]`` is the second derivative
+        with respect to the states at the paths `p` and `q`. A state that holds a tree has its tree in between.
+        With `wrt` and `argnums` both levels are pairs: ``h[0][p][1]`` is by the state at `p` and the argument. Then
+        the value; then aux. For a product with a vector, `hvp` is cheaper.
 
     Raises:
         TypeError: As for `jacrev`.

@@ -58,7 +58,7 @@ def vjp(
         called again, mapped, and passed through ``jit``.
 
     Raises:
-        TypeError: A state of `wrt` is no float.
+        TypeError: A state of `wrt` is not a float.
         ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
@@ -131,7 +131,7 @@ def linearize(
         again, mapped, and passed through ``jit``; `fun` is not run again.
 
     Raises:
-        TypeError: A state of `wrt` is no float.
+        TypeError: A state of `wrt` is not a float.
         ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
@@ -170,11 +170,11 @@ def jvp(
     Args:
         fun: A function that returns arrays and may read and write states; these are written once.
         primals: Its positional arguments, as a tuple or list.
-        tangents: The direction, one entry for each primal with its structure, shapes and dtypes; an entry None holds
-            the primal constant, and so does None instead of all of them.
+        tangents: The direction, one entry for each primal with its structure, shapes and dtypes. Where an entry
+            is None, the primal stays constant; with None for all of them, all stay constant.
         has_aux: Whether `fun` returns a pair ``(value, aux)``.
-        wrt: The states that move too, as for `grad`.
-        state_tangents: Their direction, built like the gradient by `wrt`.
+        wrt: The states to differentiate with respect to, as for `grad`.
+        state_tangents: Their direction, in the structure of the gradient with respect to `wrt`.
         allow_unused: As for `grad`.
         **kwargs: Keyword arguments of `fun`, held constant.
 
@@ -182,8 +182,8 @@ def jvp(
         ``(value, tangent)``, then aux.
 
     Raises:
-        TypeError: `primals` is no tuple or list, or a tangent does not fit its primal.
-        ValueError: Nothing moves, or as for `grad`.
+        TypeError: `primals` is not a tuple or list, or a tangent does not fit its primal.
+        ValueError: There is nothing to differentiate, or as for `grad`.
 
     Example:
         >>> from brainstate_graph import State
@@ -234,11 +234,11 @@ def hvp(
         **kwargs: As for `jvp`.
 
     Returns:
-        The product, built like the direction: a tuple as `tangents`, the structure of `state_tangents`, or a pair of
-        both, states first; a primal that is held constant has None. With has_aux, the pair of this and aux.
+        The product, in the structure of the direction: a tuple like `tangents`, the structure of `state_tangents`, or a
+        pair of both, states first. A primal that is held constant has None. With has_aux, the pair of this and aux.
 
     Raises:
-        TypeError: The value is no scalar, or as for `jvp`.
+        TypeError: The value is not a scalar, or as for `jvp`.
         ValueError: As for `jvp`.
 
     Example:
@@ -274,10 +274,15 @@ def _moving(fun: Any, primals: Any, tangents: Any, wrt: Any, state_tangents: Any
             "one entry for each positional argument, as `(x,)`"
         )
     if tangents is not None and len(tangents) != len(primals):
-        raise TypeError(f"{name} has {len(primals)} primals and {len(tangents)} tangents: None holds one constant")
+        raise TypeError(
+            f"{name} has {len(primals)} primals and {len(tangents)} tangents: give one tangent each, None to hold one "
+            "constant"
+        )
     if (wrt is None) != (state_tangents is None):
         given, missing = ("state_tangents", "wrt") if wrt is None else ("wrt", "state_tangents")
-        raise TypeError(f"{given} is given for {name} without {missing}: the states, and the direction in which to go")
+        raise TypeError(
+            f"{name} needs {missing} beside {given}: `wrt` names the states, and `state_tangents` is their direction"
+        )
     return None if tangents is None else tuple(n for n, tangent in enumerate(tangents) if tangent is not None)
 
 

@@ -73,15 +73,15 @@ def refuse_other_shapes(name: str, like: Any, tangent: Any, rule: Callable[..., 
         if one is not None and jnp.shape(one) != getattr(wanted, "shape", None):
             shown = f"the shape {wanted.shape}" if hasattr(wanted, "shape") else f"the structure {wanted}"
             raise TypeError(
-                f"`{name_of(rule)}` returns, for {name}{jax.tree_util.keystr(path)}, something of shape "
-                f"{jnp.shape(one)}, where {shown} is needed"
+                f"`{name_of(rule)}` returns, for {name}{jax.tree_util.keystr(path)}, an array of shape "
+                f"{jnp.shape(one)}, but {shown} is needed"
             )
 
     try:
         jax.tree_util.tree_map_with_path(check, tangent, like, is_leaf=_is_none)
     except ValueError:
         raise TypeError(
-            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, where {describe(like)} is needed, "
+            f"`{name_of(rule)}` returns, for {name}, {describe(tangent)}, but {describe(like)} is needed, "
             "or None for zero"
         ) from None
 
@@ -98,12 +98,14 @@ def refuse_unfit(name: Callable[[], str], primal: Any, tangent: Any) -> None:
         TypeError: It does not fit.
     """
     if jax.tree.structure(primal) != jax.tree.structure(tangent):
-        raise TypeError(f"{name()} is {describe(tangent)}, and what it moves {describe(primal)}, of another structure")
+        raise TypeError(
+            f"{name()} is {describe(tangent)}, but its primal is {describe(primal)}: give it the same structure"
+        )
     for (path, x), t in zip(jax.tree_util.tree_leaves_with_path(primal), jax.tree.leaves(tangent), strict=True):
         wanted = jnp.result_type(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else jax.dtypes.float0
         found = t.dtype if hasattr(t, "dtype") else jnp.result_type(t)
         if jnp.shape(x) != jnp.shape(t) or wanted != found:
             raise TypeError(
-                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, and what it moves needs "
+                f"{name()}{jax.tree_util.keystr(path)} is {found}{list(jnp.shape(t))}, but its primal needs "
                 f"{wanted}{list(jnp.shape(x))}"
             )

@@ -61,11 +61,11 @@ class _Signature:
 
 
 class Core:
-    """The pure function of a user's function: states and arguments in, result and written states out.
+    """The pure form of a user's function: states and arguments in, result and written states out.
 
-    A rule gets one for each of its functions and hands it to JAX, as it is or inside a function of its own. The first
-    argument has the states whose values the rule has chosen, as those that it differentiates or carries; `run` passes
-    on what it got where the rule chooses none. Every other state is read where it is, through closures, as JAX does.
+    A rule gets one for each of its functions and passes it to JAX, unchanged or inside a function of its own. The first
+    argument holds the states that the rule chooses, such as those that it differentiates or carries. A rule that
+    chooses none passes the `states` of its `run`. The core reads every other state through the closure, as JAX does.
 
     Args:
         fun: The user's function.
@@ -216,10 +216,10 @@ class Core:
         return self.touched.count_in(states, self.nodes)
 
     def states(self) -> list[State[Any]]:
-        """Return the states that the function reaches, each once, to be given to it as explicit values.
+        """Return the states that the function reaches, each once, to pass them to it as explicit values.
 
-        They are what it reaches by name, and what earlier traces met beyond that. Needed where JAX traces the function
-        later than the call, as it does the forward function of ``jax.custom_vjp``, or must see what it depends on.
+        They are the states that it reaches by name, and others that earlier traces found. A rule needs this where JAX
+        traces the function later than the call, as the forward function of ``jax.custom_vjp``.
         """
         return list(self.touched_graph().states)
 
@@ -234,7 +234,7 @@ class Core:
         raise again
 
     def written_by(self, *args: Any, **kwargs: Any) -> StateValues:
-        """Find out which states the function writes for arguments like these, tracing it once.
+        """Trace the function once, to find out which states it writes for arguments like these.
 
         The trace is kept: calling `staged` with the result, as a loop does with its carry, does not run the user's
         function again.

@@ -15,11 +15,11 @@ __all__ = [
 
 
 class BatchAxisError(BrainStateError, ValueError):
-    """A mapped function wrote a value that differs per lane to a state that is not mapped."""
+    """A mapped function writes a value that differs per lane or shard to a state that all lanes share."""
 
 
 class ConformanceError(BrainStateError, AssertionError):
-    """A transform breaks laws that `check_transform` looks at.
+    """A transform breaks laws that `check_transform` checks.
 
     Attributes:
         broken: What was expected and found, by the name of the law.
@@ -34,19 +34,19 @@ class ConformanceError(BrainStateError, AssertionError):
 
 
 class LostStateError(BrainStateError, RuntimeError):
-    """A state's array is deleted: it was donated to a call that failed, or by other code."""
+    """The array of a state is deleted: it was donated to a call that failed, or other code deleted it."""
 
 
 class NonFiniteError(BrainStateError, FloatingPointError, RuntimeError):
-    """A value that was to be finite is NaN or infinite."""
+    """A value that `debug_nan` checks is NaN or infinite."""
 
 
 class StaleProgramError(BrainStateError, RuntimeError):
-    """A program is not what its function is now; an audited function raises it instead of running it, see `jit`.
+    """A compiled program is out of date: an audited function raises this instead of running it, see `jit`.
 
     Attributes:
         difference: The first difference to a new trace.
-        unwatched: The places that the function reads and no call looks at, such as `cfg.table`.
+        unwatched: The places that the function reads and that calls do not compare, such as `cfg.table`.
     """
 
     def __init__(self, message: str, difference: str, unwatched: Sequence[str] = ()) -> None:

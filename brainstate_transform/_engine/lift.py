@@ -336,26 +336,25 @@ def lift(
     inputs: Any = None,
     name: str | None = None,
 ) -> Lifted:
-    """Turn a transform of pure functions into one that knows of states.
+    """Turn a transform of pure functions into one that handles states.
 
-    A rule hands its core to JAX like any pure function, and returns what it makes of the result together with
-    `written` as it came back: as an auxiliary output, a carry, or a plain result. Reads need no care, as the core finds
-    the states where they are. See docs/plugins.md, and `check_transform` for whether it is right.
+    A rule passes its core to JAX like any pure function. It returns its result together with `written`, which may leave
+    JAX as an auxiliary output, a carry, or a plain result. A rule does nothing for reads: the core finds the states.
+    See docs/extend/plugins.md, and `check_transform`, which checks a rule.
 
     Args:
-        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`, called anew for each call. Both are
-            ``(states, *args, **kwargs) -> (out, written)``; so any JAX transform with one function argument that leaves
-            the signature as it is, is a rule already. With ``inputs="touched"`` it is called once, and `written` is
-            opaque: `run` hands it on as it came from the core.
+        rule: ``rule(core, ...) -> run``, with one `Core` for each of `funs`; it is called at each call. Core and `run`
+            are ``(states, *args, **kwargs) -> (out, written)``. So any JAX transform of one function that keeps the
+            signature is a rule already. With ``inputs="touched"`` the rule is called once, and `run` must return
+            `written` unchanged.
         *funs: The user's functions.
-        inputs: Which states `run` gets as first argument, as `StateValues`: None for none (the function finds
-            them where they are), ``"touched"`` for all of the touched graph, in a form that can be compiled once and
-            used for every graph of the same shape, or a function that returns the States.
+        inputs: The states that `run` gets as first argument, as `StateValues`. None is for no states: the function
+            finds them itself. ``"touched"`` is for all of the touched graph, so that one compiled program serves every
+            graph of the same shape. A function returns the States.
         name: The name of the result; that of the first function if None.
 
     Returns:
-        The function that knows of states: a call splits, runs, and writes what was written, or raises and writes
-        nothing.
+        The function, aware of states: a call splits, runs and writes the new values, or raises and writes nothing.
 
     Example:
         >>> import jax

@@ -1,4 +1,4 @@
-"""``Lifted``: what `lift` returns, a function that knows of states, to be called and used as a method."""
+"""``Lifted``: what `lift` returns, a function that handles states, to be called and used as a method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Lifted"]
 
 
 class Lifted(abc.ABC):
-    """A function that runs through a JAX transform and knows of states; what `lift` returns.
+    """A function that runs through a JAX transform and handles states; what `lift` returns.
 
     It can be called, and used as a method.  ``__wrapped__`` is the user's function.
 

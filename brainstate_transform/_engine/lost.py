@@ -38,11 +38,11 @@ def refuse_lost(states: Sequence[State[Any]], user: str, cause: BaseException, d
     if donating:
         raise LostStateError(
             f"`{user}` failed after it was given the buffers of {named} (donate_states): the old values are gone, and "
-            "there are no new ones. Assign `.value` anew, from a checkpoint for example."
+            "there are no new ones. Assign a new `.value`, from a checkpoint for example."
         ) from cause
     raise LostStateError(
         f"`{user}` reads {named}, whose array was deleted: it was donated to a call that failed, or to other code. "
-        "Assign `.value` anew."
+        "Assign a new `.value`."
     ) from cause
 
 
@@ -63,8 +63,8 @@ def refuse_objects(states: Sequence[State[Any]], user: str) -> None:
                 jax.typeof(leaf)
             except TypeError:
                 raise TypeError(
-                    f"`{user}` uses {locate(state)}, whose value {describe(value)} is no array: keep it in an ordinary "
-                    "attribute, which is part of the program"
+                    f"`{user}` uses {locate(state)}, whose value {describe(value)} is not an array: keep it in an "
+                    "ordinary attribute, which is part of the program"
                 ) from None
 
 

@@ -37,8 +37,8 @@ class Unpassed(Retry):
     def __init__(self, states: Iterable[State[Any]]) -> None:
         self.states = tuple(states)
         super().__init__(
-            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. Seeing this "
-            "text means that a rule hid the exception from `lift`."
+            f"{len(self.states)} states that the function reaches in a way that cannot be seen beforehand. If you see "
+            "this text, a rule caught the exception before `lift` did."
         )
 
 
@@ -54,18 +54,18 @@ class Moved(Retry):
     def __init__(self, place: str | None) -> None:
         self.place, self._what = place, place or "what it uses"
         super().__init__(
-            f"another thread changed {self._what}. Seeing this text means that a rule hid the exception from `lift`."
+            f"another thread changed {self._what}. If you see this text, a rule caught the exception before `lift` did."
         )
 
     def given_up(self, user: str) -> str:
         """Return the warning that the user's function is traced again."""
-        return f"another thread changed {self._what} while `{user}` was traced, which is done again. {_CURE}"
+        return f"another thread changed {self._what} while `{user}` was traced, so it is traced again. {_CURE}"
 
     def not_compiled(self, user: str) -> str:
         """Return the warning that the user's function is run as Python, which never gives up."""
         return (
-            f"`{user}` is run without being compiled, as another thread changes {self._what} each time that it is "
-            f"traced. {_CURE}"
+            f"`{user}` runs without being compiled, because another thread changes {self._what} each time that it "
+            f"is traced. {_CURE}"
         )
 
 
@@ -96,4 +96,7 @@ def never_settled(user: str, tried: Iterable[Retry]) -> RuntimeError:
     moved = disturbed(tried)
     if moved is not None:
         return NeverSettled(user, moved.place)
-    return RuntimeError(f"`{user}` reaches other states each time that it is traced")
+    return RuntimeError(
+        f"`{user}` uses other states each time that it is traced: choose them before the call, and pass the Node that "
+        "holds them as an argument"
+    )

@@ -166,9 +166,9 @@ class Trace(NamedTuple):
 class StateValues:
     """Values of states; a pytree with one child per state.
 
-    What a rule gives to its core as first argument: ``StateValues.read(states)`` for the values of now. JAX may map,
-    differentiate or carry it like any pytree; which states they are is its static part. With JAX's results in place of
-    the values, it can be made anew: ``StateValues.of(states, values)``.
+    A rule passes it to its core as first argument: ``StateValues.read(states)`` has the current values. JAX may map,
+    differentiate or carry it like any pytree; the States are its static part. From new values JAX returned it is
+    built again: ``StateValues.of(states, values)``.
 
     Args:
         key: The states.
@@ -227,16 +227,16 @@ class StateValues:
         new = dict(written.items())
         values = [new.pop(state, value) for state, value in zip(self.states, self.values, strict=True)]
         if new:
-            raise ValueError(f"the function wrote {list(new)}, which it did not write when it was looked at first")
+            raise ValueError(f"the function wrote {list(new)}, which it did not write in its first trace")
         return StateValues(self.key, values)
 
 
 class Written(tuple[Any, Any]):
     """The states that a function wrote, with their new values; a pytree with one child per state.
 
-    What a core returns beside its result. A rule returns it as it is, with `pick` a part of it, or another one:
+    A core returns it beside its result. A rule returns it unchanged, with `pick` a part of it, or another one:
     ``StateValues.of(states, values).as_written()``, and ``StateValues.read(()).as_written()`` for nothing. `lift`
-    assigns it once JAX has returned. Whether something was written is told by `items`.
+    assigns it once JAX has returned. `items` lists what was written.
 
     A pair of `Outcome` and the values.
 

@@ -175,10 +175,10 @@ class Audit:
 def _stale(user: Core, graph: TouchedGraph, difference: str) -> StaleProgramError:
     unwatched = graph.places.unwatched
     more = f" and {len(unwatched) - _NAMED} more" if len(unwatched) > _NAMED else ""
-    places = f" It reads {', '.join(unwatched[:_NAMED])}{more}, which no call looks at." if unwatched else ""
+    places = f" It reads {', '.join(unwatched[:_NAMED])}{more}, which no call compares." if unwatched else ""
     return StaleProgramError(
-        f"the program of `{user.__qualname__}` is not what the function is now. Traced anew: {difference}.{places} "
-        "Hold what changes in a State, or pass it as an argument; `clear_cache()` has the function compiled anew.",
+        f"the program of `{user.__qualname__}` is out of date. A new trace differs: {difference}.{places} "
+        "Hold what changes in a State, or pass it as an argument; after `clear_cache()` the next call compiles again.",
         difference,
         unwatched,
     )

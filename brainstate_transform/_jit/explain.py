@@ -57,7 +57,7 @@ class StateUse(NamedTuple):
 
 
 class Explanation:
-    """What is known about the programs of a compiled function; as text, a report.
+    """A report on the programs of a compiled function: its states, and why it was traced again.
 
     Attributes:
         name: The function.
@@ -65,7 +65,7 @@ class Explanation:
         programs: How many different kinds of calls it was traced for, of the last 64 traces.
         states: The states that the program uses.
         reasons: What was different when it was traced, compared to the most similar trace before.
-        unwatched: What the function reads and what is not watched: a change there is not seen.
+        unwatched: The places that the function reads and that calls do not compare: a change there is not noticed.
 
     Example:
         >>> from brainstate_graph import State

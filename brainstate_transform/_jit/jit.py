@@ -33,7 +33,7 @@ __all__ = ["JittedFunction", "jit"]
 
 
 class JittedFunction(Staged):
-    """A compiled function that knows of states; made by `jit`.
+    """A compiled function that handles states; made by `jit`.
 
     It can be called, and used as a method. ``origin_fun`` is the user's function.
 
@@ -104,7 +104,7 @@ class JittedFunction(Staged):
 
     @property
     def unwatched(self) -> tuple[str, ...]:
-        """What the function reads and what is not watched, in words; see docs/transforms.md."""
+        """The places that the function reads and that calls do not compare; see docs/guides/dependencies.md."""
         return self.cores[0].touched.unwatched
 
     @property
@@ -162,7 +162,7 @@ class JittedFunction(Staged):
         return constant(value)
 
     def as_passed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Inputs]:
-        """Return the arguments as JAX takes them, and the states to pass as far as it is known."""
+        """Return the arguments as JAX takes them, and the states to pass, as far as they are known."""
         args, kwargs, nodes = self._sealed(args, kwargs)
         return args, kwargs, self._program.known(nodes)
 
@@ -268,9 +268,9 @@ def jit(
 ) -> Any:
     """Compile a function that may read and write states.
 
-    What the function reaches by name (its arguments, bound ``self``, closure and globals) is looked at on every
-    call: a changed hyper-parameter, an added layer or a replaced State is seen, and going back to what was compiled
-    before does not compile again.
+    Each call compares what the function reaches by name: its arguments, bound ``self``, closure and globals. After a
+    changed hyper-parameter, an added layer or a replaced State it runs another program. To change it back compiles
+    nothing again.
 
     Args:
         fun: The function; without it, a decorator is returned.
@@ -289,9 +289,9 @@ def jit(
         inline: As in ``jax.jit``.
         compiler_options: As in ``jax.jit``.
         name: The name of the compiled program; that of `fun` if None.
-        audit: Whether each call traces the function anew, and raises a StaleProgramError that says what is different
-            where the program that it would run is another one. For debugging, as each call costs a trace. None for
-            what the environment variable ``BRAINSTATE_AUDIT`` was when this package was imported: 1 for all functions.
+        audit: Whether each call traces the function again, and raises a StaleProgramError that names the difference if
+            the compiled program is out of date. It is for debugging, because each call costs a trace. None takes
+            the environment variable ``BRAINSTATE_AUDIT`` as it was at the import of this package: 1 is on.
 
     Returns:
         A `JittedFunction`.

@@ -1,12 +1,11 @@
-"""The program of a function: what ``jit`` hands to JAX, and which states of a touched graph it is passed.
+"""The program of a function: the callable that ``jit`` passes to JAX, and the states that each call passes to it.
 
 The user's function is traced with all states of the touched graph (`Program.whole`).  That trace shows which of them it
 uses.  Where many are not used, the program is passed a choice of states instead, and evaluates the same trace: each
 input costs a call 0.3 to 1 microsecond, used or not.
 
-What is passed has its one home here: `Program.settle` finds the choice, `Program.inputs_again` adds to it when a trace
-for other arguments uses more, and the choices are remembered by the shape of the graph, so that alike models share
-them.
+`Program.settle` finds the choice, and `Program.inputs_again` adds to it when a trace for other arguments uses more.
+The choices are remembered by the shape of the graph, so that models of one shape share them.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ class StatefulFunction:
         found = self._cache.get(key)
         if found is None:
             raise ValueError(
-                f"{self!r} was not traced for the key {key}. Call `make_jaxpr` with such arguments first. "
+                f"{self!r} was not traced for the key {key}. Call `make_jaxpr` with these arguments first. "
                 f"The keys there are: {self._cache.keys()}"
             )
         return found

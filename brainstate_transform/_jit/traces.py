@@ -29,7 +29,7 @@ __all__ = [
 
 
 class CacheKey(NamedTuple):
-    """What tells one trace of a function from another.
+    """The key under which a trace is kept: static arguments, and shapes and dtypes of the others.
 
     Example:
         >>> from brainstate_transform import StatefulFunction

@@ -20,7 +20,7 @@ import jax.extend.core
 import jax.numpy as jnp
 
 from brainstate_graph import Overlay
-from brainstate_graph.extend import locate, read_values
+from brainstate_graph.extend import describe, locate, read_values
 
 from .._engine.core import Core
 from .._engine.values import NO_STATES, StateValues, Written, written_in
@@ -197,10 +197,10 @@ def refuse_writes(core: Core, written: Written, what: str) -> None:
     """
     if written.items():
         names = ", ".join(locate(state) for state, _ in written.items())
-        raise ValueError(f"{what} `{core.__qualname__}` writes {names}, and may only read states")
+        raise ValueError(f"{what} `{core.__qualname__}` writes {names}, but it may only read states")
 
 
 def _pair(core: Core, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {out!r}")
+        raise TypeError(f"the loop body `{core.__qualname__}` must return a pair (carry, y), not {describe(out)}")
     return out

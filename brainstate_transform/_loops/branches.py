@@ -173,7 +173,7 @@ def _refuse_mismatch(
             same = "the same structure, shape and dtype. Cast what is returned."
             cure = f"the branches of {branching.name} must return {same}"
             if is_placeholder(left) and is_placeholder(right):
-                cure = "a program returns the same module whatever the values are. Return what is computed with it."
+                cure = "all branches must return the same module. Return what is computed with it."
             left, right = both_in_words(left, right)
             at = f" at {path}" if path else ""
-            raise TypeError(f"{names[0]} returns {left}, {names[number]} {right}{at}; {cure}")
+            raise TypeError(f"{names[0]} returns {left}, but {names[number]} returns {right}{at}; {cure}")

@@ -3,10 +3,14 @@
 *Carry* is here a pair ``(states, user_carry)``: the states that the body writes, and what the user carries.
 *Step* is the body as the loops of JAX take it: ``step(carry, x) -> (carry, y)``.
 
-JAX refuses a body that changes the type of its carry.  Three changes are no mistake of the user, and `adapted` makes
-them before the loop begins: a Python number that becomes an array, an array that is spread over a mesh by what it
-meets, and, inside `shard_map`, one that varies over the shards as what it meets does.  All others are refused, in words
-that name the state.
+JAX refuses a body that changes the type of its carry.  Three changes are not a mistake of the user, and `adapted` makes
+them before the loop begins:
+
+- A Python number becomes an array.
+- An array is spread over a mesh by the array that it is combined with.
+- Inside `shard_map`, an array varies over the shards as the array does that it is combined with.
+
+All others are refused, in words that name the state.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def checkpointed_scan(
         The last carry, and the stacked `y`.
 
     Raises:
-        ValueError: `base` is no whole number of at least 2; or as for `scan`.
+        ValueError: `base` is not a whole number of at least 2; or as for `scan`.
         TypeError: As for `scan`.
 
     Example:
@@ -88,7 +88,7 @@ def checkpointed_for_loop(
         The stacked results of `f`.
 
     Raises:
-        ValueError: `base` is no whole number of at least 2; or as for `for_loop`.
+        ValueError: `base` is not a whole number of at least 2; or as for `for_loop`.
         TypeError: As for `for_loop`.
 
     Example:

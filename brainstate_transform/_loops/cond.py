@@ -47,7 +47,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
         The result of the branch.
 
     Raises:
-        TypeError: `pred` is no scalar, or the branches differ in the shape or dtype of a result or state.
+        TypeError: `pred` is not a scalar, or the branches differ in the shape or dtype of a result or state.
 
     Example:
         >>> from brainstate_graph import State
@@ -63,7 +63,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     for fun in (true_fun, false_fun):
         if not callable(fun):
             raise TypeError(
-                f"the branches of cond are functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
+                f"the branches of cond must be functions, not {fun!r}: `cond(pred, true_fun, false_fun, *operands)`"
             )
     return _branch(_COND, pred, (true_fun, false_fun), operands)
 
@@ -81,7 +81,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         The result of the branch.
 
     Raises:
-        TypeError: `index` is no integer, or the branches differ in the shape or dtype of a result or state.
+        TypeError: `index` is not an integer, or the branches differ in the shape or dtype of a result or state.
         ValueError: There are no branches.
 
     Example:
@@ -94,9 +94,9 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         return _branch(_SWITCH, index, funs, operands)
     _refuse_objects(index, "the index of switch")
     if isinstance(index, (bool, str, list, tuple, dict)) or index is None:
-        raise TypeError(f"the index of switch is an integer, not {index!r}")
+        raise TypeError(f"the index of switch must be an integer, not {index!r}")
     if jnp.ndim(index) or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
-        raise TypeError(f"the index of switch is an integer scalar, not {_aval(index)}")
+        raise TypeError(f"the index of switch must be an integer scalar, not {_aval(index)}")
     return _branch(_SWITCH, index, funs, operands)
 
 
@@ -115,7 +115,7 @@ def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: A
         The result of the branch.
 
     Raises:
-        TypeError: A condition is no scalar, or the branches differ in the shape or dtype of a result or state.
+        TypeError: A condition is not a scalar, or the branches differ in the shape or dtype of a result or state.
         ValueError: The numbers of conditions and branches do not fit, or no condition holds.
 
     Example:
@@ -129,7 +129,7 @@ def ifelse(conditions: Any, branches: Sequence[Callable[..., Any]], *operands: A
     funs = _functions(branches, "ifelse", "ifelse(conditions, branches, *operands)")
     _refuse_objects(conditions, "the argument `conditions` of ifelse")
     if isinstance(conditions, (str, dict)) or not hasattr(conditions, "__len__"):
-        raise TypeError(f"the conditions of ifelse are a list of scalars, not {conditions!r}")
+        raise TypeError(f"the conditions of ifelse must be a list of scalars, not {conditions!r}")
     tests = list(conditions)
     if len(funs) - len(tests) not in (0, 1):
         raise ValueError(
@@ -203,13 +203,13 @@ def _run_one(
 
 def _functions(branches: Any, name: str, usage: str) -> _Funs:
     if callable(branches) or not hasattr(branches, "__len__"):
-        raise TypeError(f"the branches of {name} are a list of functions, not {branches!r}: `{usage}`")
+        raise TypeError(f"the branches of {name} must be a list of functions, not {branches!r}: `{usage}`")
     funs = tuple(branches)
     if not funs:
         raise ValueError(f"{name} has no branches: `{usage}`")
     for fun in funs:
         if not callable(fun):
-            raise TypeError(f"the branches of {name} are functions, not {fun!r}: `{usage}`")
+            raise TypeError(f"the branches of {name} must be functions, not {fun!r}: `{usage}`")
     return funs
 
 
@@ -235,9 +235,9 @@ def _check_pred(pred: Any, what: str) -> None:
         return
     _refuse_objects(pred, what)
     if pred is None or isinstance(pred, (str, list, tuple, dict)):
-        raise TypeError(f"{what} is a scalar, not {pred!r}")
+        raise TypeError(f"{what} must be a scalar, not {pred!r}")
     if jnp.ndim(pred) or jnp.issubdtype(jnp.result_type(pred), jnp.complexfloating):
-        raise TypeError(f"{what} is a real scalar, not {_aval(pred)}")
+        raise TypeError(f"{what} must be a real scalar, not {_aval(pred)}")
 
 
 def _aval(value: Any) -> str:

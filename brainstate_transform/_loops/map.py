@@ -38,7 +38,7 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
         f: A function of as many arguments. Without `batch_size` it may write states, in order; with it only random
             streams, from which each element draws other numbers.
         *xs: Arrays or pytrees with the elements along their first axis.
-        batch_size: How many elements to do at once, by `vmap`, and the rest at the end; None for one after the other.
+        batch_size: How many elements to map at once, by `vmap`; None maps one element after the other.
 
     Returns:
         The stacked results.
@@ -58,7 +58,9 @@ def map(f: Callable[..., Any], *xs: Any, batch_size: int | None = None) -> Any:
     if not callable(f):
         raise TypeError(f"map takes a function, not {f!r}")
     if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size={batch_size!r}: give a positive whole number, or None for one after the other")
+        raise ValueError(
+            f"batch_size={batch_size!r}: give a positive whole number, or None to map one element after the other"
+        )
     if not xs:
         raise ValueError("map needs something to map over: `map(f, xs)`")
     if batch_size is None:

@@ -31,14 +31,14 @@ class ProgressBar:
     r"""Shows how far a loop is; given to `scan`, `for_loop` and others as ``pbar=``.
 
     The bar is one of tqdm, so it needs ``pip install "brainstate-graph[progress]"``. It is silent where standard error
-    is no terminal, unless ``disable=False`` or ``file=`` is given. Under `vmap` and on several devices there is one.
+    is not a terminal, unless ``disable=False`` or ``file=`` is given. All lanes and devices share one bar.
 
     Args:
         freq: After how many steps to move it. By default it moves 50 times at most.
         count: How many times to move it at most, instead of `freq`.
-        desc: The text in front: a string, or ``(format, fn)``. `fn` is given the dict ``{"i": ..., "carry": ...,
-            "x": ..., "y": ...}`` of what a step counted, carries, took and returned, may read states, and returns a
-            dict of scalars for ``format.format(**scalars)``; under `vmap` they are those of the first lane.
+        desc: The text in front: a string, or ``(format, fn)``. `fn` gets a dict ``{"i": ..., "carry": ..., "x": ...,
+            "y": ...}`` of one step: its number, carry, input and result. It may read states, and returns a dict of
+            scalars for ``format.format(**scalars)``. Under `vmap` the values are those of the first lane.
         **tqdm_options: Further options of ``tqdm.tqdm``.
 
     Raises:
@@ -71,7 +71,7 @@ class ProgressBar:
             if number is not None and number <= 0:
                 raise ValueError(f"{name}={number}: give a positive number")
         if freq is not None and count is not None:
-            raise ValueError(f"freq={freq} and count={count} say the same thing twice: give one of them")
+            raise ValueError(f"freq={freq} and count={count} both set how often the bar moves: give one of them")
         if isinstance(desc, tuple):
             if len(desc) != 2:
                 raise ValueError(f"desc has {len(desc)} entries: give a string, or a format and a function")

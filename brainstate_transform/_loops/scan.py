@@ -75,7 +75,7 @@ def _refuse_counts(xs: Any, f: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         where = f"xs{jax.tree_util.keystr(path)} of `{getattr(f, '__qualname__', f)}`"
         if isinstance(leaf, range):
-            raise TypeError(f"{where} is {leaf!r}, and a loop runs over arrays: write `jnp.array({leaf!r})`")
+            raise TypeError(f"{where} is {leaf!r}, but a loop runs over arrays: write `jnp.array({leaf!r})`")
         if type(leaf) is int:
             raise ValueError(
                 f"{where} is a scalar: a loop needs an axis to run over; write `length={leaf}`, or `jnp.arange({leaf})`"
@@ -92,7 +92,8 @@ def number_of_steps(xs: Any, length: int | None, user: str) -> int:
     for path, leaf in jax.tree_util.tree_leaves_with_path(xs):
         if not jnp.ndim(leaf):
             raise ValueError(
-                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over"
+                f"xs{jax.tree_util.keystr(path)} of `{user}` is a scalar: a loop needs an axis to run over, as "
+                "`jnp.array(xs)` of a list has"
             )
         over = Layout.of(jax.typeof(leaf)).spec[0]
         if over is not None:
@@ -219,7 +220,7 @@ def run_loop(
 def scan_of(options: LoopOptions, f: Any) -> Callable[..., Any]:
     """Return the function ``(init, xs) -> (carry, ys)`` that runs `scan` with these options."""
     if not callable(f):
-        raise TypeError(f"the body of a loop is a function, not {f!r}")
+        raise TypeError(f"the body of a loop must be a function, not {f!r}")
 
     def loop(init: Any, xs: Any) -> tuple[Any, Any]:
         return collected_body(f, lambda body, init, xs: _scan(options, body, init, xs), init, xs)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from brainstate_graph.extend import describe
+
 from .._checks.layout import element_of
 from .._collecting.collected import collected_body, nothing, uncollected
 from .._collecting.collector import collectors
@@ -53,7 +55,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
         The last value.
 
     Raises:
-        TypeError: The body changes the shape or dtype of a state or of the value, or the condition is no boolean.
+        TypeError: The body changes the shape or dtype of a state or of the value, or the condition is not a boolean.
         ValueError: The condition writes a state.
 
     Example:
@@ -97,7 +99,7 @@ def bounded_while_loop(
 
     Raises:
         TypeError: As for `while_loop`.
-        ValueError: The condition writes a state, or `max_steps` or `base` is no such number.
+        ValueError: The condition writes a state, or `max_steps` or `base` is out of range.
 
     Example:
         >>> from brainstate_transform import bounded_while_loop, grad
@@ -218,7 +220,7 @@ def _reading(cond: Core) -> Callable[[Carry], Any]:
 
 def _boolean(cond: Core, pred: Any) -> Any:
     if jax.tree.structure(pred) != jax.tree.structure(0) or jnp.shape(pred) or jnp.result_type(pred) != jnp.bool_:
-        raise TypeError(f"the condition `{cond.__qualname__}` must return a boolean scalar, not {pred!r}")
+        raise TypeError(f"the condition `{cond.__qualname__}` must return a boolean scalar, not {describe(pred)}")
     return pred
 
 
@@ -254,7 +256,7 @@ def fori_loop(
         The last value.
 
     Raises:
-        TypeError: The body changes the shape or dtype of a state or of the value, or a bound is no whole number.
+        TypeError: The body changes the shape or dtype of a state or of the value, or a bound is not a whole number.
 
     Example:
         >>> from brainstate_graph import State
@@ -268,7 +270,7 @@ def fori_loop(
     """
     for name, bound in (("lower", lower), ("upper", upper)):
         if type(bound) is not int and (jnp.shape(bound) or not jnp.issubdtype(jnp.result_type(bound), jnp.integer)):
-            raise TypeError(f"fori_loop: {name}={bound!r} is no whole number")
+            raise TypeError(f"fori_loop: {name}={bound!r} must be a whole number")
     known = (np.integer, jax.Array) if collectors() else np.integer
     lower, upper = (int(b) if isinstance(b, known) and not isinstance(b, Tracer) else b for b in (lower, upper))
     if collectors() and isinstance(lower, int) and isinstance(upper, int):
@@ -288,7 +290,7 @@ def fori_loop(
 
 def _make_fori(body_fun: Callable[[Any, Any], Any], unroll: Any) -> Callable[[Any, Any, Any], Any]:
     if not callable(body_fun):
-        raise TypeError(f"the body of fori_loop is a function, not {body_fun!r}")
+        raise TypeError(f"the body of fori_loop must be a function, not {body_fun!r}")
 
     def body(init_val: Any, i: Any) -> tuple[Any, None]:
         return uncollected(body_fun, *_ENDLESS)(i, init_val), None

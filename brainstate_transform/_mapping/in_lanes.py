@@ -23,10 +23,10 @@ def in_lanes(
     states: Mapping[State[Any], int] | Iterable[State[Any]],
     sizes: Sequence[int] | None = None,
 ) -> T:
-    """Call `fun` once for each lane of states; what it makes gets the lanes too, what it returns is of all of them.
+    """Call `fun` once for each lane of states: states that it makes get the lanes, and its results are stacked.
 
     Args:
-        fun: A function without arguments, which leaves what it makes on a node, or returns it in one.
+        fun: A function without arguments; it sets the nodes that it makes on a node, or returns them.
         states: The states. Or for each state how many of its lanes, from the outermost, are meant.
         sizes: The numbers of lanes, from the outermost; None for those of the states.
 

@@ -24,12 +24,12 @@ __all__ = ["each_lane", "lane_axes", "lane_sizes", "laned", "with_lanes"]
 
 
 def lane_axes(state: State[Any]) -> tuple[int, ...]:
-    """Return the axes of the arrays of a state that stand for lanes, from the outermost lanes to the innermost.
+    """Return the axes of the arrays of a state that count lanes, from the outermost lanes to the innermost.
 
-    They are those that `vmap` gives the states made inside, ``new_states=0``, and that a Stack gives those of its
-    layers. Each axis is counted once the lanes before it are gone: of an ensemble of ensembles they are ``(0, 0)``. A
-    state that you have stacked yourself has them where it says how many axes one lane has,
-    ``State(value, lane_ndim=2)``, and ``lane_axes=(1,)`` where they are not the first ones.
+    `vmap` gives such axes to the states made inside, ``new_states=0``, and a Stack to those of its layers. Each axis is
+    counted without the lanes before it: an ensemble of ensembles has ``(0, 0)``. For a state that you have stacked
+    yourself, declare how many axes one lane has, ``State(value, lane_ndim=2)``, and ``lane_axes=(1,)`` if the lanes are
+    not the first axes.
 
     Args:
         state: The state.
@@ -96,7 +96,7 @@ def each_lane(
 
 
 def laned(metadata: Mapping[str, Any], value: Any, axis: int) -> dict[str, Any]:
-    """Return what to declare of a state that gets an axis of lanes.
+    """Return the metadata to declare for a state that gets an axis of lanes.
 
     Args:
         metadata: Its metadata.

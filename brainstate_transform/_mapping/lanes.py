@@ -26,11 +26,10 @@ def _behaviour_of(state: State[Any]) -> _Behaviour | None:
 
 
 def register_lanes(kind: type[State[Any]], enter: Callable[[Any, Any], Any], leave: Callable[[Any], Any]) -> None:
-    """Declare what states of a kind hold in each lane or shard, where they are not mapped themselves.
+    """Declare the value that shared states of a kind have in each lane or shard.
 
-    A random stream draws differently in each lane by it. For a state of the kind that is used in a lane, `enter` is
-    called at the first access there; if a lane writes the state, what `leave` returns is what it holds afterwards, once
-    for all lanes.
+    So a random stream draws other numbers in each lane. `enter` is called at the first access to such a state in a
+    lane. If a lane writes the state, its value afterwards is what `leave` returns, once for all lanes.
 
     Args:
         kind: The class of the states, and of those derived from it.
@@ -64,7 +63,7 @@ def check_rngs(rngs: str, where: str) -> None:
         ValueError: It is none; the message says `where` they draw.
     """
     if rngs not in ("split", "share"):
-        raise ValueError(f'rngs={rngs!r}: give "split", for other draws {where}, or "share", for the same')
+        raise ValueError(f'rngs={rngs!r}: give "split" for different draws {where}, or "share" for the same draws')
 
 
 # A read that falls through this overlay has the value of all lanes; `Overlay.enter` is asked what the lane sees of it.

@@ -54,14 +54,14 @@ class MeshAxes(NamedTuple):
             raise ValueError(f"there is no mesh to map `{core.__qualname__}` over: give `mesh=`, or use `jax.set_mesh`")
         unknown = [name for name in names if name not in mesh.shape]
         if unknown:
-            raise ValueError(f"axis_names={unknown} are no axes of the mesh, which has {dict(mesh.shape)}")
+            raise ValueError(f"axis_names={unknown} are not axes of the mesh, which has {dict(mesh.shape)}")
         sizes = {name: size for name, size in mesh.shape.items() if not names or name in names}
         kinds = zip(around.axis_names, around.axis_types, strict=True)
         taken = [name for name, kind in kinds if kind == AxisType.Manual]
         if not set(taken).isdisjoint(sizes):
             raise ValueError(
-                f"`{core.__qualname__}` runs on the shards of {taken} already, over which it cannot be mapped once "
-                "more: name the other axes of the mesh in axis_names"
+                f"`{core.__qualname__}` already runs on the shards of {taken}, and cannot be mapped over them "
+                "again: name the other axes of the mesh in axis_names"
             )
         # Inside another `shard_map`, JAX takes the mesh from around.
         inside = taken and dict(mesh.shape) == dict(around.shape)
@@ -83,7 +83,7 @@ class MeshAxes(NamedTuple):
         dimensions = [axes_in(part) for part in spec]
         unknown = [axis for axes in dimensions for axis in axes if axis not in self.sizes]
         if unknown:
-            raise ValueError(f"{name()} has the spec {spec}, but `shard_map` maps over {dict(self.sizes)}")
+            raise ValueError(f"{name()} has the spec {spec}, but `shard_map` maps only over {dict(self.sizes)}")
         return dimensions
 
     def check_fit(self, name: Callable[[], str], array: Any, spec: PartitionSpec, whole: bool) -> None:

@@ -1,10 +1,10 @@
 """The states of a mapped function: what each has per lane or shard, when a call begins and when it ends.
 
 `vmap` gives a state an axis, `shard_map` a PartitionSpec; either is called its *spec* here.  JAX maps whole subtrees by
-one spec, so the states are passed in groups, one for each spec, and what is written leaves in groups again.
-*Shared* is the spec of a state that all lanes have in common, as those have that nobody names.
+one spec, so the states are passed in groups, one for each spec.  The written states leave in groups again.  *Shared* is
+the spec of a state that all lanes have in common, such as one that the user does not name.
 
-How a kind of state differs per lane though it is shared, as a random stream does, is the matter of ``lanes.py``.
+In ``lanes.py`` is how a kind of state differs per lane though it is shared, as a random stream does.
 """
 
 from __future__ import annotations

@@ -96,13 +96,13 @@ def shard_map(
     if fun is None:
         return decorator(shard_map, locals())
     if mesh is not None and not isinstance(mesh, (Mesh, AbstractMesh)):
-        raise TypeError(f"mesh is a jax.sharding.Mesh, not {mesh!r}: make one by `jax.make_mesh`")
+        raise TypeError(f"mesh must be a jax.sharding.Mesh, not {mesh!r}: make one by `jax.make_mesh`")
     check_rngs(rngs, "on each shard")
     in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
     _check_specs("in_specs", in_specs)
     _check_specs("out_specs", out_specs)
     if new_states is not None and not _is_spec(new_states):
-        raise TypeError(f"new_states is {new_states!r}: give one PartitionSpec for all states that are made")
+        raise TypeError(f"new_states={new_states!r}: give one PartitionSpec for all states that are made")
     names = frozenset([axis_names] if isinstance(axis_names, str) else axis_names)
     split = rngs == "split"
     rule = _ShardMap(mesh, in_specs, out_specs, in_states, out_states, new_states, split, names, check_vma)
@@ -220,12 +220,12 @@ class _ShardMap(NamedTuple):
                 if varies and state in made:
                     raise BatchAxisError(
                         f"`{user}` makes {locate(state)} with a value that differs per shard over {varies}: write "
-                        f"`shard_map(..., new_states=PartitionSpec({varies[0]!r}))`, and what it makes is spread"
+                        f"`shard_map(..., new_states=PartitionSpec({varies[0]!r}))`, to spread it over the shards"
                     )
                 if varies:
                     raise BatchAxisError(
-                        f"`{user}` writes a value that differs per shard over {varies} to {locate(state)}, for which "
-                        f"the spec is {spec}. Combine the values, as by `jax.lax.pmean(value, {varies[0]!r})`, or name "
+                        f"`{user}` writes a value that differs per shard over {varies} to {locate(state)}, whose "
+                        f"spec is {spec}. Combine the values, as by `jax.lax.pmean(value, {varies[0]!r})`, or name "
                         f"it with another spec in `in_states` or `out_states`: `{{PartitionSpec({varies[0]!r}): ...}}`."
                     )
         for name, leaf, spec in each_result("out_specs", self.out_specs, out, core, _is_spec):

@@ -101,11 +101,11 @@ def vmap(
     _check_axes("out_axes", out_axes)
     check_rngs(rngs, "in each lane")
     if axis_size is not None and (isinstance(axis_size, bool) or not isinstance(axis_size, (int, np.integer))):
-        raise TypeError(f"axis_size is the number of lanes, not {axis_size!r}")
+        raise TypeError(f"axis_size must be the number of lanes, not {axis_size!r}")
     if axis_size is not None and axis_size < 0:
-        raise ValueError(f"axis_size={axis_size}: the number of lanes is not negative")
+        raise ValueError(f"axis_size={axis_size}: the number of lanes must not be negative")
     if isinstance(new_states, (bool, float)):
-        raise TypeError(f"new_states is an axis or names states, not {new_states!r}: write `new_states=0`")
+        raise TypeError(f"new_states must be an axis or name states, not {new_states!r}: write `new_states=0`")
     names = {"axis_name": axis_name, "spmd_axis_name": spmd_axis_name}
     return lift(_Vmap(in_axes, out_axes, in_states, out_states, new_states, rngs == "split", axis_size, names), fun)
 
@@ -167,7 +167,7 @@ class _Vmap(NamedTuple):
     def _of_modules(self, core: Core, arguments: list[tuple[Any, Any]], named: Mapping[State[Any], Any]) -> Any:
         """Return the axes of states that modules among the arguments have by `in_axes`, see `axes_of_states`.
 
-        An axis for all arguments, as the default is, is for modules too, unless `in_states` speaks of them.
+        One axis for all arguments, as by default, holds for modules too, unless `in_states` names them.
         """
         if self.in_states is not None:
             each = (isinstance(self.in_axes, (tuple, dict)), isinstance(self.in_axes, dict))
@@ -301,7 +301,7 @@ class _Lane:
         if differs:
             raise BatchAxisError(
                 f"`{user}` writes a value that differs per lane to {', '.join(map(locate, differs))}, which all lanes "
-                "share. Name it in `in_states` if it has one value per lane already, in `out_states` if it is to get "
+                "share. Name it in `in_states` if it already has one value per lane, in `out_states` if it is to get "
                 "one."
             )
         for name, leaf, axis in each_result("out_axes", self._rule.out_axes, out, self._core, _is_axis):
@@ -324,7 +324,7 @@ def _axes_named(selector: Any) -> set[Any]:
 def _check_axes(argument: str, axes: Any) -> None:
     for axis in jax.tree.leaves(axes):
         if not _is_axis(axis):
-            raise TypeError(f"{argument}={axes!r} holds {axis!r}: axes are whole numbers or None")
+            raise TypeError(f"{argument}={axes!r} holds {axis!r}: axes must be whole numbers or None")
 
 
 def _count(

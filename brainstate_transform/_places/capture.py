@@ -1,10 +1,9 @@
-"""What a function reaches by name: the one reading of functions, for all who ask.
+"""What a function reaches by name: the one reading of functions, for all parts of the package.
 
 *Place*: where Python finds a thing by a name, and where another may be put: a variable, an attribute, an item.
-*Step*: what one thing leads to.  A function leads to what its closure, its defaults and the globals that its code loads
-hold; a method to its object; a partial to its arguments; a plain object to those of its attributes, and of the members
-of its class, that the code names.  What belongs to Python or to a library is not entered, but for the functions that it
-was given.
+*Step*: what one thing leads to.  A function leads to what its closure, its defaults and the globals in its code hold.
+A method leads to its object, and a partial to its arguments.  A plain object leads to those of its attributes, and of
+the members of its class, that the code names.  Objects of Python or of a library lead to the functions in them alone.
 
 `Capture` follows the steps from a function to all that its program depends on:
 
@@ -14,7 +13,7 @@ was given.
 - *unwatched places*: what was found there can change inside, and to compare it would cost too much.
 
 What a place is to hold may be changed by the function itself while it is traced, such as a count of the traces.  Such a
-place is no part of the program.  Nobody can tell that from the code alone, so places that the code seems to change are
+place is not part of the program.  The code alone does not show that, so places that the code seems to change are
 *undecided* until the first trace is over: see `Places.ask_again`.
 """
 

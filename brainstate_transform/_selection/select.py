@@ -1,8 +1,10 @@
 """The one grammar by which users name states: in ``wrt``, ``in_states``, ``out_states``, ``donate_states``, shardings.
 
 *selector*: a State; a Node, for all its states; text, for a tag, a path or a glob; a filter; a state tree; or a
-container of selectors.  *placed selector*: a selector, ``{place: selector}`` or ``{selector: place}``, where a place
-is an axis, a PartitionSpec, or whatever else the transform gives to states.
+container of selectors.
+
+*placed selector*: a selector, ``{place: selector}`` or ``{selector: place}``.  A place is an axis, a PartitionSpec, or
+whatever else the transform gives to states.
 """
 
 from __future__ import annotations
@@ -46,16 +48,16 @@ class Selection:
         self._build = build
 
     def gather(self, values: Any) -> Any:
-        """Put one value for each state into the structure of the selector; a state tree there knows its States."""
+        """Put one value for each state into the structure of the selector."""
         tree = self._build(iter(values))
         note_owners(tree, lambda: self._build(iter(self.states)))
         return tree
 
     def scatter(self, tree: Any) -> list[Any]:
-        """Take one value for each state out of the structure of the selector; what `gather` put together.
+        """Take one value for each state out of the structure that `gather` built.
 
         Raises:
-            ValueError: The structure is another one.
+            ValueError: The structure is not that of the selector.
         """
         template = self.gather(range(len(self.states)))
         if isinstance(template, FlattedDict) and isinstance(tree, Mapping) and not isinstance(tree, StateTree):
@@ -66,26 +68,25 @@ class Selection:
 
 
 def select(selector: Any, core: Core, argument: str) -> Selection:
-    """Resolve a selector: what a user writes to name states becomes a list of States.
+    """Resolve a selector: turn what a user writes to name states into a list of States.
 
-    For a rule whose users choose states, called in its `run`, where the graph is that of the call:
-    ``chosen = select(wrt, core, "wrt")``, then ``StateValues.read(chosen.states)`` as input of the core, and
-    ``chosen.gather(values)`` for a result in the structure that the user named them in.
+    It is for a rule whose users choose states. Call it in `run`, where the graph is that of the call:
+    ``chosen = select(wrt, core, "wrt")``. Then ``StateValues.read(chosen.states)`` is the input of the core, and
+    ``chosen.gather(values)`` has the structure of the selector.
 
     Args:
-        selector: A State; a Node, for all its states; text, for the states that have it as tag, stand at or below it as
-            a dotted path, or whose path fits it as a glob; a filter, asked about the states that the function touches
-            and their paths from the node that it reaches; a state tree, for the states at its paths; or a mapping,
-            list, tuple or set of selectors.
+        selector: A State; a Node, for all its states; text, for a tag, a path or a glob, see `Named`; another filter; a
+            state tree, for the states at its paths; or a mapping, list, tuple or set of selectors. Text and filters
+            choose among the states that the function touches, by their paths from the node that it reaches.
         core: The function whose touched graph a filter looks at.
         argument: The user's argument, for messages.
 
     Returns:
-        The selection; its structure is that of the selector, with a FlattedDict by path for a Node, text or filter: by
-        the paths in the model or, where several models hold them, with the function's name for each in front.
+        The selection, in the structure of the selector; a Node, text or filter gives a FlattedDict by path. The paths
+        are those in the model. If several models hold the states, the function's name for the model comes first.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: The selector is something else.
         ValueError: A part of it selects no state, or two parts select the same one.
 
     Example:
@@ -115,7 +116,7 @@ def _selected(selector: Any, core: Core, argument: str) -> _Built:
 
 
 def place(selector: Any, core: Core, argument: str, default: Any, is_place: Callable[[Any], bool]) -> dict[Any, Any]:
-    """Resolve a placed selector: states, each with an axis, a sharding or whatever else the transform gives to it.
+    """Resolve a placed selector: states, each with an axis, a sharding or another place that the transform gives it.
 
     Args:
         selector: None, for no state; a selector, whose states get `default`; ``{place: selector}``; or
@@ -129,7 +130,7 @@ def place(selector: Any, core: Core, argument: str, default: Any, is_place: Call
         The place of each selected state.
 
     Raises:
-        TypeError: A part of it is no selector.
+        TypeError: A part of it is not a selector.
         ValueError: A selector selects no state, or two give the same one different places.
 
     Example:
@@ -338,4 +339,4 @@ def _reading(text: str, core: Core, argument: str) -> set[State[Any]]:
 def _none(filter: Any, core: Core, argument: str) -> ValueError:
     found = states(core.touched_graph().root)
     there = some(map(dotted, found), len(found)) or "no state"
-    return ValueError(f"{argument}={filter!r} selects no state of what `{core.__qualname__}` touches; there is {there}")
+    return ValueError(f"{argument}={filter!r} selects no state that `{core.__qualname__}` touches; it touches {there}")

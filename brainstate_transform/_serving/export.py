@@ -109,7 +109,9 @@ class Exported:
     def _check(self, states: Mapping[str, Any]) -> None:
         wanted = self.states_info
         if not isinstance(states, Mapping):
-            raise TypeError(f"the first argument of {self.name!r} is a dict of its states, by the paths {list(wanted)}")
+            raise TypeError(
+                f"the first argument of {self.name!r} must be a dict of its states, by the paths {list(wanted)}"
+            )
         missing = [path for path in wanted if path not in states]
         unknown = [path for path in states if path not in wanted]
         if missing or unknown:
@@ -128,12 +130,12 @@ class Exported:
 
 @boundary
 def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, **kwargs: Any) -> Exported:
-    """Turn a compiled function into what can be saved as bytes and run elsewhere; no state changes.
+    """Turn a compiled function into a program that can be saved as bytes and run elsewhere; no state changes.
 
     Args:
         fun: A function compiled by `jit`.
         *args: Arguments like those of the calls, or their shapes, which may be symbolic. Nodes and static arguments
-            become part of the program, and the calls are made without them.
+            become part of the program, and calls leave them out.
         platforms: As in ``jax.export.export``: what to compile for, such as ``("cpu", "cuda", "tpu")``.
         **kwargs: Keyword arguments.
 
@@ -186,7 +188,7 @@ def export(fun: _Jitted, /, *args: Any, platforms: Sequence[str] | None = None, 
 
 
 def deserialize(data: bytes | bytearray) -> Exported:
-    """Turn bytes into what they were serialized from; the code of the model is not needed.
+    """Read an `Exported` from bytes; the code of the model is not needed.
 
     Args:
         data: From `Exported.serialize`.

@@ -71,7 +71,7 @@ class Program:
             if name in states and struct_of(states[name]) != struct_of(first)
         ]
         if wrong:
-            raise ValueError(f"these are no states of {self!r}: {'; '.join(wrong)}")
+            raise ValueError(f"these are not states of {self!r}: {'; '.join(wrong)}")
         self._states = {name: states[name] for name in self._first}
 
     def reset(self) -> None:
@@ -104,7 +104,7 @@ class Program:
         if name is None and len(self._functions) == 1:
             return next(iter(self._functions.values()))
         if name is None:
-            raise TypeError(f"{self!r} has several functions: say which, as in `program.{self.names[0]}(...)`")
+            raise TypeError(f"{self!r} has several functions: name one, as in `program.{self.names[0]}(...)`")
         if name not in self._functions:
             raise AttributeError(f"{self!r} has no function {name!r}")
         return self._functions[name]

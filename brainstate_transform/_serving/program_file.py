@@ -41,7 +41,7 @@ def save_program(
 ) -> None:
     """Write what `export` returned, and the present values of the states, to one file.
 
-    A state that several functions use is written once, whatever they call it; the name is that of the first. The file
+    A state that several functions use is written once, under the name that the first of them has for it. The file
     appears whole or not at all: it is written beside its place and then moved there.
 
     Args:
@@ -53,8 +53,8 @@ def save_program(
 
     Raises:
         TypeError: Something was not made by `export`, or takes or returns a type of tree unknown to ``jax.export``.
-        ValueError: A state was changed in shape since, is changed in shape by a call, or holds no array; or a program
-            is for several devices.
+        ValueError: A state has another shape than at the export, changes its shape in a call, or holds no array; or a
+            program is for several devices.
         ImportError: The library flatbuffers is missing, with which JAX writes programs.
 
     Example:
@@ -177,7 +177,7 @@ class _StateArrays:
             if name not in given or given[name] != shape:
                 raise ValueError(
                     f"`{function}` changes the shape of state {name} from {describe(given.get(name))} to "
-                    f"{describe(shape)}, and could be called once only: keep the shape"
+                    f"{describe(shape)}, so it could be called only once: keep the shape"
                 )
         (_, args, kwargs), _ = jax.tree.unflatten(inner.in_tree, range(inner.in_tree.num_leaves))
         out, _ = jax.tree.unflatten(inner.out_tree, range(inner.out_tree.num_leaves))
@@ -200,7 +200,7 @@ class _StateArrays:
     def _add_arrays(self, function: str, path: str, value: Any, info: Any) -> None:
         leaves, _ = tree_flatten_with_path(value)
         if any(isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) for _, leaf in leaves):
-            raise ValueError(f"state {path} of `{function}` holds {describe(value)}, which is no array to write")
+            raise ValueError(f"state {path} of `{function}` holds {describe(value)}, which is not an array")
         shapes = jax.tree.map(struct_of, value)
         if not alike(shapes, info):
             raise ValueError(
@@ -230,7 +230,8 @@ def _read(file: BinaryIO) -> tuple[Program, list[str]]:
         contents = json.loads(archive.read("program.json"))
         if (contents["format"], contents["version"]) != (_FORMAT, _VERSION):
             raise ValueError(
-                f"it is a {contents['format']} of version {contents['version']}, and this reads {_VERSION}"
+                f"it is a {contents['format']} of version {contents['version']}, and this library reads version "
+                f"{_VERSION}"
             )
         for i, header in enumerate(contents["states"]):
             name, array = header["name"], np.load(io.BytesIO(archive.read(f"states/{i}.npy")), allow_pickle=False)

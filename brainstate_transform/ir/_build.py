@@ -40,7 +40,7 @@ def eqns_to_jaxpr(
     """
     for eqn in eqns:
         if not isinstance(eqn, JaxprEqn):
-            raise TypeError(f"eqns holds a {type(eqn).__name__}; equations are needed, as in `jaxpr.eqns`")
+            raise TypeError(f"eqns holds a {type(eqn).__name__}; give equations, as in `jaxpr.eqns`")
     if invars is None:
         invars = _free(eqns, outvars or (), constvars)
     if outvars is None:

@@ -36,7 +36,7 @@ def cse(jaxpr: Any) -> Any:
         A program of the same kind that computes the same; `jaxpr` itself where there is nothing to do.
 
     Raises:
-        TypeError: It is no jaxpr.
+        TypeError: It is not a jaxpr.
 
     Example:
         >>> import jax, jax.numpy as jnp

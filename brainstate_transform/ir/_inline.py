@@ -30,7 +30,7 @@ def inline_jit(jaxpr: Any, should_expand: Callable[[JaxprEqn], bool] | None = No
         A program of the same kind that computes the same; `jaxpr` itself where there is nothing to do.
 
     Raises:
-        TypeError: It is no jaxpr, or `should_expand` is no function.
+        TypeError: It is not a jaxpr, or `should_expand` is not a function.
 
     Example:
         >>> import jax
@@ -39,7 +39,7 @@ def inline_jit(jaxpr: Any, should_expand: Callable[[JaxprEqn], bool] | None = No
         { lambda ; a:f32[]. let b:f32[] = add a 1.0:f32[] in (b,) }
     """
     if should_expand is not None and not callable(should_expand):
-        raise TypeError(f"should_expand is a function of an equation, not {type(should_expand).__name__}")
+        raise TypeError(f"should_expand must be a function of an equation, not {type(should_expand).__name__}")
 
     def rewrite(program: Any, recurse: Recurse, holds: bool) -> Any:
         return _inlined(program, recurse, holds, should_expand or (lambda eqn: True))

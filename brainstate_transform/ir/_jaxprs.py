@@ -57,7 +57,7 @@ def parts(program: Any) -> Parts:
 def checked(program: Any) -> Any:
     """Return `program` if it is a jaxpr of either kind."""
     if not isinstance(program, (Jaxpr, ClosedJaxpr)):
-        raise TypeError(f"a Jaxpr or ClosedJaxpr is needed, as jax.make_jaxpr returns it, not {type(program).__name__}")
+        raise TypeError(f"expected a Jaxpr or ClosedJaxpr, as jax.make_jaxpr returns it, not {type(program).__name__}")
     return program
 
 

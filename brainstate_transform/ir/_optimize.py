@@ -39,7 +39,7 @@ def optimize_jaxpr(jaxpr: Any, max_iterations: int = 3, optimizations: str | Ite
         is nothing to do.
 
     Raises:
-        TypeError: It is no jaxpr, or `max_iterations` is no integer.
+        TypeError: It is not a jaxpr, or `max_iterations` is not an integer.
         ValueError: An unknown optimization, or less than one iteration.
 
     Example:
@@ -51,9 +51,9 @@ def optimize_jaxpr(jaxpr: Any, max_iterations: int = 3, optimizations: str | Ite
     checked(jaxpr)
     passes = [_PASSES[name] for name in _named(optimizations)]
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, int):
-        raise TypeError(f"max_iterations is an integer, not {max_iterations!r}")
+        raise TypeError(f"max_iterations must be an integer, not {max_iterations!r}")
     if max_iterations < 1:
-        raise ValueError(f"max_iterations is at least 1, not {max_iterations}")
+        raise ValueError(f"max_iterations must be at least 1, not {max_iterations}")
     for _ in range(max_iterations):
         before = jaxpr
         for run in passes:

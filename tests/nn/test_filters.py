@@ -251,5 +251,5 @@ def test_what_looks_finds_nothing(verb):
 def test_a_tag_of_some_and_the_path_of_others_is_refused(verb, tmp_path_factory):
     net = Net()
     net.body.weight = ParamState(jnp.ones((2, 2)), tag="head")
-    with pytest.raises(ValueError, match="is a tag of 1 states and the path of 2 others"):
+    with pytest.raises(ValueError, match=r"is the tag of some states \(1\) and the path of others \(2\)"):
         ALL[verb](net, "head", os.fspath(tmp_path_factory.mktemp("files")))

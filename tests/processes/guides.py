@@ -1,8 +1,8 @@
 """The guides that the packages fulfil: what their reader types works, and prints what they show.
 
-guide_pages.py has an example for each code cell of the guides.  The guides themselves are not part of this repository;
-where the environment variable ``BRAINSTATE_GUIDES`` names a folder that has them, their own code is run too, under the
-names of the reference system.
+guide_pages.py has an example for each code cell of the guides, and docs/guides/jit_notebook.md has the cells of one of
+them as they are.  The guides themselves are not part of this repository; where the environment variable
+``BRAINSTATE_GUIDES`` names a folder that has them, their own code is run too, under the names of the reference system.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import brainstate_nn
 import brainstate_transform
 from brainstate_graph import State
 from tests.public.guide_pages import PAGES
+from tests.public.notebooks import cells_of
+from tests.public.sources import ROOT
 
 NAMES = {
     "__name__": "guide",
@@ -55,6 +57,45 @@ def test_page(page):
     result = doctest.DocTestRunner(verbose=False).run(example, out=report.write)  # by the letter: no flags
     assert result.attempted
     assert not result.failed, report.getvalue()
+
+
+# ------------------------------------------------------------------------------------------- the notebook of one guide
+
+NOTEBOOK = ROOT / "docs/guides/jit_notebook.md"
+MEANS = "step 0: mean=1.50\nstep 1: mean=2.00\nstep 2: mean=2.50\n"
+GRADIENT = """\
+grad {} TreefyState(
+  type=<class 'brainstate_nn.ParamState'>,
+  value=Array({}, dtype=float32),
+  tag=None
+)
+"""
+SOFTPLUS = """\
+Array([0.00671535, 0.03505242, 0.17300805, 0.69314724, 1.839675  ,
+       3.368386  , 5.0067153 ], dtype=float32)"""
+# What the guide shows below its cells, in their order: what they print, and their last value.
+SHOWN = [
+    ("", ""),
+    ("", SOFTPLUS),
+    ("", ""),
+    (MEANS, "(30.0, 12)"),
+    ("", "Array([1.3132617, 1.3132617, 1.3132617, 1.3132617], dtype=float32)"),
+    ("", "Array([0.3132617, 0.474077 , 0.6931472, 0.974077 , 1.3132617], dtype=float32)"),
+    (MEANS, "(12, 30.0)"),
+    ("".join(f"{verb} param paths: [('bias',), ('weight',)]\n" for verb in ("treefy_split", "treefy_states")), ""),
+    ("loss: 2.5\n" + GRADIENT.format("bias", "[-3.]") + GRADIENT.format("weight", "[[-2.]]"), ""),
+    ("[ 6. 34.] [ 6. 34.] [10. 98.]\n", ""),
+]
+
+
+def cells_of_the_notebook() -> list[str]:
+    """The cells but the one that shows pages to unfold: the guide has none of these."""
+    return [cell for cell in cells_of(NOTEBOOK.read_text()) if "treescope" not in cell]
+
+
+def test_the_notebook_shows_what_the_guide_shows():
+    names: dict[str, Any] = {"__name__": "guide"}
+    assert [run_cell(cell, names) for cell in cells_of_the_notebook()] == SHOWN
 
 
 # ---------------------------------------------------------------------------------------- the guides, by the letter
@@ -112,6 +153,22 @@ def shown_in(cell: dict[str, Any]) -> tuple[str, str]:
     printed = "".join(joined(o["text"]) for o in outputs if o["output_type"] == "stream")
     result = "".join(joined(o["data"]["text/plain"]) for o in outputs if o["output_type"] == "execute_result")
     return printed.replace("<class 'brainstate.", "<class 'brainstate_nn."), result
+
+
+def as_we_write_it(cell: str) -> str:
+    """A cell of the guide with our names, without comments and in one layout."""
+    for theirs, ours in {"brainstate.transform.": "", "brainstate.graph.": "", "brainstate.nn.": "nn."}.items():
+        cell = cell.replace(theirs, ours)
+    return ast.unparse(ast.parse(cell.replace("brainstate.", "nn.")))
+
+
+@needs_guides
+def test_the_notebook_has_the_cells_of_the_guide():
+    (notebook,) = filter(None, map(as_notebook, texts()))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [shown_in(cell) for cell in cells] == SHOWN
+    ours = [ast.unparse(ast.parse(cell)) for cell in cells_of_the_notebook()]
+    assert [as_we_write_it(joined(cell["source"])) for cell in cells[1:]] == ours[1:]  # the first ones import
 
 
 @needs_guides

@@ -112,7 +112,7 @@ def check(folder: str) -> None:
     refused(GraphError, text, lambda: nn.save_states(f"{folder}/x", run))
 
     # Random streams are the same everywhere, or are said to differ.
-    text = "without a seed each of the 2 processes would draw numbers of its own: write `nn.seed(0)`"
+    text = "without a seed, each of the 2 processes would draw different numbers: write `nn.seed(0)`"
     refused(ValueError, text, nn.RandomState)
     refused(ValueError, text, lambda: nn.Linear(2, 3))
     nn.seed(0)
@@ -130,7 +130,7 @@ def check(folder: str) -> None:
     with nn.Checkpoints(f"{folder}/alone") as checkpoints:
         # What each process has for itself is written once, where all have the same.
         differs = {"a": nn.Linear(4, 4, rng=nn.RandomState(process)), "b": nn.State(process), "c": nn.State(np.ones(3))}
-        text = "nothing was written, for each process has a value of its own, and these differ: a.weight, b. Give all"
+        text = "nothing was written, because the processes have different values here: a.weight, b. Give all"
         refused(GraphError, text, lambda: checkpoints.save(0, differs))
         refused(GraphError, "these differ: the names", lambda: checkpoints.save(0, {"ab"[process]: nn.State(0)}))
         assert checkpoints.save(0, alone)

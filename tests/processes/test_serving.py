@@ -63,7 +63,7 @@ print(json.dumps(said))
 
 
 def guides_loader() -> str:
-    blocks = [b.code for b in blocks_of((ROOT / "docs" / "serving.md").read_text()) if "def load(" in b.code]
+    blocks = [b.code for b in blocks_of((ROOT / "docs" / "guides" / "serving.md").read_text()) if "def load(" in b.code]
     assert len(blocks) == 1
     return blocks[0]
 

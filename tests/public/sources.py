@@ -24,4 +24,5 @@ def exports(package: str) -> list[str]:
     """The names that the package's `__init__.py` imports, and so exports, in its order."""
     tree = ast.parse((folder(package) / "__init__.py").read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return [alias.asname or alias.name for node in imports for alias in node.names if node.module != "__future__"]
+    names = [alias.asname or alias.name for node in imports for alias in node.names if node.module != "__future__"]
+    return [name for name in names if name != "__version__"]

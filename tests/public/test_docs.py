@@ -1,8 +1,13 @@
-"""Every code block of the README.md files and of docs/*.md runs, and prints what the page says.
+"""Every code block of the README.md files and of docs/**/*.md runs, and prints what the page says.
 
 The blocks fenced as ``python`` in one page run in order, in one namespace, in an empty directory.  A ``text`` or
-``output`` block that follows such a block is what it prints.  A block fenced as ``python no-run`` is not run, and
-the line before it is an HTML comment that says why.
+``output`` block that follows such a block is what it prints.  A block fenced as ``python raises`` ends with an error
+or a warning, and the block that follows it is the last line that Python shows of that.  A block fenced as
+``python no-run`` is not run, and the line before it is an HTML comment that says why.
+
+A page that is a notebook has cells, fenced as ``{code-cell} ipython3``.  They run here in the same way, as plain Python
+without IPython's own commands; the site shows what they print and return.  A cell may begin with options, lines that
+start with a colon.  A cell with the tag ``raises-exception`` must raise one.
 """
 
 from __future__ import annotations
@@ -14,8 +19,9 @@ import re
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -23,7 +29,7 @@ import pytest
 from tests.public.sources import ROOT
 from tests.tables import each
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("brainstate_*/README.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 class Block(NamedTuple):
@@ -59,8 +65,44 @@ def printed_by(block: Block, following: Block | None, text: str) -> str | None:
     return None if any(line.strip() for line in between) else following.code
 
 
+@contextlib.contextmanager
+def raised_by_end(where: str) -> Iterator[None]:
+    """Print the last line of the traceback of the error that ends the block, with the name of the page for its path."""
+    path = where.rpartition(":")[0]
+    try:
+        yield
+    except Exception as error:
+        error.__notes__ = []
+        print("".join(traceback.format_exception_only(error)).replace(path, Path(path).name), end="")
+    else:
+        raise AssertionError(f"{where} raises nothing")
+
+
 def tidy(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
+
+
+def options_of(cell: str) -> list[str]:
+    """The lines at the top of a cell that are no code."""
+    return list(itertools.takewhile(lambda line: line.startswith(":"), cell.splitlines()))
+
+
+def run_block(block: Block, filename: str, module: types.ModuleType) -> str:
+    """Run a block in a module, and return what it prints."""
+    options = options_of(block.code) if block.info.startswith("{code-cell}") else []
+    # As many empty lines above as the page has, so that a traceback names the line of the page.
+    lines = block.code.splitlines()[len(options) :]
+    code = compile("\n" * (block.first + len(options)) + "\n".join(lines), filename, "exec")
+    out = io.StringIO()
+    ending: Any = contextlib.nullcontext()
+    if block.info == "python raises":
+        ending = raised_by_end(f"{filename}:{block.first}")
+    elif any("raises-exception" in line for line in options):
+        ending = pytest.raises(Exception)
+    with contextlib.redirect_stdout(out), ending:
+        exec(code, vars(module))
+        jax.effects_barrier()  # jax.debug.print may be late
+    return out.getvalue()
 
 
 def run_page(text: str, filename: str) -> None:
@@ -70,21 +112,18 @@ def run_page(text: str, filename: str) -> None:
     try:
         for block, following in itertools.zip_longest(blocks, blocks[1:]):
             language, *words = block.info.split() or [""]
-            if language != "python":
+            if language not in ("python", "{code-cell}"):
                 continue
             where = f"{filename}:{block.first}"
             if words == ["no-run"]:
                 before = lines[block.first - 2] if block.first > 1 else ""
                 assert re.match(r"\s*<!--\s*\w.*-->", before), f"{where}: say in a comment above why it is not run"
                 continue
-            assert not words, f"{where}: unknown word behind `python`: {' '.join(words)}"
-            expected, out = printed_by(block, following, text), io.StringIO()
-            with contextlib.redirect_stdout(out):
-                # as many empty lines above as the page has, so that a traceback names the line of the page
-                exec(compile("\n" * block.first + block.code, filename, "exec"), vars(module))
-                jax.effects_barrier()  # jax.debug.print may be late
+            known = [[], ["raises"]] if language == "python" else [["ipython3"]]
+            assert words in known, f"{where}: unknown word behind `{language}`: {' '.join(words)}"
+            expected, printed = printed_by(block, following, text), run_block(block, filename, module)
             if expected is not None:
-                assert tidy(out.getvalue()) == tidy(expected), f"{where} prints something else than the page says"
+                assert tidy(printed) == tidy(expected), f"{where} prints something else than the page says"
     finally:
         del sys.modules[module.__name__]
 
@@ -92,7 +131,8 @@ def run_page(text: str, filename: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page(page.read_text(), str(page))
+    with jax.numpy_rank_promotion("allow"):  # what JAX does for a reader; the tests set "raise"
+        run_page(page.read_text(), str(page))
 
 
 GOOD = """\
@@ -118,10 +158,34 @@ rm everything
 print("not compared", a)
 ```
 
+```python raises
+1 / 0
+```
+
+```text
+ZeroDivisionError: division by zero
+```
+
 Words between.
 
 ```text
 something else
+```
+
+```{code-cell} ipython3
+:tags: [hide-input]
+
+b = a + 1
+b
+```
+
+```{code-cell} ipython3
+:tags: [raises-exception]
+b / 0
+```
+
+```python
+assert b == 2
 ```
 """
 
@@ -139,6 +203,11 @@ def test_a_good_page_passes():
         ("<!-- -->\n```python no-run\npass\n```", AssertionError, "say in a comment"),
         ("```python norun\npass\n```", AssertionError, "unknown word"),
         ("```python\npass\n", AssertionError, "does not end"),
+        ("```{code-cell}\npass\n```", AssertionError, "unknown word"),
+        ("```{code-cell} ipython3\n:tags: [hide-input]\ny\n```", NameError, "y"),
+        ("```{code-cell} ipython3\n:tags: [raises-exception]\npass\n```", pytest.fail.Exception, "DID NOT RAISE"),
+        ("```python raises\npass\n```", AssertionError, "bad.md:1 raises nothing"),
+        ("```python raises\n1 / 0\n```\n```text\nKeyError\n```", AssertionError, "prints something else"),
         ("```python\nx = 1\n```\n```python\ny\n```", NameError, "y"),
     ],
 )

@@ -39,10 +39,13 @@ def test_no_underscore_and_no_name_twice(package):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_version_is_that_of_the_project(package):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert importlib.import_module(package).__version__ == project["version"]
+def test_the_version_is_written_once():
+    (version,) = {importlib.import_module(package).__version__ for package in PACKAGES}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert f'__version__ = "{version}"' in (ROOT / project["tool"]["hatch"]["version"]["path"]).read_text()
+    assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.parametrize("package", ALL)

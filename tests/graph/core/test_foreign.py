@@ -213,7 +213,7 @@ def test_bad_types():
 
     parts = (lambda t: ([("x", 1), ("x", 2)], None), setattr, delattr, lambda _: Twice(), len)
     register_graph_node_type(Twice, *parts)
-    with pytest.raises(GraphError, match=r"at t: a Twice flattens to children of equal keys \['x', 'x'\]"):
+    with pytest.raises(GraphError, match=r"at t: a Twice flattens to children with equal keys \['x', 'x'\]"):
         graphdef(Gadget(t=Twice()))
     with pytest.raises(TypeError, match="Twice is registered already"):
         register_graph_node_type(Twice, *parts)

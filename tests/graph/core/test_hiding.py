@@ -73,7 +73,9 @@ def test_a_method_of_the_class_is_not_hidden_by_a_part():
     cell = Cell()
     for name in ("step", "new", "__init__"):
         for part in (Cell(), State(1.0), [Cell()], {"a": (State(1.0),)}):
-            with pytest.raises(TypeError, match=rf"`{name}` of Cell is a method, which this \w+ would hide: .*{name}_"):
+            with pytest.raises(
+                TypeError, match=rf"`{name}` of Cell is a method, and this \w+ would hide it: .*{name}_"
+            ):
                 setattr(cell, name, part)
         setattr(cell, name, len)  # a function may
     for name in ("graph_invisible_attrs", "graph_in_paths"):

@@ -136,7 +136,7 @@ def test_a_state_made_in_an_overlay():
             s.value = 3.0
         assert inner.written() == [(s, 3.0)]
     assert not overlay.writes
-    message = r"Param 'lost' was made inside a transformed function, and its value did not leave it"
+    message = r"Param 'lost' was made inside a transformed function, and its value did not leave that function"
     for read in (lambda: s.value, lambda: read_values([s]), lambda: treefy_split([s]), s.copy, lambda: pickle.dumps(s)):
         with pytest.raises(TraceContextError, match=message):
             read()

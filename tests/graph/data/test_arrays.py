@@ -113,7 +113,7 @@ def given_away():
     ("make", "words"),
     [
         (lambda: jax.random.key(0), "hold it in a State"),
-        (given_away, "no data any more"),
+        (given_away, "the array was deleted, and its data with it"),
         (lambda: jnp.broadcast_to(jnp.asarray(2.0), (2,)), "weak type"),
     ],
 )
@@ -134,7 +134,7 @@ def test_objects_have_no_form():
     ids=str,
 )
 def test_dtypes_that_a_npy_file_does_not_spell_have_no_form(spec):
-    with pytest.raises(GraphError, match="has no form"):
+    with pytest.raises(GraphError, match="cannot be written as data"):
         dtype_form(np.dtype(spec))
 
 
@@ -162,7 +162,7 @@ def data(n):
     ids=str,
 )  # fmt: skip
 def test_bad_dtypes(form):
-    with pytest.raises(GraphError, match=r"no (dtype|shape)"):
+    with pytest.raises(GraphError, match=r"not a (dtype|shape)"):
         dtype_of(form)
 
 
@@ -170,7 +170,7 @@ def test_a_deep_dtype():
     form = "<f4"
     for _ in range(5000):
         form = [["a", form]]
-    with pytest.raises(GraphError, match="no dtype"):
+    with pytest.raises(GraphError, match="not a dtype"):
         dtype_of(form)
 
 

@@ -142,7 +142,7 @@ def test_what_has_no_identity_outside_the_process():
     with pytest.raises(GraphError) as caught:
         fingerprint(graphdef(model))
     lines = str(caught.value).splitlines()
-    assert lines[0] == "there is no fingerprint of what is compared by identity:"
+    assert lines[0] == "a fingerprint cannot be made of what is compared by identity:"
     assert sorted(line.split(": ")[0].strip() for line in lines[1:]) == ["at f.0", "at layers.0.lock", "at ok.key"]
     with pytest.raises(TypeError, match=r"write `fingerprint\(graphdef\(model\)\)`"):
         fingerprint(model)

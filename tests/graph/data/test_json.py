@@ -131,7 +131,7 @@ def test_large_graphs_in_linear_time(make, size):
 def test_a_problem_at_the_end_of_a_long_chain():
     shape = graphdef(chain(20_000))
     text = to_json(shape).replace("true", "1.5")
-    with pytest.raises(GraphError, match=r"next\.next\.next\.end: no value"):
+    with pytest.raises(GraphError, match=r"next\.next\.next\.end: not a value"):
         from_json(text, ALLOW)
 
 

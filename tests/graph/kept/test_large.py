@@ -288,8 +288,8 @@ def told(root):
 
 
 STATE = "Hold it in a State, `inner.data = State(inner.data)`, or pass it as an argument."
-PART = "is part of the programs that are compiled with the model: it was gone through to tell it from others, "
-BESIDE = "holds nodes or states among plain items: "
+PART = "is part of the programs that are compiled with the model. To read it all took "
+BESIDE = "holds nodes or states among plain items. "
 DEAR = {
     "an array": (lambda: np.zeros(10_000, "f4"), "inner.data (f32[10000], 40.0 kB)", STATE),
     "bytes": (lambda: bytearray(40_000), "inner.data (bytearray, 40.0 kB)", "graph_invisible_attrs"),
@@ -302,7 +302,7 @@ DEAR = {
     "in a list": (lambda: [np.zeros(10_000, "f4")], "inner.data.0 (f32[10000], 40.0 kB)", "in a State or pass"),
     "in an object": (lambda: Config([*range(2 * MANY)]), "inner.data (Config with a list of 2,000)", "argument"),
     "beside a state": (lambda: [State(1.0), *range(MANY)], "inner.data (list of 1,001)", "a container of their own"),
-    "beside a node": (lambda: {"n": Gadget(), **pairs()}, "inner.data (dict of 1,001)", "looked at in each call"),
+    "beside a node": (lambda: {"n": Gadget(), **pairs()}, "inner.data (dict of 1,001)", "compares all of them"),
 }  # fmt: skip
 
 

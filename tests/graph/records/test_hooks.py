@@ -258,7 +258,7 @@ def test_gradients_go_through_hooks():
 
 def test_bad_registrations():
     s = State(1.0)
-    with pytest.raises(ValueError, match="no kind of hook: use one of init, read"):
+    with pytest.raises(ValueError, match="is not a kind of hook: use one of init, read"):
         s.register_hook("writes", print)
     with pytest.raises(ValueError, match="register_state_hook"):
         s.register_hook("init", print)

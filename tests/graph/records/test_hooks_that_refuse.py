@@ -99,7 +99,7 @@ def test_an_unknown_kind_is_refused_with_and_without_hooks():
     s = State(1.0)
     for _ in range(2):
         for register in (register_state_hook, s.register_hook):
-            with pytest.raises(ValueError, match=r"'bad' is no kind of hook.*write_before"):
+            with pytest.raises(ValueError, match=r"'bad' is not a kind of hook.*write_before"):
                 register("bad", print)
             with pytest.raises(TypeError, match=r"function"):
                 register("read", "print")

@@ -36,10 +36,10 @@ def test_an_assignment_is_told_with_the_path_and_the_function() -> None:
     net = Gain()
     predict = predict_of(net)
     assert predict(x) == 6.0
-    with pytest.warns(UserWarning, match="goes on with the old value") as told:
+    with pytest.warns(UserWarning, match="keeps the old value") as told:
         net.w.value = jnp.float32(5.0)
     (warning,) = told
-    assert "State at Gain.w is assigned, and `predict_of.<locals>.predict` goes on" in str(warning.message)
+    assert "State at Gain.w was assigned, but `predict_of.<locals>.predict` keeps" in str(warning.message)
     assert "from brainstate_transform import jit" in str(warning.message)
     assert warning.filename == __file__
     assert predict(x) == 6.0  # as was told
@@ -55,7 +55,7 @@ def test_what_a_compiled_step_assigns_is_told() -> None:
     def step() -> None:
         net.w.value += 1.0
 
-    with pytest.warns(UserWarning, match=r"Gain\.w is assigned, and `predict_of"):
+    with pytest.warns(UserWarning, match=r"Gain\.w was assigned, but `predict_of"):
         step()
     step()
     assert net.w.value == 5.0
@@ -85,7 +85,7 @@ def test_other_ways_to_hand_it_to_jax(kind: str) -> None:
     else:
         run = predict_of(bt.grad(net))
     run(x)
-    with pytest.warns(UserWarning, match=r"Gain\.w is assigned"):
+    with pytest.warns(UserWarning, match=r"Gain\.w was assigned"):
         net.w.value = jnp.float32(5.0)
 
 
@@ -93,7 +93,7 @@ def test_a_read_by_our_jit_inside_is_one_too() -> None:
     net = Gain()
     run = predict_of(bt.jit(lambda x: net(x)))
     assert run(x) == 6.0
-    with pytest.warns(UserWarning, match=r"Gain\.w is assigned"):
+    with pytest.warns(UserWarning, match=r"Gain\.w was assigned"):
         net.w.value = jnp.float32(5.0)
 
 

@@ -288,7 +288,7 @@ def test_a_list_in_which_a_number_takes_the_place_of_a_state_is_seen():
 def test_the_words_are_plain_text_where_the_error_goes_on():
     with pytest.raises(TypeError) as caught:
         State(1.0, name="gain") + 1
-    assert "State 'gain' is no array" in repr(caught.value)
+    assert "State 'gain' is not an array" in repr(caught.value)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again)) == (TypeError, str(caught.value))
     assert isinstance(again.args[0], str)

@@ -120,9 +120,9 @@ def test_alone_on_live_and_on_treefied_states(filter):
 
 def test_dots_stand_last():
     for dots in (..., True, Everything()):
-        with pytest.raises(ValueError, match=r"`\.\.\.` takes all that is left, so it stands last"):
+        with pytest.raises(ValueError, match=r"`\.\.\.` takes all states that are left, so it must be the last filter"):
             treefy_split(net(), dots, Param)
-        with pytest.raises(ValueError, match="so it stands last"):
+        with pytest.raises(ValueError, match="so it must be the last filter"):
             treefy_states(net()).filter(dots, Param)
     assert len(treefy_split(net(), Param, ..., ...)) == 4
     assert len(treefy_split(net(), Param, ..., True, Everything())) == 5
@@ -271,7 +271,7 @@ def test_what_is_no_filter(wrong):
 
 
 def test_a_tag_is_a_string():
-    with pytest.raises(TypeError, match=r"a tag is a string, not \['a'\].*Any\('a', 'b'\)"):
+    with pytest.raises(TypeError, match=r"a tag must be a string, not \['a'\].*Any\('a', 'b'\)"):
         WithTag(["a"])
 
 
@@ -344,7 +344,7 @@ def test_a_predicate_that_reads_values_is_asked_each_time():
 
 @each("tag", [["a"], ("a",), {"a"}, None, 3, b"a", State])
 def test_a_tag_is_one_string(tag):
-    with pytest.raises(TypeError, match=r"a tag is a string.*Any\('a', 'b'\)"):
+    with pytest.raises(TypeError, match=r"a tag must be a string.*Any\('a', 'b'\)"):
         WithTag(tag)
 
 

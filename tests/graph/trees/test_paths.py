@@ -110,11 +110,15 @@ def test_on_models_trees_and_nodes():
         (lambda: PathGlob("a[b.c]"), ValueError, r"a `\[` needs its `\]` in the same step"),
         (lambda: PathGlob("[]"), ValueError, "characters between"),
         (lambda: PathGlob("[z-a]"), ValueError, r"PathGlob\('\[z-a\]'\): bad character range z-a"),
-        (lambda: PathGlob(3), TypeError, r"a glob is dotted text, not 3"),
+        (lambda: PathGlob(3), TypeError, r"a glob must be dotted text, not 3"),
         (lambda: PathPrefix("a."), ValueError, r"PathPrefix\('a\.'\) has an empty step.*one dot between"),
         (lambda: PathPrefix(0), TypeError, r"dotted text or a tuple of keys, not 0: `PathPrefix\(\(0,\)\)`"),
         (lambda: PathRegex("a("), ValueError, r"PathRegex\('a\('\): missing \)"),
-        (lambda: PathRegex(re.compile("a")), TypeError, r"a regular expression is text.*flags stand inside: `\(\?i\)`"),
+        (
+            lambda: PathRegex(re.compile("a")),
+            TypeError,
+            r"a regular expression must be text.*write its flags inside: `\(\?i\)`",
+        ),
     ],
 )
 def test_mistakes(make, error, message):

@@ -220,7 +220,7 @@ def test_live_states_among_plain_data():
 def test_a_treefy_state_does_not_change():
     tree = treefy_states(net())
     ref = tree["head"]["bias"]
-    with pytest.raises(AttributeError, match=r"does not change, nor does the tree.*ref = ref\.replace\(value\)"):
+    with pytest.raises(AttributeError, match=r"is immutable, and so is the tree.*ref = ref\.replace\(value\)"):
         ref.value = 3.0
     for name in ("type", "tag", "other"):
         with pytest.raises(AttributeError):
@@ -231,7 +231,7 @@ def test_a_treefy_state_does_not_change():
 
 @each("wrong", [int, "Param", 3, State(1.0)])
 def test_a_treefy_state_has_a_class_of_states(wrong):
-    with pytest.raises(TypeError, match=r"has a class of states and a value, not .*TreefyState\(State, 1"):
+    with pytest.raises(TypeError, match=r"takes a class of states first, not .*TreefyState\(State, 1"):
         TreefyState(wrong, 1.0)
 
 

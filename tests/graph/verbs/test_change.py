@@ -238,7 +238,9 @@ def test_a_pop_is_whole_or_nothing(model, chosen):
     before, kept = clone(model), states(model)
     going = states(model, chosen)
     if set(going.values()) & in_fixed_places(model):
-        with pytest.raises(GraphError, match="nothing was popped, for states can be taken out of attributes and dicts"):
+        with pytest.raises(
+            GraphError, match="nothing was popped, because states can be taken out of attributes and dicts"
+        ):
             pop_states(model, chosen)
         assert_isomorphic(model, before)
         assert all(states(model)[path] is state for path, state in kept.items())
@@ -288,7 +290,7 @@ def test_states_in_lists_and_tuples_stay_and_all_are_named():
     text = str(caught.value)
     for words in ("bag.0 is in a Bag", "items.0 is in a list", "named.left is in a Pair", "pair.0 is in a tuple"):
         assert words in text
-    assert "make the container anew without them, as in `model.items = [...]`" in text
+    assert "make a new container without them, as in `model.items = [...]`" in text
     assert_isomorphic(model, before)
     keep = [Not(PathContains(key)) for key in ("items", "alias", "pair", "named", "bag")]
     assert list(pop_states(model, lambda path, s: all(f(path, s) for f in keep))) == [("a",)]

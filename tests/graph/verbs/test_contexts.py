@@ -183,7 +183,7 @@ def test_a_graph_of_another_context():
         ctx.treefy_merge(first, tree)
         with pytest.raises(GraphError, match=r"refers to the Gadget head of the GraphDef\(Gadget"):
             ctx.treefy_merge(second, rest)
-    with pytest.raises(GraphError, match="refers to what an earlier `treefy_split` of its `split_context` took apart"):
+    with pytest.raises(GraphError, match="refers to parts of an earlier `treefy_split` in its `split_context`"):
         treefy_merge(second, rest)
 
 

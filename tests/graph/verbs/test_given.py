@@ -131,7 +131,7 @@ UNEXPECTED = {
     "a static value": ({"head": {"rate": 1.0}}, r"unexpected: head\.rate \(the static value 0\.5, not a state\)$"),
     "a part": (
         {("head", "bias", "x"): 1.0},
-        r"unexpected: head\.bias\.x \(part of the value of the state head\.bias, which is given as a whole\)$",
+        r"unexpected: head\.bias\.x \(part of the value of the state head\.bias, whose whole value must be given\)$",
     ),
     "a state for a static value": ({"name": Param(1.0)}, r"unexpected: name \(the static value 'net', not a state\)$"),
     "a wrong index": ({"layers": {2: {"seen": 1}}}, r"unexpected: layers\.2\.seen$"),

@@ -190,22 +190,31 @@ X = jnp.ones((3, 5, 8))
     ("options", "message"),
     [
         ({"num_heads": 0}, "^num_heads must be a positive whole number, not 0$"),
-        ({"num_heads": 3}, "^num_heads=3 must divide in_size=8 without rest, .*: write `head_size=64`$"),
-        ({"num_kv_heads": 3}, "^num_kv_heads=3 must divide num_heads=4 without rest$"),
+        ({"num_heads": 3}, "^num_heads=3 must divide in_size=8 without a remainder, .*: write `head_size=64`$"),
+        ({"num_kv_heads": 3}, "^num_kv_heads=3 must divide num_heads=4 without a remainder$"),
         ({"num_kv_heads": -1}, "^num_kv_heads must be a positive whole number"),
         ({"kv_size": 1.5}, "^kv_size must be a positive whole number"),
         ({"out_size": 0}, "^out_size must be a positive whole number"),
         ({"head_size": "2"}, "^head_size must be a positive whole number"),
-        ({"dropout": 1.5}, "^dropout is the probability to drop an attention weight, between 0 and 1, not 1.5$"),
-        ({"dropout": 0.1, "attention_fn": max}, "^dropout needs the usual attention_fn"),
-        ({"rotary": nn.RotaryEmbedding(4)}, r"^rotary must turn heads of 2 features.*write `rotary=RotaryEmbedding\(2"),
-        ({"rotary": True}, "^rotary must turn heads of 2 features, and is True"),
+        ({"dropout": 1.5}, "^dropout must be the probability to drop an attention weight, between 0 and 1, not 1.5$"),
+        ({"dropout": 0.1, "attention_fn": max}, "^dropout needs the weights of attention"),
+        (
+            {"rotary": nn.RotaryEmbedding(4)},
+            r"^rotary must be made for heads of 2 features.*write `rotary=RotaryEmbedding\(2",
+        ),
+        ({"rotary": True}, "^rotary must be made for heads of 2 features, not True"),
         ({"scale": 0.0}, "^scale must be a number greater than 0, not 0.0$"),
         ({"softcap": -1}, "^softcap must be a number greater than 0, not -1$"),
-        ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the usual attention_fn"),
-        ({"attention_dot_general": jax.lax.dot_general, "attention_fn": max}, "^attention_dot_general needs the usual"),
+        ({"softcap": 1.0, "attention_fn": max}, "^softcap needs the weights of attention"),
+        (
+            {"attention_dot_general": jax.lax.dot_general, "attention_fn": max},
+            "^attention_dot_general needs the weights of attention",
+        ),
         ({"window": 0}, "^window must be a positive whole number, not 0$"),
-        ({"normalize_qk": (True,)}, "^normalize_qk must be one norm, or two, of queries and of keys, not 1$"),
+        (
+            {"normalize_qk": (True,)},
+            "^normalize_qk must be one norm, or a pair of norms for queries and keys, not 1 norms$",
+        ),
     ],
 )
 def test_the_constructor_checks(options, message):
@@ -213,13 +222,17 @@ def test_the_constructor_checks(options, message):
         nn.MultiHeadAttention(**{"num_heads": 4, "in_size": 8, **options})
     with pytest.raises(TypeError, match=r"^attention_fn must be a function \(query, key, value, \*, mask, is_causal"):
         nn.MultiHeadAttention(4, 8, attention_fn="cudnn")
-    with pytest.raises(TypeError, match=r"^attention_dot_general must be a function that is called as jax\.lax\.dot_g"):
+    with pytest.raises(
+        TypeError, match=r"^attention_dot_general must be a function with the arguments of jax\.lax\.dot_g"
+    ):
         nn.MultiHeadAttention(4, 8, attention_dot_general="int8")
 
 
 def test_what_chooses_the_program_is_no_array():
     for name in ("is_causal", "decode", "return_weights"):
-        with pytest.raises(TypeError, match=rf"^MultiHeadAttention takes True or False for `{name}`, not .*inside, or"):
+        with pytest.raises(
+            TypeError, match=rf"^MultiHeadAttention takes True or False for `{name}`, not .*as a constant, or"
+        ):
             jit(made())(X, **{name: True})
 
 
@@ -235,21 +248,21 @@ class Net(nn.Module):
         ((X[0, 0],), {}, r"needs at least 2 axes of `query`, which is f32\[8\]"),
         ((X, X[..., :6]), {}, r"expects 8 features along axis -1 of `key`, which is f32\[3,5,6\]"),
         ((X, X, X[..., :6]), {}, r"expects 8 features along axis -1 of `value`"),
-        ((X, None, X), {}, "was given `value` without `key`: give both, or `key` for both"),
-        ((X, X[:2]), {}, r"takes a `key` whose axes fit those of `query`, which is f32\[3,5,8\], not f32\[2,5,8\]"),
-        ((X, X, X[:, :2]), {}, r"takes a `value` whose axes fit those of `key`, .* not f32\[3,2,8\]"),
-        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True .* may see a key, which is f32\[3,8\]: .* `bias`$"),
-        ((X,), {"bias": MASK}, r"adds real numbers .* for `bias`, which is bool\[3,4,5,5\]: where a .* is `mask`$"),
-        ((X,), {"bias": 1j * X[..., :5]}, r"adds real numbers to logits for `bias`, which is c64\[3,5,5\]$"),
+        ((X, None, X), {}, "got `value` without `key`: give both, or `key` alone for both"),
+        ((X, X[:2]), {}, r"takes a `key` whose axes fit `query`, which is f32\[3,5,8\], not f32\[2,5,8\]"),
+        ((X, X, X[:, :2]), {}, r"takes a `value` whose axes fit `key`, .* not f32\[3,2,8\]"),
+        ((X,), {"mask": X[:, 0]}, r"takes a boolean `mask`, True .* may see a key, not f32\[3,8\]: .* `bias`$"),
+        ((X,), {"bias": MASK}, r"takes real numbers for `bias`, not bool\[3,4,5,5\]: booleans are for `mask`$"),
+        ((X,), {"bias": 1j * X[..., :5]}, r"takes real numbers for `bias`, not c64\[3,5,5\]$"),
         ((X,), {"bias": "alibi"}, "takes an array for `bias`, not a str"),
-        ((X,), {"bias": X[:, :4]}, r"takes a `bias` of shape \(3, 4, 5, 5\), .* of \(5, 5\), and not f32\[3,4,8\]"),
-        ((X,), {"mask": MASK[:2]}, r"takes a `mask` of shape \(3, 4, 5, 5\), .* of \(5, 5\), and not bool\[2,4,5,5\]"),
+        ((X,), {"bias": X[:, :4]}, r"takes a `bias` of shape \(3, 4, 5, 5\), .* of shape \(5, 5\), not f32\[3,4,8\]"),
+        ((X,), {"mask": MASK[:2]}, r"takes a `mask` of shape \(3, 4, 5, 5\), .*shape \(5, 5\), not bool\[2,4,5,5\]"),
         ((X,), {"mask": MASK[..., 0]}, r"takes a `mask` of shape .* not bool\[3,4,5\]"),
         ((X,), {"mask": MASK[0, 0, 0]}, r"takes a `mask` of shape .* not bool\[5\]"),
         ((X[0],), {"mask": MASK}, r"takes a `mask` of shape \(4, 5, 5\), .* not bool\[3,4,5,5\]"),
-        ((X,), {"positions": jnp.arange(5)}, "has no `rotary` that would use `positions`"),
-        ((X, X), {"positions": jnp.arange(5)}, "takes `positions` where a sequence sees itself, without a `key`"),
-        ((X, X), {"decode": True}, "takes `decode` where a sequence sees itself, without a `key`"),
+        ((X,), {"positions": jnp.arange(5)}, "has no `rotary` to use `positions`"),
+        ((X, X), {"positions": jnp.arange(5)}, "takes `positions` in self-attention only: leave out `key`"),
+        ((X, X), {"decode": True}, "takes `decode` in self-attention only: leave out `key`"),
         ((X,), {"decode": True}, r"has no cache for `decode`: call `init_cache\(\(3,\), max_length\)` first"),
     ],
 )  # fmt: skip

@@ -175,8 +175,8 @@ def test_beyond_the_end():
     before = treefy_states(net)
     with pytest.raises(
         ValueError,
-        match=r"^MultiHeadAttention at Net\.attention has room for 4 positions in its cache, of which 3 are filled: "
-        r"`query` with 2 more is too long$",
+        match=r"^MultiHeadAttention at Net\.attention has room for 4 positions in its cache, of which 3 are filled, "
+        r"and `query` has 2 more: call `reset_state\(\)`, or make a longer cache with `init_cache`$",
     ):
         layer(x[:, :2], decode=True)
     assert jax.tree.all(jax.tree.map(lambda a, b: a is b, before, treefy_states(net)))
@@ -195,7 +195,10 @@ def test_a_wrong_call_leaves_the_cache_as_it_was():
     net.attention.init_cache(2, LENGTH)
     x, before = sample(2, 1, 8), treefy_states(net)
     for options, message in [
-        ({"mask": jnp.ones((2, 2), bool)}, r"takes a `mask` of shape \(2, 4, 1, 6\), .* or of \(1, 6\), and not bool"),
+        (
+            {"mask": jnp.ones((2, 2), bool)},
+            r"takes a `mask` of shape \(2, 4, 1, 6\), .* or of shape \(1, 6\), not bool",
+        ),
         ({"positions": jnp.ones((2,), int)}, r"`positions` of shape \(1,\) or \(2, 1\)"),
         ({"positions": jnp.ones((1,))}, "whole numbers for `positions`"),
     ]:

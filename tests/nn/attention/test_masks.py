@@ -47,7 +47,7 @@ def test_combined_masks_are_those_of_nnx():
 
 
 def test_masks_that_do_not_fit_are_refused():
-    with pytest.raises(TypeError, match=r"^a mask is boolean, True where a query may see a key, not float32$"):
+    with pytest.raises(TypeError, match=r"^a mask must be boolean, True where a query may see a key, not float32$"):
         nn.combine_masks(jnp.ones((2, 2)))
     with pytest.raises(ValueError, match=r"^masks of shapes \[\(2, 2\), \(3, 3\)\] do not fit each other$"):
         nn.combine_masks(jnp.ones((2, 2), bool), jnp.ones((3, 3), bool))

@@ -160,5 +160,5 @@ def test_another_function_is_told_what_is_asked_for_and_no_more():
     }  # fmt: skip
     assert told["bias"].shape == (1, 1, 5, 5)
     net = nn.Sequential(made(attention_fn=functools.partial(attend)))
-    with pytest.raises(ValueError, match=r"at Sequential\.layers\.0 has an `attention_fn` of its own, whose"):
+    with pytest.raises(ValueError, match=r"at Sequential\.layers\.0 cannot return the weights of its `attention_fn`"):
         net.layers[0](X, return_weights=True)

@@ -62,7 +62,7 @@ def test_what_is_said_of_the_layer_holds_for_norms_that_take_it():
     [
         ("rms", "not 'rms'"),
         (2.0, "not 2.0"),
-        (lambda size: jnp.ones(size), "not what gives a ArrayImpl"),
+        (lambda size: jnp.ones(size), "not a function that returns a ArrayImpl"),
         ((nn.RMSNorm, 1), "not 1"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_norm_that_does_not_fit_is_told_with_its_path():
         (nn.RMSNorm(8), r"^RMSNorm at Sequential\.layers\.0\.query_norm expects 8 features .* f32\[2,5,4,2\]"),
         (
             nn.Lambda(jnp.sum, -1),
-            r"^MultiHeadAttention at Sequential\.layers\.0 has a `query_norm` that makes f32",
+            r"^MultiHeadAttention at Sequential\.layers\.0 has a `query_norm` that turns f32",
         ),
     ]:
         net = nn.Sequential(made(normalize_qk=norm))

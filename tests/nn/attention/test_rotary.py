@@ -87,9 +87,9 @@ def test_it_has_no_state():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match=r"^head_size must be even, for features are turned in pairs, not 3$"):
+    with pytest.raises(ValueError, match=r"^head_size must be even, because features are rotated in pairs, not 3$"):
         nn.RotaryEmbedding(3)
-    with pytest.raises(ValueError, match=r"^rotary_size must be even, for features are turned in pairs, not 3$"):
+    with pytest.raises(ValueError, match=r"^rotary_size must be even, because features are rotated in pairs, not 3$"):
         nn.RotaryEmbedding(4, rotary_size=3)
     with pytest.raises(ValueError, match=r"^rotary_size must be a positive whole number, not 2\.0$"):
         nn.RotaryEmbedding(4, rotary_size=2.0)
@@ -120,6 +120,6 @@ def test_wrong_inputs_are_refused():
     for shape in ((2,), (3, 2), (1, 2, 3)):
         with pytest.raises(
             ValueError,
-            match=r"at Sequential\.layers\.0 takes `positions` of shape \(3,\) or \(2, 3\) for this input, which is i",
+            match=r"at Sequential\.layers\.0 takes `positions` of shape \(3,\) or \(2, 3\) for this input, not i",
         ):
             turn(x, jnp.ones(shape, int))

@@ -81,11 +81,11 @@ def test_what_is_not_allowed_is_neither_imported_nor_made(tmp_path, monkeypatch)
     with pytest.raises(GraphError) as caught:
         nn.load_model(path)
     assert str(caught.value) == (
-        f"{path}: this is no GraphDef that could be read:\n  at (root): the file names tests.laws.layer:Called, "
+        f"{path}: the GraphDef cannot be read:\n  at (root): the file names tests.laws.layer:Called, "
         'which is not allowed. If you trust the file, write `load_model(path, allow=[..., "tests.laws.layer"])`'
     )
     assert isinstance(nn.load_model(path, ["tests.laws.layer"]), Called)
-    with pytest.raises(TypeError, match=r"`allow` is a list: write `allow=\['tests.laws.layer'\]`"):
+    with pytest.raises(TypeError, match=r"`allow` must be a list: write `allow=\['tests.laws.layer'\]`"):
         nn.load_model(path, "tests.laws.layer")
 
 
@@ -101,7 +101,7 @@ def test_of_this_package_only_what_models_are_made_of_is_allowed(tmp_path, name)
 def test_a_file_of_states_alone(tmp_path):
     nn.save_states(tmp_path / "m", nn.Linear(1, 1))
     with pytest.raises(
-        ValueError, match=r"m holds states without their model: make it, and `load_states\(path, model\)`"
+        ValueError, match=r"m holds states without their model: make the model, and write `load_states\(path, model\)`"
     ):
         nn.load_model(tmp_path / "m")
 

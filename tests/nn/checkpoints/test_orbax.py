@@ -75,12 +75,12 @@ def test_a_round_trip_is_exact(tmp_path, make):
 
 
 REFUSED = [
-    (lambda: nn.State("text"), "x is a str, and a file holds arrays and numbers"),
+    (lambda: nn.State("text"), "x is a str, but a file holds arrays and numbers"),
     (lambda: nn.State({"a": [object()]}), "x.a.0 is a object"),
     (lambda: nn.State(jax.ShapeDtypeStruct((2,), jnp.float32)), "x is a shape without a value"),
     (lambda: nn.State(np.array(["a"])), "x has the dtype <U1"),
     (lambda: nn.State(np.array([1], ">i4")), "x has the dtype >i4"),
-    (lambda: nn.State(jnp.arange(3).astype(jnp.uint4)), "x has the dtype uint4, which orbax does not know"),
+    (lambda: nn.State(jnp.arange(3).astype(jnp.uint4)), "x has the dtype uint4, which orbax does not support"),
     (lambda: donated(), "x was donated"),
 ]
 
@@ -111,10 +111,10 @@ def test_saving_inside_of_a_traced_function(tmp_path):
 @each(
     ("metadata", "text"),
     [
-        ({"loss": jnp.float32(1)}, r"metadata\['loss'\] is of type ArrayImpl, which JSON has not: write `float"),
+        ({"loss": jnp.float32(1)}, r"metadata\['loss'\] is of type ArrayImpl, which JSON does not have: write `float"),
         ({"a": [{}, {"b": (1, 2)}]}, r"metadata\['a'\]\[1\]\['b'\] is of type tuple"),
         ({"a": {1: 2}}, r"metadata\['a'\] has the key 1"),
-        ([1], "metadata is a dictionary, not of type list"),
+        ([1], "metadata must be a dictionary, not of type list"),
     ],
 )
 def test_metadata_that_would_not_come_back(tmp_path, metadata, text):
@@ -158,7 +158,7 @@ def test_options_of_orbax(tmp_path):
         assert saved == [True, False, True, True]
         checkpoints.wait_until_finished()
         assert checkpoints.all_steps() == [2]
-    with pytest.raises(TypeError, match="max_to_keep is one of the options"):
+    with pytest.raises(TypeError, match="max_to_keep cannot be given beside options"):
         nn.Checkpoints(tmp_path, max_to_keep=2, options=options)
 
 
@@ -292,7 +292,7 @@ def test_tied_states_are_written_once_and_found_under_each_name(tmp_path):
         written = json.loads((tmp_path / "0" / "states" / "_METADATA").read_text())["tree_metadata"]
         assert sorted(written) == ["('0', 'bias')", "('0', 'weight')", "('1', 'bias')"]
         checkpoints.save(1, make(False))
-        with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, and differ"):
+        with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, but differ"):
             checkpoints.restore(make(True))
 
 
@@ -340,7 +340,7 @@ def test_a_step_that_is_not_there(tmp_path):
                 call()
         checkpoints.save(2, nn.Linear(2, 3))
         checkpoints.save(4, nn.Linear(2, 3))
-        with pytest.raises(FileNotFoundError, match=r"there is no step 3 in .*, but 2, 4"):
+        with pytest.raises(FileNotFoundError, match=r"there is no step 3 in .*; it has 2, 4"):
             checkpoints.restore(nn.Linear(2, 3), step=3)
 
 
@@ -386,7 +386,7 @@ def test_the_recipe_for_a_manager_of_ones_own(tmp_path):
 
 def test_orbax_is_optional(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
-    with pytest.raises(ImportError, match="Checkpoints are written by orbax: `pip install orbax-checkpoint`"):
+    with pytest.raises(ImportError, match="Checkpoints needs orbax: run `pip install orbax-checkpoint`"):
         nn.Checkpoints(tmp_path)
 
 

@@ -189,10 +189,12 @@ def test_renames(rename):
 def test_renames_that_cannot_be():
     model = nn.Linear(2, 3)
     flat = nn.to_flat_dict(model)
-    with pytest.raises(GraphError, match=r"bias and weight are both renamed bias; .*; missing: weight"):
+    with pytest.raises(GraphError, match=r"bias and weight are both renamed to bias; .*; missing: weight"):
         nn.from_flat_dict(model, flat, rename=lambda name: "bias")
     for rename in (3, ["ab(", ("a", "b", "c")], [("(", "")]):
-        with pytest.raises(TypeError, match=r"rename is a mapping of names, a function, or pairs of a regular expr"):
+        with pytest.raises(
+            TypeError, match=r"rename must be a mapping of names, a function, or pairs of a regular expr"
+        ):
             nn.from_flat_dict(model, flat, rename=rename)
     with pytest.raises(GraphError, match=r"missing: weight; unexpected: kernel\. With `rename=` names may differ"):
         nn.from_flat_dict(model, {"kernel": flat["weight"], "bias": flat["bias"]})
@@ -261,9 +263,9 @@ def test_a_tied_state_may_have_any_of_its_names_and_several_if_they_agree():
         nn.from_flat_dict(model, data)
         assert model[0].weight is model[1].weight
         assert model[0].weight.value.tolist() == [[len(names)] * 2] * 2
-    with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, and differ in the data$"):
+    with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, but differ in the data$"):
         nn.from_flat_dict(model, {**flat, "0.weight": weight, "1.weight": weight + 1.0})
-    with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, and differ in the data$"):
+    with pytest.raises(GraphError, match=r"0.weight and 1.weight are one state in the model, but differ in the data$"):
         nn.from_flat_dict(model, {**flat, "0.weight": weight, "1.weight": np.ones((2, 2))})
 
 
@@ -297,9 +299,9 @@ def test_what_gives_way_to_other_dtypes_goes_on_to(live, given):
 
 
 def test_what_is_no_dictionary():
-    with pytest.raises(TypeError, match=r"data is a dictionary of arrays by name, not a list"):
+    with pytest.raises(TypeError, match=r"data must be a dictionary of arrays by name, not a list"):
         nn.from_flat_dict(nn.Linear(2, 3), [])
-    with pytest.raises(TypeError, match=r"data is made of dictionaries, lists and arrays, .*, not 3"):
+    with pytest.raises(TypeError, match=r"data must be made of dictionaries, lists and arrays, .*, not 3"):
         nn.from_pure_dict(nn.Linear(2, 3), 3)
 
 

@@ -101,7 +101,7 @@ def test_a_state_tree_is_written_without_them_too(tmp_path):
 
 @WAYS
 def test_a_model_of_hidden_states_alone_is_told(tmp_path, way):
-    with pytest.raises(GraphError, match=r"nothing was written: Mine holds hidden states alone.*: write `...` for all"):
+    with pytest.raises(GraphError, match=r"nothing was written: Mine holds only hidden states.*: write `...` for all"):
         way(tmp_path, Mine(1.0))
     target = Mine(2.0)
     assert way(tmp_path, Mine(1.0), ...)(target, ...) == ((), ())
@@ -117,5 +117,7 @@ def test_a_whole_model_has_them(tmp_path):
         checkpoints.save(0, cell)
         checkpoints.save(1, cell, ...)
         assert checkpoints.load_model(1).h.value.shape == (2, 3)
-        with pytest.raises(GraphError, match=r"no array for h. Hidden states are saved .*: `save\(step, model, ...\)`"):
+        with pytest.raises(
+            GraphError, match=r"no array for h. To save hidden states too, write `save\(step, model, ...\)`"
+        ):
             checkpoints.load_model(0)

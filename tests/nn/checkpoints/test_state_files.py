@@ -290,11 +290,14 @@ def test_the_shards_of_hugging_face(tmp_path):
 @each(
     ("change", "text"),
     [
-        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json has there"),
-        (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is no file beside it"),
-        (lambda m: {**m, "bias": "model.safetensors.index.json"}, "json is an index of files, and part of another"),
-        (lambda m: {**m, "bias": 3}, "a value is no name of a file"),
-        (lambda m: [], "it is no index of files"),
+        (lambda m: {**m, "more": m["bias"]}, r"of-00002.safetensors has no more, which .*index.json lists there"),
+        (lambda m: {**m, "bias": "../secret"}, r"index.json names '../secret', which is not a file in the same folder"),
+        (
+            lambda m: {**m, "bias": "model.safetensors.index.json"},
+            "json is an index of files, but another index lists it",
+        ),
+        (lambda m: {**m, "bias": 3}, "a value is not the name of a file"),
+        (lambda m: [], "it is not an index of files"),
     ],
 )
 def test_an_index_that_is_wrong(tmp_path, change, text):
@@ -366,7 +369,7 @@ def tuple_of(run, name):
 @FORMATS
 def test_an_empty_checkpoint_is_never_written(tmp_path, suffix):
     for model, filters in ((nn.Identity(), ()), (nn.Linear(1, 1), (nn.BatchState,)), ([], ())):
-        with pytest.raises(GraphError, match=r"nothing was written: .* (holds no state|there is bias, weight)"):
+        with pytest.raises(GraphError, match=r"nothing was written: .* (holds no state|its states are bias, weight)"):
             nn.save_states(tmp_path / f"m.{suffix}", model, *filters)
     assert not list(tmp_path.iterdir())
 
@@ -391,14 +394,14 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
         nn.save_states(path, model)
     for text in (
         "the states cannot be saved, nothing was written: ",
-        "text is a str, and a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
+        "text is a str, but a file holds arrays and numbers: make it an attribute, or leave it out by a filter",
         "shape is a shape without a value: initialise or load the model first",
         "gone was donated, so its value is gone",
-        "thing.0 is a object, and",
+        "thing.0 is a object, but",
         "when has the dtype <M8[Y], which a file cannot hold: cast it",
         "big has the dtype >f4, which a file cannot hold: cast it",
-        "mask is a MaskedArray, and",
-        r"'\ud800' is no text that a file can hold: rename the attribute or key",
+        "mask is a MaskedArray, but",
+        r"'\ud800' is not a name that a file can hold: rename the attribute or key",
     ):
         assert text in str(caught.value)
     assert "fine" not in str(caught.value)
@@ -407,12 +410,16 @@ def test_what_a_file_cannot_hold_is_refused_before_anything_is_written(tmp_path,
 
 
 def test_names_and_texts_that_files_have_for_themselves(tmp_path):
-    with pytest.raises(GraphError, match="__metadata__ is a name that files have for themselves: rename the attribute"):
+    with pytest.raises(
+        GraphError, match="__metadata__ is a name that this package writes itself: rename the attribute"
+    ):
         nn.save_states(tmp_path / "m", {"__metadata__": nn.State(1)})
-    with pytest.raises(ValueError, match="metadata cannot have the key 'brainstate_nn', which files of this package"):
+    with pytest.raises(
+        ValueError, match="metadata cannot have the key 'brainstate_nn', which this package writes itself"
+    ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"brainstate_nn": ""})
     with pytest.raises(
-        TypeError, match=r"metadata is a dictionary of texts, such as `{\"format\": \"pt\"}`, not 'a': 1"
+        TypeError, match=r"metadata must map texts to texts, as in `{\"format\": \"pt\"}`, not 'a' to 1"
     ):
         nn.save_states(tmp_path / "m", nn.Linear(1, 1), metadata={"a": 1})
     assert os.listdir(tmp_path) == []
@@ -508,11 +515,11 @@ def test_a_name_alone_is_a_file_in_the_current_folder(tmp_path, monkeypatch):
         (b"", "notes is damaged, or no file of `save_states`: it begins like neither"),
         (b"\x80", None),
         (b"\x81\xa1a", "notes is damaged, or no file of `save_states`: it is cut off"),
-        (b"\x80\x80", "notes is damaged, or no file of `save_states`: something follows its end"),
+        (b"\x80\x80", "notes is damaged, or no file of `save_states`: there are bytes after its end"),
         (b"PK\x03\x04", r"notes is a zip archive, as `np.savez`, `torch.save` and `save_program` write: not a file of"),
-        (pickle.dumps([1]), "notes is a pickle, which may run any code when it is read: save it again as safetensors"),
-        (b"\x89HDF\r\n", "notes is of HDF5, as Keras writes: not a file of `save_states`"),
-        (b'{"a": [1]}', "notes is damaged, or no file of `save_states`: it is no index of files: 'weight_map'"),
+        (pickle.dumps([1]), "notes is a pickle, which may run any code when it is read: save it as safetensors"),
+        (b"\x89HDF\r\n", "notes is an HDF5 file, as Keras writes: not a file of `save_states`"),
+        (b'{"a": [1]}', "notes is damaged, or no file of `save_states`: it is not an index of files: 'weight_map'"),
         (b"\x05\0\0\0\0\0\0\0{", "notes is damaged, or no file of `save_states`: .*"),
     ],
 )
@@ -527,16 +534,18 @@ def test_what_is_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="none"):
         nn.load_states(tmp_path / "none", nn.Linear(1, 1))
     with pytest.raises(
-        ValueError, match="is a folder: name the file in it; what orbax wrote is restored by `Checkpoints`"
+        ValueError, match="is a folder: name the file in it, or restore a step of orbax with `Checkpoints`"
     ):
         nn.load_states(tmp_path, nn.Linear(1, 1))
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"pipe is no file$"):
+    with pytest.raises(ValueError, match=r"pipe is not a file$"):
         nn.load_states(tmp_path / "pipe", nn.Linear(1, 1))
 
 
 def test_safetensors_without_the_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r"files of safetensors need that library: `pip install 'safetensors>=0.8'`"):
+    with pytest.raises(
+        ImportError, match=r"files of safetensors need its library: run `pip install 'safetensors>=0.8'`"
+    ):
         nn.save_states(tmp_path / "m.safetensors", nn.Linear(1, 1))
     nn.save_states(tmp_path / "m.msgpack", nn.Linear(1, 1))

@@ -80,9 +80,9 @@ def test_connections_have_weights_of_their_own_and_may_begin_at_few_neurons():
 
 
 @each("options, words", [
-    ({"efferent_target": "pre"}, "efferent_target='pre': connections go from a neuron, 'post'"),
-    ({"afferent_ratio": 1.5}, "are shares from 0 to 1"),
-    ({"conn_num": 1.5}, "are shares from 0 to 1"),
+    ({"efferent_target": "pre"}, "efferent_target must be 'post', not 'pre'"),
+    ({"afferent_ratio": 1.5}, "must be between 0 and 1"),
+    ({"conn_num": 1.5}, "must be between 0 and 1"),
 ])  # fmt: skip
 def test_what_is_refused(options, words):
     with pytest.raises(ValueError, match=words):

@@ -148,12 +148,12 @@ def test_what_is_called_before_and_after_a_step():
 
 
 @each("make, words", [
-    (lambda: compat.Delay(jnp.zeros(3), -0.1), "a delay goes back in time"),
+    (lambda: compat.Delay(jnp.zeros(3), -0.1), "a delay must not be negative"),
     (lambda: compat.Delay(jnp.zeros(3), 1.0, interp_method="cubic"), "interpolation takes 'linear', 'nearest' or"),
-    (lambda: compat.Delay(jnp.zeros(3), 1.0, update_every=0.01), "must not be shorter than a step of 0.1"),
+    (lambda: compat.Delay(jnp.zeros(3), 1.0, update_every=0.01), "update_every must be at least dt=0.1"),
     (lambda: compat.Delay(jnp.zeros(3), 1.0).retrieve_at_step(0), "has no history yet: call `init_all_states"),
-    (lambda: grown(), "was given a longer time after its history was made: call `init_state` once more"),
-    (lambda: made().retrieve_at_step(3), "keeps 3 values, and not that of 3 steps ago: write a longer `time`"),
+    (lambda: grown(), "got a longer time after its history was made: call `init_state` again"),
+    (lambda: made().retrieve_at_step(3), "keeps 3 values, too few for 3 steps ago: write a longer `time`"),
 ])  # fmt: skip
 def test_what_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
@@ -176,7 +176,7 @@ def test_entries_are_found_by_name():
     line = made()
     line.register_entry("now", None)
     assert line.at("now").shape == (3,)
-    with pytest.raises(KeyError, match="there is no entry 'late', but 'now'"):
+    with pytest.raises(KeyError, match="there is no entry 'late'; there are 'now'"):
         line.at("late")
     with pytest.raises(KeyError, match="'now' is registered already"):
         line.register_entry("now", 0.1)

@@ -110,7 +110,7 @@ def test_what_raw_jax_keeps_is_told():
     environ.set(rate=jnp.float32(2))
     f = jax.jit(lambda x: environ.get("rate") * x)
     assert f(1.0) == 2.0
-    with pytest.warns(UserWarning, match=r"^Setting .*rate.* is assigned, and .* goes on with the old value"):
+    with pytest.warns(UserWarning, match=r"^Setting .*rate.* was assigned, but .* keeps the old value"):
         environ.set(rate=jnp.float32(3))
 
 

@@ -66,7 +66,8 @@ def test_as_a_dataclass_does(body):
             r"^MaxPool\(\) got an unexpected keyword argument 'stride': write `strides=`$",
         ),
         (lambda: nn.Linear(2, 3, biass=False), "Linear.* 'biass': write `use_bias=`$"),
-        (lambda: nn.Dropout(p=0.5), "Dropout.* 'p': it takes rate, broadcast_dims, rng$"),
+        (lambda: nn.Dropout(q=0.5), "Dropout.* 'q': it takes rate, broadcast_dims, rng$"),
+        (lambda: nn.Dropout(p=0.5), "Dropout.* 'p': write `rate=`$"),
     ],
 )
 def test_an_unknown_keyword_is_told_with_what_there_is(make, told):

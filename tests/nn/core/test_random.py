@@ -248,7 +248,7 @@ def test_drawing_under_an_overlay_leaves_the_stream_alone():
 
 def test_a_captured_stream_is_refused_by_raw_jit_and_stays_as_it_was():
     rng = nn.RandomState(0, "noise")
-    with pytest.raises(TraceContextError, match="RandomState 'noise' cannot move on here"):
+    with pytest.raises(TraceContextError, match="RandomState 'noise' cannot advance here"):
         jax.jit(lambda: rng.normal())()
     assert int(rng.value[1]) == 0
 
@@ -299,7 +299,7 @@ def test_the_default_stream_outlives_the_trace_in_which_it_is_made():
 
     jax.jit(made_inside)(1.0)
     assert int(nn.default_rng().value[1]) == 0
-    with pytest.warns(UserWarning, match="made_inside` goes on with the old value"):  # it is a constant there
+    with pytest.warns(UserWarning, match="made_inside` keeps the old value"):  # it is a constant there
         nn.default_rng().normal()
     assert int(nn.default_rng().value[1]) == 1
 
@@ -397,7 +397,9 @@ def test_forked_streams_are_independent_under_the_same_names():
 
 def test_names_that_streams_cannot_have():
     for name in ("fork", "graph_invisible_attrs"):
-        with pytest.raises(ValueError, match=f"a stream cannot be named '{name}', which RandomStreams has for itself"):
+        with pytest.raises(
+            ValueError, match=f"a stream cannot be named '{name}', because RandomStreams has an attribute of this name"
+        ):
             nn.RandomStreams(0, **{name: 1})
     with pytest.raises(TypeError, match="rng takes a RandomState or RandomStreams, not int: write `rng=RandomState"):
         nn.Linear(2, 3, rng=0)

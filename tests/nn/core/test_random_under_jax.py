@@ -132,7 +132,7 @@ NESTS = {f"{raw} {ours}": (RAW[raw], OURS[ours]) for raw in RAW for ours in OURS
 @each("raw, draw", PAIRS.values(), ids=PAIRS)
 def test_a_draw_in_a_raw_transform(model, raw, draw):
     before = count(model)
-    with pytest.raises(TraceContextError, match="cannot move on here: the code runs inside a JAX transform"):
+    with pytest.raises(TraceContextError, match="cannot advance here: the code runs inside a JAX transform"):
         raw(lambda x: draw(model, x))
     assert count(model) == before
 
@@ -157,7 +157,7 @@ def test_what_was_compiled_is_refused_and_goes_on_afterwards(model):
     for _ in range(3):
         assert step(ONE) == pytest.approx(float(oracle.normal()))
         for raw in (RAW["vmap"], RAW["grad"], RAW["jit"]):
-            with pytest.raises(TraceContextError, match=r"RandomState at Streams\.rng cannot move on here"):
+            with pytest.raises(TraceContextError, match=r"RandomState at Streams\.rng cannot advance here"):
                 raw(step)
     assert model.calls.value == 3.0
 

@@ -171,20 +171,20 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_moved():
     mesh = jax.make_mesh((1, 1), ("data", "model"))
     with pytest.raises(GraphError) as caught:
         nn.shard(model, mesh, rules)
-    assert "6 is no multiple" not in str(caught.value)  # one device
+    assert "6 is not a multiple" not in str(caught.value)  # one device
     assert all(old is state.value for old, state in zip(before, states(model).values(), strict=True))
     with pytest.raises(GraphError) as caught:
         nn.shardings(model, GRID, rules)
     assert str(caught.value) == (
-        "Sequential cannot be laid out so, nothing was moved: "
+        "Sequential cannot be laid out by these rules, nothing was moved: "
         "the rule 'layers.0.wieght' fits no state of Sequential; layers.0.weight comes nearest; "
         "the rule <class 'brainstate_nn.BatchState'> fits no state of Sequential; "
         "layers.0.bias is f32[6], which has fewer axes than P(None, 'data'); "
-        "layers.0.weight is f32[8,6], and 6 is no multiple of the 4 devices along 'model'; "
+        "layers.0.weight is f32[8,6], and 6 is not a multiple of the 4 devices along 'model'; "
         "layers.1.bias is f32[4], which has fewer axes than ('data', ('model', 'data')); "
         "layers.1.bias has ('data', ('model', 'data')), where 'data' splits more than one dimension; "
-        "layers.1.weight has P('modle',), and the mesh has no axis 'modle', only 'data', 'model' (say what a name "
-        "stands for by `axes={'modle': 'data'}`)"
+        "layers.1.weight has P('modle',), but the mesh has no axis 'modle', only 'data', 'model' (map the "
+        "name to an axis, `axes={'modle': 'data'}`)"
     )
 
 
@@ -198,25 +198,29 @@ def test_metadata_that_do_not_fit_are_told_by_path():
     model = nn.Module()
     model.a = nn.ParamState(jnp.ones((8, 6)), sharding=(None, "model"))
     model.b = nn.ParamState(jnp.ones(8), sharding="model")
-    with pytest.raises(GraphError, match=re.escape("a is f32[8,6], and 6 is no multiple of the 4 devices")) as caught:
+    with pytest.raises(
+        GraphError, match=re.escape("a is f32[8,6], and 6 is not a multiple of the 4 devices")
+    ) as caught:
         specs(model)
-    assert "b is given 'model', which is no PartitionSpec" in str(caught.value)
+    assert "b is given 'model', which is neither a PartitionSpec" in str(caught.value)
 
 
 def test_an_unknown_axis_of_fully_sharded():
-    with pytest.raises(GraphError, match=r"bias has P\('fsdp',\), and the mesh has no axis 'fsdp'"):
+    with pytest.raises(GraphError, match=r"bias has P\('fsdp',\), but the mesh has no axis 'fsdp'"):
         specs(nn.Linear(8, 8), nn.fully_sharded("fsdp"))
 
 
 @each("rules", ["weight", 3, nn.ParamState, [("weight",)], [P("data")], {"weight": "data"}], ids=str)
 def test_rules_that_are_none(rules):
-    with pytest.raises(TypeError, match=r"rules are a mapping|give a PartitionSpec"):
+    with pytest.raises(TypeError, match=r"rules must be a mapping|give a PartitionSpec"):
         specs(nn.Linear(8, 8), rules)
 
 
 def test_a_mesh_that_is_none():
     for function in (nn.shard, nn.shardings):
-        with pytest.raises(TypeError, match=r"mesh is a Mesh, such as `jax.make_mesh\(\(8,\), \('data',\)\)`, not str"):
+        with pytest.raises(
+            TypeError, match=r"mesh must be a Mesh, such as `jax.make_mesh\(\(8,\), \('data',\)\)`, not str"
+        ):
             function(nn.Linear(8, 8), "data")
     with pytest.raises(TypeError, match="arrays need a mesh of devices"):
         nn.shard(nn.Linear(8, 8), GRID)

@@ -45,8 +45,8 @@ def test_latencies_in_a_straight_line_and_of_a_membrane():
 @each(
     ("make", "message"),
     [
-        (lambda: nn.poisson_spikes([2.0], 5), "rates must be from 0 to 1 / dt, which is 1"),
-        (lambda: nn.poisson_spikes([-0.1], 5), "rates must be from 0"),
+        (lambda: nn.poisson_spikes([2.0], 5), "rates must be between 0 and 1 / dt, which is 1"),
+        (lambda: nn.poisson_spikes([-0.1], 5), "rates must be between 0"),
         (lambda: nn.poisson_spikes([0.1], 0), "length must be a positive whole number"),
         (lambda: nn.latency_spikes([1.5], 5), "x must be numbers between 0 and 1"),
         (lambda: nn.latency_spikes([0.5], 5, tau=-1.0), "tau must be a number greater than 0"),

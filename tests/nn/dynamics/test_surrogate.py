@@ -87,7 +87,7 @@ def test_second_derivatives_are_those_of_the_surrogate():
 
 def test_wrong_kinds_and_slopes():
     with pytest.raises(
-        ValueError, match=r"^a surrogate is one of sigmoid, arctan, triangle, fast_sigmoid, .*, or a function"
+        ValueError, match=r"^a surrogate must be one of sigmoid, arctan, triangle, fast_sigmoid, .*, or a function"
     ):
         nn.surrogate_spike(1.0, "relu")
     for slope in (0.0, -1.0, float("nan"), "steep", True):

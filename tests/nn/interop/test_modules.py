@@ -138,8 +138,8 @@ def test_an_equinox_module_with_a_state_and_keys():
 @each(
     ("make", "words"),
     [
-        (lambda: nn.from_linen(nn.Dropout(0.5), X), "is no module of flax.linen: write `from_linen"),
-        (lambda: nn.from_equinox(lambda x: x), "is no module of equinox: write `from_equinox"),
+        (lambda: nn.from_linen(nn.Dropout(0.5), X), "is not a module of flax.linen: write `from_linen"),
+        (lambda: nn.from_equinox(lambda x: x), "is not a module of equinox: write `from_equinox"),
     ],
 )
 def test_what_is_no_module_of_theirs(make, words):

@@ -191,11 +191,11 @@ def test_a_rule_of_ones_own_and_of_a_subclass():
 def test_wrong_frameworks_and_layers_are_told():
     with pytest.raises(ValueError, match=r"framework must be one of torch, linen, nnx, equinox, not 'keras'"):
         nn.export_weights(nn.Linear(2, 3), "keras")
-    with pytest.raises(TypeError, match=r"a rule is for a class of layers, such as Linear, not 'Linear'"):
+    with pytest.raises(TypeError, match=r"a rule must be for a class of layers, such as Linear, not 'Linear'"):
         nn.register_weights("torch", "Linear", {})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"a rule is for a class"):
+    with pytest.raises(TypeError, match=r"a rule must be for a class"):
         nn.import_weights(nn.Linear(2, 3), {}, "torch", layers={"Linear": {}})  # type: ignore[dict-item]
-    with pytest.raises(TypeError, match="rename is about the names of `like`"):
+    with pytest.raises(TypeError, match="rename changes names of `like`"):
         nn.export_weights(nn.Linear(2, 3), "torch", rename={"a": "b"})
 
 
@@ -205,7 +205,7 @@ def test_two_weights_of_one_name_are_refused():
 
     net = Odd(nn.Linear(2, 3, use_bias=False))
     setattr(net, "0", nn.Linear(2, 3, use_bias=False))
-    with pytest.raises(GraphError, match=r"0.weight and layers.0.weight would both be 0.weight"):
+    with pytest.raises(GraphError, match=r"0.weight and layers.0.weight would both be named 0.weight"):
         nn.export_weights(net, "torch")
 
 
@@ -241,14 +241,14 @@ def test_a_tied_weight_is_written_under_each_name_and_read_from_any():
 def test_tied_weights_that_differ_are_refused():
     net = tied()
     before = net.tokens.weight.value
-    with pytest.raises(GraphError, match=r"are one state in the model, and differ in the data"):
+    with pytest.raises(GraphError, match=r"are one state in the model, but differ in the data"):
         nn.import_weights(net, {"tokens.weight": x(5, 4), "lm_head.weight": x(5, 4) + 1}, "torch")
     table = nn.Embedding(5, 4)
     both = {"wte": x(5, 4), "head": x(5, 4)}
     rename = {"wte": "weight", "head": "weight"}
     assert nn.import_weights(table, both, "torch", rename=rename) == ((), ())
     both["head"] = both["head"] + 1
-    with pytest.raises(GraphError, match=r"wte and head are one in the model, and differ"):
+    with pytest.raises(GraphError, match=r"wte and head are one state in the model, but differ here"):
         nn.import_weights(table, both, "torch", rename=rename)
     assert net.tokens.weight.value is before
     assert (table.weight.value == x(5, 4)).all()
@@ -279,12 +279,12 @@ def test_all_that_does_not_fit_is_in_one_report_and_nothing_is_written():
         nn.import_weights(net, given, "torch")
     assert str(caught.value) == (
         "the weights do not fit the model, nothing was written: "
-        "fc.bias is float32 in the model, and float16 as fc.bias: give `cast=True`; "
-        "fc.weight is float32[2, 3], and float32[3, 2] would be fc.weight; "
-        "missing: attn.query.weight, which is made of attn.in_proj_weight; "
-        "missing: attn.key.weight, which is made of attn.in_proj_weight; "
-        "missing: attn.value.weight, which is made of attn.in_proj_weight; "
-        "missing: out.bias, which is made of out.bias; unexpected: extra.mask"
+        "fc.bias is float32 in the model, but float16 in fc.bias: write `cast=True`; "
+        "fc.weight is float32[2, 3], but fc.weight needs float32[3, 2]; "
+        "missing: attn.query.weight, which is made from attn.in_proj_weight; "
+        "missing: attn.key.weight, which is made from attn.in_proj_weight; "
+        "missing: attn.value.weight, which is made from attn.in_proj_weight; "
+        "missing: out.bias, which is made from out.bias; unexpected: extra.mask"
     )
     assert_bits(before, weights_of(net))
 
@@ -300,7 +300,7 @@ def test_a_part_of_what_belongs_together_is_missing_as_a_whole():
     cell = nn.LSTMCell(2, 3)
     flat = nn.export_weights(cell, "torch")
     del flat["bias_hh"]
-    with pytest.raises(GraphError, match=r"missing: bias, which is made of bias_hh; unexpected: bias_ih$"):
+    with pytest.raises(GraphError, match=r"missing: bias, which is made from bias_hh; unexpected: bias_ih$"):
         nn.import_weights(cell, flat, "torch")
 
 
@@ -310,7 +310,7 @@ def test_floats_are_cast_if_asked_to():
     nn.import_weights(net, wide, "torch", cast=True)
     assert net.weight.value.dtype == net.bias.value.dtype == jnp.bfloat16
     like = {name: array.astype(np.float16) for name, array in wide.items()}
-    with pytest.raises(GraphError, match=r"bias is float16\[3\] in `like`, and bfloat16\[3\] of bias"):
+    with pytest.raises(GraphError, match=r"bias is float16\[3\] in `like`, but bfloat16\[3\] from bias"):
         nn.export_weights(net, "torch", like=like)
     assert nn.export_weights(net, "torch", like=like, cast=True)["weight"].dtype == np.float16
 
@@ -321,8 +321,8 @@ def test_what_does_not_fit_what_is_to_be_filled():
     with pytest.raises(GraphError) as caught:
         nn.export_weights(net, "torch", like=like)
     assert str(caught.value) == (
-        "the weights cannot be exported: out.weight has no place in `like`, which has no out.weight; "
-        "fc.weight is float32[2, 3] in `like`, and float32[3, 2] of fc.weight; head.weight in `like` gets nothing"
+        "the weights cannot be exported: out.weight has no place in `like`, which does not have out.weight; "
+        "fc.weight is float32[2, 3] in `like`, but float32[3, 2] from fc.weight; head.weight in `like` gets no value"
     )
 
 
@@ -337,7 +337,9 @@ def test_what_rename_leaves_out_stays_in_what_is_filled():
 
 def test_weights_that_belong_together_are_chosen_together():
     net = nn.freeze(nn.MultiHeadAttention(2, 4), "key.*")
-    with pytest.raises(GraphError, match=r"key.weight goes together with query.weight, and is not among"):
+    with pytest.raises(
+        GraphError, match=r"key.weight belongs together with query.weight, but the filters do not choose it"
+    ):
         nn.export_weights(net, "torch", nn.ParamState)
 
 
@@ -345,23 +347,23 @@ def test_shapes_and_keys_are_no_weights():
     net = nn.Linear(2, 3)
     flat = nn.export_weights(net, "torch")
     there = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in flat.items()}
-    with pytest.raises(GraphError, match=r"weight cannot be made of weight: there are shapes, and no values"):
+    with pytest.raises(GraphError, match=r"weight cannot be made from weight: it holds shapes, not values"):
         nn.import_weights(net, there, "torch")
-    with pytest.raises(GraphError, match=r"rng.0 cannot become rng.0: random keys are of JAX only"):
+    with pytest.raises(GraphError, match=r"rng.0 cannot become rng.0: random keys exist only in JAX"):
         nn.export_weights(nn.Dropout(0.5), "torch", nn.RandomState)
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals
 
 REFUSED = [
-    ("linen", nn.MGUCell(2, 3), r"the model is a MGUCell that linen cannot have: linen's MGUCell multiplies by"),
+    ("linen", nn.MGUCell(2, 3), r"the model is a MGUCell, which linen does not have: linen's MGUCell multiplies by"),
     ("torch", nn.SpectralNorm(nn.Linear(2, 3)), "torch keeps two singular vectors"),
     ("equinox", nn.SpectralNorm(nn.Linear(2, 3)), "equinox keeps two singular vectors"),
     ("nnx", nn.PReLU(3), "flax's PReLU has one slope"),
-    ("nnx", nn.LoRA(2, 2, 3, alpha=1.0), r"nnx's LoRA has no scale, and this one has 0.5"),
-    ("torch", nn.WeightNorm(nn.Linear(2, 3), axis=0), "torch's weight_norm is understood over `weight`"),
-    ("equinox", nn.WeightNorm(nn.Linear(2, 3), axis=0), "equinox's WeightNorm is understood over `weight`"),
-    ("nnx", nn.WeightNorm(nn.Embedding(2, 3)), "flax normalises the `kernel`"),
+    ("nnx", nn.LoRA(2, 2, 3, alpha=1.0), r"nnx's LoRA has no scale, but this one has the scale 0.5"),
+    ("torch", nn.WeightNorm(nn.Linear(2, 3), axis=0), "torch's weight_norm needs `weight`"),
+    ("equinox", nn.WeightNorm(nn.Linear(2, 3), axis=0), "equinox's WeightNorm needs `weight`"),
+    ("nnx", nn.WeightNorm(nn.Embedding(2, 3)), "flax normalises only the `kernel`"),
 ]  # fmt: skip
 
 
@@ -382,7 +384,7 @@ def test_biases_that_have_no_place_are_refused():
     nn.import_weights(filled(gru, 2), nn.export_weights(nn.GRUCell(2, 3), "nnx"), "nnx")
     assert not gru.bias_hn.value.any()
     bare = nn.LSTMCell(2, 3, use_bias=False)
-    with pytest.raises(GraphError, match=r"hi.bias is not zero, and the layer has no place for it"):
+    with pytest.raises(GraphError, match=r"hi.bias is not zero, but the layer has no state for it"):
         nn.import_weights(bare, nn.export_weights(filled(nn.LSTMCell(2, 3), 1), "linen"), "linen")
 
 
@@ -534,7 +536,7 @@ def test_a_model_of_shapes_is_filled():
     net, flat = build(), nn.export_weights(build(), "torch")
     for state in net.states().values():
         state.value = jax.ShapeDtypeStruct(state.value.shape, state.value.dtype)
-    with pytest.raises(GraphError, match=r"layers.0.weight cannot become 0.weight: there are shapes, and no values"):
+    with pytest.raises(GraphError, match=r"layers.0.weight cannot become 0.weight: it holds shapes, not values"):
         nn.export_weights(net, "torch")
     nn.import_weights(net, flat, "torch")
     assert_bits(weights_of(build()), weights_of(net))

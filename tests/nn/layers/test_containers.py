@@ -122,7 +122,7 @@ def test_each_layer_has_its_own_part_of_a_key():
 @pytest.mark.parametrize("name", ["mask", "trainin"])
 def test_a_keyword_argument_that_no_layer_has_is_refused(name):
     outer = nn.Sequential(nn.relu, nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
-    with pytest.raises(TypeError, match=rf"^Sequential got `{name}`, an argument that none of its layers has$"):
+    with pytest.raises(TypeError, match=rf"^Sequential got `{name}`, an argument that none of its layers takes$"):
         outer(jnp.ones(2), **{name: True})
 
     class Net(nn.Module):
@@ -234,7 +234,11 @@ def test_dtypes_and_streams():
         ({"depth": -1}, ValueError, "depth must be the number of hidden layers, 0 or more, not -1"),
         ({"depth": 1.0}, ValueError, r"depth must be the number of hidden layers, 0 or more, not 1\.0"),
         ({"depth": True}, ValueError, "depth must be the number of hidden layers, 0 or more, not True"),
-        ({"dropout": 1.5}, ValueError, r"dropout is the probability to drop an element, between 0 and 1, not 1\.5"),
+        (
+            {"dropout": 1.5},
+            ValueError,
+            r"dropout must be the probability to drop an element, between 0 and 1, not 1\.5",
+        ),
         ({"activation": None}, TypeError, "activation must be a function of an array, not None: write `activation="),
         ({"final_activation": "relu"}, TypeError, "final_activation must be a function of an array, not 'relu'"),
         ({"w_init": 0.1}, TypeError, "w_init must be a function"),

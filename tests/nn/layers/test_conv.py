@@ -160,7 +160,7 @@ def test_half_precision_in_and_out():
         (lambda: nn.Conv2d(4, 6, 3, precision="best"), r"precision must be one that .*, not 'best'"),
         (
             lambda: nn.Conv2d(4, 6, 3, padding="VALID")(jnp.ones((2, 8, 4))),
-            r"^Conv2d has a window of \(3, 3\), which is longer than `x`, which is f32\[2,8,4\]$",
+            r"^Conv2d has a window of \(3, 3\), which is longer than `x`, f32\[2,8,4\]$",
         ),
         (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 8, 3))), r"Conv2d expects 4 features along axis -1"),
         (lambda: nn.Conv2d(4, 6, 3)(jnp.ones((8, 4))), r"Conv2d needs at least 3 axes of `x`, which is"),

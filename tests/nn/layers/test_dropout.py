@@ -94,9 +94,9 @@ def test_inside_raw_jit_through_split_and_merge():
 
 @each("rate", [-0.1, 1.1, float("nan")])
 def test_the_rate_is_checked_when_made_and_when_changed(rate):
-    with pytest.raises(ValueError, match="rate is the probability to drop an element, between 0 and 1, not"):
+    with pytest.raises(ValueError, match="rate must be the probability to drop an element, between 0 and 1, not"):
         nn.Dropout(rate)
     drop = nn.Dropout(0.5)
     drop.rate = rate
-    with pytest.raises(ValueError, match="rate is the probability to drop"):
+    with pytest.raises(ValueError, match="rate must be the probability to drop"):
         drop(jnp.ones(3))

@@ -63,7 +63,7 @@ def test_half_precision_is_summed_in_single():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="num_groups=4 must divide num_features=6 without rest"):
+    with pytest.raises(ValueError, match="num_groups=4 must divide num_features=6 without a remainder"):
         nn.GroupNorm(4, 6)
     with pytest.raises(ValueError, match="num_groups must be a positive whole number, not 0"):
         nn.GroupNorm(0, 6)
@@ -92,8 +92,8 @@ def test_groups_by_their_size_are_those_of_nnx():
 @each(
     "groups, size, told",
     [
-        (2, 3, r"num_groups=2 and group_size=3 say the same: give one, as in `GroupNorm\(None, 6, group_size=3\)`"),
-        (None, 4, "group_size=4 must divide num_features=6 without rest"),
+        (2, 3, r"num_groups=2 excludes group_size=3: give one of them, as in `GroupNorm\(None, 6, group_size=3\)`"),
+        (None, 4, "group_size=4 must divide num_features=6 without a remainder"),
         (None, 0, "group_size must be a positive whole number, not 0"),
         (None, None, "num_groups must be a positive whole number, not None"),
     ],

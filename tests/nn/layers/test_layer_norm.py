@@ -91,7 +91,7 @@ def test_an_offset_of_the_scale():
     # 1 + 2 ** -9 is 1 in bfloat16: the sum is taken in single precision
     small = nn.RMSNorm(4, scale_offset=1.0, w_init=jax.nn.initializers.constant(2.0**-9), param_dtype="bfloat16")
     np.testing.assert_allclose(small(x), nn.RMSNorm(4)(x) * (1 + 2.0**-9), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"^scale_offset=1.0 is added to `weight`, which use_scale=False leaves out$"):
+    with pytest.raises(ValueError, match=r"^scale_offset=1.0 needs `weight`, which use_scale=False leaves out$"):
         nn.RMSNorm(4, scale_offset=1.0, use_scale=False)
     with pytest.raises(ValueError, match=r"^scale_offset must be a finite number, not 'one'$"):
         nn.RMSNorm(4, scale_offset="one")

@@ -86,9 +86,7 @@ def test_a_wrong_input_is_told_with_its_place():
     with pytest.raises(ValueError, match=where + r"expects 3 features along axis -1 of `x`, which is f32\[2\]"):
         nn.Sequential(nn.LinearGeneral((3, 2), 4, axis=(-1, 1)))(jnp.ones(2))
     square = nn.Sequential(nn.LinearGeneral((3, 3), 4, axis=(1, -1)))
-    with pytest.raises(
-        ValueError, match=where + r"has two names for one axis in \(1, -1\) of `x`, which is f32\[3,3\]"
-    ):
+    with pytest.raises(ValueError, match=where + r"names one axis of `x` twice in axis=\(1, -1\): `x` is f32\[3,3\]"):
         square(jnp.ones((3, 3)))
 
 

@@ -103,7 +103,7 @@ def test_arguments_go_through_a_sequential_to_those_who_have_them():
     assert net(jnp.ones(3), training=False, shift=1.0).all()
     assert norms[0].u["weight"].value is before
     assert net(jnp.ones(3), key=jax.random.key(0)).shape == (3,)
-    with pytest.raises(TypeError, match="got `mask`, an argument that none of its layers has"):
+    with pytest.raises(TypeError, match="got `mask`, an argument that none of its layers takes"):
         net(jnp.ones(3), mask=None)
     assert [str(inspect.signature(norm)) for norm in norms[1:]][1] == "(x, shift=0.0)"
     assert "layer" in inspect.signature(nn.WeightNorm).parameters
@@ -312,11 +312,11 @@ def test_half_precision_is_kept(kind):
     [
         (lambda: nn.SpectralNorm(jnp.tanh), r"layer must be a Module, not .*: write `SpectralNorm\(Linear\(2, 3\)\)`"),
         (lambda: nn.WeightNorm(None), r"layer must be a Module, not NoneType: write `WeightNorm\(Linear\(2, 3\)\)`"),
-        (lambda: nn.WeightNorm(nn.Linear(2, 3), names="kernel"), r"names: Linear has no 'kernel', but bias, weight"),
-        (lambda: nn.WeightNorm(nn.Lambda(jnp.tanh)), r"names: Lambda has no 'weight', but nothing"),
+        (lambda: nn.WeightNorm(nn.Linear(2, 3), names="kernel"), r"Linear has no state 'kernel'; it has bias, weight"),
+        (lambda: nn.WeightNorm(nn.Lambda(jnp.tanh)), r"names: Lambda has no state 'weight'; it has none"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=()), r"names must name at least one State .*, not \(\)"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), names=("weight", "weight")), r"names must name .* each once"),
-        (lambda: nn.SpectralNorm(nn.Linear(2, 3), names="bias"), r"names: .* of a matrix, and 'bias' is f32\[3\]"),
+        (lambda: nn.SpectralNorm(nn.Linear(2, 3), names="bias"), r"names: .* two axes or more, but 'bias' is f32\[3\]"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), n_steps=0), r"n_steps must be a positive whole number, not 0"),
         (lambda: nn.SpectralNorm(nn.Linear(2, 3), epsilon=-1), r"epsilon must be a number greater than 0, not -1"),
         (lambda: nn.WeightNorm(nn.Linear(2, 3), epsilon=0), r"epsilon must be a number greater than 0, not 0"),

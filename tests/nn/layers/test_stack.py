@@ -252,8 +252,8 @@ def test_a_layer_that_changes_its_structure_is_refused():
     ("arguments", "error", "message"),
     [
         ((0, Block), ValueError, "n must be a positive whole number"),
-        ((2, nn.Linear(1, 1).states()), TypeError, "build is a function that returns a layer"),
-        ((2, lambda: nn.relu), TypeError, "build returned .*, which is no Module"),
+        ((2, nn.Linear(1, 1).states()), TypeError, "build must be a function that returns a layer"),
+        ((2, lambda: nn.relu), TypeError, "build must return a Module, not "),
     ],
 )
 def test_wrong_arguments(arguments, error, message):
@@ -319,8 +319,8 @@ def test_a_policy_says_what_is_stored():
 @each(
     ("options", "error", "message"),
     [
-        ({"checkpoint": "dots"}, TypeError, "checkpoint is True, False or a policy such as"),
-        ({"checkpoint": 1}, TypeError, "checkpoint is True, False or a policy such as"),
+        ({"checkpoint": "dots"}, TypeError, "checkpoint must be True, False or a policy such as"),
+        ({"checkpoint": 1}, TypeError, "checkpoint must be True, False or a policy such as"),
         ({"policy": max}, ValueError, r"write `checkpoint=True, policy=\.\.\.`"),
         ({"checkpoint": max, "policy": max}, ValueError, "the policy is given twice"),
     ],

@@ -185,7 +185,7 @@ def test_sow_outside_of_a_capture_and_under_a_taken_name():
     net = Parts(lambda m, x: nn.sow(m, "h", x))
     assert net(X) is X
     assert list(nn.capture(net, "a", call=lambda x: net(x))(X)[1]) == []  # the model itself was not chosen
-    with pytest.raises(ValueError, match="Parts has an attribute 'a', and cannot name a value so"):
+    with pytest.raises(ValueError, match="Parts has an attribute 'a', so a value cannot have this name"):
         nn.sow(net, "a", X)
 
 
@@ -208,8 +208,8 @@ def with_rule(layer):
 
 
 ENDLESS = (
-    r"`[^`]*` computes 'a', which is captured, and it cannot leave a loop whose number of steps is not known: write "
-    r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture other modules alone"
+    r"`[^`]*` computes 'a', which is captured, but it cannot leave a loop whose number of steps is not known: write "
+    r"`bounded_while_loop\(cond, body, init, max_steps=n\)`, or `scan`, or capture only other modules"
 )
 
 

@@ -133,7 +133,7 @@ def test_a_part_is_seen_as_one():
     [
         (lambda layer: 1 / 0, ZeroDivisionError, "division"),
         (lambda layer: None, TypeError, r"what replaces the Linear at layers\.own must be a module"),
-        (lambda layer: OUTSIDE, ValueError, r"Stack holds ParamState.* make it inside of the function, or put"),
+        (lambda layer: OUTSIDE, ValueError, r"Stack holds ParamState.* make it inside of the function, or replace"),
         (lambda layer: nn.Linear(4, 4) if float(layer.weight.value.sum()) else layer, TypeError, "[Tt]rac"),
     ],
 )
@@ -154,7 +154,7 @@ def test_what_was_stacked_by_hand_has_to_say_so():
     model.layers.own.weight = nn.ParamState(jnp.ones((3, 4, 4)))
     before = graphdef(model)
     with pytest.raises(
-        ValueError, match=r"Stack\.layers\.own\.weight is one for all layers .* `ParamState\(value, lane_ndim="
+        ValueError, match=r"Stack\.layers\.own\.weight has the values of all layers .* `ParamState\(value, lane_ndim="
     ):
         nn.add_lora(model, 2)
     assert graphdef(model) is before

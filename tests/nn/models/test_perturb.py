@@ -117,18 +117,18 @@ def test_without_anything_to_add_the_value_is_itself():
 @each(
     ("how", "given", "words"),
     [
-        (lambda m, x: m.a(x), {"aa": 0.0}, r"(?m)'aa' is no value to add to: Parts computes a$"),
-        (lambda m, x: m.a(x), {"b": 0.0}, r"(?m)'b' is no value to add to: Parts computes a$"),
+        (lambda m, x: m.a(x), {"aa": 0.0}, r"(?m)there is no value 'aa' to add to: Parts computes a$"),
+        (lambda m, x: m.a(x), {"b": 0.0}, r"(?m)there is no value 'b' to add to: Parts computes a$"),
         (lambda m, x: x, {"b": 0.0}, r"(?m)Parts computes nothing$"),
-        (lambda m, x: m.a(m.a(x)), {"a": X}, r"'a' is computed 2 times, and 1 perturbations are given"),
-        (lambda m, x: m.a(x), {"a": [X, X]}, r"'a' is computed 1 times, and 2 perturbations"),
+        (lambda m, x: m.a(m.a(x)), {"a": X}, r"'a' is computed 2 times, but 1 perturbations are given"),
+        (lambda m, x: m.a(x), {"a": [X, X]}, r"'a' is computed 1 times, but 2 perturbations"),
         (lambda m, x: m.a(x), {"a": X[0]}, r"a is f32\[2,2\], to which f32\[2\] cannot be added"),
         (
             lambda m, x: nn.sow(m, "h", x),
             {"h": X},
-            r"sows 'h', to which nothing can be added: write `perturb\(self, 'h'",
+            r"sows 'h', and `perturbed` cannot add to it: write `perturb\(self, 'h'",
         ),
-        (lambda m, x: nn.perturb(m, "a", x), {}, r"Parts has an attribute 'a', and cannot name a value so"),
+        (lambda m, x: nn.perturb(m, "a", x), {}, r"Parts has an attribute 'a', so a value cannot have this name"),
     ],
 )
 def test_what_does_not_fit_is_refused(how, given, words):
@@ -142,11 +142,13 @@ def test_what_does_not_fit_is_refused(how, given, words):
 
 def test_what_is_no_dict_is_refused():
     for given in (X, [X], None):
-        with pytest.raises(TypeError, match=r"takes the perturbations first, not .*: write `perturbed\(model\)\(\{"):
+        with pytest.raises(
+            TypeError, match=r"takes a dict of perturbations first, not .*: write `perturbed\(model\)\(\{"
+        ):
             nn.perturbed(Parts(lambda m, x: m.a(x)))(given, X)
 
 
 def test_in_a_loop_without_end_it_is_refused():
     net = Parts(lambda m, x: while_loop(lambda x: x.sum() < 0, lambda x: nn.perturb(m, "h", x), x))
-    with pytest.raises(StructureError, match="'h', which is captured, and it cannot leave a loop"):
+    with pytest.raises(StructureError, match="'h', which is captured, but it cannot leave a loop"):
         nn.perturbed(net)({"h": X}, X)

@@ -72,7 +72,7 @@ def test_what_is_at_a_path(path, expression):
 
 
 def test_nothing_at_a_path():
-    with pytest.raises(KeyError, match=r"nothing at 'blocks\.1\.linera' in Net; there is blocks\.1\.linear"):
+    with pytest.raises(KeyError, match=r"nothing at 'blocks\.1\.linera' in Net; the nearest are blocks\.1\.linear"):
         nn.get_at(Net(), "blocks.1.linera")
     with pytest.raises(KeyError, match=r"nothing at '0\.q' in list"):
         nn.get_at([nn.Linear(1, 1)], "0.q")
@@ -169,7 +169,7 @@ def test_what_was_compiled_is_compiled_anew():
 def test_nothing_chosen():
     net = Net()
     with pytest.raises(
-        ValueError, match=r"'blocks\.7\.linear' chooses no node or state of Net; there is .*blocks\.0\.linear"
+        ValueError, match=r"'blocks\.7\.linear' chooses no node or state of Net; the nearest are .*blocks\.0\.linear"
     ):
         nn.rewrite(net, "blocks.7.linear", lambda part: part)
     with pytest.raises(

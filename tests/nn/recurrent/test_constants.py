@@ -183,9 +183,9 @@ def test_half_precision_is_kept_from_constants(dtype):
 @each(
     ("tau", "message"),
     [
-        ([1.0, 0.0], "tau must be a number greater than 0, and has 0"),
-        (np.array([1.0, np.nan]), "tau must be a number greater than 0, and has nan"),
-        (nn.ParamState(jnp.array(-1.0)), "tau must be a number greater than 0, and has -1"),
+        ([1.0, 0.0], "tau must be a number greater than 0, but has 0"),
+        (np.array([1.0, np.nan]), "tau must be a number greater than 0, but has nan"),
+        (nn.ParamState(jnp.array(-1.0)), "tau must be a number greater than 0, but has -1"),
         (np.ones(3), r"tau must be a number greater than 0, or an array of them of shape \(2,\), not f\d\d\[3\]"),
         (np.ones((1, 2)), r"or an array of them of shape \(2,\), not f\d\d\[1,2\]"),
         (["a", "b"], r"tau must be a number greater than 0, or an array of them, not \['a', 'b'\]"),

@@ -164,10 +164,10 @@ def test_a_delay_that_is_set_later_and_has_no_room_is_told():
 @each(
     ("make", "message"),
     [
-        (lambda: nn.Delay(2, nn.ParamState(jnp.ones(2))), "has room for no more than `max_delay`: write"),
-        (lambda: nn.Delay(2, [1.0, -1.0]), "delay must be a number not less than 0, and has -1"),
+        (lambda: nn.Delay(2, nn.ParamState(jnp.ones(2))), "needs the longest delay to make room for: write"),
+        (lambda: nn.Delay(2, [1.0, -1.0]), "delay must be a number not less than 0, but has -1"),
         (lambda: nn.Delay(2, [1.0, 1.0, 1.0]), r"delay must be .*, or an array of them of shape \(2,\), not f32\[3]"),
-        (lambda: nn.Delay(2, 5.0, max_delay=4.0), "delay must not be longer than max_delay, which is 4, and has 5"),
+        (lambda: nn.Delay(2, 5.0, max_delay=4.0), "delay must not be longer than max_delay=4, but has 5"),
         (lambda: nn.Delay(2, 1.0, max_delay=-4.0), "max_delay must be a number that is not negative, not -4.0"),
     ],
 )

@@ -76,9 +76,9 @@ def test_errors_of_a_fixed_mask():
     with pytest.raises(RuntimeError, match=r"`init_state\(batch_size\)` on this FixedDropout"):
         net.layers[0].reset_state()
     nn.init_all_states(net, 2)
-    with pytest.raises(ValueError, match=r"has a mask of shape \(2, 3\), and got for `x` an array that is f32\[4,3\]"):
+    with pytest.raises(ValueError, match=r"has a mask of shape \(2, 3\), which does not fit `x`, f32\[4,3\]"):
         net(jnp.ones((4, 3)))
-    with pytest.raises(ValueError, match="rate is the probability to drop an element"):
+    with pytest.raises(ValueError, match="rate must be the probability to drop an element"):
         nn.FixedDropout(1.5, 3)
     with pytest.raises(ValueError, match="in_size must be a positive whole number, not 0"):
         nn.FixedDropout(0.5, 0)

@@ -36,9 +36,9 @@ def test_members_are_slices_of_the_last_axis(make):
     ("wrong", "error", "words"),
     [
         ({"x": jnp.ones((2, 2))}, ValueError, "has no member 'x'; there are v, w, u"),
-        ({3: jnp.ones((2, 2))}, ValueError, "has 3 members, and none at 3"),
-        ({-4: jnp.ones((2, 2))}, ValueError, "none at -4"),
-        ({1.0: jnp.ones((2, 2))}, TypeError, "named by its place or name"),
+        ({3: jnp.ones((2, 2))}, ValueError, "has 3 members, and no member 3"),
+        ({-4: jnp.ones((2, 2))}, ValueError, "no member -4"),
+        ({1.0: jnp.ones((2, 2))}, TypeError, "given by its position or name"),
         ({"v": jnp.zeros((2, 2)), "w": jnp.ones(2)}, ValueError, r"'w' has the shape \(2, 2\), not \(2,\)"),
     ],
 )
@@ -53,7 +53,7 @@ def test_wrong_members_change_nothing(wrong, error, words):
 def test_bad_groups():
     with pytest.raises(ValueError, match="axis of members"):
         nn.HiddenGroupState(jnp.ones(3))
-    with pytest.raises(ValueError, match="2 names"):
+    with pytest.raises(ValueError, match="one for each of the 3 members"):
         group(names=("v", "w"))
     with pytest.raises(ValueError, match="one for each"):
         group(names=("v", "v", "w"))

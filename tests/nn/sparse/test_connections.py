@@ -95,8 +95,8 @@ def test_each_neuron_has_the_number_and_all_are_chosen_alike(per, sizes, include
 
 
 @each("call, message", [
-    (lambda: nn.fixed_probability(3, 4, 1.1), "probability is the probability of a connection, between 0 and 1"),
-    (lambda: nn.fixed_number(3, 4, 5), "number must be at most 4, the neurons to choose from, and is 5"),
+    (lambda: nn.fixed_probability(3, 4, 1.1), "probability must be the probability of a connection, between 0 and 1"),
+    (lambda: nn.fixed_number(3, 4, 5), "number must be at most 4, the number of neurons to choose from, not 5"),
     (lambda: nn.fixed_number(3, 4, 4, per="post"), "number must be at most 3"),
     (lambda: nn.fixed_number(3, 4, 4, include_self=False), "number must be at most 3"),
     (lambda: nn.fixed_number(3, 4, 2.5), "number must be a positive whole number"),

@@ -87,13 +87,13 @@ def test_connections_are_no_parameters_and_are_in_a_checkpoint():
     (ValueError, ([0], [-1]), {}, "connections has -1 in `post`, where indices go from 0 to 2"),
     (ValueError, ([0, 1], [0]), {}, "vectors of one length, not of 2, 1"),
     (ValueError, ([0, 1], [0, 1], [1.0]), {}, "vectors of one length, not of 2, 2, 1"),
-    (TypeError, ([0.5], [0]), {}, "two vectors of indices, and `pre` is float64"),
+    (TypeError, ([0.5], [0]), {}, "two vectors of indices, but `pre` is float64"),
     (TypeError, ([[0]], [[0]]), {}, "two vectors of indices"),
     (TypeError, np.ones((3, 4)), {}, r"a matrix of shape \(4, 3\), not of shape \(3, 4\)"),
     (TypeError, 0.1, {}, "not a float: write `connections=fixed_probability"),
     (TypeError, None, {}, "not a NoneType"),
-    (ValueError, MATRIX, {"shared_weight": True}, "and shared_weight=True says others: .* `matrix != 0`"),
-    (ValueError, MATRIX, {"w_init": jax.nn.initializers.ones}, "and w_init says others"),
+    (ValueError, MATRIX, {"shared_weight": True}, "and shared_weight=True sets them too: .* `connections=matrix != 0`"),
+    (ValueError, MATRIX, {"w_init": jax.nn.initializers.ones}, "and w_init sets them too"),
 ])  # fmt: skip
 def test_errors_say_what_is_wrong_with_the_connections(error, given, options, message):
     with pytest.raises(error, match=message):

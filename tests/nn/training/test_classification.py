@@ -157,7 +157,7 @@ class Holder(nn.Module):
         (
             lambda h: h.f1.update(jnp.ones((2, 4)), jnp.zeros(2, int)),
             ValueError,
-            r"F1 at Holder\.f1 has 3 classes, not",
+            r"F1 at Holder\.f1 has 3 classes, but",
         ),
         (
             lambda h: h.accuracy.update(jnp.ones((2, 4)), jnp.zeros((2, 4), int)),
@@ -196,9 +196,9 @@ def test_bad_arguments():
             ValueError, match=r"give num_classes, or for two classes the threshold .*: `F1\(num_classes="
         ):
             nn.F1(**arguments)
-    with pytest.raises(ValueError, match='average is "macro", "micro" or None, not \'weighted\''):
+    with pytest.raises(ValueError, match='average must be "macro", "micro" or None, not \'weighted\''):
         nn.Recall(3, average="weighted")
     with pytest.raises(ValueError, match="num_classes must be a positive whole number, not 0"):
         nn.ConfusionMatrix(0)
-    with pytest.raises(TypeError, match="threshold is a number that a logit must reach, or None, not 'high'"):
+    with pytest.raises(TypeError, match="threshold must be a number that a logit has to reach, or None, not 'high'"):
         nn.Accuracy("high")

@@ -194,19 +194,19 @@ def test_copies_and_checkpoints(tmp_path):
 def test_refusals():
     model = make()
     for decay in (1.5, -0.1, "high", True):
-        with pytest.raises(ValueError, match="decay is the weight of the old average, between 0 and 1, not"):
+        with pytest.raises(ValueError, match="decay must be the weight of the old average, between 0 and 1, not"):
             nn.EMA(model, decay)
     with pytest.raises(
         TypeError, match=r"RandomState at Dropout\.rng has no average, for it holds key<fry>: choose by"
     ):
         nn.EMA(nn.Dropout(0.5), 0.9, wrt=nn.RandomState)
-    with pytest.raises(ValueError, match="selects no state of what `Sequential` touches"):
+    with pytest.raises(ValueError, match="selects no state that `Sequential` touches"):
         nn.EMA(model, 0.9, wrt="nothing")
     with pytest.raises(
         TypeError, match=r"params must be .*, not int: write `EMA\(model.states\(ParamState\), 0.999\)`"
     ):
         nn.EMA(3, 0.9)
-    with pytest.raises(ValueError, match=r"Linear has no layers\.0\.bias, layers\.0\.weight, .* of which the EMA was"):
+    with pytest.raises(ValueError, match=r"Linear has no layers\.0\.bias, layers\.0\.weight, .* for which the EMA was"):
         nn.EMA(model, 0.9).apply_to(nn.Linear(3, 4))
 
 

@@ -252,7 +252,7 @@ def test_bad_calls_say_where_and_change_nothing():
         with pytest.raises(error, match=text):
             trainer.metrics.update(**{**good, **change})
     del good["labels"]
-    with pytest.raises(TypeError, match=r"MultiMetric at Trainer\.metrics needs `labels`, for its metric accuracy"):
+    with pytest.raises(TypeError, match=r"MultiMetric at Trainer\.metrics needs `labels` for its metric accuracy"):
         trainer.metrics.update(**good)
     mean = trainer.mean
     for call, error, text in (
@@ -278,9 +278,11 @@ def test_bad_calls_say_where_and_change_nothing():
 def test_bad_metrics():
     with pytest.raises(TypeError, match=r"loss must be a metric, not float: write `loss=Average\(\)`"):
         nn.MultiMetric(loss=1.0)
-    with pytest.raises(ValueError, match="a metric cannot be named 'reset', which MultiMetric has for itself"):
+    with pytest.raises(
+        ValueError, match="a metric cannot be named 'reset', because MultiMetric has an attribute of this name"
+    ):
         nn.MultiMetric(reset=nn.Average())
-    with pytest.raises(ValueError, match="argname is the name of an argument, not 'mask'"):
+    with pytest.raises(ValueError, match="argname must be the name of an argument, not 'mask'"):
         nn.Average("mask")
     with pytest.raises(NotImplementedError, match=r"Metric needs `def initial\(self\): ...`"):
         nn.Metric()
@@ -308,8 +310,8 @@ def test_masks_that_no_metric_takes_change_nothing():
     metrics = nn.MultiMetric(a=nn.Average("x"), b=Largest())
     before = treefy_states(metrics)
     for name, kind, words in (
-        ("c", ValueError, "no metric 'c' for its mask; there is a, b"),
-        ("b", TypeError, "takes none"),
+        ("c", ValueError, "no metric 'c' for its mask; it has a, b"),
+        ("b", TypeError, "which takes no mask"),
     ):
         with pytest.raises(kind, match=words):
             metrics.update(x=jnp.ones(3), mask={"a": jnp.ones(3, bool), name: jnp.ones(3, bool)})

@@ -279,7 +279,7 @@ def test_what_are_no_parameters(params):
 
 def test_other_refusals():
     weight = nn.ParamState(jnp.ones(1))
-    with pytest.raises(ValueError, match=r"wrt=.*ParamState.* selects no state of what `Flatten` touches"):
+    with pytest.raises(ValueError, match=r"wrt=.*ParamState.* selects no state that `Flatten` touches"):
         nn.Optimizer(nn.Flatten(), optax.sgd(0.1))
     with pytest.raises(ValueError, match="params is an empty mapping, which names no state"):
         nn.Optimizer({}, optax.sgd(0.1))

@@ -159,11 +159,11 @@ def test_refusals():
             make(-1.0)
     with pytest.raises(ValueError, match="l2 is a number, 0 or more, not nan"):
         nn.ElasticNet(1.0, float("nan"))
-    with pytest.raises(ValueError, match="where='wieght' selects no state of what `Sequential` touches"):
+    with pytest.raises(ValueError, match="where='wieght' selects no state that `Sequential` touches"):
         nn.penalise(model, "wieght", nn.L2(1.0))
     with pytest.raises(TypeError, match="penalty must be a function of an array, not float: write `L2"):
         nn.penalise(model, "**.weight", 0.1)
-    with pytest.raises(TypeError, match="where is a filter, text or a class of states, not ParamState"):
+    with pytest.raises(TypeError, match="where must be a filter, text or a class of states, not ParamState"):
         nn.penalise(model, model[0].weight, nn.L2(1.0))
     nn.penalise(model, nn.ParamState, nn.Orthogonal(1.0))
     with pytest.raises(ValueError, match=r"ParamState at Sequential\.layers\.0\.bias: Orthogonal is a penalty of matr"):

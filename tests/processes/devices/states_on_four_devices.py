@@ -105,7 +105,7 @@ def test_states_made_on_shards(mesh):
         np.testing.assert_allclose(call(xs), np.asarray(xs).sum(0))
         np.testing.assert_allclose(holder.h.value, np.asarray(xs).sum(0))
         assert holder.h.value.sharding.spec == P("d")
-    with pytest.raises(TypeError, match=r"new_states is 0: give one PartitionSpec for all"):
+    with pytest.raises(TypeError, match=r"new_states=0: give one PartitionSpec for all"):
         shard_map(f, **specs, new_states=0)
 
 

@@ -102,7 +102,7 @@ def test_an_exception_passes():
 
 
 def test_bad_arguments():
-    with pytest.raises(TypeError, match="named_call names a function, not 3"):
+    with pytest.raises(TypeError, match="named_call takes a function, not 3"):
         named_call(3)
     for call in (lambda: named_scope(3), lambda: named_call(inner, name=3), lambda: named_scope(inner)):
         with pytest.raises(TypeError, match="named_scope takes a name"):

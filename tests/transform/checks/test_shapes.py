@@ -164,7 +164,7 @@ def test_usage_and_containers():
     assert StateFinder(f, "m.w")(1.0) == {"m.w": m.w}
     assert StateFinder(f, m, return_type="tuple")(1.0) == (m.n, m.w)
     assert StateFinder(f, lambda path, s: path == ("w",), return_type="tuple")(1.0) == (m.w,)
-    with pytest.raises(ValueError, match=r"filter=.* selects no state of what `.*f` touches"):
+    with pytest.raises(ValueError, match=r"filter=.* selects no state that `.*f` touches"):
         StateFinder(f, nn.ParamState)(1.0)
 
 
@@ -223,7 +223,7 @@ def test_inside_other_transforms():
 def test_bad_options():
     for options in ({"usage": "used"}, {"return_type": "set"}):
         (name,) = options
-        with pytest.raises(ValueError, match=f"StateFinder has no {name}="):
+        with pytest.raises(ValueError, match=f"StateFinder does not know {name}="):
             StateFinder(len, **options)
     with pytest.raises(TypeError, match="key_fn of StateFinder"):
         StateFinder(len, key_fn=3)

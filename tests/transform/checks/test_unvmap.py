@@ -75,5 +75,5 @@ def test_typed_keys():
 def test_numbers_and_names():
     assert unvmap(True)
     assert not unvmap(0, "all")
-    with pytest.raises(ValueError, match="unvmap has no op='sum': it takes 'any', 'all', 'max' or 'none'"):
+    with pytest.raises(ValueError, match="unvmap does not know op='sum': use 'any', 'all', 'max' or 'none'"):
         unvmap(1, "sum")

@@ -120,7 +120,7 @@ def test_what_the_rule_alone_reads_must_be_declared(place, way, kind):
     m = Model()
     call = place(ruled(m, kind))
     for _ in range(2):
-        with pytest.raises(TypeError, match=r"uses State at Model\.a, by which it is being differentiated, and its"):
+        with pytest.raises(TypeError, match=r"is being differentiated with respect to State at Model\.a, but its"):
             way(lambda: call(HALF), m.a)
 
 

@@ -160,12 +160,12 @@ class TestJvp:
         [
             ((X, (DX,)), {}, r"primals of .*f` is a .*Array.*: give a tuple"),
             (((X,), DX), {}, r"tangents of .*f` is a .*Array.*: give a tuple"),
-            (((X,), (DX, DX)), {}, "has 1 primals and 2 tangents: None holds one constant"),
-            (((X,), (DX,)), {"state_tangents": DW}, "state_tangents is given for .*f` without wrt"),
-            (((X,), (DX,)), {"wrt": Param}, "wrt is given for .*f` without state_tangents"),
-            (((X,), (DX[:1],)), {}, r"tangents\[0\] is float32\[1\], and what it moves needs float32\[2\]"),
-            (((X,), ({"a": DX},)), {}, r"tangents\[0\] is \{a: .*of another structure"),
-            (((1,), (1.0,)), {}, r"tangents\[0\] is float32\[\], and what it moves needs .*float0"),
+            (((X,), (DX, DX)), {}, "has 1 primals and 2 tangents: give one tangent each, None to hold one constant"),
+            (((X,), (DX,)), {"state_tangents": DW}, "`.*f` needs wrt beside state_tangents"),
+            (((X,), (DX,)), {"wrt": Param}, "`.*f` needs state_tangents beside wrt"),
+            (((X,), (DX[:1],)), {}, r"tangents\[0\] is float32\[1\], but its primal needs float32\[2\]"),
+            (((X,), ({"a": DX},)), {}, r"tangents\[0\] is \{a: .*give it the same structure"),
+            (((1,), (1.0,)), {}, r"tangents\[0\] is float32\[\], but its primal needs .*float0"),
         ],
         ids=range(8),
     )
@@ -185,10 +185,10 @@ class TestJvp:
     def test_bad_state_tangents(self):
         m = Model()
         for tangents, message in (
-            ({"q": DW}, "state_tangents is not built like `wrt`"),
+            ({"q": DW}, "state_tangents must have the structure of `wrt`"),
             (
                 {"w": DX},
-                r"state_tangents for Param at Model.w is float32\[2\], and what it moves needs float32\[2, 2\]",
+                r"state_tangents for Param at Model.w is float32\[2\], but its primal needs float32\[2, 2\]",
             ),
         ):
             with pytest.raises(TypeError, match=message):
@@ -228,7 +228,7 @@ class TestLinearize:
         assert aux == "aux"
         with pytest.raises(TypeError, match="one for the states and 1 for the arguments, and got 1"):
             push(DW)
-        with pytest.raises(TypeError, match=r"nothing like|is not built like `wrt`"):
+        with pytest.raises(TypeError, match=r"nothing like|must have the structure of `wrt`"):
             linearize(m, X, wrt={"w": m.w})[1]({"q": DW})
         close(value, 2.0 * plain(m.w.value, m.b.value, X))
 
@@ -253,7 +253,7 @@ class TestHvp:
         assert none is None
         assert aux == "aux"
         close((product,), jax.tree.map(lambda p: 2.0 * p, hvp(m.energy, (X,), (DX,))))
-        with pytest.raises(TypeError, match="gradient is of a scalar"):
+        with pytest.raises(TypeError, match="only a scalar has a gradient"):
             hvp(m, (X,), (DX,))
         with pytest.raises(TypeError, match=r"argument 0 .* has no derivative"):
             hvp(lambda x: x * 1.0, (1,), (1,))

@@ -33,7 +33,9 @@ def test_a_derivative_by_a_state_that_the_rule_does_not_speak_of_is_refused(kind
     m = Spike()
     f = undeclared(m)[kind]
     assert same(grad(wrap(f))(jnp.float32(3.0)), jnp.array(2.0))  # by the argument alone it is all right
-    with pytest.raises(TypeError, match=r"uses Param at Spike.scale, by which .* declare it, `custom_.*wrt="):
+    with pytest.raises(
+        TypeError, match=r"with respect to Param at Spike.scale, but its rule .* declare it, `custom_.*wrt="
+    ):
         grad(wrap(f), m.scale)(jnp.float32(3.0))
 
     def through():  # another function of the parameter
@@ -109,10 +111,10 @@ def test_the_backward_rule_may_not_use_states():
     [
         (None, lambda r, ct: ct, r"must return a tuple with one cotangent for each of 1 arguments"),
         (None, lambda r, ct: (ct, ct), r"one cotangent for each of 1 arguments"),
-        (None, lambda r, ct: (jnp.ones(3),), r"for argument 0, something of shape \(3,\), where the shape \(2,\)"),
+        (None, lambda r, ct: (jnp.ones(3),), r"for argument 0, an array of shape \(3,\), but the shape \(2,\)"),
         (None, lambda r, ct: ({"a": ct},), r"for argument 0.* (another structure|needed)"),
         ("w", lambda r, ct: (ct[1],), r"must return a pair \(state_cotangents, argument_cotangents\)"),
-        ("w", lambda r, ct: (jnp.ones(3), (ct[1],)), r"for the cotangent of wrt, something of shape \(3,\)"),
+        ("w", lambda r, ct: (jnp.ones(3), (ct[1],)), r"for the cotangent of wrt, an array of shape \(3,\)"),
         ("{w}", lambda r, ct: (jnp.ones(()), (ct[1],)), r"state cotangents that are not built like `wrt`"),
     ],
 )
@@ -128,7 +130,7 @@ def test_bad_cotangents(wrt, bwd, message):
     ("rule", "message"),
     [
         (lambda p, t: p[0], r"must return a pair \(result, tangent\)"),
-        (lambda p, t: (p[0] * 2.0, (None, jnp.ones(3))), r"for the tangent of the result, something of shape \(3,\)"),
+        (lambda p, t: (p[0] * 2.0, (None, jnp.ones(3))), r"for the tangent of the result, an array of shape \(3,\)"),
         (
             lambda p, t: (p[0] * 2.0, jnp.ones(2)),
             r"must return a pair \(result, \(state_tangents, tangent\)\)|not built",
@@ -159,7 +161,7 @@ def test_the_function_and_its_rule_must_write_the_same_states():
 
 def test_what_is_no_rule():
     f = custom_vjp(lambda x: x)
-    with pytest.raises(AttributeError, match=r"no rule .* call its defvjp\(fwd, bwd\)"):
+    with pytest.raises(AttributeError, match=r"no derivative rule .* call its defvjp\(fwd, bwd\)"):
         f(1.0)
     with pytest.raises(TypeError, match="takes functions"):
         f.defvjp(lambda x: x, None)

@@ -144,7 +144,7 @@ def run(wrap, *looks):
     step.__code__ = step.__code__.replace(co_name=f"step_{next(numbers)}")
     f = wrap(step)
     results = [f(one), f(one), f(2 * one)]
-    stale = pytest.warns(UserWarning, match=r"Affine\.w is assigned, and `.*step` goes on with the old value")
+    stale = pytest.warns(UserWarning, match=r"Affine\.w was assigned, but `.*step` keeps the old value")
     with stale if wrap in UNDER_JAX_ALONE else contextlib.nullcontext():
         nets[0].w.value = nets[0].w.value + 1.0
     results.append(f(one))

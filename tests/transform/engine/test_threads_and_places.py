@@ -281,4 +281,4 @@ def test_what_is_run_without_being_compiled_is_said_with_the_place_and_the_cure(
             UserWarning, match=r"changes net\.rates\.0 each time.*`with lock: \.\.\.`.* in a State"
         ) as caught:
             assert f(one) == 2.0 * net.rates[0]
-    assert [w for w in caught if "is run without being compiled" in str(w.message)] == [caught[-1]]
+    assert [w for w in caught if "runs without being compiled" in str(w.message)] == [caught[-1]]

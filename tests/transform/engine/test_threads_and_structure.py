@@ -112,7 +112,7 @@ def test_a_graph_that_is_changed_at_every_trace_is_run_as_python_would():
         assert f(one) == 2.0 * m.rate
     texts = [str(warning.message) for warning in caught]
     assert [text.partition(" while")[0] for text in texts[:-1]] == ["another thread changed m.rate"] * 4
-    assert re.match(r"`.*\bf` is run without being compiled, as another thread changes m\.rate each time", texts[-1])
+    assert re.match(r"`.*\bf` runs without being compiled, because another thread changes m\.rate each time", texts[-1])
     assert {warning.filename for warning in caught} == {__file__}
     assert m.n.value == 1.0
     assert not holds_tracer(m)

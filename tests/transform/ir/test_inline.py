@@ -81,7 +81,7 @@ def test_only_what_is_wanted():
     new = inlined(lambda x: jax.jit(lambda v: twice(v)[0] * 2.0)(x), x, should_expand=wanted)
     assert names(new) == ["jit", "add", "mul"]
     assert set(asked) == {"twice", "<lambda>"}
-    with pytest.raises(TypeError, match="should_expand is a function of an equation, not str"):
+    with pytest.raises(TypeError, match="should_expand must be a function of an equation, not str"):
         inline_jit(jax.make_jaxpr(twice)(x), "all")
 
 

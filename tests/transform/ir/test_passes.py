@@ -210,7 +210,7 @@ def test_either_kind_and_nothing_else(run):
     assert run(old) is not old
     assert size(run(old.jaxpr)) == size(run(old))
     for wrong in (None, old.jaxpr.eqns[0], "x", lambda x: x):
-        with pytest.raises(TypeError, match="a Jaxpr or ClosedJaxpr is needed"):
+        with pytest.raises(TypeError, match="expected a Jaxpr or ClosedJaxpr"):
             run(wrong)
 
 
@@ -238,7 +238,7 @@ def test_a_bad_choice_of_passes():
         with pytest.raises(ValueError, match="at least 1"):
             optimize_jaxpr(old, wrong)
     for wrong in (True, 1.5, "2", None):
-        with pytest.raises(TypeError, match="max_iterations is an integer"):
+        with pytest.raises(TypeError, match="max_iterations must be an integer"):
             optimize_jaxpr(old, wrong)
 
 

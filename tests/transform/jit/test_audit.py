@@ -81,13 +81,13 @@ def test_it_names_the_function_the_places_and_the_remedy():
     line = step.__wrapped__.__code__.co_firstlineno + 2
     told = str(raised.value)
     assert told.startswith(
-        "the program of `test_it_names_the_function_the_places_and_the_remedy.<locals>.step` is not what the function "
-        "is now. Traced anew: a constant of `mul`, 2.0 is now 3.0, at "
+        "the program of `test_it_names_the_function_the_places_and_the_remedy.<locals>.step` is out of date. A new "
+        "trace differs: a constant of `mul`, 2.0 is now 3.0, at "
     )
     assert f"test_audit.py:{line}" in told
     assert told.endswith(
-        f"It reads {', '.join(raised.value.unwatched)}, which no call looks at. Hold what changes in a State, or pass "
-        "it as an argument; `clear_cache()` has the function compiled anew."
+        f"It reads {', '.join(raised.value.unwatched)}, which no call compares. Hold what changes in a State, or pass "
+        "it as an argument; after `clear_cache()` the next call compiles again."
     )
     assert [place.partition(" (")[0] for place in raised.value.unwatched] == ["held", "net.table"]
     assert raised.value.unwatched == step.explain().unwatched

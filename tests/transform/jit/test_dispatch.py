@@ -257,7 +257,7 @@ def test_a_call_that_fails_after_donating_names_the_lost_states():
     assert "host" in str(caught.value.__cause__)
     assert m.h.value[0] == 2.0
     for call in (g, lambda: f(one), lambda: g.compile()()):
-        with pytest.raises(LostStateError, match=r"Param at Two\.w.*Assign `.value` anew"):
+        with pytest.raises(LostStateError, match=r"Param at Two\.w.*Assign a new `.value`"):
             call()
     m.w.value = jnp.zeros(4)
     f(one)

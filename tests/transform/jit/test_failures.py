@@ -99,7 +99,7 @@ def test_a_state_whose_value_cannot_be_passed_is_named():
     m = Net()
     m.w.value = "text"
     f = jit(lambda x: m(x))
-    with pytest.raises(TypeError, match=r"`.*<lambda>` uses Param at Net\.w, whose value 'text' is no array"):
+    with pytest.raises(TypeError, match=r"`.*<lambda>` uses Param at Net\.w, whose value 'text' is not an array"):
         f(one)
     assert m.n.value == 0.0
 

@@ -207,11 +207,12 @@ def other_fun():
 
 def test_results_that_differ_are_shown_with_the_branches_and_the_path():
     with pytest.raises(
-        TypeError, match=r"`yes_fun` \(true_fun\) returns f32\[2\], `no_fun` \(false_fun\) f32\[3\] at \['a'\]"
+        TypeError,
+        match=r"`yes_fun` \(true_fun\) returns f32\[2\], but `no_fun` \(false_fun\) returns f32\[3\] at \['a'\]",
     ):
         cond(True, yes_fun, no_fun)
     with pytest.raises(
-        TypeError, match=r"`yes_fun` \(branch 0\) .* `other_fun` \(branch 2\) \{b: f32\[2\]\}; the branches of switch"
+        TypeError, match=r"`yes_fun` \(branch 0\) .* `other_fun` \(branch 2\) returns \{b: f32\[2\]\}; the branches of"
     ):
         switch(0, [yes_fun, yes_fun, other_fun])
     with pytest.raises(TypeError, match="the branches of ifelse must return the same structure"):

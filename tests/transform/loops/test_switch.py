@@ -40,7 +40,7 @@ def test_switch_against_a_list(index, under):
 
 @each("index", [None, True, 1.0, "1", [1], jnp.array([1]), jnp.array(1.0), np.bool_(True), 1j])
 def test_an_index_that_is_none(index):
-    with pytest.raises(TypeError, match="the index of switch is an integer"):
+    with pytest.raises(TypeError, match="the index of switch must be an integer"):
         switch(index, [lambda: 1, lambda: 2])
 
 

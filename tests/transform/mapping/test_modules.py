@@ -179,7 +179,7 @@ CONTRADICTIONS = {
         lambda m: vmap(call)(m, jnp.ones(4)),
         r"not the same everywhere: 4 in argument 'x' of `call`, 5 in State at Cell.h \(of argument 'm' of `call`\)\. A",
     ),
-    "a bool": (lambda m: vmap(call, in_axes=(True, 0))(m, X), "holds True: axes are whole numbers or None"),
+    "a bool": (lambda m: vmap(call, in_axes=(True, 0))(m, X), "holds True: axes must be whole numbers or None"),
 }  # fmt: skip
 
 

@@ -95,20 +95,24 @@ def test_without_jit():
 
 
 BAD = {
-    "mesh": ({"mesh": 3}, TypeError, "mesh is a jax.sharding.Mesh, not 3"),
+    "mesh": ({"mesh": 3}, TypeError, "mesh must be a jax.sharding.Mesh, not 3"),
     "rngs": ({"rngs": "no"}, ValueError, "rngs='no'"),
     "no spec": ({"in_specs": (P(), 0)}, TypeError, "in_specs holds 0: give a PartitionSpec for each"),
     "none": ({"out_specs": None}, TypeError, "out_specs holds None: give a PartitionSpec"),
     "length": ({"in_specs": (P(), P())}, ValueError, "has 2 entries, but `.*f` was called with 1 positional"),
-    "axis": ({"in_specs": P("z")}, ValueError, "argument 'x'.* of `.*f` has the spec .*, but `shard_map` maps over"),
+    "axis": (
+        {"in_specs": P("z")},
+        ValueError,
+        "argument 'x'.* of `.*f` has the spec .*, but `shard_map` maps only over",
+    ),
     "rank": ({"in_specs": P("x", "y")}, ValueError, r"argument 'x'.*shape \[4\]: the spec .* is for 2 axes or more"),
     "prefix": ({"in_specs": ({"a": P()},)}, ValueError, "in_specs=.* does not fit the arguments of `.*f`"),
     "name": ({"in_specs": {"z": P()}}, ValueError, r"in_specs names \['z'\], but the parameters of `.*f` are \['x'\]"),
     "out prefix": ({"out_specs": (P("x"), P())}, ValueError, "out_specs=.* does not fit the result of `.*f`"),
     "out rank": ({"out_specs": P("x", "y")}, ValueError, r"result of `.*f` has shape \[4\]: the spec"),
-    "axis_names": ({"axis_names": {"z"}}, ValueError, r"axis_names=\['z'\] are no axes of the mesh"),
+    "axis_names": ({"axis_names": {"z"}}, ValueError, r"axis_names=\['z'\] are not axes of the mesh"),
     "no place": ({"in_states": Param}, TypeError, r"in_states has no PartitionSpec for Param at Net\.w: write `{Part"),
-    "state axis": ({"in_states": {P("z"): Param}}, ValueError, "in_states has the spec .*'z'.*maps over"),
+    "state axis": ({"in_states": {P("z"): Param}}, ValueError, "in_states has the spec .*'z'.*maps only over"),
     "state rank": ({"in_states": {P("x"): Param}}, ValueError, r"Param at Net\.w has shape \[\]: the spec"),
     "no state": ({"out_states": {P(): "nothing"}}, ValueError, "out_states='nothing' selects no state"),
     "out state": ({"out_states": {P("x"): Count}}, ValueError, r"Count at Net\.n has shape \[\]: the spec"),

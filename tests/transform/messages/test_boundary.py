@@ -342,7 +342,7 @@ def test_modules_that_change_places_are_named():
     first, other = model.layers["first"], Layer()
     with pytest.raises(TypeError, match=r"its carry\[0\] from <Layer at Model\.layers\.first> to <Layer>; a loop"):
         scan(lambda c, x: ((other, c[1]), x), (first, 1.0), jnp.ones(2))
-    with pytest.raises(TypeError, match=r"\(true_fun\) returns <Layer>, .* another <Layer>; a program returns"):
+    with pytest.raises(TypeError, match=r"\(true_fun\) returns <Layer>, .* another <Layer>; all branches must return"):
         cond(jnp.array(True), lambda a, b: a, lambda a, b: b, Layer(), Layer())
 
 

@@ -98,7 +98,7 @@ def test_a_foreign_file_is_refused(good, tmp_path, monkeypatch):
     assert load_program(written(path, **parts)).names == ("read",)  # so each of them was refused for its own part
     with pytest.raises(FileNotFoundError):
         load_program(tmp_path / "nowhere.npz")
-    with pytest.raises(ValueError, match=r"brainstate program of version 2, and this reads 1"):
+    with pytest.raises(ValueError, match=r"brainstate program of version 2, and this library reads version 1"):
         load_program(written(path, **{**parts, "program.json": json.dumps({**about, "version": 2})}))
 
 
@@ -140,7 +140,7 @@ def test_wrong_calls_are_told_and_change_nothing(tmp_path):
         (lambda: program.read(x=x), TypeError, r"`read` takes .* as its arguments, not \(\)"),
         (lambda: program.read(x, y=x), TypeError, r"`read` takes \{\} as its keywords, not \{y: f32\[2,3\]\}"),
         (lambda: program.read(jnp.ones((2, 3), int)), TypeError, r"not \(i32\[2,3\],\)"),
-        (lambda: program(x), TypeError, r"has several functions: say which, as in `program\.read\(\.\.\.\)`"),
+        (lambda: program(x), TypeError, r"has several functions: name one, as in `program\.read\(\.\.\.\)`"),
         (lambda: program.pure(), TypeError, r"has several functions"),
         (lambda: program.write(x), AttributeError, r"<Program of read, again .*> has no function 'write'"),
         (lambda: program.pure("read")({}, x), ValueError, r"`read` needs the state 'cell\.\w+', which was not given"),
@@ -148,7 +148,7 @@ def test_wrong_calls_are_told_and_change_nothing(tmp_path):
             lambda: program.pure("read")({**before, "head.bias": x}, x), TypeError,
             r"`read` takes f32\[2\] as state head\.bias, not f32\[2,3\]",
         ),
-        (lambda: setattr(program, "states", {}), ValueError, r"no states of <Program.*: without cell\.\w+; without"),
+        (lambda: setattr(program, "states", {}), ValueError, r"not states of <Program.*: without cell\.\w+; without"),
         (lambda: setattr(program, "states", {**before, "z": x}), ValueError, r": with z, which it has not$"),
         (
             lambda: setattr(program, "states", {**before, "head.bias": x}), ValueError,
@@ -193,7 +193,7 @@ def test_what_cannot_be_saved(tmp_path):
     ):
         save_program(path, f=late)
     fades.value = jax.ShapeDtypeStruct((2,), jnp.float32)
-    with pytest.raises(ValueError, match=r"state fades of `f` holds .*, which is no array to write"):
+    with pytest.raises(ValueError, match=r"state fades of `f` holds .*, which is not an array"):
         save_program(path, f=late)
     assert os.listdir(tmp_path) == []
 

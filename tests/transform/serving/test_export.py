@@ -140,7 +140,7 @@ def test_states_are_checked_by_path():
         ({"m.n": n, "m.w": jnp.ones(3)}, ValueError, r"state m\.w of .* is f32\[\], and f32\[3\] was given"),
         ({"m.n": n, "m.w": jnp.int32(3)}, ValueError, r"state m\.w of .* is f32\[\], and i32\[\] was given"),
         ({"m.n": n, "m.w": [w]}, ValueError, r"state m\.w of .* is f32\[\], and \[f32\[\]\] was given"),
-        (n, TypeError, r"first argument of .* is a dict of its states"),
+        (n, TypeError, r"first argument of .* must be a dict of its states"),
     ]:
         with pytest.raises(error, match=text):
             loaded(given, one)

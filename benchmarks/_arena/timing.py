@@ -29,6 +29,7 @@ _LEAST_ROUNDS, _MOST_ROUNDS = 5, 400
 _BATCH_S = 1e-3
 _SIT_OUT = 8  # a slow candidate takes part in every eighth round at least
 _PATIENCE = 3  # the least rounds may take so many budgets
+_TRACED_S = 2.0  # a slow first run may be one that traces: so long it is worth while to look for a quicker one
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _once(candidate: Work | Clocked) -> float:
     # A second call may trace as well, where the first has made states. Of quick candidates the first calls find cold
     # caches: too few calls to a turn would time the wait at its end.
     enough = 1 if isinstance(candidate, Clocked) else 30
-    while min(seen) < 0.1 and len(seen) < (min(enough, 3) if min(seen) > 1e-2 else enough):
+    while len(seen) < (min(enough, 3) if min(seen) > 1e-2 else enough) and (min(seen) < 0.1 or sum(seen) < _TRACED_S):
         seen.append(_seconds(candidate, 1))
     return max(min(seen), 1e-7)
 

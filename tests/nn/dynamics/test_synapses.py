@@ -72,7 +72,7 @@ def test_any_shape_and_dtype():
     [
         (lambda: nn.ExponentialSynapse(3, tau=0.0), "tau must be a number greater than 0, not 0.0"),
         (lambda: nn.AlphaSynapse(3, dt=None), "dt must be a number greater than 0"),
-        (lambda: nn.DualExponentialSynapse(3, tau_rise=5.0), "tau_decay must be above tau_rise, which is 5.0, and is"),
+        (lambda: nn.DualExponentialSynapse(3, tau_rise=5.0), "tau_decay must be above tau_rise=5.0, not 5.0"),
         (lambda: nn.DualExponentialSynapse(2, tau_decay=[0.5, 2.0]), r"tau_decay must be above tau_rise.* \[0.5, 2.0]"),
         (lambda: nn.ShortTermPlasticity(3, use=1.5), "use must be a number greater than 0 and not greater than 1"),
     ],

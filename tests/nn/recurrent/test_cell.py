@@ -104,7 +104,7 @@ def test_another_batch_than_that_of_the_states_is_refused():
     before = treefy_states(net)
     with pytest.raises(
         ValueError,
-        match=r"^LSTMCell at Sequential\.layers\.0 needs a carry of shape \(1, 3\) for `x`, which is f32\[1,2\], and "
+        match=r"^LSTMCell at Sequential\.layers\.0 needs a carry of shape \(1, 3\) for `x`, which is f32\[1,2\], but "
         r"its h is f32\[4,3\]: write `init_state\(1\)`, or `initial_carry\(\(1,\)\)`$",
     ):
         net(jnp.ones((1, 2)))

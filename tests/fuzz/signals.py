@@ -55,6 +55,9 @@ class signal_at:
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(self._before)
+        # A frame holds this object, as what traces it: where this held frames as well, only the garbage collector would
+        # let go of them, and of the generators in them, which close what they have opened when they are let go of.
+        self._last.clear()
 
     def _point(self) -> None:
         self.seen += 1

@@ -239,7 +239,7 @@ def test_in_each_other_over_different_axes():
 
     out = sharded(outer, in_specs=P("x"), out_specs=P("x"), axis_names={"x"})(xs)
     np.testing.assert_allclose(out, np.repeat([6.0, 22.0], 4) * xs)
-    with pytest.raises(ValueError, match=r"runs on the shards of \['x', 'y'\] already.*axis_names"):
+    with pytest.raises(ValueError, match=r"already runs on the shards of \['x', 'y'\].*axis_names"):
         sharded(lambda x: sharded(lambda x: x)(x))(xs)
 
 

@@ -132,7 +132,9 @@ def check(folder: str) -> None:
         differs = {"a": nn.Linear(4, 4, rng=nn.RandomState(process)), "b": nn.State(process), "c": nn.State(np.ones(3))}
         text = "nothing was written, because the processes have different values here: a.weight, b. Give all"
         refused(GraphError, text, lambda: checkpoints.save(0, differs))
-        refused(GraphError, "different values here: the names", lambda: checkpoints.save(0, {"ab"[process]: nn.State(0)}))
+        refused(
+            GraphError, "different values here: the names", lambda: checkpoints.save(0, {"ab"[process]: nn.State(0)})
+        )
         assert checkpoints.save(0, alone)
 
         # It goes to where the model has it: to all devices, or to this process alone.

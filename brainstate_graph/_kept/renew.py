@@ -21,7 +21,8 @@ from .._core.snapshot import Snapshot
 from .._core.state import State, untraced_states
 from .._records import hooks, journal
 from .._records.clock import clock, raw_fields, stamping
-from .._tools.at_once import holding
+from .._tools.arrays import PLAIN
+from .._tools.at_once import for_all
 
 __all__ = ["Renewal"]
 
@@ -109,18 +110,34 @@ class Renewal:
             return None
         return clock.now
 
-    def again(self, values: Sequence[Any]) -> list[Iterable[Any]] | None:
-        """Return what gives the states of before these values, for `at_once`; None where they may be held elsewhere.
+    def again(self, values: Sequence[Any], others: Sequence[State[Any]], news: Sequence[Any]) -> bool:
+        """Give the states of before new values, in one step with others; tell whether nobody else may hold them.
 
-        To be asked after `begin`.
+        Args:
+            values: What a compiled call has made.
+            others: States that it has written. The caller holds their values from before until this has ended.
+            news: What it has written.
         """
-        states = self._states
-        if overlay.busy or not self._plain or journal.open_journals or list(map(getrefcount, states)) != self._alone:
-            return None
-        return [map(set_value, states, values), holding(list(map(value_of, states)))]
+        states, snapshot = self._states, self._snapshot
+        if (
+            self._alone is None
+            or overlay.busy
+            or journal.open_journals
+            or snapshot._tick != clock.now
+            or not Snapshot.enabled
+            or type(values[0]) not in PLAIN  # one tells for all of them: a tracer is of a trace of JAX alone
+            or list(map(getrefcount, states)) != self._alone
+        ):
+            return False
+        before = list(map(value_of, states))  # held until all are stored
+        for_all(map(set_value, [*others, *states], [*news, *values]))  # one may be among both, with a last value
+        del before
+        return True
 
     def ended(self) -> None:
         """Note how often the states are held now, where the caller and all that it keeps hold them and nobody else."""
+        if not self._plain:
+            return
         held = list(map(getrefcount, self._states))
         # Another thread may have taken one already; then it is held more often than ever before.
         self._alone = held if self._alone is None else list(map(min, held, self._alone))

@@ -4,8 +4,8 @@
 program, and what is assigned to the State later comes too late.  Inside of our transforms that is not so, see `tokens`.
 
 JAX tells when it begins to trace a function under ``jax.jit``, also one of a library, and when it ends; only in between
-are reads looked at.  It does not tell of an eager ``lax.scan`` and its like, which are traced without ``jax.jit``: to
-look at every read would make one ten times slower.
+are reads looked at.  It tells neither of one that is traced inside of another, nor of an eager ``lax.scan`` and its
+like, which are traced without ``jax.jit``: to look at every read would make one ten times slower.
 """
 
 from __future__ import annotations
@@ -77,10 +77,12 @@ def _look_at_writes() -> None:
 
 
 def _begin(event: str, value: float, **about: Any) -> None:
-    if event == _TRACING and _tracing.program is None:
-        program = _Program(str(about.get("fun_name", "a function")))
-        _tell_listeners(program, True)
-        _tracing.program = program
+    if event != _TRACING:
+        return
+    if (left := _tracing.program) is not None:  # a signal has cut its end short
+        _tell_listeners(left, False)
+    _tracing.program = program = _Program(str(about.get("fun_name", "a function")))
+    _tell_listeners(program, True)
 
 
 def _end(event: str, duration_secs: float, **about: Any) -> None:
@@ -88,13 +90,13 @@ def _end(event: str, duration_secs: float, **about: Any) -> None:
     if event != _TRACING or program is None:
         return
     _tell_listeners(program, False)
-    _tracing.program = None
     if sys.exc_info()[1] is program.error:  # else the trace has failed, and is not kept
         for state in program.states:
             _constants.setdefault(state, {})[program] = None
     if program.states:
         _look_at_writes()
     program.error, program.states = None, {}
+    _tracing.program = None  # last: where a signal cuts this short, the next begin finds it
 
 
 jax.monitoring.register_scalar_listener(_begin)

@@ -251,12 +251,14 @@ class Staged(Lifted):
     def _finish(self, inputs: Inputs, out: Any, written: Any) -> Any:
         """Write what came back from a run, and return the result."""
         values, number = written
-        outcome = self._core.outcome(number)
-        also: Sequence[Iterable[Any]] = ()
+        written = Written((self._core.outcome(number), values))
+        also: Sequence[Iterable[Any]] | None = ()
         afterwards: Callable[[], None] | None = None
-        if outcome.sealed:  # before anything is stored: objects are made in Python
-            out, also, afterwards = finished(out, inputs)
-        inputs.write(Written((outcome, values)), also)
+        if written.outcome.sealed:  # before anything is stored: objects are made in Python
+            out, also, afterwards = finished(out, inputs, written)
+            if also is None:
+                return out
+        inputs.write(written, also)
         if afterwards is not None:
             afterwards()
         return out

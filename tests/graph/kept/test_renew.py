@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 
+import jax
 import pytest
 
 from brainstate_graph import Node, Overlay, Snapshot, State
@@ -180,10 +181,30 @@ def renewed(*kinds):
 def test_states_that_nobody_else_holds_get_the_new_values():
     renewal, model = renewed(Slotted, Slotted)
     before = [id(model.h0), id(model.h1)]
-    assert renewal.begin() is not None
-    at_once(*renewal.again([2.0, 3.0]))
+    assert renewal.again([2.0, 3.0], (), ())
     assert [model.h0.value, model.h1.value] == [2.0, 3.0]
     assert [id(model.h0), id(model.h1)] == before
+
+
+@pytest.mark.usefixtures("_nothing_listens")
+def test_others_are_written_with_them_and_the_one_that_is_made_anew_comes_last():
+    renewal, model = renewed(Slotted, Slotted)
+    other = State(0.0)
+    others = [other, model.h0, model.h1]
+    renewal._alone = None
+    renewal.ended()  # all that the caller keeps is there
+    assert renewal.again([2.0, 3.0], others, [1.0, 8.0, 9.0])
+    assert [other.value, model.h0.value, model.h1.value] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.usefixtures("_nothing_listens")
+def test_after_a_change_of_anything_or_with_a_traced_value_they_are_made_anew():
+    renewal, model = renewed(Slotted)
+    assert not renewal.again([{"a": 2.0}], (), ())  # which may hold one
+    jax.make_jaxpr(lambda x: float(renewal.again([x], (), ())))(1.0)
+    model.extra = 3
+    assert not renewal.again([2.0], (), ())
+    assert model.h0.value == 1.0
 
 
 HOLDERS = {
@@ -200,10 +221,10 @@ HOLDERS = {
 def test_a_state_that_something_else_holds_stays_as_it_is(name):
     renewal, model = renewed(Slotted, Slotted)
     held = HOLDERS[name](model)
-    assert renewal.begin() is not None
-    assert renewal.again([2.0, 3.0]) is None
+    assert not renewal.again([2.0, 3.0], (), ())
+    assert [state.value for state in Snapshot(model).states] == [1.0, 1.0]
     del held
-    assert renewal.again([2.0, 3.0]) is not None
+    assert renewal.again([2.0, 3.0], (), ())
 
 
 @pytest.mark.usefixtures("_nothing_listens")
@@ -214,19 +235,20 @@ def test_a_holder_from_before_the_first_time_counts():
     assert put(renewal, states)
     taken = model.h0  # as another thread may, before anyone counts
     renewal.ended()
-    assert renewal.again([3.0]) is None
+    assert not renewal.again([3.0], (), ())
     del taken
-    assert renewal.again([3.0]) is not None
+    assert renewal._snapshot.is_current()
+    assert renewal.again([3.0], (), ())
     assert held.value == 1.0
 
 
 def test_states_with_attributes_of_their_own_are_made_anew():
     renewal, _ = renewed(Hidden)
-    assert renewal.again([2.0]) is None
+    assert not renewal.again([2.0], (), ())
 
 
 @pytest.mark.parametrize("around", [Overlay, Journal])
 def test_inside_of_a_trace_or_a_journal_they_are_made_anew(around):
     renewal, _ = renewed(Slotted)
     with around():
-        assert renewal.again([2.0]) is None
+        assert not renewal.again([2.0], (), ())

@@ -130,7 +130,9 @@ class Renewal:
         ):
             return False
         before = list(map(value_of, states))  # held until all are stored
-        for_all(map(set_value, [*others, *states], [*news, *values]))  # one may be among both, with a last value
+        if others:  # one may be among both, with a last value
+            states, values = [*others, *states], [*news, *values]
+        for_all(map(set_value, states, values))
         del before
         return True
 

@@ -42,7 +42,7 @@ from .errors import raise_users
 from .lifted import Lifted
 from .lost import refuse_lost, refuse_objects
 from .placeholders import hold, seal
-from .results import finished, unseal_result
+from .results import finished, renewed_in_place, unseal_result
 from .retry import RETRIES, Retry, disturbed, never_settled
 from .touched import Inputs, TouchedGraph
 from .user_function import code_of
@@ -220,13 +220,10 @@ class Staged(Lifted):
                 return self._finish(*self._retry(None, inputs, args, kwargs))
             values, number = written
             outcome, states, used = inputs.last
-            if (
-                outcome is None
-                or outcome.sealed
-                or type(number) is Written
-                or outcome is not self._outcomes[len(number)]
-            ):
+            if outcome is None or type(number) is Written or outcome is not self._outcomes[len(number)]:
                 return self._finish(inputs, out, written)
+            if outcome.sealed:
+                return out.out if renewed_in_place(out, inputs, values) else self._finish(inputs, out, written)
             inputs.write_results(states, values, used)
             return out
         except Exception as error:
@@ -251,14 +248,12 @@ class Staged(Lifted):
     def _finish(self, inputs: Inputs, out: Any, written: Any) -> Any:
         """Write what came back from a run, and return the result."""
         values, number = written
-        written = Written((self._core.outcome(number), values))
-        also: Sequence[Iterable[Any]] | None = ()
+        outcome = self._core.outcome(number)
+        also: Sequence[Iterable[Any]] = ()
         afterwards: Callable[[], None] | None = None
-        if written.outcome.sealed:  # before anything is stored: objects are made in Python
-            out, also, afterwards = finished(out, inputs, written)
-            if also is None:
-                return out
-        inputs.write(written, also)
+        if outcome.sealed:  # before anything is stored: objects are made in Python
+            out, also, afterwards = finished(out, inputs)
+        inputs.write(Written((outcome, values)), also)
         if afterwards is not None:
             afterwards()
         return out

@@ -53,7 +53,7 @@ class TouchedGraph:
         hooks: What tells the hooks of the states from others.
         is_current: Tells whether the call would touch the same graph now.
         places: The places that the function reads.
-        renewal: Where the last call put new states, after the changes and the shape of what it made.
+        renewal: Where the last call put new states, after the changes that said so.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class TouchedGraph:
         self.nodes = nodes
         self.hooks = hooks_key(self.states) if snapshot.hooks or strays else ()
         self._rows: dict[int, int] | None = None
-        self.renewal: tuple[Any, Any, Renewal | None] = (None, None, None)
+        self.renewal: tuple[Any, Renewal | None] = (None, None)
 
     @property
     def root(self) -> Any:

@@ -34,7 +34,7 @@ __all__ = ["Program"]
 
 # A program with this many unused states among its inputs is passed only the ones that it uses. A second look at the
 # traced program costs a third of a trace, once.
-UNUSED = 16
+UNUSED = 4
 
 
 class Program:

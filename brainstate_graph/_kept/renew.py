@@ -11,6 +11,7 @@ get the new values, and the graph is what it was: that takes 1 microsecond.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 from sys import getrefcount
 from typing import Any, NamedTuple
 
@@ -132,7 +133,7 @@ class Renewal:
         before = list(map(value_of, states))  # held until all are stored
         if others:  # one may be among both, with a last value
             states, values = [*others, *states], [*news, *values]
-        for_all(map(set_value, states, values))
+        for_all(starmap(set_value, zip(states, values)))  # noqa: RUF058, B905
         del before
         return True
 

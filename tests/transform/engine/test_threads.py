@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import jax.numpy as jnp
 import pytest
 
-from brainstate_graph import State
+from brainstate_graph import Node, State, treefy_split
+from brainstate_graph.extend import read_values, write_values
 from brainstate_transform import StatefulFunction, checkpoint, cond, for_loop, grad, jit, scan, value_and_grad, vmap
 from tests.laws.graphs import Gadget
 from tests.laws.transforms import Net, Param, Stack, holds_tracer, transforms
@@ -204,6 +206,39 @@ def test_a_call_that_writes_other_states_loses_no_write_of_another_thread():
     together([assign, times(500, lambda: f(one))])
     assert m.n.value == 501.0
     assert m.w.value == 199.0
+
+
+LOOKS = {
+    "jit": lambda model: jit(lambda: [state.value for state in model.many]),
+    "split": lambda model: lambda: jax.tree.leaves(treefy_split(model)[1]),
+    "read_values": lambda model: lambda: read_values(model.many, False),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_whoever_reads_finds_all_values_that_are_stored_at_once_or_none(name):
+    model = Node()
+    model.many = [State(0) for _ in range(2000)]
+    look, torn, stop = LOOKS[name](model), [], threading.Event()
+    look()
+
+    def reader():
+        sys.setswitchinterval(1e-6)
+        while not stop.is_set():
+            seen = look()
+            if min(seen) != max(seen):
+                torn.append(seen)
+
+    def writer():
+        end = time.perf_counter() + 0.5
+        try:
+            while time.perf_counter() < end:
+                write_values(model.many, [model.many[0].value + 1] * len(model.many))
+        finally:
+            stop.set()
+
+    together([writer, reader])
+    assert not torn
 
 
 def test_counting_under_a_lock_is_exact():

@@ -32,9 +32,9 @@ from .state_options import Donation, Placement, with_placement
 
 __all__ = ["Program"]
 
-# A program with this many unused states among its inputs is passed only the ones that it uses. A second look at the
-# traced program costs a third of a trace, once.
-UNUSED = 4
+# A program with this many unused states among its inputs, or with fewer that are an eighth of them, is passed only the
+# ones that it uses. A second look at the traced program costs a third of a trace, once.
+MANY, FEW, SHARE = 16, 4, 8
 
 
 class Program:
@@ -135,7 +135,7 @@ class Program:
         return self._of(self._user.touched.graph(nodes)) if found is None else found
 
     def _of(self, graph: TouchedGraph) -> Inputs:
-        if not self.apart and len(graph.states) <= UNUSED:
+        if not self.apart and len(graph.states) <= FEW:
             inputs = Inputs(graph, None, settled=True)  # all are passed, whichever are used
         else:
             key = (graph.shape, tuple(graph.strays))
@@ -181,7 +181,8 @@ class Program:
         before = inputs.key.passing or Passing(())
         indices = {*(used or ()), *before.indices}
         donated = sorted({*written, *before.indices[: before.donated]}) if self.donates else []
-        if not self.apart and len(whole.states) - len(indices) < UNUSED:
+        unused = len(whole.states) - len(indices)
+        if not self.apart and unused < MANY and (unused < FEW or unused * SHARE < len(whole.states)):
             return self._choose(whole.graph, None), found
         passing = Passing((*donated, *sorted(indices.difference(donated))), len(donated))
         return self._choose(whole.graph, passing), found

@@ -69,7 +69,7 @@ def combine_masks(*masks: jax.Array | None) -> jax.Array | None:
 
     Args:
         *masks: Boolean arrays, all of one rank, with 1 where they are the same along an axis; one of shape
-            ``(queries, keys)`` goes with any. None among them does not count.
+            ``(queries, keys)`` goes with any. A None among them is left out.
 
     Returns:
         The mask, or None where there is none.

@@ -28,7 +28,7 @@ def norms_of(given: Any, head_size: int, **options: Any) -> tuple[Module | None,
     Args:
         given: What `normalize_qk` is: a bool, a class or function ``head_size -> norm``, a norm, or a pair of these.
         head_size: The number of features of a head.
-        **options: What classes of norms take besides; a function that does not name these is called without.
+        **options: Further arguments for classes of norms; a function that does not name them is called without them.
     """
     pair = given if isinstance(given, (tuple, list)) else (given, given)
     if len(pair) != 2:

@@ -46,8 +46,8 @@ _NUMBERS = ("bool", "int", "float", "complex")
 class Checkpoints:
     """The checkpoints of a training in a directory: orbax's CheckpointManager for models.
 
-    `save` returns once the values are taken, and they are written beside what the training does next. A step that is
-    only half there, since the process died, does not count. Where there are several processes, each calls every
+    `save` returns once the values are taken, and they are written beside what the training does next. A step that
+    was written in part, because the process died, is not listed. Where there are several processes, each calls every
     method, and each writes and reads the parts of the arrays that it has.
 
     Args:
@@ -55,7 +55,7 @@ class Checkpoints:
         max_to_keep: How many steps to keep, the latest; None for all.
         checksums: False to neither write nor check any. To check, all files are gone through once more, from memory
             where it has room for them.
-        options: What orbax offers besides, as `orbax.checkpoint.CheckpointManagerOptions`.
+        options: Further options of orbax, as `orbax.checkpoint.CheckpointManagerOptions`.
 
     Attributes:
         manager: The orbax.checkpoint.CheckpointManager.

@@ -84,7 +84,7 @@ def wide_dtype(dtype: Any) -> Any:
 
 
 def common_dtype(*arrays: Any) -> Any:
-    """Return the inexact dtype that JAX's promotion gives for these arrays; None among them does not count."""
+    """Return the inexact dtype that JAX's promotion gives for these arrays; a None among them is left out."""
     dtype = jnp.result_type(*[a for a in arrays if a is not None])
     # Whole numbers are computed with in float32, as JAX divides them.
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else wide_dtype(dtype)

@@ -81,7 +81,7 @@ def multiply(layer: Any, name: str, x: jax.Array, y: jax.Array, *args: Any, **op
         name: Which of its attributes is the user's function, or None: the name of JAX's, or one that ends in that.
         x: One array.
         y: The other.
-        *args: What JAX's function takes besides.
+        *args: Further arguments for JAX's function.
         **options: The same by name.
     """
     usual, own = getattr(jax.lax, _usual(name)), getattr(layer, name, None)

@@ -67,7 +67,7 @@ def init_sharded(build: Callable[[], N], mesh: Mesh, rules: Rules = None, *, axe
     Args:
         build: A function without arguments that returns the model, or a container of models. It is compiled, so it
             makes the arrays itself, or loads none.
-        mesh: As for `shard`; a mesh that is set does not count.
+        mesh: As for `shard`; the one that `jax.set_mesh` has set is not used.
         rules: As for `shard`.
         axes: As for `shard`.
 

@@ -124,7 +124,7 @@ class Stack(Module):
 
         Args:
             x: What the first layer takes.
-            *args: What every layer is given besides, such as a mask.
+            *args: Further arguments for every layer, such as a mask.
             **kwargs: The same by name. Of a key, as `key` or `rngs`, each layer gets its own.
 
         Returns:

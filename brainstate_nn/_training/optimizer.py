@@ -136,7 +136,7 @@ class Optimizer(Module, Follower):
             grads: A gradient for each parameter, of the same shape: what `grad` returns, a state tree, or a mapping by
                 path or nested. Paths may have more in front, such as the name of the model, if it is the same for all.
             *more: Must be empty: the optimizer holds its parameters.
-            **extra: What the transformation takes besides, such as ``value=loss``; `grad` in the form of `grads`.
+            **extra: Further arguments for the transformation, such as ``value=loss``; `grad` in the form of `grads`.
 
         Raises:
             GraphError: A gradient is missing, unexpected, of another shape or of another model, or the module has other

@@ -107,7 +107,7 @@ def debug_nan(fun: Callable[..., Any], *args: Any, phase: str = "", **kwargs: An
     """Run a function to see whether a NaN or infinite number reaches its result or a state that it writes.
 
     No state changes and no random stream advances. To name the right one of several layers of one class, the function
-    runs twice. A NaN that the function masks does not count.
+    runs twice. A NaN that the function masks is no error.
 
     Args:
         fun: The function.

@@ -49,7 +49,7 @@ class Looked(NamedTuple):
     values: Sequence[Any]
 
     def call(self, states: StateValues, args: Any, kwargs: Any) -> tuple[Any, Written, bool]:
-        """Call the function again, which does not run the user's.
+        """Evaluate the trace again; the user's function does not run.
 
         Args:
             states: Values for some of its states; the others have those of now.

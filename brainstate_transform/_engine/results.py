@@ -250,7 +250,7 @@ def finished(out: Any, inputs: Inputs) -> tuple[Any, list[Iterable[Any]], Callab
 
 
 def renewed_in_place(out: Any, inputs: Inputs, values: Sequence[Any]) -> bool:
-    """Do all that is to do where a call has made states anew in the places of the call before; tell whether it is done.
+    """Write the results of a call that makes the same states anew at each call; tell whether that was possible.
 
     Args:
         out: The result, of the last outcome.

@@ -198,7 +198,7 @@ class Lease:
 
 
 class tokenless:  # noqa: N801 - used like a function
-    """A block in which JAX finds in every run what it has kept of our own functions, as these are passed their states."""
+    """A block in which JAX finds what it has kept of our own functions, as these are passed their states."""
 
     __slots__ = ("_before",)
 

@@ -22,7 +22,7 @@ from ._records.hooks import hooks_key
 from ._records.journal import ABSENT, Edit, Journal, put_field, put_fields, storing
 from ._show.appearance import Appearance, Member, appearance_of
 from ._tools.arrays import deleted_leaf
-from ._tools.at_once import at_once, filling
+from ._tools.at_once import at_once, filling, pairs_of
 from ._tools.constants import under_jax_alone
 from ._tools.definition import definition_order
 from ._tools.frames import is_hidden
@@ -89,6 +89,7 @@ __all__ = [
     "open_overlay",
     "owners_again",
     "owners_of",
+    "pairs_of",
     "patched",
     "paths_to",
     "put_field",

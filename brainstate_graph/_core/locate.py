@@ -20,6 +20,7 @@ import numpy as np
 
 from .._records.clock import fields_of
 from .._tools import constants
+from .._tools.at_once import pairs_of
 from .._tools.containers import items_of
 from .._tools.frames import level_of_user
 from .errors import TraceContextError
@@ -87,7 +88,7 @@ def _path_in(above: dict[int, tuple[Any, str]], item: Any) -> str | None:
 
 def _note_held(above: dict[int, tuple[Any, str]], node: Node) -> None:
     """Note what a node holds, through containers, with the steps to it."""
-    stack: list[tuple[Any, Any]] = list(fields_of(node).items())[::-1]
+    stack: list[tuple[Any, Any]] = pairs_of(fields_of(node))[::-1]
     seen: set[int] = set()
     while stack:
         steps, value = stack.pop()

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._tools.at_once import pairs_of
 from .._tools.identity import ByIdentity, Mark
 from .errors import GraphError
 from .locate import find_hidden
@@ -100,8 +101,7 @@ def static_key(value: Any, short: Callable[[Any], Hashable | None] | None = None
         return (kind, *map(key, value))
     # The order of a dictionary is part of it: code that goes through it makes another program.
     if isinstance(value, dict):
-        pairs = list(value.items())  # in one look, as another thread may add to it
-        items = tuple((key(k), key(v)) for k, v in pairs)
+        items = tuple((key(k), key(v)) for k, v in pairs_of(value))
         return (kind, items, key(getattr(value, "default_factory", None)))
     if isinstance(value, (set, frozenset)):
         return (kind, frozenset(map(key, list(value))))

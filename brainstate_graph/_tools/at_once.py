@@ -11,12 +11,13 @@ An end that is more than stores is written so that it can be done again, and who
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from operator import call
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["at_once", "filling", "for_all", "holding"]
+__all__ = ["at_once", "filling", "for_all", "holding", "pairs_of"]
 
 for_all = deque[Any](maxlen=0).extend  # runs an iterator for its effect, in C
 _call: Any = call
@@ -49,3 +50,18 @@ def filling(container: Any, items: Any) -> list[Iterable[Any]]:
     else:
         stores = [partial(kind.clear, container), partial(kind.update, container, items)]
     return [map(_call, stores), holding(container.copy())]
+
+
+def pairs_of(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """Return the pairs of a mapping in one look, while another thread may add to it.
+
+    To list them makes a tuple for each.  Then Python may collect garbage, tell JAX of it, and let another thread go on,
+    which adds a key; so that is done with a copy.
+
+    Example:
+        >>> from brainstate_graph._tools.at_once import pairs_of
+        >>> pairs_of({"a": 1})
+        [('a', 1)]
+    """
+    known: Any = mapping
+    return list((known.copy() if type(known) in (dict, MappingProxyType) else known).items())

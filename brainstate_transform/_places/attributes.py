@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from brainstate_graph import Node
-from brainstate_graph.extend import ABSENT
+from brainstate_graph.extend import ABSENT, pairs_of
 
 from . import objects
 from .code import Vocabulary
@@ -140,7 +140,8 @@ class Attributes:
             called = {name for name in own & ours if not name.startswith("__")} | objects.unnamed(classes)
             if issubclass(cls, Node):
                 called.add("update")  # which `Module.__call__` looks for
-            slots = [n for table in tables for n, m in table.items() if type(m) is types.MemberDescriptorType]
+            members = [member for table in tables for member in pairs_of(table)]
+            slots = [name for name, member in members if type(member) is types.MemberDescriptorType]
             kind = _Kind(classes, names, frozenset(slots), frozenset(called), not _COMPUTING.isdisjoint(own))
             self._kinds[cls] = kind
         self._words.called |= kind.called

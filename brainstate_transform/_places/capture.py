@@ -31,7 +31,7 @@ import numpy as np
 from jax.core import Tracer
 
 from brainstate_graph import Node, Snapshot, State, Static
-from brainstate_graph.extend import ABSENT, StateTree, by_identity, dotted, fields_of
+from brainstate_graph.extend import ABSENT, StateTree, by_identity, dotted, fields_of, pairs_of
 
 from . import objects
 from .attributes import Attributes
@@ -299,7 +299,7 @@ class Capture:
             yield self._step(link, "", item.func, path=path)
             for i, value in enumerate(item.args):
                 yield self._step(link, f"partial[{i}]", value)
-            for name, value in item.keywords.items():
+            for name, value in pairs_of(item.keywords):
                 yield self._step(link, name, value, Binding(item.keywords, name))
         elif kind is WeakMethod:
             yield self._step(link, "self", item.instance())
@@ -360,9 +360,8 @@ class Capture:
                 self.found.say_unwatched(path, why)
             if issubclass(kind, objects.WEAK) or objects.was_given_nothing(item):
                 return
-            own = [
-                (name, value) for name, value in (objects.own_table(item) or {}).items() if not name.startswith("__")
-            ]
+            table = pairs_of(objects.own_table(item) or {})
+            own = [(name, value) for name, value in table if not name.startswith("__")]
             pairs = [("", objects.wrapped_by(item)), *own]
             yield from self._inside_library(pairs, link)
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from brainstate_graph import Node, State
-from brainstate_graph.extend import StateTree, watch
+from brainstate_graph.extend import StateTree, pairs_of, watch
 
 __all__ = [
     "CHANGEABLE", "CONTAINERS", "FEW", "FEW_BYTES", "MAPPINGS", "PLAIN", "Test", "all_values", "copied", "holds_graph",
@@ -66,7 +66,7 @@ def values_of(item: Any) -> list[Any]:
 
 
 def items_of(item: Any) -> list[tuple[Any, Any]]:
-    return list(item.items()) if isinstance(item, MAPPINGS) else list(enumerate(item))
+    return pairs_of(item) if isinstance(item, MAPPINGS) else list(enumerate(item))
 
 
 def copied(item: Any) -> Any:
@@ -92,7 +92,7 @@ def watch_items(item: Any) -> Test:
     if isinstance(item, (list, dict)):
         return watch(item)
     if isinstance(item, types.MappingProxyType):
-        pairs = list(item.items())
+        pairs = pairs_of(item)
         ids = [id(part) for pair in pairs for part in pair]
         return lambda: [id(part) for pair in item.items() for part in pair] == ids and bool(ids) == bool(pairs)
     before = list(item)

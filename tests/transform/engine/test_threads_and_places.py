@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import sys
 import threading
 import time
 import types
@@ -282,3 +283,23 @@ def test_what_is_run_without_being_compiled_is_said_with_the_place_and_the_cure(
         ) as caught:
             assert f(one) == 2.0 * net.rates[0]
     assert [w for w in caught if "runs without being compiled" in str(w.message)] == [caught[-1]]
+
+
+@disturbed
+def test_first_traces_beside_a_thread_that_adds_members_to_the_class():
+    net = type("Net", (Net,), {f"unused_{k}": None for k in range(20_000)})()
+    stop = threading.Event()
+
+    def adds():
+        sys.setswitchinterval(1e-5)
+        while not stop.is_set():
+            type.__setattr__(type(net), "other", None)
+            type.__delattr__(type(net), "other")
+
+    def traces():
+        try:
+            return [number(jit(lambda x: net(x))(one)) for _ in range(80)]
+        finally:
+            stop.set()
+
+    assert set(together([traces, adds])[0]) == {2.0}

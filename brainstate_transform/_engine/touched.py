@@ -225,6 +225,8 @@ class Inputs:
             self.last = (outcome, states, used)
             streams = [state for state in states if state.graph_at_home]
             self.write_results = functools.partial(_write_at_home, streams[0]) if streams else write_results
+            if streams:
+                refuse_away(streams[0])  # before it is said of another state that it takes no traced value
         write_values(states, written.values, used, also=also)
 
 

@@ -298,7 +298,7 @@ def test_first_traces_beside_a_thread_that_adds_members_to_the_class():
 
     def traces():
         try:
-            return [number(jit(lambda x: net(x))(one)) for _ in range(80)]
+            return [number(jit(lambda x: net(x))(one)) for _ in range(60)]
         finally:
             stop.set()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sphinx.application import Sphinx
 
 # Files outside of docs, and the pages that they are on the site. Such a page says on GitHub where its file is.
@@ -28,7 +30,9 @@ INCLUDED = {
     "brainstate_nn/README.md": "code/nn.md",
 }
 
-_FENCE = re.compile(r"^ *(`{3,}|~{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
+# Code, in which `](...)` is no link: a block between fences, or a span of a paragraph between equal runs of backticks.
+_FENCE = re.compile(r"^ *(`{3,}(?=[^`\n]*$)|~{3,}).*?^ *\1", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\n *\n).)*?(?<!`)\1(?!`)", re.DOTALL)
 _HEADING = re.compile(r"^#{2,3} +(.*?) *$")
 _LINK = re.compile(r"\]\(([^()\s#]+)(#[^()\s]*)?\)")
 
@@ -85,7 +89,13 @@ def relinked(text: str, folder: Path, docs: Path) -> str:
         page = INCLUDED.get(os.path.relpath(target, docs.parent))
         return f"](/{page or os.path.relpath(target, docs)}{link[2] or ''})"
 
-    return _LINK.sub(replace, text)
+    def outside(code: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
+        starts = [0, *(found.end() for found in code.finditer(text))]
+        ends = [*(found.start() for found in code.finditer(text)), len(text)]
+        kept = [*(found[0] for found in code.finditer(text)), ""]
+        return "".join(change(text[i:j]) + block for i, j, block in zip(starts, ends, kept, strict=True))
+
+    return outside(_FENCE, text, lambda prose: outside(_SPAN, prose, lambda words: _LINK.sub(replace, words)))
 
 
 def _read(app: Sphinx, docname: str, content: list[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.public.sources import INSIDE, PACKAGES, ROOT, exports
+from tests.public.test_docs import blocks_of
 from tests.tables import each
 from tools.check_site import dead_links, main, missing_names
 
@@ -74,6 +75,19 @@ def test_links_to_files_of_the_repository(pages):
         "[c](/code/contributing.md#add-a-test) [e](/../examples/gpt.py) [j](/guides/jit.md#threads) [w](https://x.y)"
     )
     assert pages.relinked("[j](docs/guides/jit.md)", ROOT, DOCS) == "[j](/guides/jit.md)"
+
+
+@each("code", ["```python\nf[0](x)\n```", "~~~\nf[0](x)\n~~~", "`f[0](x)`", "``f[`](x)``", "`f[0](x)\n`"])
+def test_code_has_no_links(pages, code):
+    text = f"[`j`](jit.md)\n\n{code}\n\n[`j`](jit.md) ````"
+    assert pages.relinked(text, DOCS / "guides", DOCS) == text.replace("jit.md", "/guides/jit.md")
+
+
+@each("page", PAGES)
+def test_code_is_no_wider_than_the_page(page):
+    """A line of 88 columns is seen whole at a width of 1280, beside both lists: see docs/_static/site.css."""
+    blocks = [block for block in blocks_of(page.read_text()) if block.info.startswith(("python", "{code-cell}"))]
+    assert not [line for block in blocks for line in block.code.splitlines() if len(line) > 88]
 
 
 # ------------------------------------------------------------------------------------------------- the built site
